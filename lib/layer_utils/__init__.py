@@ -1,0 +1,1 @@
+"""The weightless layers of the paper, one file each."""

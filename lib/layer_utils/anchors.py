@@ -1,0 +1,103 @@
+"""Anchors: the reference boxes of the RPN (Faster R-CNN, section 3.1.1).
+
+Letters: K anchors per cell, A = H * W * K anchors of a feature map of H x W cells.
+"""
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+
+def base_anchors(
+    *,
+    stride: int,
+    ratios: Sequence[float],
+    scales: Sequence[float],
+    offset: float,
+) -> Tensor:
+    """Anchors of the first cell.
+
+    With ``offset = 1`` the widths and heights of the ratios are rounded to whole
+    pixels before scaling, as py-faster-rcnn does, so that published weights meet the
+    anchors they were trained with.
+
+    Args:
+        stride: input pixels per feature cell; also the side of a scale-1 anchor.
+        ratios: heights divided by widths.
+        scales: sides in units of ``stride``.
+        offset: 1 for legacy boxes, 0 for continuous ones.
+
+    Returns:
+        ``(K, 4)`` float32, ratio-major and scale-minor, K = ratios * scales.
+
+    Raises:
+        ValueError: no ratio or no scale, or one that is not positive.
+    """
+    if not ratios or not scales or min(*ratios, *scales) <= 0:
+        raise ValueError(
+            "anchors need at least one ratio and one scale, all positive; found "
+            f"ratios {list(ratios)} and scales {list(scales)}. Set anchors.ratios and "
+            "anchors.scales."
+        )
+    centre = 0.5 * (stride - offset)
+    rows = []
+    for ratio in ratios:
+        width = (stride * stride / ratio) ** 0.5
+        height = width * ratio
+        if offset:
+            width = float(round(width))
+            height = float(round(width * ratio))
+        for scale in scales:
+            half_width = 0.5 * (width * scale - offset)
+            half_height = 0.5 * (height * scale - offset)
+            rows.append(
+                (
+                    centre - half_width,
+                    centre - half_height,
+                    centre + half_width,
+                    centre + half_height,
+                )
+            )
+    return torch.tensor(rows, dtype=torch.float32)
+
+
+def grid_anchors(base: Tensor, height: int, width: int, *, stride: int) -> Tensor:
+    """Anchors of every cell of a feature map.
+
+    Args:
+        base: ``(K, 4)`` anchors of the first cell.
+        height: rows of the feature map.
+        width: columns of the feature map.
+        stride: input pixels per cell.
+
+    Returns:
+        ``(A, 4)``, ordered by row, then column, then base anchor.
+    """
+    y = torch.arange(height, device=base.device, dtype=base.dtype) * stride
+    x = torch.arange(width, device=base.device, dtype=base.dtype) * stride
+    shift_y, shift_x = torch.meshgrid(y, x, indexing="ij")
+    shifts = torch.stack((shift_x, shift_y, shift_x, shift_y), dim=-1)  # (H, W, 4)
+    return (shifts[:, :, None, :] + base).reshape(-1, 4)  # (A, 4)
+
+
+def cells_inside(
+    height: int, width: int, sizes: Tensor | None, *, anchors_per_cell: int
+) -> Tensor | None:
+    """Which anchors belong to cells that the bare, unpadded image has too.
+
+    Args:
+        height: rows of the padded feature map.
+        width: columns of the padded feature map.
+        sizes: ``(N, 2)`` true rows and columns of each image's map, None if unpadded.
+        anchors_per_cell: K.
+
+    Returns:
+        ``(N, A)`` bool in the order of :func:`grid_anchors`, None if unpadded.
+    """
+    if sizes is None:
+        return None
+    rows = torch.arange(height, device=sizes.device) < sizes[:, :1]  # (N, H)
+    columns = torch.arange(width, device=sizes.device) < sizes[:, 1:]  # (N, W)
+    cells = rows[:, :, None] & columns[:, None, :]  # (N, H, W)
+    return cells.flatten(1).repeat_interleave(anchors_per_cell, dim=1)  # (N, A)

@@ -1,0 +1,167 @@
+"""Box arithmetic: areas, overlaps, encoding, decoding, clipping.
+
+The box convention, said once for the whole package
+---------------------------------------------------
+Boxes are float32 ``x1, y1, x2, y2`` in pixels of the network input. What a box
+measures depends on one number, ``offset``:
+
+* ``offset = 1`` (legacy: py-faster-rcnn, tf-faster-rcnn and their ports): the corners
+  are the first and last pixel *inside* the box, so its width is ``x2 - x1 + 1``.
+* ``offset = 0`` (continuous: Detectron2, torchvision): the corners are edges, pixel
+  ``k`` spans ``[k, k + 1)``, and the width is ``x2 - x1``.
+
+Letters: N images, A anchors, R boxes, G ground-truth slots, ``...`` any leading shape.
+"""
+
+import torch
+from torch import Tensor
+
+
+def box_sizes(boxes: Tensor, *, offset: float) -> tuple[Tensor, Tensor]:
+    """Widths and heights of boxes.
+
+    Args:
+        boxes: ``(..., 4)``.
+        offset: 1 for legacy boxes, 0 for continuous ones.
+
+    Returns:
+        Widths ``(...)`` and heights ``(...)`` in pixels; negative if inverted.
+    """
+    widths = boxes[..., 2] - boxes[..., 0] + offset
+    heights = boxes[..., 3] - boxes[..., 1] + offset
+    return widths, heights
+
+
+def pairwise_iou(boxes: Tensor, others: Tensor, *, offset: float) -> Tensor:
+    """Intersection over union of every pair.
+
+    Args:
+        boxes: ``(..., A, 4)``.
+        others: ``(..., G, 4)``.
+        offset: 1 for legacy boxes, 0 for continuous ones.
+
+    Returns:
+        ``(..., A, G)`` in [0, 1]; 0 where the union is empty.
+    """
+    widths, heights = box_sizes(boxes, offset=offset)
+    other_widths, other_heights = box_sizes(others, offset=offset)
+    # One coordinate at a time: (..., A, G) and never (..., A, G, 2), which costs twice
+    # the memory traffic for the 17100 anchors of an image.
+    left = torch.maximum(boxes[..., :, None, 0], others[..., None, :, 0])
+    right = torch.minimum(boxes[..., :, None, 2], others[..., None, :, 2])
+    top = torch.maximum(boxes[..., :, None, 1], others[..., None, :, 1])
+    bottom = torch.minimum(boxes[..., :, None, 3], others[..., None, :, 3])
+    inter = (right - left + offset).clamp(min=0) * (bottom - top + offset).clamp(min=0)
+    areas = (widths * heights)[..., :, None]
+    union = areas + (other_widths * other_heights)[..., None, :] - inter
+    return torch.where(union > 0, inter / union, torch.zeros_like(inter))
+
+
+def encode(boxes: Tensor, targets: Tensor, *, offset: float) -> Tensor:
+    """Regression targets that move ``boxes`` onto ``targets`` (R-CNN; eq. 2).
+
+    Args:
+        boxes: ``(..., 4)`` anchors or RoIs.
+        targets: ``(..., 4)`` ground truth, one per box.
+        offset: 1 for legacy boxes, 0 for continuous ones.
+
+    Returns:
+        ``(..., 4)`` deltas ``dx, dy, dw, dh``. Not finite where a box has no area:
+        callers mask such rows.
+    """
+    widths, heights = box_sizes(boxes, offset=offset)
+    target_widths, target_heights = box_sizes(targets, offset=offset)
+    centre_x = boxes[..., 0] + 0.5 * widths
+    centre_y = boxes[..., 1] + 0.5 * heights
+    target_x = targets[..., 0] + 0.5 * target_widths
+    target_y = targets[..., 1] + 0.5 * target_heights
+    return torch.stack(
+        (
+            (target_x - centre_x) / widths,
+            (target_y - centre_y) / heights,
+            torch.log(target_widths / widths),
+            torch.log(target_heights / heights),
+        ),
+        dim=-1,
+    )
+
+
+def decode(
+    boxes: Tensor, deltas: Tensor, *, offset: float, max_log_size: float | None = None
+) -> Tensor:
+    """Boxes that ``deltas`` move ``boxes`` to: the inverse of :func:`encode`.
+
+    Deviation: with ``offset = 1`` the far corner is ``centre + w / 2`` without the -1
+    that would make it the exact inverse, as in all published code of the family; see
+    docs/deviations.md.
+
+    Args:
+        boxes: ``(..., 4)``, broadcast against ``deltas``.
+        deltas: ``(..., 4)``.
+        offset: 1 for legacy boxes, 0 for continuous ones.
+        max_log_size: upper limit of ``dw`` and ``dh``, or None for no limit.
+
+    Returns:
+        ``(..., 4)`` boxes, not clipped.
+    """
+    widths, heights = box_sizes(boxes, offset=offset)
+    dx, dy, dw, dh = deltas.unbind(-1)
+    if max_log_size is not None:
+        dw = dw.clamp(max=max_log_size)
+        dh = dh.clamp(max=max_log_size)
+    centre_x = dx * widths + (boxes[..., 0] + 0.5 * widths)
+    centre_y = dy * heights + (boxes[..., 1] + 0.5 * heights)
+    half_width = 0.5 * (torch.exp(dw) * widths)
+    half_height = 0.5 * (torch.exp(dh) * heights)
+    return torch.stack(
+        (
+            centre_x - half_width,
+            centre_y - half_height,
+            centre_x + half_width,
+            centre_y + half_height,
+        ),
+        dim=-1,
+    )
+
+
+def clip(boxes: Tensor, sizes: Tensor, *, offset: float) -> Tensor:
+    """Move every corner into its image.
+
+    Args:
+        boxes: ``(N, ..., 4)``.
+        sizes: ``(N, 2)`` height and width of each image.
+        offset: 1 for legacy boxes (last pixel is ``W - 1``), 0 for continuous ones.
+
+    Returns:
+        ``(N, ..., 4)``, same shape as ``boxes``.
+    """
+    limits = (sizes.to(boxes.dtype) - offset).flip(-1).repeat(1, 2)  # (N, 4) x, y, x, y
+    limits = limits.view(-1, *([1] * (boxes.dim() - 2)), 4)
+    return torch.minimum(boxes.clamp(min=0), limits)
+
+
+def inside_image(
+    boxes: Tensor, sizes: Tensor, *, border: float, offset: float
+) -> Tensor:
+    """Whether boxes lie inside their image (section 3.1.3).
+
+    Args:
+        boxes: ``(A, 4)``, shared by all images.
+        sizes: ``(N, 2)`` height and width of each image.
+        border: pixels by which a box may cross the edge; negative for no limit.
+        offset: 1 for legacy boxes, 0 for continuous ones.
+
+    Returns:
+        ``(N, A)`` bool.
+    """
+    if border < 0:
+        return torch.ones(
+            sizes.shape[0], boxes.shape[0], dtype=torch.bool, device=boxes.device
+        )
+    limits = sizes.to(boxes.dtype) - offset + border  # (N, 2) height, width
+    return (
+        (boxes[:, 0] >= -border)
+        & (boxes[:, 1] >= -border)
+        & (boxes[:, 2] <= limits[:, 1:])
+        & (boxes[:, 3] <= limits[:, :1])
+    )

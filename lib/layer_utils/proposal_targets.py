@@ -1,0 +1,151 @@
+"""Sampled RoIs with their classes and regression targets (Fast R-CNN, section 2.3).
+
+Letters: N images, R proposals, G ground-truth slots, S sampled RoIs per image.
+"""
+
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from .boxes import encode, pairwise_iou
+from .sampling import random_order
+from .structures import GroundTruth, Proposals
+
+
+class RoISamples(NamedTuple):
+    """RoIs that a head trains on.
+
+    Attributes:
+        rois: ``(N, S, 4)``.
+        classes: ``(N, S)`` int64, 0 for background.
+        target_deltas: ``(N, S, 4)``, normalised; zero for background.
+        matched: ``(N, S)`` int64, ground-truth slot that a foreground RoI belongs to.
+        valid: ``(N, S)`` bool.
+    """
+
+    rois: Tensor
+    classes: Tensor
+    target_deltas: Tensor
+    matched: Tensor
+    valid: Tensor
+
+
+def sample_rois(
+    proposals: Proposals,
+    ground_truth: GroundTruth,
+    *,
+    batch_size: int,
+    fg_fraction: float,
+    fg_overlap: float,
+    bg_overlap_high: float,
+    bg_overlap_low: float,
+    add_ground_truth: bool,
+    replacement: bool,
+    delta_std: tuple[float, float, float, float],
+    offset: float,
+    generator: torch.Generator | None = None,
+) -> RoISamples:
+    """Sample foreground and background RoIs of each image.
+
+    1. Match every proposal to the object it overlaps most.
+    2. Foreground: overlap of at least ``fg_overlap``; background: overlap in
+       ``[bg_overlap_low, bg_overlap_high)``.
+    3. Draw up to ``fg_fraction * batch_size`` foreground RoIs; background fills up. An
+       image without background is filled with foreground. With ``replacement`` a side
+       that has too few is drawn repeatedly, otherwise slots stay empty.
+
+    An image that has neither gives no valid slot; it is no error.
+
+    Args:
+        proposals: of N images.
+        ground_truth: of the same images.
+        batch_size: S, sampled RoIs per image.
+        fg_fraction: share of foreground among them.
+        fg_overlap: least IoU of a foreground RoI.
+        bg_overlap_high: IoU below which a RoI may be background.
+        bg_overlap_low: least IoU of a background RoI.
+        add_ground_truth: whether the ground-truth boxes join the proposals.
+        replacement: fill up by drawing again.
+        delta_std: the deltas are divided by these.
+        offset: 1 for legacy boxes, 0 for continuous ones.
+        generator: source of random numbers on the proposals' device.
+
+    Returns:
+        The samples, foreground first.
+    """
+    boxes, valid = proposals.boxes, proposals.valid
+    if add_ground_truth:
+        boxes = torch.cat((boxes, ground_truth.boxes), dim=1)
+        valid = torch.cat((valid, ground_truth.valid), dim=1)
+
+    # 1. Match.
+    overlaps = pairwise_iou(boxes, ground_truth.boxes, offset=offset)  # (N, R, G)
+    overlaps = overlaps.masked_fill(~ground_truth.valid[:, None, :], 0.0)
+    best_overlap, best_object = overlaps.max(dim=2)  # (N, R)
+
+    # 2. Foreground and background.
+    foreground = valid & (best_overlap >= fg_overlap)
+    background = (
+        valid
+        & ~foreground
+        & (best_overlap < bg_overlap_high)
+        & (best_overlap >= bg_overlap_low)
+    )
+
+    # 3. Draw.
+    index, is_fg, drawn = _draw(
+        foreground,
+        background,
+        slots=batch_size,
+        fg_slots=round(fg_fraction * batch_size),
+        replacement=replacement,
+        generator=generator,
+    )
+    rois = boxes.gather(1, index[:, :, None].expand(-1, -1, 4))
+    matched = best_object.gather(1, index)
+    classes = ground_truth.classes.gather(1, matched).where(is_fg, 0)
+    targets = ground_truth.boxes.gather(1, matched[:, :, None].expand(-1, -1, 4))
+    target_deltas = encode(rois, targets, offset=offset) / rois.new_tensor(delta_std)
+    target_deltas = target_deltas.where(is_fg[:, :, None], 0.0)
+    return RoISamples(rois, classes, target_deltas, matched, drawn)
+
+
+def _draw(
+    foreground: Tensor,
+    background: Tensor,
+    *,
+    slots: int,
+    fg_slots: int,
+    replacement: bool,
+    generator: torch.Generator | None,
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Indices ``(N, slots)`` to draw, which are foreground, and which hold a RoI."""
+    count = min(slots, foreground.shape[1])
+    fg_order, fg_there = random_order(foreground, count, generator)
+    bg_order, bg_there = random_order(background, count, generator)
+    fg_count = fg_there.sum(dim=1, keepdim=True)  # (N, 1), at most `count`
+    bg_count = bg_there.sum(dim=1, keepdim=True)
+
+    # Foreground takes its share, or everything where there is no background.
+    fg_share = torch.where(bg_count > 0, fg_count.clamp(max=fg_slots), slots)
+    if not replacement:
+        fg_share = torch.minimum(fg_share, fg_count)
+    fg_share = fg_share.where(fg_count > 0, 0)  # (N, 1)
+
+    slot = torch.arange(slots, device=foreground.device)[None]  # (1, S)
+    is_fg = slot < fg_share  # (N, S)
+    # Position of each slot in its own side's random order.
+    rank = torch.where(is_fg, slot, slot - fg_share)
+    available = torch.where(is_fg, fg_count, bg_count)
+    if replacement:
+        # A side that suffices is drawn once each; else again and again, at random.
+        again = torch.rand(rank.shape, device=rank.device, generator=generator)
+        again = (again * available).long().clamp(max=count - 1)
+        rank = torch.where(rank < available, rank, again)
+        drawn = (available > 0).expand_as(is_fg)
+    else:
+        drawn = rank < available
+    rank = rank.clamp(max=count - 1)
+    index = torch.where(is_fg, fg_order.gather(1, rank), bg_order.gather(1, rank))
+    return index, is_fg & drawn, drawn

@@ -1,0 +1,133 @@
+"""RoI pooling: a fixed-size feature map for each region, in three ways.
+
+Letters: N images, R RoIs per image, C channels, P output cells per side, H x W cells
+of the feature map.
+"""
+
+from typing import Literal
+
+import torch
+import torch.nn.functional as F
+import torchvision
+from torch import Tensor
+
+PoolingMode = Literal["align", "pool", "crop"]
+
+
+def pool_rois(
+    features: Tensor,
+    rois: Tensor,
+    feature_sizes: Tensor | None,
+    *,
+    mode: PoolingMode,
+    size: int,
+    stride: int,
+    sampling_ratio: int = 0,
+    aligned: bool = False,
+    max_pool: bool = False,
+) -> Tensor:
+    """Pool every RoI to the same size.
+
+    ``align`` is RoIAlign (Mask R-CNN, section 3), ``pool`` RoI max pooling (Fast R-CNN,
+    section 2.1), ``crop`` TensorFlow's crop_and_resize as tf-faster-rcnn uses it.
+
+    Args:
+        features: ``(N, C, H, W)``.
+        rois: ``(N, R, 4)`` in pixels of the network input.
+        feature_sizes: ``(N, 2)`` true rows and columns of each image's features, None
+            if nothing is padded. Cells beyond them are never read: the border is
+            repeated there, as it is at the edge of a bare map.
+        mode: how to pool.
+        size: P.
+        stride: input pixels per feature cell.
+        sampling_ratio: RoIAlign's samples per cell and side; 0 for adaptive.
+        aligned: RoIAlign's shift by half a cell.
+        max_pool: pool to ``2 P`` first, then take 2x2 maxima.
+
+    Returns:
+        ``(N * R, C, P, P)`` float32. Unused slots hold whatever their box gives.
+
+    Raises:
+        ValueError: unknown mode.
+    """
+    if feature_sizes is not None:
+        features = _repeat_border(features, feature_sizes)
+    side = 2 * size if max_pool else size
+    # Pooling interpolates, so it is done in float32 whatever the network computes in.
+    features = features.float()
+    if mode == "crop":
+        pooled = _crop_and_resize(features, rois, size=side, stride=stride)
+    elif mode in ("align", "pool"):
+        flat = _with_image_index(rois)
+        if mode == "align":
+            pooled = torchvision.ops.roi_align(
+                features, flat, side, 1 / stride, sampling_ratio or -1, aligned
+            )
+        else:
+            pooled = torchvision.ops.roi_pool(features, flat, side, 1 / stride)
+    else:
+        raise ValueError(
+            f"pooling.mode must be one of align, pool, crop; found {mode!r}"
+        )
+    if max_pool:
+        pooled = F.max_pool2d(pooled, 2)
+    return pooled
+
+
+def _with_image_index(rois: Tensor) -> Tensor:
+    """``(N, R, 4)`` to ``(N * R, 5)`` with the image's index in front."""
+    index = torch.arange(rois.shape[0], device=rois.device, dtype=rois.dtype)
+    index = index[:, None, None].expand(-1, rois.shape[1], 1)
+    return torch.cat((index, rois), dim=2).flatten(0, 1)
+
+
+def _repeat_border(features: Tensor, sizes: Tensor) -> Tensor:
+    """Fill the padding of each image with its last true row and column."""
+    images, _, height, width = features.shape
+    rows = torch.arange(height, device=features.device).expand(images, -1)
+    columns = torch.arange(width, device=features.device).expand(images, -1)
+    rows = torch.minimum(rows, sizes[:, :1] - 1)  # (N, H)
+    columns = torch.minimum(columns, sizes[:, 1:] - 1)  # (N, W)
+    image = torch.arange(images, device=features.device)[:, None, None]
+    # Advanced indexing moves whole channel vectors: one contiguous copy if the map is
+    # channels_last.
+    picked = features.permute(0, 2, 3, 1)[image, rows[:, :, None], columns[:, None, :]]
+    return picked.permute(0, 3, 1, 2)
+
+
+def _crop_and_resize(
+    features: Tensor, rois: Tensor, *, size: int, stride: int
+) -> Tensor:
+    """TensorFlow's crop_and_resize of boxes given in input pixels.
+
+    Sample ``i`` of ``size`` lies at ``x1 + i * (x2 - x1) / (size - 1)``, in cells of
+    the map; samples off the map are 0.
+    """
+    _, _, height, width = features.shape
+    steps = torch.linspace(0, 1, size, device=rois.device, dtype=rois.dtype)
+    corners = rois / stride
+    x = corners[..., 0:1] + (corners[..., 2:3] - corners[..., 0:1]) * steps  # (N, R, P)
+    y = corners[..., 1:2] + (corners[..., 3:4] - corners[..., 1:2]) * steps
+    inside_x = (x >= 0) & (x <= width - 1)
+    inside_y = (y >= 0) & (y <= height - 1)
+    x = x.clamp(0, width - 1)
+    y = y.clamp(0, height - 1)
+    left, top = x.floor(), y.floor()
+    weight_x, weight_y = x - left, y - top
+    left_i, top_i = left.long(), top.long()
+    right_i = (left_i + 1).clamp(max=width - 1)
+    bottom_i = (top_i + 1).clamp(max=height - 1)
+    cells = features.permute(0, 2, 3, 1)  # (N, H, W, C)
+    image = torch.arange(features.shape[0], device=rois.device)[:, None, None, None]
+
+    def take(rows: Tensor, columns: Tensor) -> Tensor:
+        return cells[image, rows[:, :, :, None], columns[:, :, None, :]]
+
+    wx = weight_x[:, :, None, :, None]
+    wy = weight_y[:, :, :, None, None]
+    upper = take(top_i, left_i) * (1 - wx) + take(top_i, right_i) * wx
+    lower = take(bottom_i, left_i) * (1 - wx) + take(bottom_i, right_i) * wx
+    crops = upper * (1 - wy) + lower * wy  # (N, R, P, P, C)
+    inside = inside_y[:, :, :, None] & inside_x[:, :, None, :]
+    crops = crops.where(inside[..., None], 0.0)
+    return crops.permute(0, 1, 4, 2, 3).flatten(0, 1)

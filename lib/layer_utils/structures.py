@@ -1,0 +1,76 @@
+"""The padded, masked structures that carry a batch through the network.
+
+Every tensor has a fixed size; the rows that count are those whose ``valid`` is true,
+and nothing reads a row without its mask. Letters as everywhere in this package:
+
+    N  images in the batch
+    G  ground-truth slots per image
+    R  proposals or sampled RoIs per image
+    D  detections per image
+    H, W  height and width of the padded network input
+
+Boxes are float32 ``x1, y1, x2, y2`` in pixels of the network input.
+"""
+
+from typing import NamedTuple
+
+from torch import Tensor
+
+
+class Images(NamedTuple):
+    """A batch of images as it travels to the device.
+
+    Attributes:
+        pixels: ``(N, 3, H, W)`` uint8 RGB, zero beyond each image's own size.
+        sizes: ``(N, 2)`` int64, height and width of each image without padding.
+        padded: whether any image is smaller than ``(H, W)``. Known on the host, so
+            that a batch without padding skips the masking at no cost.
+    """
+
+    pixels: Tensor
+    sizes: Tensor
+    padded: bool
+
+
+class GroundTruth(NamedTuple):
+    """The annotated objects of a batch.
+
+    Attributes:
+        boxes: ``(N, G, 4)`` boxes.
+        classes: ``(N, G)`` int64 class indices, 1..C-1 where valid.
+        valid: ``(N, G)`` bool.
+    """
+
+    boxes: Tensor
+    classes: Tensor
+    valid: Tensor
+
+
+class Proposals(NamedTuple):
+    """Candidate regions, best first (Faster R-CNN, section 3.1).
+
+    Attributes:
+        boxes: ``(N, R, 4)`` boxes.
+        scores: ``(N, R)`` objectness logits.
+        valid: ``(N, R)`` bool.
+    """
+
+    boxes: Tensor
+    scores: Tensor
+    valid: Tensor
+
+
+class Detections(NamedTuple):
+    """Final detections, best first.
+
+    Attributes:
+        boxes: ``(N, D, 4)`` boxes.
+        scores: ``(N, D)`` class probabilities.
+        classes: ``(N, D)`` int64 class indices, 1..C-1 where valid.
+        valid: ``(N, D)`` bool.
+    """
+
+    boxes: Tensor
+    scores: Tensor
+    classes: Tensor
+    valid: Tensor

@@ -1,0 +1,5 @@
+"""Suppression of overlapping boxes: one entry point, kernels behind it."""
+
+from .nms import nms
+
+__all__ = ["nms"]

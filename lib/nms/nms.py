@@ -1,0 +1,121 @@
+"""Greedy non-maximum suppression with a fixed number of output slots.
+
+Letters: N images, R boxes per image, K output slots.
+"""
+
+import math
+
+import torch
+import torchvision
+from torch import Tensor
+
+
+def nms(
+    boxes: Tensor,
+    scores: Tensor,
+    valid: Tensor,
+    *,
+    threshold: float,
+    max_outputs: int,
+    groups: Tensor | None = None,
+    offset: float = 0.0,
+    inclusive: bool = False,
+) -> tuple[Tensor, Tensor]:
+    """Keep the best boxes, dropping those that overlap a better one.
+
+    Args:
+        boxes: ``(N, R, 4)`` float32.
+        scores: ``(N, R)`` float32. Equal scores are ordered by index.
+        valid: ``(N, R)`` bool; other boxes neither appear nor suppress.
+        threshold: a box is dropped if its IoU with a kept one is above this.
+        max_outputs: K.
+        groups: ``(N, R)`` int64; boxes suppress only those of their own group (class
+            or pyramid level). None if all are of one group.
+        offset: added to widths and heights, 1 for legacy and 0 for continuous boxes.
+        inclusive: drop at an IoU equal to the threshold too.
+
+    Returns:
+        Indices ``(N, K)`` int64 of the kept boxes, best first, and ``(N, K)`` bool,
+        true where a slot holds a box (index 0 elsewhere).
+
+    Raises:
+        ValueError: the shapes do not fit each other.
+    """
+    if boxes.dim() != 3 or boxes.shape[2] != 4 or scores.shape != boxes.shape[:2]:
+        raise ValueError(
+            "nms expects boxes (N, R, 4) and scores (N, R); found "
+            f"{tuple(boxes.shape)} and {tuple(scores.shape)}"
+        )
+    if valid.shape != scores.shape or (
+        groups is not None and groups.shape != scores.shape
+    ):
+        raise ValueError(
+            f"nms expects valid and groups of the scores' shape {tuple(scores.shape)}; "
+            f"found {tuple(valid.shape)} and "
+            f"{None if groups is None else tuple(groups.shape)}"
+        )
+    # x >= t is x > (the next number below t).
+    limit = math.nextafter(threshold, -math.inf) if inclusive else threshold
+    if groups is None:
+        groups = torch.zeros_like(valid, dtype=torch.int64)
+    index, kept = _nms(boxes, scores, valid, groups, limit, max_outputs, offset)
+    return index, kept
+
+
+@torch.library.custom_op("faster_rcnn::nms", mutates_args=())
+def _nms(
+    boxes: Tensor,
+    scores: Tensor,
+    valid: Tensor,
+    groups: Tensor,
+    threshold: float,
+    max_outputs: int,
+    offset: float,
+) -> tuple[Tensor, Tensor]:
+    index = scores.new_zeros((boxes.shape[0], max_outputs), dtype=torch.int64)
+    kept = torch.zeros_like(index, dtype=torch.bool)
+    for i in range(boxes.shape[0]):
+        best = _nms_image(boxes[i], scores[i], valid[i], groups[i], threshold, offset)[
+            :max_outputs
+        ]
+        index[i, : len(best)] = best
+        kept[i, : len(best)] = True
+    return index, kept
+
+
+@_nms.register_fake
+def _nms_fake(
+    boxes: Tensor,
+    scores: Tensor,
+    valid: Tensor,
+    groups: Tensor,
+    threshold: float,
+    max_outputs: int,
+    offset: float,
+) -> tuple[Tensor, Tensor]:
+    index = scores.new_empty((boxes.shape[0], max_outputs), dtype=torch.int64)
+    return index, torch.empty_like(index, dtype=torch.bool)
+
+
+def _nms_image(
+    boxes: Tensor,
+    scores: Tensor,
+    valid: Tensor,
+    groups: Tensor,
+    threshold: float,
+    offset: float,
+) -> Tensor:
+    """Indices of all kept boxes of one image, best first."""
+    candidates = valid.nonzero()[:, 0]
+    order = candidates[scores[candidates].argsort(descending=True, stable=True)]
+    boxes = boxes[order].clone()
+    boxes[:, 2:] += offset  # width x2 - x1 + 1 of a legacy box is that of its edges
+    # torchvision orders by score; falling ranks in place of scores settle ties.
+    ranks = torch.arange(len(order), 0, -1, device=boxes.device, dtype=torch.float32)
+    group = groups[order]
+    kept = torch.zeros(len(order), dtype=torch.bool, device=boxes.device)
+    for value in group.unique():
+        members = (group == value).nonzero()[:, 0]
+        best = torchvision.ops.nms(boxes[members], ranks[members], threshold)
+        kept[members[best]] = True
+    return order[kept]
