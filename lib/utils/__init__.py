@@ -1,0 +1,1 @@
+"""Drawing, logging and progress."""

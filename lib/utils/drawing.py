@@ -1,0 +1,285 @@
+"""Boxes on pictures, for people to look at.
+
+Pictures are ``(H, W, 3)`` uint8 RGB. Boxes are ``x1, y1, x2, y2`` in pixel edges of the
+picture: pixel k spans ``[k, k + 1)``, so a box covers the pixels x1 to x2 - 1. The
+boxes of a batch become that by adding ``offset`` to x2 and y2, which is 1 where widths
+are measured as ``x2 - x1 + 1`` and 0 where they are ``x2 - x1``.
+"""
+
+import colorsys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, TypeAlias
+
+import cv2
+import numpy as np
+import numpy.typing as npt
+from torch import Tensor
+
+from ..layer_utils.structures import Detections, GroundTruth, Images, Proposals
+from .files import write_atomic
+
+Picture: TypeAlias = npt.NDArray[np.uint8]
+BoxArray: TypeAlias = npt.NDArray[np.floating[Any]]
+Color: TypeAlias = tuple[int, int, int]
+
+_FONT = cv2.FONT_HERSHEY_SIMPLEX
+_GOLDEN_RATIO = (5**0.5 - 1) / 2
+_BLACK: Color = (0, 0, 0)
+_WHITE: Color = (255, 255, 255)
+
+
+def class_color(index: int) -> Color:
+    """Return the RGB colour of a class, the same in every run and every picture.
+
+    Hues a golden ratio apart keep any first few classes far from each other; lightness
+    and saturation take turns for the benefit of the many.
+    """
+    hue = (index * _GOLDEN_RATIO) % 1.0
+    saturation = (0.85, 0.6, 1.0)[index % 3]
+    value = (1.0, 0.9)[index // 3 % 2]
+    red, green, blue = colorsys.hsv_to_rgb(hue, saturation, value)
+    return round(255 * red), round(255 * green), round(255 * blue)
+
+
+def draw_boxes(
+    image: Picture,
+    boxes: BoxArray,
+    *,
+    labels: Sequence[str] | None = None,
+    scores: Sequence[float] | npt.NDArray[np.floating[Any]] | None = None,
+    colors: Sequence[Color] | None = None,
+) -> Picture:
+    """Draw boxes, the first on top, each with its label and score.
+
+    Boxes that reach out of the picture are cut at its border. Those that are not
+    finite, inverted, or wholly outside are left out.
+
+    Args:
+        image: ``(H, W, 3)`` uint8 RGB, left as it is.
+        boxes: ``(B, 4)`` pixel edges.
+        labels: B texts; an empty one is not drawn.
+        scores: B numbers, shown with two decimals after the label.
+        colors: B RGB colours. By default each box has that of its position.
+
+    Returns:
+        A picture of the same size.
+
+    Raises:
+        ValueError: if the picture is not uint8 RGB, or the lengths differ.
+    """
+    _check_picture(image)
+    count = len(boxes)
+    if boxes.shape != (count, 4):
+        raise ValueError(f"expected boxes of shape (B, 4), found {boxes.shape}")
+    given = {"labels": labels, "scores": scores, "colors": colors}
+    for name, values in given.items():
+        if values is not None and len(values) != count:
+            raise ValueError(f"expected {count} {name}, found {len(values)}")
+    picture: Picture = np.array(image, order="C")
+    corners = [_inside(box, image.shape[0], image.shape[1]) for box in boxes]
+    thickness = _line_width(picture)
+    order = [i for i in reversed(range(count)) if corners[i] is not None]
+    for i in order:
+        color = colors[i] if colors is not None else class_color(i)
+        x1, y1, x2, y2 = corners[i] or (0, 0, 0, 0)
+        # Not anti-aliased: upright lines need none, and it would blur them.
+        cv2.rectangle(picture, (x1, y1), (x2, y2), color, thickness)
+    # All the texts come after all the boxes, so that no line crosses them.
+    for i in order:
+        color = colors[i] if colors is not None else class_color(i)
+        text = labels[i] if labels is not None else ""
+        if scores is not None:
+            text = f"{text} {float(scores[i]):.2f}".strip()
+        x1, y1, _, _ = corners[i] or (0, 0, 0, 0)
+        if text:
+            _draw_label(picture, text, x1, y1, color)
+    return picture
+
+
+def side_by_side(pictures: Sequence[Picture], titles: Sequence[str]) -> Picture:
+    """Join pictures in a row, each under its title, top edges aligned.
+
+    Args:
+        pictures: one or more ``(H, W, 3)`` uint8 RGB, of any sizes.
+        titles: as many texts, cut where they are wider than the picture.
+
+    Raises:
+        ValueError: if there is none, or the numbers differ.
+    """
+    if not pictures or len(pictures) != len(titles):
+        raise ValueError(
+            "expected one or more pictures and as many titles, "
+            f"found {len(pictures)} and {len(titles)}"
+        )
+    for picture in pictures:
+        _check_picture(picture)
+    tallest = max(pictures, key=lambda picture: picture.shape[0])
+    scale = _text_scale(tallest)
+    bar = _text_size("Ag", scale)[1] + 6
+    gap = 4
+    height = bar + tallest.shape[0]
+    width = sum(picture.shape[1] + gap for picture in pictures) - gap
+    row = np.full((height, width, 3), 255, np.uint8)
+    x = 0
+    for picture, title in zip(pictures, titles, strict=True):
+        h, w = picture.shape[:2]
+        row[bar : bar + h, x : x + w] = picture
+        head = np.full((bar, w, 3), 255, np.uint8)
+        _put_text(head, title, 3, bar - 3, scale, _BLACK)
+        row[:bar, x : x + w] = head
+        x += w + gap
+    return row
+
+
+def save_image(path: Path, picture: Picture) -> None:
+    """Write a picture in the format that the file's ending names (.png, .jpg).
+
+    Raises:
+        ValueError: if the picture is not uint8 RGB or the ending names no format.
+        OSError: as ``write_atomic`` does.
+    """
+    _check_picture(picture)
+    if not cv2.haveImageWriter(path.name):
+        raise ValueError(
+            f"cannot write {path}: expected an ending such as .png or .jpg, "
+            f"found {path.suffix!r}"
+        )
+    done, data = cv2.imencode(path.suffix, cv2.cvtColor(picture, cv2.COLOR_RGB2BGR))
+    if not done:
+        raise ValueError(f"cannot encode a picture of {picture.shape} as {path}")
+    write_atomic(path, data.tobytes())
+
+
+def picture_of(images: Images, i: int) -> Picture:
+    """Return image ``i`` of a batch without its padding."""
+    height, width = images.sizes[i].tolist()
+    pixels = images.pixels[i, :, :height, :width].permute(1, 2, 0)  # (h, w, 3)
+    picture: Picture = pixels.cpu().contiguous().numpy()
+    return picture
+
+
+def ground_truth_picture(
+    images: Images,
+    gt: GroundTruth,
+    i: int,
+    class_names: Sequence[str],
+    *,
+    offset: float,
+) -> Picture:
+    """Draw the annotated objects of image ``i``, each class in its colour."""
+    valid = gt.valid[i]
+    classes = gt.classes[i][valid].tolist()
+    return draw_boxes(
+        picture_of(images, i),
+        _pixel_edges(gt.boxes[i][valid], offset),
+        labels=[class_names[c] for c in classes],
+        colors=[class_color(c) for c in classes],
+    )
+
+
+def proposals_picture(
+    images: Images, proposals: Proposals, i: int, *, offset: float, limit: int = 30
+) -> Picture:
+    """Draw the best ``limit`` proposals of image ``i``, from yellow to blue.
+
+    The colour goes by rank, since objectness logits have no fixed range.
+    """
+    valid = proposals.valid[i]
+    boxes = _pixel_edges(proposals.boxes[i][valid][:limit], offset)
+    ranks = np.linspace(0, 1, max(len(boxes), 1))
+    colors = [
+        (round(255 * (1 - r)), round(220 - 120 * r), round(255 * r)) for r in ranks
+    ]
+    return draw_boxes(picture_of(images, i), boxes, colors=colors[: len(boxes)])
+
+
+def detections_picture(
+    images: Images,
+    detections: Detections,
+    i: int,
+    class_names: Sequence[str],
+    *,
+    offset: float,
+    threshold: float = 0.5,
+) -> Picture:
+    """Draw the detections of image ``i`` that score at least ``threshold``."""
+    shown = detections.valid[i] & (detections.scores[i] >= threshold)
+    classes = detections.classes[i][shown].tolist()
+    return draw_boxes(
+        picture_of(images, i),
+        _pixel_edges(detections.boxes[i][shown], offset),
+        labels=[class_names[c] for c in classes],
+        scores=detections.scores[i][shown].tolist(),
+        colors=[class_color(c) for c in classes],
+    )
+
+
+def _pixel_edges(boxes: Tensor, offset: float) -> BoxArray:
+    """Return ``(B, 4)`` boxes of the network input as pixel edges on the host."""
+    edges: BoxArray = boxes.detach().float().cpu().numpy().copy()
+    edges[:, 2:] += offset
+    return edges
+
+
+def _check_picture(image: Picture) -> None:
+    if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3:
+        raise ValueError(
+            "expected a picture of shape (H, W, 3) and type uint8, "
+            f"found {image.shape} {image.dtype}"
+        )
+    if 0 in image.shape:
+        raise ValueError(f"expected a picture with pixels, found {image.shape}")
+
+
+def _inside(box: BoxArray, height: int, width: int) -> tuple[int, int, int, int] | None:
+    """Return the box's outermost pixels within the picture, or None if there are none.
+
+    The limits are applied before rounding to integers, which cannot hold every float.
+    """
+    x1, y1, x2, y2 = (float(v) for v in box)
+    if not np.isfinite(box).all() or x2 < x1 or y2 < y1:
+        return None
+    if x2 <= 0 or y2 <= 0 or x1 >= width or y1 >= height:
+        return None
+    left, top = round(max(x1, 0)), round(max(y1, 0))
+    right, bottom = round(min(x2, width)) - 1, round(min(y2, height)) - 1
+    left, top = min(left, width - 1), min(top, height - 1)
+    return left, top, max(right, left), max(bottom, top)
+
+
+def _line_width(picture: Picture) -> int:
+    height, width, _ = picture.shape
+    return int(max(1, round(min(height, width) / 350)))
+
+
+def _text_scale(picture: Picture) -> float:
+    height, width, _ = picture.shape
+    return float(np.clip(min(height, width) / 1100, 0.35, 1.5))
+
+
+def _text_size(text: str, scale: float) -> tuple[int, int, int]:
+    """Return width, height over the baseline and depth below it, in pixels."""
+    (width, height), depth = cv2.getTextSize(text, _FONT, scale, 1)
+    return width, height, depth
+
+
+def _put_text(
+    picture: Picture, text: str, x: int, y: int, scale: float, color: Color
+) -> None:
+    cv2.putText(picture, text, (x, y), _FONT, scale, color, 1, cv2.LINE_AA)
+
+
+def _draw_label(picture: Picture, text: str, x: int, y: int, color: Color) -> None:
+    """Write a label above (x, y) if there is room, else below, kept in the picture."""
+    scale = _text_scale(picture)
+    width, height, depth = _text_size(text, scale)
+    box_width, box_height = width + 4, height + depth + 3
+    top = y - box_height if y >= box_height else y
+    left = max(0, min(x, picture.shape[1] - box_width))
+    right, bottom = left + box_width - 1, top + box_height - 1
+    cv2.rectangle(picture, (left, top), (right, bottom), color, cv2.FILLED)
+    red, green, blue = color
+    bright = 0.299 * red + 0.587 * green + 0.114 * blue > 130
+    ink = _BLACK if bright else _WHITE
+    _put_text(picture, text, left + 2, bottom - depth - 1, scale, ink)

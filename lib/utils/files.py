@@ -1,0 +1,176 @@
+"""Files that are either whole or not there.
+
+A process can be killed, and a disk can fill up, in the middle of a save. So whatever a
+run must be able to read back is written beside its final name, brought to the disk,
+and only then renamed, which file systems do in one step.
+"""
+
+import errno
+import os
+import re
+import shutil
+import socket
+import time
+import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+_STALE_SECONDS = 3600.0
+_FULL_BYTES = 1 << 16
+_TEMPORARY = re.compile(
+    r"\..+\.(?P<host>[^.]+)-(?P<pid>\d+)-(?P<key>[0-9a-f]{32})\.tmp"
+)
+_in_progress: set[Path] = set()
+
+
+def write_atomic(path: Path, data: bytes | str) -> None:
+    """Write a file in one step: readers see the old content or the new, never a part.
+
+    Args:
+        path: the final name. Missing parent folders are made.
+        data: bytes, or text to be stored as UTF-8 with its newlines as they are.
+
+    Raises:
+        OSError: as ``atomic_path`` does.
+    """
+    content = data.encode("utf-8") if isinstance(data, str) else data
+    with atomic_path(path) as temporary:
+        temporary.write_bytes(content)
+
+
+@contextmanager
+def atomic_path(path: Path) -> Iterator[Path]:
+    """Give a temporary sibling of ``path`` that becomes ``path`` if the block succeeds.
+
+    If the block raises, Ctrl-C included, the temporary file is removed and what was
+    at ``path`` stays. A process killed outright leaves its temporary file behind, for
+    ``remove_stale``.
+
+    Args:
+        path: the final name. Missing parent folders are made.
+
+    Yields:
+        The path to write to, in the same folder.
+
+    Raises:
+        OSError: with ``errno.ENOSPC`` and a message that names the file when the disk
+            is full, also where the block met that as the RuntimeError of
+            ``torch.save``; unchanged for any other reason.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{path.name}.{_host()}-{os.getpid()}-{_key()}.tmp")
+    _in_progress.add(temporary)
+    try:
+        yield temporary
+        _sync_file(temporary)
+        os.replace(temporary, path)
+    except BaseException as error:
+        # Measured before the temporary file gives its space back.
+        full = _disk_full(error, path.parent)
+        temporary.unlink(missing_ok=True)
+        if full:
+            raise OSError(errno.ENOSPC, _full_message(path), str(path)) from error
+        raise
+    finally:
+        _in_progress.discard(temporary)
+    _sync_folder(path.parent)
+
+
+def remove_stale(folder: Path) -> list[Path]:
+    """Remove the temporary files that dead processes left in a folder.
+
+    A temporary file is stale if the process that its name tells has gone from this
+    machine, or if nothing was written to it for an hour: container hosts get a new
+    name, and process ids start over, with each start.
+
+    Args:
+        folder: looked at without its sub-folders. One that is missing is empty.
+
+    Returns:
+        The files removed.
+    """
+    removed: list[Path] = []
+    if not folder.is_dir():
+        return removed
+    for path in sorted(folder.iterdir()):
+        match = _TEMPORARY.fullmatch(path.name)
+        if match is None or path in _in_progress:
+            continue
+        here = match["host"] == _host()
+        try:
+            age = time.time() - path.stat().st_mtime
+            if age > _STALE_SECONDS or (here and not _alive(int(match["pid"]))):
+                path.unlink()
+                removed.append(path)
+        except FileNotFoundError:
+            continue  # its process has just finished with it
+    return removed
+
+
+def _host() -> str:
+    """Return this machine's name without dots, which separate the name's parts."""
+    return re.sub(r"[^A-Za-z0-9_-]", "_", socket.gethostname()) or "host"
+
+
+def _key() -> str:
+    return uuid.uuid4().hex
+
+
+def _alive(pid: int) -> bool:
+    """Tell whether another process of this id runs here; on doubt, say yes."""
+    if pid == os.getpid():
+        return False  # not among the writes in progress: from an earlier life
+    if os.name == "nt":
+        return True  # signal 0 is Ctrl-C there; the age decides instead
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except (PermissionError, OverflowError):
+        return True
+    return True
+
+
+def _disk_full(error: BaseException, folder: Path) -> bool:
+    """Tell whether ``error`` comes from a full disk."""
+    if isinstance(error, OSError):
+        return error.errno in (errno.ENOSPC, errno.EDQUOT)
+    if isinstance(error, RuntimeError):
+        # torch.save hides the cause of a failed write, so look at the disk itself.
+        return shutil.disk_usage(folder).free < _FULL_BYTES
+    return False
+
+
+def _full_message(path: Path) -> str:
+    if path.exists():
+        state = "the previous version is intact"
+    else:
+        state = "there is no previous version"
+    return (
+        f"the disk is full, so {path.name} could not be written ({state}); "
+        f"free some space in {path.parent} and try again"
+    )
+
+
+def _sync_file(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDWR)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def _sync_folder(folder: Path) -> None:
+    """Bring the rename itself to the disk, where the system can."""
+    if os.name == "nt":
+        return  # folders cannot be opened there
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    except OSError as error:
+        # Some network file systems refuse this, and do it on their own.
+        if error.errno not in (errno.EINVAL, errno.ENOTSUP):
+            raise
+    finally:
+        os.close(descriptor)

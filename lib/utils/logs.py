@@ -1,0 +1,141 @@
+"""The package's log: a readable console, the whole of it in a file.
+
+Every module logs through ``logging.getLogger(__name__)``, below the logger that is set
+up here. A progress line that is being rewritten on the terminal steps aside for each
+log line and comes back below it.
+"""
+
+import logging
+import sys
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, TextIO
+
+LOGGER_NAME = "faster_rcnn"  # the package's, above the loggers of its modules
+FILE_ONLY = {"file_only": True}  # pass as `extra` to keep a record off the console
+
+
+if TYPE_CHECKING:
+    _StreamHandler = logging.StreamHandler[TextIO]
+else:
+    _StreamHandler = logging.StreamHandler  # takes no parameter before Python 3.11
+
+
+class StatusLine:
+    """The one line of the terminal that is rewritten in place, or none."""
+
+    def __init__(self) -> None:
+        self._lock = threading.RLock()
+        self._stream: TextIO | None = None
+        self._text = ""
+
+    def show(self, stream: TextIO, text: str) -> None:
+        """Write ``text``, one line without a newline, over the current line."""
+        with self._lock:
+            self._stream, self._text = stream, text
+            stream.write(f"\r\x1b[K{text}")
+            stream.flush()
+
+    def finish(self) -> None:
+        """Leave the current line on the terminal for good and go below it."""
+        with self._lock:
+            if self._stream is not None:
+                self._stream.write("\n")
+                self._stream.flush()
+            self._stream, self._text = None, ""
+
+    def erase(self) -> None:
+        """Take the current line off the terminal."""
+        with self._lock:
+            if self._stream is not None:
+                self._stream.write("\r\x1b[K")
+                self._stream.flush()
+            self._stream, self._text = None, ""
+
+    @contextmanager
+    def aside(self) -> Iterator[None]:
+        """Take the current line away within the block and put it back afterwards."""
+        with self._lock:
+            stream, text = self._stream, self._text
+            self.erase()
+            try:
+                yield
+            finally:
+                if stream is not None:
+                    self.show(stream, text)
+
+
+STATUS = StatusLine()
+
+
+class _Formatter(logging.Formatter):
+    """Time and message; what is worse than information says so first."""
+
+    def formatMessage(self, record: logging.LogRecord) -> str:
+        return f"{record.asctime} {_mark(record.levelno)}{record.message}"
+
+
+class _Console(_StreamHandler):
+    """Console output that does not tear the progress line."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        if getattr(record, "file_only", False):
+            return
+        with STATUS.aside():
+            super().emit(record)
+
+
+class _File(logging.FileHandler):
+    """The log file. A full disk costs lines of it, never the run."""
+
+    _failed = False
+
+    def handleError(self, record: logging.LogRecord) -> None:
+        if not self._failed:
+            self._failed = True
+            error = sys.exc_info()[1]
+            with STATUS.aside():
+                sys.stderr.write(
+                    f"warning: cannot write to {self.baseFilename} ({error}); "
+                    "the run goes on and its log has gaps\n"
+                )
+
+
+def setup_logging(log_file: Path | None = None) -> logging.Logger:
+    """Send the package's log to stderr and append it to a file.
+
+    Calling it again replaces what an earlier call set up, so nothing appears twice.
+    Handlers that others added stay, and records still reach the root logger.
+
+    Args:
+        log_file: file to append to, its folder made if missing; None for no file.
+
+    Returns:
+        The package's logger.
+
+    Raises:
+        OSError: if the file cannot be opened for writing.
+    """
+    logger = logging.getLogger(LOGGER_NAME)
+    handlers: list[logging.Handler] = [_Console(sys.stderr)]
+    handlers[0].setFormatter(_Formatter("%(asctime)s %(message)s", "%H:%M:%S"))
+    if log_file is not None:
+        log_file.parent.mkdir(parents=True, exist_ok=True)
+        handlers.append(_File(log_file, encoding="utf-8"))
+        handlers[1].setFormatter(_Formatter("%(asctime)s %(message)s"))
+    for old in list(logger.handlers):
+        if isinstance(old, _Console | _File):
+            logger.removeHandler(old)
+            old.close()
+    for handler in handlers:
+        logger.addHandler(handler)
+    logger.setLevel(logging.INFO)
+    return logger
+
+
+def _mark(level: int) -> str:
+    if level >= logging.ERROR:
+        return "ERROR: "
+    return "WARNING: " if level >= logging.WARNING else ""

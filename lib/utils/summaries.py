@@ -1,0 +1,272 @@
+"""What a run writes down for TensorBoard and for scripts: events, pictures, metrics."""
+
+import errno
+import json
+import logging
+import math
+import os
+import time
+from collections.abc import Mapping
+from contextlib import suppress
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+import torch
+from tensorboardX import RecordWriter, summary
+from tensorboardX.proto.event_pb2 import Event, SessionLog
+from torch import Tensor
+
+from .drawing import Picture
+from .files import write_atomic
+
+logger = logging.getLogger(__name__)
+
+_FLUSH_SECONDS = 10.0
+_BINS = 64
+_HISTOGRAM_LIMIT = 1e38  # keeps the range of a histogram within float32
+
+
+class Summaries:
+    """A TensorBoard event file, made of tensorboardX's summaries.
+
+    Events are written by the calling thread, through tensorboardX's RecordWriter: its
+    SummaryWriter hands them to a thread, and when that thread dies of a full disk the
+    training loop waits for it forever. Here the run goes on without TensorBoard.
+
+    Args:
+        folder: the event file's folder, made if missing.
+        purge_step: the first step that this run writes again when it resumes, that is
+            one past the checkpoint's iteration. TensorBoard then forgets what earlier
+            event files of the folder hold from this step on.
+    """
+
+    def __init__(self, folder: Path, *, purge_step: int | None = None) -> None:
+        folder.mkdir(parents=True, exist_ok=True)
+        # TensorBoard reads event files in the order of their names, which must
+        # differ also between two starts within one second.
+        now = time.time_ns()
+        name = f"events.out.tfevents.{now // 10**9}.{now % 10**9:09d}.{os.getpid()}"
+        self._path = folder / name
+        self._writer: Any = RecordWriter(str(self._path))
+        self._flushed = time.monotonic()
+        self._write(Event(file_version="brain.Event:2"), purge_step)
+        if purge_step is not None:
+            start = SessionLog(status=SessionLog.START)
+            self._write(Event(session_log=start), purge_step)
+
+    def scalars(self, values: Mapping[str, float], step: int) -> None:
+        """Add numbers, each a curve under its name; NaN and infinity are kept."""
+        for name, value in values.items():
+            self._add(summary.scalar(name, float(value)), step)
+        if time.monotonic() - self._flushed > _FLUSH_SECONDS:
+            self.flush()
+
+    def images(self, name: str, rgb: Picture, step: int) -> None:
+        """Add a picture, ``(H, W, 3)`` uint8 RGB."""
+        self._add(summary.image(name, rgb, dataformats="HWC"), step)
+
+    def histograms(self, tensors: Mapping[str, Tensor], step: int) -> dict[str, int]:
+        """Add histograms of weights, activations or scores.
+
+        Tensors of any shape, type and device; those that are empty or hold no finite
+        value add nothing.
+
+        Returns:
+            The number of values that are not finite, for the tensors that have any;
+            also added as curves ``not_finite/<name>``.
+        """
+        not_finite: dict[str, int] = {}
+        for name, tensor in tensors.items():
+            values = tensor.detach().flatten().float().cpu()
+            finite = values[values.isfinite()]
+            if finite.numel() < values.numel():
+                not_finite[name] = values.numel() - finite.numel()
+            if finite.numel():
+                self._add(_histogram(name, finite), step)
+        self.scalars({f"not_finite/{k}": n for k, n in not_finite.items()}, step)
+        return not_finite
+
+    def text(self, tag: str, text: str, step: int = 0) -> None:
+        """Add a text such as a YAML file, shown as it is written."""
+        fence = "```"
+        while fence in text:
+            fence += "`"
+        self._add(summary.text(tag, f"{fence}yaml\n{text.rstrip()}\n{fence}\n"), step)
+
+    def results(self, scalars: Mapping[str, float], step: int) -> None:
+        """Add the numbers of a test, such as ``mAP`` and ``AP/person``.
+
+        They come below ``test/`` and are on the disk when this returns.
+        """
+        self.scalars({f"test/{name}": v for name, v in scalars.items()}, step)
+        self.flush()
+
+    def flush(self) -> None:
+        """Bring all that was added to the disk."""
+        self._flushed = time.monotonic()
+        if self._writer is not None:
+            try:
+                self._writer.flush()
+            except OSError as error:
+                self._give_up(error)
+
+    def close(self) -> None:
+        """Flush and close the file. Safe to call twice; later additions are ignored."""
+        self.flush()
+        if self._writer is not None:
+            self._writer.close()
+        self._writer = None
+
+    def __enter__(self) -> "Summaries":
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    def _add(self, content: Any, step: int) -> None:
+        self._write(Event(summary=content), step)
+
+    def _write(self, event: Any, step: int | None) -> None:
+        if self._writer is None:
+            return
+        event.wall_time = time.time()
+        if step is not None:
+            event.step = step
+        try:
+            self._writer.write(event.SerializeToString())
+        except OSError as error:
+            self._give_up(error)
+
+    def _give_up(self, error: OSError) -> None:
+        writer, self._writer = self._writer, None
+        with suppress(OSError):  # closing flushes, and so fails in the same way
+            writer.close()
+        logger.warning(
+            "cannot write %s (%s); the run goes on without TensorBoard",
+            self._path,
+            error,
+        )
+
+
+class MetricsFile:
+    """A file of JSON lines, one for each time that the run takes stock.
+
+    A resumed run's file equals that of an unbroken run: lines of iterations after the
+    checkpoint are dropped, since the run is about to write them again.
+
+    Args:
+        path: the file, made if missing.
+        start: iterations done when the run starts or resumes.
+
+    Raises:
+        OSError: if the file cannot be read or written.
+    """
+
+    def __init__(self, path: Path, *, start: int = 0) -> None:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        self._path = path
+        if path.exists():
+            _drop_after(path, start)
+        # Without a buffer nothing is left over to fail again when the file is closed.
+        self._file = path.open("ab", buffering=0)
+
+    def append(self, iteration: int, values: Mapping[str, object]) -> None:
+        """Add a line ``{"iteration": iteration, **values}``, at once in the file.
+
+        Args:
+            iteration: iterations done.
+            values: what JSON can hold. Numbers that are not finite become the texts
+                "NaN", "Infinity" and "-Infinity", which ``float()`` reads back.
+
+        Raises:
+            OSError: if the line cannot be written, naming the file.
+        """
+        line = json.dumps(_plain({"iteration": iteration, **values}), allow_nan=False)
+        data = f"{line}\n".encode()
+        try:
+            if self._file.write(data) != len(data):
+                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        except OSError as error:
+            raise OSError(
+                error.errno, f"{error.strerror}: cannot add a line", str(self._path)
+            ) from error
+
+    def close(self) -> None:
+        """Close the file. Safe to call twice."""
+        self._file.close()
+
+    def __enter__(self) -> "MetricsFile":
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.close()
+
+
+def _histogram(name: str, values: Tensor) -> Any:
+    """Return the summary of ``(n,)`` finite float32 values on the CPU, n > 0."""
+    low, high = float(values.min()), float(values.max())
+    first, last = (
+        min(max(end, -_HISTOGRAM_LIMIT), _HISTOGRAM_LIMIT) for end in (low, high)
+    )
+    if first == last:
+        margin = max(abs(first), 1.0) / 2
+        edges = [first - margin, last + margin]
+        counts = [float(values.numel())]
+    else:
+        inside = values.clamp(first, last)
+        counts = torch.histc(inside, _BINS, first, last).tolist()
+        edges = torch.linspace(first, last, _BINS + 1, dtype=torch.float64).tolist()
+    return summary.histogram_raw(
+        name,
+        low,
+        high,
+        values.numel(),
+        float(values.sum(dtype=torch.float64)),
+        float(torch.linalg.vector_norm(values)) ** 2,
+        edges,
+        # Each edge closes a bucket on its right, so the first one's bucket is empty.
+        [0.0, *counts],
+    )
+
+
+def _plain(value: object) -> object:
+    """Return the value with numbers that JSON lacks as texts."""
+    if isinstance(value, Mapping):
+        return {str(key): _plain(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_plain(item) for item in value]
+    if isinstance(value, float) and not math.isfinite(value):
+        if math.isnan(value):
+            return "NaN"
+        return "Infinity" if value > 0 else "-Infinity"
+    return value
+
+
+def _drop_after(path: Path, iteration: int) -> None:
+    """Rewrite a metrics file without lines after ``iteration`` or cut off by a kill."""
+    content = path.read_text(encoding="utf-8", errors="replace")
+    kept: list[str] = []
+    damaged = 0
+    for line in content.splitlines():
+        try:
+            of_line = json.loads(line)["iteration"]
+        except (ValueError, KeyError, TypeError):
+            damaged += 1
+            continue
+        if of_line <= iteration:
+            kept.append(line + "\n")
+    if damaged:
+        logger.warning("%s: dropped %d unreadable line(s)", path, damaged)
+    if "".join(kept) != content:
+        write_atomic(path, "".join(kept))
