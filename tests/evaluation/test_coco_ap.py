@@ -1,0 +1,176 @@
+import json
+import math
+import re
+
+import numpy as np
+import pytest
+from faster_rcnn.evaluation.coco_ap import METRICS, coco_metrics
+from faster_rcnn.evaluation.results import load_detections
+
+SMALL, MEDIUM, LARGE = [0, 0, 20, 20], [50, 50, 100, 100], [120, 120, 300, 300]
+
+
+def published(text):
+    """Read the twelve numbers of the bbox section of the demo's figures."""
+    section = text.split("type=bbox")[1].split("type=")[0]
+    return [float(v) for v in re.findall(r"\] = (-?\d\.\d+)", section)]
+
+
+@pytest.fixture
+def demo(shared, record, dataset):
+    """The 100 images that pycocotools' demo evaluates."""
+    path = shared / "data/coco_val2014_100/instances_val2014_100.json"
+    content = json.loads(path.read_text())
+    category_ids = [c["id"] for c in content["categories"]]
+    records = []
+    for image in content["images"]:
+        own = [a for a in content["annotations"] if a["image_id"] == image["id"]]
+        boxes = np.array([a["bbox"] for a in own]).reshape(-1, 4)
+        boxes[:, 2:] += boxes[:, :2]
+        made = record(
+            str(image["id"]),
+            boxes,
+            [category_ids.index(a["category_id"]) + 1 for a in own],
+            crowd=[bool(a["iscrowd"]) for a in own],
+        )
+        made.areas[:] = [a["area"] for a in own]
+        records.append(made)
+    data = dataset(
+        records,
+        layout="coco",
+        classes=("__background__", *(c["name"] for c in content["categories"])),
+        category_ids=(0, *category_ids),
+        annotation_file=path,
+    )
+    results = load_detections(
+        path.with_name("instances_val2014_fakebbox100_results.json"), data
+    )
+    figures = published(path.with_name("val2014_fake_eval_res.txt").read_text())
+    return data, results, figures
+
+
+@pytest.mark.parametrize("from_file", [True, False])
+def test_gives_the_figures_of_the_demo(demo, dataset, from_file):
+    data, results, figures = demo
+    if not from_file:
+        data = dataset(
+            data.records,
+            layout="coco",
+            classes=data.classes,
+            category_ids=data.category_ids,
+        )
+    result = coco_metrics(data, results)
+    assert list(result.metrics) == list(METRICS)
+    assert [round(v, 3) for v in result.metrics.values()] == figures
+    known = [v for v in result.per_class.values() if not math.isnan(v)]
+    assert len(known) < len(result.per_class) == 80
+    assert np.mean(known) == pytest.approx(result.metrics["AP"])
+
+
+@pytest.fixture
+def three(record, dataset):
+    """A small, a medium and a large cat, and no dog."""
+    return dataset([record("x", [SMALL, MEDIUM, LARGE], [1, 1, 1]), record("y")])
+
+
+def test_perfect_detections_by_hand(three, found):
+    detections = [found("x", [LARGE, SMALL, MEDIUM], [0.9, 0.8, 0.7]), found("y")]
+    result = coco_metrics(three, detections)
+    expected = dict.fromkeys(METRICS, 1.0) | {"AR1": 1 / 3}
+    assert result.metrics == pytest.approx(expected)
+    assert result.per_class["cat"] == pytest.approx(1)
+    assert math.isnan(result.per_class["dog"])
+
+
+def test_one_object_of_three_found_by_hand(three, found):
+    """Overlap .72 passes 5 of 10 thresholds, for 1/3 of the objects."""
+    detections = [found("x", [[50, 50, 100, 86]], [0.9]), found("y")]
+    metrics = coco_metrics(three, detections).metrics
+    assert metrics["AR100"] == pytest.approx(1 / 6)
+    assert metrics["ARm"] == pytest.approx(1 / 2)
+    assert metrics["APs"] == metrics["APl"] == metrics["AP75"] == 0
+    assert metrics["AP50"] == pytest.approx(34 / 101)  # recalls 0, .01, ... .33
+
+
+def test_nothing_found_is_zero(three, found, capsys):
+    result = coco_metrics(three, [found("x"), found("y")])
+    assert set(result.metrics.values()) == {0}
+    assert result.per_class["cat"] == 0
+    assert capsys.readouterr().out == ""
+
+
+def test_nothing_to_find_is_nan(dataset, record, found):
+    scenes = [([], []), ([record("x")], [found("x", [SMALL], [0.9])])]
+    for records, detections in scenes:
+        result = coco_metrics(dataset(records), detections)
+        assert list(result.metrics) == list(METRICS)
+        assert all(map(math.isnan, result.metrics.values()))
+        assert all(map(math.isnan, result.per_class.values()))
+
+
+@pytest.mark.parametrize("flag", ["difficult", "crowd"])
+def test_difficult_objects_neither_count_nor_punish(record, dataset, found, flag):
+    data = dataset([record("x", [SMALL, LARGE], [1, 1], **{flag: [False, True]})])
+    detections = [found("x", [LARGE, LARGE, SMALL], [0.9, 0.8, 0.7])]
+    assert coco_metrics(data, detections).metrics["AP"] == pytest.approx(1)
+
+
+def test_per_class_follows_names_when_category_ids_are_not_ascending(
+    record, dataset, found
+):
+    data = dataset(
+        [record("1", [SMALL, LARGE], [1, 2])], layout="coco", category_ids=(0, 9, 4)
+    )
+    result = coco_metrics(data, [found("1", [SMALL], [0.9], [1])])
+    assert result.per_class == pytest.approx({"cat": 1, "dog": 0})
+
+
+def annotated(tmp_path, dataset, record, annotations):
+    """A COCO data set of one empty record whose file holds ``annotations``."""
+    path = tmp_path / "instances.json"
+    path.write_text(json.dumps({"annotations": annotations}))
+    return dataset([record("5")], layout="coco", annotation_file=path)
+
+
+def test_annotation_id_zero_and_missing_keys(tmp_path, dataset, record, found):
+    """pycocotools alone fails without area, and takes id 0 for "no match"."""
+    objects = [
+        {"id": 0, "image_id": 5, "category_id": 1, "bbox": [0, 0, 20, 20]},
+        {"id": 0, "image_id": 5, "category_id": 2, "bbox": [120, 120, 180, 180]},
+    ]
+    data = annotated(tmp_path, dataset, record, objects)
+    detections = [found("5", [SMALL, LARGE], [0.9, 0.8], [1, 2])]
+    metrics = coco_metrics(data, detections).metrics
+    assert (metrics["AP"], metrics["APs"]) == pytest.approx((1, 1))
+
+
+def test_annotations_that_reading_drops_are_left_out(tmp_path, dataset, record, found):
+    good = {"id": 1, "image_id": 5, "category_id": 1, "bbox": [0, 0, 20, 20]}
+    bad = [
+        {"image_id": 6},
+        {"image_id": [5]},
+        {"category_id": 7},
+        {"bbox": [0, 0, 20]},
+        {"bbox": [0, 0, 20, math.nan]},
+        {"bbox": None},
+    ]
+    data = annotated(tmp_path, dataset, record, [good, *(good | b for b in bad)])
+    result = coco_metrics(data, [found("5", [SMALL], [0.9])])
+    assert result.metrics["AR100"] == pytest.approx(1)
+
+
+@pytest.mark.parametrize("text", [None, "{", "[]", '{"images": []}'])
+def test_unreadable_annotation_file(tmp_path, dataset, record, found, text):
+    path = tmp_path / "instances.json"
+    if text is not None:
+        path.write_text(text)
+    data = dataset([record("5")], layout="coco", annotation_file=path)
+    with pytest.raises(
+        ValueError, match=r"instances\.json: expected .*put the file back"
+    ):
+        coco_metrics(data, [found("5")])
+
+
+def test_detections_must_fit(three, found):
+    with pytest.raises(ValueError, match="no entry of detections"):
+        coco_metrics(three, [found("x")])
