@@ -1,0 +1,156 @@
+"""A drawn data set in VOC layout: what trains when no other data is at hand.
+
+`shapes_scene.py` draws one image; this file draws the set and writes it. Each image is
+seeded by (seed, split, index), so it is the same whatever is drawn before it.
+"""
+
+import contextlib
+import json
+import os
+import tempfile
+import xml.etree.ElementTree as ET
+from pathlib import Path
+
+import cv2
+import numpy as np
+
+from .shapes_scene import CLASSES, Scene, draw_scene
+
+__all__ = ["CLASSES", "SEED", "VERSION", "generate", "is_current"]
+
+VERSION = 1
+"""Raised whenever the drawing changes, so that older folders are drawn anew."""
+SEED = 20150604
+_JPEG_QUALITY = 90
+
+
+def generate(
+    folder: Path, *, train_images: int = 600, test_images: int = 200, seed: int = SEED
+) -> None:
+    """Draw the data set into `folder`, all of it or nothing.
+
+    The files are written into a hidden folder beside `folder`, which then takes its
+    name in one step. A folder of another version, seed or count is replaced; one that
+    is current (another process may have been faster) is kept.
+
+    Raises:
+        ValueError: a count is negative, or `folder` holds something else.
+        OSError: the files cannot be written there.
+    """
+    facts = _facts(train_images, test_images, seed)
+    for key in ("train_images", "test_images", "seed"):
+        if facts[key] < 0:
+            raise ValueError(
+                f"shapes: expected {key} of 0 or more, found {facts[key]}; raise it"
+            )
+    _refuse_foreign(folder)
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(
+        dir=folder.parent, prefix=f".{folder.name}-"
+    ) as temporary:
+        fresh = Path(temporary) / "fresh"
+        _write(fresh, {"train": train_images, "test": test_images}, seed)
+        (fresh / "generator.json").write_text(json.dumps(facts, indent=2) + "\n")
+        for attempt in range(8):
+            try:
+                os.replace(fresh, folder)
+                return
+            except OSError as error:
+                refusal = error  # a filled folder cannot be replaced, only moved away
+            if is_current(
+                folder, train_images=train_images, test_images=test_images, seed=seed
+            ):
+                return
+            _refuse_foreign(folder)
+            # Another process may just have moved it: then the next try succeeds.
+            with contextlib.suppress(FileNotFoundError):
+                os.replace(folder, Path(temporary) / f"old{attempt}")
+        raise refusal
+
+
+def is_current(
+    folder: Path, *, train_images: int = 600, test_images: int = 200, seed: int = SEED
+) -> bool:
+    """Tell whether `folder` holds this version's images, this many, all still there."""
+    try:
+        found = json.loads((folder / "generator.json").read_text())
+    except (OSError, ValueError):
+        return False
+    if found != _facts(train_images, test_images, seed):
+        return False
+    return all(
+        sum(1 for _ in (folder / place).glob(pattern)) == train_images + test_images
+        for place, pattern in (("JPEGImages", "*.jpg"), ("Annotations", "*.xml"))
+    )
+
+
+def _facts(train_images: int, test_images: int, seed: int) -> dict[str, int]:
+    """What generator.json says: all that the files follow from."""
+    return {
+        "version": VERSION,
+        "seed": seed,
+        "train_images": train_images,
+        "test_images": test_images,
+    }
+
+
+def _refuse_foreign(folder: Path) -> None:
+    """Raise ValueError rather than replace what this generator has not written."""
+    made_here = (folder / "generator.json").is_file()
+    if folder.exists() and not (made_here or _is_empty_folder(folder)):
+        raise ValueError(
+            f"shapes: expected {folder} to be absent, empty or drawn by this generator "
+            "(with a generator.json), found something else; move it or name another "
+            "folder"
+        )
+
+
+def _is_empty_folder(path: Path) -> bool:
+    """Tell whether `path` is a folder with nothing in it."""
+    return path.is_dir() and not any(path.iterdir())
+
+
+def _write(folder: Path, counts: dict[str, int], seed: int) -> None:
+    """Write the VOC tree; files are numbered through all splits, from 000001."""
+    for name in ("Annotations", "JPEGImages", "ImageSets/Main"):
+        (folder / name).mkdir(parents=True)
+    number = 0
+    for split, (name, count) in enumerate(counts.items()):
+        stems = []
+        for index in range(count):
+            number += 1
+            stems.append(f"{number:06d}")
+            scene = draw_scene(np.random.default_rng([seed, split, index]))
+            _, data = cv2.imencode(
+                ".jpg", scene.pixels, [cv2.IMWRITE_JPEG_QUALITY, _JPEG_QUALITY]
+            )
+            image = folder / "JPEGImages" / f"{stems[-1]}.jpg"
+            image.write_bytes(data.tobytes())
+            annotation = folder / "Annotations" / f"{stems[-1]}.xml"
+            annotation.write_bytes(_voc_xml(image.name, scene))
+        lines = "".join(f"{stem}\n" for stem in stems)
+        (folder / "ImageSets" / "Main" / f"{name}.txt").write_text(lines)
+
+
+def _voc_xml(filename: str, scene: Scene) -> bytes:
+    """Make the annotation file as VOC 2007 has it."""
+    root = ET.Element("annotation")
+    ET.SubElement(root, "folder").text = "shapes"
+    ET.SubElement(root, "filename").text = filename
+    height, width = scene.pixels.shape[:2]
+    size = ET.SubElement(root, "size")
+    depth = 3 if scene.pixels.ndim == 3 else 1
+    for key, value in (("width", width), ("height", height), ("depth", depth)):
+        ET.SubElement(size, key).text = str(value)
+    ET.SubElement(root, "segmented").text = "0"
+    for drawn in scene.objects:
+        node = ET.SubElement(root, "object")
+        ET.SubElement(node, "name").text = drawn.name
+        ET.SubElement(node, "pose").text = "Unspecified"
+        ET.SubElement(node, "truncated").text = str(int(drawn.truncated))
+        ET.SubElement(node, "difficult").text = str(int(drawn.difficult))
+        corners = ET.SubElement(node, "bndbox")
+        for key, value in zip(("xmin", "ymin", "xmax", "ymax"), drawn.box, strict=True):
+            ET.SubElement(corners, key).text = str(value)
+    ET.indent(root, "\t")
+    return ET.tostring(root) + b"\n"
