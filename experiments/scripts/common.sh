@@ -1,0 +1,42 @@
+# Sourced by the other scripts: finds or makes the Python environment.
+# Sets REPO (the repository's root) and PYTHON (an interpreter that has the package).
+
+REPO=$(cd "$(dirname "${BASH_SOURCE[0]}")/../.." && pwd)
+
+# Prints the path of a Python between 3.10 and 3.13, or fails.
+find_python() {
+  local name
+  for name in python3 python3.13 python3.12 python3.11 python3.10 python; do
+    if command -v "$name" >/dev/null 2>&1 && "$name" -c \
+      'import sys; sys.exit(not (3, 10) <= sys.version_info[:2] <= (3, 13))' \
+      >/dev/null 2>&1; then
+      command -v "$name"
+      return
+    fi
+  done
+  echo "error: no Python 3.10 to 3.13 found; install one and run this again" >&2
+  return 1
+}
+
+# use_environment [EXTRA]: the active environment if this repository's package is
+# importable there with what EXTRA (such as dev) needs, else .venv, made if missing.
+use_environment() {
+  local extra=${1:-} probe='import faster_rcnn, torch, torchvision, cv2, pydantic'
+  [ "$extra" = dev ] && probe="$probe, pytest, mypy"
+  # The package must be this checkout's, not another one's.
+  probe="$probe, pathlib, sys
+sys.exit(pathlib.Path(faster_rcnn.__file__).resolve().parents[1] != pathlib.Path(sys.argv[1]))"
+  for PYTHON in "$(command -v python3 || true)" "$REPO/.venv/bin/python"; do
+    if [ -x "$PYTHON" ] && "$PYTHON" -c "$probe" "$REPO" >/dev/null 2>&1; then
+      return
+    fi
+  done
+  PYTHON=$REPO/.venv/bin/python
+  if [ ! -x "$PYTHON" ]; then
+    echo "Making the environment .venv" >&2
+    "$(find_python)" -m venv "$REPO/.venv"
+  fi
+  echo "Installing into .venv (PyTorch and its CUDA libraries: some 5 GB)" >&2
+  "$PYTHON" -m pip install --quiet --upgrade pip >&2
+  "$PYTHON" -m pip install --quiet --editable "$REPO${extra:+[$extra]}" >&2
+}

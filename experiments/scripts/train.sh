@@ -1,0 +1,7 @@
+#!/usr/bin/env bash
+# Train a detector, test its final checkpoint, print per-class AP and mAP.
+#   ./experiments/scripts/train.sh DATASET NET [options]      --help lists them
+set -euo pipefail
+source "$(dirname "${BASH_SOURCE[0]}")/common.sh"
+use_environment
+exec "$PYTHON" "$REPO/tools/train_net.py" "$@"

@@ -1,0 +1,1 @@
+"""What is on disk becomes records; records become batches."""

@@ -1,0 +1,149 @@
+import io
+
+import cv2
+import numpy as np
+import pytest
+from faster_rcnn.datasets.images import ImageError, image_size, read_image
+from PIL import Image
+
+SIZE = (40, 30)  # width, height
+JPEG = {"quality": 95}
+
+
+@pytest.fixture
+def picture():
+    """A smooth RGB picture with distinct channels."""
+    x, y = np.meshgrid(np.linspace(0, 255, SIZE[0]), np.linspace(0, 255, SIZE[1]))
+    return np.stack([x, y, 255 - x], axis=2).astype(np.uint8)
+
+
+def jpeg(image, **options):
+    stream = io.BytesIO()
+    image.save(stream, "JPEG", **(JPEG | options))
+    return stream.getvalue()
+
+
+@pytest.mark.parametrize("suffix", ["png", "bmp", "tif", "webp"])
+def test_colour_is_rgb(tmp_path, picture, suffix):
+    path = tmp_path / f"image.{suffix}"
+    Image.fromarray(picture).save(path, lossless=True)
+    found = read_image(path)
+    assert found.dtype == np.uint8 and found.flags.c_contiguous
+    np.testing.assert_array_equal(found, picture)
+    assert image_size(path) == SIZE
+
+
+@pytest.mark.parametrize("progressive", [False, True])
+def test_jpeg(tmp_path, picture, progressive):
+    path = tmp_path / "image.jpg"
+    path.write_bytes(jpeg(Image.fromarray(picture), progressive=progressive))
+    assert np.abs(read_image(path).astype(int) - picture).mean() < 4
+    assert image_size(path) == SIZE
+
+
+def test_grayscale_jpeg_and_png(tmp_path, picture):
+    grey = Image.fromarray(picture).convert("L")
+    (tmp_path / "grey.jpg").write_bytes(jpeg(grey))
+    grey.save(tmp_path / "grey.png")
+    for name in ("grey.jpg", "grey.png"):
+        found = read_image(tmp_path / name)
+        assert found.shape == (SIZE[1], SIZE[0], 3)
+        assert (found[..., 0] == found[..., 1]).all()
+        assert (found[..., 0] == found[..., 2]).all()
+    np.testing.assert_array_equal(found[..., 0], np.asarray(grey))
+
+
+def test_transparency_palette_and_16_bits(tmp_path, picture):
+    alpha = np.full((*picture.shape[:2], 1), 128, np.uint8)
+    Image.fromarray(np.concatenate([picture, alpha], 2)).save(tmp_path / "rgba.png")
+    np.testing.assert_array_equal(read_image(tmp_path / "rgba.png"), picture)
+    palette = Image.fromarray(picture).quantize(32)
+    palette.save(tmp_path / "palette.png")
+    np.testing.assert_array_equal(
+        read_image(tmp_path / "palette.png"), np.asarray(palette.convert("RGB"))
+    )
+    deep = np.ascontiguousarray(picture[..., ::-1]).astype(np.uint16) * 257
+    cv2.imwrite(str(tmp_path / "deep.png"), deep)
+    np.testing.assert_array_equal(read_image(tmp_path / "deep.png"), picture)
+
+
+def test_cmyk_jpeg(tmp_path, picture):
+    path = tmp_path / "cmyk.jpg"
+    path.write_bytes(jpeg(Image.fromarray(picture).convert("CMYK")))
+    assert read_image(path).shape == picture.shape
+
+
+def test_exif_orientation_is_not_applied(tmp_path, picture):
+    exif = Image.Exif()
+    exif[0x0112] = 6  # turned by a quarter
+    path = tmp_path / "turned.jpg"
+    path.write_bytes(jpeg(Image.fromarray(picture), exif=exif))
+    assert read_image(path).shape == (SIZE[1], SIZE[0], 3)
+    assert image_size(path) == SIZE
+
+
+def test_bytes_after_the_end_are_fine(tmp_path, picture):
+    for suffix, data in (
+        ("jpg", jpeg(Image.fromarray(picture))),
+        ("png", cv2.imencode(".png", picture)[1].tobytes()),
+    ):
+        path = tmp_path / f"image.{suffix}"
+        path.write_bytes(data + b"\0" * 100)
+        assert read_image(path).shape == picture.shape
+
+
+@pytest.mark.parametrize("share", [0.02, 0.3, 0.6, 0.9, 0.999])
+@pytest.mark.parametrize("suffix", ["jpg", "png", "progressive", "webp"])
+def test_truncated_file(tmp_path, picture, suffix, share):
+    if suffix in ("png", "webp"):
+        data = cv2.imencode(f".{suffix}", picture)[1].tobytes()
+    else:
+        progressive = suffix == "progressive"
+        data = jpeg(Image.fromarray(picture), progressive=progressive)
+    path = tmp_path / f"short.{suffix}"
+    path.write_bytes(data[: int(len(data) * share)])
+    with pytest.raises(
+        ImageError, match=rf"short\.{suffix}.*(whole|expected an image)"
+    ):
+        read_image(path)
+
+
+def test_truncated_jpeg_with_a_thumbnail(tmp_path, picture):
+    # The thumbnail's end marker must not pass for the image's.
+    data = jpeg(Image.fromarray(picture))
+    thumbnail = b"Exif\0\0" + data
+    segment = b"\xff\xe1" + (len(thumbnail) + 2).to_bytes(2, "big") + thumbnail
+    path = tmp_path / "thumbnail.jpg"
+    path.write_bytes(data[:2] + segment + data[2:])
+    assert read_image(path).shape == picture.shape
+    path.write_bytes(data[:2] + segment + data[2:-40])
+    with pytest.raises(ImageError, match="cut short"):
+        read_image(path)
+
+
+@pytest.mark.parametrize(
+    "data", [b"", b"<html>not found</html>", b"\xff\xd8\xff", b"\xff\xd8\xff\xe0junk"]
+)
+def test_non_image(tmp_path, data):
+    path = tmp_path / "page.jpg"
+    path.write_bytes(data)
+    with pytest.raises(ImageError, match=r"page\.jpg"):
+        read_image(path)
+    with pytest.raises(ImageError, match=r"page\.jpg"):
+        image_size(path)
+
+
+def test_missing_file_and_folder(tmp_path):
+    (tmp_path / "folder.jpg").mkdir()
+    for name in ("none.jpg", "folder.jpg"):
+        with pytest.raises(ImageError, match=name):
+            read_image(tmp_path / name)
+        with pytest.raises(ImageError, match=name):
+            image_size(tmp_path / name)
+
+
+def test_real_photos(shared):
+    folder = shared / "data" / "voc2007_mini" / "VOCdevkit" / "VOC2007" / "JPEGImages"
+    for path in sorted(folder.iterdir())[:10]:
+        width, height = image_size(path)
+        assert read_image(path).shape == (height, width, 3)
