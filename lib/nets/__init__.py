@@ -1,0 +1,105 @@
+"""Whatever has learned weights: backbones and heads."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from difflib import get_close_matches
+from typing import cast, get_args
+
+from .backbone import Backbone
+from .layers import NormKind, is_depthwise
+from .mobilenet_v1 import MobileNetV1
+from .mobilenet_v2 import MobileNetV2
+from .resnet import ResNet, Style
+from .vgg import VGG16
+
+__all__ = ["BACKBONES", "Backbone", "build_backbone", "is_depthwise"]
+
+
+@dataclass(frozen=True)
+class _Options:
+    style: Style
+    norm: NormKind
+    head_stride: int
+    dropout: float
+
+
+def _resnet(depth: int) -> Callable[[_Options], Backbone]:
+    def build(o: _Options) -> Backbone:
+        return ResNet(depth, style=o.style, norm=o.norm, head_stride=o.head_stride)
+
+    return build
+
+
+def _vgg16(o: _Options) -> Backbone:
+    if o.head_stride != 1:
+        raise ValueError(
+            f"head_stride: expected 1 for vgg16, whose head is fully connected, "
+            f"found {o.head_stride}"
+        )
+    return VGG16(dropout=o.dropout)
+
+
+def _mobile(o: _Options) -> Backbone:
+    return MobileNetV1(norm=o.norm, head_stride=o.head_stride)
+
+
+def _mobile_v2(o: _Options) -> Backbone:
+    return MobileNetV2(norm=o.norm, head_stride=o.head_stride)
+
+
+BACKBONES: dict[str, Callable[[_Options], Backbone]] = {
+    "vgg16": _vgg16,
+    **{f"res{depth}": _resnet(depth) for depth in (18, 34, 50, 101, 152)},
+    "mobile": _mobile,
+    "mobile_v2": _mobile_v2,
+}
+
+
+def build_backbone(
+    name: str,
+    *,
+    style: str,
+    norm: str,
+    fixed_blocks: int | None,
+    head_stride: int,
+    dropout: float,
+) -> Backbone:
+    """Build a backbone with random weights by its name.
+
+    Args:
+        name: a key of `BACKBONES`.
+        style: where ResNet's bottlenecks have their stride, "pytorch" (in the 3x3) or
+            "caffe" (in the 1x1). Without effect on other nets.
+        norm: "frozen" (stored statistics, not trained) or "batch" (trained). Without
+            effect on VGG16, which has none.
+        fixed_blocks: blocks of the trunk that are not trained, 0 for none, None for
+            the family's default.
+        head_stride: 1 or 2, of the head's first layer.
+        dropout: probability in VGG16's head, 0 <= dropout < 1.
+
+    Raises:
+        ValueError: a value is not one of those above.
+    """
+    if name not in BACKBONES:
+        near = get_close_matches(name, BACKBONES, 1)
+        hint = f"; did you mean {near[0]}?" if near else ""
+        raise ValueError(
+            f"net: expected one of {', '.join(BACKBONES)}, found {name!r}{hint}"
+        )
+    for key, value, allowed in (
+        ("style", style, get_args(Style)),
+        ("norm", norm, get_args(NormKind)),
+        ("head_stride", head_stride, (1, 2)),
+    ):
+        if value not in allowed:
+            expected = " or ".join(str(choice) for choice in allowed)
+            raise ValueError(f"{key}: expected {expected}, found {value!r}")
+    if not 0 <= dropout < 1:
+        raise ValueError(f"dropout: expected 0 <= dropout < 1, found {dropout}")
+    backbone = BACKBONES[name](
+        _Options(cast(Style, style), cast(NormKind, norm), head_stride, dropout)
+    )
+    backbone.freeze(
+        backbone.default_fixed_blocks if fixed_blocks is None else fixed_blocks
+    )
+    return backbone

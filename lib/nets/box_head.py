@@ -1,0 +1,31 @@
+"""The two output layers of Fast R-CNN (Fast R-CNN, section 2.1).
+
+Letters: M RoIs of all images, C classes.
+"""
+
+from torch import Tensor, nn
+
+
+class BoxPredictor(nn.Module):
+    """Class scores and class-specific box regression of each RoI's vector."""
+
+    def __init__(self, in_channels: int, num_classes: int) -> None:
+        super().__init__()
+        self.scores = nn.Linear(in_channels, num_classes)
+        self.deltas = nn.Linear(in_channels, 4 * num_classes)
+        nn.init.normal_(self.scores.weight, std=0.01)
+        nn.init.normal_(self.deltas.weight, std=0.001)
+        nn.init.zeros_(self.scores.bias)
+        nn.init.zeros_(self.deltas.bias)
+
+    def forward(self, vectors: Tensor) -> tuple[Tensor, Tensor]:
+        """Predict.
+
+        Args:
+            vectors: ``(M, head_channels)``.
+
+        Returns:
+            Class logits ``(M, C)`` and normalised deltas ``(M, C, 4)``, float32.
+        """
+        deltas = self.deltas(vectors).float()
+        return self.scores(vectors).float(), deltas.view(deltas.shape[0], -1, 4)

@@ -1,0 +1,163 @@
+"""The pieces that all backbones share: folded batch norm and masked padding.
+
+Letters: N images in the batch, C channels, H and W height and width of a feature map.
+`sizes` is always ``(N, 2)`` int64, the true height and width of each image's part of
+the map, or None where no image of the batch is padded.
+"""
+
+from typing import Literal, TypeVar, cast
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+NormKind = Literal["frozen", "batch"]
+
+_N = TypeVar("_N", bound="Norm")
+
+
+class Norm(nn.BatchNorm2d):
+    """Batch normalisation that can be frozen, with the state of `nn.BatchNorm2d`.
+
+    Frozen, it is a fixed affine map: it uses the stored statistics, also after
+    `train()`, and its weight and bias are not trained.
+    """
+
+    def __init__(self, channels: int, kind: NormKind) -> None:
+        super().__init__(channels)
+        self.frozen = False
+        if kind == "frozen":
+            self.freeze()
+
+    def freeze(self) -> None:
+        """Fix the statistics, the weight and the bias from now on."""
+        self.frozen = True
+        self.requires_grad_(False)
+        self.eval()
+
+    def train(self: _N, mode: bool = True) -> _N:
+        """Set training mode, which a frozen norm never enters."""
+        super().train(mode and not self.frozen)
+        return self
+
+
+def conv_norm(x: Tensor, conv: nn.Conv2d, norm: Norm) -> Tensor:
+    """Convolve and normalise, in one convolution unless batch statistics are needed.
+
+    With stored statistics the norm is an affine map per channel, so it goes into the
+    weights: ``conv(x, w * scale) + shift``. This is exact in training too: the gradient
+    reaches `w` (and a trainable norm's weight and bias) through the product, and
+    nothing of the size of the feature map is kept for the norm.
+
+    Args:
+        x: ``(N, C, H, W)``.
+        conv: a convolution without bias.
+        norm: the norm that follows it.
+
+    Returns:
+        ``(N, C', H', W')``, safe to change in place.
+    """
+    if norm.training:
+        return cast(Tensor, norm(_convolve(x, conv, conv.weight, None)))
+    assert conv.bias is None and conv.padding_mode == "zeros"
+    assert norm.running_mean is not None and norm.running_var is not None
+    scale = norm.weight * torch.rsqrt(norm.running_var + norm.eps)
+    shift = norm.bias - norm.running_mean * scale
+    weight = conv.weight * scale[:, None, None, None]
+    return _convolve(x, conv, weight, shift)
+
+
+def _convolve(
+    x: Tensor, conv: nn.Conv2d, weight: Tensor, bias: Tensor | None
+) -> Tensor:
+    """Convolve as `conv` does, with another weight and bias."""
+    stride, step = conv.stride, 1
+    if x.is_cpu and x.dtype == torch.bfloat16 and is_depthwise(conv):
+        # On CPUs the backward pass of a strided depthwise convolution in bfloat16 is
+        # 3 to 20 times as slow as that of stride 1, of which every other output is
+        # the same.
+        if torch.is_grad_enabled() and stride[0] == stride[1]:
+            stride, step = (1, 1), stride[0]
+    x = F.conv2d(x, weight, bias, stride, conv.padding, conv.dilation, conv.groups)
+    return x if step == 1 else x[:, :, ::step, ::step]
+
+
+class ConvNorm(nn.Sequential):
+    """A convolution (key ``0``) and its norm (key ``1``), applied by `conv_norm`.
+
+    Padding is half the kernel, so the output size is ``ceil(size / stride)``.
+    """
+
+    def __init__(
+        self,
+        in_channels: int,
+        out_channels: int,
+        kernel: int,
+        *,
+        norm: NormKind,
+        stride: int = 1,
+        groups: int = 1,
+    ) -> None:
+        conv = nn.Conv2d(
+            in_channels, out_channels, kernel, stride, kernel // 2, 1, groups, False
+        )
+        super().__init__(conv, Norm(out_channels, norm))
+        self.stride = stride
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Map ``(N, C, H, W)`` to ``(N, C', H', W')``."""
+        return conv_norm(x, cast(nn.Conv2d, self[0]), cast(Norm, self[1]))
+
+
+def zero_padding(x: Tensor, sizes: Tensor | None) -> Tensor:
+    """Set everything beyond each image's true size to zero.
+
+    Done before each convolution wider than one cell, this gives a padded image the
+    features of the bare one, whose border the convolution pads with zeros itself. A
+    ReLU keeps zeros, so masking before it serves what comes after it, and then only
+    one of the two maps is kept for the backward pass.
+
+    Args:
+        x: ``(N, C, H, W)``.
+        sizes: ``(N, 2)`` true height and width in cells of `x`, or None for no-op.
+
+    Returns:
+        ``(N, C, H, W)``, in the memory format of `x`.
+    """
+    if sizes is None:
+        return x
+    rows = torch.arange(x.shape[2], device=x.device) < sizes[:, :1]  # (N, H)
+    columns = torch.arange(x.shape[3], device=x.device) < sizes[:, 1:]  # (N, W)
+    inside = rows[:, None, :, None] & columns[:, None, None, :]  # (N, 1, H, W)
+    return x * inside.to(x.dtype)
+
+
+def shrink(sizes: Tensor | None, stride: int, *, ceil: bool = True) -> Tensor | None:
+    """True sizes after a layer of this stride.
+
+    Args:
+        sizes: ``(N, 2)`` sizes before the layer, or None.
+        stride: of the layer.
+        ceil: True for an odd kernel padded by half its width (and for a bare 1x1),
+            False for a pool without padding as wide as its stride.
+
+    Returns:
+        ``(N, 2)``, or None for None.
+    """
+    if sizes is None or stride == 1:
+        return sizes
+    return (sizes + stride - 1) // stride if ceil else sizes // stride
+
+
+def is_depthwise(module: nn.Module) -> bool:
+    """Whether a module is a depthwise convolution, which gets no weight decay."""
+    return isinstance(module, nn.Conv2d) and 1 < module.groups == module.in_channels
+
+
+def init_convs(module: nn.Module) -> None:
+    """Draw all convolutions from He's normal distribution over the outputs."""
+    for part in module.modules():
+        if isinstance(part, nn.Conv2d):
+            nn.init.kaiming_normal_(part.weight, mode="fan_out", nonlinearity="relu")
+            if part.bias is not None:
+                nn.init.zeros_(part.bias)

@@ -1,0 +1,42 @@
+"""The convolutions of the region proposal network (Faster R-CNN, section 3.1).
+
+Letters: N images, K anchors per cell, A = H * W * K anchors.
+"""
+
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from .layers import zero_padding
+
+
+class RPNHead(nn.Module):
+    """A 3x3 convolution and two sibling 1x1 convolutions over the feature map."""
+
+    def __init__(self, in_channels: int, channels: int, anchors_per_cell: int) -> None:
+        super().__init__()
+        self.conv = nn.Conv2d(in_channels, channels, 3, padding=1)
+        # Two scores per anchor, as published: K for background, then K for object.
+        self.scores = nn.Conv2d(channels, 2 * anchors_per_cell, 1)
+        self.deltas = nn.Conv2d(channels, 4 * anchors_per_cell, 1)
+        for layer in (self.conv, self.scores, self.deltas):
+            nn.init.normal_(layer.weight, std=0.01)
+            assert layer.bias is not None
+            nn.init.zeros_(layer.bias)
+
+    def forward(self, features: Tensor, sizes: Tensor | None) -> tuple[Tensor, Tensor]:
+        """Score and regress every anchor.
+
+        Args:
+            features: ``(N, C, H, W)``.
+            sizes: ``(N, 2)`` true rows and columns, None if nothing is padded.
+
+        Returns:
+            Objectness logits ``(N, A)`` and deltas ``(N, A, 4)``, float32, in the
+            order of ``layer_utils.anchors.grid_anchors``.
+        """
+        x = F.relu(self.conv(zero_padding(features, sizes)), inplace=True)
+        background, objects = self.scores(x).float().chunk(2, dim=1)  # (N, K, H, W)
+        # softmax(background, object) = sigmoid(object - background).
+        logits = (objects - background).permute(0, 2, 3, 1).flatten(1)  # (N, A)
+        deltas = self.deltas(x).float().permute(0, 2, 3, 1)  # (N, H, W, 4K)
+        return logits, deltas.reshape(deltas.shape[0], -1, 4)

@@ -1,0 +1,152 @@
+import zlib
+
+import backbone_checks as checks
+import numpy as np
+import pytest
+import torch
+import torchvision.models
+from faster_rcnn.nets.resnet import ResNet
+
+
+def reference(depth: int, style: str = "pytorch") -> torchvision.models.ResNet:
+    torch.manual_seed(0)
+    model = getattr(torchvision.models, f"resnet{depth}")()
+    if style == "caffe" and depth >= 50:
+        for layer in (model.layer2, model.layer3, model.layer4):
+            layer[0].conv1.stride = (2, 2)
+            layer[0].conv2.stride = (1, 1)
+    checks.randomise(model)
+    return model.eval()
+
+
+def unstride(layer: torch.nn.Module) -> torch.nn.Module:
+    for part in layer.modules():
+        if isinstance(part, torch.nn.Conv2d):
+            part.stride = (1, 1)
+    return layer
+
+
+@pytest.mark.parametrize(
+    ("depth", "style"), [(18, "pytorch"), (50, "pytorch"), (50, "caffe")]
+)
+@torch.no_grad()
+def test_equals_torchvision(depth, style):
+    model = reference(depth, style).double()  # so that no rounding blurs it
+    one = ResNet(depth, style=style, head_stride=1).train().double()
+    two = ResNet(depth, style=style, head_stride=2).train().double()
+    checks.load_classifier(one, model)
+    checks.load_classifier(two, model)
+    x = checks.images(2, 3, 77, 64).double()
+    want = model.maxpool(model.relu(model.bn1(model.conv1(x))))
+    want = model.layer3(model.layer2(model.layer1(want)))
+    got, sizes = one.trunk(x, None)
+    assert sizes is None and got.shape == (2, 64 * model.fc.in_features // 128, 5, 4)
+    torch.testing.assert_close(got, want, rtol=1e-9, atol=1e-9)
+
+    pooled = checks.images(3, one.channels, 7, 7, seed=2).double()
+    vectors = model.layer4(pooled).mean((2, 3))
+    torch.testing.assert_close(two.head(pooled), vectors, rtol=1e-9, atol=1e-9)
+    vectors = unstride(model.layer4)(pooled).mean((2, 3))
+    got = one.head(pooled)
+    assert got.shape == (3, one.head_channels)
+    torch.testing.assert_close(got, vectors, rtol=1e-9, atol=1e-9)
+
+
+@pytest.mark.parametrize("depth", [18, 34, 50, 101, 152])
+def test_names_and_shapes_are_torchvisions(depth):
+    with torch.device("meta"):
+        model = getattr(torchvision.models, f"resnet{depth}")()
+        backbone = ResNet(depth)
+    want = {k: v.shape for k, v in model.state_dict().items()}
+    assert backbone.ignored_keys(want) == ["fc.weight", "fc.bias"]
+    del want["fc.weight"], want["fc.bias"]
+    got = {k: v.shape for k, v in backbone.state_dict().items()}
+    assert list(got.items()) == list(want.items())
+    assert backbone.channels == want["layer3.0.conv1.weight"][0] * (
+        4 if depth >= 50 else 1
+    )
+
+
+@pytest.mark.parametrize(
+    ("depth", "style", "channels"),
+    [(18, "pytorch", 256), (50, "pytorch", 1024), (50, "caffe", 1024)],
+)
+def test_padded_image_has_the_features_of_the_bare_one(depth, style, channels):
+    backbone = ResNet(depth, style=style)
+    checks.randomise(backbone)
+    checks.check_padding(backbone, channels)
+
+
+def test_frozen_norm_ignores_train():
+    backbone = ResNet(18)
+    checks.randomise(backbone)
+    x = checks.images(2, 3, 48, 48)
+    before = {k: v.clone() for k, v in backbone.state_dict().items()}
+    training, _ = backbone.train().trunk(x, None)
+    evaluating, _ = backbone.eval().trunk(x, None)
+    assert torch.equal(training, evaluating)
+    torch.testing.assert_close(backbone.state_dict(), before, rtol=0, atol=0)
+    norms = [n for n, p in backbone.named_parameters() if not p.requires_grad]
+    assert len(norms) == 40 and all("bn" in n or "downsample.1" in n for n in norms)
+
+
+@pytest.mark.parametrize(
+    ("blocks", "first"),
+    [(1, "layer2.0.conv1.weight"), (3, "layer4.0.conv1.weight")],
+)
+def test_freeze(blocks, first):
+    backbone = ResNet(18, norm="batch")
+    if blocks == 3:  # nothing of the trunk is left to train
+        backbone.freeze(3)
+        features, _ = backbone.train().trunk(checks.images(1, 3, 48, 48), None)
+        assert not features.requires_grad
+    else:
+        checks.check_freeze(backbone, blocks, first)
+    checks.check_freeze_range(ResNet(18), 3)
+
+
+@pytest.mark.parametrize("norm", ["frozen", "batch"])
+def test_traces(norm):
+    checks.check_traces(ResNet(18, norm=norm), 4)
+
+
+def test_bottlenecks_trace():
+    backbone = ResNet(50, style="caffe")
+    for name in ("layer1", "layer2", "layer3", "layer4"):  # one block each is enough
+        setattr(backbone, name, getattr(backbone, name)[:1])
+    checks.check_traces(backbone, 4)
+
+
+@torch.no_grad()
+def test_equals_the_published_port(shared):
+    backbone = ResNet(50, style="caffe")
+    state = {}
+    for key, tensor in backbone.state_dict().items():
+        value = formula(f"resnet.{key}", tuple(tensor.shape))
+        state[key] = torch.as_tensor(value, dtype=tensor.dtype)
+    backbone.load_state_dict(state)
+    golden = np.load(shared / "golden" / "test_res50.npz")
+    image = np.load(shared / "golden" / "image_320x480.npz")["data"]
+    x = torch.from_numpy(image).permute(0, 3, 1, 2)
+    features, _ = backbone.trunk(x, None)
+    want = torch.from_numpy(golden["net_conv"])
+    tolerance = 1e-4 * want.abs().max().item()
+    torch.testing.assert_close(features, want, rtol=0, atol=tolerance)
+    vectors = backbone.head(torch.from_numpy(golden["pool5_first3"]))
+    want = torch.from_numpy(golden["fc7_first20"][:3])
+    torch.testing.assert_close(vectors, want, rtol=1e-3, atol=1e-3)
+
+
+def formula(key: str, shape: tuple[int, ...]) -> np.ndarray:
+    """Weights that the golden run was made with, drawn from the key."""
+    z = np.random.default_rng(zlib.crc32(key.encode())).standard_normal(shape)
+    if key.endswith("num_batches_tracked"):
+        return np.zeros(shape)
+    if key.endswith(("running_mean", "bias")):
+        return 0.1 * z
+    if key.endswith("running_var"):
+        return 1 + 0.1 * np.abs(z)
+    if len(shape) == 1:
+        return (1 + 0.1 * z) * (0.25 if key.endswith("bn3.weight") else 1)
+    gain = 1 / 64 if shape[1] == 3 else 1
+    return z * np.sqrt(2 / np.prod(shape[1:])) * gain

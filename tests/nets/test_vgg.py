@@ -1,0 +1,103 @@
+import backbone_checks as checks
+import pytest
+import torch
+import torchvision.models
+from faster_rcnn.nets.vgg import VGG16
+
+
+@pytest.fixture
+def vgg(monkeypatch) -> VGG16:
+    """The network with narrow fc6 and fc7, which otherwise take seconds to draw."""
+    monkeypatch.setattr(VGG16, "head_channels", 16)
+    torch.manual_seed(0)
+    return VGG16(dropout=0.5)
+
+
+@pytest.fixture
+def classifier(vgg) -> torchvision.models.VGG:
+    """Torchvision's network with the weights of `vgg`."""
+    checks.randomise(vgg)
+    with torch.device("meta"):
+        model = torchvision.models.vgg16()
+    model.features = model.features.to_empty(device="cpu")
+    model.classifier[0] = torch.nn.Linear(512 * 49, 16)
+    model.classifier[3] = torch.nn.Linear(16, 16)
+    missing, unexpected = model.load_state_dict(vgg.state_dict(), strict=False)
+    assert missing == ["classifier.6.weight", "classifier.6.bias"] and not unexpected
+    return model.eval()
+
+
+def test_names_and_shapes_are_torchvisions():
+    with torch.device("meta"):
+        model, backbone = torchvision.models.vgg16(), VGG16()
+    want = {k: v.shape for k, v in model.state_dict().items()}
+    assert backbone.ignored_keys(want) == ["classifier.6.weight", "classifier.6.bias"]
+    del want["classifier.6.weight"], want["classifier.6.bias"]
+    got = {k: v.shape for k, v in backbone.state_dict().items()}
+    assert list(got.items()) == list(want.items())
+    assert backbone.head_channels == 4096
+
+
+@torch.no_grad()
+def test_trunk_equals_torchvision(vgg, classifier):
+    x = checks.images(1, 3, 77, 64)
+    got, sizes = vgg.trunk(x, None)
+    assert sizes is None and got.shape == (1, 512, 4, 4)
+    # Index 30 is the last pool, which the detector leaves out.
+    want = classifier.features[:30](x)
+    torch.testing.assert_close(got, want, rtol=1e-4, atol=1e-4)
+
+
+@torch.no_grad()
+def test_head_equals_torchvision(vgg, classifier):
+    pooled = checks.images(3, 512, 7, 7)
+    got = vgg.eval().head(pooled.contiguous(memory_format=torch.channels_last))
+    want = classifier.classifier[:6](pooled.flatten(1))
+    assert 0 < (want == 0).float().mean() < 1
+    torch.testing.assert_close(got, want)
+
+
+def test_dropout_is_that_of_training_only():
+    with torch.device("meta"):
+        backbone = VGG16(dropout=0.25)
+    drops = [m for m in backbone.modules() if isinstance(m, torch.nn.Dropout)]
+    assert [(m.p, m.training) for m in drops] == [(0.25, True)] * 2
+    assert not any(m.training for m in backbone.eval().modules())
+
+
+def test_head_refuses_other_sizes(vgg):
+    with pytest.raises(ValueError, match="expected regions pooled to 7x7, found 14x14"):
+        vgg.head(torch.zeros(1, 512, 14, 14))
+
+
+def test_padded_image_has_the_features_of_the_bare_one(vgg):
+    checks.randomise(vgg)
+    checks.check_padding(vgg, 512)
+
+
+@pytest.mark.parametrize(
+    ("blocks", "first"), [(1, "features.5.weight"), (2, "features.10.weight")]
+)
+def test_freeze(vgg, blocks, first):
+    checks.check_freeze(vgg, blocks, first)
+
+
+def test_freeze_range(vgg):
+    checks.check_freeze_range(vgg, 5)
+
+
+def test_traces(vgg):
+    vgg.classifier[2].p = vgg.classifier[5].p = 0.0
+    checks.check_traces(vgg, 7)
+
+
+def test_initial_weights_are_torchvisions(vgg):
+    deviations = {
+        "features.2.weight": (2 / (64 * 9)) ** 0.5,
+        "features.28.weight": (2 / (512 * 9)) ** 0.5,
+        "classifier.0.weight": 0.01,
+    }
+    state = vgg.state_dict()
+    for key, deviation in deviations.items():
+        assert state[key].std().item() == pytest.approx(deviation, rel=0.02)
+    assert all(torch.all(v == 0) for k, v in state.items() if k.endswith("bias"))
