@@ -114,7 +114,7 @@ def _nms_image(
     ranks = torch.arange(len(order), 0, -1, device=boxes.device, dtype=torch.float32)
     group = groups[order]
     kept = torch.zeros(len(order), dtype=torch.bool, device=boxes.device)
-    for value in group.unique():
+    for value in torch.unique(group):
         members = (group == value).nonzero()[:, 0]
         best = torchvision.ops.nms(boxes[members], ranks[members], threshold)
         kept[members[best]] = True

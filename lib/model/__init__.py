@@ -1,0 +1,1 @@
+"""The detector, its configuration, training, inference and state."""

@@ -1,0 +1,251 @@
+"""What the command-line tools share: arguments, recipes, run folders, errors."""
+
+import argparse
+import contextlib
+import hashlib
+import logging
+import re
+import sys
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import torch
+
+from ..datasets.catalog import Split, dataset_name, load_dataset, resolve
+from ..datasets.download import ensure_downloaded
+from ..datasets.records import Dataset
+from ..utils.logs import setup_logging
+from ..utils.summaries import Summaries
+from .config import NET_NAMES, Config, load_config
+from .device import pick_device, pick_dtype
+from .faster_rcnn import build_detector
+from .run_folder import RunFolder
+from .testing import test_detector
+from .train import Interrupted, NonFiniteLossError
+
+logger = logging.getLogger(__name__)
+
+REPOSITORY = Path(__file__).resolve().parents[2]
+RECIPES = REPOSITORY / "experiments" / "cfgs"
+
+_DATASET_HELP = (
+    "shapes, voc (2007), voc0712, coco, or the path of a folder in VOC or COCO layout"
+)
+
+
+class Job(NamedTuple):
+    """What a command line asks for.
+
+    Attributes:
+        dataset: its word or path, as given.
+        config: resolved.
+        recipes: the files it was made of.
+        tag: name of the run.
+        device: where to run.
+        dtype: what to compute in.
+    """
+
+    dataset: str
+    config: Config
+    recipes: list[Path]
+    tag: str
+    device: torch.device
+    dtype: torch.dtype
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the arguments that training and testing have in common."""
+    parser.add_argument("dataset", metavar="DATASET", help=_DATASET_HELP)
+    parser.add_argument("net", metavar="NET", help=", ".join(NET_NAMES))
+    parser.add_argument(
+        "--set",
+        nargs="+",
+        default=[],
+        dest="overrides",
+        metavar=("SECTION.KEY", "VALUE"),
+        help="settings on top of the recipes, e.g. --set train.lr 0.01",
+    )
+    parser.add_argument("--tag", help="name of the run")
+    parser.add_argument(
+        "--device", default="auto", choices=("auto", "cpu", "cuda", "mps")
+    )
+    parser.add_argument(
+        "--output",
+        type=Path,
+        default=REPOSITORY / "output",
+        help="folder of all runs; default: output/ of the repository",
+    )
+
+
+def add_training_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the arguments that decide how a run trains."""
+    parser.add_argument(
+        "--cfg",
+        type=Path,
+        metavar="FILE",
+        help="recipe on top of those of the net and the data set (experiments/cfgs)",
+    )
+    parser.add_argument(
+        "--weights",
+        metavar="imagenet|none|FILE",
+        help="first weights: torchvision's, random ones, or a file's",
+    )
+    parser.add_argument("--iters", type=int, help="updates to train for")
+    parser.add_argument("--seed", type=int, help="of all random numbers")
+
+
+def make_job(arguments: argparse.Namespace) -> Job:
+    """Resolve the arguments of a training run.
+
+    Raises:
+        ValueError: unknown data set, net, key or value, or no such device.
+    """
+    name, train_set, test_set = resolve(arguments.dataset)
+    overrides = list(arguments.overrides)
+    for key, value in (
+        ("net.weights", arguments.weights),
+        ("train.iterations", arguments.iters),
+        ("train.seed", arguments.seed),
+    ):
+        if value is not None:
+            overrides += [key, str(value)]
+    recipes = find_recipes(name, arguments.net)
+    if arguments.cfg is not None:
+        recipes.append(arguments.cfg)
+    given = ["net.name", arguments.net, "data.root", str(REPOSITORY / "data")]
+    given += ["data.train_set", train_set, "data.test_set", test_set]
+    config = load_config(recipes, [*given, *overrides])
+    device = pick_device(arguments.device)
+    return Job(
+        dataset=arguments.dataset,
+        config=config,
+        recipes=recipes,
+        tag=arguments.tag or automatic_tag(arguments.cfg, overrides),
+        device=device,
+        dtype=pick_dtype(config.train.precision, device),
+    )
+
+
+def find_recipes(dataset: str, net: str) -> list[Path]:
+    """Recipes of a net on a data set, the more special ones later.
+
+    ``<net>.yml``, ``<dataset>.yml``, ``<dataset>_<net>.yml``, those that are there; a
+    data set without a recipe of its own gets ``own_data.yml``.
+    """
+    by_net = RECIPES / f"{net}.yml"
+    by_dataset = [RECIPES / f"{dataset}.yml", RECIPES / f"{dataset}_{net}.yml"]
+    found = [path for path in by_dataset if path.is_file()]
+    if not found:
+        found = [RECIPES / "own_data.yml"]
+    return [by_net, *found] if by_net.is_file() else found
+
+
+def automatic_tag(cfg: Path | None, overrides: Sequence[str]) -> str:
+    """Name a run by what differs from the recipe: ``default`` if nothing does."""
+    parts = [cfg.stem] if cfg else []
+    parts += [
+        f"{key.lower()}={Path(value).name}"
+        for key, value in zip(overrides[::2], overrides[1::2], strict=False)
+    ]
+    tag = re.sub(r"[^\w.=+-]+", "-", "_".join(parts)) or "default"
+    if len(tag) > 80:
+        tag = f"{tag[:70]}-{hashlib.sha256(tag.encode()).hexdigest()[:8]}"
+    return tag
+
+
+def get_dataset(word: str, config: Config, split: Split) -> Dataset:
+    """The training or test set, downloaded or drawn if need be.
+
+    Args:
+        word: the data set as given on the command line.
+        config: names the sets and the data folder.
+        split: which of the two.
+
+    Raises:
+        ValueError: it is not to be had, or its files are at fault.
+    """
+    data = config.data
+    ensure_downloaded(word, data.root)
+    name = data.train_set if split == "train" else data.test_set
+    return load_dataset(name, root=data.root, split=split)
+
+
+def run_parent(output: Path, net: str, train_set: str) -> Path:
+    """Folder of all runs of a net on a training set (DATASET's name or path)."""
+    name = dataset_name(train_set)
+    if train_set != name and Path(train_set).expanduser().is_dir():
+        name += "_train"
+    return output / net / name
+
+
+def test_checkpoint(
+    run: RunFolder,
+    checkpoint: Path,
+    state: dict[str, Any],
+    dataset: Dataset,
+    config: Config,
+    *,
+    device: torch.device,
+) -> None:
+    """Test a checkpoint, print the table, and add the figures to TensorBoard.
+
+    Args:
+        run: gets the test folder.
+        checkpoint: the file.
+        state: its content.
+        dataset: the test set.
+        config: to test under.
+        device: where to run.
+
+    Raises:
+        ValueError: the checkpoint is of other classes.
+    """
+    if tuple(state["classes"]) != dataset.classes:
+        raise ValueError(
+            f"{checkpoint} knows the classes {', '.join(state['classes'][1:])}, but "
+            f"{dataset.name} has {', '.join(dataset.classes[1:])}; test it on a set of "
+            "the same classes"
+        )
+    model = build_detector(config, len(dataset.classes))
+    model.load_state_dict(state["model"])
+    folder = run.test_folder(dataset.name, checkpoint)
+    evaluation = test_detector(
+        model.to(device),
+        dataset,
+        config,
+        folder=folder,
+        device=device,
+        dtype=pick_dtype(config.train.precision, device),
+        checkpoint=checkpoint.name,
+    )
+    with Summaries(run.tensorboard) as summaries:
+        summaries.results(evaluation.scalars(), state["iteration"])
+    print(evaluation.table())
+    logger.info("detections, results and pictures are in %s", folder)
+
+
+test_checkpoint.__test__ = False  # type: ignore[attr-defined]  # not a test case
+
+
+@contextlib.contextmanager
+def clear_errors() -> Iterator[None]:
+    """Show users the message of an expected error, not its stack.
+
+    Exit status: 2 for wrong input, 1 for a failed run, 130 for an interrupted one.
+    """
+    setup_logging()
+    try:
+        yield
+    except (Interrupted, KeyboardInterrupt) as error:
+        logger.warning("%s", error or "interrupted")
+        sys.exit(130)
+    except NonFiniteLossError as error:
+        logger.error("%s", error)
+        sys.exit(1)
+    except ValueError as error:
+        logger.error("%s", error)
+        sys.exit(2)
+    except OSError as error:
+        logger.error("%s", error)
+        sys.exit(1)

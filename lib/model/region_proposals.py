@@ -1,0 +1,124 @@
+"""The proposal stage: RPN, its targets and losses, and the proposal layer."""
+
+from typing import NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from ..layer_utils.anchor_targets import anchor_targets
+from ..layer_utils.anchors import base_anchors, cells_inside, grid_anchors
+from ..layer_utils.losses import rpn_losses
+from ..layer_utils.proposal_layer import propose
+from ..layer_utils.structures import GroundTruth, Proposals
+from ..nets.rpn import RPNHead
+from .config import AnchorConfig, BoxConfig, RPNConfig
+
+
+class RPNOutput(NamedTuple):
+    """What the RPN says of every anchor.
+
+    Attributes:
+        anchors: ``(A, 4)``.
+        objectness_logits: ``(N, A)``.
+        pred_deltas: ``(N, A, 4)``.
+        usable: ``(N, A)`` bool, anchors of cells inside the image; None for all.
+    """
+
+    anchors: Tensor
+    objectness_logits: Tensor
+    pred_deltas: Tensor
+    usable: Tensor | None
+
+
+class RegionProposalNetwork(nn.Module):
+    """Region proposal network (Faster R-CNN, section 3.1)."""
+
+    base: Tensor
+
+    def __init__(
+        self,
+        in_channels: int,
+        stride: int,
+        *,
+        anchors: AnchorConfig,
+        boxes: BoxConfig,
+        rpn: RPNConfig,
+    ) -> None:
+        super().__init__()
+        self.stride = stride
+        self.boxes = boxes
+        self.rpn = rpn
+        base = base_anchors(
+            stride=stride,
+            ratios=anchors.ratios,
+            scales=anchors.scales,
+            offset=boxes.offset,
+        )
+        self.register_buffer("base", base, persistent=False)
+        self.head = RPNHead(in_channels, rpn.channels, len(base))
+
+    def forward(self, features: Tensor, sizes: Tensor | None) -> RPNOutput:
+        """Score and regress every anchor.
+
+        Args:
+            features: ``(N, C, H, W)``.
+            sizes: ``(N, 2)`` true rows and columns, None if nothing is padded.
+        """
+        logits, deltas = self.head(features, sizes)
+        height, width = features.shape[-2:]
+        return RPNOutput(
+            anchors=grid_anchors(self.base, height, width, stride=self.stride),
+            objectness_logits=logits,
+            pred_deltas=deltas,
+            usable=cells_inside(height, width, sizes, anchors_per_cell=len(self.base)),
+        )
+
+    def propose(self, output: RPNOutput, image_sizes: Tensor) -> Proposals:
+        """Proposals of each image; more of them in training mode."""
+        rpn, training = self.rpn, self.training
+        return propose(
+            output.anchors,
+            output.objectness_logits,
+            output.pred_deltas,
+            image_sizes,
+            output.usable,
+            pre_nms=rpn.train_pre_nms if training else rpn.test_pre_nms,
+            post_nms=rpn.train_post_nms if training else rpn.test_post_nms,
+            nms_threshold=rpn.nms_threshold,
+            min_size=rpn.min_size,
+            offset=self.boxes.offset,
+            nms_offset=self.boxes.nms_offset,
+        )
+
+    def losses(
+        self,
+        output: RPNOutput,
+        ground_truth: GroundTruth,
+        image_sizes: Tensor,
+        generator: torch.Generator | None,
+    ) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
+        """Losses by name, and the sampled anchors' counts by name."""
+        rpn = self.rpn
+        labels, target_deltas = anchor_targets(
+            output.anchors,
+            ground_truth,
+            image_sizes,
+            batch_size=rpn.batch_size,
+            fg_fraction=rpn.fg_fraction,
+            positive_overlap=rpn.positive_overlap,
+            negative_overlap=rpn.negative_overlap,
+            border=rpn.border,
+            offset=self.boxes.offset,
+            generator=generator,
+        )
+        cls_loss, box_loss = rpn_losses(
+            output.objectness_logits,
+            output.pred_deltas,
+            labels,
+            target_deltas,
+            sigma=rpn.sigma,
+        )
+        return (
+            {"rpn_cls": cls_loss, "rpn_box": box_loss},
+            {"rpn_fg": (labels == 1).sum(), "rpn_bg": (labels == 0).sum()},
+        )

@@ -1,0 +1,107 @@
+"""The folder of a run: where everything is, and which checkpoint is newest."""
+
+import re
+from pathlib import Path
+
+from ..utils.files import write_atomic
+from .config import Config, ConfigError, differing_keys, load_config
+
+_CHECKPOINT = re.compile(r"iter_(\d+)\.pth")
+
+
+class RunFolder:
+    """``output/<net>/<train set>/<tag>/`` and what lies in it."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    @property
+    def config_file(self) -> Path:
+        """The resolved configuration."""
+        return self.path / "config.yml"
+
+    @property
+    def log_file(self) -> Path:
+        """What the console showed."""
+        return self.path / "train.log"
+
+    @property
+    def metrics_file(self) -> Path:
+        """One JSON line per logged iteration."""
+        return self.path / "metrics.jsonl"
+
+    @property
+    def tensorboard(self) -> Path:
+        """Event files."""
+        return self.path / "tensorboard"
+
+    def checkpoint(self, iteration: int) -> Path:
+        """File of the state after ``iteration`` updates."""
+        return self.path / "checkpoints" / f"iter_{iteration:07d}.pth"
+
+    def checkpoints(self) -> list[Path]:
+        """Checkpoint files, oldest first."""
+        found = [
+            (int(match[1]), file)
+            for file in (self.path / "checkpoints").glob("*.pth")
+            if (match := _CHECKPOINT.fullmatch(file.name))
+        ]
+        return [file for _, file in sorted(found)]
+
+    def newest_checkpoint(self) -> Path:
+        """The newest checkpoint file.
+
+        Raises:
+            ValueError: there is none.
+        """
+        files = self.checkpoints()
+        if not files:
+            raise ValueError(
+                f"no checkpoint in {self.path / 'checkpoints'}; train first, or name a "
+                "file with --checkpoint"
+            )
+        return files[-1]
+
+    def keep_newest(self, count: int) -> None:
+        """Delete all but the newest ``count`` checkpoints."""
+        for file in self.checkpoints()[:-count]:
+            file.unlink(missing_ok=True)
+
+    def test_folder(self, test_set: str, checkpoint: Path) -> Path:
+        """Where the test of a checkpoint on a set leaves its files."""
+        return self.path / "test" / test_set / checkpoint.stem
+
+    def claim(self, config: Config) -> None:
+        """Record the configuration, or check that it is the one recorded.
+
+        Raises:
+            ConfigError: the folder belongs to a run of another configuration.
+        """
+        if self.config_file.exists():
+            differing = differing_keys(config, load_config([self.config_file]))
+            if differing:
+                raise ConfigError(
+                    f"{self.path} holds a run of another configuration; it differs in\n"
+                    + "\n".join(f"  {line}" for line in differing)
+                    + "\nGive the same settings to resume that run, or another --tag "
+                    "for a new one."
+                )
+        else:
+            self.path.mkdir(parents=True, exist_ok=True)
+            write_atomic(self.config_file, config.to_yaml())
+
+
+def newest_run(parent: Path) -> RunFolder:
+    """The run in ``output/<net>/<train set>/`` that saved a checkpoint last.
+
+    Raises:
+        ValueError: there is none.
+    """
+    runs = [RunFolder(path) for path in parent.glob("*") if path.is_dir()]
+    saved = [(run.checkpoints()[-1], run) for run in runs if run.checkpoints()]
+    if not saved:
+        raise ValueError(
+            f"no checkpoint in {parent}/*/checkpoints; train first, or name a file "
+            "with --checkpoint"
+        )
+    return max(saved, key=lambda pair: pair[0].stat().st_mtime)[1]

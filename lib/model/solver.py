@@ -1,0 +1,67 @@
+"""The optimizer's parameter groups and the learning rate's course."""
+
+import math
+
+import torch
+from torch import nn
+
+from ..nets import is_depthwise
+from .config import TrainConfig
+
+
+def build_optimizer(model: nn.Module, train: TrainConfig) -> torch.optim.SGD:
+    """SGD with the family's parameter groups (tf-faster-rcnn, its solver).
+
+    Weights decay; biases and normalisation do not, unless ``bias_decay`` is set for
+    biases; biases learn at twice the rate with ``double_bias``; depthwise
+    convolutions decay only with ``depthwise_decay``.
+
+    Each group holds its relative rate as ``lr_factor``; :func:`set_learning_rate`
+    reads it.
+    """
+    groups: dict[tuple[float, float], list[nn.Parameter]] = {}
+    for module in model.modules():
+        for name, parameter in module.named_parameters(recurse=False):
+            if not parameter.requires_grad:
+                continue
+            factor, decay = 1.0, train.weight_decay
+            if name == "bias" and not isinstance(module, nn.BatchNorm2d):
+                factor = 2.0 if train.double_bias else 1.0
+                decay = train.weight_decay if train.bias_decay else 0.0
+            elif isinstance(module, nn.BatchNorm2d) or (
+                is_depthwise(module) and not train.depthwise_decay
+            ):
+                decay = 0.0
+            groups.setdefault((factor, decay), []).append(parameter)
+    return torch.optim.SGD(
+        [
+            {"params": parameters, "lr_factor": factor, "weight_decay": decay}
+            for (factor, decay), parameters in groups.items()
+        ],
+        lr=train.lr,
+        momentum=train.momentum,
+        fused=True,
+    )
+
+
+def learning_rate(iteration: int, train: TrainConfig) -> float:
+    """Learning rate of the update after ``iteration`` updates.
+
+    Linear warm-up from ``warmup_factor`` (Goyal et al. 2017, section 2.2), times steps
+    or half a cosine over the whole run.
+    """
+    rate = train.lr
+    if train.schedule == "cosine":
+        rate *= 0.5 * (1 + math.cos(math.pi * iteration / train.iterations))
+    else:
+        rate *= train.gamma ** sum(iteration >= step for step in train.lr_steps)
+    if iteration < train.warmup_iterations:
+        done = iteration / train.warmup_iterations
+        rate *= train.warmup_factor + (1 - train.warmup_factor) * done
+    return rate
+
+
+def set_learning_rate(optimizer: torch.optim.Optimizer, rate: float) -> None:
+    """Give every group its share of ``rate``."""
+    for group in optimizer.param_groups:
+        group["lr"] = rate * group["lr_factor"]

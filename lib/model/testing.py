@@ -1,0 +1,144 @@
+"""The test of a detector on a data set: detections, average precision, pictures."""
+
+import logging
+import time
+from pathlib import Path
+
+import torch
+
+from ..datasets.images import read_image
+from ..datasets.loader import test_batches
+from ..datasets.records import Dataset
+from ..evaluation.report import Evaluation, evaluate, save_results
+from ..evaluation.results import ImageDetections, save_detections
+from ..utils.drawing import class_color, draw_boxes, save_image, side_by_side
+from ..utils.progress import Progress
+from .config import Config
+from .faster_rcnn import FasterRCNN
+from .inference import detect_images
+
+logger = logging.getLogger(__name__)
+
+
+def test_detector(
+    model: FasterRCNN,
+    dataset: Dataset,
+    config: Config,
+    *,
+    folder: Path,
+    device: torch.device,
+    dtype: torch.dtype,
+    checkpoint: str,
+) -> Evaluation:
+    """Detect, measure, and leave everything in ``folder``.
+
+    Args:
+        model: the detector.
+        dataset: the test set.
+        config: of the run.
+        folder: gets detections.json, results.json and pictures/.
+        device: of the model.
+        dtype: type that the network computes in.
+        checkpoint: name of the weights, for the record.
+
+    Raises:
+        ImageError: an image cannot be read; a test without it would not be comparable.
+    """
+    data, test = config.data, config.test
+    batches = test_batches(
+        dataset.records,
+        batch_size=test.batch_size,
+        short_side=data.test_short_side,
+        long_side=data.test_long_side,
+        offset=config.boxes.offset,
+        size_multiple=data.size_multiple,
+        workers=data.workers,
+        pin_memory=device.type == "cuda",
+    )
+    found: list[ImageDetections] = []
+    started = time.perf_counter()
+    count = len(dataset.records)
+    with Progress(count, log_every=max(count // 5, 1)) as progress:
+        for detections in detect_images(
+            model,
+            batches,
+            boxes=config.boxes,
+            test=test,
+            device=device,
+            dtype=dtype,
+        ):
+            found += detections
+            progress.update(len(found), images=len(detections))
+    seconds = time.perf_counter() - started
+    logger.info("tested %d images of %s in %.1f s", count, dataset.name, seconds)
+
+    order = {record.image_id: i for i, record in enumerate(dataset.records)}
+    found.sort(key=lambda entry: order[entry.image_id])
+    folder.mkdir(parents=True, exist_ok=True)
+    save_detections(folder / "detections.json", found, dataset)
+    evaluation = evaluate(dataset, found)
+    save_results(
+        folder / "results.json",
+        evaluation,
+        settings={
+            "checkpoint": checkpoint,
+            "seconds": round(seconds, 2),
+            "precision": str(dtype).removeprefix("torch."),
+            "test": test.model_dump(mode="json"),
+        },
+    )
+    save_pictures(
+        folder / "pictures",
+        dataset,
+        found,
+        count=test.pictures,
+        threshold=test.picture_threshold,
+    )
+    return evaluation
+
+
+test_detector.__test__ = False  # type: ignore[attr-defined]  # not a test case
+
+
+def save_pictures(
+    folder: Path,
+    dataset: Dataset,
+    detections: list[ImageDetections],
+    *,
+    count: int,
+    threshold: float,
+) -> None:
+    """Draw ground truth and detections side by side for a sample of the images.
+
+    Args:
+        folder: gets one JPEG per image.
+        dataset: with the ground truth.
+        detections: one entry per image, in the order of the records.
+        count: images, spread evenly over the set.
+        threshold: least score of a detection that is drawn.
+    """
+    total = len(dataset.records)
+    chosen = (
+        sorted({i * total // count for i in range(min(count, total))}) if count else []
+    )
+    for index in chosen:
+        record, entry = dataset.records[index], detections[index]
+        pixels = read_image(record.path)
+        shown = entry.scores >= threshold
+        truth = draw_boxes(
+            pixels,
+            record.boxes,
+            labels=[dataset.classes[c] for c in record.classes],
+            colors=[class_color(int(c)) for c in record.classes],
+        )
+        found = draw_boxes(
+            pixels,
+            entry.boxes[shown],
+            labels=[dataset.classes[c] for c in entry.classes[shown]],
+            scores=entry.scores[shown].tolist(),
+            colors=[class_color(int(c)) for c in entry.classes[shown]],
+        )
+        save_image(
+            folder / f"{record.image_id}.jpg",
+            side_by_side([truth, found], ["ground truth", "detections"]),
+        )

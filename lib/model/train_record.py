@@ -1,0 +1,213 @@
+"""What a training run writes down: progress, metrics, TensorBoard."""
+
+import logging
+from types import TracebackType
+
+import torch
+from torch import Tensor
+
+from ..datasets.batches import Batch
+from ..layer_utils.structures import Detections, Images
+from ..utils.drawing import (
+    detections_picture,
+    ground_truth_picture,
+    proposals_picture,
+    side_by_side,
+)
+from ..utils.progress import Progress, memory_in_use_mb
+from ..utils.summaries import MetricsFile, Summaries
+from .config import Config
+from .device import autocast
+from .faster_rcnn import FasterRCNN, Predictions, TrainOutput
+from .inference import detect_batch
+from .run_folder import RunFolder
+
+logger = logging.getLogger(__name__)
+
+_MOST_PROBLEMS_LOGGED = 10
+
+
+class TrainRecord:
+    """Progress line, metrics.jsonl and TensorBoard of one run.
+
+    Args:
+        run: the run's folder.
+        config: of the run.
+        classes: names, background first.
+        start: updates done before.
+    """
+
+    def __init__(
+        self, run: RunFolder, config: Config, classes: tuple[str, ...], *, start: int
+    ) -> None:
+        self.settings = config.train
+        self.config = config
+        self.classes = classes
+        self.progress = Progress(
+            config.train.iterations, start=start, log_every=config.train.log_every
+        )
+        self.metrics = MetricsFile(run.metrics_file, start=start)
+        self.summaries = Summaries(
+            run.tensorboard, purge_step=start + 1 if start else None
+        )
+        self.summaries.text("config", config.to_yaml(), start)
+        self.unreadable = 0
+        self.waited = 0.0
+
+    def __enter__(self) -> "TrainRecord":
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.progress.close()
+        self.metrics.close()
+        self.summaries.close()
+
+    def problems(self, problems: tuple[str, ...]) -> None:
+        """Count files that could not be read, and tell of the first ones."""
+        for problem in problems:
+            self.unreadable += 1
+            if self.unreadable <= _MOST_PROBLEMS_LOGGED:
+                logger.warning("replaced by another image: %s", problem)
+
+    def step(
+        self,
+        done: int,
+        model: FasterRCNN,
+        batch: Batch,
+        output: TrainOutput,
+        *,
+        loss: Tensor,
+        rate: float,
+        norm: Tensor,
+        waited: float,
+        dtype: torch.dtype,
+    ) -> None:
+        """Record an update: numbers every ``log_every``, pictures more rarely.
+
+        Args:
+            done: updates done.
+            model: in training mode; it is left so.
+            batch: of this update.
+            output: of this update.
+            loss: their sum.
+            rate: learning rate.
+            norm: of the gradient before clipping.
+            waited: seconds spent waiting for the batch.
+            dtype: type that the network computes in.
+        """
+        images = len(batch.image_ids)
+        self.waited += waited
+        if done % self.settings.log_every and done != self.settings.iterations:
+            self.progress.update(done, images=images)
+            return
+        values = {"loss": loss, **output.losses, "gradient_norm": norm, **output.counts}
+        numbers = dict(
+            zip(
+                values,
+                torch.stack([v.detach().float() for v in values.values()]).tolist(),
+                strict=True,
+            )
+        )
+        self.progress.update(
+            done,
+            images=images,
+            values={name: numbers[name] for name in ("loss", *output.losses)}
+            | {"lr": rate},
+        )
+        numbers |= {"lr": rate, "unreadable_images": float(self.unreadable)}
+        self.metrics.append(done, numbers)
+        images_per_second, _ = self.progress.rates()
+        self.summaries.scalars(
+            {_tag(name, output): value for name, value in numbers.items()}
+            | {"speed/images_per_second": images_per_second}
+            | {"speed/waiting_seconds": self.waited / self.settings.log_every}
+            | {f"memory/{kind}_mb": mb for kind, mb in memory_in_use_mb().items()},
+            done,
+        )
+        self.waited = 0.0
+        if self._due(done, self.settings.picture_every):
+            self._pictures(done, model, batch, dtype)
+        if self._due(done, self.settings.histogram_every):
+            self.summaries.histograms(output.activations, done)
+            self.summaries.histograms(
+                {
+                    f"weights/{name}": parameter
+                    for name, parameter in model.named_parameters()
+                    if parameter.requires_grad and parameter.dim() > 1
+                },
+                done,
+            )
+
+    def _due(self, done: int, every: int) -> bool:
+        """Whether a multiple of ``every`` falls into the updates just logged."""
+        return every > 0 and done % every < self.settings.log_every
+
+    @torch.no_grad()
+    def _pictures(
+        self, done: int, model: FasterRCNN, batch: Batch, dtype: torch.dtype
+    ) -> None:
+        """Ground truth, proposals and detections of the first image, side by side."""
+        offset = self.config.boxes.offset
+        first = _first_image(batch)
+        model.eval()
+        with autocast(first.images.pixels.device, dtype):
+            predictions = model(first.images)
+        assert isinstance(predictions, Predictions)
+        detections: Detections = detect_batch(
+            model, first, boxes=self.config.boxes, test=self.config.test, dtype=dtype
+        )
+        model.train()
+        scale = first.scales.to(detections.boxes.device)[:, None, None]
+        detections = detections._replace(boxes=detections.boxes * scale)
+        self.summaries.images(
+            "detections",
+            side_by_side(
+                [
+                    ground_truth_picture(
+                        first.images,
+                        first.ground_truth,
+                        0,
+                        self.classes,
+                        offset=offset,
+                    ),
+                    proposals_picture(
+                        first.images, predictions.proposals, 0, offset=offset
+                    ),
+                    detections_picture(
+                        first.images,
+                        detections,
+                        0,
+                        self.classes,
+                        offset=offset,
+                        threshold=self.config.test.picture_threshold,
+                    ),
+                ],
+                ["ground truth", "proposals", "detections"],
+            ),
+            done,
+        )
+
+
+def _first_image(batch: Batch) -> Batch:
+    images = batch.images
+    return batch._replace(
+        images=Images(images.pixels[:1], images.sizes[:1], images.padded),
+        ground_truth=type(batch.ground_truth)(*(t[:1] for t in batch.ground_truth)),
+        scales=batch.scales[:1],
+        original_sizes=batch.original_sizes[:1],
+        image_ids=batch.image_ids[:1],
+    )
+
+
+def _tag(name: str, output: TrainOutput) -> str:
+    """TensorBoard groups its curves by what stands before the slash."""
+    if name == "loss" or name in output.losses:
+        return f"loss/{'total' if name == 'loss' else name}"
+    if name in output.counts:
+        return f"samples/{name}"
+    return f"train/{name}"

@@ -1,0 +1,62 @@
+#!/usr/bin/env python3
+"""Test a checkpoint: print per-class AP and mAP, save detections and pictures."""
+
+import argparse
+import logging
+from pathlib import Path
+
+from faster_rcnn.datasets.catalog import resolve
+from faster_rcnn.model.checkpoint import load_checkpoint
+from faster_rcnn.model.command_line import (
+    REPOSITORY,
+    add_arguments,
+    clear_errors,
+    get_dataset,
+    run_parent,
+    test_checkpoint,
+)
+from faster_rcnn.model.config import config_from_checkpoint
+from faster_rcnn.model.device import keep_freed_memory, pick_device
+from faster_rcnn.model.run_folder import RunFolder, newest_run
+from faster_rcnn.utils.logs import setup_logging
+
+logger = logging.getLogger("faster_rcnn")
+
+
+def main() -> None:
+    """Find the checkpoint, rebuild its detector, test."""
+    parser = argparse.ArgumentParser(prog="test.sh", description=__doc__)
+    add_arguments(parser)
+    parser.add_argument(
+        "--checkpoint",
+        type=Path,
+        metavar="FILE",
+        help="default: the newest one of the run --tag, or of the newest run",
+    )
+    arguments = parser.parse_args()
+    keep_freed_memory()
+    with clear_errors():
+        _, train_set, test_set = resolve(arguments.dataset)
+        parent = run_parent(arguments.output, arguments.net, train_set)
+        if arguments.checkpoint is not None:
+            checkpoint = arguments.checkpoint
+            run = RunFolder(checkpoint.resolve().parent.parent)
+        else:
+            run = (
+                RunFolder(parent / arguments.tag)
+                if arguments.tag
+                else newest_run(parent)
+            )
+            checkpoint = run.newest_checkpoint()
+        state = load_checkpoint(checkpoint)
+        given = ["data.root", str(REPOSITORY / "data"), "data.test_set", test_set]
+        config = config_from_checkpoint(state, [*given, *arguments.overrides])
+        dataset = get_dataset(arguments.dataset, config, "test")
+        setup_logging(run.log_file)
+        logger.info("testing %s on %s", checkpoint, dataset.name)
+        device = pick_device(arguments.device)
+        test_checkpoint(run, checkpoint, state, dataset, config, device=device)
+
+
+if __name__ == "__main__":
+    main()
