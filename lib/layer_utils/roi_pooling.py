@@ -101,33 +101,23 @@ def _crop_and_resize(
     """TensorFlow's crop_and_resize of boxes given in input pixels.
 
     Sample ``i`` of ``size`` lies at ``x1 + i * (x2 - x1) / (size - 1)``, in cells of
-    the map; samples off the map are 0.
+    the map; samples off the map are 0. Those are the bin centres of a box that is
+    larger by half a step on each side, so RoIAlign with one sample per bin takes them.
     """
-    _, _, height, width = features.shape
-    steps = torch.linspace(0, 1, size, device=rois.device, dtype=rois.dtype)
+    height, width = features.shape[-2:]
     corners = rois / stride
-    x = corners[..., 0:1] + (corners[..., 2:3] - corners[..., 0:1]) * steps  # (N, R, P)
-    y = corners[..., 1:2] + (corners[..., 3:4] - corners[..., 1:2]) * steps
-    inside_x = (x >= 0) & (x <= width - 1)
-    inside_y = (y >= 0) & (y <= height - 1)
-    x = x.clamp(0, width - 1)
-    y = y.clamp(0, height - 1)
-    left, top = x.floor(), y.floor()
-    weight_x, weight_y = x - left, y - top
-    left_i, top_i = left.long(), top.long()
-    right_i = (left_i + 1).clamp(max=width - 1)
-    bottom_i = (top_i + 1).clamp(max=height - 1)
-    cells = features.permute(0, 2, 3, 1)  # (N, H, W, C)
-    image = torch.arange(features.shape[0], device=rois.device)[:, None, None, None]
-
-    def take(rows: Tensor, columns: Tensor) -> Tensor:
-        return cells[image, rows[:, :, :, None], columns[:, :, None, :]]
-
-    wx = weight_x[:, :, None, :, None]
-    wy = weight_y[:, :, :, None, None]
-    upper = take(top_i, left_i) * (1 - wx) + take(top_i, right_i) * wx
-    lower = take(bottom_i, left_i) * (1 - wx) + take(bottom_i, right_i) * wx
-    crops = upper * (1 - wy) + lower * wy  # (N, R, P, P, C)
-    inside = inside_y[:, :, :, None] & inside_x[:, :, None, :]
-    crops = crops.where(inside[..., None], 0.0)
-    return crops.permute(0, 1, 4, 2, 3).flatten(0, 1)
+    step = (corners[..., 2:] - corners[..., :2]) / (size - 1)  # (N, R, 2) x, y
+    widened = torch.cat(
+        (corners[..., :2] - step / 2, corners[..., 2:] + step / 2), dim=2
+    )
+    # aligned=True subtracts half a cell, which is added here.
+    pooled = torchvision.ops.roi_align(
+        features, _with_image_index(widened + 0.5), size, 1.0, 1, True
+    )
+    index = torch.arange(size, device=rois.device, dtype=rois.dtype)
+    samples = corners[..., None, :2] + index[:, None] * step[..., None, :]
+    limits = samples.new_tensor((width - 1, height - 1))
+    inside = ((samples >= 0) & (samples <= limits)).flatten(0, 1)  # (N * R, P, 2)
+    seen = inside[:, :, None, 1] & inside[:, None, :, 0]  # (N * R, P, P)
+    cropped: Tensor = pooled * seen[:, None]
+    return cropped
