@@ -9,7 +9,6 @@ from typing import Any
 import numpy as np
 import torch
 
-
 # From glibc's malloc.h.
 _M_TRIM_THRESHOLD = -1
 _M_MMAP_THRESHOLD = -3

@@ -72,12 +72,12 @@ def _convolve(
 ) -> Tensor:
     """Convolve as `conv` does, with another weight and bias."""
     stride, step = conv.stride, 1
-    if x.is_cpu and x.dtype == torch.bfloat16 and is_depthwise(conv):
+    slow_backward = x.is_cpu and x.dtype == torch.bfloat16 and is_depthwise(conv)
+    if slow_backward and torch.is_grad_enabled() and stride[0] == stride[1]:
         # On CPUs the backward pass of a strided depthwise convolution in bfloat16 is
         # 3 to 20 times as slow as that of stride 1, of which every other output is
         # the same.
-        if torch.is_grad_enabled() and stride[0] == stride[1]:
-            stride, step = (1, 1), stride[0]
+        stride, step = (1, 1), stride[0]
     x = F.conv2d(x, weight, bias, stride, conv.padding, conv.dilation, conv.groups)
     return x if step == 1 else x[:, :, ::step, ::step]
 
