@@ -23,8 +23,8 @@ from faster_rcnn.utils.logs import setup_logging
 logger = logging.getLogger("faster_rcnn")
 
 
-def main() -> None:
-    """Find the checkpoint, rebuild its detector, test."""
+def build_parser() -> argparse.ArgumentParser:
+    """The arguments of test.sh."""
     parser = argparse.ArgumentParser(prog="test.sh", description=__doc__)
     add_arguments(parser)
     parser.add_argument(
@@ -33,14 +33,25 @@ def main() -> None:
         metavar="FILE",
         help="default: the newest one of the run --tag, or of the newest run",
     )
-    arguments = parser.parse_args()
+    return parser
+
+
+def main() -> None:
+    """Find the checkpoint, rebuild its detector, test."""
+    arguments = build_parser().parse_args()
     keep_freed_memory()
     with clear_errors():
         _, train_set, test_set = resolve(arguments.dataset)
         parent = run_parent(arguments.output, arguments.net, train_set)
         if arguments.checkpoint is not None:
             checkpoint = arguments.checkpoint
-            run = RunFolder(checkpoint.resolve().parent.parent)
+            folder = checkpoint.resolve().parent
+            # One from elsewhere gets a run folder of its own for its results.
+            run = RunFolder(
+                folder.parent
+                if folder.name == "checkpoints"
+                else parent / (arguments.tag or checkpoint.stem)
+            )
         else:
             run = (
                 RunFolder(parent / arguments.tag)
@@ -51,6 +62,11 @@ def main() -> None:
         state = load_checkpoint(checkpoint)
         given = ["data.root", str(REPOSITORY / "data"), "data.test_set", test_set]
         config = config_from_checkpoint(state, [*given, *arguments.overrides])
+        if config.net.name != arguments.net:
+            raise ValueError(
+                f"{checkpoint} holds a detector with the net {config.net.name}, asked "
+                f"for was {arguments.net}; give NET as {config.net.name}"
+            )
         dataset = get_dataset(arguments.dataset, config, "test")
         setup_logging(run.log_file)
         logger.info("testing %s on %s", checkpoint, dataset.name)

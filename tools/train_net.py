@@ -24,13 +24,18 @@ from faster_rcnn.utils.logs import setup_logging
 logger = logging.getLogger("faster_rcnn")
 
 
-def main() -> None:
-    """Parse, build, train, test."""
+def build_parser() -> argparse.ArgumentParser:
+    """The arguments of train.sh."""
     parser = argparse.ArgumentParser(prog="train.sh", description=__doc__)
     add_arguments(parser)
     add_training_arguments(parser)
     parser.add_argument("--no-test", action="store_true", help="only train")
-    arguments = parser.parse_args()
+    return parser
+
+
+def main() -> None:
+    """Parse, build, train, test."""
+    arguments = build_parser().parse_args()
     keep_freed_memory()
     with clear_errors():
         job = make_job(arguments)

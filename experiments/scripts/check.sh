@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# Set up, then run formatter, linter, type checker and tests. Further arguments go to
-# pytest, such as a test file.
+# Set up, then run formatter, linter, type checker and tests.
+# usage: ./experiments/scripts/check.sh [pytest arguments, such as a test file]
 set -euo pipefail
 source "$(dirname "${BASH_SOURCE[0]}")/common.sh"
 case ${1:-} in

@@ -21,11 +21,12 @@ find_python() {
 # use_environment [EXTRA]: the active environment if this repository's package is
 # importable there with what EXTRA (such as dev) needs, else .venv, made if missing.
 use_environment() {
-  local extra=${1:-} probe='import faster_rcnn, torch, torchvision, cv2, pydantic'
-  [ "$extra" = dev ] && probe="$probe, pytest, mypy"
+  local python extra=${1:-} probe='import faster_rcnn, torch, torchvision, cv2, pydantic'
+  [ "$extra" = dev ] && probe="$probe, pytest, xdist, mypy, ruff"
   # The package must be this checkout's, not another one's.
   probe="$probe, pathlib, sys
-sys.exit(pathlib.Path(faster_rcnn.__file__).resolve().parents[1] != pathlib.Path(sys.argv[1]))"
+here = pathlib.Path(sys.argv[1]).resolve()
+sys.exit(pathlib.Path(faster_rcnn.__file__).resolve().parents[1] != here)"
   for PYTHON in "$(command -v python3 || true)" "$REPO/.venv/bin/python"; do
     if [ -x "$PYTHON" ] && "$PYTHON" -c "$probe" "$REPO" >/dev/null 2>&1; then
       return
@@ -33,8 +34,9 @@ sys.exit(pathlib.Path(faster_rcnn.__file__).resolve().parents[1] != pathlib.Path
   done
   PYTHON=$REPO/.venv/bin/python
   if [ ! -x "$PYTHON" ]; then
+    python=$(find_python)
     echo "Making the environment .venv" >&2
-    "$(find_python)" -m venv "$REPO/.venv"
+    "$python" -m venv "$REPO/.venv"
   fi
   echo "Installing into .venv (PyTorch and its CUDA libraries: some 5 GB)" >&2
   "$PYTHON" -m pip install --quiet --upgrade pip >&2

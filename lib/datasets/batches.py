@@ -70,6 +70,8 @@ class Sample(NamedTuple):
 def resize_scale(height: int, width: int, short_side: int, long_side: int) -> float:
     """Scale that brings the short side to its target unless the long one forbids it.
 
+    The short side keeps at least one pixel, however thin the image is.
+
     Args:
         height: pixels of the stored image.
         width: pixels of the stored image.
@@ -78,7 +80,7 @@ def resize_scale(height: int, width: int, short_side: int, long_side: int) -> fl
     """
     scale = short_side / min(height, width)
     if round(scale * max(height, width)) > long_side:
-        scale = long_side / max(height, width)
+        scale = max(long_side / max(height, width), 1 / min(height, width))
     return scale
 
 

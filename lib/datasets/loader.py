@@ -1,18 +1,14 @@
-"""Endless training batches and ordered test batches.
-
-The training stream is a pure function of the seed and the iteration: which images, at
-which scale, flipped or not. So resuming at iteration k yields what an unbroken run
-would have seen, whatever the number of workers.
-"""
+"""Endless training batches and ordered test batches, made by worker processes."""
 
 import itertools
-import math
+import os
 import signal
+from abc import abstractmethod
 from collections.abc import Iterator, Sequence
-from typing import NamedTuple
+from dataclasses import dataclass
+from typing import Any
 
 import cv2
-import numpy as np
 import torch
 from torch.utils.data import DataLoader
 from torch.utils.data import Dataset as TorchDataset
@@ -20,99 +16,51 @@ from torch.utils.data import Dataset as TorchDataset
 from .batches import Batch, Sample, collate, make_sample, resize_scale
 from .images import ImageError
 from .records import Record
+from .training_stream import Draw, training_stream
 
 _MOST_REPLACEMENTS = 20
 """Unreadable files in a row after which reading on is pointless."""
 
-
-class _Draw(NamedTuple):
-    """One image of a training batch and how it is to be prepared."""
-
-    image: int
-    short_side: int
-    flip: bool
-    colour: tuple[float, float, float] | None
+_GRACE_SECONDS = 10
+"""How long a worker goes on after SIGTERM, so that the run can still be saved."""
 
 
-def training_stream(
-    records: Sequence[Record],
-    *,
-    batch_size: int,
-    short_sides: Sequence[int],
-    flip: bool,
-    colour_jitter: float,
-    seed: int,
-) -> Iterator[list[_Draw]]:
-    """Batches of draws without end: every image once per epoch, in random order.
+class _BatchSet(TorchDataset["Batch | ImageError"]):
+    """Makes batches; runs in the workers.
 
-    A batch holds images of like shape and one scale, so that little is padded; an image
-    without a partner waits for the next epoch's first, so none is left out or drawn
-    twice.
+    An error is handed over as a value: raised in a worker, it would reach the main
+    process with a stack in place of its message.
     """
-    waiting: dict[int, list[int]] = {}
-    batches = 0
-    for epoch in itertools.count():
-        order = np.random.default_rng((seed, 0, epoch)).permutation(len(records))
-        for index in map(int, order):
-            group = waiting.setdefault(_shape_group(records[index]), [])
-            group.append(index)
-            if len(group) < batch_size:
-                continue
-            rng = np.random.default_rng((seed, 1, batches))
-            short_side = int(rng.choice(np.array(short_sides)))
-            yield [
-                _Draw(
-                    image=member,
-                    short_side=short_side,
-                    flip=bool(flip and rng.random() < 0.5),
-                    colour=_draw_colour(rng, colour_jitter),
-                )
-                for member in group
-            ]
-            batches += 1
-            group.clear()
+
+    def __getitem__(self, content: Any) -> Batch | ImageError:
+        try:
+            return self.batch(content)
+        except ImageError as error:
+            return error
+
+    @abstractmethod
+    def batch(self, content: Any) -> Batch:
+        """The batch of what the order yields."""
 
 
-def _shape_group(record: Record) -> int:
-    """Aspect ratio in steps of a quarter octave: 4:3 and 3:2 are alike, 1:1 is not."""
-    return round(4 * math.log2(record.width / record.height))
+@dataclass(frozen=True)
+class _TrainingSet(_BatchSet):
+    """Makes the batch of a list of draws."""
 
+    records: Sequence[Record]
+    long_side: int
+    offset: float
+    size_multiple: int
+    use_difficult: bool
 
-def _draw_colour(
-    rng: np.random.Generator, jitter: float
-) -> tuple[float, float, float] | None:
-    if jitter == 0:
-        return None
-    brightness, contrast, saturation = rng.uniform(1 - jitter, 1 + jitter, 3)
-    return float(brightness), float(contrast), float(saturation)
-
-
-class _TrainingSet(TorchDataset[Batch]):
-    """Makes the batch of a list of draws; runs in the workers."""
-
-    def __init__(
-        self,
-        records: Sequence[Record],
-        *,
-        long_side: int,
-        offset: float,
-        size_multiple: int,
-        use_difficult: bool,
-    ) -> None:
-        self.records = records
-        self.long_side = long_side
-        self.offset = offset
-        self.size_multiple = size_multiple
-        self.use_difficult = use_difficult
-
-    def __getitem__(self, draws: list[_Draw]) -> Batch:
+    def batch(self, draws: list[Draw]) -> Batch:
         problems: list[str] = []
         samples = [self._sample(draw, problems) for draw in draws]
         return collate(
             samples, size_multiple=self.size_multiple, problems=tuple(problems)
         )
 
-    def _sample(self, draw: _Draw, problems: list[str]) -> Sample:
+    def _sample(self, draw: Draw, problems: list[str]) -> Sample:
         """The drawn image, or the next readable one in its place."""
         for step in range(_MOST_REPLACEMENTS):
             record = self.records[(draw.image + step) % len(self.records)]
@@ -169,7 +117,10 @@ def training_batches(
 
     Raises:
         ImageError: too many files in a row cannot be read.
+        ValueError: there are no records.
     """
+    if not records:
+        raise ValueError("the training set has no images; check its list of images")
     stream = training_stream(
         records,
         batch_size=batch_size,
@@ -186,28 +137,20 @@ def training_batches(
         use_difficult=use_difficult,
     )
     draws = itertools.islice(stream, start, None)
-    return iter(_loader(dataset, draws, workers, pin_memory))
+    return _batches(dataset, draws, workers, pin_memory)
 
 
-class _TestSet(TorchDataset[Batch]):
-    """Makes the batch of a list of record indices; runs in the workers."""
+@dataclass(frozen=True)
+class _TestSet(_BatchSet):
+    """Makes the batch of a list of record indices."""
 
-    def __init__(
-        self,
-        records: Sequence[Record],
-        *,
-        short_side: int,
-        long_side: int,
-        offset: float,
-        size_multiple: int,
-    ) -> None:
-        self.records = records
-        self.short_side = short_side
-        self.long_side = long_side
-        self.offset = offset
-        self.size_multiple = size_multiple
+    records: Sequence[Record]
+    short_side: int
+    long_side: int
+    offset: float
+    size_multiple: int
 
-    def __getitem__(self, indices: list[int]) -> Batch:
+    def batch(self, indices: list[int]) -> Batch:
         samples = [
             make_sample(
                 self.records[index],
@@ -264,7 +207,7 @@ def test_batches(
         offset=offset,
         size_multiple=size_multiple,
     )
-    return iter(_loader(dataset, iter(chunks), workers, pin_memory))
+    return _batches(dataset, iter(chunks), workers, pin_memory)
 
 
 class _Order:
@@ -278,21 +221,25 @@ class _Order:
 
 
 def _start_worker(_: int) -> None:
-    """Run single-threaded beside the others, and leave Ctrl-C to the main process."""
+    """Run single-threaded beside the others, and leave signals to the main process.
+
+    Ctrl-C, and SIGTERM from job schedulers, reach all processes of a run. The main one
+    needs its workers until it has finished its iteration.
+    """
     cv2.setNumThreads(0)
     torch.set_num_threads(1)
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    if hasattr(signal, "alarm"):  # not on Windows
+        signal.signal(signal.SIGALRM, lambda *_: os._exit(0))
+        signal.signal(signal.SIGTERM, lambda *_: signal.alarm(_GRACE_SECONDS))
 
 
-def _loader(
-    dataset: TorchDataset[Batch],
-    order: Iterator[object],
-    workers: int,
-    pin_memory: bool,
-) -> DataLoader[Batch]:
+def _batches(
+    dataset: _BatchSet, order: Iterator[object], workers: int, pin_memory: bool
+) -> Iterator[Batch]:
     # batch_size=None: each item of the sampler is one call of __getitem__, which
     # returns a whole batch.
-    return DataLoader(
+    results = DataLoader(
         dataset,
         sampler=_Order(order),
         batch_size=None,
@@ -304,3 +251,7 @@ def _loader(
         # the random numbers of a resumed run.
         generator=torch.Generator(),
     )
+    for result in results:
+        if isinstance(result, ImageError):
+            raise result
+        yield result

@@ -90,7 +90,7 @@ def anchor_targets(
         1, best_object[:, :, None].expand(-1, -1, 4)
     )  # (N, A, 4)
     target_deltas = encode(anchors, matched, offset=offset)
-    target_deltas = target_deltas.where((labels == 1)[:, :, None], 0.0)
+    target_deltas = target_deltas.masked_fill((labels != 1)[:, :, None], 0.0)
     return AnchorTargets(labels, target_deltas)
 
 

@@ -28,7 +28,7 @@ def detect(
     """Regress, clip, suppress class by class, keep the best.
 
     1. Move every RoI by the deltas of every class and clip it to the image.
-    2. Drop scores that do not exceed ``score_threshold``.
+    2. Drop scores that do not exceed ``score_threshold``, and deltas not finite.
     3. Suppress within each class; keep the best ``max_detections`` of all classes.
 
     The frame is that of ``rois`` and ``image_sizes``, whichever it is.
@@ -48,22 +48,24 @@ def detect(
 
     Returns:
         Detections, best first. Exactly D at most: ties at the last place are settled
-        by index, where tf-faster-rcnn keeps all of them.
+        by index, where tf-faster-rcnn keeps all of them. Unused slots are zero.
     """
     images, count, classes = class_scores.shape
     foreground = classes - 1
     # 1. Boxes, (N, R, C - 1, 4).
     if pred_deltas.shape[2] > 1:
         pred_deltas = pred_deltas[:, :, 1:]
+    pred_deltas = pred_deltas.float()
     boxes = decode(
-        rois[:, :, None], pred_deltas.float(), offset=offset, max_log_size=max_log_size
+        rois[:, :, None], pred_deltas, offset=offset, max_log_size=max_log_size
     )
     boxes = clip(boxes, image_sizes, offset=offset)
+    # The clip would make a whole-image box of an infinite delta.
+    finite = (boxes.isfinite() & pred_deltas.isfinite()).all(dim=3)
     boxes = boxes.expand(-1, -1, foreground, -1).reshape(images, -1, 4)
     # 2. Scores, (N, R * (C - 1)).
     scores = class_scores[:, :, 1:].float()
-    usable = (valid[:, :, None] & (scores > score_threshold)).flatten(1)
-    usable = usable & boxes.isfinite().all(dim=2)
+    usable = (valid[:, :, None] & finite & (scores > score_threshold)).flatten(1)
     scores = scores.flatten(1)
     labels = torch.arange(1, classes, device=rois.device).repeat(images, count)
     # 3. Suppression.
@@ -76,9 +78,10 @@ def detect(
         groups=labels,
         offset=nms_offset,
     )
+    kept_boxes = boxes.gather(1, keep[:, :, None].expand(-1, -1, 4))
     return Detections(
-        boxes=boxes.gather(1, keep[:, :, None].expand(-1, -1, 4)),
-        scores=scores.gather(1, keep),
-        classes=labels.gather(1, keep),
+        boxes=kept_boxes.masked_fill(~kept[:, :, None], 0.0),
+        scores=scores.gather(1, keep).masked_fill(~kept, 0.0),
+        classes=labels.gather(1, keep).masked_fill(~kept, 0),
         valid=kept,
     )

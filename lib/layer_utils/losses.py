@@ -49,13 +49,16 @@ def rpn_losses(
     labelled = labels >= 0
     count = labelled.sum().clamp(min=1)
     # A softmax over (background, object) scores is a sigmoid of their difference.
+    # Ignored rows are replaced before the arithmetic: 0 * nan is nan, and so would be
+    # the gradient.
     cross_entropy = F.binary_cross_entropy_with_logits(
-        objectness_logits.float(), labels.clamp(min=0).float(), reduction="none"
+        objectness_logits.float().masked_fill(~labelled, 0.0),
+        labels.clamp(min=0).float(),
+        reduction="none",
     )
-    cls_loss = cross_entropy.where(labelled, 0.0).sum() / count
-    # Ignored rows are replaced before the arithmetic: 0 * nan is nan.
-    difference = (pred_deltas.float() - target_deltas).where(
-        (labels == 1)[..., None], 0.0
+    cls_loss = cross_entropy.masked_fill(~labelled, 0.0).sum() / count
+    difference = (pred_deltas.float() - target_deltas).masked_fill(
+        (labels != 1)[..., None], 0.0
     )
     box_loss = smooth_l1(difference, sigma=sigma).sum() / count
     return cls_loss, box_loss
@@ -85,16 +88,19 @@ def head_losses(
         valid RoIs; 0 if there is none.
     """
     count = valid.sum().clamp(min=1)
+    # As above, rows that do not count are replaced before the arithmetic.
+    classes = classes.masked_fill(~valid, 0)
+    class_logits = class_logits.float().masked_fill(~valid[..., None], 0.0)
     cross_entropy = F.cross_entropy(
-        class_logits.float().flatten(0, 1), classes.flatten(), reduction="none"
+        class_logits.flatten(0, 1), classes.flatten(), reduction="none"
     )
-    cls_loss = cross_entropy.where(valid.flatten(), 0.0).sum() / count
+    cls_loss = cross_entropy.masked_fill(~valid.flatten(), 0.0).sum() / count
     if pred_deltas.shape[2] == 1:
         own = pred_deltas[:, :, 0]
     else:
         column = classes[:, :, None, None].expand(-1, -1, 1, 4)
         own = pred_deltas.gather(2, column)[:, :, 0]  # (N, S, 4)
-    foreground = valid & (classes > 0)
-    difference = (own.float() - target_deltas).where(foreground[..., None], 0.0)
+    foreground = classes > 0
+    difference = (own.float() - target_deltas).masked_fill(~foreground[..., None], 0.0)
     box_loss = smooth_l1(difference, sigma=sigma).sum() / count
     return cls_loss, box_loss

@@ -49,7 +49,7 @@ def propose(
 
     Returns:
         Proposals, without gradient: both of the paper's approximations (section 3.2)
-        treat them as fixed.
+        treat them as fixed. Boxes of unused slots are zero.
     """
     logits = objectness_logits.detach().float()
     # 1. Best anchors.
@@ -62,9 +62,11 @@ def propose(
     boxes = clip(
         decode(anchors[order], deltas, offset=offset), image_sizes, offset=offset
     )
-    # 3. Large enough. A delta that is not finite ends here, not in the suppression.
+    # 3. Large enough. A delta that is not finite ends here, not in the suppression;
+    # the clip would make a whole-image box of an infinite one.
     widths, heights = box_sizes(boxes, offset=offset)
     valid = (widths >= min_size) & (heights >= min_size) & (scores > -torch.inf)
+    valid = valid & deltas.isfinite().all(dim=2)
     # 4. Suppression.
     keep, kept = nms(
         boxes,
@@ -75,8 +77,10 @@ def propose(
         offset=nms_offset,
         inclusive=nms_inclusive,
     )
+    kept_boxes = boxes.gather(1, keep[:, :, None].expand(-1, -1, 4))
     return Proposals(
-        boxes=boxes.gather(1, keep[:, :, None].expand(-1, -1, 4)),
+        # Unused slots are pooled too, and pooling a box that is not finite may crash.
+        boxes=kept_boxes.masked_fill(~kept[:, :, None], 0.0),
         scores=scores.gather(1, keep),
         valid=kept,
     )

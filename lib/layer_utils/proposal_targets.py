@@ -17,7 +17,7 @@ class RoISamples(NamedTuple):
     """RoIs that a head trains on.
 
     Attributes:
-        rois: ``(N, S, 4)``.
+        rois: ``(N, S, 4)``, zero where not valid.
         classes: ``(N, S)`` int64, 0 for background.
         target_deltas: ``(N, S, 4)``, normalised; zero for background.
         matched: ``(N, S)`` int64, ground-truth slot that a foreground RoI belongs to.
@@ -102,12 +102,16 @@ def sample_rois(
         replacement=replacement,
         generator=generator,
     )
+    # Unused slots are pooled too, and pooling a box that is not finite may crash.
     rois = boxes.gather(1, index[:, :, None].expand(-1, -1, 4))
+    rois = rois.masked_fill(~drawn[:, :, None], 0.0)
     matched = best_object.gather(1, index)
-    classes = ground_truth.classes.gather(1, matched).where(is_fg, 0)
+    classes = ground_truth.classes.gather(1, matched).masked_fill(~is_fg, 0)
     targets = ground_truth.boxes.gather(1, matched[:, :, None].expand(-1, -1, 4))
-    target_deltas = encode(rois, targets, offset=offset) / rois.new_tensor(delta_std)
-    target_deltas = target_deltas.where(is_fg[:, :, None], 0.0)
+    deltas = encode(rois, targets, offset=offset).unbind(2)
+    target_deltas = torch.stack(
+        [delta / std for delta, std in zip(deltas, delta_std, strict=True)], dim=2
+    ).masked_fill(~is_fg[:, :, None], 0.0)
     return RoISamples(rois, classes, target_deltas, matched, drawn)
 
 
@@ -128,10 +132,10 @@ def _draw(
     bg_count = bg_there.sum(dim=1, keepdim=True)
 
     # Foreground takes its share, or everything where there is no background.
-    fg_share = torch.where(bg_count > 0, fg_count.clamp(max=fg_slots), slots)
+    fg_share = fg_count.clamp(max=fg_slots).masked_fill(bg_count == 0, slots)
     if not replacement:
         fg_share = torch.minimum(fg_share, fg_count)
-    fg_share = fg_share.where(fg_count > 0, 0)  # (N, 1)
+    fg_share = fg_share.masked_fill(fg_count == 0, 0)  # (N, 1)
 
     slot = torch.arange(slots, device=foreground.device)[None]  # (1, S)
     is_fg = slot < fg_share  # (N, S)

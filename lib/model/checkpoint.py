@@ -70,16 +70,17 @@ def read_tensors(path: Path) -> dict[str, Any]:
         raise CheckpointError(f"{path} is not there; give the path of a .pth file")
     try:
         content = torch.load(path, map_location="cpu", weights_only=True)
-    except (RuntimeError, EOFError, OSError, KeyError, ValueError) as error:
-        raise CheckpointError(
-            f"{path} is damaged or no PyTorch file ({_first_line(error)}); delete it, "
-            "or fetch it again"
-        ) from error
     except pickle.UnpicklingError as error:
         raise CheckpointError(
             f"{path} is damaged, or holds objects that only executing code from the "
             f"file could load, which is not done ({_first_line(error)}); give a file "
             "of tensors (a state dict)"
+        ) from error
+    except Exception as error:
+        # Damaged bytes make the reader fail in any way: IndexError, struct.error, ...
+        raise CheckpointError(
+            f"{path} is damaged or no PyTorch file ({_first_line(error)}); delete it, "
+            "or fetch it again"
         ) from error
     if not isinstance(content, dict):
         raise CheckpointError(

@@ -57,16 +57,19 @@ class Job(NamedTuple):
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the arguments that training and testing have in common."""
     parser.add_argument("dataset", metavar="DATASET", help=_DATASET_HELP)
-    parser.add_argument("net", metavar="NET", help=", ".join(NET_NAMES))
+    parser.add_argument(
+        "net", metavar="NET", choices=NET_NAMES, help=", ".join(NET_NAMES)
+    )
     parser.add_argument(
         "--set",
         nargs="+",
+        action="extend",
         default=[],
         dest="overrides",
         metavar=("SECTION.KEY", "VALUE"),
         help="settings on top of the recipes, e.g. --set train.lr 0.01",
     )
-    parser.add_argument("--tag", help="name of the run")
+    parser.add_argument("--tag", type=_tag, help="name of the run")
     parser.add_argument(
         "--device", default="auto", choices=("auto", "cpu", "cuda", "mps")
     )
@@ -95,6 +98,13 @@ def add_training_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--seed", type=int, help="of all random numbers")
 
 
+def _tag(name: str) -> str:
+    """Check a run's name, which becomes that of a folder."""
+    if not name or name in (".", "..") or "/" in name or "\\" in name:
+        raise argparse.ArgumentTypeError(f"expected a folder's name, found {name!r}")
+    return name
+
+
 def make_job(arguments: argparse.Namespace) -> Job:
     """Resolve the arguments of a training run.
 
@@ -102,7 +112,7 @@ def make_job(arguments: argparse.Namespace) -> Job:
         ValueError: unknown data set, net, key or value, or no such device.
     """
     name, train_set, test_set = resolve(arguments.dataset)
-    overrides = list(arguments.overrides)
+    overrides: list[str] = []
     for key, value in (
         ("net.weights", arguments.weights),
         ("train.iterations", arguments.iters),
@@ -110,11 +120,15 @@ def make_job(arguments: argparse.Namespace) -> Job:
     ):
         if value is not None:
             overrides += [key, str(value)]
+    # Last, so that a key without a value does not take another option's for its own.
+    overrides += arguments.overrides
     recipes = find_recipes(name, arguments.net)
     if arguments.cfg is not None:
         recipes.append(arguments.cfg)
     given = ["net.name", arguments.net, "data.root", str(REPOSITORY / "data")]
-    given += ["data.train_set", train_set, "data.test_set", test_set]
+    # As a path, so that the slash which a shell adds to a folder makes no difference.
+    given += ["data.train_set", str(Path(train_set))]
+    given += ["data.test_set", str(Path(test_set))]
     config = load_config(recipes, [*given, *overrides])
     device = pick_device(arguments.device)
     return Job(
@@ -208,7 +222,13 @@ def test_checkpoint(
             "the same classes"
         )
     model = build_detector(config, len(dataset.classes))
-    model.load_state_dict(state["model"])
+    try:
+        model.load_state_dict(state["model"])
+    except RuntimeError as error:
+        raise ValueError(
+            f"{checkpoint} does not fit the network that its configuration and --set "
+            f"describe; leave out what changes the network: {error}"
+        ) from error
     folder = run.test_folder(dataset.name, checkpoint)
     evaluation = test_detector(
         model.to(device),
@@ -238,7 +258,7 @@ def clear_errors() -> Iterator[None]:
     try:
         yield
     except (Interrupted, KeyboardInterrupt) as error:
-        logger.warning("%s", error or "interrupted")
+        logger.warning("%s", str(error) or "interrupted")
         sys.exit(130)
     except NonFiniteLossError as error:
         logger.error("%s", error)

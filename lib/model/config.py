@@ -13,7 +13,15 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    ValidationError,
+    ValidationInfo,
+    field_validator,
+    model_validator,
+)
 
 NET_NAMES = (
     "vgg16",
@@ -37,7 +45,18 @@ class ConfigError(ValueError):
 
 
 class _Section(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+
+    @field_validator("*", mode="before")
+    @classmethod
+    def _truth_is_no_number(cls, value: Any, info: ValidationInfo) -> Any:
+        # Python takes True for 1.
+        assert info.field_name is not None
+        if isinstance(value, bool):
+            annotation = cls.model_fields[info.field_name].annotation
+            if annotation is not bool:
+                raise ValueError("expected no true or false here")
+        return value
 
 
 class NetConfig(_Section):
@@ -64,9 +83,9 @@ class NetConfig(_Section):
 class AnchorConfig(_Section):
     """Anchors (Faster R-CNN, section 3.1.1)."""
 
-    scales: tuple[Positive, ...] = (8, 16, 32)
+    scales: Annotated[tuple[Positive, ...], Field(min_length=1)] = (8, 16, 32)
     """Sides in units of the stride (16 px)."""
-    ratios: tuple[Positive, ...] = (0.5, 1, 2)
+    ratios: Annotated[tuple[Positive, ...], Field(min_length=1)] = (0.5, 1, 2)
     """Height divided by width."""
 
 
@@ -142,7 +161,7 @@ class DataConfig(_Section):
     """Folder that holds VOCdevkit/, coco/ and shapes/."""
     train_set: str = "voc_2007_trainval"
     test_set: str = "voc_2007_test"
-    short_sides: tuple[Count, ...] = (600,)
+    short_sides: Annotated[tuple[Count, ...], Field(min_length=1)] = (600,)
     """Training scales in pixels of the short side; one is drawn per image."""
     long_side: Count = 1000
     """Cap of the long side in pixels."""
@@ -165,13 +184,17 @@ class TrainConfig(_Section):
     iterations: Count = 70000
     batch_size: Count = 1
     """Images per update."""
+    optimizer: Literal["sgd", "adamw"] = "sgd"
     lr: Positive = 0.001
     lr_steps: tuple[Count, ...] = (50000,)
     """Iterations after which the learning rate is multiplied by gamma."""
     gamma: Share = 0.1
     schedule: Literal["step", "cosine"] = "step"
     momentum: Share = 0.9
+    """Of SGD; AdamW keeps its usual (0.9, 0.999)."""
     weight_decay: float = Field(default=1e-4, ge=0)
+    backbone_decay: float | None = Field(default=None, ge=0)
+    """Weight decay of the backbone alone; null: as of the rest."""
     bias_decay: bool = False
     """Whether biases decay too."""
     double_bias: bool = False
@@ -293,7 +316,8 @@ def _read_recipe(path: Path) -> Mapping[str, Any]:
             f"recipe {path} cannot be read ({error.strerror}); give a YAML file as in "
             "experiments/cfgs/"
         ) from error
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
+    except (yaml.YAMLError, ValueError) as error:
+        # ValueError: not UTF-8, or a date that the calendar does not have.
         raise ConfigError(f"recipe {path} is not valid YAML: {error}") from error
     if content is None:
         return {}
@@ -318,18 +342,37 @@ def _parse_overrides(words: list[str]) -> dict[str, dict[str, Any]]:
                 f"--set {name}: expected SECTION.KEY, e.g. train.lr; sections are "
                 f"{', '.join(Config.model_fields)}"
             )
-        try:
-            value = yaml.safe_load(text)
-        except yaml.YAMLError as error:
-            raise ConfigError(f"--set {name} {text!r} is not a YAML value") from error
-        if isinstance(value, str):
-            # YAML 1.1 reads 1e-3 as a word.
-            try:
-                value = float(value)
-            except ValueError:
-                value = text
+        value = text if _is_text(section, key) else _parse_value(name, text)
         result.setdefault(section, {})[key] = value
     return result
+
+
+def _is_text(section: str, key: str) -> bool:
+    """Whether a key takes its text as it is: a folder may be called 2007, or a: b."""
+    if section not in Config.model_fields:
+        return False
+    field = _section_model(section).model_fields.get(key)
+    return field is not None and field.annotation in (str, Path)
+
+
+def _parse_value(name: str, text: str) -> Any:
+    try:
+        value = yaml.safe_load(text)
+    except (yaml.YAMLError, ValueError) as error:
+        raise ConfigError(f"--set {name} {text!r} is not a YAML value") from error
+    if isinstance(value, str):
+        # YAML 1.1 reads 1e-3 as a word.
+        try:
+            return float(value)
+        except ValueError:
+            return text
+    return value
+
+
+def _section_model(section: str) -> type[_Section]:
+    model = Config.model_fields[section].annotation
+    assert isinstance(model, type) and issubclass(model, _Section)
+    return model
 
 
 def _merge(
@@ -339,14 +382,13 @@ def _merge(
     for section, values in new.items():
         if section not in Config.model_fields:
             raise ConfigError(
-                f"{source}: unknown section {section!r}{_nearest(section, Config)}"
+                f"{source}: unknown section {section!r}{_nearest(str(section), Config)}"
             )
-        model = Config.model_fields[section].annotation
         if not isinstance(values, Mapping):
             raise ConfigError(
                 f"{source}: section {section!r} must hold keys, found {values!r}"
             )
-        assert isinstance(model, type) and issubclass(model, _Section)
+        model = _section_model(section)
         for key in values:
             if key not in model.model_fields:
                 raise ConfigError(

@@ -99,7 +99,8 @@ def restore_random_states(states: dict[str, Any]) -> None:
     np.random.set_state((kind, np.array(keys, np.uint32), position, has_gauss, gauss))
     torch.set_rng_state(states["torch"])
     if "cuda" in states and torch.cuda.is_available():
-        torch.cuda.set_rng_state_all(states["cuda"])
+        # The machine that goes on may have fewer GPUs than the one that saved.
+        torch.cuda.set_rng_state_all(states["cuda"][: torch.cuda.device_count()])
 
 
 def keep_freed_memory() -> None:

@@ -9,39 +9,41 @@ from ..nets import is_depthwise
 from .config import TrainConfig
 
 
-def build_optimizer(model: nn.Module, train: TrainConfig) -> torch.optim.SGD:
-    """SGD with the family's parameter groups (tf-faster-rcnn, its solver).
+def build_optimizer(model: nn.Module, train: TrainConfig) -> torch.optim.Optimizer:
+    """SGD or AdamW with the family's parameter groups (tf-faster-rcnn, its solver).
 
-    Weights decay; biases and normalisation do not, unless ``bias_decay`` is set for
-    biases; biases learn at twice the rate with ``double_bias``; depthwise
-    convolutions decay only with ``depthwise_decay``.
+    Weights decay, the backbone's by ``backbone_decay`` where that is set; biases and
+    normalisation do not, unless ``bias_decay`` is set for biases; biases learn at twice
+    the rate with ``double_bias``; depthwise convolutions decay only with
+    ``depthwise_decay``.
 
     Each group holds its relative rate as ``lr_factor``; :func:`set_learning_rate`
     reads it.
     """
     groups: dict[tuple[float, float], list[nn.Parameter]] = {}
-    for module in model.modules():
+    for path, module in model.named_modules():
+        weight_decay = train.weight_decay
+        if path.startswith("backbone.") and train.backbone_decay is not None:
+            weight_decay = train.backbone_decay
         for name, parameter in module.named_parameters(recurse=False):
             if not parameter.requires_grad:
                 continue
-            factor, decay = 1.0, train.weight_decay
+            factor, decay = 1.0, weight_decay
             if name == "bias" and not isinstance(module, nn.BatchNorm2d):
                 factor = 2.0 if train.double_bias else 1.0
-                decay = train.weight_decay if train.bias_decay else 0.0
+                decay = weight_decay if train.bias_decay else 0.0
             elif isinstance(module, nn.BatchNorm2d) or (
                 is_depthwise(module) and not train.depthwise_decay
             ):
                 decay = 0.0
             groups.setdefault((factor, decay), []).append(parameter)
-    return torch.optim.SGD(
-        [
-            {"params": parameters, "lr_factor": factor, "weight_decay": decay}
-            for (factor, decay), parameters in groups.items()
-        ],
-        lr=train.lr,
-        momentum=train.momentum,
-        fused=True,
-    )
+    parameters = [
+        {"params": members, "lr_factor": factor, "weight_decay": decay}
+        for (factor, decay), members in groups.items()
+    ]
+    if train.optimizer == "adamw":
+        return torch.optim.AdamW(parameters, lr=train.lr, fused=True)
+    return torch.optim.SGD(parameters, lr=train.lr, momentum=train.momentum, fused=True)
 
 
 def learning_rate(iteration: int, train: TrainConfig) -> float:

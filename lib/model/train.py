@@ -53,6 +53,7 @@ def train(
         dtype: type that the network computes in.
 
     Raises:
+        ValueError: the checkpoint to resume from is damaged or of other classes.
         NonFiniteLossError: names iteration, images and loss; checkpoints are intact.
         Interrupted: after SIGINT or SIGTERM, the state having been saved.
         OSError: a checkpoint could not be written.
@@ -64,7 +65,7 @@ def train(
     generator = torch.Generator(device).manual_seed(settings.seed)
     start = 0
     if run.checkpoints():
-        start = _resume(run, model, optimizer, generator)
+        start = _resume(run, model, optimizer, generator, dataset)
 
     def save(iteration: int) -> None:
         save_checkpoint(
@@ -159,10 +160,17 @@ def _resume(
     model: FasterRCNN,
     optimizer: torch.optim.Optimizer,
     generator: torch.Generator,
+    dataset: Dataset,
 ) -> int:
     """Restore the newest checkpoint; returns the number of updates done."""
     path = run.checkpoints()[-1]
     state = load_checkpoint(path)
+    if tuple(state["classes"]) != dataset.classes:
+        raise ValueError(
+            f"{path} was trained on the classes {', '.join(state['classes'][1:])}, but "
+            f"{dataset.name} now has {', '.join(dataset.classes[1:])}; give another "
+            "--tag for a new run"
+        )
     model.load_state_dict(state["model"])
     optimizer.load_state_dict(state["optimizer"])
     generator.set_state(state["generator"])

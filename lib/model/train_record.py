@@ -47,9 +47,8 @@ class TrainRecord:
             config.train.iterations, start=start, log_every=config.train.log_every
         )
         self.metrics = MetricsFile(run.metrics_file, start=start)
-        self.summaries = Summaries(
-            run.tensorboard, purge_step=start + 1 if start else None
-        )
+        # Also at the start: a run may have died before its first checkpoint.
+        self.summaries = Summaries(run.tensorboard, purge_step=start + 1)
         self.summaries.text("config", config.to_yaml(), start)
         self.unreadable = 0
         self.waited = 0.0
@@ -121,7 +120,7 @@ class TrainRecord:
         )
         numbers |= {"lr": rate, "unreadable_images": float(self.unreadable)}
         self.metrics.append(done, numbers)
-        images_per_second, _ = self.progress.rates()
+        _, images_per_second = self.progress.rates()
         self.summaries.scalars(
             {_tag(name, output): value for name, value in numbers.items()}
             | {"speed/images_per_second": images_per_second}

@@ -1,9 +1,11 @@
 """First weights of a detector: ImageNet's, a file's, or random ones."""
 
 import logging
+import pickle
 from collections.abc import Mapping
 from pathlib import Path
 
+import torch
 import torchvision
 from torch import Tensor
 
@@ -77,6 +79,11 @@ def fetch_imagenet(name: str) -> Mapping[str, Tensor]:
             f"the ImageNet weights of {name} could not be downloaded ({error}). Fetch "
             f"{weights.url} by hand and name the file with --weights FILE, or train "
             "from random weights with --weights none"
+        ) from error
+    except (EOFError, pickle.UnpicklingError) as error:
+        raise CheckpointError(
+            f"the ImageNet weights of {name} in {torch.hub.get_dir()}/checkpoints are "
+            "damaged; delete the file there, and run this again"
         ) from error
     return state
 

@@ -1,0 +1,333 @@
+import argparse
+import logging
+import re
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+import torch
+from faster_rcnn.datasets.records import Dataset
+from faster_rcnn.model import command_line
+from faster_rcnn.model.command_line import (
+    add_arguments,
+    add_training_arguments,
+    automatic_tag,
+    clear_errors,
+    find_recipes,
+    get_dataset,
+    make_job,
+    run_parent,
+)
+from faster_rcnn.model.config import Config, ConfigError
+from faster_rcnn.model.faster_rcnn import build_detector
+from faster_rcnn.model.run_folder import RunFolder
+from faster_rcnn.model.train import Interrupted, NonFiniteLossError
+
+
+@pytest.fixture(autouse=True)
+def _keep_logging():
+    """Takes away the handlers that hold on to the captured console."""
+    logger = logging.getLogger("faster_rcnn")
+    before, level = list(logger.handlers), logger.level
+    yield
+    for handler in [h for h in logger.handlers if h not in before]:
+        logger.removeHandler(handler)
+        handler.close()
+    logger.setLevel(level)
+
+
+@pytest.fixture
+def recipes(tmp_path, monkeypatch):
+    """Writes recipes into a folder that stands for experiments/cfgs."""
+    folder = tmp_path / "cfgs"
+    folder.mkdir()
+    monkeypatch.setattr(command_line, "RECIPES", folder)
+
+    def write(**texts):
+        for name, text in texts.items():
+            (folder / f"{name}.yml").write_text(text)
+
+    return write
+
+
+def parse(*words):
+    parser = argparse.ArgumentParser()
+    add_arguments(parser)
+    add_training_arguments(parser)
+    return parser.parse_args([str(word) for word in words])
+
+
+def write_voc(folder):
+    """Four tiny images with a cat each, two for each of both lists."""
+    for part in ("Annotations", "ImageSets/Main", "JPEGImages"):
+        (folder / part).mkdir(parents=True)
+    corners = "<xmin>11</xmin><ymin>21</ymin><xmax>40</xmax><ymax>50</ymax>"
+    thing = f"<object><name>cat</name><bndbox>{corners}</bndbox></object>"
+    for number in range(4):
+        image = np.full((64, 96, 3), 50 * number, np.uint8)
+        cv2.imwrite(str(folder / "JPEGImages" / f"{number}.jpg"), image)
+        annotation = f"<annotation>{thing}</annotation>"
+        (folder / "Annotations" / f"{number}.xml").write_text(annotation)
+    (folder / "ImageSets" / "Main" / "train.txt").write_text("0\n1\n")
+    (folder / "ImageSets" / "Main" / "test.txt").write_text("2\n3\n")
+    return folder
+
+
+def names(paths):
+    return [path.stem for path in paths]
+
+
+def test_recipes_from_general_to_special(recipes):
+    recipes(res18="", voc="", voc_res18="", own_data="", res50="", coco="")
+    assert names(find_recipes("voc", "res18")) == ["res18", "voc", "voc_res18"]
+    assert names(find_recipes("voc", "res50")) == ["res50", "voc"]
+    assert names(find_recipes("voc", "vgg16")) == ["voc"]
+    assert names(find_recipes("coco", "vgg16")) == ["coco"]
+
+
+def test_recipes_of_own_data(recipes):
+    recipes(res18="", own_data="", cells_vgg16="")
+    assert names(find_recipes("cells", "res18")) == ["res18", "own_data"]
+    assert names(find_recipes("cells", "res50")) == ["own_data"]
+    # One for this net alone is enough.
+    assert names(find_recipes("cells", "vgg16")) == ["cells_vgg16"]
+
+
+def test_job(recipes, tmp_path):
+    recipes(
+        res18="train: {lr: 0.1, seed: 1, momentum: 0.1}\n",
+        own_data="train: {lr: 0.2, momentum: 0.2, gamma: 0.2}\n",
+    )
+    cells = write_voc(tmp_path / "My Cells")
+    cfg = tmp_path / "mine.yml"
+    cfg.write_text("train: {momentum: 0.3, weight_decay: 0.3, precision: float32}\n")
+    job = make_job(
+        parse(cells, "res18", "--cfg", cfg, "--set", "train.weight_decay", "0.4")
+    )
+    train = job.config.train
+    assert (train.seed, train.lr, train.gamma) == (1, 0.2, 0.2)
+    assert (train.momentum, train.weight_decay) == (0.3, 0.4)
+    assert names(job.recipes) == ["res18", "own_data", "mine"]
+    assert job.config.net.name == "res18"
+    assert job.tag == "mine_train.weight_decay=0.4"
+    assert job.dataset == job.config.data.train_set == str(cells)
+    assert job.config.data.root == command_line.REPOSITORY / "data"
+    assert job.dtype == torch.float32
+    assert job.device.type in ("cuda", "mps", "cpu")
+
+    for split, stems in (("train", ["0", "1"]), ("test", ["2", "3"])):
+        dataset = get_dataset(job.dataset, job.config, split)
+        assert dataset.name == f"my_cells_{split}"
+        assert dataset.classes == ("__background__", "cat")
+        assert [record.image_id for record in dataset.records] == stems
+        assert dataset.records[0].boxes.tolist() == [[10, 20, 40, 50]]
+    parent = run_parent(tmp_path / "out", "res18", job.config.data.train_set)
+    assert parent == tmp_path / "out" / "res18" / "my_cells_train"
+
+
+def test_job_of_a_known_set(recipes):
+    recipes(voc="train: {iterations: 70}\n")
+    job = make_job(parse("voc", "res101"))
+    assert job.tag == "default"
+    assert job.config.train.iterations == 70
+    assert job.config.data.train_set == "voc_2007_trainval"
+    assert job.config.data.test_set == "voc_2007_test"
+    parent = run_parent(Path("out"), "res101", job.config.data.train_set)
+    assert parent == Path("out/res101/voc_2007_trainval")
+    joined = run_parent(Path("out"), "res101", "voc_2007_trainval+voc_2012_trainval")
+    assert joined == Path("out/res101/voc_2007_trainval+voc_2012_trainval")
+
+
+def test_job_with_options(recipes):
+    recipes(voc="")
+    words = ["--weights", "some/file.pth", "--iters", "7", "--seed", "5"]
+    words += ["--device", "cpu", "--set", "Train.LR", "1e-3"]
+    job = make_job(parse("voc", "vgg16", *words, "--set", "rpn.sigma", "2"))
+    train = job.config.train
+    assert (train.iterations, train.seed, train.lr) == (7, 5, 0.001)
+    assert job.config.rpn.sigma == 2
+    assert job.config.net.weights == "some/file.pth"
+    assert job.device == torch.device("cpu")
+    assert job.tag == (
+        "net.weights=file.pth_train.iterations=7_train.seed=5_train.lr=1e-3_rpn.sigma=2"
+    )
+    job = make_job(parse("voc", "vgg16", *words, "--tag", "mine"))
+    assert job.tag == "mine"
+
+
+def test_slash_behind_a_folder_makes_no_difference(recipes, tmp_path):
+    recipes(own_data="")
+    cells = write_voc(tmp_path / "cells")
+    one, two = (make_job(parse(word, "res18")) for word in (cells, f"{cells}/"))
+    assert one.config == two.config
+    RunFolder(tmp_path / "run").claim(one.config)
+    RunFolder(tmp_path / "run").claim(two.config)
+
+
+def test_folder_with_a_number_for_a_name(recipes, tmp_path, monkeypatch):
+    recipes(own_data="")
+    write_voc(tmp_path / "2007")
+    monkeypatch.chdir(tmp_path)
+    job = make_job(parse("2007", "res18"))
+    assert job.config.data.train_set == job.config.data.test_set == "2007"
+    assert len(get_dataset("2007", job.config, "train").records) == 2
+
+
+@pytest.mark.parametrize(
+    ("words", "problem"),
+    [
+        (["vco", "res18"], "unknown data set 'vco' .did you mean 'voc'"),
+        (["no/such/folder", "res18"], "'no/such/folder': no such folder"),
+        (["voc", "res18", "--cfg", "gone.yml"], "recipe gone.yml cannot be read"),
+        (["voc", "res18", "--set", "train.ls", "1"], "unknown key train.ls; did you"),
+        (["voc", "res18", "--set", "train.lr", "x"], "train.lr: .*found 'x'"),
+        (["voc", "res18", "--iters", "0"], "train.iterations: .*found 0"),
+        (["voc", "res18", "--set", "train.lr", "--iters", "2"], "'train.lr' has no va"),
+        (["voc", "res18", "--device", "mps"], "device 'mps' is not available here"),
+    ],
+)
+def test_faulty_job(recipes, monkeypatch, words, problem):
+    recipes(voc="")
+    monkeypatch.setattr(torch.backends.mps, "is_available", lambda: False)
+    with pytest.raises(ValueError, match=problem):
+        make_job(parse(*words))
+
+
+def test_missing_folder_of_images(recipes, tmp_path):
+    recipes(own_data="")
+    (tmp_path / "cells").mkdir()
+    job = make_job(parse(tmp_path / "cells", "res18"))
+    with pytest.raises(ValueError, match="cells: expected Annotations/"):
+        get_dataset(job.dataset, job.config, "train")
+
+
+@pytest.mark.parametrize(
+    ("words", "problem"),
+    [
+        (["voc", "res1O1"], "argument NET: invalid choice: 'res1O1' .*res101"),
+        (["voc"], "required: NET"),
+        (["voc", "res18", "--iters", "many"], "--iters: invalid int value: 'many'"),
+        (["voc", "res18", "--device", "tpu"], "--device: invalid choice: 'tpu'"),
+        (["voc", "res18", "--lr", "1"], "unrecognized arguments: --lr 1"),
+        (["voc", "res18", "--set"], "--set: expected at least one argument"),
+        (["voc", "res18", "--tag", "a/b"], "--tag: expected a folder's name, found"),
+        (["voc", "res18", "--tag", ".."], "--tag: expected a folder's name, found"),
+        (["voc", "res18", "--tag", ""], "--tag: expected a folder's name, found ''"),
+    ],
+)
+def test_faulty_arguments(capsys, words, problem):
+    with pytest.raises(SystemExit) as caught:
+        parse(*words)
+    assert caught.value.code == 2
+    last = capsys.readouterr().err.splitlines()[-1]
+    assert re.search(problem, last), last
+
+
+@pytest.mark.parametrize(
+    ("cfg", "words", "tag"),
+    [
+        (None, [], "default"),
+        ("a/mine.yml", [], "mine"),
+        (None, ["train.lr", "0.1"], "train.lr=0.1"),
+        ("mine.yml", ["Train.LR", "1e-3"], "mine_train.lr=1e-3"),
+        (None, ["anchors.scales", "[1, 2]"], "anchors.scales=-1-2-"),
+        (None, ["net.weights", "../a b/c d.pth"], "net.weights=c-d.pth"),
+        (None, ["data.root", "/"], "data.root="),
+        (None, ["x.y", "a;rm -rf *$(b)`c`'\"|&<>\n"], "x.y=a-rm--rf-b-c-"),
+    ],
+)
+def test_automatic_tag(cfg, words, tag):
+    assert automatic_tag(Path(cfg) if cfg else None, words) == tag
+
+
+def test_long_automatic_tag():
+    def tag(count, last="1"):
+        words = [w for i in range(count) for w in (f"train.key{i}", "1")]
+        return automatic_tag(None, [*words[:-1], last])
+
+    assert len(tag(6)) <= 80 and tag(6).endswith("train.key5=1")
+    long = tag(9)
+    assert len(long) <= 80 and long.startswith("train.key0=1_train.key1=1_")
+    assert long == tag(9)  # the same command goes on with its run
+    assert len({long, tag(9, "2"), tag(10)}) == 3
+    assert long[-8:] == "ed3c567b"  # and in another process, too
+
+
+def exit_code(error):
+    with pytest.raises(SystemExit) as caught, clear_errors():
+        raise error
+    return caught.value.code
+
+
+@pytest.mark.parametrize(
+    ("error", "code", "line"),
+    [
+        (ValueError("bad key"), 2, "ERROR: bad key"),
+        (ConfigError("bad recipe"), 2, "ERROR: bad recipe"),
+        (OSError(28, "No space left"), 1, "ERROR: [Errno 28] No space left"),
+        (NonFiniteLossError("rpn_cls is nan"), 1, "ERROR: rpn_cls is nan"),
+        (Interrupted("stopped by SIGINT"), 130, "WARNING: stopped by SIGINT"),
+        (KeyboardInterrupt(), 130, "WARNING: interrupted"),
+    ],
+)
+def test_clear_errors(capsys, error, code, line):
+    assert exit_code(error) == code
+    out, err = capsys.readouterr()
+    assert out == ""
+    assert re.fullmatch(rf"\d\d:\d\d:\d\d {re.escape(line)}\n", err), err
+
+
+def test_clear_errors_lets_the_rest_pass(capsys):
+    with clear_errors():
+        pass
+    for error in (RuntimeError("CUDA out of memory"), AssertionError(), KeyError("x")):
+        with pytest.raises(type(error)), clear_errors():
+            raise error
+    with pytest.raises(SystemExit) as caught, clear_errors():
+        raise SystemExit(7)
+    assert caught.value.code == 7
+    assert capsys.readouterr().err == ""
+
+
+def dataset(*classes):
+    return Dataset(
+        name="cells_test",
+        layout="voc",
+        classes=("__background__", *classes),
+        records=(),
+        drops={},
+        annotation_file=None,
+        category_ids=tuple(range(len(classes) + 1)),
+    )
+
+
+def test_checkpoint_of_other_classes(tmp_path):
+    state = {"classes": ["__background__", "cat", "dog"]}
+    with pytest.raises(ValueError, match=r"knows the classes cat, dog, but cells_test"):
+        command_line.test_checkpoint(
+            RunFolder(tmp_path),
+            tmp_path / "a.pth",
+            state,
+            dataset("dog", "cat"),
+            Config(),
+            device=torch.device("cpu"),
+        )
+
+
+def test_checkpoint_under_settings_that_change_the_network(tmp_path):
+    settings = {"net": {"name": "mobile_v2"}, "rpn": {"channels": 8}}
+    stored = Config.model_validate(settings)
+    with torch.device("meta"):
+        model = build_detector(stored, 2).to_empty(device="cpu")
+    state = {"classes": ["__background__", "cat"], "model": model.state_dict()}
+    other = Config.model_validate(settings | {"rpn": {"channels": 16}})
+    with pytest.raises(ValueError, match=r"a\.pth does not fit the (?s:.*)rpn.head"):
+        command_line.test_checkpoint(
+            RunFolder(tmp_path),
+            tmp_path / "a.pth",
+            state,
+            dataset("cat"),
+            other,
+            device=torch.device("cpu"),
+        )

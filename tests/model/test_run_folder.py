@@ -1,0 +1,127 @@
+import os
+
+import pytest
+from faster_rcnn.model.config import Config, ConfigError, load_config
+from faster_rcnn.model.run_folder import RunFolder, newest_run
+
+
+def touch(run, *iterations, time=None):
+    for iteration in iterations:
+        path = run.checkpoint(iteration)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(str(iteration))
+        if time is not None:
+            os.utime(path, (time, time))
+    return run
+
+
+def iterations(run):
+    return [int(path.read_text()) for path in run.checkpoints()]
+
+
+def test_paths(tmp_path):
+    run = RunFolder(tmp_path)
+    assert run.config_file == tmp_path / "config.yml"
+    assert run.log_file == tmp_path / "train.log"
+    assert run.metrics_file == tmp_path / "metrics.jsonl"
+    assert run.tensorboard == tmp_path / "tensorboard"
+    checkpoint = run.checkpoint(70)
+    assert checkpoint == tmp_path / "checkpoints" / "iter_0000070.pth"
+    folder = run.test_folder("voc_2007_test", checkpoint)
+    assert folder == tmp_path / "test" / "voc_2007_test" / "iter_0000070"
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_checkpoints_in_order_of_their_number(tmp_path):
+    # The last has more digits than names are padded to, and would sort first by name.
+    run = touch(RunFolder(tmp_path), 500, 70, 9, 12_345_678, 9_999_999)
+    assert iterations(run) == [9, 70, 500, 9_999_999, 12_345_678]
+    assert run.newest_checkpoint() == run.checkpoint(12_345_678)
+
+
+def test_other_files_are_no_checkpoints(tmp_path):
+    run = touch(RunFolder(tmp_path), 5)
+    for name in ("best.pth", "iter_9.txt", "iter_.pth", "xiter_0000009.pth", ".a.tmp"):
+        (tmp_path / "checkpoints" / name).touch()
+    assert iterations(run) == [5]
+    run.keep_newest(1)
+    assert len(list((tmp_path / "checkpoints").iterdir())) == 6
+
+
+@pytest.mark.parametrize(
+    ("count", "left"), [(1, [30]), (2, [20, 30]), (3, [10, 20, 30]), (9, [10, 20, 30])]
+)
+def test_keep_newest(tmp_path, count, left):
+    # The oldest by number was written last.
+    run = touch(RunFolder(tmp_path), 20, 30, 10)
+    run.keep_newest(count)
+    assert iterations(run) == left
+
+
+def test_no_checkpoint(tmp_path):
+    run = RunFolder(tmp_path / "run")
+    assert run.checkpoints() == []
+    run.keep_newest(3)
+    with pytest.raises(ValueError, match=r"no checkpoint in .*run.checkpoints; train"):
+        run.newest_checkpoint()
+
+
+def test_claim_records_the_configuration(tmp_path):
+    run = RunFolder(tmp_path / "res18" / "voc" / "default")
+    config = load_config([], ["train.lr", "0.5"])
+    run.claim(config)
+    assert load_config([run.config_file]) == config
+    assert os.listdir(run.path) == ["config.yml"]
+    run.claim(config)
+
+
+def test_claim_refuses_another_configuration(tmp_path):
+    run = RunFolder(tmp_path)
+    run.claim(Config())
+    recorded = run.config_file.read_text()
+    other = load_config([], ["train.lr", "0.5", "net.name", "vgg16"])
+    with pytest.raises(ConfigError) as caught:
+        run.claim(other)
+    message = str(caught.value)
+    assert str(tmp_path) in message and "--tag" in message
+    lines = [line.strip() for line in message.splitlines()]
+    assert lines[1:3] == ["net.name: res101 -> vgg16", "train.lr: 0.001 -> 0.5"]
+    assert len(lines) == 4
+    assert run.config_file.read_text() == recorded
+
+
+def test_claim_lets_data_move(tmp_path):
+    run = RunFolder(tmp_path)
+    run.claim(Config())
+    run.claim(load_config([], ["data.root", "/elsewhere", "data.workers", "9"]))
+
+
+def test_claim_of_a_run_from_before_a_key_was_added(tmp_path):
+    run = RunFolder(tmp_path)
+    run.config_file.write_text("train: {lr: 0.5}\n")
+    run.claim(load_config([], ["train.lr", "0.5"]))
+
+
+def test_claim_of_a_damaged_record(tmp_path):
+    run = RunFolder(tmp_path)
+    run.config_file.write_text("train: {lr: [\n")
+    with pytest.raises(ConfigError, match=r"config\.yml is not valid YAML"):
+        run.claim(Config())
+
+
+def test_newest_run_is_the_one_that_saved_last(tmp_path):
+    touch(RunFolder(tmp_path / "early"), 900, time=1000)
+    late = touch(RunFolder(tmp_path / "late"), 5, time=3000)
+    touch(RunFolder(tmp_path / "middle"), 70000, time=2000)
+    RunFolder(tmp_path / "empty").claim(Config())
+    (tmp_path / "file").touch()
+    assert newest_run(tmp_path).path == late.path
+    touch(RunFolder(tmp_path / "early"), 901, time=4000)
+    assert newest_run(tmp_path).path.name == "early"
+
+
+def test_no_run(tmp_path):
+    with pytest.raises(ValueError, match="no checkpoint in .*train first"):
+        newest_run(tmp_path)
+    with pytest.raises(ValueError, match="no checkpoint in .*gone"):
+        newest_run(tmp_path / "gone")

@@ -1,0 +1,138 @@
+"""A tiny detector and a tiny drawn data set, for tests of what trains and detects."""
+
+from pathlib import Path
+
+import cv2
+import numpy as np
+import torch
+from faster_rcnn.datasets.records import Dataset, Record
+from faster_rcnn.layer_utils.structures import GroundTruth, Images
+from faster_rcnn.model.config import Config, load_config
+from faster_rcnn.model.device import seed_everything
+from faster_rcnn.model.faster_rcnn import FasterRCNN, build_detector
+
+CPU = torch.device("cpu")
+CLASSES = ("__background__", "box", "disc")
+
+SETTINGS = """
+net.name mobile_v2  net.weights none  net.head_stride 2
+anchors.scales [1,2]
+boxes.offset 0  boxes.max_log_size 4.135
+rpn.channels 32  rpn.batch_size 32
+rpn.train_pre_nms 150  rpn.train_post_nms 40
+rpn.test_pre_nms 100  rpn.test_post_nms 24
+pooling.size 4  pooling.sampling_ratio 2  pooling.aligned true
+head.rois_per_image 16  head.add_ground_truth true
+data.short_sides [64]  data.long_side 96
+data.test_short_side 64  data.test_long_side 96  data.size_multiple 16
+data.workers 0
+train.iterations 4  train.batch_size 2  train.lr 0.01  train.precision float32
+train.log_every 1  train.snapshot_every 100  train.picture_every 0
+train.histogram_every 0
+test.batch_size 2  test.pictures 1
+"""
+
+
+def tiny_settings(*overrides: object) -> list[str]:
+    """What ``--set`` takes to make a run tiny, ``SECTION.KEY, value`` pairs last."""
+    return [*SETTINGS.split(), *map(str, overrides)]
+
+
+def tiny_config(*overrides: object) -> Config:
+    return load_config([], tiny_settings(*overrides))
+
+
+def tiny_detector(config: Config, *, classes: int = 3, seed: int = 0) -> FasterRCNN:
+    seed_everything(seed)
+    return build_detector(config, classes)
+
+
+def draw_dataset(
+    folder: Path, count: int, *, seed: int = 0, width: int = 80, height: int = 64
+) -> Dataset:
+    """Bright boxes and discs on noise, two or three to an image, without overlap."""
+    folder.mkdir(parents=True, exist_ok=True)
+    rng = np.random.default_rng(seed)
+    records = []
+    for number in range(count):
+        pixels = rng.integers(0, 100, (height, width, 3)).astype(np.uint8)
+        boxes, classes = [], []
+        for column in range(int(rng.integers(2, 4))):
+            side = int(rng.integers(14, width // 3 - 4))
+            x = column * (width // 3) + int(rng.integers(1, 4))
+            y = int(rng.integers(2, height - side - 2))
+            kind = int(rng.integers(1, 3))
+            colour = tuple(int(c) for c in rng.integers(130, 255, 3))
+            if kind == 1:
+                pixels[y : y + side, x : x + side] = colour
+            else:
+                middle = (x + side // 2, y + side // 2)
+                cv2.circle(pixels, middle, side // 2, colour, -1)
+            boxes.append((x, y, x + side, y + side))
+            classes.append(kind)
+        path = folder / f"image{number}.png"
+        cv2.imwrite(str(path), pixels)
+        records.append(make_record(path, width, height, boxes, classes))
+    return make_dataset(records)
+
+
+def make_record(path, width, height, boxes=(), classes=None, **flags) -> Record:
+    """A record; all objects are of class 1 and neither difficult nor crowd."""
+    count = len(boxes)
+    edges = np.array(boxes, np.float32).reshape(count, 4)
+    return Record(
+        image_id=path.stem,
+        path=path,
+        width=width,
+        height=height,
+        boxes=edges,
+        classes=np.array([1] * count if classes is None else classes, np.int64),
+        difficult=np.array(flags.get("difficult", [False] * count), np.bool_),
+        crowd=np.array(flags.get("crowd", [False] * count), np.bool_),
+        areas=(edges[:, 2] - edges[:, 0]) * (edges[:, 3] - edges[:, 1]),
+        object_ids=np.arange(count),
+    )
+
+
+def make_dataset(records) -> Dataset:
+    return Dataset(
+        name="tiny",
+        layout="voc",
+        classes=CLASSES,
+        records=tuple(records),
+        drops={},
+        annotation_file=None,
+        category_ids=(0, 1, 2),
+    )
+
+
+def random_images(*sizes: tuple[int, int], multiple: int = 16, seed: int = 0) -> Images:
+    """Noise images of these heights and widths, padded together."""
+    generator = torch.Generator().manual_seed(seed)
+    height, width = (
+        -(-max(sides) // multiple) * multiple for sides in zip(*sizes, strict=True)
+    )
+    pixels = torch.zeros(len(sizes), 3, height, width, dtype=torch.uint8)
+    for slot, (h, w) in zip(pixels, sizes, strict=True):
+        # Blocks of 8 pixels, so that features differ from place to place.
+        coarse = torch.randint(0, 256, (3, h // 8 + 1, w // 8 + 1), generator=generator)
+        fine = coarse.repeat_interleave(8, 1).repeat_interleave(8, 2)
+        slot[:, :h, :w] = fine[:, :h, :w].to(torch.uint8)
+    return Images(
+        pixels=pixels,
+        sizes=torch.tensor(sizes),
+        padded=any(size != (height, width) for size in sizes),
+    )
+
+
+def ground_truth(*objects: list[tuple[int, float, float, float, float]], slots=4):
+    """Ground truth of images given as lists of (class, x1, y1, x2, y2)."""
+    boxes = torch.zeros(len(objects), slots, 4)
+    classes = torch.zeros(len(objects), slots, dtype=torch.int64)
+    valid = torch.zeros(len(objects), slots, dtype=torch.bool)
+    for i, of_image in enumerate(objects):
+        for j, (label, *box) in enumerate(of_image):
+            boxes[i, j] = torch.tensor(box)
+            classes[i, j] = label
+            valid[i, j] = True
+    return GroundTruth(boxes, classes, valid)
