@@ -21,7 +21,7 @@ from .training_stream import Draw, training_stream
 _MOST_REPLACEMENTS = 20
 """Unreadable files in a row after which reading on is pointless."""
 
-_GRACE_SECONDS = 10
+_GRACE_SECONDS = 3
 """How long a worker goes on after SIGTERM, so that the run can still be saved."""
 
 

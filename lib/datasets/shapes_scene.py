@@ -1,7 +1,8 @@
 """One image of the drawn data set: shapes on a textured background with clutter.
 
-Shapes overlap, leave the image, come in sizes from 14 to about 140 pixels, and differ
-by outline, never by colour.
+Shapes overlap, leave the image, and come in sizes from 18 to about 140 pixels. A class
+is an outline; like many things it has a usual colour too, but one object in eight has
+any colour, and some images have none at all.
 
 Frame of this file: outlines are (P, 2) float64 points x, y in pixels with pixel centres
 at whole numbers, which is OpenCV's own. Boxes are VOC's: whole pixels, the first being
@@ -22,13 +23,15 @@ Outline = tuple[npt.NDArray[np.float64], ...]
 _IMAGE_SIZES = ((192, 160), (160, 192), (176, 176), (208, 144))  # width, height
 _IMAGE_SIZE_SHARES = (0.76, 0.1, 0.08, 0.06)
 _COUNT_SHARES = (0.06, 0.14, 0.22, 0.24, 0.18, 0.1, 0.06)  # of 0, 1, ... 6 objects
-_SIZE_RANGES = ((14, 24), (24, 96), (96, 120))  # diameter before the aspect, pixels
-_SIZE_SHARES = (0.04, 0.9, 0.06)
+_SIZE_RANGES = ((18, 28), (28, 96), (96, 120))  # diameter before the aspect, pixels
+_SIZE_SHARES = (0.06, 0.88, 0.06)
 _GREY_SHARE = 0.08
 _BORDER_SHARE = 0.12  # of objects whose centre may lie anywhere in the image
 _LEAST_VISIBLE = 0.35  # share of the whole shape; less is never drawn
 _DIFFICULT_VISIBLE = 0.5
 _DIFFICULT_SIDE = 16  # pixels
+_HUE_SPREAD = 22.0  # degrees to either side of the class's usual hue
+_ANY_COLOUR_SHARE = 0.125
 _LEAST_CONTRAST = 50.0  # in luma, against what lies under the object
 _PLACEMENTS = 12
 _PAD = 96  # pixels around the image, so that a truncated shape's whole area is known
@@ -147,7 +150,7 @@ def _add_object(
     for layer in layers:
         layer.seen &= ~solid
     layers.append(_Layer(name, outline, area, inside < area, solid))
-    _paint(rng, canvas, alpha)
+    _paint(rng, canvas, alpha, _colours(rng, name))
 
 
 def _unit_outline(name: str) -> Outline:
@@ -197,17 +200,30 @@ def _place(
     return tuple(_turn(_turn(c, first) * scale, second) + centre for c in unit)
 
 
+def _colours(rng: np.random.Generator, name: str) -> npt.NDArray[np.float32]:
+    """Give (8, 3) candidate colours, BGR, of an object of this class."""
+    if rng.random() < _ANY_COLOUR_SHARE:
+        return rng.uniform(0, 255, (8, 3)).astype(np.float32)
+    usual = 360 / len(CLASSES) * CLASSES.index(name)
+    hue = (usual + rng.uniform(-_HUE_SPREAD, _HUE_SPREAD)) % 360
+    saturation, value = rng.uniform([0.6, 0.25], 1, (8, 2)).T
+    hsv = np.stack([np.full(8, hue), saturation, value], axis=1).astype(np.float32)
+    bgr = np.asarray(cv2.cvtColor(hsv[None], cv2.COLOR_HSV2BGR), np.float32)[0]
+    colours: npt.NDArray[np.float32] = bgr * np.float32(255)
+    return colours
+
+
 def _paint(
     rng: np.random.Generator,
     canvas: npt.NDArray[np.uint8],
     alpha: npt.NDArray[np.uint8],
+    colours: npt.NDArray[np.float32],
 ) -> None:
-    """Fill a shape of coverage `alpha` (H, W), in a colour that stands out there."""
+    """Fill a shape of coverage `alpha` (H, W) with the colour that stands out there."""
     x, y, width, height = cv2.boundingRect(alpha)
     behind = canvas[y : y + height, x : x + width].astype(np.float32)
     cover = alpha[y : y + height, x : x + width, None].astype(np.float32) / 255
     under = float((behind * cover).sum(axis=(0, 1)) @ _LUMA) / float(cover.sum())
-    colours = rng.uniform(0, 255, (8, 3)).astype(np.float32)
     contrast = np.minimum(np.abs(colours @ _LUMA - under), _LEAST_CONTRAST)
     colour = colours[np.argmax(contrast)]
     fill = _texture(rng, height, width, colour, rng.uniform(0, 28))
@@ -219,7 +235,8 @@ def _background(
     rng: np.random.Generator, height: int, width: int
 ) -> npt.NDArray[np.uint8]:
     """Give an (H, W, 3) canvas of two textures, one over the other."""
-    colour = rng.uniform(25, 230, 3).astype(np.float32)
+    grey = rng.uniform(40, 215)
+    colour = (grey + rng.uniform(-30, 30, 3)).astype(np.float32)
     first = _texture(rng, height, width, colour, rng.uniform(4, 36))
     second = _texture(rng, height, width, np.zeros(3, np.float32), rng.uniform(0, 16))
     return _to_bytes(first + second)

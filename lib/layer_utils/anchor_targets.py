@@ -36,11 +36,12 @@ def anchor_targets(
     negative_overlap: float,
     border: float,
     offset: float,
+    usable: Tensor | None = None,
     generator: torch.Generator | None = None,
 ) -> AnchorTargets:
     """Assign anchors to ground truth and sample a mini-batch per image.
 
-    1. Anchors that leave the image are ignored.
+    1. Anchors that leave the image are ignored, and those of padding cells.
     2. An anchor is positive if it overlaps an object by ``positive_overlap`` or more,
        or overlaps some object more than any other anchor does (ties included);
        negative if its best overlap is below ``negative_overlap``.
@@ -60,6 +61,7 @@ def anchor_targets(
         negative_overlap: IoU below which an anchor is negative.
         border: pixels by which an anchor may leave the image; negative for no limit.
         offset: 1 for legacy boxes, 0 for continuous ones.
+        usable: ``(N, A)`` bool, anchors of cells inside the image; None for all.
         generator: source of random numbers on the anchors' device.
 
     Returns:
@@ -67,9 +69,11 @@ def anchor_targets(
     """
     # 1. Candidates.
     inside = inside_image(anchors, image_sizes, border=border, offset=offset)  # (N, A)
+    if usable is not None:
+        inside = inside & usable
     overlaps = pairwise_iou(anchors[None], ground_truth.boxes, offset=offset)
-    usable = inside[:, :, None] & ground_truth.valid[:, None, :]
-    overlaps = overlaps.masked_fill(~usable, -1.0)  # (N, A, G)
+    meets = inside[:, :, None] & ground_truth.valid[:, None, :]
+    overlaps = overlaps.masked_fill(~meets, -1.0)  # (N, A, G)
 
     # 2. Match.
     best_overlap, best_object = overlaps.max(dim=2)  # (N, A)

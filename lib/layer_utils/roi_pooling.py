@@ -33,10 +33,10 @@ def pool_rois(
 
     Args:
         features: ``(N, C, H, W)``.
-        rois: ``(N, R, 4)`` in pixels of the network input.
+        rois: ``(N, R, 4)`` in pixels of the network input, finite.
         feature_sizes: ``(N, 2)`` true rows and columns of each image's features, None
-            if nothing is padded. Cells beyond them are never read: the border is
-            repeated there, as it is at the edge of a bare map.
+            if nothing is padded. Cells beyond them are never read, and an image's far
+            edge acts as the edge of a bare map. RoIs then start inside the image.
         mode: how to pool.
         size: P.
         stride: input pixels per feature cell.
@@ -48,10 +48,10 @@ def pool_rois(
         ``(N * R, C, P, P)`` float32. Unused slots hold whatever their box gives.
 
     Raises:
-        ValueError: unknown mode.
+        ValueError: unknown mode, or a crop of a single sample.
     """
     if feature_sizes is not None:
-        features = _repeat_border(features, feature_sizes)
+        features, rois = _to_far_corner(features, rois, feature_sizes, stride=stride)
     side = 2 * size if max_pool else size
     # Pooling interpolates, so it is done in float32 whatever the network computes in.
     features = features.float()
@@ -81,18 +81,27 @@ def _with_image_index(rois: Tensor) -> Tensor:
     return torch.cat((index, rois), dim=2).flatten(0, 1)
 
 
-def _repeat_border(features: Tensor, sizes: Tensor) -> Tensor:
-    """Fill the padding of each image with its last true row and column."""
+def _to_far_corner(
+    features: Tensor, rois: Tensor, sizes: Tensor, *, stride: int
+) -> tuple[Tensor, Tensor]:
+    """Move each image's true features, and its RoIs, to the far corner of the map.
+
+    The operators treat samples beyond the far edge of the map in their own ways (zero,
+    clamped, an empty bin), and RoIs reach beyond it where a trunk leaves out an odd
+    last row. In that corner the edge of the map is the edge of every image. The first
+    row and column are repeated before them.
+    """
     images, _, height, width = features.shape
-    rows = torch.arange(height, device=features.device).expand(images, -1)
-    columns = torch.arange(width, device=features.device).expand(images, -1)
-    rows = torch.minimum(rows, sizes[:, :1] - 1)  # (N, H)
-    columns = torch.minimum(columns, sizes[:, 1:] - 1)  # (N, W)
+    down, right = height - sizes[:, :1], width - sizes[:, 1:]  # (N, 1)
+    rows = torch.arange(height, device=features.device) - down  # (N, H)
+    columns = torch.arange(width, device=features.device) - right  # (N, W)
+    rows, columns = rows.clamp(min=0), columns.clamp(min=0)
     image = torch.arange(images, device=features.device)[:, None, None]
     # Advanced indexing moves whole channel vectors: one contiguous copy if the map is
     # channels_last.
     picked = features.permute(0, 2, 3, 1)[image, rows[:, :, None], columns[:, None, :]]
-    return picked.permute(0, 3, 1, 2)
+    shift = torch.cat((right, down, right, down), dim=1) * stride  # (N, 4)
+    return picked.permute(0, 3, 1, 2), rois + shift[:, None]
 
 
 def _crop_and_resize(
@@ -104,6 +113,11 @@ def _crop_and_resize(
     the map; samples off the map are 0. Those are the bin centres of a box that is
     larger by half a step on each side, so RoIAlign with one sample per bin takes them.
     """
+    if size < 2:
+        raise ValueError(
+            "pooling.mode crop takes its samples from edge to edge, so it needs at "
+            f"least 2 per side; found {size}. Raise pooling.size."
+        )
     height, width = features.shape[-2:]
     corners = rois / stride
     step = (corners[..., 2:] - corners[..., :2]) / (size - 1)  # (N, R, 2) x, y
@@ -116,8 +130,9 @@ def _crop_and_resize(
     )
     index = torch.arange(size, device=rois.device, dtype=rois.dtype)
     samples = corners[..., None, :2] + index[:, None] * step[..., None, :]
-    limits = samples.new_tensor((width - 1, height - 1))
-    inside = ((samples >= 0) & (samples <= limits)).flatten(0, 1)  # (N * R, P, 2)
-    seen = inside[:, :, None, 1] & inside[:, None, :, 0]  # (N * R, P, P)
+    x, y = samples.flatten(0, 1).unbind(2)  # (N * R, P)
+    seen_x = (x >= 0) & (x <= width - 1)
+    seen_y = (y >= 0) & (y <= height - 1)
+    seen = seen_y[:, :, None] & seen_x[:, None, :]  # (N * R, P, P)
     cropped: Tensor = pooled * seen[:, None]
     return cropped

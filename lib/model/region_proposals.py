@@ -109,6 +109,7 @@ class RegionProposalNetwork(nn.Module):
             negative_overlap=rpn.negative_overlap,
             border=rpn.border,
             offset=self.boxes.offset,
+            usable=output.usable,
             generator=generator,
         )
         cls_loss, box_loss = rpn_losses(

@@ -3,7 +3,7 @@
 import re
 from pathlib import Path
 
-from ..utils.files import write_atomic
+from ..utils.files import remove_stale, write_atomic
 from .config import Config, ConfigError, differing_keys, load_config
 
 _CHECKPOINT = re.compile(r"iter_(\d+)\.pth")
@@ -74,6 +74,8 @@ class RunFolder:
     def claim(self, config: Config) -> None:
         """Record the configuration, or check that it is the one recorded.
 
+        What an earlier process left half-written is removed.
+
         Raises:
             ConfigError: the folder belongs to a run of another configuration.
         """
@@ -89,6 +91,8 @@ class RunFolder:
         else:
             self.path.mkdir(parents=True, exist_ok=True)
             write_atomic(self.config_file, config.to_yaml())
+        for folder in (self.path, self.path / "checkpoints"):
+            remove_stale(folder)
 
 
 def newest_run(parent: Path) -> RunFolder:

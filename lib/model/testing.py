@@ -118,10 +118,8 @@ def save_pictures(
         threshold: least score of a detection that is drawn.
     """
     total = len(dataset.records)
-    chosen = (
-        sorted({i * total // count for i in range(min(count, total))}) if count else []
-    )
-    for index in chosen:
+    count = min(count, total)
+    for index in (i * total // count for i in range(count)):
         record, entry = dataset.records[index], detections[index]
         pixels = read_image(record.path)
         shown = entry.scores >= threshold

@@ -3,8 +3,7 @@
 Letters: N images, R boxes per image, K output slots.
 """
 
-import math
-
+import numpy as np
 import torch
 import torchvision
 from torch import Tensor
@@ -54,11 +53,11 @@ def nms(
             f"found {tuple(valid.shape)} and "
             f"{None if groups is None else tuple(groups.shape)}"
         )
-    # x >= t is x > (the next number below t).
-    limit = math.nextafter(threshold, -math.inf) if inclusive else threshold
     if groups is None:
         groups = torch.zeros_like(valid, dtype=torch.int64)
-    index, kept = _nms(boxes, scores, valid, groups, limit, max_outputs, offset)
+    index, kept = _nms(
+        boxes, scores, valid, groups, threshold, max_outputs, offset, inclusive
+    )
     return index, kept
 
 
@@ -71,13 +70,14 @@ def _nms(
     threshold: float,
     max_outputs: int,
     offset: float,
+    inclusive: bool,
 ) -> tuple[Tensor, Tensor]:
+    limit = _float32_limit(threshold, inclusive=inclusive)
     index = scores.new_zeros((boxes.shape[0], max_outputs), dtype=torch.int64)
     kept = torch.zeros_like(index, dtype=torch.bool)
     for i in range(boxes.shape[0]):
-        best = _nms_image(boxes[i], scores[i], valid[i], groups[i], threshold, offset)[
-            :max_outputs
-        ]
+        best = _nms_image(boxes[i], scores[i], valid[i], groups[i], limit, offset)
+        best = best[:max_outputs]
         index[i, : len(best)] = best
         kept[i, : len(best)] = True
     return index, kept
@@ -92,9 +92,22 @@ def _nms_fake(
     threshold: float,
     max_outputs: int,
     offset: float,
+    inclusive: bool,
 ) -> tuple[Tensor, Tensor]:
     index = scores.new_empty((boxes.shape[0], max_outputs), dtype=torch.int64)
     return index, torch.empty_like(index, dtype=torch.bool)
+
+
+def _float32_limit(threshold: float, *, inclusive: bool) -> float:
+    """The largest float32 that a kept box's IoU may have.
+
+    Some kernels compare IoU and threshold in float32, some in float64. With a limit
+    that is a float32 they decide alike.
+    """
+    limit = float(np.float32(threshold))
+    if limit > threshold or (inclusive and limit == threshold):
+        limit = float(np.nextafter(np.float32(threshold), np.float32(-np.inf)))
+    return limit
 
 
 def _nms_image(
@@ -102,7 +115,7 @@ def _nms_image(
     scores: Tensor,
     valid: Tensor,
     groups: Tensor,
-    threshold: float,
+    limit: float,
     offset: float,
 ) -> Tensor:
     """Indices of all kept boxes of one image, best first."""
@@ -116,6 +129,6 @@ def _nms_image(
     kept = torch.zeros(len(order), dtype=torch.bool, device=boxes.device)
     for value in torch.unique(group):
         members = (group == value).nonzero()[:, 0]
-        best = torchvision.ops.nms(boxes[members], ranks[members], threshold)
+        best = torchvision.ops.nms(boxes[members], ranks[members], limit)
         kept[members[best]] = True
     return order[kept]

@@ -1,0 +1,117 @@
+import numpy as np
+import pytest
+import torch
+from faster_rcnn.layer_utils.anchors import base_anchors, cells_inside, grid_anchors
+
+RATIOS = (0.5, 1, 2)
+
+
+def base(offset=1, scales=(8, 16, 32), ratios=RATIOS, stride=16):
+    return base_anchors(stride=stride, ratios=ratios, scales=scales, offset=offset)
+
+
+def test_legacy_base_by_hand():
+    # The cell's centre is 7.5. Ratio 1, scale 8: 128 px, 7.5 -/+ 63.5.
+    # Ratio 0.5: sqrt(512) = 22.6 -> 23 wide, 23 / 2 = 11.5 -> 12 high (to even), times
+    # 8: 184 x 96, 7.5 -/+ 91.5 and 7.5 -/+ 47.5.
+    assert base(scales=(8,), ratios=(0.5, 1)).tolist() == [
+        [-84, -40, 99, 55],
+        [-56, -56, 71, 71],
+    ]
+
+
+def test_continuous_base_by_hand():
+    # The cell's centre is 8. Ratio 4, scale 2: 8 x 32 px doubled, 8 -/+ 8 and 8 -/+ 32.
+    assert base(offset=0, scales=(2,), ratios=(4,)).tolist() == [[0, -24, 16, 40]]
+
+
+def test_continuous_base_has_exact_areas_and_ratios():
+    anchors = base(offset=0)
+    widths, heights = anchors[:, 2] - anchors[:, 0], anchors[:, 3] - anchors[:, 1]
+    ratios = torch.tensor(RATIOS).repeat_interleave(3)
+    scales = torch.tensor([8.0, 16.0, 32.0]).repeat(3)
+    torch.testing.assert_close(heights / widths, ratios)
+    torch.testing.assert_close((widths * heights).sqrt(), scales * 16)
+
+
+@pytest.mark.parametrize("offset", [0, 1])
+def test_base_is_symmetric_about_the_cell(offset):
+    anchors = base(offset=offset)
+    centre = (anchors[:, :2] + anchors[:, 2:]) / 2
+    torch.testing.assert_close(centre, torch.full((9, 2), (16 - offset) / 2))
+
+
+def test_grid_as_in_a_loop():
+    first = base(scales=(2, 4))
+    want = [
+        [a + shift for a, shift in zip(row, (16 * x, 16 * y) * 2, strict=True)]
+        for y in range(3)
+        for x in range(4)
+        for row in first.tolist()
+    ]
+    assert grid_anchors(first, 3, 4, stride=16).tolist() == want
+
+
+def test_mirrored_grid_holds_the_same_anchors():
+    anchors = grid_anchors(base(), 4, 5, stride=16)
+    x1, y1, x2, y2 = anchors.unbind(1)
+    mirrored = torch.stack((5 * 16 - 1 - x2, y1, 5 * 16 - 1 - x1, y2), dim=1)
+    assert sorted(mirrored.tolist()) == sorted(anchors.tolist())
+
+
+def test_empty_map():
+    assert grid_anchors(base(), 0, 5, stride=16).shape == (0, 4)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_grid_follows_dtype_and_device(dtype):
+    for device in ("cpu", "meta"):
+        anchors = grid_anchors(base().to(device, dtype), 2, 3, stride=16)
+        assert anchors.dtype == dtype and anchors.device.type == device
+
+
+def test_cells_inside_by_hand():
+    # A map of 2 x 3 cells; the first image fills 1 x 2 of them, the second all.
+    inside = cells_inside(2, 3, torch.tensor([[1, 2], [2, 3]]), anchors_per_cell=2)
+    assert inside is not None
+    first = [True, True, True, True, False, False] + [False] * 6
+    assert inside.tolist() == [first, [True] * 12]
+    assert cells_inside(2, 3, None, anchors_per_cell=2) is None
+
+
+def test_cells_inside_match_the_anchors_of_the_bare_map():
+    first = base()
+    big = grid_anchors(first, 5, 7, stride=16)
+    inside = cells_inside(5, 7, torch.tensor([[3, 4]]), anchors_per_cell=len(first))
+    assert inside is not None
+    assert torch.equal(big[inside[0]], grid_anchors(first, 3, 4, stride=16))
+
+
+@pytest.mark.parametrize(
+    ("ratios", "scales"),
+    [((), (8,)), ((1,), ()), ((0,), (8,)), ((1, -1), (8,)), ((1,), (8, 0))],
+)
+def test_bad_ratios_and_scales(ratios, scales):
+    with pytest.raises(ValueError, match="at least one ratio and one scale") as error:
+        base(ratios=ratios, scales=scales)
+    assert f"ratios {list(ratios)} and scales {list(scales)}" in str(error.value)
+    assert "anchors.ratios" in str(error.value)
+
+
+@pytest.mark.parametrize("name", ["voc", "coco", "lg"])
+def test_golden_base(shared, name):
+    data = np.load(shared / "golden" / "anchors.npz")
+    scales = data[f"scales_{name}"].tolist()
+    assert np.array_equal(base(scales=scales).numpy(), data[f"base_{name}"])
+
+
+def test_golden_grids(shared):
+    data = np.load(shared / "golden" / "anchors.npz")
+    keys = [key for key in data.files if key.startswith("pre_")]
+    assert len(keys) == 6
+    for key in keys:
+        _, name, size = key.split("_")
+        height, width = map(int, size.split("x"))
+        first = base(scales=data[f"scales_{name}"].tolist())
+        grid = grid_anchors(first, height, width, stride=16)
+        assert np.array_equal(grid.numpy(), data[key]), key

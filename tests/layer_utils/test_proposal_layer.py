@@ -1,0 +1,298 @@
+import math
+
+import numpy as np
+import pytest
+import torch
+from box_oracles import JUNK, flip, random_boxes, slow_clip, slow_decode, slow_nms
+from faster_rcnn.layer_utils.anchors import base_anchors, cells_inside, grid_anchors
+from faster_rcnn.layer_utils.proposal_layer import propose
+
+SIZE = torch.tensor([[100, 100]])
+
+
+def proposals(anchors, logits, deltas, sizes=SIZE, usable=None, **changes):
+    options = {
+        "pre_nms": 1000,
+        "post_nms": 20,
+        "nms_threshold": 0.7,
+        "min_size": 0,
+        "offset": 1,
+        "nms_offset": 0,
+    }
+    return propose(anchors, logits, deltas, sizes, usable, **(options | changes))
+
+
+def random_outputs(anchors, images=2, seed=0):
+    rng = np.random.default_rng(seed)
+    logits = rng.permutation(images * anchors).reshape(images, anchors) / 7.0
+    deltas = rng.normal(0, 0.3, (images, anchors, 4))
+    return (
+        torch.tensor(logits, dtype=torch.float32),
+        torch.tensor(deltas, dtype=torch.float32),
+    )
+
+
+def test_by_hand():
+    anchors = torch.tensor(
+        [
+            [0.0, 0.0, 9.0, 9.0],
+            [0.0, 0.0, 9.0, 8.0],
+            [40.0, 40.0, 59.0, 59.0],
+            [90.0, 90.0, 99.0, 99.0],
+        ]
+    )
+    logits = torch.tensor([[1.0, 2.0, 4.0, 3.0]])
+    deltas = torch.zeros(1, 4, 4)
+    deltas[0, 2] = torch.tensor([0.5, 0.0, math.log(2), 0.0])
+    # 2: centre 50 + 0.5 * 20, width 40: 40..80, height 20 about 50: 40..60.
+    # 3: 90..100, of which 99 is the last pixel. 1: 0..10, 0..9. 0 overlaps 1 by 90 /
+    # 100 and scores less.
+    result = proposals(anchors, logits, deltas, post_nms=5)
+    assert result.boxes[0, :3].tolist() == [
+        [40, 40, 80, 60],
+        [90, 90, 99, 99],
+        [0, 0, 10, 9],
+    ]
+    assert result.scores[0, :3].tolist() == [4, 3, 2]
+    assert result.valid.tolist() == [[True, True, True, False, False]]
+    assert not result.boxes[0, 3:].any()
+
+
+@pytest.mark.parametrize("offset", [0, 1])
+@pytest.mark.parametrize("nms_offset", [0, 1])
+@pytest.mark.parametrize("min_size", [0, 14])
+def test_as_in_a_loop(offset, nms_offset, min_size):
+    anchors = random_boxes(120)
+    logits, deltas = random_outputs(120)
+    sizes = torch.tensor([[100, 100], [70, 90]])
+    result = proposals(
+        anchors,
+        logits,
+        deltas,
+        sizes,
+        pre_nms=60,
+        post_nms=15,
+        nms_threshold=0.5,
+        min_size=min_size,
+        offset=offset,
+        nms_offset=nms_offset,
+    )
+    for i, (height, width) in enumerate(sizes.tolist()):
+        order = sorted(range(120), key=lambda a, i=i: -logits[i, a])[:60]
+        boxes = [
+            slow_clip(
+                slow_decode(anchors[a].tolist(), deltas[i, a].tolist(), offset),
+                height,
+                width,
+                offset,
+            )
+            for a in order
+        ]
+        large = [
+            k
+            for k, (x1, y1, x2, y2) in enumerate(boxes)
+            if min(x2 - x1, y2 - y1) + offset >= min_size
+        ]
+        assert (min_size == 0) == (len(large) == 60)
+        kept = slow_nms([boxes[k] for k in large], 0.5, nms_offset)[:15]
+        count = result.valid[i].sum()
+        assert count == len(kept) and result.valid[i, :count].all()
+        torch.testing.assert_close(
+            result.boxes[i, :count],
+            torch.tensor([boxes[large[k]] for k in kept]),
+            rtol=1e-5,
+            atol=1e-4,
+        )
+        assert result.scores[i, :count].tolist() == [
+            logits[i, order[large[k]]] for k in kept
+        ]
+
+
+def test_boxes_at_the_threshold():
+    # 10 x 10 and 10 x 5 of it: IoU exactly 0.5 of continuous boxes.
+    anchors = torch.tensor([[0.0, 0.0, 10.0, 10.0], [0.0, 0.0, 10.0, 5.0]])
+    logits, deltas = torch.tensor([[2.0, 1.0]]), torch.zeros(1, 2, 4)
+    options = {"nms_threshold": 0.5, "offset": 0}
+    for inclusive, count in ((False, 2), (True, 1)):
+        result = proposals(anchors, logits, deltas, nms_inclusive=inclusive, **options)
+        assert result.valid.sum() == count
+
+
+def test_fewer_anchors_than_slots_and_more():
+    anchors = random_boxes(30)
+    logits, deltas = random_outputs(30, images=1)
+    many = proposals(anchors, logits, deltas, pre_nms=500, post_nms=50)
+    assert many.boxes.shape == (1, 50, 4) and many.valid.sum() < 30
+    few = proposals(anchors, logits, deltas, pre_nms=500, post_nms=3)
+    for field, first in zip(many, few, strict=True):
+        assert torch.equal(field[:, :3], first)
+    # Only the best `pre_nms` are looked at.
+    one = proposals(anchors, logits, deltas, pre_nms=1, post_nms=3)
+    assert one.valid.tolist() == [[True, False, False]]
+    assert one.scores[0, 0] == logits.max()
+
+
+def test_batch_is_its_images_one_by_one():
+    anchors = random_boxes(80)
+    logits, deltas = random_outputs(80, images=3)
+    sizes = torch.tensor([[100, 100], [60, 80], [90, 50]])
+    usable = torch.rand(3, 80, generator=torch.Generator().manual_seed(0)) < 0.7
+    together = proposals(anchors, logits, deltas, sizes, usable)
+    for i in range(3):
+        pick = slice(i, i + 1)
+        alone = proposals(
+            anchors, logits[pick], deltas[pick], sizes[pick], usable[pick]
+        )
+        for field, want in zip(together, alone, strict=True):
+            assert torch.equal(field[pick], want)
+
+
+@pytest.mark.parametrize("junk", JUNK)
+def test_padding_cells_never_matter(junk):
+    base = base_anchors(stride=16, ratios=(0.5, 1, 2), scales=(1, 2), offset=1)
+    height, width = 4, 5
+    bare = grid_anchors(base, height, width, stride=16)
+    logits, deltas = random_outputs(len(bare), images=1)
+    size = torch.tensor([[60, 75]])
+    # The same outputs on a larger map, whose other cells hold junk.
+    anchors = grid_anchors(base, 7, 6, stride=16)
+    inside = cells_inside(7, 6, torch.tensor([[height, width]]), anchors_per_cell=6)
+    assert inside is not None
+    padded_logits = torch.full((1, len(anchors)), junk)
+    padded_deltas = torch.full((1, len(anchors), 4), junk)
+    padded_logits[inside] = logits.flatten()
+    padded_deltas[inside] = deltas.flatten(0, 1)
+    for pre_nms in (50, 1000):
+        want = proposals(bare, logits, deltas, size, pre_nms=pre_nms, post_nms=150)
+        got = proposals(
+            anchors,
+            padded_logits,
+            padded_deltas,
+            size,
+            inside,
+            pre_nms=pre_nms,
+            post_nms=150,
+        )
+        assert torch.equal(got.valid, want.valid) and not want.valid.all()
+        assert torch.equal(got.boxes, want.boxes)
+        assert torch.equal(got.scores[got.valid], want.scores[want.valid])
+
+
+@pytest.mark.parametrize("junk", [math.nan, math.inf, -math.inf])
+@pytest.mark.parametrize("column", range(4))
+def test_deltas_that_are_not_finite_are_left_out(junk, column):
+    anchors = random_boxes(40)
+    logits, deltas = random_outputs(40, images=1)
+    rest = torch.arange(40) != logits.argmax()
+    deltas[0, ~rest, column] = junk
+    want = proposals(anchors[rest], logits[:, rest], deltas[:, rest], post_nms=40)
+    got = proposals(anchors, logits, deltas, post_nms=40)
+    assert torch.equal(got.boxes, want.boxes) and torch.equal(got.valid, want.valid)
+
+
+def test_scores_that_are_no_numbers_are_left_out():
+    anchors = random_boxes(40)
+    logits, deltas = random_outputs(40, images=1)
+    logits[0, 7] = math.nan
+    rest = torch.arange(40) != 7
+    want = proposals(anchors[rest], logits[:, rest], deltas[:, rest], post_nms=40)
+    got = proposals(anchors, logits, deltas, post_nms=40)
+    assert torch.equal(got.boxes, want.boxes) and torch.equal(got.valid, want.valid)
+
+
+@pytest.mark.parametrize("case", ["none usable", "nan", "too small"])
+def test_nothing_left(case):
+    anchors = random_boxes(30)
+    logits, deltas = random_outputs(30)
+    sizes = SIZE.expand(2, -1)
+    usable = torch.ones(2, 30, dtype=torch.bool)
+    if case == "none usable":
+        usable[:] = False
+    elif case == "nan":
+        logits[:], deltas[:] = math.nan, math.nan
+    min_size = 500 if case == "too small" else 0
+    result = proposals(anchors, logits, deltas, sizes, usable, min_size=min_size)
+    assert not result.valid.any()
+    assert torch.equal(result.boxes, torch.zeros(2, 20, 4))
+
+
+def test_mirrored_image_has_mirrored_proposals():
+    anchors = random_boxes(60)
+    logits, deltas = random_outputs(60, images=1)
+    plain = proposals(anchors, logits, deltas, offset=0)
+    mirrored = proposals(
+        flip(anchors, 100, 0),
+        logits,
+        deltas * torch.tensor([-1.0, 1.0, 1.0, 1.0]),
+        offset=0,
+    )
+    assert plain.valid.all() and torch.equal(plain.scores, mirrored.scores)
+    torch.testing.assert_close(
+        mirrored.boxes, flip(plain.boxes, 100, 0), rtol=1e-5, atol=1e-4
+    )
+
+
+def test_no_gradient_and_float32():
+    anchors = random_boxes(30)
+    logits, deltas = random_outputs(30)
+    result = proposals(
+        anchors,
+        logits.bfloat16().requires_grad_(),
+        deltas.bfloat16().requires_grad_(),
+        SIZE.expand(2, -1),
+    )
+    assert not result.boxes.requires_grad and not result.scores.requires_grad
+    assert result.boxes.dtype == result.scores.dtype == torch.float32
+    assert result.valid.dtype == torch.bool
+
+
+@pytest.mark.parametrize("size", ["38x50", "38x63"])
+@pytest.mark.parametrize(
+    ("mode", "pre_nms", "post_nms"), [("TRAIN", 12000, 2000), ("TEST", 6000, 300)]
+)
+def test_golden_proposals(shared, size, mode, pre_nms, post_nms):
+    data = np.load(shared / "golden" / "proposals.npz")
+    height, width = map(int, size.split("x"))
+    base = base_anchors(stride=16, ratios=(0.5, 1, 2), scales=(8, 16, 32), offset=1)
+    # Ordered by probability there; any increasing function of the logit does.
+    scores = torch.from_numpy(data[f"{size}_rpn_cls_prob"][..., 9:]).flatten(1)
+    deltas = torch.from_numpy(data[f"{size}_rpn_bbox_pred"]).reshape(1, -1, 4)
+    result = proposals(
+        grid_anchors(base, height, width, stride=16),
+        scores,
+        deltas,
+        torch.from_numpy(data[f"{size}_im_info"][None, :2]).long(),
+        pre_nms=pre_nms,
+        post_nms=post_nms,
+    )
+    assert result.valid.all()
+    np.testing.assert_array_equal(
+        result.scores[0].numpy(), data[f"{size}_{mode}_scores"][:, 0]
+    )
+    order = torch.from_numpy(data[f"{size}_{mode}_order_index"])
+    assert torch.equal(result.scores[0], scores[0, order])
+    np.testing.assert_allclose(
+        result.boxes[0].numpy(), data[f"{size}_{mode}_rois"][:, 1:], rtol=1e-5
+    )
+
+
+@pytest.mark.parametrize("size", ["38x50", "38x63"])
+def test_golden_without_suppression(shared, size):
+    data = np.load(shared / "golden" / "proposals.npz")
+    height, width = map(int, size.split("x"))
+    base = base_anchors(stride=16, ratios=(0.5, 1, 2), scales=(8, 16, 32), offset=1)
+    result = proposals(
+        grid_anchors(base, height, width, stride=16),
+        torch.from_numpy(data[f"{size}_rpn_cls_prob"][..., 9:]).flatten(1),
+        torch.from_numpy(data[f"{size}_rpn_bbox_pred"]).reshape(1, -1, 4),
+        torch.from_numpy(data[f"{size}_im_info"][None, :2]).long(),
+        pre_nms=5000,
+        post_nms=5000,
+        nms_threshold=1,
+    )
+    np.testing.assert_allclose(
+        result.boxes[0].numpy(), data[f"{size}_TOP_rois"][:, 1:], rtol=1e-5
+    )
+    np.testing.assert_array_equal(
+        result.scores[0].numpy(), data[f"{size}_TOP_scores"][:, 0]
+    )

@@ -1,0 +1,300 @@
+import numpy as np
+import pytest
+import torch
+from box_oracles import JUNK, flip, random_boxes
+from faster_rcnn.layer_utils.roi_pooling import pool_rois
+from pooling_oracles import STRIDE, slow_align, slow_crop, slow_pool
+
+MODES = pytest.mark.parametrize("mode", ["align", "pool", "crop"])
+
+
+def pool(features, rois, sizes=None, *, mode="align", size=3, **changes):
+    return pool_rois(
+        features, rois, sizes, mode=mode, size=size, stride=STRIDE, **changes
+    )
+
+
+def random_features(images=2, channels=3, height=6, width=8, seed=0):
+    generator = torch.Generator().manual_seed(seed)
+    return torch.randn(images, channels, height, width, generator=generator)
+
+
+def ramp(height=6, width=8):
+    """A map whose cell (y, x) holds x + 10 y."""
+    rows, columns = torch.arange(height), torch.arange(width)
+    return (columns + 10.0 * rows[:, None])[None, None]
+
+
+# By hand. The RoI covers cells 1 to 5 across and 1 to 3 down.
+
+ROI = torch.tensor([[[16.0, 16.0, 80.0, 48.0]]])
+
+
+def test_align_by_hand():
+    # Bins of 2 x 1 cells about x = 2, 4 and y = 1.5, 2.5.
+    assert pool(ramp(), ROI, size=2).tolist() == [[[[17, 19], [27, 29]]]]
+    # Half a cell less on both axes: 0.5 + 5.
+    shifted = pool(ramp(), ROI, size=2, aligned=True)
+    assert shifted.tolist() == [[[[11.5, 13.5], [21.5, 23.5]]]]
+
+
+def test_pool_by_hand():
+    # 5 x 3 cells: columns 1-3 and 3-5, rows 1-2 and 2-3; the last of each is largest.
+    assert pool(ramp(), ROI, mode="pool", size=2).tolist() == [[[[23, 25], [33, 35]]]]
+
+
+def test_crop_by_hand():
+    # Samples at x = 1, 3, 5 and y = 1, 2, 3.
+    assert pool(ramp(), ROI, mode="crop").tolist() == [
+        [[[11, 13, 15], [21, 23, 25], [31, 33, 35]]]
+    ]
+    # Samples at x = 4, 7 and 10, which is off the map; y = 0.
+    rois = torch.tensor([[[64.0, 0.0, 160.0, 0.0]]])
+    assert pool(ramp(), rois, mode="crop").tolist() == [[[[4, 7, 0]] * 3]]
+
+
+def test_max_pool_by_hand():
+    # Four samples per side at x = 1, 2.33, 3.67, 5 and y = 1, 1.67, 2.33, 3; of each
+    # 2 x 2 the last is largest.
+    torch.testing.assert_close(
+        pool(ramp(), ROI, mode="crop", size=2, max_pool=True),
+        torch.tensor([[[[7 / 3 + 50 / 3, 5 + 50 / 3], [7 / 3 + 30, 35.0]]]]),
+    )
+
+
+# Slow loops.
+
+
+@pytest.mark.parametrize(
+    ("options", "slow"),
+    [
+        ({"mode": "align"}, lambda f, r: slow_align(f, r, 3, 0, False)),
+        (
+            {"mode": "align", "sampling_ratio": 2, "aligned": True},
+            lambda f, r: slow_align(f, r, 3, 2, True),
+        ),
+        ({"mode": "pool"}, lambda f, r: slow_pool(f, r, 3)),
+        ({"mode": "crop"}, lambda f, r: slow_crop(f, r, 3)),
+    ],
+)
+def test_as_in_a_loop(options, slow):
+    features = random_features(height=6, width=9)
+    rois = random_boxes(20, size=96).view(2, 10, 4)
+    rois[0, 0] = torch.tensor([0.0, 0.0, 143.0, 95.0])
+    rois[0, 1] = torch.tensor([50.0, 40.0, 50.0, 40.0])
+    rois[1, 0] = torch.tensor([100.0, 60.0, 180.0, 130.0])  # leaves the map
+    result = pool(features, rois, **options)
+    for i in range(2):
+        for r in range(10):
+            for c in range(3):
+                want = slow(features[i, c].double().numpy(), rois[i, r].tolist())
+                np.testing.assert_allclose(
+                    result[10 * i + r, c].numpy(), want, rtol=1e-4, atol=1e-5
+                )
+
+
+# Properties.
+
+
+@MODES
+def test_constant_map_gives_constant_regions(mode):
+    features = torch.full((2, 3, 7, 7), 2.5)
+    rois = random_boxes(12, size=96).view(2, 6, 4)
+    torch.testing.assert_close(
+        pool(features, rois, mode=mode), torch.full((12, 3, 3, 3), 2.5)
+    )
+
+
+@pytest.mark.parametrize("mode", ["align", "crop"])
+def test_gradient_is_the_transpose(mode):
+    # Both are linear in the features: <pool(x), u> = <x, gradient of it for u>.
+    features = random_features().requires_grad_()
+    rois = random_boxes(12, size=120).view(2, 6, 4)
+    pooled = pool(features, rois, mode=mode)
+    upstream = torch.randn(pooled.shape, generator=torch.Generator().manual_seed(1))
+    pooled.backward(upstream)
+    torch.testing.assert_close(
+        (pooled * upstream).sum(), (features * features.grad).sum()
+    )
+
+
+def test_gradient_of_pool_goes_to_the_maxima():
+    features = ramp().requires_grad_()
+    pool(features, ROI, mode="pool", size=2).sum().backward()
+    where = features.grad.nonzero()[:, 2:].tolist()
+    assert where == [[2, 3], [2, 5], [3, 3], [3, 5]]
+
+
+def test_mirrored_map_gives_mirrored_regions():
+    features, rois = random_features(width=7), random_boxes(8, size=96).view(2, 4, 4)
+    mirrored = flip(rois, 7 * STRIDE, 0)
+    torch.testing.assert_close(
+        pool(features.flip(3), mirrored, aligned=True),
+        pool(features, rois, aligned=True).flip(3),
+        rtol=1e-4,
+        atol=1e-5,
+    )
+
+
+@MODES
+@pytest.mark.parametrize("max_pool", [False, True])
+@pytest.mark.parametrize("aligned", [False, True])
+@pytest.mark.parametrize("junk", [0.0, *JUNK])
+def test_padded_maps_are_pooled_as_bare_ones(mode, max_pool, aligned, junk):
+    # Images that do not fill their last cell, or whose last rows made no cell, so that
+    # RoIs end beyond the map; thin ones there lie beyond it altogether.
+    limits = torch.tensor(
+        [[5 * 16 + 11.0, 7 * 16 + 13.0], [6 * 16 - 7.0, 4 * 16 + 9.0]]
+    )
+    sizes = torch.tensor([[5, 7], [6, 4]])
+    rois = random_boxes(24, size=125).view(2, 12, 4)
+    rois[:, 0] = torch.tensor([0.0, 0.0, 999.0, 999.0])
+    rois[:, 1] = torch.tensor([20.0, 88.0, 50.0, 999.0])
+    rois[:, 2] = torch.tensor([71.0, 3.0, 999.0, 40.0])
+    rois = torch.minimum(rois, limits.flip(1).repeat(1, 2)[:, None])
+    padded = torch.full((2, 3, 6, 8), junk)
+    options = {"mode": mode, "max_pool": max_pool, "aligned": aligned}
+    bare, grads, outputs = random_features(), [], []
+    upstream = torch.randn(24, 3, 3, 3, generator=torch.Generator().manual_seed(1))
+    for i, (height, width) in enumerate(sizes.tolist()):
+        padded[i, :, :height, :width] = bare[i, :, :height, :width]
+        alone = bare[i : i + 1, :, :height, :width].clone().requires_grad_()
+        outputs.append(pool(alone, rois[i : i + 1], **options))
+        outputs[-1].backward(upstream[12 * i : 12 * i + 12])
+        grads.append(alone.grad)
+    padded.requires_grad_()
+    together = pool(padded, rois, sizes, **options)
+    together.backward(upstream)
+    torch.testing.assert_close(together, torch.cat(outputs), rtol=1e-4, atol=1e-5)
+    for i, (height, width) in enumerate(sizes.tolist()):
+        grad = padded.grad[i].clone()
+        torch.testing.assert_close(
+            grad[:, :height, :width], grads[i][0], rtol=1e-4, atol=1e-4
+        )
+        grad[:, :height, :width] = 0
+        assert not grad.any()
+
+
+@MODES
+def test_full_sizes_change_nothing(mode):
+    features, rois = random_features(), random_boxes(8, size=120).view(2, 4, 4)
+    sizes = torch.tensor([[6, 8], [6, 8]])
+    assert torch.equal(
+        pool(features, rois, mode=mode), pool(features, rois, sizes, mode=mode)
+    )
+
+
+@MODES
+def test_batch_is_its_images_one_by_one(mode):
+    features, rois = random_features(3), random_boxes(12, size=120).view(3, 4, 4)
+    together = pool(features, rois, mode=mode)
+    alone = [pool(features[i : i + 1], rois[i : i + 1], mode=mode) for i in range(3)]
+    assert torch.equal(together, torch.cat(alone))
+
+
+@MODES
+def test_memory_format_changes_nothing(mode):
+    features, rois = random_features(), random_boxes(8, size=100).view(2, 4, 4)
+    sizes = torch.tensor([[6, 8], [5, 7]])
+    last = features.contiguous(memory_format=torch.channels_last)
+    for true_sizes in (None, sizes):
+        assert torch.equal(
+            pool(features, rois, true_sizes, mode=mode),
+            pool(last, rois, true_sizes, mode=mode),
+        )
+
+
+@MODES
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float16])
+def test_pools_in_float32(mode, dtype):
+    features = random_features().to(dtype)
+    rois = random_boxes(8, size=100).view(2, 4, 4)
+    pooled = pool(features, rois, mode=mode)
+    assert pooled.dtype == torch.float32
+    assert torch.equal(pooled, pool(features.float(), rois, mode=mode))
+
+
+@MODES
+@pytest.mark.parametrize("max_pool", [False, True])
+def test_no_rois(mode, max_pool):
+    for true_sizes in (None, torch.tensor([[6, 8], [5, 7]])):
+        pooled = pool(
+            random_features(),
+            torch.zeros(2, 0, 4),
+            true_sizes,
+            mode=mode,
+            max_pool=max_pool,
+        )
+        assert pooled.shape == (0, 3, 3, 3)
+
+
+@MODES
+def test_unused_slots_are_harmless(mode):
+    # Slots of no proposal hold zeros: they are pooled too.
+    features = random_features().requires_grad_()
+    pooled = pool(features, torch.zeros(2, 5, 4), mode=mode, max_pool=True)
+    pooled.sum().backward()
+    assert pooled.isfinite().all() and features.grad.isfinite().all()
+
+
+def test_unknown_mode():
+    with pytest.raises(ValueError, match=r"pooling\.mode .* align, pool, crop.*'warp'"):
+        pool(random_features(), torch.zeros(2, 1, 4), mode="warp")
+
+
+def test_crop_of_a_single_sample():
+    with pytest.raises(
+        ValueError, match=r"at least 2 per side; found 1.*pooling\.size"
+    ):
+        pool(random_features(), torch.zeros(2, 1, 4), mode="crop", size=1)
+
+
+# Published numbers, RoIs that are degenerate or leave the map included.
+
+
+def golden_case(shared, **options):
+    data = np.load(shared / "golden" / "pooling_a.npz")
+    features = torch.from_numpy(data["features"]).requires_grad_()
+    rois = torch.from_numpy(data["rois"])[None, :, 1:]
+    pooled = pool(features, rois, size=7, **options)
+    pooled.backward(torch.from_numpy(data["upstream"]))
+    return data, pooled.detach().numpy(), features.grad.numpy()
+
+
+def test_golden_align(shared):
+    data, pooled, grad = golden_case(shared, mode="align")
+    np.testing.assert_allclose(pooled, data["roi_align_head"], rtol=1e-6, atol=1e-6)
+    np.testing.assert_allclose(grad, data["roi_align_head_grad"], rtol=1e-5, atol=1e-5)
+
+
+def test_golden_pool(shared):
+    data, pooled, grad = golden_case(shared, mode="pool")
+    np.testing.assert_array_equal(pooled, data["roi_pool_head"])
+    np.testing.assert_allclose(grad, data["roi_pool_head_grad"], rtol=1e-5, atol=1e-5)
+
+
+def test_golden_crop(shared):
+    data, pooled, grad = golden_case(shared, mode="crop")
+    np.testing.assert_allclose(pooled, data["crop_resize_nomax"], atol=1e-4)
+    np.testing.assert_allclose(grad, data["crop_resize_nomax_grad"], atol=1e-3)
+
+
+def test_golden_crop_with_max_pool(shared):
+    data, pooled, grad = golden_case(shared, mode="crop", max_pool=True)
+    np.testing.assert_allclose(pooled, data["crop_resize_maxpool"], atol=1e-4)
+    # Where two samples are equal but for rounding, either may be the maximum.
+    wrong = np.abs(grad - data["crop_resize_maxpool_grad"]) > 1e-3
+    assert wrong.mean() < 1e-3
+
+
+@pytest.mark.parametrize("max_pool", [False, True])
+def test_golden_crop_of_the_ports(shared, max_pool):
+    # Affine grids differ from crop_and_resize only past the last row or column.
+    data, pooled, _ = golden_case(shared, mode="crop", max_pool=max_pool)
+    rois = data["rois"][:, 1:]
+    height, width = data["features"].shape[2:]
+    inside = (rois >= 0).all(1) & (rois[:, 2] <= 16 * (width - 1))
+    inside &= rois[:, 3] <= 16 * (height - 1)
+    assert inside.sum() >= 25
+    key = "crop_stn_maxpool" if max_pool else "crop_stn_nomax"
+    np.testing.assert_allclose(pooled[inside], data[key][inside], atol=1e-4)

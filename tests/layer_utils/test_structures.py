@@ -1,0 +1,215 @@
+"""What the padded structures promise of all layers together.
+
+Shapes never depend on values, nothing is read back from the device or copied to it,
+and the whole chain is one graph.
+"""
+
+import pytest
+import torch
+from box_oracles import ground_truth, random_boxes
+from faster_rcnn.layer_utils.anchor_targets import anchor_targets
+from faster_rcnn.layer_utils.anchors import base_anchors, cells_inside, grid_anchors
+from faster_rcnn.layer_utils.detections import detect
+from faster_rcnn.layer_utils.losses import head_losses, rpn_losses
+from faster_rcnn.layer_utils.proposal_layer import propose
+from faster_rcnn.layer_utils.proposal_targets import sample_rois
+from faster_rcnn.layer_utils.roi_pooling import pool_rois
+from faster_rcnn.layer_utils.structures import GroundTruth
+from torch._subclasses.fake_tensor import FakeTensorMode
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves
+
+HEIGHT, WIDTH, STRIDE, CLASSES = 5, 6, 16, 4
+BASE = base_anchors(stride=STRIDE, ratios=(0.5, 1, 2), scales=(1, 2), offset=1)
+
+
+def inputs(images=2, seed=0):
+    """Feature maps and outputs of a network that is not there, and ground truth."""
+    generator = torch.Generator().manual_seed(seed)
+    anchors = HEIGHT * WIDTH * len(BASE)
+    objects = random_boxes(2, size=70, seed=seed).tolist()
+    gt = ground_truth(
+        *([(k + 1, box) for k, box in enumerate(objects)] for _ in range(images))
+    )
+    return {
+        "base": BASE,
+        "features": torch.randn(images, 3, HEIGHT, WIDTH, generator=generator),
+        "logits": torch.randn(images, anchors, generator=generator),
+        "deltas": torch.randn(images, anchors, 4, generator=generator) * 0.2,
+        "scores": torch.rand(images, 20, CLASSES, generator=generator),
+        "head_deltas": torch.randn(images, 20, CLASSES, 4, generator=generator) * 0.2,
+        "sizes": torch.tensor([[75, 90], [80, 85]])[:images],
+        "map_sizes": torch.tensor([[5, 6], [5, 5]])[:images],
+        "boxes": gt.boxes,
+        "classes": gt.classes,
+        "valid": gt.valid,
+    }
+
+
+def proposals_of(x):
+    anchors = grid_anchors(x["base"], HEIGHT, WIDTH, stride=STRIDE)
+    inside = cells_inside(
+        HEIGHT, WIDTH, x["map_sizes"], anchors_per_cell=len(x["base"])
+    )
+    proposals = propose(
+        anchors,
+        x["logits"],
+        x["deltas"],
+        x["sizes"],
+        inside,
+        pre_nms=100,
+        post_nms=20,
+        nms_threshold=0.7,
+        min_size=4,
+        offset=1,
+        nms_offset=0,
+    )
+    return anchors, inside, proposals
+
+
+def training(x, replacement=False, mode="align"):
+    """From the RPN's outputs to the four losses."""
+    gt = GroundTruth(x["boxes"], x["classes"], x["valid"])
+    anchors, inside, proposals = proposals_of(x)
+    targets = anchor_targets(
+        anchors,
+        gt,
+        x["sizes"],
+        batch_size=64,
+        fg_fraction=0.5,
+        positive_overlap=0.7,
+        negative_overlap=0.3,
+        border=0,
+        offset=1,
+        usable=inside,
+        generator=None,
+    )
+    samples = sample_rois(
+        proposals,
+        gt,
+        batch_size=20,
+        fg_fraction=0.25,
+        fg_overlap=0.5,
+        bg_overlap_high=0.5,
+        bg_overlap_low=0.0,
+        add_ground_truth=True,
+        replacement=replacement,
+        delta_std=(0.1, 0.1, 0.2, 0.2),
+        offset=1,
+        generator=None,
+    )
+    pooled = pool_rois(
+        x["features"], samples.rois, x["map_sizes"], mode=mode, size=3, stride=STRIDE
+    )
+    losses = (
+        *rpn_losses(x["logits"], x["deltas"], *targets, sigma=3),
+        *head_losses(
+            x["scores"],
+            x["head_deltas"],
+            samples.classes,
+            samples.target_deltas,
+            samples.valid,
+            sigma=1,
+        ),
+    )
+    return proposals, targets, samples, pooled, losses
+
+
+def inference(x):
+    """From the RPN's outputs to detections."""
+    _, _, proposals = proposals_of(x)
+    return proposals, detect(
+        proposals.boxes,
+        proposals.valid,
+        x["scores"],
+        x["head_deltas"],
+        x["sizes"],
+        score_threshold=0.05,
+        nms_threshold=0.3,
+        max_detections=15,
+        offset=1,
+        nms_offset=0,
+    )
+
+
+CHAINS = pytest.mark.parametrize(
+    "chain",
+    [
+        training,
+        lambda x: training(x, replacement=True, mode="pool"),
+        lambda x: training(x, mode="crop"),
+        inference,
+    ],
+    ids=["train", "replacement", "crop", "test"],
+)
+
+
+def shapes(result):
+    return [(tuple(t.shape), t.dtype) for t in tree_leaves(result)]
+
+
+@CHAINS
+def test_one_graph(chain):
+    x = inputs()
+    torch._dynamo.reset()
+    torch.manual_seed(0)
+    want = chain(x)
+    torch.manual_seed(0)
+    got = torch.compile(chain, fullgraph=True, backend="eager")(x)
+    for a, b in zip(tree_leaves(got), tree_leaves(want), strict=True):
+        torch.testing.assert_close(a, b)
+
+
+@CHAINS
+def test_shapes_do_not_depend_on_values(chain):
+    x = inputs()
+    want = shapes(chain(x))
+    nothing = inputs(seed=1)
+    nothing["valid"] = torch.zeros_like(nothing["valid"])
+    nothing["logits"] = torch.full_like(nothing["logits"], torch.nan)
+    nothing["scores"] = torch.zeros_like(nothing["scores"])
+    nothing["map_sizes"] = torch.ones_like(nothing["map_sizes"])
+    assert shapes(chain(nothing)) == want
+
+
+class _DeviceWatch(TorchDispatchMode):
+    """Fails on an operation that meets tensors of two devices."""
+
+    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+        result = func(*args, **(kwargs or {}))
+        tensors = [
+            leaf
+            for leaf in tree_leaves((args, kwargs, result))
+            if isinstance(leaf, torch.Tensor)
+        ]
+        assert {t.device.type for t in tensors} <= {"cuda"}, func
+        return result
+
+
+@CHAINS
+def test_everything_stays_on_the_device(chain):
+    # Tensors without data, which say that they are on a GPU: reading a value raises,
+    # and so does a tensor made on the host, since copying it would stop the host.
+    x = inputs()
+    want = shapes(chain(x))
+    with FakeTensorMode():
+        x = {
+            key: torch.empty(value.shape, dtype=value.dtype, device="cuda")
+            for key, value in x.items()
+        }
+        with _DeviceWatch():
+            result = chain(x)
+    assert shapes(result) == want
+    assert {t.device.type for t in tree_leaves(result)} == {"cuda"}
+
+
+def test_gradients_reach_predictions_and_features_only():
+    x = inputs()
+    for key in ("features", "logits", "deltas", "scores", "head_deltas"):
+        x[key].requires_grad_()
+    proposals, targets, samples, pooled, losses = training(x)
+    for constant in tree_leaves((proposals, targets, samples)):
+        assert not constant.requires_grad
+    (pooled.sum() + sum(losses)).backward()
+    for key in ("features", "logits", "deltas", "scores", "head_deltas"):
+        assert x[key].grad.isfinite().all() and x[key].grad.any(), key
