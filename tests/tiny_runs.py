@@ -1,15 +1,22 @@
 """A tiny detector and a tiny drawn data set, for tests of what trains and detects."""
 
+import json
+from collections.abc import Callable
 from pathlib import Path
 
 import cv2
 import numpy as np
+import pytest
 import torch
 from faster_rcnn.datasets.records import Dataset, Record
 from faster_rcnn.layer_utils.structures import GroundTruth, Images
 from faster_rcnn.model.config import Config, load_config
 from faster_rcnn.model.device import seed_everything
 from faster_rcnn.model.faster_rcnn import FasterRCNN, build_detector
+from faster_rcnn.model.run_folder import RunFolder
+from faster_rcnn.model.train import train
+from faster_rcnn.model.train_record import TrainRecord
+from torch import nn
 
 CPU = torch.device("cpu")
 CLASSES = ("__background__", "box", "disc")
@@ -45,6 +52,44 @@ def tiny_config(*overrides: object) -> Config:
 def tiny_detector(config: Config, *, classes: int = 3, seed: int = 0) -> FasterRCNN:
     seed_everything(seed)
     return build_detector(config, classes)
+
+
+def train_tiny(
+    dataset: Dataset, config: Config, folder: Path, *, seed: int = 0
+) -> FasterRCNN:
+    """Train in ``folder``, or resume what is there; gives the trained detector."""
+    run = RunFolder(folder)
+    run.claim(config)
+    model = tiny_detector(config, classes=len(dataset.classes), seed=seed)
+    dtype = torch.bfloat16 if config.train.precision == "bfloat16" else torch.float32
+    train(model, dataset, config, run, device=CPU, dtype=dtype)
+    return model
+
+
+def checkpoint_names(folder: Path) -> list[str]:
+    return [path.name for path in RunFolder(folder).checkpoints()]
+
+
+def read_metrics(folder: Path) -> list[dict[str, float]]:
+    text = RunFolder(folder).metrics_file.read_text()
+    return [json.loads(line) for line in text.splitlines()]
+
+
+def assert_equal(one: object, other: object) -> None:
+    """Checkpoints are equal to the bit."""
+    assert type(one) is type(other)
+    if isinstance(one, torch.Tensor):
+        assert one.dtype == other.dtype and torch.equal(one, other)
+    elif isinstance(one, dict):
+        assert list(one) == list(other)
+        for key in one:
+            assert_equal(one[key], other[key])
+    elif isinstance(one, list | tuple):
+        assert len(one) == len(other)
+        for a, b in zip(one, other, strict=True):
+            assert_equal(a, b)
+    else:
+        assert one == other
 
 
 def draw_dataset(
@@ -136,3 +181,44 @@ def ground_truth(*objects: list[tuple[int, float, float, float, float]], slots=4
             classes[i, j] = label
             valid[i, j] = True
     return GroundTruth(boxes, classes, valid)
+
+
+@torch.no_grad()
+def randomise(model: FasterRCNN, *, seed: int = 1) -> None:
+    """Give an untrained detector scores and boxes that differ from place to place.
+
+    Its own initial weights are so small that everything scores nearly the same, and
+    rounding would decide the order; and its norms let zeros pass, which would hide
+    padding that is not masked.
+    """
+    generator = torch.Generator().manual_seed(seed)
+
+    def draw(weight: torch.Tensor, gain: float) -> None:
+        weight.normal_(0, gain / weight[0].numel() ** 0.5, generator=generator)
+
+    for part in model.modules():
+        if isinstance(part, nn.BatchNorm2d):
+            part.weight.uniform_(0.6, 1.2, generator=generator)
+            part.bias.normal_(0, 0.3, generator=generator)
+            part.running_mean.normal_(0, 0.3, generator=generator)
+            part.running_var.uniform_(0.6, 1.4, generator=generator)
+        elif isinstance(part, nn.Conv2d):
+            draw(part.weight, 2**0.5)
+    draw(model.rpn.head.scores.weight, 1)
+    draw(model.rpn.head.deltas.weight, 0.3)
+    draw(model.box_head.predictor.scores.weight, 1)
+    draw(model.box_head.predictor.deltas.weight, 0.2)
+
+
+def at_iteration(
+    patch: pytest.MonkeyPatch, iteration: int, action: Callable[[], object]
+) -> None:
+    """Have something done once so many updates are made, before they are saved."""
+    step = TrainRecord.step
+
+    def with_action(self, done, *arguments, **options):
+        step(self, done, *arguments, **options)
+        if done == iteration:
+            action()
+
+    patch.setattr(TrainRecord, "step", with_action)

@@ -197,9 +197,7 @@ def test_yaml_lists_every_key_in_order():
     assert sections == list(Config.model_fields)
     keys = [m[1] for line in lines if (m := re.match(r"  (\w+):", line))]
     assert keys == [
-        key
-        for name in sections
-        for key in type(getattr(Config(), name)).model_fields
+        key for name in sections for key in type(getattr(Config(), name)).model_fields
     ]
 
 
@@ -231,7 +229,7 @@ def test_config_from_checkpoint():
     assert changed.test.nms_threshold == 0.45
     assert changed.train == stored.train
     assert state["config"]["test"]["nms_threshold"] == 0.3
-    with pytest.raises(ConfigError, match="--set: unknown key test.nms;"):
+    with pytest.raises(ConfigError, match=r"--set: unknown key test.nms;"):
         config_from_checkpoint(state, ["test.nms", "1"])
     state["config"]["train"]["gone"] = 1
     with pytest.raises(ConfigError, match=r"checkpoint: unknown key train\.gone"):

@@ -55,13 +55,13 @@ def test_auto_takes_the_best_device(machine, there, want):
 @pytest.mark.parametrize("name", ["cuda", "mps", "tpu", "cuda:1", ""])
 def test_missing_device(machine, name):
     machine()
-    with pytest.raises(ValueError, match="this machine has cpu. Use --device auto"):
+    with pytest.raises(ValueError, match=r"this machine has cpu. Use --device auto"):
         pick_device(name)
 
 
 def test_missing_device_tells_what_there_is(machine):
     machine(cuda=True)
-    with pytest.raises(ValueError, match="'mps' is not available .* has cuda, cpu"):
+    with pytest.raises(ValueError, match=r"'mps' is not available .* has cuda, cpu"):
         pick_device("mps")
 
 

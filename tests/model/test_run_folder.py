@@ -102,6 +102,21 @@ def test_claim_of_a_run_from_before_a_key_was_added(tmp_path):
     run.claim(load_config([], ["train.lr", "0.5"]))
 
 
+def test_claim_removes_what_a_killed_process_left(tmp_path):
+    run = touch(RunFolder(tmp_path), 5)
+    run.claim(Config())
+    half = run.checkpoint(6).with_name(f".iter_0000006.pth.away-1-{'0' * 32}.tmp")
+    half.touch()
+    run.claim(Config())
+    assert half.exists()  # perhaps another machine is still writing it
+    os.utime(half, (1000, 1000))
+    with pytest.raises(ConfigError):
+        run.claim(load_config([], ["train.lr", "0.5"]))
+    assert half.exists()
+    run.claim(Config())
+    assert not half.exists() and iterations(run) == [5]
+
+
 def test_claim_of_a_damaged_record(tmp_path):
     run = RunFolder(tmp_path)
     run.config_file.write_text("train: {lr: [\n")
@@ -121,7 +136,7 @@ def test_newest_run_is_the_one_that_saved_last(tmp_path):
 
 
 def test_no_run(tmp_path):
-    with pytest.raises(ValueError, match="no checkpoint in .*train first"):
+    with pytest.raises(ValueError, match=r"no checkpoint in .*train first"):
         newest_run(tmp_path)
-    with pytest.raises(ValueError, match="no checkpoint in .*gone"):
+    with pytest.raises(ValueError, match=r"no checkpoint in .*gone"):
         newest_run(tmp_path / "gone")

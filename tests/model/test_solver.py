@@ -145,6 +145,21 @@ def test_one_update_by_hand():
     assert model.bias.item() == pytest.approx(bias, rel=1e-6)
 
 
+def test_one_update_of_adamw_by_hand():
+    model = nn.Linear(1, 1)
+    nn.init.constant_(model.weight, 2.0)
+    nn.init.constant_(model.bias, 3.0)
+    words = ["train.optimizer", "adamw", "train.weight_decay", "0.5", "train.lr", "0.1"]
+    optimizer = build_optimizer(model, load_config([], words).train)
+    set_learning_rate(optimizer, 0.01)
+    (4 * model.weight - 5 * model.bias).sum().backward()
+    optimizer.step()
+    # The first step goes by the gradient's sign; the decay is apart from it.
+    assert model.weight.item() == pytest.approx(2 - 0.01 * 0.5 * 2 - 0.01, rel=1e-6)
+    assert model.bias.item() == pytest.approx(3 + 0.01, rel=1e-6)
+    assert optimizer.param_groups[0]["betas"] == (0.9, 0.999)
+
+
 @pytest.mark.parametrize(
     ("iteration", "share"),
     [(0, 1), (49999, 1), (50000, 0.1), (59999, 0.1), (60000, 0.01), (69999, 0.01)],

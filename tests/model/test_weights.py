@@ -319,7 +319,7 @@ def test_download(published, weights_bytes, monkeypatch):
 
 def test_download_of_other_bytes(published, weights_bytes):
     cached = published(weights_bytes, digest="0123abcd")
-    with pytest.raises(CheckpointError, match='hash value.*"0123abcd"') as caught:
+    with pytest.raises(CheckpointError, match=r'hash value.*"0123abcd"') as caught:
         fetch_imagenet("res18")
     assert imagenet("res18").url in str(caught.value)
     assert list(cached.parent.iterdir()) == []
@@ -349,6 +349,4 @@ def test_weights_beside_the_checkout(shared: Path):
     model = build_detector(config, 3)
     before = model.backbone.state_dict()["features.0.0.weight"].clone()
     load(model, shared / "weights" / "mobilenet_v2_imagenet.pth")
-    assert not torch.equal(
-        model.backbone.state_dict()["features.0.0.weight"], before
-    )
+    assert not torch.equal(model.backbone.state_dict()["features.0.0.weight"], before)

@@ -1,0 +1,100 @@
+"""Checks of command lines that documents and recipes show, without running them."""
+
+import importlib.util
+import os
+import re
+import shlex
+from pathlib import Path
+
+from faster_rcnn.datasets.catalog import WORDS, dataset_name
+from faster_rcnn.model.command_line import find_recipes
+from faster_rcnn.model.config import load_config
+
+REPOSITORY = Path(__file__).resolve().parents[1]
+SCRIPTS = "./experiments/scripts/"
+TOOLS = {"train.sh": "train_net", "test.sh": "test_net"}
+
+
+def load_tool(name):
+    """Import tools/<name>.py as a module."""
+    path = REPOSITORY / "tools" / f"{name}.py"
+    spec = importlib.util.spec_from_file_location(name, path)
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def bash_blocks(text):
+    """The contents of a Markdown text's ```bash blocks."""
+    return re.findall(r"^```bash\n(.*?)^```", text, re.MULTILINE | re.DOTALL)
+
+
+def script_commands(shell):
+    """The words of each call of one of this repository's scripts in shell code."""
+    commands = []
+    for line in shell.replace("\\\n", " ").splitlines():
+        lexer = shlex.shlex(line, posix=True, punctuation_chars="();<>|&")
+        lexer.whitespace_split = True
+        words = []
+        for word in [*lexer, ";"]:
+            if set(word) <= set("();<>|&"):
+                while words and re.fullmatch(r"\w+=.*", words[0]):
+                    words.pop(0)  # settings of the environment
+                if words and words[0].startswith(SCRIPTS):
+                    commands.append(words)
+                words = []
+            else:
+                words.append(word)
+    return commands
+
+
+def check_command(words):
+    """Assert that a call of a script would get past the reading of its arguments.
+
+    Data sets and checkpoints given as paths need not be there; recipes do.
+    """
+    script = REPOSITORY / words[0]
+    assert script.is_file(), f"{words[0]} does not exist"
+    assert os.access(script, os.X_OK), f"{words[0]} is not executable"
+    if script.name in TOOLS:
+        _check_tool(script.name, words[1:])
+    elif script.name == "tensorboard.sh":
+        _check_tensorboard(words[1:])
+    else:
+        assert script.name == "check.sh", f"{words[0]}: how to check it is not known"
+        for word in words[1:]:
+            path = word.partition("::")[0]
+            is_path = path.startswith("tests")
+            assert not is_path or (REPOSITORY / path).exists(), f"{path} does not exist"
+
+
+def _check_tool(script, words):
+    line = shlex.join([script, *words])
+    try:
+        arguments = load_tool(TOOLS[script]).build_parser().parse_args(words)
+    except SystemExit as error:
+        assert error.code == 0, f"{line}: refused, see above"
+        return  # --help
+    word = arguments.dataset
+    assert word in WORDS or "/" in word, f"{line}: unknown data set {word}"
+    recipes = find_recipes(dataset_name(word), arguments.net)
+    if getattr(arguments, "cfg", None) is not None:
+        recipes.append(REPOSITORY / arguments.cfg)
+    config = load_config(recipes, ["net.name", arguments.net, *arguments.overrides])
+    assert config.net.name == arguments.net
+    options = {"train.iterations": "iters", "train.seed": "seed"}
+    for key, option in options.items():
+        value = getattr(arguments, option, None)
+        if value is not None:
+            load_config([], [key, str(value)])
+
+
+def _check_tensorboard(words):
+    if words:
+        from tensorboard import default, program
+
+        board = program.TensorBoard(default.get_plugins())
+        try:
+            board.configure(["tensorboard", "--logdir", "output", *words])
+        except SystemExit as error:
+            assert error.code == 0, f"tensorboard.sh {shlex.join(words)}: refused"

@@ -1,0 +1,237 @@
+import multiprocessing
+import os
+import signal
+from itertools import islice
+
+import cv2
+import numpy as np
+import pytest
+import torch
+from faster_rcnn.datasets.images import ImageError
+from faster_rcnn.datasets.loader import test_batches as ordered_batches
+from faster_rcnn.datasets.loader import training_batches
+from tiny_runs import make_record
+
+
+@pytest.fixture
+def records(tmp_path):
+    """Make records; every image is of one colour, so that it can be told by it."""
+
+    def make(sizes, boxes=((2, 3, 10, 12),)):
+        made = []
+        for i, (width, height) in enumerate(sizes):
+            path = tmp_path / f"{i}.png"
+            cv2.imwrite(str(path), np.full((height, width, 3), 10 + i, np.uint8))
+            made.append(make_record(path, width, height, boxes))
+        return made
+
+    return make
+
+
+MIXED = [(32, 24), (24, 32), (36, 24), (32, 32), (30, 24), (24, 30), (34, 26)]
+
+
+def training(items, count, **options):
+    defaults = {
+        "batch_size": 2,
+        "short_sides": [24],
+        "long_side": 100,
+        "offset": 0,
+        "size_multiple": 8,
+        "flip": True,
+        "colour_jitter": 0.1,
+        "use_difficult": False,
+        "seed": 3,
+        "workers": 0,
+    }
+    return list(islice(training_batches(items, **(defaults | options)), count))
+
+
+def ordered(items, **options):
+    defaults = {
+        "batch_size": 3,
+        "short_side": 24,
+        "long_side": 100,
+        "offset": 0,
+        "size_multiple": 8,
+        "workers": 0,
+    }
+    return list(ordered_batches(items, **(defaults | options)))
+
+
+def assert_same(batches, others):
+    assert len(batches) == len(others)
+    for one, other in zip(batches, others, strict=True):
+        assert one.image_ids == other.image_ids and one.problems == other.problems
+        assert one.images.padded == other.images.padded
+        pairs = zip(
+            (*one.images[:2], *one.ground_truth, one.scales, one.original_sizes),
+            (
+                *other.images[:2],
+                *other.ground_truth,
+                other.scales,
+                other.original_sizes,
+            ),
+            strict=True,
+        )
+        assert all(torch.equal(a, b) for a, b in pairs)
+
+
+@pytest.mark.parametrize("batch_size", [1, 2, 3])
+def test_every_image_once_per_epoch(records, batch_size):
+    items = records([(32, 24)] * 6)
+    batches = training(items, 18 // batch_size, batch_size=batch_size)
+    ids = [i for batch in batches for i in batch.image_ids]
+    for epoch in range(3):
+        assert sorted(ids[6 * epoch :][:6]) == ["0", "1", "2", "3", "4", "5"]
+
+
+def test_batches_hold_what_was_drawn(records):
+    items = records([(64, 48)] * 4)
+    seen = set()
+    for batch in training(
+        items, 20, short_sides=[24, 36], colour_jitter=0, offset=1, batch_size=1
+    ):
+        number = int(batch.image_ids[0])
+        scale = batch.scales[0].item()
+        height, width = batch.images.sizes[0].tolist()
+        assert (height, width) == (48 * scale, 64 * scale)
+        assert (batch.images.pixels[0, :, :height, :width] == 10 + number).all()
+        assert not batch.images.pixels[0, :, height:].any()
+        x1, y1, x2, y2 = (batch.ground_truth.boxes[0, 0] / scale).tolist()
+        assert (y1, y2) == (3, 11)
+        assert (x1, x2) in ((2, 9), (54, 61))
+        seen.add((scale, x1))
+    assert len(seen) == 4  # both scales, flipped and not
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_workers_change_nothing(records, workers):
+    items = records(MIXED)
+    options = {"short_sides": [24, 32, 40], "colour_jitter": 0.3}
+    alone = training(items, 12, **options)
+    assert_same(training(items, 12, workers=workers, **options), alone)
+    assert_same(training(items, 8, workers=workers, start=4, **options), alone[4:])
+
+
+@pytest.mark.parametrize("batch_size", [1, 2, 3])
+def test_start_skips(records, batch_size):
+    items = records(MIXED)
+    whole = training(items, 20, batch_size=batch_size)
+    for start in (1, 7, 19):
+        rest = training(items, 20 - start, batch_size=batch_size, start=start)
+        assert_same(rest, whole[start:])
+
+
+@pytest.mark.parametrize("workers", [0, 1])
+def test_unreadable_image_is_replaced_and_reported(records, workers):
+    items = records([(32, 24)] * 4)
+    items[1].path.write_bytes(items[1].path.read_bytes()[:40])
+    items[2].path.unlink()
+    batches = training(items, 8, batch_size=1, workers=workers, flip=False)
+    reports = [batch.problems for batch in batches]
+    names = [batch.image_ids[0] for batch in batches]
+    assert set(names) == {"0", "3"}
+    # Image 1 falls to 3 by way of 2, image 2 to 3; each epoch tells of both.
+    by_count = {count: [r for r in reports if len(r) == count] for count in (0, 1, 2)}
+    assert {count: len(r) for count, r in by_count.items()} == {0: 4, 1: 2, 2: 2}
+    for first, second in by_count[2]:
+        assert str(items[1].path) in first and str(items[2].path) in second
+    assert all(str(items[2].path) in only for (only,) in by_count[1])
+    for batch in batches:
+        number = int(batch.image_ids[0])
+        jitter = batch.images.pixels.float() - (10 + number)
+        assert jitter.abs().max() <= 2  # the pixels belong to the name
+
+
+@pytest.mark.parametrize("workers", [0, 1])
+def test_all_images_unreadable(records, workers):
+    items = records([(32, 24)] * 2)
+    for item in items:
+        item.path.write_bytes(b"no image")
+    with pytest.raises(ImageError) as caught:
+        training(items, 1, workers=workers)
+    message = str(caught.value)
+    assert message.startswith("20 images in a row cannot be read, the last because: ")
+    assert str(items[0].path) in message or str(items[1].path) in message
+    assert "Traceback" not in message
+
+
+def test_training_without_images():
+    with pytest.raises(ValueError, match="the training set has no images"):
+        training([], 1)
+
+
+@pytest.mark.parametrize("batch_size", [1, 2, 3, 20])
+def test_test_batches_hold_every_image_once(records, batch_size):
+    items = records([*MIXED, (200, 24)])
+    batches = ordered(items, batch_size=batch_size)
+    assert len(batches) == -(-len(items) // batch_size)
+    ids = [i for batch in batches for i in batch.image_ids]
+    assert sorted(ids) == [item.image_id for item in items]
+    for batch in batches:
+        for i, name in enumerate(batch.image_ids):
+            height, width = batch.images.sizes[i].tolist()
+            record = items[int(name)]
+            assert batch.original_sizes[i].tolist() == [record.height, record.width]
+            assert height == round(record.height * batch.scales[i].item())
+            assert (batch.images.pixels[i, :, :height, :width] == 10 + int(name)).all()
+    sizes = [tuple(size) for batch in batches for size in batch.images.sizes.tolist()]
+    assert sizes == sorted(sizes)  # like sizes meet, so little is padded
+
+
+def test_test_batches_are_the_same_from_workers(records):
+    items = records(MIXED)
+    assert_same(ordered(items, workers=2), ordered(items))
+
+
+def test_test_batches_of_no_images():
+    assert ordered([]) == []
+
+
+@pytest.mark.parametrize("workers", [0, 1])
+def test_unreadable_test_image_is_an_error(records, workers):
+    items = records(MIXED)
+    items[4].path.unlink()
+    with pytest.raises(ImageError) as caught:
+        ordered(items, workers=workers)
+    assert str(caught.value).startswith(str(items[4].path))
+    assert "Traceback" not in str(caught.value)
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+def test_default_random_numbers_are_left_alone(records, workers):
+    items = records(MIXED)
+    torch_state, numpy_state = torch.get_rng_state(), np.random.get_state()[1].copy()
+    training(items, 3, workers=workers)
+    ordered(items, workers=workers)
+    assert torch.equal(torch.get_rng_state(), torch_state)
+    assert (np.random.get_state()[1] == numpy_state).all()
+
+
+@pytest.mark.skipif(not hasattr(signal, "alarm"), reason="POSIX signals")
+def test_workers_outlive_the_signals_that_stop_a_run(records):
+    items = records([(32, 24)] * 4)
+    options = {"batch_size": 1, "flip": False, "colour_jitter": 0}
+    batches = training_batches(
+        items,
+        short_sides=[24],
+        long_side=100,
+        offset=0,
+        size_multiple=8,
+        use_difficult=False,
+        seed=3,
+        workers=1,
+        **options,
+    )
+    got = [next(batches)]
+    (worker,) = multiprocessing.active_children()
+    os.kill(worker.pid, signal.SIGINT)
+    os.kill(worker.pid, signal.SIGTERM)
+    # More than what was prepared before.
+    got += islice(batches, 11)
+    assert worker.is_alive()
+    assert_same(got, training(items, 12, **options))
+    batches.close()
+    worker.join(5)
+    assert worker.exitcode == 0

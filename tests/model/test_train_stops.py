@@ -1,0 +1,207 @@
+"""What stops a run: losses that are not finite, signals, a full disk."""
+
+import errno
+import logging
+import os
+import signal
+
+import pytest
+import torch
+from faster_rcnn.model import region_proposals, train_record
+from faster_rcnn.model.checkpoint import load_checkpoint
+from faster_rcnn.model.device import random_states, restore_random_states
+from faster_rcnn.model.run_folder import RunFolder
+from faster_rcnn.model.train import Interrupted, NonFiniteLossError, check_finite
+from tiny_runs import (
+    assert_equal,
+    at_iteration,
+    checkpoint_names,
+    draw_dataset,
+    read_metrics,
+    tiny_config,
+    train_tiny,
+)
+
+
+@pytest.fixture(autouse=True)
+def _keep_random_states():
+    states = random_states()
+    yield
+    restore_random_states(states)
+
+
+@pytest.fixture(scope="module")
+def dataset(tmp_path_factory):
+    return draw_dataset(tmp_path_factory.mktemp("images"), 5)
+
+
+# Losses that are not finite.
+
+
+@pytest.fixture
+def spoil(monkeypatch):
+    """Replace the RPN's box loss from one iteration on."""
+
+    def spoil(iteration, change):
+        plain, calls = region_proposals.rpn_losses, []
+
+        def losses(*arguments, **options):
+            calls.append(1)
+            cls_loss, box_loss = plain(*arguments, **options)
+            return cls_loss, change(box_loss) if len(calls) == iteration else box_loss
+
+        monkeypatch.setattr(region_proposals, "rpn_losses", losses)
+
+    return spoil
+
+
+def spoil_gradient(loss):
+    loss.register_hook(lambda gradient: gradient * float("nan"))
+    return loss * 1
+
+
+SPOILT = ("train.iterations", 6, "train.snapshot_every", 2, "train.log_every", 10)
+
+
+@pytest.fixture(scope="module")
+def sound_run(tmp_path_factory, dataset):
+    folder = tmp_path_factory.mktemp("sound")
+    train_tiny(dataset, tiny_config(*SPOILT), folder)
+    return RunFolder(folder)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda loss: loss * float("nan"), "rpn_box is nan"),
+        (lambda loss: loss + float("inf"), "rpn_box is inf"),
+        (spoil_gradient, "gradient norm is nan"),
+    ],
+    ids=["nan", "inf", "gradient"],
+)
+def test_loss_that_is_not_finite_stops_at_once(
+    tmp_path, dataset, sound_run, spoil, change, message
+):
+    config = tiny_config(*SPOILT)
+    spoil(4, change)
+    with pytest.raises(NonFiniteLossError) as caught:
+        train_tiny(dataset, config, tmp_path)
+    text = str(caught.value)
+    assert text.startswith(f"{message} at iteration 4, images image")
+    assert text.count("image") > 2 and "train.lr" in text
+    # The last good checkpoint is there, and sound.
+    run = RunFolder(tmp_path)
+    assert run.checkpoints() == [run.checkpoint(2)]
+    assert not read_metrics(tmp_path)
+    want = load_checkpoint(sound_run.checkpoint(2))
+    assert_equal(load_checkpoint(run.checkpoint(2)), want)
+    # The same command goes on from it.
+    train_tiny(dataset, config, tmp_path, seed=4)
+    want = load_checkpoint(sound_run.checkpoint(6))
+    assert_equal(load_checkpoint(run.checkpoint(6)), want)
+
+
+def test_images_of_the_guilty_batch_are_named(tmp_path, dataset, spoil, monkeypatch):
+    seen = []
+    step = train_record.TrainRecord.step
+    monkeypatch.setattr(
+        train_record.TrainRecord,
+        "step",
+        lambda self, done, model, batch, *rest, **options: (
+            seen.append(batch.image_ids),
+            step(self, done, model, batch, *rest, **options),
+        ),
+    )
+    config = tiny_config("train.iterations", 3)
+    train_tiny(dataset, config, tmp_path / "sound")
+    spoil(3, lambda loss: loss * float("nan"))
+    with pytest.raises(NonFiniteLossError) as caught:
+        train_tiny(dataset, config, tmp_path / "spoilt")
+    assert f"images {', '.join(seen[2])}. " in str(caught.value)
+
+
+def test_learning_rate_far_too_high(tmp_path, dataset):
+    config = tiny_config(
+        "train.iterations", 20, "train.lr", 1e12, "train.snapshot_every", 1
+    )
+    with pytest.raises(NonFiniteLossError, match=r"is (nan|inf) at iteration [2-9],"):
+        train_tiny(dataset, config, tmp_path)
+    state = load_checkpoint(RunFolder(tmp_path).newest_checkpoint())
+    weights = [v for v in state["model"].values() if v.is_floating_point()]
+    assert weights and state["iteration"] == len(read_metrics(tmp_path))
+
+
+def test_check_finite():
+    fine = {"a": torch.tensor(1e30), "b": torch.tensor(-2)}
+    check_finite(fine, 0, ("x",))
+    for bad in (float("nan"), float("inf"), float("-inf")):
+        values = {**fine, "c": torch.tensor(bad)}
+        with pytest.raises(NonFiniteLossError, match=r"^c is .*iteration 8, .*x, y\."):
+            check_finite(values, 7, ("x", "y"))
+
+
+# Signals.
+
+
+@pytest.mark.skipif(os.name == "nt", reason="POSIX signals")
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_signal_saves_and_stops(tmp_path, dataset, monkeypatch, number, caplog):
+    before = [signal.getsignal(n) for n in (signal.SIGINT, signal.SIGTERM)]
+    at_iteration(monkeypatch, 2, lambda: os.kill(os.getpid(), number))
+    caplog.set_level(logging.INFO, "faster_rcnn")
+    with pytest.raises(Interrupted, match=f"{number.name} after iteration 2; the same"):
+        train_tiny(dataset, tiny_config(), tmp_path)
+    assert checkpoint_names(tmp_path) == ["iter_0000002.pth"]
+    load_checkpoint(RunFolder(tmp_path).newest_checkpoint())
+    assert any(
+        message.startswith(f"{number.name}: saving") for message in caplog.messages
+    )
+    assert [signal.getsignal(n) for n in (signal.SIGINT, signal.SIGTERM)] == before
+
+
+@pytest.mark.skipif(os.name == "nt", reason="POSIX signals")
+def test_second_signal_stops_at_once(tmp_path, dataset, monkeypatch):
+    def twice():
+        os.kill(os.getpid(), signal.SIGINT)
+        os.kill(os.getpid(), signal.SIGINT)
+
+    at_iteration(monkeypatch, 2, twice)
+    with pytest.raises(KeyboardInterrupt):
+        train_tiny(dataset, tiny_config(), tmp_path)
+    assert not checkpoint_names(tmp_path)
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+
+
+@pytest.mark.skipif(os.name == "nt", reason="POSIX signals")
+def test_signal_in_the_last_iteration_changes_nothing(tmp_path, dataset, monkeypatch):
+    at_iteration(monkeypatch, 4, lambda: os.kill(os.getpid(), signal.SIGTERM))
+    train_tiny(dataset, tiny_config(), tmp_path)
+    assert checkpoint_names(tmp_path) == ["iter_0000004.pth"]
+
+
+# A full disk.
+
+
+def test_full_disk_leaves_the_earlier_checkpoint(tmp_path, dataset, monkeypatch):
+    config = tiny_config("train.iterations", 6, "train.snapshot_every", 2)
+    save, calls = torch.save, []
+
+    def full(state, path, *rest, **options):
+        calls.append(path)
+        if len(calls) < 3:
+            save(state, path, *rest, **options)
+        if len(calls) >= 2:
+            with open(path, "ab") as file:  # some of it was written
+                file.write(b"cut")
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(torch, "save", full)
+    with pytest.raises(OSError, match=r"disk is full, so iter_0000004\.pth") as caught:
+        train_tiny(dataset, config, tmp_path)
+    assert caught.value.errno == errno.ENOSPC
+    folder = RunFolder(tmp_path).checkpoint(2).parent
+    assert [path.name for path in folder.iterdir()] == ["iter_0000002.pth"]
+    assert load_checkpoint(RunFolder(tmp_path).newest_checkpoint())["iteration"] == 2
+    monkeypatch.setattr(torch, "save", save)
+    train_tiny(dataset, config, tmp_path)
+    assert checkpoint_names(tmp_path) == [f"iter_{i:07d}.pth" for i in (2, 4, 6)]

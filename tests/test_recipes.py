@@ -1,0 +1,122 @@
+import itertools
+import json
+
+import pytest
+import torch
+import yaml
+from command_lines import REPOSITORY, SCRIPTS, check_command, script_commands
+from faster_rcnn.datasets.catalog import WORDS
+from faster_rcnn.model.command_line import RECIPES, find_recipes
+from faster_rcnn.model.config import NET_NAMES, load_config
+from faster_rcnn.model.faster_rcnn import build_detector
+from faster_rcnn.model.solver import build_optimizer
+
+FILES = sorted(RECIPES.glob("*.yml"))
+
+
+def stem(path):
+    return path.stem
+
+
+def nets_of(path):
+    """The nets that a recipe is for, by its name: <net>, <data set>_<net>, or all."""
+    for net in sorted(NET_NAMES, key=len, reverse=True):
+        if path.stem == net or path.stem.endswith(f"_{net}"):
+            return [net]
+    return list(NET_NAMES)
+
+
+def header_of(path):
+    """The comment that a recipe opens with, without its signs."""
+    lines = path.read_text(encoding="utf-8").splitlines()
+    comment = itertools.takewhile(lambda line: line.startswith("#"), lines)
+    return "\n".join(line.removeprefix("#").strip() for line in comment)
+
+
+def check_builds(config):
+    """Assert that the detector fits together, as far as shapes tell."""
+    with torch.device("meta"):
+        model = build_detector(config, 21)
+        backbone, size = model.backbone, config.pooling.size
+        pooled = torch.empty(2, backbone.channels, size, size)
+        logits, deltas = model.box_head(backbone.head(pooled), 1)
+    assert logits.shape == (1, 2, 21)
+    assert deltas.shape == (1, 2, 21, 4)
+    anchors = len(config.anchors.scales) * len(config.anchors.ratios)
+    assert model.rpn.base.shape == (anchors, 4)
+    assert any(parameter.requires_grad for parameter in backbone.parameters())
+
+
+def test_there_are_recipes():
+    assert REPOSITORY / "experiments" / "cfgs" == RECIPES
+    assert {*WORDS, "own_data"} <= {path.stem for path in FILES}
+    assert not list(RECIPES.glob("*.yaml"))  # which nothing would find
+
+
+def test_nets_by_name():
+    assert nets_of(RECIPES / "mobile.yml") == ["mobile"]
+    assert nets_of(RECIPES / "cells_mobile_v2.yml") == ["mobile_v2"]
+    assert nets_of(RECIPES / "voc.yml") == list(NET_NAMES)
+
+
+@pytest.mark.parametrize("path", FILES, ids=stem)
+def test_recipe_builds(path):
+    for net in nets_of(path):
+        dataset = path.stem.removesuffix(net).rstrip("_") or "voc"
+        recipes = find_recipes(dataset, net)
+        if path not in recipes:  # one for --cfg
+            recipes = [*find_recipes("voc", net), path]
+        check_builds(load_config(recipes, ["net.name", net]))
+
+
+@pytest.mark.parametrize("net", NET_NAMES)
+def test_every_net_builds_on_every_data_set(net):
+    for dataset in (*WORDS, "my_own_cells"):
+        check_builds(load_config(find_recipes(dataset, net), ["net.name", net]))
+
+
+@pytest.mark.parametrize("path", FILES, ids=stem)
+def test_no_key_twice(path):
+    """YAML silently takes the last of two equal keys."""
+    node = yaml.compose(path.read_text(encoding="utf-8"))
+    for mapping in (node, *(value for _, value in node.value)):
+        keys = [key.value for key, _ in mapping.value]
+        assert len(keys) == len(set(keys)), keys
+
+
+@pytest.mark.parametrize("path", FILES, ids=stem)
+def test_recipe_opens_with_a_header(path):
+    header = header_of(path)
+    assert header, f"{path.name}: expected a comment on top"
+    assert SCRIPTS in header, f"{path.name}: expected its command in the header"
+    said = ("mAP", "AP", "measured", "Results")
+    assert any(word in header for word in said), f"{path.name}: expected its result"
+
+
+@pytest.mark.parametrize("path", FILES, ids=stem)
+def test_command_in_the_header_uses_the_recipe(path):
+    for line in header_of(path).replace("\\\n", " ").splitlines():
+        _, script, rest = line.partition(SCRIPTS)
+        for words in script_commands(script + rest):
+            check_command(words)
+            dataset, net = words[1].rstrip("/").split("/")[-1].lower(), words[2]
+            assert path in find_recipes(dataset, net) or f"{path.name}" in line
+
+
+@pytest.mark.parametrize("net", ["vgg16", "res50", "mobile"])
+def test_nets_learn_and_decay_as_in_the_published_port(shared, net):
+    golden = json.loads((shared / f"golden/state_dict_{net}.json").read_text())
+    want = [
+        (entry["lr"], entry["weight_decay"], entry["shape"])
+        for entry in golden["state_dict"]
+        if entry.get("trainable")
+    ]
+    config = load_config(find_recipes("voc", net), ["net.name", net])
+    with torch.device("meta"):
+        model = build_detector(config, golden["num_classes"]).to_empty(device="cpu")
+    found = [
+        (config.train.lr * group["lr_factor"], group["weight_decay"], list(p.shape))
+        for group in build_optimizer(model, config.train).param_groups
+        for p in group["params"]
+    ]
+    assert sorted(found) == sorted(want)

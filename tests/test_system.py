@@ -1,0 +1,154 @@
+"""The whole system: a detector learns, and a run survives what stops it."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import torch
+from faster_rcnn.datasets import shapes
+from faster_rcnn.model.checkpoint import load_checkpoint
+from faster_rcnn.model.run_folder import RunFolder
+from faster_rcnn.model.testing import test_detector as run_test
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+from tiny_runs import CPU, draw_dataset, tiny_config, tiny_settings, train_tiny
+
+TRAIN_NET = Path(__file__).resolve().parents[1] / "tools" / "train_net.py"
+
+
+def test_a_few_images_are_learned_by_heart(tmp_path):
+    dataset = draw_dataset(tmp_path / "images", 5, seed=1)
+    config = tiny_config(
+        *("train.iterations", 140, "train.batch_size", 5, "train.log_every", 20),
+        *("train.lr", 0.02, "train.lr_steps", "[110]", "train.clip_norm", 10),
+        *("data.flip", "false", "test.pictures", 5),
+    )
+    model = train_tiny(dataset, config, tmp_path / "run")
+    evaluation = run_test(
+        model,
+        dataset,
+        config,
+        folder=tmp_path / "test",
+        device=CPU,
+        dtype=torch.float32,
+        checkpoint="iter_0000140.pth",
+    )
+    name, mean_ap = evaluation.headline
+    assert name == "mAP_07"
+    assert mean_ap >= 0.9, evaluation.table()
+    assert len(list((tmp_path / "test" / "pictures").iterdir())) == 5
+    lines = RunFolder(tmp_path / "run").metrics_file.read_text().splitlines()
+    losses = [json.loads(line)["loss"] for line in lines]
+    assert len(losses) == 7 and losses[-1] < losses[0] / 4
+
+
+class Command:
+    """Runs of one train_net command, each in a process group of its own."""
+
+    def __init__(self, folder: Path, *overrides: object) -> None:
+        # A folder of this name goes by the recipe of that name.
+        shapes.generate(folder / "shapes", train_images=6, test_images=3)
+        self.errors = folder / "stderr.txt"
+        self.run = RunFolder(folder / "output/mobile_v2/shapes_train/tag")
+        settings = tiny_settings(*overrides)
+        del settings[:2]  # the net's name
+        self.words = [sys.executable, str(TRAIN_NET), str(folder / "shapes")]
+        self.words += ["mobile_v2", "--output", str(folder / "output"), "--tag", "tag"]
+        self.words += ["--device", "cpu", "--set", *settings]
+        self.process: subprocess.Popen[str] | None = None
+
+    def start(self) -> None:
+        with self.errors.open("w") as errors:
+            self.process = subprocess.Popen(
+                self.words,
+                stdout=subprocess.PIPE,
+                stderr=errors,
+                text=True,
+                start_new_session=True,
+                env=os.environ | {"OMP_NUM_THREADS": "1"},
+            )
+
+    def finish(self) -> tuple[int, str, str]:
+        """Exit status, output and log."""
+        assert self.process is not None
+        output, _ = self.process.communicate(timeout=100)
+        return self.process.returncode, output, self.errors.read_text()
+
+    def iterations(self) -> list[int]:
+        path = self.run.metrics_file
+        lines = path.read_text().splitlines() if path.exists() else []
+        return [json.loads(line)["iteration"] for line in lines]
+
+    def wait_for_iteration(self, number: int) -> None:
+        for _ in range(5000):
+            if (self.iterations() or [0])[-1] >= number:
+                return
+            assert self.process is not None
+            assert self.process.poll() is None, self.errors.read_text()
+            time.sleep(0.02)
+        raise AssertionError(f"iteration {number} was never reached")
+
+
+@pytest.fixture
+def command(tmp_path):
+    made = Command(
+        tmp_path, "train.iterations", 40, "data.workers", 1, "test.pictures", 2
+    )
+    yield made
+    if made.process is not None and made.process.poll() is None:
+        made.process.kill()
+        made.process.wait()
+
+
+@pytest.mark.skipif(os.name == "nt", reason="POSIX signals")
+def test_a_run_is_stopped_twice_and_finished(command):
+    done = 0
+    # Both reach the loader's workers too, as from a job scheduler and a terminal.
+    for number in (signal.SIGTERM, signal.SIGINT):
+        command.start()
+        command.wait_for_iteration(done + 2)
+        os.killpg(command.process.pid, number)
+        status, output, log = command.finish()
+        assert status == 130, log
+        assert f"{number.name}: saving after this iteration" in log
+        assert "the same command goes on from there" in log
+        assert "Traceback" not in log and not output
+        newest = command.run.newest_checkpoint()
+        iteration = load_checkpoint(newest)["iteration"]
+        assert done < iteration < 40
+        assert newest == command.run.checkpoint(iteration)
+        assert command.iterations() == list(range(1, iteration + 1))
+        done = iteration
+
+    command.start()
+    status, output, log = command.finish()
+    assert status == 0, log
+    assert f"resumed from {newest}" in log
+    assert command.iterations() == list(range(1, 41))
+    assert load_checkpoint(command.run.newest_checkpoint())["iteration"] == 40
+    check_test(command.run, output)
+
+
+def check_test(run: RunFolder, output: str) -> None:
+    """The final checkpoint was tested, and everyone can see how it went."""
+    folder = run.test_folder("shapes_test", run.newest_checkpoint())
+    results = json.loads((folder / "results.json").read_text())
+    assert results["counts"]["images"] == 3
+    assert results["settings"]["checkpoint"] == "iter_0000040.pth"
+    assert len(list((folder / "pictures").iterdir())) == 2
+    assert f"mAP_07 = {results['headline']['value']:.4f}" in output
+    events = EventAccumulator(str(run.tensorboard)).Reload()
+    expected = {"test/mAP_07": results["headline"]["value"]} | {
+        f"test/AP_07/{name}": of_class["AP_07"]
+        for name, of_class in results["per_class"].items()
+        if of_class["AP_07"] is not None
+    }
+    assert len(expected) > 1
+    for name, value in expected.items():
+        (event,) = events.Scalars(name)
+        assert (event.step, event.value) == (40, pytest.approx(value))
+    assert [event.step for event in events.Scalars("loss/total")] == list(range(1, 41))
