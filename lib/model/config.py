@@ -1,260 +1,55 @@
-"""Typed configuration: defaults, recipes, command-line overrides.
+"""Configuration: defaults, recipes, command-line overrides.
 
-The defaults are those of tf-faster-rcnn for VOC 2007. A recipe is a YAML file that
-overrides some of them; ``--set SECTION.KEY value`` overrides the recipe. Every key is a
-field below, so an unknown key or a value of the wrong type is an error that names the
-file, the key and the nearest valid name. There is no global configuration: builders
-read it and hand plain numbers to the layers.
+A recipe is a YAML file that overrides some of the defaults in ``settings.py``;
+``--set SECTION.KEY value`` overrides the recipe. An unknown key or a value of the wrong
+type is an error that names the file, the key and the nearest valid name. There is no
+global configuration: builders read it and hand plain numbers to the layers.
 """
 
 import difflib
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Any
 
 import yaml
-from pydantic import (
-    BaseModel,
-    ConfigDict,
-    Field,
-    ValidationError,
-    ValidationInfo,
-    field_validator,
-    model_validator,
+from pydantic import BaseModel, ValidationError
+
+from .settings import (
+    NET_NAMES,
+    AnchorConfig,
+    BoxConfig,
+    Config,
+    DataConfig,
+    HeadConfig,
+    NetConfig,
+    PoolingConfig,
+    RPNConfig,
+    Section,
+    TestConfig,
+    TrainConfig,
 )
 
-NET_NAMES = (
-    "vgg16",
-    "res18",
-    "res34",
-    "res50",
-    "res101",
-    "res152",
-    "mobile",
-    "mobile_v2",
-)
-
-Positive = Annotated[float, Field(gt=0)]
-Share = Annotated[float, Field(ge=0, le=1)]
-Count = Annotated[int, Field(ge=1)]
-Whole = Annotated[int, Field(ge=0)]
+__all__ = [
+    "NET_NAMES",
+    "AnchorConfig",
+    "BoxConfig",
+    "Config",
+    "ConfigError",
+    "DataConfig",
+    "HeadConfig",
+    "NetConfig",
+    "PoolingConfig",
+    "RPNConfig",
+    "TestConfig",
+    "TrainConfig",
+    "config_from_checkpoint",
+    "differing_keys",
+    "load_config",
+]
 
 
 class ConfigError(ValueError):
     """A recipe or override that cannot be used."""
-
-
-class _Section(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
-
-    @field_validator("*", mode="before")
-    @classmethod
-    def _truth_is_no_number(cls, value: Any, info: ValidationInfo) -> Any:
-        # Python takes True for 1.
-        assert info.field_name is not None
-        if isinstance(value, bool):
-            annotation = cls.model_fields[info.field_name].annotation
-            if annotation is not bool:
-                raise ValueError("expected no true or false here")
-        return value
-
-
-class NetConfig(_Section):
-    """The backbone and where its first weights come from."""
-
-    name: Literal[NET_NAMES] = "res101"  # type: ignore[valid-type]
-    weights: str = "imagenet"
-    """``imagenet`` (torchvision's), ``none`` (random), or the path of a file."""
-    normalisation: Literal["torchvision", "caffe"] = "torchvision"
-    """Input the weights expect: RGB in 0..1 by mean and std, or BGR minus mean."""
-    style: Literal["pytorch", "caffe"] = "pytorch"
-    """ResNet's stride in the 3x3 convolution, or in the 1x1 as in the Caffe models."""
-    norm: Literal["auto", "frozen", "batch"] = "auto"
-    """Batch normalisation: ``auto`` freezes it unless the weights are random."""
-    fixed_blocks: Whole | None = None
-    """Leading blocks that are not trained; null: as many as the family fixes. With
-    random weights all are trained."""
-    head_stride: Literal[1, 2] = 1
-    """Stride of the stage that serves as head (ResNet conv5)."""
-    dropout: Share = 0.5
-    """After fc6 and fc7 of VGG16."""
-
-
-class AnchorConfig(_Section):
-    """Anchors (Faster R-CNN, section 3.1.1)."""
-
-    scales: Annotated[tuple[Positive, ...], Field(min_length=1)] = (8, 16, 32)
-    """Sides in units of the stride (16 px)."""
-    ratios: Annotated[tuple[Positive, ...], Field(min_length=1)] = (0.5, 1, 2)
-    """Height divided by width."""
-
-
-class BoxConfig(_Section):
-    """What a box measures, and how regression targets are scaled."""
-
-    offset: Literal[0, 1] = 1
-    """1: legacy boxes, width x2 - x1 + 1; 0: continuous boxes, width x2 - x1."""
-    nms_offset: Literal[0, 1] = 0
-    """The same, inside suppression only (the PyTorch port uses 0 there)."""
-    delta_std: tuple[Positive, Positive, Positive, Positive] = (0.1, 0.1, 0.2, 0.2)
-    """The head's targets dx, dy, dw, dh are divided by these."""
-    max_log_size: Positive | None = None
-    """Upper limit of predicted dw, dh in the head; none in the family."""
-
-
-class RPNConfig(_Section):
-    """Region proposal network (section 3.1)."""
-
-    channels: Count = 512
-    batch_size: Count = 256
-    """Labelled anchors per image."""
-    fg_fraction: Share = 0.5
-    positive_overlap: Share = 0.7
-    negative_overlap: Share = 0.3
-    border: float = 0
-    """Pixels by which a training anchor may leave the image; negative: no limit."""
-    sigma: Positive = 3
-    """Of the smooth L1."""
-    nms_threshold: Share = 0.7
-    train_pre_nms: Count = 12000
-    train_post_nms: Count = 2000
-    test_pre_nms: Count = 6000
-    test_post_nms: Count = 300
-    min_size: float = Field(default=0, ge=0)
-    """Least side of a proposal, in pixels of the network input."""
-
-
-class PoolingConfig(_Section):
-    """RoI pooling."""
-
-    mode: Literal["align", "pool", "crop"] = "align"
-    size: Count = 7
-    """Cells per side."""
-    sampling_ratio: Whole = 0
-    """RoIAlign's samples per cell and side; 0: adaptive."""
-    aligned: bool = False
-    """RoIAlign's shift by half a cell."""
-    max_pool: bool = False
-    """Pool to twice the size, then 2x2 maxima."""
-
-
-class HeadConfig(_Section):
-    """Fast R-CNN head (Fast R-CNN, section 2.3)."""
-
-    rois_per_image: Count = 256
-    fg_fraction: Share = 0.25
-    fg_overlap: Share = 0.5
-    bg_overlap_high: Share = 0.5
-    bg_overlap_low: Share = 0
-    add_ground_truth: bool = False
-    """Whether ground-truth boxes join the proposals in training."""
-    replacement: bool = True
-    """Fill up by drawing RoIs again where there are too few."""
-    sigma: Positive = 1
-    """Of the smooth L1."""
-
-
-class DataConfig(_Section):
-    """Data sets and what becomes of an image before the network."""
-
-    root: Path = Path("data")
-    """Folder that holds VOCdevkit/, coco/ and shapes/."""
-    train_set: str = "voc_2007_trainval"
-    test_set: str = "voc_2007_test"
-    short_sides: Annotated[tuple[Count, ...], Field(min_length=1)] = (600,)
-    """Training scales in pixels of the short side; one is drawn per image."""
-    long_side: Count = 1000
-    """Cap of the long side in pixels."""
-    test_short_side: Count = 600
-    test_long_side: Count = 1000
-    flip: bool = True
-    colour_jitter: Share = 0
-    """Largest relative change of brightness, contrast and saturation in training."""
-    use_difficult: bool = False
-    """Train on VOC's difficult objects too."""
-    size_multiple: Count = 32
-    """Padded height and width are multiples of this, so that few shapes occur."""
-    workers: Whole = 2
-    """Loader processes; 0 loads in the main one."""
-
-
-class TrainConfig(_Section):
-    """Optimisation and what is logged and saved."""
-
-    iterations: Count = 70000
-    batch_size: Count = 1
-    """Images per update."""
-    optimizer: Literal["sgd", "adamw"] = "sgd"
-    lr: Positive = 0.001
-    lr_steps: tuple[Count, ...] = (50000,)
-    """Iterations after which the learning rate is multiplied by gamma."""
-    gamma: Share = 0.1
-    schedule: Literal["step", "cosine"] = "step"
-    momentum: Share = 0.9
-    """Of SGD; AdamW keeps its usual (0.9, 0.999)."""
-    weight_decay: float = Field(default=1e-4, ge=0)
-    backbone_decay: float | None = Field(default=None, ge=0)
-    """Weight decay of the backbone alone; null: as of the rest."""
-    bias_decay: bool = False
-    """Whether biases decay too."""
-    double_bias: bool = False
-    """Whether biases learn at twice the rate."""
-    depthwise_decay: bool = True
-    """Whether depthwise convolutions decay; not in the family's MobileNet."""
-    warmup_iterations: Whole = 0
-    warmup_factor: Share = 0.1
-    """Learning rate at the first iteration, relative to ``lr``."""
-    clip_norm: float = Field(default=0, ge=0)
-    """Largest norm of the whole gradient; 0: no clipping."""
-    precision: Literal["auto", "float32", "bfloat16"] = "auto"
-    """``auto``: bfloat16 autocast where the hardware computes in it."""
-    seed: Whole = 3
-    log_every: Count = 20
-    snapshot_every: Count = 5000
-    snapshots_kept: Count = 3
-    picture_every: Whole = 1000
-    """Iterations between pictures in TensorBoard; 0: never."""
-    histogram_every: Whole = 1000
-    """Iterations between histograms in TensorBoard; 0: never."""
-
-    @model_validator(mode="after")
-    def _steps_rise(self) -> "TrainConfig":
-        if list(self.lr_steps) != sorted(set(self.lr_steps)):
-            raise ValueError(f"lr_steps must rise; found {list(self.lr_steps)}")
-        return self
-
-
-class TestConfig(_Section):
-    """Post-processing and evaluation."""
-
-    __test__ = False  # not a test case, whatever its name suggests to pytest
-
-    batch_size: Count = 1
-    score_threshold: Share = 0
-    nms_threshold: Share = 0.3
-    detections_per_image: Count = 100
-    pictures: Whole = 20
-    """Test images drawn with their detections into the run folder."""
-    picture_threshold: Share = 0.5
-    """Least score of a detection that is drawn."""
-
-
-class Config(_Section):
-    """Everything a run depends on."""
-
-    net: NetConfig = NetConfig()
-    anchors: AnchorConfig = AnchorConfig()
-    boxes: BoxConfig = BoxConfig()
-    rpn: RPNConfig = RPNConfig()
-    pooling: PoolingConfig = PoolingConfig()
-    head: HeadConfig = HeadConfig()
-    data: DataConfig = DataConfig()
-    train: TrainConfig = TrainConfig()
-    test: TestConfig = TestConfig()
-
-    def to_yaml(self) -> str:
-        """The whole configuration as YAML, keys in the order of the fields."""
-        return yaml.safe_dump(self.model_dump(mode="json"), sort_keys=False)
 
 
 def load_config(recipes: Sequence[Path] = (), overrides: Iterable[str] = ()) -> Config:
@@ -369,9 +164,9 @@ def _parse_value(name: str, text: str) -> Any:
     return value
 
 
-def _section_model(section: str) -> type[_Section]:
+def _section_model(section: str) -> type[Section]:
     model = Config.model_fields[section].annotation
-    assert isinstance(model, type) and issubclass(model, _Section)
+    assert isinstance(model, type) and issubclass(model, Section)
     return model
 
 

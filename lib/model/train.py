@@ -173,10 +173,19 @@ def _resume(
         )
     model.load_state_dict(state["model"])
     optimizer.load_state_dict(state["optimizer"])
-    generator.set_state(state["generator"])
     restore_random_states(state["random_states"])
-    logger.info("resumed from %s", path)
     iteration: int = state["iteration"]
+    try:
+        generator.set_state(state["generator"])
+    except RuntimeError:
+        # Generators of a CPU and of a GPU do not understand each other's state.
+        generator.manual_seed(state["config"]["train"]["seed"] + iteration)
+        logger.warning(
+            "%s was saved on another kind of device: sampling goes on with new random "
+            "numbers",
+            path,
+        )
+    logger.info("resumed from %s", path)
     return iteration
 
 
