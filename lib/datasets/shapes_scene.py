@@ -1,7 +1,7 @@
 """One image of the drawn data set: shapes on a textured background with clutter.
 
 Shapes overlap, leave the image, and come in sizes from 18 to about 140 pixels. A class
-is an outline; like many things it has a usual colour too, but one object in eight has
+is an outline; like many things it has a usual colour too, but a few objects have
 any colour, and some images have none at all.
 
 Frame of this file: outlines are (P, 2) float64 points x, y in pixels with pixel centres
@@ -23,15 +23,15 @@ Outline = tuple[npt.NDArray[np.float64], ...]
 _IMAGE_SIZES = ((192, 160), (160, 192), (176, 176), (208, 144))  # width, height
 _IMAGE_SIZE_SHARES = (0.76, 0.1, 0.08, 0.06)
 _COUNT_SHARES = (0.06, 0.14, 0.22, 0.24, 0.18, 0.1, 0.06)  # of 0, 1, ... 6 objects
-_SIZE_RANGES = ((18, 28), (28, 96), (96, 120))  # diameter before the aspect, pixels
-_SIZE_SHARES = (0.06, 0.88, 0.06)
-_GREY_SHARE = 0.08
+_SIZE_RANGES = ((18, 30), (30, 96), (96, 120))  # diameter before the aspect, pixels
+_SIZE_SHARES = (0.08, 0.86, 0.06)
+_GREY_SHARE = 0.04
 _BORDER_SHARE = 0.12  # of objects whose centre may lie anywhere in the image
-_LEAST_VISIBLE = 0.35  # share of the whole shape; less is never drawn
-_DIFFICULT_VISIBLE = 0.5
-_DIFFICULT_SIDE = 16  # pixels
-_HUE_SPREAD = 22.0  # degrees to either side of the class's usual hue
-_ANY_COLOUR_SHARE = 0.125
+_LEAST_VISIBLE = 0.4  # share of the whole shape; less is never drawn
+_DIFFICULT_VISIBLE = 0.55
+_DIFFICULT_SIDE = 20  # pixels
+_HUE_SPREAD = 18.0  # degrees to either side of the class's usual hue
+_ANY_COLOUR_SHARE = 0.06
 _LEAST_CONTRAST = 50.0  # in luma, against what lies under the object
 _PLACEMENTS = 12
 _PAD = 96  # pixels around the image, so that a truncated shape's whole area is known
