@@ -18,14 +18,14 @@ from .shapes_scene import CLASSES, Scene, draw_scene
 
 __all__ = ["CLASSES", "SEED", "VERSION", "generate", "is_current"]
 
-VERSION = 4
+VERSION = 5
 """Raised whenever the drawing changes, so that older folders are drawn anew."""
 SEED = 20150604
 _JPEG_QUALITY = 90
 
 
 def generate(
-    folder: Path, *, train_images: int = 600, test_images: int = 200, seed: int = SEED
+    folder: Path, *, train_images: int = 1500, test_images: int = 200, seed: int = SEED
 ) -> None:
     """Draw the data set into `folder`, all of it or nothing.
 
@@ -69,7 +69,7 @@ def generate(
 
 
 def is_current(
-    folder: Path, *, train_images: int = 600, test_images: int = 200, seed: int = SEED
+    folder: Path, *, train_images: int = 1500, test_images: int = 200, seed: int = SEED
 ) -> bool:
     """Tell whether `folder` holds this version's images, this many, all still there."""
     try:

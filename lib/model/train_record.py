@@ -1,6 +1,7 @@
 """What a training run writes down: progress, metrics, TensorBoard."""
 
 import logging
+import math
 from types import TracebackType
 
 import torch
@@ -121,10 +122,12 @@ class TrainRecord:
         numbers |= {"lr": rate, "unreadable_images": float(self.unreadable)}
         self.metrics.append(done, numbers)
         _, images_per_second = self.progress.rates()
+        speed = {"waiting_seconds": self.waited / self.settings.log_every}
+        if math.isfinite(images_per_second):  # it is not before the first few updates
+            speed["images_per_second"] = images_per_second
         self.summaries.scalars(
             {_tag(name, output): value for name, value in numbers.items()}
-            | {"speed/images_per_second": images_per_second}
-            | {"speed/waiting_seconds": self.waited / self.settings.log_every}
+            | {f"speed/{name}": value for name, value in speed.items()}
             | {f"memory/{kind}_mb": mb for kind, mb in memory_in_use_mb().items()},
             done,
         )
