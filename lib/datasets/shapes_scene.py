@@ -1,6 +1,6 @@
 """One image of the drawn data set: shapes on a textured background with clutter.
 
-Shapes overlap, leave the image, and come in sizes from 18 to about 140 pixels. A class
+Shapes overlap, leave the image, and come in sizes from 20 to about 120 pixels. A class
 is an outline; like many things it has a usual colour too, but a few objects have
 any colour, and some images have none at all.
 
@@ -20,17 +20,17 @@ CLASSES = ("disc", "square", "triangle", "star", "ring", "cross")
 Outline = tuple[npt.NDArray[np.float64], ...]
 """Closed contours; a point inside an even number of them is outside the shape."""
 
-_IMAGE_SIZES = ((192, 160), (160, 192), (176, 176), (208, 144))  # width, height
+_IMAGE_SIZES = ((160, 128), (128, 160), (144, 144), (176, 120))  # width, height
 _IMAGE_SIZE_SHARES = (0.76, 0.1, 0.08, 0.06)
-_COUNT_SHARES = (0.06, 0.14, 0.22, 0.24, 0.18, 0.1, 0.06)  # of 0, 1, ... 6 objects
-_SIZE_RANGES = ((18, 30), (30, 96), (96, 120))  # diameter before the aspect, pixels
+_COUNT_SHARES = (0.06, 0.2, 0.28, 0.22, 0.13, 0.07, 0.04)  # of 0, 1, ... 6 objects
+_SIZE_RANGES = ((20, 32), (32, 88), (88, 108))  # diameter before the aspect, pixels
 _SIZE_SHARES = (0.05, 0.9, 0.05)
 _GREY_SHARE = 0.025
 _BORDER_SHARE = 0.12  # of objects whose centre may lie anywhere in the image
-_LEAST_VISIBLE = 0.4  # share of the whole shape; less is never drawn
-_DIFFICULT_VISIBLE = 0.55
+_LEAST_VISIBLE = 0.5  # share of the whole shape; less is never drawn
+_DIFFICULT_VISIBLE = 0.65
 _DIFFICULT_SIDE = 20  # pixels
-_HUE_SPREAD = 18.0  # degrees to either side of the class's usual hue
+_HUE_SPREAD = 15.0  # degrees to either side of the class's usual hue
 _ANY_COLOUR_SHARE = 0.04
 _LEAST_CONTRAST = 60.0  # in luma, against what lies under the object
 _PLACEMENTS = 12
@@ -237,7 +237,7 @@ def _background(
     """Give an (H, W, 3) canvas of two textures, one over the other."""
     grey = rng.uniform(40, 215)
     colour = (grey + rng.uniform(-30, 30, 3)).astype(np.float32)
-    first = _texture(rng, height, width, colour, rng.uniform(4, 30))
+    first = _texture(rng, height, width, colour, rng.uniform(4, 26))
     second = _texture(rng, height, width, np.zeros(3, np.float32), rng.uniform(0, 16))
     return _to_bytes(first + second)
 
