@@ -18,7 +18,7 @@ from .shapes_scene import CLASSES, Scene, draw_scene
 
 __all__ = ["CLASSES", "SEED", "VERSION", "generate", "is_current"]
 
-VERSION = 6
+VERSION = 7
 """Raised whenever the drawing changes, so that older folders are drawn anew."""
 SEED = 20150604
 _JPEG_QUALITY = 90

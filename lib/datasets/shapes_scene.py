@@ -1,6 +1,6 @@
 """One image of the drawn data set: shapes on a textured background with clutter.
 
-Shapes overlap, leave the image, and come in sizes from 20 to about 120 pixels. A class
+Shapes overlap, leave the image, and come in sizes from 24 to about 120 pixels. A class
 is an outline; like many things it has a usual colour too, but a few objects have
 any colour, and some images have none at all.
 
@@ -22,13 +22,13 @@ Outline = tuple[npt.NDArray[np.float64], ...]
 
 _IMAGE_SIZES = ((160, 128), (128, 160), (144, 144), (176, 120))  # width, height
 _IMAGE_SIZE_SHARES = (0.76, 0.1, 0.08, 0.06)
-_COUNT_SHARES = (0.06, 0.2, 0.28, 0.22, 0.13, 0.07, 0.04)  # of 0, 1, ... 6 objects
-_SIZE_RANGES = ((20, 32), (32, 88), (88, 108))  # diameter before the aspect, pixels
+_COUNT_SHARES = (0.06, 0.26, 0.3, 0.2, 0.1, 0.05, 0.03)  # of 0, 1, ... 6 objects
+_SIZE_RANGES = ((24, 34), (34, 88), (88, 108))  # diameter before the aspect, pixels
 _SIZE_SHARES = (0.05, 0.9, 0.05)
-_GREY_SHARE = 0.025
+_GREY_SHARE = 0.015
 _BORDER_SHARE = 0.12  # of objects whose centre may lie anywhere in the image
-_LEAST_VISIBLE = 0.5  # share of the whole shape; less is never drawn
-_DIFFICULT_VISIBLE = 0.65
+_LEAST_VISIBLE = 0.6  # share of the whole shape; less is never drawn
+_DIFFICULT_VISIBLE = 0.7
 _DIFFICULT_SIDE = 20  # pixels
 _HUE_SPREAD = 15.0  # degrees to either side of the class's usual hue
 _ANY_COLOUR_SHARE = 0.04

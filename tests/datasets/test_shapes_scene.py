@@ -54,12 +54,12 @@ def test_the_set_has_all_it_promises(scenes: list[Scene]) -> None:
     counts = Counter(len(scene.objects) for scene in scenes)
     assert set(counts) == set(range(7))
     assert 0.02 < counts[0] / 150 < 0.12
-    assert 0.01 < sum(s.pixels.ndim == 2 for s in scenes) / 150 < 0.1
+    assert 0 < sum(s.pixels.ndim == 2 for s in scenes) / 150 < 0.1
     assert 0.04 < sum(o.difficult for o in objects) / len(objects) < 0.12
-    assert 0.06 < sum(o.truncated for o in objects) / len(objects) < 0.2
+    assert 0.06 < sum(o.truncated for o in objects) / len(objects) < 0.3
     assert len({scene.pixels.shape[:2] for scene in scenes}) == 4
     widths = [o.box[2] - o.box[0] + 1 for o in objects]
-    assert min(widths) < 24 and max(widths) > 100
+    assert min(widths) < 28 and max(widths) > 100
     assert 30 < np.median(widths) < 70
 
 
@@ -89,10 +89,10 @@ def test_boxes_and_flags_follow_from_the_outlines(scenes: list[Scene]) -> None:
             # OpenCV's edges lie half a pixel out, and sharp tips one more.
             slack = 4 / np.sqrt(whole.sum())
             assert drawn.visible == pytest.approx(share, abs=slack)
-            assert drawn.visible >= 0.5
-            if abs(share - 0.65) > slack:
+            assert drawn.visible >= 0.6
+            if abs(share - 0.7) > slack:
                 side = min(drawn.box[2] - drawn.box[0], drawn.box[3] - drawn.box[1]) + 1
-                assert drawn.difficult == (share < 0.65 or side < 20)
+                assert drawn.difficult == (share < 0.7 or side < 20)
             if not drawn.truncated:
                 assert whole.sum() - in_image.sum() <= 4
             # Slivers a pixel wide fall either way where shapes touch.
