@@ -63,12 +63,9 @@ def pick_dtype(precision: str, device: torch.device) -> torch.dtype:
 def autocast(
     device: torch.device, dtype: torch.dtype
 ) -> contextlib.AbstractContextManager[Any]:
-    """Context in which the network computes in ``dtype``."""
+    """Context for the forward pass in which the network computes in ``dtype``."""
     if dtype == torch.float32:
         return contextlib.nullcontext()
-    # Without the cache a weight is converted anew at each use; but the cache keeps
-    # stale copies alive when an optimizer step falls inside the context, so the
-    # context must wrap the forward pass only.
     return torch.autocast(device.type, dtype=dtype)
 
 
