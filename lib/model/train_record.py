@@ -2,13 +2,13 @@
 
 import logging
 import math
-from types import TracebackType
 
 import torch
 from torch import Tensor
 
 from ..datasets.batches import Batch
 from ..layer_utils.structures import Detections, Images
+from ..utils.closing import Closing
 from ..utils.drawing import (
     detections_picture,
     ground_truth_picture,
@@ -28,7 +28,7 @@ logger = logging.getLogger(__name__)
 _MOST_PROBLEMS_LOGGED = 10
 
 
-class TrainRecord:
+class TrainRecord(Closing):
     """Progress line, metrics.jsonl and TensorBoard of one run.
 
     Args:
@@ -54,15 +54,8 @@ class TrainRecord:
         self.unreadable = 0
         self.waited = 0.0
 
-    def __enter__(self) -> "TrainRecord":
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def close(self) -> None:
+        """End the progress line and the files. Safe to call twice."""
         self.progress.close()
         self.metrics.close()
         self.summaries.close()

@@ -10,11 +10,11 @@ from collections import deque
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from types import TracebackType
 from typing import TextIO
 
 import torch
 
+from .closing import Closing
 from .logs import FILE_ONLY, STATUS
 
 logger = logging.getLogger(__name__)
@@ -24,7 +24,7 @@ _WINDOW = 200  # updates over which the rate is averaged
 _REDRAW_SECONDS = 0.1
 
 
-class Progress:
+class Progress(Closing):
     """Iterations done, time left, images per second, losses and memory.
 
     On a terminal one line is rewritten in place, and the log file still gets its
@@ -122,17 +122,6 @@ class Progress:
             self._draw()
             STATUS.finish()
         self._closed = True
-
-    def __enter__(self) -> "Progress":
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self.close()
 
     def rates(self) -> tuple[float, float]:
         """Return iterations and images per second, NaN while unknown."""

@@ -9,7 +9,6 @@ import time
 from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
-from types import TracebackType
 from typing import Any
 
 import torch
@@ -17,6 +16,7 @@ from tensorboardX import RecordWriter, summary
 from tensorboardX.proto.event_pb2 import Event, SessionLog
 from torch import Tensor
 
+from .closing import Closing
 from .drawing import Picture
 from .files import write_atomic
 
@@ -27,7 +27,7 @@ _BINS = 64
 _HISTOGRAM_LIMIT = 1e38  # keeps the range of a histogram within float32
 
 
-class Summaries:
+class Summaries(Closing):
     """A TensorBoard event file, made of tensorboardX's summaries.
 
     Events are written by the calling thread, through tensorboardX's RecordWriter: its
@@ -118,17 +118,6 @@ class Summaries:
             self._writer.close()
         self._writer = None
 
-    def __enter__(self) -> "Summaries":
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self.close()
-
     def _add(self, content: Any, step: int) -> None:
         self._write(Event(summary=content), step)
 
@@ -154,7 +143,7 @@ class Summaries:
         )
 
 
-class MetricsFile:
+class MetricsFile(Closing):
     """A file of JSON lines, one for each time that the run takes stock.
 
     A resumed run's file equals that of an unbroken run: lines of iterations after the
@@ -200,17 +189,6 @@ class MetricsFile:
     def close(self) -> None:
         """Close the file. Safe to call twice."""
         self._file.close()
-
-    def __enter__(self) -> "MetricsFile":
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self.close()
 
 
 def _histogram(name: str, values: Tensor) -> Any:

@@ -1,0 +1,27 @@
+"""What the objects that hold a file or a terminal line have in common."""
+
+from abc import abstractmethod
+from contextlib import AbstractContextManager
+from types import TracebackType
+from typing import TypeVar
+
+_T = TypeVar("_T", bound="Closing")
+
+
+class Closing(AbstractContextManager["Closing"]):
+    """A ``with`` block that ends by calling ``close``, whatever happened in it."""
+
+    @abstractmethod
+    def close(self) -> None:
+        """Let go of what is held. Safe to call twice."""
+
+    def __enter__(self: _T) -> _T:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.close()
