@@ -4,13 +4,13 @@ Boxes in the file are x, y, width, height in pixels, 0-based; here they become p
 edges, (x, y, x + width, y + height).
 """
 
-import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from ..utils.json_files import read_json
 from .images import image_size
 from .records import (
     BACKGROUND,
@@ -63,18 +63,9 @@ def read_coco(annotation_file: Path, image_folder: Path, *, name: str) -> Datase
 
 def _load(path: Path) -> dict[str, list[_Entry]]:
     """Read the file and check that its three tables are lists of objects."""
-    try:
-        with path.open(encoding="utf-8") as file:
-            content = json.load(file)
-    except json.JSONDecodeError as error:
-        raise ValueError(
-            f"{path}: expected JSON, found a fault at line {error.lineno} column "
-            f"{error.colno} ({error.msg}); fetch or write the file again"
-        ) from error
-    except (OSError, UnicodeDecodeError, RecursionError) as error:
-        raise ValueError(
-            f"{path}: expected a JSON file, cannot read it ({error}); restore the file"
-        ) from error
+    content = read_json(
+        path, expected="COCO annotations", remedy="fetch or write the file again"
+    )
     for key in ("images", "annotations", "categories"):
         table = content.get(key) if isinstance(content, dict) else None
         if not isinstance(table, list) or not all(isinstance(e, dict) for e in table):

@@ -13,7 +13,7 @@ from pycocotools.coco import COCO
 from pycocotools.cocoeval import COCOeval
 
 from ..datasets.records import Dataset, FloatArray
-from .json_files import is_number, read_json
+from ..utils.json_files import is_number, read_json
 from .results import FlatDetections, ImageDetections, flatten
 
 # In the order of COCOeval.stats. AP: mean over IoU 0.50:0.95; s, m, l: objects below

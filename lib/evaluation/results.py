@@ -16,7 +16,7 @@ import numpy as np
 
 from ..datasets.records import BoolArray, Dataset, FloatArray, IntArray, Record
 from ..utils.files import write_atomic
-from .json_files import is_number, read_json
+from ..utils.json_files import is_number, read_json
 
 # A degenerate box may come out inverted by a rounding error, never by a whole pixel.
 _INVERTED_BY = 1.0

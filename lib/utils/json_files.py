@@ -22,7 +22,7 @@ def read_json(path: Path, *, expected: str, remedy: str) -> Any:
         return json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError, RecursionError) as error:
         raise ValueError(
-            f"{path}: expected {expected}, but it cannot be read ({error}); {remedy}"
+            f"{path}: expected {expected}, cannot read it ({error}); {remedy}"
         ) from error
 
 
