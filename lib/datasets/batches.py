@@ -5,7 +5,7 @@ of the network input in the configured convention.
 """
 
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar
 
 import cv2
 import numpy as np
@@ -16,6 +16,8 @@ from torch import Tensor
 from ..layer_utils.structures import GroundTruth, Images
 from .images import read_image
 from .records import Record
+
+_Pixel = TypeVar("_Pixel", np.uint8, np.float32)
 
 _GT_SLOTS = 8
 """Ground-truth slots come in powers of two from here, so that few shapes occur."""
@@ -84,6 +86,26 @@ def resize_scale(height: int, width: int, short_side: int, long_side: int) -> fl
     return scale
 
 
+def resize_image(pixels: npt.NDArray[_Pixel], scale: float) -> npt.NDArray[_Pixel]:
+    """Resize an image bilinearly, without antialiasing, as the family does.
+
+    The sampling step is exactly ``1 / scale``; that of a target size would be a ratio
+    of rounded sizes, and the boxes would be off.
+
+    Args:
+        pixels: ``(H, W, 3)`` uint8, rounded in the end, or float32.
+        scale: output pixels per input pixel.
+
+    Returns:
+        ``(round(scale * H), round(scale * W), 3)``.
+    """
+    if scale == 1:
+        return pixels
+    linear = cv2.INTER_LINEAR
+    resized = cv2.resize(pixels, None, fx=scale, fy=scale, interpolation=linear)
+    return resized.astype(pixels.dtype, copy=False)
+
+
 def make_sample(
     record: Record,
     *,
@@ -113,20 +135,17 @@ def make_sample(
     pixels = read_image(record.path)
     height, width = pixels.shape[:2]
     scale = resize_scale(height, width, short_side, long_side)
-    # With fx and fy the sampling step is exactly 1 / scale; with a target size it
-    # would be the ratio of rounded sizes, and the boxes would be off.
-    if scale != 1:
-        pixels = cv2.resize(
-            pixels, None, fx=scale, fy=scale, interpolation=cv2.INTER_LINEAR
-        ).astype(np.uint8, copy=False)
     wanted = ~record.crowd
     if not use_difficult:
         wanted = wanted & ~record.difficult
     boxes = record.boxes[wanted]
     if flip:
+        # Before the resize: a mirrored image of rounded width would be off by a part of
+        # a pixel.
         pixels = np.ascontiguousarray(pixels[:, ::-1])
         boxes = boxes.copy()
         boxes[:, 0::2] = width - boxes[:, 2::-2]
+    pixels = resize_image(pixels, scale)
     if colour is not None:
         pixels = _recolour(pixels, colour)
     boxes = boxes - np.array([0, 0, offset, offset], dtype=np.float32)
