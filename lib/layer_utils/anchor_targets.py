@@ -25,6 +25,20 @@ class AnchorTargets(NamedTuple):
     target_deltas: Tensor
 
 
+class AnchorMatches(NamedTuple):
+    """Which anchors are candidates for what, before any is drawn.
+
+    Attributes:
+        positive: ``(N, A)`` bool.
+        negative: ``(N, A)`` bool, disjoint from ``positive``.
+        matched: ``(N, A)`` int64, slot of the object that the anchor overlaps most.
+    """
+
+    positive: Tensor
+    negative: Tensor
+    matched: Tensor
+
+
 def anchor_targets(
     anchors: Tensor,
     ground_truth: GroundTruth,
@@ -36,20 +50,15 @@ def anchor_targets(
     negative_overlap: float,
     border: float,
     offset: float,
+    clobber_positives: bool = False,
     usable: Tensor | None = None,
     generator: torch.Generator | None = None,
 ) -> AnchorTargets:
     """Assign anchors to ground truth and sample a mini-batch per image.
 
-    1. Anchors that leave the image are ignored, and those of padding cells.
-    2. An anchor is positive if it overlaps an object by ``positive_overlap`` or more,
-       or overlaps some object more than any other anchor does (ties included);
-       negative if its best overlap is below ``negative_overlap``.
-    3. At most ``fg_fraction * batch_size`` positives are kept at random, and negatives
-       fill the rest.
-
-    Deviation: an object that no inside anchor touches makes no anchor positive; in
-    tf-faster-rcnn it makes all anchors positive that do not touch it either.
+    1. :func:`match_anchors`: candidates for positive and negative.
+    2. :func:`sample_labels`: at most ``fg_fraction * batch_size`` positives at random;
+       negatives fill the rest.
 
     Args:
         anchors: ``(A, 4)``.
@@ -61,28 +70,24 @@ def anchor_targets(
         negative_overlap: IoU below which an anchor is negative.
         border: pixels by which an anchor may leave the image; negative for no limit.
         offset: 1 for legacy boxes, 0 for continuous ones.
+        clobber_positives: the negative rule wins where both hold.
         usable: ``(N, A)`` bool, anchors of cells inside the image; None for all.
         generator: source of random numbers on the anchors' device.
 
     Returns:
         Labels and target deltas.
     """
-    # 1. Candidates.
-    inside = inside_image(anchors, image_sizes, border=border, offset=offset)  # (N, A)
-    if usable is not None:
-        inside = inside & usable
-    overlaps = pairwise_iou(anchors[None], ground_truth.boxes, offset=offset)
-    meets = inside[:, :, None] & ground_truth.valid[:, None, :]
-    overlaps = overlaps.masked_fill(~meets, -1.0)  # (N, A, G)
-
-    # 2. Match.
-    best_overlap, best_object = overlaps.max(dim=2)  # (N, A)
-    best_of_object = overlaps.amax(dim=1, keepdim=True)  # (N, 1, G)
-    is_best = ((overlaps == best_of_object) & (best_of_object > 0)).any(dim=2)
-    positive = inside & (is_best | (best_overlap >= positive_overlap))
-    negative = inside & ~positive & (best_overlap < negative_overlap)
-
-    # 3. Sample.
+    positive, negative, matched = match_anchors(
+        anchors,
+        ground_truth,
+        image_sizes,
+        positive_overlap=positive_overlap,
+        negative_overlap=negative_overlap,
+        border=border,
+        offset=offset,
+        clobber_positives=clobber_positives,
+        usable=usable,
+    )
     labels = sample_labels(
         positive,
         negative,
@@ -90,12 +95,57 @@ def anchor_targets(
         fg_fraction=fg_fraction,
         generator=generator,
     )
-    matched = ground_truth.boxes.gather(
-        1, best_object[:, :, None].expand(-1, -1, 4)
-    )  # (N, A, 4)
-    target_deltas = encode(anchors, matched, offset=offset)
+    targets = ground_truth.boxes.gather(1, matched[:, :, None].expand(-1, -1, 4))
+    target_deltas = encode(anchors, targets, offset=offset)  # (N, A, 4)
     target_deltas = target_deltas.masked_fill((labels != 1)[:, :, None], 0.0)
     return AnchorTargets(labels, target_deltas)
+
+
+def match_anchors(
+    anchors: Tensor,
+    ground_truth: GroundTruth,
+    image_sizes: Tensor,
+    *,
+    positive_overlap: float,
+    negative_overlap: float,
+    border: float,
+    offset: float,
+    clobber_positives: bool = False,
+    usable: Tensor | None = None,
+) -> AnchorMatches:
+    """Find the candidates, without drawing from them.
+
+    Anchors that leave the image are neither, nor are those of padding cells. An anchor
+    is positive if it overlaps an object by ``positive_overlap`` or more, or overlaps
+    some object more than any other anchor does (ties included); else it is negative if
+    its best overlap is below ``negative_overlap``. With ``clobber_positives`` the
+    negative rule goes first, so that a best anchor of low overlap is negative.
+
+    Deviation: an object that no inside anchor touches makes no anchor positive; in
+    tf-faster-rcnn it makes all anchors positive that do not touch it either.
+
+    Args and frame: as of :func:`anchor_targets`.
+
+    Returns:
+        Candidates, and the object that each anchor belongs to.
+    """
+    inside = inside_image(anchors, image_sizes, border=border, offset=offset)  # (N, A)
+    if usable is not None:
+        inside = inside & usable
+    overlaps = pairwise_iou(anchors[None], ground_truth.boxes, offset=offset)
+    meets = inside[:, :, None] & ground_truth.valid[:, None, :]
+    overlaps = overlaps.masked_fill(~meets, -1.0)  # (N, A, G)
+
+    best_overlap, matched = overlaps.max(dim=2)  # (N, A)
+    best_of_object = overlaps.amax(dim=1, keepdim=True)  # (N, 1, G)
+    is_best = ((overlaps == best_of_object) & (best_of_object > 0)).any(dim=2)
+    positive = inside & (is_best | (best_overlap >= positive_overlap))
+    negative = inside & (best_overlap < negative_overlap)
+    if clobber_positives:
+        positive = positive & ~negative
+    else:
+        negative = negative & ~positive
+    return AnchorMatches(positive, negative, matched)
 
 
 def sample_labels(

@@ -4,9 +4,13 @@ Letters: K anchors per cell, A = H * W * K anchors of a feature map of H x W cel
 """
 
 from collections.abc import Sequence
+from typing import Literal
 
 import torch
 from torch import Tensor
+
+Centre = Literal["cell", "corner"]
+Rounding = Literal["auto", "none", "sides", "corners"]
 
 
 def base_anchors(
@@ -15,18 +19,24 @@ def base_anchors(
     ratios: Sequence[float],
     scales: Sequence[float],
     offset: float,
+    centre: Centre = "cell",
+    rounding: Rounding = "auto",
 ) -> Tensor:
     """Anchors of the first cell.
 
-    With ``offset = 1`` the widths and heights of the ratios are rounded to whole
-    pixels before scaling, as py-faster-rcnn does, so that published weights meet the
-    anchors they were trained with.
+    Published weights must meet the anchors they were trained with, and those are
+    rounded in three ways: py-faster-rcnn rounds the widths and heights of the ratios
+    before it scales them, torchvision rounds the final corners, Detectron2 nothing.
 
     Args:
         stride: input pixels per feature cell; also the side of a scale-1 anchor.
         ratios: heights divided by widths.
         scales: sides in units of ``stride``.
         offset: 1 for legacy boxes, 0 for continuous ones.
+        centre: anchors lie around the middle of the cell, or around its top left
+            corner (torchvision, Detectron2).
+        rounding: what is rounded to whole pixels: ``sides``, ``corners``, ``none``, or
+            ``auto`` for sides with ``offset = 1`` and none with 0.
 
     Returns:
         ``(K, 4)`` float32, ratio-major and scale-minor, K = ratios * scales.
@@ -40,12 +50,14 @@ def base_anchors(
             f"ratios {list(ratios)} and scales {list(scales)}. Set anchors.ratios and "
             "anchors.scales."
         )
-    centre = 0.5 * (stride - offset)
+    if rounding == "auto":
+        rounding = "sides" if offset else "none"
+    middle = 0.5 * (stride - offset) if centre == "cell" else 0.0
     rows = []
     for ratio in ratios:
         width = (stride * stride / ratio) ** 0.5
         height = width * ratio
-        if offset:
+        if rounding == "sides":
             width = float(round(width))
             height = float(round(width * ratio))
         for scale in scales:
@@ -53,13 +65,14 @@ def base_anchors(
             half_height = 0.5 * (height * scale - offset)
             rows.append(
                 (
-                    centre - half_width,
-                    centre - half_height,
-                    centre + half_width,
-                    centre + half_height,
+                    middle - half_width,
+                    middle - half_height,
+                    middle + half_width,
+                    middle + half_height,
                 )
             )
-    return torch.tensor(rows, dtype=torch.float32)
+    anchors = torch.tensor(rows, dtype=torch.float32)
+    return anchors.round() if rounding == "corners" else anchors
 
 
 def grid_anchors(base: Tensor, height: int, width: int, *, stride: int) -> Tensor:

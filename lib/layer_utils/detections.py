@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from ..nms import nms
-from .boxes import clip, decode
+from .boxes import box_sizes, clip, decode
 from .structures import Detections
 
 
@@ -23,12 +23,15 @@ def detect(
     max_detections: int,
     offset: float,
     nms_offset: float,
+    nms_inclusive: bool = False,
     max_log_size: float | None = None,
+    min_size: float = 0.0,
 ) -> Detections:
     """Regress, clip, suppress class by class, keep the best.
 
     1. Move every RoI by the deltas of every class and clip it to the image.
-    2. Drop scores that do not exceed ``score_threshold``, and deltas not finite.
+    2. Drop scores that do not exceed ``score_threshold``, boxes with a side below
+       ``min_size``, and deltas not finite.
     3. Suppress within each class; keep the best ``max_detections`` of all classes.
 
     The frame is that of ``rois`` and ``image_sizes``, whichever it is.
@@ -44,7 +47,9 @@ def detect(
         max_detections: D.
         offset: 1 for legacy boxes, 0 for continuous ones.
         nms_offset: the same, inside suppression.
+        nms_inclusive: suppress at an IoU equal to the threshold too.
         max_log_size: upper limit of ``dw`` and ``dh``, or None.
+        min_size: least width and height, in the frame of ``image_sizes``.
 
     Returns:
         Detections, best first. Exactly D at most: ties at the last place are settled
@@ -62,10 +67,13 @@ def detect(
     boxes = clip(boxes, image_sizes, offset=offset)
     # The clip would make a whole-image box of an infinite delta.
     finite = (boxes.isfinite() & pred_deltas.isfinite()).all(dim=3)
+    widths, heights = box_sizes(boxes, offset=offset)
+    large = (widths >= min_size) & (heights >= min_size)  # (N, R, C - 1 or 1)
     boxes = boxes.expand(-1, -1, foreground, -1).reshape(images, -1, 4)
     # 2. Scores, (N, R * (C - 1)).
     scores = class_scores[:, :, 1:].float()
-    usable = (valid[:, :, None] & finite & (scores > score_threshold)).flatten(1)
+    usable = valid[:, :, None] & finite & large & (scores > score_threshold)
+    usable = usable.flatten(1)
     scores = scores.flatten(1)
     labels = torch.arange(1, classes, device=rois.device).repeat(images, count)
     # 3. Suppression.
@@ -77,6 +85,7 @@ def detect(
         max_outputs=max_detections,
         groups=labels,
         offset=nms_offset,
+        inclusive=nms_inclusive,
     )
     kept_boxes = boxes.gather(1, keep[:, :, None].expand(-1, -1, 4))
     return Detections(

@@ -32,6 +32,7 @@ def rpn_losses(
     target_deltas: Tensor,
     *,
     sigma: float,
+    positive_weight: float | None = None,
 ) -> tuple[Tensor, Tensor]:
     """Objectness and box loss of the RPN.
 
@@ -41,10 +42,13 @@ def rpn_losses(
         labels: ``(N, A)`` 1, 0, or -1 for ignored.
         target_deltas: ``(N, A, 4)``.
         sigma: of the smooth L1.
+        positive_weight: weight of all positives together in the box loss; None for
+            the share that they have among the labelled anchors.
 
     Returns:
         Mean cross entropy over the labelled anchors, and the smooth L1 of the
-        positives divided by the number of labelled anchors; 0 if there is none.
+        positives divided by the number of labelled anchors, or, with
+        ``positive_weight``, that times the mean over the positives; 0 if there is none.
     """
     labelled = labels >= 0
     count = labelled.sum().clamp(min=1)
@@ -60,7 +64,11 @@ def rpn_losses(
     difference = (pred_deltas.float() - target_deltas).masked_fill(
         (labels != 1)[..., None], 0.0
     )
-    box_loss = smooth_l1(difference, sigma=sigma).sum() / count
+    box_loss = smooth_l1(difference, sigma=sigma).sum()
+    if positive_weight is None:
+        box_loss = box_loss / count
+    else:
+        box_loss = box_loss * positive_weight / (labels == 1).sum().clamp(min=1)
     return cls_loss, box_loss
 
 

@@ -25,6 +25,8 @@ def propose(
     offset: float,
     nms_offset: float,
     nms_inclusive: bool = False,
+    max_log_size: float | None = None,
+    box_gradient: bool = False,
 ) -> Proposals:
     """Turn scored, regressed anchors into a fixed number of proposals.
 
@@ -46,30 +48,31 @@ def propose(
         offset: 1 for legacy boxes, 0 for continuous ones.
         nms_offset: the same, for the areas inside suppression.
         nms_inclusive: suppress at an IoU equal to the threshold too.
+        max_log_size: upper limit of ``dw`` and ``dh``, or None for no limit.
+        box_gradient: let gradients pass from the boxes to ``pred_deltas`` (DenseCap,
+            section 3.3). Without, proposals are fixed, as in both of the paper's
+            approximations (section 3.2).
 
     Returns:
-        Proposals, without gradient: both of the paper's approximations (section 3.2)
-        treat them as fixed. Boxes of unused slots are zero.
+        Proposals. Boxes of unused slots are zero.
     """
-    logits = objectness_logits.detach().float()
-    # 1. Best anchors.
-    if usable is not None:
-        logits = logits.masked_fill(~usable, -torch.inf)
-    scores, order = logits.topk(min(pre_nms, logits.shape[1]), dim=1)
-    # 2. Boxes.
-    deltas = pred_deltas.detach().float()
-    deltas = deltas.gather(1, order[:, :, None].expand(-1, -1, 4))
-    boxes = clip(
-        decode(anchors[order], deltas, offset=offset), image_sizes, offset=offset
+    # 1. and 2. Best anchors, moved.
+    boxes, scores, valid = _best_boxes(
+        anchors,
+        objectness_logits,
+        pred_deltas if box_gradient else pred_deltas.detach(),
+        image_sizes,
+        usable,
+        count=pre_nms,
+        offset=offset,
+        max_log_size=max_log_size,
     )
-    # 3. Large enough. A delta that is not finite ends here, not in the suppression;
-    # the clip would make a whole-image box of an infinite one.
-    widths, heights = box_sizes(boxes, offset=offset)
-    valid = (widths >= min_size) & (heights >= min_size) & (scores > -torch.inf)
-    valid = valid & deltas.isfinite().all(dim=2)
+    # 3. Large enough.
+    widths, heights = box_sizes(boxes.detach(), offset=offset)
+    valid = valid & (widths >= min_size) & (heights >= min_size)
     # 4. Suppression.
     keep, kept = nms(
-        boxes,
+        boxes.detach(),
         scores,
         valid,
         threshold=nms_threshold,
@@ -84,3 +87,69 @@ def propose(
         scores=scores.gather(1, keep),
         valid=kept,
     )
+
+
+def top_proposals(
+    anchors: Tensor,
+    objectness_logits: Tensor,
+    pred_deltas: Tensor,
+    image_sizes: Tensor,
+    usable: Tensor | None,
+    *,
+    count: int,
+    offset: float,
+    max_log_size: float | None = None,
+) -> Proposals:
+    """The anchors of highest objectness as proposals, without suppression.
+
+    The family's test mode "top". Where an image has fewer anchors than ``count``, the
+    rest of its slots stay empty; the family draws anchors twice there.
+
+    Args:
+        anchors: ``(A, 4)``.
+        objectness_logits: ``(N, A)``.
+        pred_deltas: ``(N, A, 4)``.
+        image_sizes: ``(N, 2)`` height and width.
+        usable: ``(N, A)`` bool, anchors of cells inside the image; None for all.
+        count: R.
+        offset: 1 for legacy boxes, 0 for continuous ones.
+        max_log_size: upper limit of ``dw`` and ``dh``, or None for no limit.
+
+    Returns:
+        Proposals without gradient, min(R, A) slots; boxes of unused slots are zero.
+    """
+    boxes, scores, valid = _best_boxes(
+        anchors,
+        objectness_logits,
+        pred_deltas.detach(),
+        image_sizes,
+        usable,
+        count=count,
+        offset=offset,
+        max_log_size=max_log_size,
+    )
+    return Proposals(boxes.masked_fill(~valid[:, :, None], 0.0), scores, valid)
+
+
+def _best_boxes(
+    anchors: Tensor,
+    objectness_logits: Tensor,
+    pred_deltas: Tensor,
+    image_sizes: Tensor,
+    usable: Tensor | None,
+    *,
+    count: int,
+    offset: float,
+    max_log_size: float | None,
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Boxes, scores and validity of the best anchors, moved and clipped."""
+    logits = objectness_logits.detach().float()
+    if usable is not None:
+        logits = logits.masked_fill(~usable, -torch.inf)
+    scores, order = logits.topk(min(count, logits.shape[1]), dim=1)
+    deltas = pred_deltas.float().gather(1, order[:, :, None].expand(-1, -1, 4))
+    boxes = decode(anchors[order], deltas, offset=offset, max_log_size=max_log_size)
+    # A delta that is not finite ends here, not in the suppression; the clip would make
+    # a whole-image box of an infinite one.
+    valid = (scores > -torch.inf) & deltas.detach().isfinite().all(dim=2)
+    return clip(boxes, image_sizes, offset=offset), scores, valid

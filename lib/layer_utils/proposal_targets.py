@@ -80,8 +80,8 @@ def sample_rois(
         valid = torch.cat((valid, ground_truth.valid), dim=1)
 
     # 1. Match.
-    overlaps = pairwise_iou(boxes, ground_truth.boxes, offset=offset)  # (N, R, G)
-    overlaps = overlaps.masked_fill(~ground_truth.valid[:, None, :], 0.0)
+    overlaps = pairwise_iou(boxes.detach(), ground_truth.boxes, offset=offset)
+    overlaps = overlaps.masked_fill(~ground_truth.valid[:, None, :], 0.0)  # (N, R, G)
     best_overlap, best_object = overlaps.max(dim=2)  # (N, R)
 
     # 2. Foreground and background.
@@ -108,7 +108,8 @@ def sample_rois(
     matched = best_object.gather(1, index)
     classes = ground_truth.classes.gather(1, matched).masked_fill(~is_fg, 0)
     targets = ground_truth.boxes.gather(1, matched[:, :, None].expand(-1, -1, 4))
-    deltas = encode(rois, targets, offset=offset).unbind(2)
+    # Where the RoIs carry a gradient (DenseCap), the targets are constants still.
+    deltas = encode(rois.detach(), targets, offset=offset).unbind(2)
     target_deltas = torch.stack(
         [delta / std for delta, std in zip(deltas, delta_std, strict=True)], dim=2
     ).masked_fill(~is_fg[:, :, None], 0.0)

@@ -21,7 +21,9 @@ class BoxHead(nn.Module):
         super().__init__()
         self.boxes = boxes
         self.settings = head
-        self.predictor = BoxPredictor(in_channels, num_classes)
+        self.predictor = BoxPredictor(
+            in_channels, num_classes, class_agnostic=head.class_agnostic
+        )
         self.register_buffer(
             "delta_std", torch.tensor(boxes.delta_std), persistent=False
         )
@@ -57,7 +59,8 @@ class BoxHead(nn.Module):
             images: N.
 
         Returns:
-            Class logits ``(N, R, C)`` and normalised deltas ``(N, R, C, 4)``.
+            Class logits ``(N, R, C)`` and normalised deltas ``(N, R, C, 4)``, with 1 in
+            place of C if class-agnostic.
         """
         logits, deltas = self.predictor(vectors)
         return (

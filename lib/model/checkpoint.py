@@ -11,7 +11,7 @@ from ..utils.files import atomic_path
 from .config import Config
 from .device import random_states
 
-FORMAT = "faster_rcnn checkpoint 1"
+FORMAT = "faster_rcnn checkpoint 2"
 
 
 class CheckpointError(ValueError):

@@ -8,6 +8,8 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
+from ..layer_utils.anchor_targets import AnchorTargets
+from ..layer_utils.proposal_targets import RoISamples
 from ..layer_utils.roi_pooling import pool_rois
 from ..layer_utils.structures import GroundTruth, Images, Proposals
 from ..nets import build_backbone
@@ -15,14 +17,8 @@ from ..nets.backbone import Backbone
 from ..nets.layers import zero_padding
 from .box_head import BoxHead
 from .config import Config, PoolingConfig
-from .region_proposals import RegionProposalNetwork
-
-# Mean and standard deviation per RGB channel of the 0..255 input that each family of
-# ImageNet weights was trained with, and whether it takes BGR.
-NORMALISATIONS = {
-    "torchvision": ((123.675, 116.28, 103.53), (58.395, 57.12, 57.375), False),
-    "caffe": ((122.7717, 115.9465, 102.9801), (1.0, 1.0, 1.0), True),
-}
+from .normalisation import NORMALISATIONS, Normalisation
+from .region_proposals import RegionProposalNetwork, RPNOutput
 
 
 class TrainOutput(NamedTuple):
@@ -45,7 +41,8 @@ class Predictions(NamedTuple):
     Attributes:
         proposals: the RoIs, ``(N, R, 4)`` with scores and valid mask.
         class_scores: ``(N, R, C)`` probabilities, background first.
-        pred_deltas: ``(N, R, C, 4)``, no longer normalised.
+        pred_deltas: ``(N, R, C, 4)``, with 1 in place of C if class-agnostic; no longer
+            normalised.
     """
 
     proposals: Proposals
@@ -54,10 +51,16 @@ class Predictions(NamedTuple):
 
 
 class FasterRCNN(nn.Module):
-    """The detector (Faster R-CNN, figure 2)."""
+    """The detector (Faster R-CNN, figure 2).
 
-    mean: Tensor
-    std: Tensor
+    Attributes:
+        pixel_mean: ``(3, 1, 1)`` RGB mean of the input, 0..255. Part of the state dict,
+            as ``pixel_std`` is, so that weights and their input are never parted.
+        pixel_std: ``(3, 1, 1)`` RGB standard deviation.
+    """
+
+    pixel_mean: Tensor
+    pixel_std: Tensor
 
     def __init__(
         self,
@@ -66,16 +69,19 @@ class FasterRCNN(nn.Module):
         box_head: BoxHead,
         *,
         pooling: PoolingConfig,
-        normalisation: str,
+        normalisation: Normalisation,
     ) -> None:
         super().__init__()
         self.backbone = backbone
         self.rpn = rpn
         self.box_head = box_head
         self.pooling = pooling
-        mean, std, self.bgr = NORMALISATIONS[normalisation]
-        self.register_buffer("mean", torch.tensor(mean)[:, None, None], False)
-        self.register_buffer("std", torch.tensor(std)[:, None, None], False)
+        self.register_buffer(
+            "pixel_mean", torch.tensor(normalisation.mean)[:, None, None]
+        )
+        self.register_buffer(
+            "pixel_std", torch.tensor(normalisation.std)[:, None, None]
+        )
 
     def forward(
         self,
@@ -94,16 +100,30 @@ class FasterRCNN(nn.Module):
         features, sizes = self.features(images)
         regions = self.rpn(features, sizes)
         proposals = self.rpn.propose(regions, images.sizes)
-
         if ground_truth is None:
-            logits, deltas = self.classify(features, proposals.boxes, sizes)
-            deltas = deltas * self.box_head.delta_std
-            return Predictions(proposals, logits.softmax(dim=2), deltas)
-
-        rpn_losses, rpn_counts = self.rpn.losses(
-            regions, ground_truth, images.sizes, generator
-        )
+            return self.predict(features, proposals, sizes)
+        targets = self.rpn.sample(regions, ground_truth, images.sizes, generator)
         samples = self.box_head.sample(proposals, ground_truth, generator)
+        return self.losses(features, regions, targets, samples, sizes)
+
+    def predict(
+        self, features: Tensor, proposals: Proposals, sizes: Tensor | None
+    ) -> Predictions:
+        """Classes and boxes of proposals on the feature map they came from."""
+        logits, deltas = self.classify(features, proposals.boxes, sizes)
+        deltas = deltas * self.box_head.delta_std
+        return Predictions(proposals, logits.softmax(dim=2), deltas)
+
+    def losses(
+        self,
+        features: Tensor,
+        regions: RPNOutput,
+        targets: AnchorTargets,
+        samples: RoISamples,
+        sizes: Tensor | None,
+    ) -> TrainOutput:
+        """The four losses under given targets, whoever drew them."""
+        rpn_losses, rpn_counts = self.rpn.losses(regions, targets)
         logits, deltas = self.classify(features, samples.rois, sizes)
         head_losses, head_counts = self.box_head.losses(logits, deltas, samples)
         return TrainOutput(
@@ -121,9 +141,7 @@ class FasterRCNN(nn.Module):
     def features(self, images: Images) -> tuple[Tensor, Tensor | None]:
         """Feature map ``(N, C, Hf, Wf)`` and its true sizes, None if unpadded."""
         sizes = images.sizes if images.padded else None
-        pixels = (images.pixels.float() - self.mean) / self.std
-        if self.bgr:
-            pixels = pixels.flip(1)
+        pixels = (images.pixels.float() - self.pixel_mean) / self.pixel_std
         pixels = pixels.contiguous(memory_format=torch.channels_last)
         return self.backbone.trunk(zero_padding(pixels, sizes), sizes)
 
@@ -174,6 +192,7 @@ def build_detector(config: Config, num_classes: int) -> FasterRCNN:
         anchors=config.anchors,
         boxes=config.boxes,
         rpn=config.rpn,
+        box_gradient=config.pooling.box_gradient,
     )
     box_head = BoxHead(
         backbone.head_channels, num_classes, boxes=config.boxes, head=config.head
@@ -183,6 +202,9 @@ def build_detector(config: Config, num_classes: int) -> FasterRCNN:
         rpn,
         box_head,
         pooling=config.pooling,
-        normalisation=net.normalisation,
+        # Pretrained weights bring their own, see weights.py.
+        normalisation=NORMALISATIONS[
+            "torchvision" if net.normalisation == "auto" else net.normalisation
+        ],
     )
     return model.to(memory_format=torch.channels_last)

@@ -57,6 +57,8 @@ def detect_batch(
         max_detections=test.detections_per_image,
         offset=boxes.offset,
         nms_offset=boxes.nms_offset,
+        nms_inclusive=boxes.nms_inclusive,
+        min_size=test.min_size,
         max_log_size=boxes.max_log_size,
     )
 

@@ -5,10 +5,10 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
-from ..layer_utils.anchor_targets import anchor_targets
+from ..layer_utils.anchor_targets import AnchorTargets, anchor_targets
 from ..layer_utils.anchors import base_anchors, cells_inside, grid_anchors
 from ..layer_utils.losses import rpn_losses
-from ..layer_utils.proposal_layer import propose
+from ..layer_utils.proposal_layer import propose, top_proposals
 from ..layer_utils.structures import GroundTruth, Proposals
 from ..nets.rpn import RPNHead
 from .config import AnchorConfig, BoxConfig, RPNConfig
@@ -43,9 +43,11 @@ class RegionProposalNetwork(nn.Module):
         anchors: AnchorConfig,
         boxes: BoxConfig,
         rpn: RPNConfig,
+        box_gradient: bool = False,
     ) -> None:
         super().__init__()
         self.stride = stride
+        self.box_gradient = box_gradient
         self.boxes = boxes
         self.rpn = rpn
         base = base_anchors(
@@ -53,6 +55,8 @@ class RegionProposalNetwork(nn.Module):
             ratios=anchors.ratios,
             scales=anchors.scales,
             offset=boxes.offset,
+            centre=anchors.centre,
+            rounding=anchors.rounding,
         )
         self.register_buffer("base", base, persistent=False)
         self.head = RPNHead(in_channels, rpn.channels, len(base))
@@ -76,6 +80,17 @@ class RegionProposalNetwork(nn.Module):
     def propose(self, output: RPNOutput, image_sizes: Tensor) -> Proposals:
         """Proposals of each image; more of them in training mode."""
         rpn, training = self.rpn, self.training
+        if rpn.test_mode == "top" and not training:
+            return top_proposals(
+                output.anchors,
+                output.objectness_logits,
+                output.pred_deltas,
+                image_sizes,
+                output.usable,
+                count=rpn.test_top,
+                offset=self.boxes.offset,
+                max_log_size=self.boxes.max_log_size,
+            )
         return propose(
             output.anchors,
             output.objectness_logits,
@@ -88,18 +103,21 @@ class RegionProposalNetwork(nn.Module):
             min_size=rpn.min_size,
             offset=self.boxes.offset,
             nms_offset=self.boxes.nms_offset,
+            nms_inclusive=self.boxes.nms_inclusive,
+            max_log_size=self.boxes.max_log_size,
+            box_gradient=self.box_gradient,
         )
 
-    def losses(
+    def sample(
         self,
         output: RPNOutput,
         ground_truth: GroundTruth,
         image_sizes: Tensor,
         generator: torch.Generator | None,
-    ) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
-        """Losses by name, and the sampled anchors' counts by name."""
+    ) -> AnchorTargets:
+        """Anchors to train on, with their targets."""
         rpn = self.rpn
-        labels, target_deltas = anchor_targets(
+        return anchor_targets(
             output.anchors,
             ground_truth,
             image_sizes,
@@ -109,15 +127,23 @@ class RegionProposalNetwork(nn.Module):
             negative_overlap=rpn.negative_overlap,
             border=rpn.border,
             offset=self.boxes.offset,
+            clobber_positives=rpn.clobber_positives,
             usable=output.usable,
             generator=generator,
         )
+
+    def losses(
+        self, output: RPNOutput, targets: AnchorTargets
+    ) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
+        """Losses by name, and the sampled anchors' counts by name."""
+        labels, target_deltas = targets
         cls_loss, box_loss = rpn_losses(
             output.objectness_logits,
             output.pred_deltas,
             labels,
             target_deltas,
-            sigma=rpn.sigma,
+            sigma=self.rpn.sigma,
+            positive_weight=self.rpn.positive_weight,
         )
         return (
             {"rpn_cls": cls_loss, "rpn_box": box_loss},

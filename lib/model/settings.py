@@ -57,10 +57,12 @@ class NetConfig(Section):
     name: Literal[NET_NAMES] = "res101"  # type: ignore[valid-type]
     weights: str = "imagenet"
     """``imagenet`` (torchvision's), ``none`` (random), or the path of a file."""
-    normalisation: Literal["torchvision", "caffe"] = "torchvision"
-    """Input the weights expect: RGB in 0..1 by mean and std, or BGR minus mean."""
+    normalisation: Literal["auto", "torchvision", "caffe", "detectron2"] = "auto"
+    """Input the weights expect; ``auto``: what is recorded with the weights, or can be
+    told from them. Any other value must agree with that, or is an error."""
     style: Literal["pytorch", "caffe"] = "pytorch"
-    """ResNet's stride in the 3x3 convolution, or in the 1x1 as in the Caffe models."""
+    """Which ResNet the weights are of: stride in the 3x3 convolution (torchvision), or
+    in the 1x1 (Caffe). Other nets have one form only."""
     norm: Literal["auto", "frozen", "batch"] = "auto"
     """Batch normalisation: ``auto`` freezes it unless the weights are random."""
     fixed_blocks: Whole | None = None
@@ -79,6 +81,12 @@ class AnchorConfig(Section):
     """Sides in units of the stride (16 px)."""
     ratios: Annotated[tuple[Positive, ...], Field(min_length=1)] = (0.5, 1, 2)
     """Height divided by width."""
+    centre: Literal["cell", "corner"] = "cell"
+    """Where a cell's anchors lie: around its middle, or around its top left corner as
+    in torchvision and Detectron2."""
+    rounding: Literal["auto", "none", "sides", "corners"] = "auto"
+    """What is whole pixels: the sides of each ratio before scaling (py-faster-rcnn),
+    the final corners (torchvision), or nothing. ``auto``: sides if legacy."""
 
 
 class BoxConfig(Section):
@@ -88,10 +96,12 @@ class BoxConfig(Section):
     """1: legacy boxes, width x2 - x1 + 1; 0: continuous boxes, width x2 - x1."""
     nms_offset: Literal[0, 1] = 0
     """The same, inside suppression only (the PyTorch port uses 0 there)."""
+    nms_inclusive: bool = False
+    """Suppress at an IoU equal to the threshold too (tf-faster-rcnn's CPU kernel)."""
     delta_std: tuple[Positive, Positive, Positive, Positive] = (0.1, 0.1, 0.2, 0.2)
     """The head's targets dx, dy, dw, dh are divided by these."""
     max_log_size: Positive | None = None
-    """Upper limit of predicted dw, dh in the head; none in the family."""
+    """Upper limit of predicted dw, dh in RPN and head; none in the family."""
 
 
 class RPNConfig(Section):
@@ -103,6 +113,12 @@ class RPNConfig(Section):
     fg_fraction: Share = 0.5
     positive_overlap: Share = 0.7
     negative_overlap: Share = 0.3
+    clobber_positives: bool = False
+    """An anchor whose best overlap is below ``negative_overlap`` is negative even if it
+    is the best one of some object."""
+    positive_weight: Share | None = None
+    """Weight of all positives together in the box loss, p / positives for each; null:
+    1 / labelled anchors for each, as in the family's recipes (-1 there)."""
     border: float = 0
     """Pixels by which a training anchor may leave the image; negative: no limit."""
     sigma: Positive = 3
@@ -110,8 +126,11 @@ class RPNConfig(Section):
     nms_threshold: Share = 0.7
     train_pre_nms: Count = 12000
     train_post_nms: Count = 2000
+    test_mode: Literal["nms", "top"] = "nms"
+    """Test proposals by suppression, or simply the ``test_top`` best."""
     test_pre_nms: Count = 6000
     test_post_nms: Count = 300
+    test_top: Count = 5000
     min_size: float = Field(default=0, ge=0)
     """Least side of a proposal, in pixels of the network input."""
 
@@ -119,7 +138,9 @@ class RPNConfig(Section):
 class PoolingConfig(Section):
     """RoI pooling."""
 
-    mode: Literal["align", "pool", "crop"] = "align"
+    mode: Literal["align", "pool", "crop", "crop_stn"] = "align"
+    """RoIAlign, RoI max pooling, TensorFlow's crop_and_resize, or the affine grid of
+    the first PyTorch ports."""
     size: Count = 7
     """Cells per side."""
     sampling_ratio: Whole = 0
@@ -128,6 +149,18 @@ class PoolingConfig(Section):
     """RoIAlign's shift by half a cell."""
     max_pool: bool = False
     """Pool to twice the size, then 2x2 maxima."""
+    box_gradient: bool = False
+    """Let the head's losses reach the proposals' coordinates (DenseCap, section 3.3);
+    not with mode ``pool``, which is not differentiable in them."""
+
+    @model_validator(mode="after")
+    def _differentiable(self) -> "PoolingConfig":
+        if self.box_gradient and self.mode == "pool":
+            raise ValueError(
+                "box_gradient needs a bilinear mode (align, crop or crop_stn); RoI max "
+                "pooling has no gradient in the coordinates"
+            )
+        return self
 
 
 class HeadConfig(Section):
@@ -142,6 +175,8 @@ class HeadConfig(Section):
     """Whether ground-truth boxes join the proposals in training."""
     replacement: bool = True
     """Fill up by drawing RoIs again where there are too few."""
+    class_agnostic: bool = False
+    """One box per RoI, shared by all classes, instead of one per class."""
     sigma: Positive = 1
     """Of the smooth L1."""
 
@@ -223,6 +258,8 @@ class TestConfig(Section):
 
     batch_size: Count = 1
     score_threshold: Share = 0
+    min_size: float = Field(default=0, ge=0)
+    """Least side of a detection, in pixels of the original image (torchvision: .01)."""
     nms_threshold: Share = 0.3
     detections_per_image: Count = 100
     pictures: Whole = 20

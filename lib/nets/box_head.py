@@ -7,12 +7,20 @@ from torch import Tensor, nn
 
 
 class BoxPredictor(nn.Module):
-    """Class scores and class-specific box regression of each RoI's vector."""
+    """Class scores and box regression of each RoI's vector.
 
-    def __init__(self, in_channels: int, num_classes: int) -> None:
+    Args:
+        in_channels: of the vector.
+        num_classes: C, background included.
+        class_agnostic: one box for all classes instead of one for each.
+    """
+
+    def __init__(
+        self, in_channels: int, num_classes: int, *, class_agnostic: bool = False
+    ) -> None:
         super().__init__()
         self.scores = nn.Linear(in_channels, num_classes)
-        self.deltas = nn.Linear(in_channels, 4 * num_classes)
+        self.deltas = nn.Linear(in_channels, 4 if class_agnostic else 4 * num_classes)
         nn.init.normal_(self.scores.weight, std=0.01)
         nn.init.normal_(self.deltas.weight, std=0.001)
         nn.init.zeros_(self.scores.bias)
@@ -25,7 +33,8 @@ class BoxPredictor(nn.Module):
             vectors: ``(M, head_channels)``.
 
         Returns:
-            Class logits ``(M, C)`` and normalised deltas ``(M, C, 4)``, float32.
+            Class logits ``(M, C)`` and normalised deltas ``(M, C, 4)``, with 1 in place
+            of C if class-agnostic; float32.
         """
         deltas = self.deltas(vectors).float()
         return self.scores(vectors).float(), deltas.view(deltas.shape[0], -1, 4)

@@ -3,7 +3,11 @@ import math
 import pytest
 import torch
 from box_oracles import JUNK, flip, ground_truth, random_boxes, slow_encode, slow_iou
-from faster_rcnn.layer_utils.anchor_targets import anchor_targets, sample_labels
+from faster_rcnn.layer_utils.anchor_targets import (
+    anchor_targets,
+    match_anchors,
+    sample_labels,
+)
 from faster_rcnn.layer_utils.anchors import base_anchors, cells_inside, grid_anchors
 from faster_rcnn.layer_utils.structures import GroundTruth
 
@@ -102,6 +106,36 @@ def test_limits_of_the_overlaps():
         [[0.0, 0.0, 9.0, 0.0], [0.0, 0.0, 6.0, 0.0], [0.0, 0.0, 2.0, 0.0]]
     )
     assert targets(anchors, gt).labels.tolist() == [[1, 1, -1]]
+
+
+def test_clobbering_by_hand():
+    # The best anchor of the object overlaps it by 2 of 10 pixels, below 0.3.
+    gt = ground_truth([(1, [0, 0, 9, 0])])
+    anchors = torch.tensor([[0.0, 0.0, 1.0, 0.0], [0.0, 20.0, 1.0, 20.0]])
+    assert targets(anchors, gt).labels.tolist() == [[1, 0]]
+    clobbered = targets(anchors, gt, clobber_positives=True)
+    assert clobbered.labels.tolist() == [[0, 0]]
+    assert not clobbered.target_deltas.any()
+
+
+def test_matches_are_what_is_drawn_from():
+    anchors, sizes = small_anchors(), torch.tensor([[96, 96], [60, 80]])
+    gt = ground_truth(
+        [(1, [10, 10, 50, 40]), (2, [30, 5, 60, 70])], [(1, [0, 0, 20, 9])]
+    )
+    for clobber in (False, True):
+        rules = {
+            "positive_overlap": 0.5,
+            "negative_overlap": 0.4,
+            "border": 0,
+            "offset": 1,
+            "clobber_positives": clobber,
+        }
+        matches = match_anchors(anchors, gt, sizes, **rules)
+        assert not (matches.positive & matches.negative).any()
+        drawn = targets(anchors, gt, sizes, **rules, **EVERYTHING)
+        assert torch.equal(drawn.labels == 1, matches.positive)
+        assert torch.equal(drawn.labels == 0, matches.negative)
 
 
 def test_object_that_no_inside_anchor_touches():

@@ -2,12 +2,15 @@ import numpy as np
 import pytest
 import torch
 from faster_rcnn.layer_utils.anchors import base_anchors, cells_inside, grid_anchors
+from torchvision.models.detection.anchor_utils import AnchorGenerator
 
 RATIOS = (0.5, 1, 2)
 
 
-def base(offset=1, scales=(8, 16, 32), ratios=RATIOS, stride=16):
-    return base_anchors(stride=stride, ratios=ratios, scales=scales, offset=offset)
+def base(offset=1, scales=(8, 16, 32), ratios=RATIOS, stride=16, **options):
+    return base_anchors(
+        stride=stride, ratios=ratios, scales=scales, offset=offset, **options
+    )
 
 
 def test_legacy_base_by_hand():
@@ -39,6 +42,41 @@ def test_base_is_symmetric_about_the_cell(offset):
     anchors = base(offset=offset)
     centre = (anchors[:, :2] + anchors[:, 2:]) / 2
     torch.testing.assert_close(centre, torch.full((9, 2), (16 - offset) / 2))
+
+
+def test_anchors_around_the_corner_by_hand():
+    got = base(offset=0, scales=(1,), ratios=(4, 1), stride=10, centre="corner")
+    assert got.tolist() == [[-2.5, -10, 2.5, 10], [-5, -5, 5, 5]]
+
+
+@pytest.mark.parametrize("offset", [0, 1])
+def test_corner_is_half_a_cell_from_the_middle(offset):
+    shift = 0.5 * (16 - offset)
+    corner = base(offset=offset, centre="corner")
+    assert torch.equal(corner + shift, base(offset=offset))
+
+
+def test_three_ways_of_rounding():
+    by_way = {
+        way: base(offset=0, scales=(2,), ratios=(0.5,), centre="corner", rounding=way)
+        for way in ("none", "sides", "corners", "auto")
+    }
+    side = 16 * 2**0.5  # 22.63 wide, 11.31 high, both doubled and halved
+    expected = torch.tensor([[-side, -side / 2, side, side / 2]])
+    torch.testing.assert_close(by_way["none"], expected)
+    # 22.63 rounds to 23; half of that, 11.5, rounds to the even 12.
+    assert by_way["sides"].tolist() == [[-23, -12, 23, 12]]
+    assert by_way["corners"].tolist() == [[-23, -11, 23, 11]]
+    assert torch.equal(by_way["auto"], by_way["none"])
+    assert torch.equal(base(), base(rounding="sides"))
+
+
+@pytest.mark.parametrize("ratios", [(0.5, 1.0, 2.0), (0.33, 3.0)])
+def test_torchvision_anchors(ratios):
+    scales = (2, 4, 8, 32)
+    generator = AnchorGenerator((tuple(16 * s for s in scales),), (ratios,))
+    got = base(0, scales, ratios, centre="corner", rounding="corners")
+    assert torch.equal(got, generator.cell_anchors[0])
 
 
 def test_grid_as_in_a_loop():

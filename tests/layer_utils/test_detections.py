@@ -131,6 +131,39 @@ def test_threshold_is_strict():
     assert result.valid.sum() == 1 and result.boxes[0, 0, 0] == 10
 
 
+@pytest.mark.parametrize(("inclusive", "kept"), [(False, 2), (True, 1)])
+def test_suppression_at_the_threshold(inclusive, kept):
+    # 8 of 10 x 10 px, 4 of which are shared: an IoU of exactly 1/3.
+    rois = torch.tensor([[[0.0, 0.0, 8.0, 10.0], [4.0, 0.0, 12.0, 10.0]]])
+    scores = torch.tensor([[[0.0, 0.9], [0.0, 0.8]]])
+    result = detections(
+        rois,
+        scores,
+        torch.zeros(1, 2, 2, 4),
+        offset=0,
+        nms_threshold=float(np.float32(1) / np.float32(3)),
+        nms_inclusive=inclusive,
+    )
+    assert result.valid.sum() == kept
+
+
+def test_smallest_side_by_hand():
+    rois = torch.tensor([[[0.0, 0.0, 2.0, 9.0], [20.0, 0.0, 23.0, 3.0]]])
+    scores = torch.tensor([[[0.0, 0.9], [0.0, 0.8]]])
+    deltas = torch.zeros(1, 2, 2, 4)
+    for offset, min_size, first in [(0, 2, 0), (0, 3, 20), (1, 3, 0), (1, 4, 20)]:
+        # The decoded legacy boxes are 0..2 and 20..23: 3 and 4 pixels wide.
+        result = detections(
+            rois - torch.tensor([0, 0, offset, offset]),
+            scores,
+            deltas,
+            offset=offset,
+            min_size=min_size,
+        )
+        assert result.boxes[0, 0, 0] == first, (offset, min_size)
+    assert not detections(rois, scores, deltas, min_size=50).valid.any()
+
+
 def test_shared_deltas_are_those_of_every_class():
     rois, scores, deltas = random_outputs()
     sizes = SIZE.expand(2, -1)

@@ -70,6 +70,21 @@ def test_rpn_by_hand():
     assert box_loss.item() == pytest.approx((17 / 18 + 0.045) / 2)
 
 
+def test_weight_of_the_positives():
+    logits, pred, labels, target = random_rpn()
+    usual_cls, usual = rpn_losses(logits, pred, labels, target, sigma=3)
+    positives, labelled = (labels == 1).sum(), (labels >= 0).sum()
+    for weight in (0.0, 0.25, 1.0):
+        cls_loss, box_loss = rpn_losses(
+            logits, pred, labels, target, sigma=3, positive_weight=weight
+        )
+        assert torch.equal(cls_loss, usual_cls)
+        torch.testing.assert_close(box_loss, usual * labelled / positives * weight)
+    labels = labels.clamp(max=0)
+    nothing = rpn_losses(logits, pred, labels, target, sigma=3, positive_weight=0.5)
+    assert nothing[1] == 0
+
+
 def test_head_by_hand():
     classes = torch.tensor([[1, 0, 2, 2]])
     valid = torch.tensor([[True, True, True, False]])

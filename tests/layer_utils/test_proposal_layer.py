@@ -5,7 +5,7 @@ import pytest
 import torch
 from box_oracles import JUNK, flip, random_boxes, slow_clip, slow_decode, slow_nms
 from faster_rcnn.layer_utils.anchors import base_anchors, cells_inside, grid_anchors
-from faster_rcnn.layer_utils.proposal_layer import propose
+from faster_rcnn.layer_utils.proposal_layer import propose, top_proposals
 
 SIZE = torch.tensor([[100, 100]])
 
@@ -232,6 +232,71 @@ def test_mirrored_image_has_mirrored_proposals():
     )
 
 
+def test_top_is_a_propose_that_suppresses_nothing():
+    anchors = random_boxes(120)
+    logits, deltas = random_outputs(len(anchors))
+    logits[0, 5], deltas[1, 7, 2] = math.nan, math.inf
+    usable = torch.ones_like(logits, dtype=torch.bool)
+    usable[1, ::3] = False
+    sizes = torch.tensor([[100, 100], [70, 90]])
+    options = {"offset": 0, "max_log_size": 0.2}
+    for count in (10, len(anchors)):
+        top = top_proposals(
+            anchors,
+            logits,
+            deltas.requires_grad_(),
+            sizes,
+            usable,
+            count=count,
+            **options,
+        )
+        all_kept = proposals(
+            anchors,
+            logits,
+            deltas,
+            sizes,
+            usable,
+            pre_nms=count,
+            post_nms=count,
+            nms_threshold=1,
+            **options,
+        )
+        for i in range(2):
+            there = all_kept.valid[i]
+            assert torch.equal(top.boxes[i, top.valid[i]], all_kept.boxes[i, there])
+            assert torch.equal(top.scores[i, top.valid[i]], all_kept.scores[i, there])
+        assert not top.boxes[~top.valid].any() and not top.boxes.requires_grad
+    assert not top.valid.all()
+    many = top_proposals(anchors, logits, deltas, sizes, usable, count=9999, **options)
+    assert many.boxes.shape == (2, len(anchors), 4)
+
+
+def test_large_deltas_are_limited():
+    anchors = torch.tensor([[10.0, 10.0, 20.0, 20.0]])
+    deltas = torch.tensor([[[0.0, 0.0, 9.0, math.log(2)]]])
+    logits = torch.ones(1, 1)
+    for limit, box in [(None, [0, 5, 100, 25]), (math.log(3), [0, 5, 30, 25])]:
+        found = proposals(anchors, logits, deltas, offset=0, max_log_size=limit)
+        torch.testing.assert_close(found.boxes[0, 0], torch.tensor(box).float())
+
+
+def test_gradient_reaches_the_deltas_on_demand():
+    anchors = 30 + 0.3 * random_boxes(120)  # far from where boxes are clipped
+    logits, deltas = random_outputs(len(anchors), images=1)
+    deltas.requires_grad_()
+    found = proposals(anchors, logits, deltas, post_nms=5, box_gradient=True)
+    plain = proposals(anchors, logits, deltas, post_nms=5)
+    assert torch.equal(found.boxes, plain.boxes) and not found.scores.requires_grad
+    found.boxes[0, 0, 2].backward()
+    assert deltas.grad is not None
+    touched = deltas.grad[0].abs().sum(dim=1).nonzero()[:, 0].tolist()
+    # Of the best proposal's anchor alone, in dx and dw: d x2 / d dx is its width.
+    assert touched == [int(logits[0].argmax())]
+    x1, _, x2, _ = anchors[touched[0]].tolist()
+    dx, dy, dw, dh = deltas.grad[0, touched[0]].tolist()
+    assert dx == pytest.approx(x2 - x1 + 1) and dy == dh == 0 and dw > 0
+
+
 def test_no_gradient_and_float32():
     anchors = random_boxes(30)
     logits, deltas = random_outputs(30)
@@ -281,15 +346,16 @@ def test_golden_without_suppression(shared, size):
     data = np.load(shared / "golden" / "proposals.npz")
     height, width = map(int, size.split("x"))
     base = base_anchors(stride=16, ratios=(0.5, 1, 2), scales=(8, 16, 32), offset=1)
-    result = proposals(
+    result = top_proposals(
         grid_anchors(base, height, width, stride=16),
         torch.from_numpy(data[f"{size}_rpn_cls_prob"][..., 9:]).flatten(1),
         torch.from_numpy(data[f"{size}_rpn_bbox_pred"]).reshape(1, -1, 4),
         torch.from_numpy(data[f"{size}_im_info"][None, :2]).long(),
-        pre_nms=5000,
-        post_nms=5000,
-        nms_threshold=1,
+        None,
+        count=5000,
+        offset=1,
     )
+    assert result.valid.all()
     np.testing.assert_allclose(
         result.boxes[0].numpy(), data[f"{size}_TOP_rois"][:, 1:], rtol=1e-5
     )

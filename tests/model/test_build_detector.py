@@ -2,6 +2,7 @@ import pytest
 import torch
 from faster_rcnn.layer_utils.structures import Images
 from faster_rcnn.model.faster_rcnn import FasterRCNN, build_detector
+from faster_rcnn.model.normalisation import NORMALISATIONS
 from faster_rcnn.nets.backbone import Backbone
 from tiny_runs import random_images, tiny_config, tiny_detector
 from torch import nn
@@ -82,7 +83,7 @@ def test_normalisation_by_hand(family):
         model.rpn,
         model.box_head,
         pooling=config.pooling,
-        normalisation=family,
+        normalisation=NORMALISATIONS[family],
     )
     pixels = torch.zeros(2, 3, 2, 3, dtype=torch.uint8)
     pixels[:] = torch.tensor([200, 100, 50])[:, None, None]
@@ -95,7 +96,7 @@ def test_normalisation_by_hand(family):
             (100 - 116.28) / 57.12,
             -53.53 / 57.375,
         ],
-        "caffe": [50 - 102.9801, 100 - 115.9465, 200 - 122.7717],
+        "caffe": [200 - 122.7717, 100 - 115.9465, 50 - 102.9801],
     }[family]
     torch.testing.assert_close(features[0, :, 1, 1], torch.tensor(expected))
     torch.testing.assert_close(features[1, :, 0, 1], torch.tensor(expected))
