@@ -1,4 +1,4 @@
-"""RoI pooling: a fixed-size feature map for each region, in three ways.
+"""RoI pooling: a fixed-size feature map for each region, in four ways.
 
 Letters: N images, R RoIs per image, C channels, P output cells per side, H x W cells
 of the feature map.
@@ -11,7 +11,9 @@ import torch.nn.functional as F
 import torchvision
 from torch import Tensor
 
-PoolingMode = Literal["align", "pool", "crop"]
+from . import bilinear
+
+PoolingMode = Literal["align", "pool", "crop", "crop_stn"]
 
 
 def pool_rois(
@@ -25,11 +27,14 @@ def pool_rois(
     sampling_ratio: int = 0,
     aligned: bool = False,
     max_pool: bool = False,
+    box_gradient: bool = False,
 ) -> Tensor:
     """Pool every RoI to the same size.
 
     ``align`` is RoIAlign (Mask R-CNN, section 3), ``pool`` RoI max pooling (Fast R-CNN,
-    section 2.1), ``crop`` TensorFlow's crop_and_resize as tf-faster-rcnn uses it.
+    section 2.1), ``crop`` TensorFlow's crop_and_resize as tf-faster-rcnn uses it, and
+    ``crop_stn`` the affine grid of the first PyTorch ports. The last two differ past
+    the outer cells of the map: the one is 0 there, the other fades to 0 over one cell.
 
     Args:
         features: ``(N, C, H, W)``.
@@ -43,31 +48,62 @@ def pool_rois(
         sampling_ratio: RoIAlign's samples per cell and side; 0 for adaptive.
         aligned: RoIAlign's shift by half a cell.
         max_pool: pool to ``2 P`` first, then take 2x2 maxima.
+        box_gradient: let the gradient reach ``rois`` too (DenseCap, section 3.3); not
+            with ``pool``. If they require one, ``align`` holds all its samples at once,
+            and with adaptive sampling the host waits for their number.
 
     Returns:
-        ``(N * R, C, P, P)`` float32. Unused slots hold whatever their box gives.
+        ``(N * R, C, P, P)`` float32, or float64 for float64 features. Unused slots hold
+        whatever their box gives.
 
     Raises:
-        ValueError: unknown mode, or a crop of a single sample.
+        ValueError: unknown mode, a crop of a single sample, or a gradient to the boxes
+            of RoI max pooling.
     """
+    if box_gradient and mode == "pool":
+        raise ValueError(
+            "box_gradient needs a bilinear mode (align, crop or crop_stn); RoI max "
+            "pooling has no gradient in the coordinates. Change pooling.mode or leave "
+            "out pooling.box_gradient."
+        )
+    if not box_gradient:
+        rois = rois.detach()  # from here on requires_grad tells
     if feature_sizes is not None:
         features, rois = _to_far_corner(features, rois, feature_sizes, stride=stride)
     side = 2 * size if max_pool else size
     # Pooling interpolates, so it is done in float32 whatever the network computes in.
-    features = features.float()
+    if features.dtype != torch.float64:
+        features = features.float()
+    rois = rois.to(features.dtype)
+    scale = 1 / stride
     if mode == "crop":
-        pooled = _crop_and_resize(features, rois, size=side, stride=stride)
-    elif mode in ("align", "pool"):
-        flat = _with_image_index(rois)
-        if mode == "align":
-            pooled = torchvision.ops.roi_align(
-                features, flat, side, 1 / stride, sampling_ratio or -1, aligned
-            )
-        else:
-            pooled = torchvision.ops.roi_pool(features, flat, side, 1 / stride)
+        pooled = bilinear.crop(features, rois / stride, size=side, zeros_beyond=False)
+    elif mode == "crop_stn":
+        pooled = bilinear.crop(features, rois / stride, size=side, zeros_beyond=True)
+    elif mode == "align" and rois.requires_grad:
+        pooled = bilinear.align(
+            features,
+            rois * scale,
+            size=side,
+            sampling_ratio=sampling_ratio,
+            aligned=aligned,
+        )
+    elif mode == "align":
+        pooled = torchvision.ops.roi_align(
+            features,
+            _with_image_index(rois),
+            side,
+            scale,
+            sampling_ratio or -1,
+            aligned,
+        )
+    elif mode == "pool":
+        pooled = torchvision.ops.roi_pool(
+            features, _with_image_index(rois), side, scale
+        )
     else:
         raise ValueError(
-            f"pooling.mode must be one of align, pool, crop; found {mode!r}"
+            f"pooling.mode must be one of align, pool, crop, crop_stn; found {mode!r}"
         )
     if max_pool:
         pooled = F.max_pool2d(pooled, 2)
@@ -102,37 +138,3 @@ def _to_far_corner(
     picked = features.permute(0, 2, 3, 1)[image, rows[:, :, None], columns[:, None, :]]
     shift = torch.cat((right, down, right, down), dim=1) * stride  # (N, 4)
     return picked.permute(0, 3, 1, 2), rois + shift[:, None]
-
-
-def _crop_and_resize(
-    features: Tensor, rois: Tensor, *, size: int, stride: int
-) -> Tensor:
-    """TensorFlow's crop_and_resize of boxes given in input pixels.
-
-    Sample ``i`` of ``size`` lies at ``x1 + i * (x2 - x1) / (size - 1)``, in cells of
-    the map; samples off the map are 0. Those are the bin centres of a box that is
-    larger by half a step on each side, so RoIAlign with one sample per bin takes them.
-    """
-    if size < 2:
-        raise ValueError(
-            "pooling.mode crop takes its samples from edge to edge, so it needs at "
-            f"least 2 per side; found {size}. Raise pooling.size."
-        )
-    height, width = features.shape[-2:]
-    corners = rois / stride
-    step = (corners[..., 2:] - corners[..., :2]) / (size - 1)  # (N, R, 2) x, y
-    widened = torch.cat(
-        (corners[..., :2] - step / 2, corners[..., 2:] + step / 2), dim=2
-    )
-    # aligned=True subtracts half a cell, which is added here.
-    pooled = torchvision.ops.roi_align(
-        features, _with_image_index(widened + 0.5), size, 1.0, 1, True
-    )
-    index = torch.arange(size, device=rois.device, dtype=rois.dtype)
-    samples = corners[..., None, :2] + index[:, None] * step[..., None, :]
-    x, y = samples.flatten(0, 1).unbind(2)  # (N * R, P)
-    seen_x = (x >= 0) & (x <= width - 1)
-    seen_y = (y >= 0) & (y <= height - 1)
-    seen = seen_y[:, :, None] & seen_x[:, None, :]  # (N * R, P, P)
-    cropped: Tensor = pooled * seen[:, None]
-    return cropped

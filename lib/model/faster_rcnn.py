@@ -160,6 +160,7 @@ class FasterRCNN(nn.Module):
             sampling_ratio=pooling.sampling_ratio,
             aligned=pooling.aligned,
             max_pool=pooling.max_pool,
+            box_gradient=pooling.box_gradient,
         )
         pooled = pooled.contiguous(memory_format=torch.channels_last)
         logits, deltas = self.box_head(self.backbone.head(pooled), len(rois))

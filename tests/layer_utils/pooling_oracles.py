@@ -24,7 +24,9 @@ def slow_align(plane, roi, size, ratio, aligned):
     wide, high = x2 - x1, y2 - y1
     if not aligned:
         wide, high = max(wide, 1.0), max(high, 1.0)
-    per_row, per_column = (ratio or math.ceil(side / size) for side in (high, wide))
+    per_row, per_column = (
+        ratio or max(math.ceil(side / size), 0) for side in (high, wide)
+    )
     pooled = np.zeros((size, size))
     for i, j in np.ndindex(size, size):
         for a, b in np.ndindex(per_row, per_column):
@@ -63,4 +65,21 @@ def slow_crop(plane, roi, size):
         x = x1 + j * (x2 - x1) / (size - 1)
         if 0 <= y <= height - 1 and 0 <= x <= width - 1:
             pooled[i, j] = bilinear(plane, y, x)
+    return pooled
+
+
+def slow_crop_stn(plane, roi, size):
+    height, width = plane.shape
+    x1, y1, x2, y2 = (v / STRIDE for v in roi)
+    # The affine map of [-1, 1] onto the box, where -1 and 1 are the outer cells; there
+    # written times (width - 1) / 2 and (height - 1) / 2, so one cell is no exception.
+    centre_x, centre_y = (x1 + x2 - width + 1) / 2, (y1 + y2 - height + 1) / 2
+    pooled = np.zeros((size, size))
+    for i, j in np.ndindex(size, size):
+        down, right = (2 * k / (size - 1) - 1 for k in (i, j))
+        y = (y2 - y1) / 2 * down + centre_y + (height - 1) / 2
+        x = (x2 - x1) / 2 * right + centre_x + (width - 1) / 2
+        for row, column in np.ndindex(height, width):
+            weight = max(1 - abs(y - row), 0) * max(1 - abs(x - column), 0)
+            pooled[i, j] += weight * plane[row, column]
     return pooled

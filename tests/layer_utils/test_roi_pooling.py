@@ -2,32 +2,22 @@ import numpy as np
 import pytest
 import torch
 from box_oracles import JUNK, flip, random_boxes
-from faster_rcnn.layer_utils.roi_pooling import pool_rois
-from pooling_oracles import STRIDE, slow_align, slow_crop, slow_pool
+from pooling_cases import (
+    ALL,
+    ROI,
+    SIZES,
+    boxes_at_borders,
+    pool,
+    ramp,
+    random_features,
+    random_like,
+)
+from pooling_oracles import STRIDE, slow_align, slow_crop, slow_crop_stn, slow_pool
 
-MODES = pytest.mark.parametrize("mode", ["align", "pool", "crop"])
-
-
-def pool(features, rois, sizes=None, *, mode="align", size=3, **changes):
-    return pool_rois(
-        features, rois, sizes, mode=mode, size=size, stride=STRIDE, **changes
-    )
-
-
-def random_features(images=2, channels=3, height=6, width=8, seed=0):
-    generator = torch.Generator().manual_seed(seed)
-    return torch.randn(images, channels, height, width, generator=generator)
-
-
-def ramp(height=6, width=8):
-    """A map whose cell (y, x) holds x + 10 y."""
-    rows, columns = torch.arange(height), torch.arange(width)
-    return (columns + 10.0 * rows[:, None])[None, None]
+MODES = pytest.mark.parametrize("mode", ALL)
 
 
 # By hand. The RoI covers cells 1 to 5 across and 1 to 3 down.
-
-ROI = torch.tensor([[[16.0, 16.0, 80.0, 48.0]]])
 
 
 def test_align_by_hand():
@@ -43,14 +33,30 @@ def test_pool_by_hand():
     assert pool(ramp(), ROI, mode="pool", size=2).tolist() == [[[[23, 25], [33, 35]]]]
 
 
-def test_crop_by_hand():
+@pytest.mark.parametrize("mode", ["crop", "crop_stn"])
+def test_crops_by_hand(mode):
     # Samples at x = 1, 3, 5 and y = 1, 2, 3.
-    assert pool(ramp(), ROI, mode="crop").tolist() == [
+    assert pool(ramp(), ROI, mode=mode).tolist() == [
         [[[11, 13, 15], [21, 23, 25], [31, 33, 35]]]
     ]
-    # Samples at x = 4, 7 and 10, which is off the map; y = 0.
-    rois = torch.tensor([[[64.0, 0.0, 160.0, 0.0]]])
-    assert pool(ramp(), rois, mode="crop").tolist() == [[[[4, 7, 0]] * 3]]
+
+
+def test_crops_beyond_the_map_by_hand():
+    # Samples at x = 6.5, 7, 7.5 and 8 of a map that ends with 7 at 7; y = 0.
+    rois = torch.tensor([[[104.0, 0.0, 128.0, 0.0]]])
+    for mode, row in (("crop", [6.5, 7, 0, 0]), ("crop_stn", [6.5, 7, 3.5, 0])):
+        pooled = pool(ramp(), rois, mode=mode, size=4)
+        torch.testing.assert_close(pooled, torch.tensor([[[row] * 4]]))
+
+
+def test_crop_sees_the_last_cells():
+    # Rounding must not push the last sample of a box that ends on them off the map.
+    features = torch.ones(1, 1, 63, 63)
+    rois = random_boxes(500, size=900)[None]
+    rois[..., 2:] = 62 * 16
+    torch.testing.assert_close(
+        pool(features, rois, mode="crop", size=14), torch.ones(500, 1, 14, 14)
+    )
 
 
 def test_max_pool_by_hand():
@@ -75,6 +81,7 @@ def test_max_pool_by_hand():
         ),
         ({"mode": "pool"}, lambda f, r: slow_pool(f, r, 3)),
         ({"mode": "crop"}, lambda f, r: slow_crop(f, r, 3)),
+        ({"mode": "crop_stn"}, lambda f, r: slow_crop_stn(f, r, 3)),
     ],
 )
 def test_as_in_a_loop(options, slow):
@@ -105,13 +112,13 @@ def test_constant_map_gives_constant_regions(mode):
     )
 
 
-@pytest.mark.parametrize("mode", ["align", "crop"])
+@pytest.mark.parametrize("mode", ["align", "crop", "crop_stn"])
 def test_gradient_is_the_transpose(mode):
-    # Both are linear in the features: <pool(x), u> = <x, gradient of it for u>.
+    # All are linear in the features: <pool(x), u> = <x, gradient of it for u>.
     features = random_features().requires_grad_()
     rois = random_boxes(12, size=120).view(2, 6, 4)
     pooled = pool(features, rois, mode=mode)
-    upstream = torch.randn(pooled.shape, generator=torch.Generator().manual_seed(1))
+    upstream = random_like(pooled)
     pooled.backward(upstream)
     torch.testing.assert_close(
         (pooled * upstream).sum(), (features * features.grad).sum()
@@ -141,21 +148,11 @@ def test_mirrored_map_gives_mirrored_regions():
 @pytest.mark.parametrize("aligned", [False, True])
 @pytest.mark.parametrize("junk", [0.0, *JUNK])
 def test_padded_maps_are_pooled_as_bare_ones(mode, max_pool, aligned, junk):
-    # Images that do not fill their last cell, or whose last rows made no cell, so that
-    # RoIs end beyond the map; thin ones there lie beyond it altogether.
-    limits = torch.tensor(
-        [[5 * 16 + 11.0, 7 * 16 + 13.0], [6 * 16 - 7.0, 4 * 16 + 9.0]]
-    )
-    sizes = torch.tensor([[5, 7], [6, 4]])
-    rois = random_boxes(24, size=125).view(2, 12, 4)
-    rois[:, 0] = torch.tensor([0.0, 0.0, 999.0, 999.0])
-    rois[:, 1] = torch.tensor([20.0, 88.0, 50.0, 999.0])
-    rois[:, 2] = torch.tensor([71.0, 3.0, 999.0, 40.0])
-    rois = torch.minimum(rois, limits.flip(1).repeat(1, 2)[:, None])
+    sizes, rois = SIZES, boxes_at_borders()
     padded = torch.full((2, 3, 6, 8), junk)
     options = {"mode": mode, "max_pool": max_pool, "aligned": aligned}
     bare, grads, outputs = random_features(), [], []
-    upstream = torch.randn(24, 3, 3, 3, generator=torch.Generator().manual_seed(1))
+    upstream = random_like(torch.empty(24, 3, 3, 3))
     for i, (height, width) in enumerate(sizes.tolist()):
         padded[i, :, :height, :width] = bare[i, :, :height, :width]
         alone = bare[i : i + 1, :, :height, :width].clone().requires_grad_()
@@ -237,64 +234,39 @@ def test_unused_slots_are_harmless(mode):
     assert pooled.isfinite().all() and features.grad.isfinite().all()
 
 
+@pytest.mark.parametrize("mode", ALL)
+def test_double_stays_double(mode):
+    features, rois = random_features(), random_boxes(8, size=100).view(2, 4, 4)
+    pooled = pool(features.double(), rois, mode=mode)
+    assert pooled.dtype == torch.float64
+    torch.testing.assert_close(
+        pooled, pool(features, rois, mode=mode).double(), rtol=1e-4, atol=1e-5
+    )
+
+
+@MODES
+@pytest.mark.parametrize(("height", "width"), [(1, 1), (1, 5), (4, 1)])
+def test_maps_of_a_single_row_or_column(mode, height, width):
+    features = random_features(1, 1, height, width)
+    rois = random_boxes(6, size=40)[None]
+    rois[0, 0] = 0.0
+    slow = {"pool": slow_pool, "crop": slow_crop, "crop_stn": slow_crop_stn}
+    slow["align"] = lambda plane, roi, size: slow_align(plane, roi, size, 0, False)
+    for pooled, roi in zip(pool(features, rois, mode=mode), rois[0], strict=True):
+        want = slow[mode](features[0, 0].double().numpy(), roi.tolist(), 3)
+        np.testing.assert_allclose(pooled[0].numpy(), want, rtol=1e-4, atol=1e-5)
+
+
 def test_unknown_mode():
-    with pytest.raises(ValueError, match=r"pooling\.mode .* align, pool, crop.*'warp'"):
+    with pytest.raises(
+        ValueError, match=r"pooling\.mode .* align, pool, crop, crop_stn; .*'warp'"
+    ):
         pool(random_features(), torch.zeros(2, 1, 4), mode="warp")
 
 
-def test_crop_of_a_single_sample():
+@pytest.mark.parametrize("mode", ["crop", "crop_stn"])
+def test_crop_of_a_single_sample(mode):
     with pytest.raises(
         ValueError, match=r"at least 2 per side; found 1.*pooling\.size"
     ):
-        pool(random_features(), torch.zeros(2, 1, 4), mode="crop", size=1)
-
-
-# Published numbers, RoIs that are degenerate or leave the map included.
-
-
-def golden_case(shared, **options):
-    data = np.load(shared / "golden" / "pooling_a.npz")
-    features = torch.from_numpy(data["features"]).requires_grad_()
-    rois = torch.from_numpy(data["rois"])[None, :, 1:]
-    pooled = pool(features, rois, size=7, **options)
-    pooled.backward(torch.from_numpy(data["upstream"]))
-    return data, pooled.detach().numpy(), features.grad.numpy()
-
-
-def test_golden_align(shared):
-    data, pooled, grad = golden_case(shared, mode="align")
-    np.testing.assert_allclose(pooled, data["roi_align_head"], rtol=1e-6, atol=1e-6)
-    np.testing.assert_allclose(grad, data["roi_align_head_grad"], rtol=1e-5, atol=1e-5)
-
-
-def test_golden_pool(shared):
-    data, pooled, grad = golden_case(shared, mode="pool")
-    np.testing.assert_array_equal(pooled, data["roi_pool_head"])
-    np.testing.assert_allclose(grad, data["roi_pool_head_grad"], rtol=1e-5, atol=1e-5)
-
-
-def test_golden_crop(shared):
-    data, pooled, grad = golden_case(shared, mode="crop")
-    np.testing.assert_allclose(pooled, data["crop_resize_nomax"], atol=1e-4)
-    np.testing.assert_allclose(grad, data["crop_resize_nomax_grad"], atol=1e-3)
-
-
-def test_golden_crop_with_max_pool(shared):
-    data, pooled, grad = golden_case(shared, mode="crop", max_pool=True)
-    np.testing.assert_allclose(pooled, data["crop_resize_maxpool"], atol=1e-4)
-    # Where two samples are equal but for rounding, either may be the maximum.
-    wrong = np.abs(grad - data["crop_resize_maxpool_grad"]) > 1e-3
-    assert wrong.mean() < 1e-3
-
-
-@pytest.mark.parametrize("max_pool", [False, True])
-def test_golden_crop_of_the_ports(shared, max_pool):
-    # Affine grids differ from crop_and_resize only past the last row or column.
-    data, pooled, _ = golden_case(shared, mode="crop", max_pool=max_pool)
-    rois = data["rois"][:, 1:]
-    height, width = data["features"].shape[2:]
-    inside = (rois >= 0).all(1) & (rois[:, 2] <= 16 * (width - 1))
-    inside &= rois[:, 3] <= 16 * (height - 1)
-    assert inside.sum() >= 25
-    key = "crop_stn_maxpool" if max_pool else "crop_stn_nomax"
-    np.testing.assert_allclose(pooled[inside], data[key][inside], atol=1e-4)
+        pool(random_features(), torch.zeros(2, 1, 4), mode=mode, size=1)

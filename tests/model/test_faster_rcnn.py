@@ -205,6 +205,48 @@ def test_proposals_carry_no_gradient():
     assert all(p.grad is not None for p in model.backbone.parameters())
 
 
+@pytest.mark.parametrize("mode", ["align", "crop", "crop_stn"])
+def test_head_moves_the_proposals_on_demand(mode):
+    plain, moved = (
+        tiny_detector(tiny_config("pooling.mode", mode, "pooling.box_gradient", flag))
+        for flag in ("false", "true")
+    )
+    images, truth = random_images((64, 80), (50, 64)), ground_truth([ONE], [ONE])
+    outputs = [training_loss(model, images, truth) for model in (plain, moved)]
+    for name, loss in outputs[0].losses.items():
+        torch.testing.assert_close(outputs[1].losses[name], loss)
+    (outputs[1].losses["head_cls"] + outputs[1].losses["head_box"]).backward()
+    grad = moved.rpn.head.deltas.weight.grad
+    assert grad is not None and grad.isfinite().all() and grad.any()
+    assert moved.rpn.head.scores.weight.grad is None
+
+
+def test_class_agnostic_head_shares_its_boxes():
+    model = random_detector("head.class_agnostic", "true")
+    images = random_images((64, 80), (50, 64))
+    with torch.no_grad():
+        predictions = model(images)
+    assert predictions.class_scores.shape == (2, 24, 3)
+    assert predictions.pred_deltas.shape == (2, 24, 1, 4)
+    output = training_loss(model, images, ground_truth([ONE], [ONE]))
+    output.losses["head_box"].backward()
+    deltas = model.box_head.predictor.deltas
+    assert deltas.weight.shape[0] == 4 and deltas.weight.grad.any()
+
+
+def test_top_proposals_in_tests_only():
+    words = ("rpn.test_mode", "top", "rpn.test_top", "50")
+    model, usual = random_detector(*words), random_detector()
+    images = random_images((64, 80))
+    with torch.no_grad():
+        top = model(images).proposals
+        assert top.boxes.shape == (1, 50, 4) and top.valid.all()
+        assert usual(images).proposals.boxes.shape == (1, 24, 4)
+        assert torch.equal(top.scores[0].sort(descending=True)[0], top.scores[0])
+        regions = model.rpn(*model.features(images))
+        assert model.train().rpn.propose(regions, images.sizes).boxes.shape[1] == 40
+
+
 def test_activations_are_detached():
     model = tiny_detector(tiny_config())
     output = training_loss(model, random_images((64, 80)), ground_truth([ONE]))

@@ -1,0 +1,347 @@
+#!/usr/bin/env python3
+"""Train our detector and torchvision's on the same data and compare their mAP.
+
+Both start from the same backbone weights and see the same batches (loader,
+augmentation, seed), the same optimizer, schedule, precision and number of RoIs; see
+torchvision_peer.py for what is torchvision's own. Our evaluation measures both. Every
+finished run is saved to the JSON file at once, and the same command leaves it out the
+next time:
+
+    python benchmarks/quality.py path/to/bccd mobile_v2 --weights mobilenet_v2.pth \\
+        --seeds 1 2 3 --json quality.json
+
+"Ours" is the recipe; --set, --cfg and --iters change it, and with it what it shares
+with the peer, and are part of a run's name.
+"""
+
+import argparse
+import itertools
+import json
+import logging
+import math
+import statistics
+import tempfile
+import time
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from faster_rcnn.datasets.batches import Batch
+from faster_rcnn.datasets.loader import test_batches, training_batches
+from faster_rcnn.datasets.records import Dataset
+from faster_rcnn.evaluation.report import evaluate
+from faster_rcnn.evaluation.results import ImageDetections
+from faster_rcnn.model.checkpoint import read_tensors
+from faster_rcnn.model.command_line import (
+    Job,
+    add_arguments,
+    add_training_arguments,
+    clear_errors,
+    get_dataset,
+    make_job,
+)
+from faster_rcnn.model.config import Config
+from faster_rcnn.model.device import autocast, keep_freed_memory, seed_everything
+from faster_rcnn.model.faster_rcnn import build_detector
+from faster_rcnn.model.inference import detect_images
+from faster_rcnn.model.normalisation import NORMALISATIONS
+from faster_rcnn.model.run_folder import RunFolder
+from faster_rcnn.model.solver import build_optimizer, learning_rate, set_learning_rate
+from faster_rcnn.model.train import check_finite, train
+from faster_rcnn.model.weights import load_initial_weights
+from faster_rcnn.utils.files import write_atomic
+from torch import Tensor, nn
+from torchvision.models.detection import FasterRCNN as Peer
+from torchvision_peer import build_peer, load_classification_weights
+
+logger = logging.getLogger("faster_rcnn")
+
+Result = dict[str, Any]
+
+
+def run_ours(
+    train_set: Dataset,
+    test_set: Dataset,
+    config: Config,
+    device: torch.device,
+    dtype: torch.dtype,
+) -> list[ImageDetections]:
+    """Train our detector as train.sh does, and detect."""
+    seed_everything(config.train.seed)
+    model = build_detector(config, len(train_set.classes))
+    load_initial_weights(model, config.net)
+    model.to(device)
+    with tempfile.TemporaryDirectory() as folder:
+        run = RunFolder(Path(folder))
+        run.claim(config)
+        train(model, train_set, config, run, device=device, dtype=dtype)
+    batches = testing(test_set, config, offset=config.boxes.offset)
+    found = detect_images(
+        model,
+        batches,
+        boxes=config.boxes,
+        test=config.test,
+        device=device,
+        dtype=dtype,
+    )
+    return [entry for entries in found for entry in entries]
+
+
+def run_torchvision(
+    train_set: Dataset,
+    test_set: Dataset,
+    config: Config,
+    device: torch.device,
+    dtype: torch.dtype,
+) -> list[ImageDetections]:
+    """Train torchvision's detector under the same conditions, and detect."""
+    seed_everything(config.train.seed)
+    peer = build_peer(config, len(train_set.classes))
+    if config.net.weights != "none":
+        load_classification_weights(peer, read_tensors(Path(config.net.weights)))
+    peer.to(device)
+    train_peer(peer, train_set, config, device=device, dtype=dtype)
+    # One image at a time, as torchvision's own scripts do: it does not mask padding.
+    batches = testing(test_set, config, offset=0, batch_size=1)
+    return [
+        entry
+        for batch in batches
+        for entry in detect_peer(peer, batch, device=device, dtype=dtype)
+    ]
+
+
+SYSTEMS = {"ours": run_ours, "torchvision": run_torchvision}
+
+
+def train_peer(
+    peer: Peer,
+    dataset: Dataset,
+    config: Config,
+    *,
+    device: torch.device,
+    dtype: torch.dtype,
+) -> None:
+    """The loop of ``faster_rcnn.model.train``, around torchvision's detector."""
+    settings = config.train
+    optimizer = build_optimizer(as_ours(peer), settings)
+    limit = settings.clip_norm or math.inf
+    peer.train()
+    started = time.perf_counter()
+    for iteration, batch in enumerate(training(dataset, config)):
+        if iteration == settings.iterations:
+            break
+        set_learning_rate(optimizer, learning_rate(iteration, settings))
+        with autocast(device, dtype):
+            losses = peer(inputs(batch, device), targets(batch, device))
+            loss = torch.stack(list(losses.values())).sum()
+        check_finite(losses, iteration, batch.image_ids)
+        optimizer.zero_grad(set_to_none=True)
+        torch.autograd.backward(loss)
+        nn.utils.clip_grad_norm_(peer.parameters(), limit)
+        optimizer.step()
+        if (iteration + 1) % settings.log_every == 0:
+            parts = ", ".join(f"{name} {value:.4f}" for name, value in losses.items())
+            seconds = (time.perf_counter() - started) / (iteration + 1)
+            logger.info("%d  %s  %.3f s/update", iteration + 1, parts, seconds)
+
+
+def as_ours(peer: Peer) -> nn.Module:
+    """The peer's parts under our names, which decide how they decay."""
+    backbone = nn.ModuleList([peer.backbone, peer.roi_heads.box_head])
+    heads = nn.ModuleList([peer.rpn, peer.roi_heads.box_predictor])
+    return nn.ModuleDict({"backbone": backbone, "heads": heads})
+
+
+@torch.inference_mode()
+def detect_peer(
+    peer: Peer, batch: Batch, *, device: torch.device, dtype: torch.dtype
+) -> list[ImageDetections]:
+    """torchvision's detections in pixels of the original images."""
+    peer.eval()
+    with autocast(device, dtype):
+        found = peer(inputs(batch, device))
+    entries = []
+    for i, detections in enumerate(found):
+        height, width = batch.original_sizes[i].tolist()
+        limits = torch.tensor([width, height, width, height], dtype=torch.float32)
+        boxes = detections["boxes"].cpu().float() / batch.scales[i]
+        entries.append(
+            ImageDetections(
+                image_id=batch.image_ids[i],
+                boxes=torch.minimum(boxes, limits).numpy(),
+                scores=detections["scores"].cpu().float().numpy(),
+                classes=detections["labels"].cpu().numpy(),
+            )
+        )
+    return entries
+
+
+def inputs(batch: Batch, device: torch.device) -> list[Tensor]:
+    """Normalised images of their own sizes, ``(3, h, w)``."""
+    mean, std = (
+        torch.tensor(values, device=device)[:, None, None]
+        for values in NORMALISATIONS["torchvision"]
+    )
+    pixels = (batch.images.pixels.to(device).float() - mean) / std
+    sizes = batch.images.sizes.tolist()
+    return [image[:, :h, :w] for image, (h, w) in zip(pixels, sizes, strict=True)]
+
+
+def targets(batch: Batch, device: torch.device) -> list[dict[str, Tensor]]:
+    """The valid objects of each image; boxes are pixel edges of the network input."""
+    truth = batch.ground_truth
+    return [
+        {
+            "boxes": truth.boxes[i][truth.valid[i]].to(device),
+            "labels": truth.classes[i][truth.valid[i]].to(device),
+        }
+        for i in range(len(truth.boxes))
+    ]
+
+
+def training(dataset: Dataset, config: Config) -> Iterator[Batch]:
+    """The batches that our detector trains on, with boxes as pixel edges."""
+    data = config.data
+    return training_batches(
+        dataset.records,
+        batch_size=config.train.batch_size,
+        short_sides=data.short_sides,
+        long_side=data.long_side,
+        offset=0,
+        size_multiple=data.size_multiple,
+        flip=data.flip,
+        colour_jitter=data.colour_jitter,
+        use_difficult=data.use_difficult,
+        seed=config.train.seed,
+        workers=data.workers,
+    )
+
+
+def testing(
+    dataset: Dataset, config: Config, *, offset: float, batch_size: int | None = None
+) -> Iterator[Batch]:
+    """Every test image at the recipe's test size."""
+    data = config.data
+    return test_batches(
+        dataset.records,
+        batch_size=batch_size or config.test.batch_size,
+        short_side=data.test_short_side,
+        long_side=data.test_long_side,
+        offset=offset,
+        size_multiple=data.size_multiple,
+        workers=data.workers,
+    )
+
+
+def with_seed(config: Config, seed: int) -> Config:
+    """The run's configuration; only its last state is saved, and nothing is drawn."""
+    changes = {
+        "seed": seed,
+        "snapshot_every": config.train.iterations,
+        "picture_every": 0,
+        "histogram_every": 0,
+    }
+    return config.model_copy(update={"train": config.train.model_copy(update=changes)})
+
+
+def compare(
+    job: Job,
+    train_set: Dataset,
+    test_set: Dataset,
+    *,
+    seeds: Sequence[int],
+    systems: Sequence[str],
+    file: Path,
+) -> list[Result]:
+    """Run what ``file`` lacks, seed by seed; gives all that it holds then."""
+    results: list[Result] = (
+        json.loads(file.read_text(encoding="utf-8")) if file.is_file() else []
+    )
+    for seed, system in itertools.product(seeds, systems):
+        key = {
+            "dataset": test_set.name,
+            "recipe": job.tag,
+            "system": system,
+            "seed": seed,
+        }
+        if any(key.items() <= result.items() for result in results):
+            continue
+        logger.info("%s", key)
+        started = time.perf_counter()
+        config = with_seed(job.config, seed)
+        found = SYSTEMS[system](train_set, test_set, config, job.device, job.dtype)
+        evaluation = evaluate(test_set, found, rules=("voc",))
+        facts = {
+            "iterations": config.train.iterations,
+            "precision": str(job.dtype).removeprefix("torch."),
+            "seconds": round(time.perf_counter() - started, 1),
+            "torch": torch.__version__,
+            "per_class": evaluation.per_class,
+        }
+        results.append(key | evaluation.totals | facts)
+        write_atomic(file, json.dumps(results, indent=1) + "\n")
+        print(evaluation.table())
+    return results
+
+
+def summary(results: list[Result]) -> str:
+    """Mean and sample standard deviation of each data set, recipe and system."""
+    groups: dict[tuple[str, str, str], list[Result]] = {}
+    for result in results:
+        key = (result["dataset"], result["recipe"], result["system"])
+        groups.setdefault(key, []).append(result)
+    lines = []
+    for (dataset, recipe, system), members in groups.items():
+        columns = []
+        for metric in ("mAP_07", "mAP_all"):
+            values = [member[metric] for member in members]
+            spread = statistics.stdev(values) if len(values) > 1 else math.nan
+            columns.append(f"{metric} {statistics.mean(values):.4f} +- {spread:.4f}")
+        each = " ".join(f"{m['mAP_07']:.4f}" for m in members)
+        lines.append(
+            f"{dataset} [{recipe}] {system:11}  {'  '.join(columns)}  "
+            f"(seeds {' '.join(str(m['seed']) for m in members)}: {each})"
+        )
+    return "\n".join(lines)
+
+
+def build_parser() -> argparse.ArgumentParser:
+    """The arguments: those of train.sh and a few more."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    add_arguments(parser)
+    add_training_arguments(parser)
+    parser.add_argument("--seeds", type=int, nargs="+", default=[1, 2, 3])
+    parser.add_argument(
+        "--systems", nargs="+", choices=SYSTEMS, default=list(SYSTEMS), help="in order"
+    )
+    parser.add_argument("--json", type=Path, default=Path("quality.json"))
+    parser.add_argument("--threads", type=int, help="of PyTorch; default: its own")
+    return parser
+
+
+def main() -> None:
+    """Run what is not in the JSON file yet, and print the comparison."""
+    arguments = build_parser().parse_args()
+    keep_freed_memory()
+    if arguments.threads:
+        torch.set_num_threads(arguments.threads)
+    with clear_errors():
+        job = make_job(arguments)
+        train_set = get_dataset(job.dataset, job.config, "train")
+        test_set = get_dataset(job.dataset, job.config, "test")
+        results = compare(
+            job,
+            train_set,
+            test_set,
+            seeds=arguments.seeds,
+            systems=arguments.systems,
+            file=arguments.json,
+        )
+        print(summary(results))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,206 @@
+"""RoI pooling by bilinear samples, differentiable in the features and in the RoIs.
+
+A sample changes smoothly with its place, so the loss of the head can move the box that
+it looks at (Spatial Transformer Networks, section 3.3; DenseCap, section 3.3). Places
+are in cells of the map here: the value of cell k lies at k.
+
+Letters: N images, R RoIs per image, C channels, P output cells per side, H x W cells
+of the feature map.
+"""
+
+from collections.abc import Sequence
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+
+def crop(features: Tensor, corners: Tensor, *, size: int, zeros_beyond: bool) -> Tensor:
+    """Sample every RoI from edge to edge.
+
+    Sample ``i`` of P lies at ``x1 + i * (x2 - x1) / (P - 1)``: TensorFlow's
+    crop_and_resize, or the affine grid of Spatial Transformer Networks. They differ
+    off the map only.
+
+    Args:
+        features: ``(N, C, H, W)`` floating.
+        corners: ``(N, R, 4)`` x1, y1, x2, y2 in cells, of the same dtype.
+        size: P, at least 2.
+        zeros_beyond: whether the map goes on as cells of 0, so that samples fade out
+            over one cell (affine grid); otherwise a sample off the map is 0.
+
+    Returns:
+        ``(N * R, C, P, P)``.
+
+    Raises:
+        ValueError: a single sample per side.
+    """
+    if size < 2:
+        raise ValueError(
+            "pooling.mode crop and crop_stn take their samples from edge to edge, so "
+            f"they need at least 2 per side; found {size}. Raise pooling.size."
+        )
+    height, width = features.shape[-2:]
+    index = _range(size, corners)
+    x1, y1, x2, y2 = corners[..., None].unbind(2)  # (N, R, 1)
+    # As a mean of both ends, so that the ends are exact: boxes clipped to the image
+    # often end on the last cell, where a rounding error would put them off the map.
+    x = (x1 * (size - 1 - index) + x2 * index) / (size - 1)  # (N, R, P)
+    y = (y1 * (size - 1 - index) + y2 * index) / (size - 1)
+    if not zeros_beyond:
+        x, y = _onto_map(x, width, margin=0), _onto_map(y, height, margin=0)
+    return sample_grid(_pad(features), y, x)
+
+
+def align(
+    features: Tensor,
+    corners: Tensor,
+    *,
+    size: int,
+    sampling_ratio: int,
+    aligned: bool,
+) -> Tensor:
+    """RoIAlign (Mask R-CNN, section 3): the mean of evenly spaced samples of each bin.
+
+    Values are torchvision's. The samples of all bins are held at once, where
+    torchvision adds them up one by one; in exchange the RoIs get a gradient.
+
+    Args:
+        features: ``(N, C, H, W)`` floating.
+        corners: ``(N, R, 4)`` x1, y1, x2, y2 in cells, of the same dtype.
+        size: P.
+        sampling_ratio: samples per bin and side; 0: one per cell that the bin spans,
+            rounded up. RoIs of equal number are then taken together, for which the
+            host waits for the boxes. The number itself has no gradient.
+        aligned: whether to shift RoIs by half a cell. Without it a RoI is also at
+            least one cell wide and high.
+
+    Returns:
+        ``(N * R, C, P, P)``.
+    """
+    if aligned:
+        corners = corners - 0.5
+    start, extent = corners[..., :2], corners[..., 2:] - corners[..., :2]  # x, y
+    if not aligned:
+        extent = extent.clamp(min=1)
+    if sampling_ratio:
+        per_bin = (sampling_ratio, sampling_ratio)
+        limits = features.shape[3], features.shape[2]
+        return _mean_samples(_pad(features), start, extent, limits, size, per_bin)
+    return _align_adaptively(features, start, extent, size)
+
+
+def _align_adaptively(
+    features: Tensor, start: Tensor, extent: Tensor, size: int
+) -> Tensor:
+    """RoIAlign with one sample per cell that a bin spans, rounded up.
+
+    One call per image and number of samples, the results put back in order.
+    """
+    counts = (extent.detach() / size).ceil().long()  # (N, R, 2)
+    image = torch.arange(len(counts), device=counts.device)[:, None, None]
+    keys = torch.cat((image.expand(-1, counts.shape[1], 1), counts), dim=2)
+    groups, group, lengths = torch.unique(
+        keys.flatten(0, 1), dim=0, return_inverse=True, return_counts=True
+    )
+    order = group.argsort(stable=True)  # (N * R,)
+    start, extent = start.flatten(0, 1)[order], extent.flatten(0, 1)[order]
+    limits = features.shape[3], features.shape[2]
+    maps = _pad(features)[:, None].unbind()
+    # No RoI first, so that an empty result is a function of its inputs too.
+    pooled = [
+        _mean_samples(maps[0], start[None, :0], extent[None, :0], limits, size, (1, 1))
+    ]
+    first = 0
+    for (i, *per_bin), length in zip(groups.tolist(), lengths.tolist(), strict=True):
+        if min(per_bin) > 0:
+            group_i = slice(first, first + length)
+            corner, sides = start[None, group_i], extent[None, group_i]
+            pooled.append(_mean_samples(maps[i], corner, sides, limits, size, per_bin))
+        else:  # no sample of an empty RoI
+            pooled.append(features.new_zeros(length, features.shape[1], size, size))
+        first += length
+    return torch.cat(pooled)[order.argsort()]
+
+
+def _mean_samples(
+    maps: Tensor,
+    start: Tensor,
+    extent: Tensor,
+    limits: tuple[int, int],
+    size: int,
+    per_bin: Sequence[int],
+) -> Tensor:
+    """RoIAlign of padded maps with a given number of samples per bin.
+
+    First corners ``start``, sizes ``extent`` (both ``(N, R, 2)``), the maps' own sizes
+    ``limits`` and samples ``per_bin`` are all x before y.
+    """
+    places = []  # (N, R, P * columns) and (N, R, P * rows)
+    for axis, count in enumerate(per_bin):
+        # In torchvision's order of arithmetic, to round as it does.
+        bins = extent[..., axis, None] / size  # (N, R, 1)
+        edges = start[..., axis, None] + _range(size, bins) * bins
+        within = (_range(count, bins) + 0.5) * bins / count
+        place = (edges[..., None] + within[..., None, :]).flatten(2)
+        places.append(_onto_map(place, limits[axis], margin=1))
+    x, y = places
+    columns, rows = per_bin
+    sampled = sample_grid(maps, y, x)
+    sampled = sampled.view(*sampled.shape[:2], size, rows, size, columns)
+    return sampled.mean(dim=(3, 5))
+
+
+def _range(count: int, like: Tensor) -> Tensor:
+    """0 to ``count - 1``, of the device and dtype of another tensor."""
+    return torch.arange(count, device=like.device, dtype=like.dtype)
+
+
+def _onto_map(place: Tensor, cells: int, *, margin: int) -> Tensor:
+    """Move places off a map's edge onto it if within ``margin`` cells, else far off.
+
+    The gradient to a place on a cell is that of moving right or down, as in
+    :func:`sample_grid`: 0 on the last cell.
+    """
+    last = float(cells - 1)
+    seen = (place >= -margin) & (place <= last + margin)
+    # Not clamp, whose gradient at its limits is not the same in all versions.
+    place = torch.where(place < 0, 0.0, torch.where(place < last, place, last))
+    return torch.where(seen, place, -2.0)
+
+
+def _pad(features: Tensor) -> Tensor:
+    """Add cells of 0 below and to the right, one or more, up to powers of two.
+
+    ``grid_sample`` takes places as fractions of the map. Fractions of a power of two
+    are exact, so that whole cells are read as such; rounded to either side of a cell,
+    gradients to the RoIs would differ, and with it those of padded and bare images.
+    """
+    height, width = features.shape[-2:]
+    down, right = (1 << cells.bit_length() for cells in (height, width))
+    return F.pad(features, (0, right - width, 0, down - height))
+
+
+def sample_grid(maps: Tensor, y: Tensor, x: Tensor) -> Tensor:
+    """Bilinear samples of every RoI, wherever one of its rows crosses a column.
+
+    One call samples all RoIs of all images; a map is never repeated per RoI. The map
+    goes on as cells of 0 on all sides.
+
+    Args:
+        maps: ``(N, C, H, W)`` floating.
+        y: ``(N, R, Py)`` rows of the samples in cells, of the same dtype.
+        x: ``(N, R, Px)`` columns of the samples in cells, of the same dtype.
+
+    Returns:
+        ``(N * R, C, Py, Px)``.
+    """
+    images, channels, height, width = maps.shape
+    count, rows, columns = y.shape[1], y.shape[2], x.shape[2]
+    # -1 and 1 are the outer edges of the map, half a cell beyond the outer cells.
+    across = ((2 * x + 1) / width - 1)[:, :, None].expand(-1, -1, rows, -1)
+    along = ((2 * y + 1) / height - 1)[..., None].expand(-1, -1, -1, columns)
+    grid = torch.stack((across, along), dim=4).flatten(1, 2)  # (N, R * Py, Px, 2)
+    sampled = F.grid_sample(maps, grid, padding_mode="zeros", align_corners=False)
+    sampled = sampled.view(images, channels, count, rows, columns)
+    return sampled.transpose(1, 2).flatten(0, 1)  # (N * R, C, Py, Px)

@@ -1,0 +1,14 @@
+"""Weights of other origin: recognised by content, loaded strictly, written back."""
+
+from .initial import fetch_imagenet, load_initial_weights, load_weights
+from .recognition import import_weights, recognise_weights
+from .structures import ImportedWeights
+
+__all__ = [
+    "ImportedWeights",
+    "fetch_imagenet",
+    "import_weights",
+    "load_initial_weights",
+    "load_weights",
+    "recognise_weights",
+]

@@ -1,0 +1,175 @@
+"""Weights written for others to read: our own files, and the family's."""
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from ...utils.files import atomic_path
+from ..checkpoint import FORMAT, CheckpointError
+from ..config import Config, load_config
+from ..faster_rcnn import FasterRCNN
+from ..normalisation import NORMALISATIONS
+from .fit import few
+from .layouts import layouts
+from .own import BACKBONE_FORMAT
+from .recognition import recognise_weights
+from .scale import first_conv
+from .structures import ImportedWeights, Layout
+
+# What the family's port has no switch for.
+_FAMILY_ONLY = {
+    "net.style": "caffe",
+    "net.head_stride": 1,
+    "anchors.centre": "cell",
+    "boxes.offset": 1,
+    "pooling.size": 7,
+    "pooling.aligned": False,
+    "head.class_agnostic": False,
+}
+
+
+def detector_weights(
+    model: FasterRCNN, config: Config, classes: Sequence[str] = ()
+) -> ImportedWeights:
+    """A detector in memory as weights that can be exported.
+
+    Args:
+        model: the detector.
+        config: that it was built with.
+        classes: names, background first.
+    """
+    content = {
+        "format": FORMAT,
+        "config": config.model_dump(mode="json"),
+        "classes": list(classes),
+        "model": model.state_dict(),
+    }
+    return recognise_weights(content, "the detector")
+
+
+def export_family(weights: ImportedWeights, path: Path) -> None:
+    """Write a detector as tf-faster-rcnn's PyTorch port saves its own.
+
+    Nothing is rounded: reading the file gives the same weights to the bit.
+
+    Args:
+        weights: of a detector, from `import_weights` or `detector_weights`.
+        path: the file; it appears whole or not at all.
+
+    Raises:
+        CheckpointError: the port cannot express these weights; the message says why.
+    """
+    state = family_state(weights)
+    with atomic_path(path) as temporary:
+        torch.save(state, temporary)
+
+
+def family_state(weights: ImportedWeights) -> dict[str, Tensor]:
+    """The state dict that `export_family` writes."""
+    layout = _family_layout(weights)
+    reasons = []
+    if weights.normalisation != "caffe":
+        mean, std = NORMALISATIONS[weights.normalisation]
+        reasons.append(
+            f"it subtracts the mean {NORMALISATIONS['caffe'].mean} (RGB) and does not "
+            f"divide, these weights expect the mean {mean} and division by {std}; the "
+            "division could go into the first convolution, but another mean could not: "
+            "beside the zero padding of the border it would not be exact"
+        )
+    for key, needed in _FAMILY_ONLY.items():
+        found = weights.settings.get(key, needed)
+        if found != needed:
+            reasons.append(f"it has {key} {needed} only, these weights need {found}")
+    if reasons:
+        raise CheckpointError(
+            f"{weights.source} cannot be written for the family's port: "
+            f"{'; '.join(reasons)}"
+        )
+    state = {layout.names[key]: value for key, value in weights.state.items()}
+    name = layout.names[first_conv(weights.net)]
+    state[name] = state[name].flip(1)  # RGB here, BGR there
+    return {key: value.contiguous() for key, value in state.items()}
+
+
+def _family_layout(weights: ImportedWeights) -> Layout:
+    if weights.num_classes is None:
+        raise CheckpointError(
+            f"{weights.source} holds a backbone only; the family's files are of whole "
+            "detectors"
+        )
+    for layout in layouts():
+        if layout.origin == "family" and layout.net == weights.net:
+            return layout
+    raise CheckpointError(
+        f"{weights.source} cannot be written for the family's port: it has no "
+        f"{weights.net}"
+    )
+
+
+def save_backbone(weights: ImportedWeights, path: Path) -> None:
+    """Write a backbone with its net, style and normalisation as facts.
+
+    ``--weights`` takes it without having to recognise anything.
+    """
+    content = {
+        "format": BACKBONE_FORMAT,
+        "kind": weights.kind,
+        "net": weights.net,
+        "style": weights.style,
+        "normalisation": weights.normalisation,
+        "state": {key: value.contiguous() for key, value in weights.state.items()},
+    }
+    with atomic_path(path) as temporary:
+        torch.save(content, temporary)
+
+
+def save_detector(
+    weights: ImportedWeights, path: Path, *, recipes: Sequence[Path], classes: list[str]
+) -> None:
+    """Write a detector as a checkpoint that ``test.sh --checkpoint`` takes.
+
+    Args:
+        weights: of a detector.
+        path: the file.
+        recipes: of the data set it was trained on.
+        classes: names, background first.
+
+    Raises:
+        CheckpointError: the names are not as many as the classes.
+    """
+    if len(classes) != weights.num_classes:
+        raise CheckpointError(
+            f"{weights.source} knows {weights.num_classes} classes with background, "
+            f"given are {len(classes)} names ({few(classes)}); give the others"
+        )
+    values = NORMALISATIONS[weights.normalisation]
+    mean, std = (torch.tensor(value)[:, None, None] for value in values)
+    content = {
+        "format": FORMAT,
+        "iteration": 0,
+        "config": detector_config(weights, recipes).model_dump(mode="json"),
+        "classes": classes,
+        "model": {
+            **{key: value.contiguous() for key, value in weights.state.items()},
+            "pixel_mean": mean,
+            "pixel_std": std,
+        },
+    }
+    with atomic_path(path) as temporary:
+        torch.save(content, temporary)
+
+
+def detector_config(weights: ImportedWeights, recipes: Sequence[Path]) -> Config:
+    """Recipes with the settings on top that the weights need."""
+    demands: dict[str, Any] = {
+        "net.normalisation": weights.normalisation,
+        **weights.settings,
+    }
+    words = ["net.name", weights.net, "net.weights", Path(weights.source).name]
+    for key, value in demands.items():
+        words += [key, value if isinstance(value, str) else json.dumps(value)]
+    return load_config(recipes, words)

@@ -1,0 +1,127 @@
+"""Whether the tensors of a file are those that its layout needs, all of them."""
+
+from collections.abc import Collection, Mapping
+
+import torch
+from torch import Tensor
+
+from ..checkpoint import CheckpointError
+from .layouts import HEADS, backbone_shapes
+from .structures import Layout, Numbers, Shape, is_detector
+
+
+def read_numbers(tensors: Mapping[str, object], layout: Layout) -> Numbers:
+    """The sizes that a detector's tensors tell; 0 where a layer is missing."""
+
+    def rows(layer: str) -> int:
+        for part in ("weight", "bias"):
+            tensor = tensors.get(layout.names[f"{layer}.{part}"])
+            if isinstance(tensor, Tensor) and tensor.ndim:
+                return len(tensor)
+        return 0
+
+    return Numbers(
+        num_classes=rows("box_head.predictor.scores"),
+        anchors=rows("rpn.head.deltas") // 4,
+        rpn_channels=rows("rpn.head.conv"),
+    )
+
+
+def expected_shapes(
+    layout: Layout, numbers: Numbers, *, class_agnostic: bool = False
+) -> dict[str, Shape]:
+    """Shapes in the file by our keys, for a layout and the sizes of its outputs."""
+    shapes, channels, head_channels = backbone_shapes(layout.net)
+    if not is_detector(layout):
+        return shapes
+    classes, anchors, width = numbers
+    boxes, scores = classes, 2 * anchors
+    if layout.origin == "detectron2":
+        boxes, scores = classes - 1, anchors
+    weights: tuple[Shape, ...] = (
+        (width, channels, 3, 3),
+        (scores, width, 1, 1),
+        (4 * anchors, width, 1, 1),
+        (classes, head_channels),
+        (4 if class_agnostic else 4 * boxes, head_channels),
+    )
+    heads = dict(zip(HEADS, weights, strict=True))
+    return {
+        **shapes,
+        **{f"{layer}.weight": shape for layer, shape in heads.items()},
+        **{f"{layer}.bias": shape[:1] for layer, shape in heads.items()},
+    }
+
+
+def check_fit(
+    tensors: Mapping[str, object],
+    layout: Layout,
+    expected: Mapping[str, Shape],
+    *,
+    source: str,
+) -> dict[str, str]:
+    """Make sure that a file fits its layout wholly.
+
+    Counters of batches may be missing: files from before PyTorch 0.4 lack them, and
+    nothing reads them.
+
+    Returns:
+        Names that are not used, and why.
+
+    Raises:
+        CheckpointError: something is missing, unknown, or of another shape.
+    """
+    missing, other = [], []
+    for key, name in layout.names.items():
+        tensor = tensors.get(name)
+        if name not in tensors:
+            if not key.endswith("num_batches_tracked"):
+                missing.append(name)
+        elif not isinstance(tensor, Tensor):
+            other.append(f"{name} is {type(tensor).__name__}, expected a tensor")
+        elif tuple(tensor.shape) != expected[key]:
+            other.append(f"{name} is {tuple(tensor.shape)}, expected {expected[key]}")
+        elif not (tensor.is_floating_point() or key.endswith("tracked")):
+            other.append(f"{name} is {tensor.dtype}, expected real numbers")
+    unused: dict[str, str] = {}
+    unknown = []
+    for name in tensors.keys() - set(layout.names.values()):
+        reasons = [
+            why for start, why in layout.unused.items() if name.startswith(start)
+        ]
+        if reasons:
+            unused[name] = reasons[0]
+        else:
+            unknown.append(name)
+    faults = {"missing": missing, "unknown": unknown, "of other shape or type": other}
+    if any(faults.values()):
+        text = ", ".join(
+            f"{len(names)} {what} ({few(names)})"
+            for what, names in faults.items()
+            if names
+        )
+        raise CheckpointError(
+            f"{source}: recognised: {layout.kind}, but not wholly: {text}. Is the file "
+            "truncated, or of another net?"
+        )
+    return dict(sorted(unused.items()))
+
+
+def few(names: Collection[str]) -> str:
+    """The first names of many."""
+    first = ", ".join(sorted(names)[:3])
+    return first + (", ..." if len(names) > 3 else "")
+
+
+def take_state(
+    tensors: Mapping[str, Tensor], layout: Layout
+) -> tuple[dict[str, Tensor], int]:
+    """A file's tensors by our keys, and how many; missing counters become 0."""
+    state, used = {}, 0
+    for key, name in layout.names.items():
+        tensor = tensors.get(name)
+        used += tensor is not None
+        state[key] = torch.tensor(0) if tensor is None else tensor
+        if state[key].is_floating_point():
+            state[key] = state[key].float()
+    return state, used

@@ -1,0 +1,157 @@
+"""First weights of a detector: ImageNet's, a file's, or random ones."""
+
+import logging
+import pickle
+from collections.abc import Mapping
+from pathlib import Path
+
+import torch
+import torchvision
+from torch import Tensor
+
+from ..checkpoint import CheckpointError
+from ..config import NetConfig
+from ..faster_rcnn import FasterRCNN
+from ..normalisation import NORMALISATIONS
+from .fit import few
+from .layouts import long_name
+from .recognition import import_weights, recognise_weights
+from .structures import ImportedWeights
+
+logger = logging.getLogger(__name__)
+
+
+def load_initial_weights(model: FasterRCNN, net: NetConfig) -> None:
+    """Fill a new detector as ``net.weights`` says.
+
+    ``none`` leaves it random, ``imagenet`` fetches torchvision's classification
+    weights, anything else is the path of a file of any kind that `import_weights` can
+    read. Of a detector all that fits is taken; output layers for other classes or
+    anchors stay random. The input that the weights expect becomes the detector's.
+
+    Raises:
+        CheckpointError: the file is of another net or style, contradicts
+            ``net.normalisation``, is unknown or damaged, or could not be fetched; the
+            message says what to put where.
+    """
+    if net.weights == "none":
+        return
+    if net.weights == "imagenet":
+        weights = recognise_weights(
+            fetch_imagenet(net.name), "ImageNet", normalisation="torchvision"
+        )
+    else:
+        weights = import_weights(Path(net.weights))
+    _check_settings(weights, net)
+    left = load_weights(model, weights, fine_tuning=True)
+    if left:
+        logger.warning(
+            "%s: other shape, left random: %s", weights.source, ", ".join(left)
+        )
+    if weights.num_classes is not None:
+        demands = [f"{key} {value}" for key, value in weights.settings.items()]
+        logger.info("its detector was made for %s", ", ".join(demands))
+
+
+def _check_settings(weights: ImportedWeights, net: NetConfig) -> None:
+    found = f"{weights.source} holds {weights.kind}"
+    if weights.net != net.name:
+        raise CheckpointError(
+            f"{found}, of the net {weights.net}, but the net asked for is {net.name}; "
+            f"give NET as {weights.net}, or weights of {net.name}"
+        )
+    if weights.style not in (None, net.style):
+        raise CheckpointError(
+            f"{found}, of a ResNet in the style {weights.style}, but net.style is "
+            f"{net.style}; give --set net.style {weights.style}"
+        )
+    if net.normalisation not in ("auto", weights.normalisation):
+        raise CheckpointError(
+            f"{found}, whose normalisation is {weights.normalisation} "
+            f"({weights.reason}), but net.normalisation is {net.normalisation}; leave "
+            "that at auto. If the weights were taken for what they are not, convert "
+            f"them with tools/convert_weights.py --normalisation {net.normalisation}"
+        )
+
+
+def load_weights(
+    model: FasterRCNN, weights: ImportedWeights, *, fine_tuning: bool = False
+) -> list[str]:
+    """Load recognised weights, and with them the normalisation of the input.
+
+    Of a backbone file the backbone alone; the rest stays as it is.
+
+    Args:
+        model: the detector.
+        weights: of its net.
+        fine_tuning: let output layers of other shape stay as they are.
+
+    Returns:
+        Keys of the output layers left as they were, none unless fine-tuning.
+
+    Raises:
+        CheckpointError: a tensor is missing, unknown, or of another shape; the detector
+            is unchanged then.
+    """
+    own = {k: v for k, v in model.state_dict().items() if not k.startswith("pixel_")}
+    if weights.num_classes is None:
+        own = {k: v for k, v in own.items() if k.startswith("backbone.")}
+    missing = own.keys() - weights.state.keys()
+    unknown = weights.state.keys() - own.keys()
+    if missing or unknown:
+        raise CheckpointError(
+            f"{weights.source}, {weights.kind}, does not fit this detector: "
+            f"{len(missing)} missing ({few(missing)}), {len(unknown)} unknown "
+            f"({few(unknown)}). Is it of another net?"
+        )
+    other = [key for key in own if weights.state[key].shape != own[key].shape]
+    wrong = [k for k in other if not fine_tuning or k.startswith("backbone.")]
+    if wrong:
+        shapes = [
+            f"{k} is {tuple(weights.state[k].shape)}, expected {tuple(own[k].shape)}"
+            for k in wrong
+        ]
+        raise CheckpointError(
+            f"{weights.source}, {weights.kind}, does not fit this detector: "
+            f"{len(wrong)} of other shape ({few(shapes)})"
+        )
+    fitting = {k: v for k, v in weights.state.items() if k not in other}
+    model.load_state_dict(fitting, strict=False)
+    normalisation = NORMALISATIONS[weights.normalisation]
+    for buffer, values in zip(
+        (model.pixel_mean, model.pixel_std), normalisation, strict=True
+    ):
+        buffer.copy_(buffer.new_tensor(values)[:, None, None])
+    logger.info("weights from %s: %d tensors", weights.source, len(fitting))
+    return sorted(other)
+
+
+def fetch_imagenet(name: str) -> Mapping[str, Tensor]:
+    """torchvision's ImageNet weights of a net, downloaded once into its cache.
+
+    Raises:
+        CheckpointError: there are none, or the download failed.
+    """
+    if name == "mobile":
+        raise CheckpointError(
+            f"there are no ImageNet weights of {name} to download; give a file with "
+            "--weights FILE, or train from random weights with --weights none"
+        )
+    weights = torchvision.models.get_model_weights(long_name(name))["IMAGENET1K_V1"]
+    try:
+        state: Mapping[str, Tensor] = weights.get_state_dict(
+            progress=True, check_hash=True, map_location="cpu", weights_only=True
+        )
+    except (OSError, RuntimeError) as error:
+        # URLError and HTTPError are OSErrors; a wrong hash is a RuntimeError.
+        raise CheckpointError(
+            f"the ImageNet weights of {name} could not be downloaded ({error}). Fetch "
+            f"{weights.url} by hand and name the file with --weights FILE, or train "
+            "from random weights with --weights none"
+        ) from error
+    except (EOFError, pickle.UnpicklingError) as error:
+        raise CheckpointError(
+            f"the ImageNet weights of {name} in {torch.hub.get_dir()}/checkpoints are "
+            "damaged; delete the file there, and run this again"
+        ) from error
+    return state

@@ -1,0 +1,122 @@
+"""Weights in our own files: checkpoints of runs, and converted backbones.
+
+Both say what they are; nothing of it is estimated.
+"""
+
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from ..checkpoint import CheckpointError
+from ..normalisation import NORMALISATIONS
+from .fit import check_fit, expected_shapes, read_numbers, take_state
+from .layouts import backbone_shapes, nearest_layout, own_layouts
+from .structures import WITH_STYLE, ImportedWeights, Layout
+
+BACKBONE_FORMAT = "faster_rcnn backbone 1"
+
+# Those of a checkpoint's settings that its weights cannot do without.
+_SHAPING = (
+    *("net.style", "net.head_stride", "anchors.scales", "anchors.ratios"),
+    *("anchors.centre", "anchors.rounding", "boxes.offset", "boxes.delta_std"),
+    *("boxes.max_log_size", "rpn.channels", "pooling.mode", "pooling.size"),
+    *("pooling.aligned", "pooling.max_pool", "head.class_agnostic"),
+)
+
+
+def own_checkpoint(content: Mapping[str, Any], source: str) -> ImportedWeights:
+    """The detector of a checkpoint.
+
+    Raises:
+        CheckpointError: part of it is missing or does not fit.
+    """
+    model = dict(_mapping(content, "model", source))
+    pixels = [model.pop(key, None) for key in ("pixel_mean", "pixel_std")]
+    layout = nearest_layout(model, own_layouts(), source=source)
+    config = _mapping(content, "config", source)
+    words = {key: key.split(".") for key in _SHAPING}
+    settings = {
+        key: config[section][name]
+        for key, (section, name) in words.items()
+        if isinstance(config.get(section), Mapping) and name in config[section]
+    }
+    numbers = read_numbers(model, layout)
+    expected = expected_shapes(
+        layout, numbers, class_agnostic=settings.get("head.class_agnostic", False)
+    )
+    check_fit(model, layout, expected, source=source)
+    state, used = take_state(model, layout)
+    style = settings.pop("net.style", "pytorch")
+    style = style if layout.net in WITH_STYLE else None
+    return ImportedWeights(
+        source=source,
+        kind=f"{layout.kind} with {layout.net}",
+        net=layout.net,
+        style=style,
+        normalisation=_recorded(pixels, source),
+        reason="recorded with the weights",
+        state=state,
+        unused={},
+        used=used,
+        classes=tuple(content.get("classes", ())) or None,
+        settings=settings | ({} if style is None else {"net.style": style}),
+        **numbers._asdict(),
+    )
+
+
+def _recorded(pixels: list[Any], source: str) -> str:
+    """The name of a recorded mean and deviation."""
+    found = [p.flatten().tolist() if isinstance(p, Tensor) else None for p in pixels]
+    for name, values in NORMALISATIONS.items():
+        if found == [torch.tensor(value).tolist() for value in values]:
+            return name
+    raise CheckpointError(
+        f"{source}: expected pixel_mean and pixel_std of one of "
+        f"{', '.join(NORMALISATIONS)}, found {found[0]} and {found[1]}; the file is "
+        "damaged, or older than this version"
+    )
+
+
+def own_backbone(content: Mapping[str, Any], source: str) -> ImportedWeights:
+    """The backbone of a file that `export.save_backbone` wrote.
+
+    Raises:
+        CheckpointError: part of it is missing or does not fit.
+    """
+    net, style = content.get("net"), content.get("style")
+    normalisation = content.get("normalisation")
+    layout = next((one for one in own_layouts() if one.net == net), None)
+    if layout is None or normalisation not in NORMALISATIONS:
+        raise CheckpointError(
+            f"{source}: expected a converted backbone's net and normalisation, found "
+            f"{net!r} and {normalisation!r}; convert the weights again"
+        )
+    shapes = backbone_shapes(layout.net).shapes
+    layout = Layout("converted backbone", "own", layout.net, {k: k for k in shapes}, {})
+    tensors = _mapping(content, "state", source)
+    check_fit(tensors, layout, shapes, source=source)
+    state, used = take_state(tensors, layout)
+    return ImportedWeights(
+        source=source,
+        kind=f"converted: {content.get('kind', layout.net)}",
+        net=layout.net,
+        style=style,
+        normalisation=normalisation,
+        reason="recorded with the weights",
+        state=state,
+        unused={},
+        used=used,
+        settings={} if style is None else {"net.style": style},
+    )
+
+
+def _mapping(content: Mapping[str, Any], key: str, source: str) -> Mapping[str, Any]:
+    value = content.get(key)
+    if not isinstance(value, Mapping):
+        raise CheckpointError(
+            f"{source}: expected {key!r} with the rest of the checkpoint, found none; "
+            "the file is damaged"
+        )
+    return value

@@ -1,0 +1,83 @@
+"""What is known of weights while they are read."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Literal, NamedTuple
+
+from torch import Tensor
+
+Origin = Literal["own", "classification", "family", "detectron2"]
+Shape = tuple[int, ...]
+
+# Only bottlenecks come in two styles.
+WITH_STYLE = ("res50", "res101", "res152")
+
+
+class Layout(NamedTuple):
+    """How weights of one net are named by one program.
+
+    Attributes:
+        kind: in words.
+        origin: which program.
+        net: one of `NET_NAMES`.
+        names: of each of our keys in the file.
+        unused: starts of names that may be there too, and why they are not used.
+    """
+
+    kind: str
+    origin: Origin
+    net: str
+    names: dict[str, str]
+    unused: Mapping[str, str]
+
+
+class Numbers(NamedTuple):
+    """The sizes of a detector's output layers; C counts the background."""
+
+    num_classes: int
+    anchors: int
+    rpn_channels: int
+
+
+def is_detector(layout: Layout) -> bool:
+    """Whether it has output layers besides the backbone."""
+    return layout.origin != "classification"
+
+
+@dataclass(frozen=True)
+class ImportedWeights:
+    """Weights in our names, with all that is known of them.
+
+    Attributes:
+        source: where they come from.
+        kind: what they are, in words.
+        net: one of `NET_NAMES`.
+        style: of the ResNet, ``pytorch`` or ``caffe``; None where it does not matter.
+        normalisation: the input they expect, a key of `NORMALISATIONS`.
+        reason: how that is known.
+        state: float32 by the keys of the detector's state dict; of a backbone file only
+            those that start with ``backbone.``. Always whole, always for RGB.
+        unused: names in the file that are not used, and why.
+        used: how many tensors of the file are.
+        num_classes: C with background; None for a backbone, as all below.
+        anchors: per cell.
+        rpn_channels: of the RPN's hidden layer.
+        classes: names, background first, where the file tells them.
+        settings: ``SECTION.KEY`` and value that a configuration needs for these
+            weights to mean what they meant in training.
+    """
+
+    source: str
+    kind: str
+    net: str
+    style: str | None
+    normalisation: str
+    reason: str
+    state: dict[str, Tensor]
+    unused: dict[str, str]
+    used: int
+    num_classes: int | None = None
+    anchors: int | None = None
+    rpn_channels: int | None = None
+    classes: tuple[str, ...] | None = None
+    settings: dict[str, Any] = field(default_factory=dict)

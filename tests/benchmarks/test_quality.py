@@ -1,0 +1,135 @@
+"""The comparison with torchvision's detector, on a few drawn images."""
+
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from faster_rcnn.evaluation.results import ImageDetections
+from faster_rcnn.model.command_line import Job
+from faster_rcnn.model.solver import build_optimizer
+from tiny_runs import CPU, draw_dataset, tiny_config, tiny_detector
+
+sys.path.append(str(Path(__file__).resolve().parents[2] / "benchmarks"))
+import quality
+from torchvision_peer import build_peer
+
+FIXED = tuple(f"backbone.features.{block}." for block in range(5))
+SETTINGS = ("net.norm", "frozen", "train.iterations", 2, "test.score_threshold", 0)
+
+
+@pytest.fixture(scope="module")
+def drawn(tmp_path_factory):
+    return draw_dataset(tmp_path_factory.mktemp("drawn"), 5)
+
+
+def job(*overrides) -> Job:
+    config = tiny_config(*SETTINGS, *overrides)
+    return Job("tiny", config, [], "default", CPU, torch.float32)
+
+
+@pytest.mark.parametrize("precision", [torch.float32, torch.bfloat16])
+@pytest.mark.parametrize("system", quality.SYSTEMS)
+def test_each_system_trains_and_detects(drawn, system, precision):
+    run = quality.SYSTEMS[system]
+    found = run(drawn, drawn, job().config, CPU, precision)
+    assert {entry.image_id for entry in found} == {r.image_id for r in drawn.records}
+    for entry in found:
+        assert len(entry.scores) > 0
+        assert (np.diff(entry.scores) <= 0).all()
+        assert entry.boxes.min() >= 0
+        assert (entry.boxes.max(0) <= (80, 64, 80, 64)).all()
+
+
+def test_training_moves_all_but_the_fixed_blocks(drawn):
+    config = job().config
+    peer = build_peer(config, 3)
+    before = {name: value.clone() for name, value in peer.named_parameters()}
+    quality.train_peer(peer, drawn, config, device=CPU, dtype=torch.float32)
+    moved = {n for n, value in peer.named_parameters() if not value.equal(before[n])}
+    fixed = {n for n in before if n.startswith(FIXED)}
+    assert len(fixed) > 10
+    # A bias of the box head may have gradient zero in two updates.
+    assert not moved & fixed and len(moved) > 0.9 * (len(before) - len(fixed))
+
+
+def test_decay_is_that_of_our_detector():
+    settings = ("train.backbone_decay", 0.02, "train.depthwise_decay", "false")
+    config = tiny_config(*SETTINGS, *settings, "net.fixed_blocks", 0)
+    ours = build_optimizer(tiny_detector(config), config.train)
+    theirs = build_optimizer(quality.as_ours(build_peer(config, 3)), config.train)
+
+    def decayed(optimizer):
+        return {
+            group["weight_decay"]: sum(p.numel() for p in group["params"])
+            for group in optimizer.param_groups
+        }
+
+    # The RPN has one score for each of 6 anchors here where ours has two.
+    score = 6 * config.rpn.channels
+    got, want = decayed(theirs), decayed(ours)
+    decay = config.train.weight_decay
+    assert got == want | {decay: want[decay] - score, 0.0: want[0.0] - 6}
+    assert len(got) == 3
+
+
+def test_inputs_and_targets_are_those_of_each_image(drawn):
+    batch = next(quality.training(drawn, job().config))
+    images = quality.inputs(batch, CPU)
+    mean = torch.tensor([123.675, 116.28, 103.53])
+    for i, (image, target) in enumerate(
+        zip(images, quality.targets(batch, CPU), strict=True)
+    ):
+        height, width = batch.images.sizes[i].tolist()
+        assert image.shape == (3, height, width)
+        want = (batch.images.pixels[i, :, 5, 7] - mean) / torch.tensor(
+            [58.395, 57.12, 57.375]
+        )
+        torch.testing.assert_close(image[:, 5, 7], want)
+        count = int(batch.ground_truth.valid[i].sum())
+        assert 2 <= count == len(target["boxes"]) == len(target["labels"])
+        assert target["labels"].min() >= 1
+
+
+def test_finished_runs_are_left_out(drawn, tmp_path, monkeypatch):
+    calls = []
+
+    def perfect(train_set, test_set, config, device, dtype):
+        calls.append(config.train.seed)
+        return [
+            ImageDetections(
+                record.image_id,
+                record.boxes,
+                np.ones(len(record.boxes), np.float32),
+                record.classes,
+            )
+            for record in test_set.records
+        ]
+
+    monkeypatch.setattr(quality, "SYSTEMS", {"ours": perfect, "torchvision": perfect})
+    file = tmp_path / "quality.json"
+
+    def compare(*seeds):
+        return quality.compare(
+            job(),
+            drawn,
+            drawn,
+            seeds=seeds,
+            systems=["ours", "torchvision"],
+            file=file,
+        )
+
+    assert len(compare(1)) == 2
+    results = compare(1, 2)
+    assert calls == [1, 1, 2, 2] and len(results) == 4
+    assert {result["mAP_07"] for result in results} == {1.0}
+    text = quality.summary(results)
+    assert text.count("mAP_07 1.0000 +- 0.0000") == 2
+    assert "(seeds 1 2: 1.0000 1.0000)" in text
+
+
+def test_arguments_parse():
+    options = ["--seeds", "1", "2", "--set", "train.lr", "0.1"]
+    parsed = quality.build_parser().parse_args(["folder", "mobile_v2", *options])
+    assert parsed.seeds == [1, 2] and parsed.overrides == ["train.lr", "0.1"]

@@ -1,0 +1,201 @@
+"""Under torchvision's convention our detections and losses are torchvision's."""
+
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+from faster_rcnn.datasets.batches import Batch
+from faster_rcnn.layer_utils.structures import Images
+from faster_rcnn.model.faster_rcnn import FasterRCNN
+from faster_rcnn.model.inference import detect_batch
+from tiny_runs import ground_truth, random_images, randomise, tiny_config, tiny_detector
+
+sys.path.append(str(Path(__file__).resolve().parents[2] / "benchmarks"))
+from torchvision_peer import CONVENTION, TRAINING, build_peer, copy_weights
+
+CLASSES = 5
+SETTINGS = (
+    *("net.norm", "frozen"),
+    *("anchors.scales", "[2,4,8]"),
+    *("rpn.test_pre_nms", 300),
+    *("rpn.test_post_nms", 50),
+    *("pooling.size", 7),
+    *("test.score_threshold", 0.05),
+    *("test.nms_threshold", 0.5),
+    *CONVENTION,
+)
+NETS = {
+    "mobile_v2": ("net.name", "mobile_v2", "net.head_stride", 2),
+    "mobile_v2, stride 1": ("net.name", "mobile_v2", "net.head_stride", 1),
+    "res50": ("net.name", "res50", "net.head_stride", 1),
+}
+SIZES = (160, 224), (128, 192)
+
+
+def pair(*overrides, seed=0):
+    """Our detector and torchvision's with the same weights, and our configuration."""
+    config = tiny_config(*SETTINGS, *overrides)
+    ours = tiny_detector(config, classes=CLASSES, seed=seed).eval()
+    randomise(ours)
+    spread(ours, random_images(SIZES[0], multiple=32, seed=9))
+    peer = build_peer(config, CLASSES).eval()
+    copy_weights(ours, peer)
+    return ours, peer, config
+
+
+@torch.no_grad()
+def spread(model: FasterRCNN, images: Images) -> None:
+    """Scale the output layers so that scores and boxes vary, and none saturates."""
+    features, sizes = model.features(images)
+    regions = model.rpn(features, sizes)
+    head, predictor = model.rpn.head, model.box_head.predictor
+    head.scores.weight *= 2 / regions.objectness_logits.std()
+    head.deltas.weight *= 0.3 / regions.pred_deltas.std()
+    proposals = model.rpn.propose(model.rpn(features, sizes), images.sizes)
+    logits, deltas = model.classify(features, proposals.boxes, sizes)
+    logits = logits.flatten(0, 1)
+    scale = 2 / logits.std(0)  # (C,)
+    predictor.scores.weight *= scale[:, None]
+    predictor.scores.bias -= logits.mean(0) * scale
+    predictor.deltas.weight *= 1 / deltas.std()
+
+
+def batch_of(images: Images) -> Batch:
+    return Batch(
+        images=images,
+        ground_truth=ground_truth(*([] for _ in images.sizes)),
+        scales=torch.ones(len(images.sizes)),
+        original_sizes=images.sizes,
+        image_ids=tuple(map(str, range(len(images.sizes)))),
+    )
+
+
+def bare_inputs(model: FasterRCNN, images: Images) -> list[torch.Tensor]:
+    """What torchvision's body expects of each image."""
+    pixels = (images.pixels.float() - model.pixel_mean) / model.pixel_std
+    sizes = images.sizes.tolist()
+    return [image[:, :h, :w] for image, (h, w) in zip(pixels, sizes, strict=True)]
+
+
+@torch.no_grad()
+def torchvisions(ours, peer, images: Images) -> list[dict[str, torch.Tensor]]:
+    """The peer's detections in each image alone: many, of all classes."""
+    found = [peer([image])[0] for image in bare_inputs(ours, images)]
+    for entry in found:
+        assert len(entry["scores"]) > 20 and entry["scores"].std() > 0.05
+        assert len(entry["labels"].unique()) == CLASSES - 1
+    return found
+
+
+def assert_same(ours, config, images: Images, wanted) -> None:
+    """Our detections of the batch, padded or not, are the wanted ones."""
+    found = detect_batch(
+        ours,
+        batch_of(images),
+        boxes=config.boxes,
+        test=config.test,
+        dtype=torch.float32,
+    )
+    for i, want in enumerate(wanted):
+        valid = found.valid[i]
+        assert valid.sum() == len(want["scores"])
+        assert torch.equal(found.classes[i][valid], want["labels"])
+        for got, name, tolerance in (
+            (found.scores, "scores", 1e-4),
+            (found.boxes, "boxes", 1e-3),
+        ):
+            torch.testing.assert_close(
+                got[i][valid], want[name], rtol=0, atol=tolerance
+            )
+
+
+@pytest.mark.parametrize("net", NETS)
+def test_detections_equal(net):
+    ours, peer, config = pair(*NETS[net])
+    single = random_images(SIZES[0], multiple=32)
+    assert_same(ours, config, single, torchvisions(ours, peer, single))
+    padded = random_images(*SIZES, multiple=32, seed=1)
+    assert padded.padded
+    assert_same(ours, config, padded, torchvisions(ours, peer, padded))
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [
+        ("boxes.offset", 1),
+        ("anchors.centre", "cell"),
+        ("anchors.rounding", "none"),
+        ("pooling.aligned", "true"),
+        ("pooling.sampling_ratio", 1),
+    ],
+)
+def test_detections_differ_under_another_convention(key, value):
+    ours, peer, _ = pair(*NETS["mobile_v2"])
+    images = random_images(SIZES[0], multiple=32)
+    wanted = torchvisions(ours, peer, images)
+    config = tiny_config(*SETTINGS, *NETS["mobile_v2"], key, value)
+    other = tiny_detector(config, classes=CLASSES).eval()
+    other.load_state_dict(ours.state_dict())
+    with pytest.raises(AssertionError):
+        assert_same(other, config, images, wanted)
+
+
+OBJECTS = (
+    [(1, 10, 12, 70, 90), (3, 100, 40, 200, 150), (4, 60.5, 70.25, 92, 110.5)],
+    [(2, 30, 20, 120, 100), (2, 130, 60, 180, 120)],
+)
+
+
+def training_losses(*overrides) -> tuple[dict[str, float], dict[str, float]]:
+    """Our losses and torchvision's where the samples are all candidates."""
+    everything = (
+        *("rpn.batch_size", 100_000),
+        *("rpn.train_pre_nms", 300),
+        *("rpn.train_post_nms", 60),
+        *("head.rois_per_image", 130),
+        *("head.fg_fraction", 0.5),
+    )
+    ours, peer, _ = pair(*NETS["mobile_v2"], *everything, *TRAINING, *overrides)
+    images = random_images(SIZES[0], SIZES[0], multiple=32, seed=2)
+    targets = [
+        {
+            "boxes": torch.tensor([box for _, *box in objects]).float(),
+            "labels": torch.tensor([label for label, *_ in objects]),
+        }
+        for objects in OBJECTS
+    ]
+    with torch.no_grad():
+        output = ours.train()(images, ground_truth(*OBJECTS))
+        want = peer.train()(bare_inputs(ours, images), targets)
+    names = {
+        "rpn_cls": "loss_objectness",
+        "rpn_box": "loss_rpn_box_reg",
+        "head_cls": "loss_classifier",
+        "head_box": "loss_box_reg",
+    }
+    return (
+        {name: float(value) for name, value in output.losses.items()},
+        {name: float(want[theirs]) for name, theirs in names.items()},
+    )
+
+
+def test_losses_equal():
+    got, want = training_losses()
+    assert min(want.values()) > 1e-3
+    assert got == pytest.approx(want, rel=1e-4)
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "changed"),
+    [
+        ("rpn.border", 0, {"rpn_cls", "rpn_box"}),
+        ("rpn.sigma", 1, {"rpn_box"}),
+        ("head.sigma", 1, {"head_box"}),
+        ("head.add_ground_truth", "false", {"head_cls", "head_box"}),
+    ],
+)
+def test_losses_differ_by_what_is_not_torchvisions(key, value, changed):
+    got, want = training_losses(key, value)
+    differing = {name for name in got if got[name] != pytest.approx(want[name], 1e-4)}
+    assert differing == changed

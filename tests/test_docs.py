@@ -1,0 +1,28 @@
+import re
+
+import pytest
+from command_lines import REPOSITORY
+
+BLOCK = re.compile(r"^```python\n(.*?)^```", re.MULTILINE | re.DOTALL)
+DOCUMENTS = [
+    path
+    for path in [REPOSITORY / "README.md", *sorted(REPOSITORY.glob("docs/**/*.md"))]
+    if BLOCK.search(path.read_text(encoding="utf-8"))
+]
+
+
+@pytest.mark.parametrize("path", DOCUMENTS, ids=lambda path: path.name)
+def test_python_of_a_document_runs(path, tmp_path, monkeypatch):
+    """A document's blocks are one program; a fault is shown at its own line."""
+    text = path.read_text(encoding="utf-8")
+    lines = [""] * (text.count("\n") + 1)
+    for block in BLOCK.finditer(text):
+        first = text.count("\n", 0, block.start(1))
+        code = block[1].splitlines()
+        lines[first : first + len(code)] = code
+    monkeypatch.chdir(tmp_path)
+    exec(compile("\n".join(lines), str(path), "exec"), {"__name__": "document"})
+
+
+def test_there_are_documents():
+    assert "layers.md" in [path.name for path in DOCUMENTS]

@@ -1,0 +1,104 @@
+#!/usr/bin/env python3
+"""Say what a file of weights is, or convert it: to a file of ours, or to the family's.
+
+Reads checkpoints of this program, of tf-faster-rcnn's PyTorch port and of Detectron2's
+C4 detectors, and classification weights of torchvision and Caffe.
+"""
+
+import argparse
+from pathlib import Path
+
+from faster_rcnn.model.checkpoint import CheckpointError
+from faster_rcnn.model.command_line import clear_errors, find_recipes
+from faster_rcnn.model.normalisation import NORMALISATIONS
+from faster_rcnn.model.weights.class_names import read_classes
+from faster_rcnn.model.weights.export import (
+    export_family,
+    save_backbone,
+    save_detector,
+)
+from faster_rcnn.model.weights.recognition import import_weights
+from faster_rcnn.model.weights.structures import ImportedWeights
+
+
+def build_parser() -> argparse.ArgumentParser:
+    """The arguments."""
+    parser = argparse.ArgumentParser(prog="convert_weights.py", description=__doc__)
+    parser.add_argument("file", type=Path, metavar="FILE", help=".pth or .pkl")
+    parser.add_argument("--output", type=Path, metavar="FILE", help="what to write")
+    parser.add_argument(
+        "--to",
+        default="ours",
+        choices=("ours", "family"),
+        help="write for this program, or for tf-faster-rcnn's PyTorch port",
+    )
+    parser.add_argument(
+        "--normalisation",
+        choices=tuple(NORMALISATIONS),
+        help="the input the weights expect, as a fact; default: found out",
+    )
+    parser.add_argument(
+        "--classes",
+        metavar="NAMES|FILE",
+        help="names without background, separated by commas or one per line of a file; "
+        "default: VOC's for 20, COCO's for 80",
+    )
+    parser.add_argument(
+        "--dataset",
+        choices=("voc", "coco"),
+        help="whose recipes to store with a detector; default: by the classes",
+    )
+    return parser
+
+
+def main() -> None:
+    """Recognise, print, convert."""
+    arguments = build_parser().parse_args()
+    with clear_errors():
+        weights = import_weights(arguments.file, normalisation=arguments.normalisation)
+        print(describe(weights))
+        if arguments.output is not None:
+            convert(weights, arguments)
+            print(f"written: {arguments.output}")
+
+
+def describe(weights: ImportedWeights) -> str:
+    """What is known of weights, one thing a line."""
+    lines = [
+        f"kind            {weights.kind}",
+        f"net             {weights.net}",
+        f"style           {weights.style or '-'}",
+        f"normalisation   {weights.normalisation} ({weights.reason})",
+    ]
+    if weights.num_classes is not None:
+        lines.append(f"classes         {weights.num_classes - 1} and background")
+        lines.append(f"anchors         {weights.anchors} per cell")
+    lines.append(f"tensors used    {weights.used}")
+    lines += [f"not used        {key}: {why}" for key, why in weights.unused.items()]
+    lines += [
+        f"needs           {key} {value}" for key, value in weights.settings.items()
+    ]
+    return "\n".join(lines)
+
+
+def convert(weights: ImportedWeights, arguments: argparse.Namespace) -> None:
+    """Write the file that the arguments ask for.
+
+    Raises:
+        CheckpointError: the weights cannot be written so, or names are missing.
+    """
+    if arguments.to == "family":
+        export_family(weights, arguments.output)
+    elif weights.classes is not None:
+        raise CheckpointError(f"{weights.source} is a checkpoint of ours already")
+    elif weights.num_classes is None:
+        save_backbone(weights, arguments.output)
+    else:
+        classes = read_classes(arguments.classes, weights.num_classes)
+        dataset = arguments.dataset or {21: "voc", 81: "coco"}.get(len(classes), "own")
+        recipes = find_recipes(dataset, weights.net)
+        save_detector(weights, arguments.output, recipes=recipes, classes=classes)
+
+
+if __name__ == "__main__":
+    main()
