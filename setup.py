@@ -1,3 +1,42 @@
-from setuptools import find_packages, setup
+"""What pyproject.toml cannot say: the computed packages, and the compiled kernels."""
 
-setup(packages=["faster_rcnn"] + [f"faster_rcnn.{p}" for p in find_packages("lib")])
+import sys
+
+from Cython.Build import cythonize
+from setuptools import Extension, find_packages, setup
+from setuptools.command.build_ext import build_ext
+from setuptools.errors import CompileError, LinkError
+
+FOLDER = "lib/kernels"
+SOURCES = ("nms", "match", "roi_bilinear", "roi_max")
+OPENMP = "-fopenmp"
+
+# No fast-math and no fused multiply-add: suppression and the bins of RoI max pooling
+# must agree with torchvision to the last bit.
+kernels = Extension(
+    "faster_rcnn.kernels._cpu",
+    [f"{FOLDER}/_cpu.pyx", *(f"{FOLDER}/csrc/{name}.c" for name in SOURCES)],
+    extra_compile_args=["-O3", "-std=gnu11", "-ffp-contract=off", OPENMP],
+    extra_link_args=[OPENMP],
+    optional=True,  # without a compiler torchvision's operators serve
+)
+
+
+class BuildKernels(build_ext):
+    """Builds without OpenMP where the compiler does not know it."""
+
+    def build_extension(self, ext):
+        try:
+            super().build_extension(ext)
+        except (CompileError, LinkError):
+            print("building the kernels without OpenMP", file=sys.stderr)
+            ext.extra_compile_args.remove(OPENMP)
+            ext.extra_link_args.remove(OPENMP)
+            super().build_extension(ext)
+
+
+setup(
+    packages=["faster_rcnn"] + [f"faster_rcnn.{p}" for p in find_packages("lib")],
+    ext_modules=cythonize([kernels], language_level=3),
+    cmdclass={"build_ext": BuildKernels},
+)

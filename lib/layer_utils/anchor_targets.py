@@ -8,7 +8,8 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from .boxes import encode, inside_image, pairwise_iou
+from ..kernels.matching import match_boxes
+from .boxes import encode, inside_image
 from .sampling import random_order
 from .structures import GroundTruth
 
@@ -132,20 +133,20 @@ def match_anchors(
     inside = inside_image(anchors, image_sizes, border=border, offset=offset)  # (N, A)
     if usable is not None:
         inside = inside & usable
-    overlaps = pairwise_iou(anchors[None], ground_truth.boxes, offset=offset)
-    meets = inside[:, :, None] & ground_truth.valid[:, None, :]
-    overlaps = overlaps.masked_fill(~meets, -1.0)  # (N, A, G)
-
-    best_overlap, matched = overlaps.max(dim=2)  # (N, A)
-    best_of_object = overlaps.amax(dim=1, keepdim=True)  # (N, 1, G)
-    is_best = ((overlaps == best_of_object) & (best_of_object > 0)).any(dim=2)
-    positive = inside & (is_best | (best_overlap >= positive_overlap))
-    negative = inside & (best_overlap < negative_overlap)
+    matches = match_boxes(
+        anchors,
+        ground_truth.boxes,
+        ground_truth.valid,
+        offset=offset,
+        usable=inside,
+    )
+    positive = inside & (matches.is_best | (matches.overlap >= positive_overlap))
+    negative = inside & (matches.overlap < negative_overlap)
     if clobber_positives:
         positive = positive & ~negative
     else:
         negative = negative & ~positive
-    return AnchorMatches(positive, negative, matched)
+    return AnchorMatches(positive, negative, matches.matched)
 
 
 def sample_labels(

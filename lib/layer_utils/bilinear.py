@@ -31,15 +31,7 @@ def crop(features: Tensor, corners: Tensor, *, size: int, zeros_beyond: bool) ->
 
     Returns:
         ``(N * R, C, P, P)``.
-
-    Raises:
-        ValueError: a single sample per side.
     """
-    if size < 2:
-        raise ValueError(
-            "pooling.mode crop and crop_stn take their samples from edge to edge, so "
-            f"they need at least 2 per side; found {size}. Raise pooling.size."
-        )
     height, width = features.shape[-2:]
     index = _range(size, corners)
     x1, y1, x2, y2 = corners[..., None].unbind(2)  # (N, R, 1)

@@ -8,7 +8,8 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from .boxes import encode, pairwise_iou
+from ..kernels.matching import match_boxes
+from .boxes import encode
 from .sampling import random_order
 from .structures import GroundTruth, Proposals
 
@@ -80,9 +81,8 @@ def sample_rois(
         valid = torch.cat((valid, ground_truth.valid), dim=1)
 
     # 1. Match.
-    overlaps = pairwise_iou(boxes.detach(), ground_truth.boxes, offset=offset)
-    overlaps = overlaps.masked_fill(~ground_truth.valid[:, None, :], 0.0)  # (N, R, G)
-    best_overlap, best_object = overlaps.max(dim=2)  # (N, R)
+    matches = match_boxes(boxes, ground_truth.boxes, ground_truth.valid, offset=offset)
+    best_overlap = matches.overlap
 
     # 2. Foreground and background.
     foreground = valid & (best_overlap >= fg_overlap)
@@ -105,7 +105,7 @@ def sample_rois(
     # Unused slots are pooled too, and pooling a box that is not finite may crash.
     rois = boxes.gather(1, index[:, :, None].expand(-1, -1, 4))
     rois = rois.masked_fill(~drawn[:, :, None], 0.0)
-    matched = best_object.gather(1, index)
+    matched = matches.matched.gather(1, index)
     classes = ground_truth.classes.gather(1, matched).masked_fill(~is_fg, 0)
     targets = ground_truth.boxes.gather(1, matched[:, :, None].expand(-1, -1, 4))
     # Where the RoIs carry a gradient (DenseCap), the targets are constants still.

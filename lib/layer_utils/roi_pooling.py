@@ -4,13 +4,14 @@ Letters: N images, R RoIs per image, C channels, P output cells per side, H x W 
 of the feature map.
 """
 
-from typing import Literal
+from typing import Literal, get_args
 
 import torch
 import torch.nn.functional as F
 import torchvision
 from torch import Tensor
 
+from ..kernels import pooling as kernels
 from . import bilinear
 
 PoolingMode = Literal["align", "pool", "crop", "crop_stn"]
@@ -53,13 +54,24 @@ def pool_rois(
             and with adaptive sampling the host waits for their number.
 
     Returns:
-        ``(N * R, C, P, P)`` float32, or float64 for float64 features. Unused slots hold
-        whatever their box gives.
+        ``(N * R, C, P, P)`` in the type of the features, computed in float32 at least.
+        Unused slots hold whatever their box gives.
 
     Raises:
         ValueError: unknown mode, a crop of a single sample, or a gradient to the boxes
             of RoI max pooling.
     """
+    if mode not in get_args(PoolingMode):
+        raise ValueError(
+            f"pooling.mode must be one of {', '.join(get_args(PoolingMode))}; found "
+            f"{mode!r}"
+        )
+    side = 2 * size if max_pool else size
+    if side < 2 and mode in ("crop", "crop_stn"):
+        raise ValueError(
+            "pooling.mode crop and crop_stn take their samples from edge to edge, so "
+            f"they need at least 2 per side; found {side}. Raise pooling.size."
+        )
     if box_gradient and mode == "pool":
         raise ValueError(
             "box_gradient needs a bilinear mode (align, crop or crop_stn); RoI max "
@@ -68,11 +80,50 @@ def pool_rois(
         )
     if not box_gradient:
         rois = rois.detach()  # from here on requires_grad tells
+    if kernels.serves(features) and not rois.requires_grad:
+        return kernels.roi_pool(
+            [features],
+            rois,
+            None if feature_sizes is None else [feature_sizes],
+            scales=[1 / stride],
+            size=size,
+            mode=mode,
+            sampling_ratio=sampling_ratio,
+            aligned=aligned,
+            max_pool=max_pool,
+        )
+    return _pool_by_library(
+        features,
+        rois,
+        feature_sizes,
+        mode=mode,
+        size=size,
+        stride=stride,
+        sampling_ratio=sampling_ratio,
+        aligned=aligned,
+        max_pool=max_pool,
+    )
+
+
+def _pool_by_library(
+    features: Tensor,
+    rois: Tensor,
+    feature_sizes: Tensor | None,
+    *,
+    mode: PoolingMode,
+    size: int,
+    stride: int,
+    sampling_ratio: int,
+    aligned: bool,
+    max_pool: bool,
+) -> Tensor:
+    """The same through torchvision and PyTorch: any device, any gradient."""
+    dtype = features.dtype
     if feature_sizes is not None:
         features, rois = _to_far_corner(features, rois, feature_sizes, stride=stride)
     side = 2 * size if max_pool else size
     # Pooling interpolates, so it is done in float32 whatever the network computes in.
-    if features.dtype != torch.float64:
+    if dtype != torch.float64:
         features = features.float()
     rois = rois.to(features.dtype)
     scale = 1 / stride
@@ -97,17 +148,13 @@ def pool_rois(
             sampling_ratio or -1,
             aligned,
         )
-    elif mode == "pool":
+    else:
         pooled = torchvision.ops.roi_pool(
             features, _with_image_index(rois), side, scale
         )
-    else:
-        raise ValueError(
-            f"pooling.mode must be one of align, pool, crop, crop_stn; found {mode!r}"
-        )
     if max_pool:
         pooled = F.max_pool2d(pooled, 2)
-    return pooled
+    return pooled.to(dtype)
 
 
 def _with_image_index(rois: Tensor) -> Tensor:

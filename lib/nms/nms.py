@@ -8,6 +8,9 @@ import torch
 import torchvision
 from torch import Tensor
 
+from ..kernels.library import cpu_kernel
+from ..kernels.suppression import nms_by_kernel
+
 
 def nms(
     boxes: Tensor,
@@ -73,6 +76,39 @@ def _nms(
     inclusive: bool,
 ) -> tuple[Tensor, Tensor]:
     limit = _float32_limit(threshold, inclusive=inclusive)
+    kernels = cpu_kernel("nms")
+    if kernels is None or boxes.device.type != "cpu":
+        return nms_by_torchvision(
+            boxes, scores, valid, groups, limit, max_outputs, offset
+        )
+    return nms_by_kernel(
+        kernels, boxes, scores, valid, groups, limit, max_outputs, offset
+    )
+
+
+def nms_by_torchvision(
+    boxes: Tensor,
+    scores: Tensor,
+    valid: Tensor,
+    groups: Tensor,
+    limit: float,
+    max_outputs: int,
+    offset: float,
+) -> tuple[Tensor, Tensor]:
+    """The same through torchvision's operator, image by image: any device.
+
+    Args:
+        boxes: ``(N, R, 4)``.
+        scores: ``(N, R)``.
+        valid: ``(N, R)`` bool.
+        groups: ``(N, R)`` int64.
+        limit: largest IoU that two kept boxes may have, a float32.
+        max_outputs: K.
+        offset: added to widths and heights.
+
+    Returns:
+        As of :func:`nms`.
+    """
     index = scores.new_zeros((boxes.shape[0], max_outputs), dtype=torch.int64)
     kept = torch.zeros_like(index, dtype=torch.bool)
     for i in range(boxes.shape[0]):

@@ -207,8 +207,8 @@ def test_pools_in_float32(mode, dtype):
     features = random_features().to(dtype)
     rois = random_boxes(8, size=100).view(2, 4, 4)
     pooled = pool(features, rois, mode=mode)
-    assert pooled.dtype == torch.float32
-    assert torch.equal(pooled, pool(features.float(), rois, mode=mode))
+    assert pooled.dtype == dtype
+    assert torch.equal(pooled, pool(features.float(), rois, mode=mode).to(dtype))
 
 
 @MODES

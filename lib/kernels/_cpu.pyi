@@ -1,0 +1,60 @@
+from collections.abc import Sequence
+
+interface: int
+float16: bool
+
+def nms(
+    boxes: int,
+    scores: int,
+    valid: int,
+    groups: int,
+    images: int,
+    count: int,
+    limit: float,
+    offset: float,
+    slots: int,
+    index: int,
+    kept: int,
+    threads: int,
+) -> None: ...
+def match(
+    boxes: int,
+    box_stride: int,
+    gt_boxes: int,
+    gt_valid: int,
+    crowd: int,
+    usable: int,
+    images: int,
+    count: int,
+    slots: int,
+    offset: float,
+    overlap: int,
+    obj: int,
+    is_best: int,
+    crowd_share: int,
+    threads: int,
+) -> None: ...
+
+class RoiPooling:
+    def __init__(
+        self,
+        levels: Sequence[tuple[int, int, int, int, float]],
+        canonical_size: float,
+        canonical_level: int,
+        images: int,
+        channels: int,
+        channels_last: bool,
+        dtype: int,
+        rois: int,
+        per_image: int,
+        size: int,
+        mode: int,
+        sampling: int,
+        aligned: bool,
+        max_pool: bool,
+        threads: int,
+    ) -> None: ...
+    def bilinear_forward(self, pooled: int, which: int) -> None: ...
+    def bilinear_backward(self, grad: int, which: int) -> None: ...
+    def max_forward(self, pooled: int, argmax: int) -> None: ...
+    def max_backward(self, grad: int, argmax: int) -> None: ...

@@ -1,0 +1,55 @@
+/* What all kernels share: dispatch to the CPU's vector width, exact float arithmetic.
+ *
+ * The loops are plain C that a compiler turns into vector code. With GCC on x86-64
+ * Linux each function marked VECTORISED is compiled three times, and the loader picks
+ * the version for the machine; elsewhere the compiler's baseline serves (NEON on
+ * aarch64).
+ */
+#ifndef FASTER_RCNN_COMMON_H
+#define FASTER_RCNN_COMMON_H
+
+#include <stdint.h>
+#include <string.h>
+
+#if defined(__x86_64__) && defined(__linux__) && defined(__GNUC__) && !defined(__clang__)
+#define VECTORISED \
+    __attribute__((target_clones("arch=x86-64-v4", "arch=x86-64-v3", "default")))
+#else
+#define VECTORISED
+#endif
+
+#define INLINE static inline __attribute__((always_inline))
+
+/* Of two numbers; a NaN in `a` gives `b`, as one instruction does. */
+INLINE float larger(float a, float b) { return a > b ? a : b; }
+INLINE float smaller(float a, float b) { return a < b ? a : b; }
+
+/* bfloat16 and float16 in memory, float32 in registers. */
+INLINE float from_bf16(uint16_t v) {
+    uint32_t bits = (uint32_t)v << 16;
+    float out;
+    memcpy(&out, &bits, sizeof out);
+    return out;
+}
+
+INLINE uint16_t to_bf16(float v) {
+    uint32_t bits;
+    memcpy(&bits, &v, sizeof bits);
+    /* To nearest, ties to even; a NaN stays one. */
+    uint32_t rounded = (bits + 0x7fffu + ((bits >> 16) & 1u)) >> 16;
+    return (uint16_t)(v != v ? (bits >> 16) | 0x40u : rounded);
+}
+
+#ifdef __FLT16_MANT_DIG__
+typedef _Float16 half;
+#define HAS_FLOAT16 1
+INLINE float from_half(half v) { return (float)v; }
+INLINE half to_half(float v) { return (half)v; }
+#else /* never reached: callers ask HAS_FLOAT16 */
+typedef uint16_t half;
+#define HAS_FLOAT16 0
+INLINE float from_half(half v) { return (float)v; }
+INLINE half to_half(float v) { return (half)v; }
+#endif
+
+#endif

@@ -1,0 +1,50 @@
+#ifndef FASTER_RCNN_ROI_H
+#define FASTER_RCNN_ROI_H
+
+#include <stdint.h>
+
+enum { ROI_ALIGN = 0, ROI_CROP = 1, ROI_CROP_STN = 2 };
+enum { ROI_FLOAT32 = 0, ROI_BFLOAT16 = 1, ROI_FLOAT16 = 2 };
+
+/* One feature map of a pyramid: (images, channels, height, width), contiguous or
+ * channels_last as the task says. */
+typedef struct {
+    void *data;
+    int64_t height, width;
+    const int64_t *sizes; /* (images, 2) true rows and columns, NULL if nothing is padded */
+    float scale;          /* cells per input pixel */
+} RoiLevel;
+
+/* What is pooled from what; see roi_bilinear.c and roi_max.c. */
+typedef struct {
+    const RoiLevel *levels;
+    int64_t level_count;
+    float canonical_size;    /* a RoI of this side, in input pixels, ... */
+    int64_t canonical_level; /* ... belongs to this level (FPN, eq. 1), counted from 0 */
+    int64_t images, channels;
+    int channels_last;  /* features, pooled and their gradients */
+    int dtype;          /* of features and pooled; features' gradients are float32 */
+    const float *rois;  /* (images, per_image, 4) in input pixels */
+    int64_t per_image;
+    int64_t size; /* output cells per side */
+    int mode;
+    int64_t sampling; /* samples per cell and side of RoIAlign, 0 for adaptive */
+    int aligned;
+    int max_pool; /* pool to twice the size, then 2x2 maxima */
+    int threads;
+} RoiTask;
+
+/* pooled (images * per_image, channels, size, size); which (same shape, bytes) tells the
+ * sample of each maximum and may be NULL without max_pool. Returns 0, or 1 without
+ * memory. */
+int roi_bilinear_forward(const RoiTask *task, void *pooled, uint8_t *which);
+
+/* Adds to the levels' data, float32 there, in an order that depends on nothing but the
+ * task: equal runs are equal to the bit, whatever the number of threads. */
+int roi_bilinear_backward(const RoiTask *task, const void *grad, const uint8_t *which);
+
+/* RoI max pooling; argmax is the cell row * width + column, -1 for an empty bin. */
+int roi_max_forward(const RoiTask *task, void *pooled, int32_t *argmax);
+int roi_max_backward(const RoiTask *task, const void *grad, const int32_t *argmax);
+
+#endif

@@ -1,0 +1,178 @@
+/* The loops of roi_bilinear.c for one type of number; included once for each.
+ *
+ * ELEMENT is the type in memory, LOAD and STORE turn it into float32 and back, NAME
+ * tells the copies apart. Two forms of each: `last`, where channels lie together and
+ * `lanes` of them are worked on at once, and `first`, where columns do. `m` is 2 with
+ * maxima inside, else 1: output cell (i, j) is the largest of m x m samples.
+ */
+
+VECTORISED
+static void NAME(forward_last)(const Roi *r, const void *map_, int64_t lanes, float *work,
+                               void *pooled_, uint8_t *which) {
+    const ELEMENT *map = map_;
+    const int64_t m = r->m, width = r->width;
+    float *restrict value = work, *restrict best = work + lanes;
+    float *sums = work + 2 * lanes; /* (m, width, lanes) */
+    for (int64_t i = 0; i < r->size; i++) {
+        for (int64_t a = 0; a < m; a++) {
+            const Taps *rows = r->rows + i * m + a;
+            float *sum_a = sums + a * width * lanes;
+            if (rows->count == 0)
+                memset(sum_a, 0, (size_t)(width * lanes) * sizeof *sum_a);
+            for (int64_t k = 0; k < rows->count; k++) {
+                const float weight = rows->weight[k];
+                for (int64_t x = 0; x < width; x++) {
+                    const ELEMENT *restrict cell = map + (rows->first + k) * r->row_step +
+                                                   (r->first + x) * r->column_step;
+                    float *restrict sum = sum_a + x * lanes;
+                    if (k == 0)
+                        for (int64_t c = 0; c < lanes; c++)
+                            sum[c] = weight * LOAD(cell[c]);
+                    else
+                        for (int64_t c = 0; c < lanes; c++)
+                            sum[c] += weight * LOAD(cell[c]);
+                }
+            }
+        }
+        for (int64_t j = 0; j < r->size; j++) {
+            const int64_t at = (i * r->size + j) * r->channels;
+            for (int64_t s = 0; s < m * m; s++) {
+                const Taps *columns = r->columns + j * m + s % m;
+                const float *row = sums + (s / m) * width * lanes;
+                for (int64_t c = 0; c < lanes; c++) value[c] = 0.0f;
+                for (int64_t k = 0; k < columns->count; k++) {
+                    const float weight = columns->weight[k];
+                    const float *restrict sum =
+                        row + (columns->first - r->first + k) * lanes;
+                    for (int64_t c = 0; c < lanes; c++) value[c] += weight * sum[c];
+                }
+                if (s == 0) {
+                    memcpy(best, value, (size_t)lanes * sizeof *best);
+                    if (m > 1) memset(which + at, 0, (size_t)lanes);
+                } else {
+                    uint8_t *restrict place = which + at;
+                    for (int64_t c = 0; c < lanes; c++) {
+                        place[c] = value[c] > best[c] ? (uint8_t)s : place[c];
+                        best[c] = larger(value[c], best[c]);
+                    }
+                }
+            }
+            ELEMENT *restrict out = (ELEMENT *)pooled_ + at;
+            for (int64_t c = 0; c < lanes; c++) out[c] = STORE(best[c]);
+        }
+    }
+}
+
+VECTORISED
+static void NAME(backward_last)(const Roi *r, float *map, int64_t lanes, float *work,
+                                const void *grad_, const uint8_t *which) {
+    const int64_t m = r->m, width = r->width;
+    float *restrict value = work;
+    float *sums = work + lanes; /* (width, lanes) */
+    for (int64_t ia = 0; ia < r->size * m; ia++) {
+        const Taps *rows = r->rows + ia;
+        if (rows->count == 0) continue;
+        memset(sums, 0, (size_t)(width * lanes) * sizeof *sums);
+        for (int64_t jb = 0; jb < r->size * m; jb++) {
+            const Taps *columns = r->columns + jb;
+            if (columns->count == 0) continue;
+            const int64_t at = (ia / m * r->size + jb / m) * r->channels;
+            const ELEMENT *restrict grad = (const ELEMENT *)grad_ + at;
+            const uint8_t sample = (uint8_t)(ia % m * m + jb % m);
+            if (m == 1)
+                for (int64_t c = 0; c < lanes; c++) value[c] = LOAD(grad[c]);
+            else
+                for (int64_t c = 0; c < lanes; c++)
+                    value[c] = which[at + c] == sample ? LOAD(grad[c]) : 0.0f;
+            for (int64_t k = 0; k < columns->count; k++) {
+                const float weight = columns->weight[k];
+                float *restrict sum = sums + (columns->first - r->first + k) * lanes;
+                for (int64_t c = 0; c < lanes; c++) sum[c] += weight * value[c];
+            }
+        }
+        for (int64_t k = 0; k < rows->count; k++) {
+            const float weight = rows->weight[k];
+            for (int64_t x = 0; x < width; x++) {
+                float *restrict cell = map + (rows->first + k) * r->row_step +
+                                       (r->first + x) * r->column_step;
+                const float *restrict sum = sums + x * lanes;
+                for (int64_t c = 0; c < lanes; c++) cell[c] += weight * sum[c];
+            }
+        }
+    }
+}
+
+/* One channel of `lanes`, each a plane of `plane` cells of the map. */
+VECTORISED
+static void NAME(forward_first)(const Roi *r, const void *map_, int64_t lanes,
+                                float *work, void *pooled_, uint8_t *which) {
+    const int64_t m = r->m, width = r->width, cells = r->size * r->size;
+    for (int64_t c = 0; c < lanes; c++) {
+        const ELEMENT *plane = (const ELEMENT *)map_ + c * r->plane + r->first;
+        ELEMENT *out = (ELEMENT *)pooled_ + c * cells;
+        for (int64_t i = 0; i < r->size; i++) {
+            for (int64_t a = 0; a < m; a++) {
+                const Taps *rows = r->rows + i * m + a;
+                float *restrict sum = work + a * width;
+                for (int64_t x = 0; x < width; x++) sum[x] = 0.0f;
+                for (int64_t k = 0; k < rows->count; k++) {
+                    const float weight = rows->weight[k];
+                    const ELEMENT *restrict row = plane + (rows->first + k) * r->row_step;
+                    for (int64_t x = 0; x < width; x++)
+                        sum[x] += weight * LOAD(row[x]);
+                }
+            }
+            for (int64_t j = 0; j < r->size; j++) {
+                float best = 0.0f;
+                uint8_t place = 0;
+                for (int64_t s = 0; s < m * m; s++) {
+                    const Taps *columns = r->columns + j * m + s % m;
+                    const float *sum = work + (s / m) * width + columns->first - r->first;
+                    float value = 0.0f;
+                    for (int64_t k = 0; k < columns->count; k++)
+                        value += columns->weight[k] * sum[k];
+                    if (s == 0 || value > best) {
+                        best = value;
+                        place = (uint8_t)s;
+                    }
+                }
+                out[i * r->size + j] = STORE(best);
+                if (m > 1) which[c * cells + i * r->size + j] = place;
+            }
+        }
+    }
+}
+
+VECTORISED
+static void NAME(backward_first)(const Roi *r, float *map, int64_t lanes, float *work,
+                                 const void *grad_, const uint8_t *which) {
+    const int64_t m = r->m, width = r->width, cells = r->size * r->size;
+    float *restrict sums = work;
+    for (int64_t c = 0; c < lanes; c++) {
+        float *plane = map + c * r->plane + r->first;
+        const ELEMENT *grad = (const ELEMENT *)grad_ + c * cells;
+        for (int64_t ia = 0; ia < r->size * m; ia++) {
+            const Taps *rows = r->rows + ia;
+            if (rows->count == 0) continue;
+            for (int64_t x = 0; x < width; x++) sums[x] = 0.0f;
+            for (int64_t jb = 0; jb < r->size * m; jb++) {
+                const Taps *columns = r->columns + jb;
+                const int64_t at = ia / m * r->size + jb / m;
+                if (m > 1 && which[c * cells + at] != ia % m * m + jb % m) continue;
+                const float value = LOAD(grad[at]);
+                for (int64_t k = 0; k < columns->count; k++)
+                    sums[columns->first - r->first + k] += columns->weight[k] * value;
+            }
+            for (int64_t k = 0; k < rows->count; k++) {
+                const float weight = rows->weight[k];
+                float *restrict row = plane + (rows->first + k) * r->row_step;
+                for (int64_t x = 0; x < width; x++) row[x] += weight * sums[x];
+            }
+        }
+    }
+}
+
+#undef ELEMENT
+#undef NAME
+#undef LOAD
+#undef STORE

@@ -1,0 +1,62 @@
+/* RoI max pooling (Fast R-CNN, section 2.1): bins of whole cells, their largest value.
+ *
+ * A bin without cells gives 0 and no gradient. A NaN is never larger, so it is passed
+ * over; of equal values the first cell's counts. Threads share as in roi_bilinear.c.
+ */
+#include <float.h>
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "common.h"
+#include "roi.h"
+#include "roi_level.h"
+
+/* Cells of one axis that fall into bin `i`: from *low to *high, exclusive. The order of
+ * operations is that of the published kernels; the bins would move otherwise. */
+static void bin_of(int64_t i, int64_t size, int64_t cells, float low_px, float high_px,
+                   float scale, int64_t *low, int64_t *high) {
+    float start = roundf(low_px * scale), end = roundf(high_px * scale);
+    float length = end - start + 1.0f;
+    if (!(length > 1.0f)) length = 1.0f;
+    float step = length / (float)size;
+    float from = floorf((float)i * step) + start, to = ceilf((float)(i + 1) * step) + start;
+    /* Compared as floats: a cast of what no integer holds is undefined. */
+    if (!(from > 0.0f)) from = 0.0f;
+    if (!(to > 0.0f)) to = 0.0f;
+    *low = from < (float)cells ? (int64_t)from : cells;
+    *high = to < (float)cells ? (int64_t)to : cells;
+}
+
+#define ELEMENT float
+#define NAME(x) x##_f32
+#define LOAD(v) (v)
+#define STORE(v) (v)
+#include "roi_max_loops.h"
+
+#define ELEMENT uint16_t
+#define NAME(x) x##_bf16
+#define LOAD(v) from_bf16(v)
+#define STORE(v) to_bf16(v)
+#include "roi_max_loops.h"
+
+#define ELEMENT half
+#define NAME(x) x##_f16
+#define LOAD(v) from_half(v)
+#define STORE(v) to_half(v)
+#include "roi_max_loops.h"
+
+int roi_max_forward(const RoiTask *task, void *pooled, int32_t *argmax) {
+    int failed = 0;
+    if (task->dtype == ROI_FLOAT32) failed = max_forward_f32(task, pooled, argmax);
+    if (task->dtype == ROI_BFLOAT16) failed = max_forward_bf16(task, pooled, argmax);
+    if (task->dtype == ROI_FLOAT16) failed = max_forward_f16(task, pooled, argmax);
+    return failed;
+}
+
+int roi_max_backward(const RoiTask *task, const void *grad, const int32_t *argmax) {
+    if (task->dtype == ROI_FLOAT32) max_backward_f32(task, grad, argmax);
+    if (task->dtype == ROI_BFLOAT16) max_backward_bf16(task, grad, argmax);
+    if (task->dtype == ROI_FLOAT16) max_backward_f16(task, grad, argmax);
+    return 0;
+}

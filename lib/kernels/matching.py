@@ -1,0 +1,200 @@
+"""Best object of each box and best boxes of each object, without all pairs at once.
+
+Letters: N images, A boxes (anchors or proposals), G ground-truth slots.
+"""
+
+from types import ModuleType
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from ..layer_utils.boxes import box_sizes, pairwise_intersection, pairwise_iou
+from .library import cpu_kernel, threads
+
+
+class Matches(NamedTuple):
+    """How boxes and objects overlap.
+
+    Attributes:
+        overlap: ``(N, A)`` IoU with the best object; 0 where there is none.
+        matched: ``(N, A)`` int64 slot of that object, the first of equals.
+        is_best: ``(N, A)`` bool, usable boxes that overlap some object as much as any
+            usable box does.
+        crowd_share: ``(N, A)`` largest share of the box's own area in one crowd.
+    """
+
+    overlap: Tensor
+    matched: Tensor
+    is_best: Tensor
+    crowd_share: Tensor
+
+
+def match_boxes(
+    boxes: Tensor,
+    gt_boxes: Tensor,
+    gt_valid: Tensor,
+    *,
+    offset: float,
+    usable: Tensor | None = None,
+    crowd: Tensor | None = None,
+) -> Matches:
+    """Match boxes with objects (Faster R-CNN, section 3.1.2).
+
+    Args:
+        boxes: ``(A, 4)`` shared by all images, or ``(N, A, 4)``.
+        gt_boxes: ``(N, G, 4)``.
+        gt_valid: ``(N, G)`` bool; other slots match nothing.
+        offset: 1 for legacy boxes, 0 for continuous ones.
+        usable: ``(N, A)`` bool, boxes that may be an object's best; None for all.
+        crowd: ``(N, G)`` bool, objects that match nothing but are measured in
+            ``crowd_share``; None for none.
+
+    Raises:
+        ValueError: arguments that do not fit together; the message names them.
+    """
+    _check(boxes, gt_boxes, gt_valid, usable, crowd)
+    return Matches(
+        *_match(
+            boxes.detach().float().contiguous(),
+            gt_boxes.detach().float().contiguous(),
+            gt_valid.contiguous(),
+            float(offset),
+            None if usable is None else usable.contiguous(),
+            None if crowd is None else crowd.contiguous(),
+        )
+    )
+
+
+def _check(
+    boxes: Tensor,
+    gt_boxes: Tensor,
+    gt_valid: Tensor,
+    usable: Tensor | None,
+    crowd: Tensor | None,
+) -> None:
+    if gt_boxes.dim() != 3 or gt_boxes.shape[2] != 4:
+        raise ValueError(f"gt_boxes: expected (N, G, 4), found {tuple(gt_boxes.shape)}")
+    images = gt_boxes.shape[0]
+    if boxes.dim() not in (2, 3) or boxes.shape[-1] != 4:
+        raise ValueError(
+            f"boxes: expected (A, 4) or (N, A, 4), found {tuple(boxes.shape)}"
+        )
+    if boxes.dim() == 3 and boxes.shape[0] != images:
+        raise ValueError(
+            f"boxes: expected those of {images} images, as gt_boxes; found "
+            f"{tuple(boxes.shape)}"
+        )
+    per_object, per_box = (images, gt_boxes.shape[1]), (images, boxes.shape[-2])
+    for name, mask, shape in (
+        ("gt_valid", gt_valid, per_object),
+        ("usable", usable, per_box),
+        ("crowd", crowd, per_object),
+    ):
+        if mask is not None and (
+            tuple(mask.shape) != shape or mask.dtype != torch.bool
+        ):
+            raise ValueError(
+                f"{name}: expected {shape} of torch.bool, found {tuple(mask.shape)} of "
+                f"{mask.dtype}"
+            )
+
+
+@torch.library.custom_op("faster_rcnn::match_boxes", mutates_args=())
+def _match(
+    boxes: Tensor,
+    gt_boxes: Tensor,
+    gt_valid: Tensor,
+    offset: float,
+    usable: Tensor | None,
+    crowd: Tensor | None,
+) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    kernels = cpu_kernel("match_boxes")
+    if kernels is None or boxes.device.type != "cpu":
+        return match_by_matrix(boxes, gt_boxes, gt_valid, offset, usable, crowd)
+    return match_by_kernel(kernels, boxes, gt_boxes, gt_valid, offset, usable, crowd)
+
+
+def match_by_kernel(
+    kernels: ModuleType,
+    boxes: Tensor,
+    gt_boxes: Tensor,
+    gt_valid: Tensor,
+    offset: float,
+    usable: Tensor | None,
+    crowd: Tensor | None,
+) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """The fields of `Matches` by compiled code, of contiguous tensors on the CPU."""
+    overlap, matched, is_best, crowd_share = _outputs(boxes, gt_boxes, crowd)
+    kernels.match(
+        boxes.data_ptr(),
+        0 if boxes.dim() == 2 else boxes.stride(0),
+        gt_boxes.data_ptr(),
+        gt_valid.data_ptr(),
+        0 if crowd is None else crowd.data_ptr(),
+        0 if usable is None else usable.data_ptr(),
+        gt_boxes.shape[0],
+        boxes.shape[-2],
+        gt_boxes.shape[1],
+        offset,
+        overlap.data_ptr(),
+        matched.data_ptr(),
+        is_best.data_ptr(),
+        crowd_share.data_ptr(),
+        threads(),
+    )
+    return overlap, matched, is_best, crowd_share
+
+
+@_match.register_fake
+def _match_fake(
+    boxes: Tensor,
+    gt_boxes: Tensor,
+    gt_valid: Tensor,
+    offset: float,
+    usable: Tensor | None,
+    crowd: Tensor | None,
+) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    return _outputs(boxes, gt_boxes, crowd)
+
+
+def _outputs(
+    boxes: Tensor, gt_boxes: Tensor, crowd: Tensor | None
+) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    shape = (gt_boxes.shape[0], boxes.shape[-2])
+    return (
+        boxes.new_empty(shape),
+        boxes.new_empty(shape, dtype=torch.int64),
+        boxes.new_empty(shape, dtype=torch.bool),
+        boxes.new_zeros(shape),
+    )
+
+
+def match_by_matrix(
+    boxes: Tensor,
+    gt_boxes: Tensor,
+    gt_valid: Tensor,
+    offset: float,
+    usable: Tensor | None,
+    crowd: Tensor | None,
+) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """The same in plain PyTorch, with the matrix of all pairs: any device, readable."""
+    overlap, matched, is_best, crowd_share = _outputs(boxes, gt_boxes, crowd)
+    if gt_boxes.shape[1] == 0:
+        return overlap.zero_(), matched.zero_(), is_best.zero_(), crowd_share
+    counts = gt_valid if crowd is None else gt_valid & ~crowd
+    iou = pairwise_iou(boxes, gt_boxes, offset=offset)  # (N, A, G)
+    iou = iou.masked_fill(~counts[:, None, :], 0.0)
+    overlap, matched = iou.max(dim=2)
+    matched = matched.masked_fill(overlap <= 0, 0)
+    if usable is not None:
+        iou = iou.masked_fill(~usable[:, :, None], 0.0)
+    best = iou.amax(dim=1, keepdim=True)  # (N, 1, G)
+    is_best = ((iou == best) & (best > 0)).any(dim=2)
+    if crowd is not None:
+        widths, heights = box_sizes(boxes, offset=offset)
+        areas = (widths * heights)[..., :, None]
+        share = pairwise_intersection(boxes, gt_boxes, offset=offset) / areas
+        share = share.masked_fill(~(gt_valid & crowd)[:, None, :] | (areas <= 0), 0.0)
+        crowd_share = share.amax(dim=2)
+    return overlap, matched, is_best, crowd_share

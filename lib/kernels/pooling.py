@@ -1,0 +1,450 @@
+"""RoI pooling as one operator: RoIAlign, crop_and_resize, maxima.
+
+Letters: N images, R RoIs per image, C channels, P output cells per side, L levels of a
+pyramid. All take and give channels_last or contiguous tensors without copying, compute
+in float32 whatever the type of the features, and handle padded maps: what lies beyond
+an image's true size is never read.
+"""
+
+from collections.abc import Sequence
+from types import ModuleType
+from typing import Any, NamedTuple
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from .library import cpu_kernel, threads
+
+MODES = {"align": 0, "crop": 1, "crop_stn": 2, "pool": 3}
+_MAXIMA = MODES["pool"]
+_DTYPES = {torch.float32: 0, torch.bfloat16: 1, torch.float16: 2}
+
+
+def serves(features: Tensor) -> bool:
+    """Whether `roi_pool` can pool these features."""
+    if features.device.type != "cpu" or features.dtype not in _DTYPES:
+        return False
+    return _cpu_serves(features.dtype == torch.float16)
+
+
+@torch.compiler.assume_constant_result  # type: ignore[untyped-decorator]
+def _cpu_serves(float16: bool) -> bool:
+    module = cpu_kernel("roi_pool")
+    return module is not None and (not float16 or bool(module.float16))
+
+
+def roi_pool(
+    features: Sequence[Tensor],
+    rois: Tensor,
+    sizes: Sequence[Tensor] | None,
+    *,
+    scales: Sequence[float],
+    size: int,
+    mode: str,
+    sampling_ratio: int = 0,
+    aligned: bool = False,
+    max_pool: bool = False,
+    canonical_size: float = 224.0,
+    canonical_level: int = 0,
+) -> Tensor:
+    """Pool every RoI from its level, as ``layer_utils.roi_pooling`` describes.
+
+    Args:
+        features: L maps ``(N, C, H, W)``, finest first.
+        rois: ``(N, R, 4)`` in pixels of the network input.
+        sizes: per level ``(N, 2)`` int64 true rows and columns; None if unpadded.
+        scales: cells per input pixel, of each level.
+        size: P.
+        mode: ``align``, ``pool``, ``crop`` or ``crop_stn``.
+        sampling_ratio: RoIAlign's samples per cell and side; 0 for adaptive.
+        aligned: RoIAlign's shift by half a cell.
+        max_pool: pool to ``2 P`` first, then take 2x2 maxima.
+        canonical_size: side in pixels of a RoI that belongs to ``canonical_level``; the
+            level rises by one where the side doubles (FPN, eq. 1).
+        canonical_level: counted from 0, the finest.
+
+    Returns:
+        ``(N * R, C, P, P)`` in type and memory format of the features, differentiable
+        in them.
+
+    Raises:
+        ValueError: arguments that do not fit together; the message names them.
+    """
+    samples = 2 * size if max_pool else size
+    _check(features, rois, sizes, scales, size, mode, samples)
+    # Maxima of maxima need no kernel.
+    outside = max_pool and mode == "pool"
+    pooled: Tensor = _roi_pool(
+        _uniform(features),
+        rois.detach().float().contiguous(),
+        None if sizes is None else [s.long().contiguous() for s in sizes],
+        list(scales),
+        2 * size if outside else size,
+        MODES[mode],
+        sampling_ratio,
+        aligned,
+        max_pool and not outside,
+        canonical_size,
+        canonical_level,
+    )[0]
+    return F.max_pool2d(pooled, 2) if outside else pooled
+
+
+def _check(
+    features: Sequence[Tensor],
+    rois: Tensor,
+    sizes: Sequence[Tensor] | None,
+    scales: Sequence[float],
+    size: int,
+    mode: str,
+    samples: int,
+) -> None:
+    """Refuse what does not fit together.
+
+    Raises:
+        ValueError: naming the argument, what was expected and what was found.
+    """
+    if not features:
+        raise ValueError("features: expected at least one map, found none")
+    first = features[0]
+    for level, f in enumerate(features):
+        if f.dim() != 4 or f.shape[:2] != first.shape[:2]:
+            raise ValueError(
+                f"features[{level}]: expected (N, C, H, W) with N and C of the first "
+                f"level, {tuple(first.shape[:2])}; found {tuple(f.shape)}"
+            )
+        if f.dtype != first.dtype or f.device != first.device:
+            raise ValueError(
+                f"features[{level}]: expected {first.dtype} on {first.device} as of "
+                f"the first level; found {f.dtype} on {f.device}"
+            )
+    if rois.dim() != 3 or rois.shape[2] != 4 or rois.shape[0] != first.shape[0]:
+        raise ValueError(
+            f"rois: expected (N, R, 4) with N = {first.shape[0]}; found "
+            f"{tuple(rois.shape)}"
+        )
+    if not rois.is_floating_point() or rois.device != first.device:
+        raise ValueError(
+            f"rois: expected floating point numbers on {first.device}; found "
+            f"{rois.dtype} on {rois.device}"
+        )
+    if len(scales) != len(features) or min(scales) <= 0:
+        raise ValueError(
+            f"scales: expected {len(features)} positive numbers; found {list(scales)}"
+        )
+    if size < 1:
+        raise ValueError(f"size: expected at least 1, found {size}")
+    if mode not in MODES:
+        raise ValueError(f"mode: expected one of {', '.join(MODES)}; found {mode!r}")
+    if mode in ("crop", "crop_stn") and samples < 2:
+        raise ValueError(
+            f"size: expected at least 2 samples per side for {mode}, which go from "
+            f"edge to edge; found {samples}"
+        )
+    if sizes is None:
+        return
+    shape = (first.shape[0], 2)
+    if len(sizes) != len(features) or any(tuple(s.shape) != shape for s in sizes):
+        raise ValueError(
+            f"sizes: expected {len(features)} tensors {shape}; found "
+            f"{[tuple(s.shape) for s in sizes]}"
+        )
+
+
+def _uniform(features: Sequence[Tensor]) -> list[Tensor]:
+    """The levels in one memory format: as they are, if they agree."""
+    if all(f.is_contiguous() for f in features):
+        return list(features)
+    return [f.contiguous(memory_format=torch.channels_last) for f in features]
+
+
+def _format(features: Sequence[Tensor]) -> torch.memory_format:
+    contiguous = all(f.is_contiguous() for f in features)
+    return torch.contiguous_format if contiguous else torch.channels_last
+
+
+class Options(NamedTuple):
+    """How to pool, as `roi_pool` describes it, ``mode`` being a number."""
+
+    scales: Sequence[float]
+    size: int
+    mode: int
+    sampling_ratio: int
+    aligned: bool
+    max_pool: bool
+    canonical_size: float
+    canonical_level: int
+
+
+def pool_by_kernel(
+    kernels: ModuleType,
+    features: Sequence[Tensor],
+    rois: Tensor,
+    sizes: Sequence[Tensor] | None,
+    options: Options,
+) -> tuple[Tensor, Tensor]:
+    """Pooled regions by compiled code, and the places of their maxima."""
+    pooled, places = _outputs_like(features, rois, options)
+    task = _task(
+        kernels,
+        features,
+        rois,
+        sizes,
+        options,
+        dtype=pooled.dtype,
+        channels_last=_format(features) == torch.channels_last,
+    )
+    run = task.max_forward if options.mode == _MAXIMA else task.bilinear_forward
+    run(pooled.data_ptr(), places.data_ptr())
+    return pooled, places
+
+
+def pool_backward_by_kernel(
+    kernels: ModuleType,
+    grad: Tensor,
+    places: Tensor,
+    rois: Tensor,
+    sizes: Sequence[Tensor] | None,
+    shapes: Sequence[int],
+    channels_last: bool,
+    options: Options,
+) -> list[Tensor]:
+    """Gradients of the features, summed in float32 in an order that never changes."""
+    grads = _grads_like(grad, rois, shapes, channels_last, torch.float32)
+    task = _task(
+        kernels,
+        grads,
+        rois,
+        sizes,
+        options,
+        dtype=grad.dtype,
+        channels_last=channels_last,
+    )
+    run = task.max_backward if options.mode == _MAXIMA else task.bilinear_backward
+    run(grad.data_ptr(), places.data_ptr())
+    return [g.to(grad.dtype) for g in grads]
+
+
+def _task(
+    kernels: ModuleType,
+    maps: Sequence[Tensor],
+    rois: Tensor,
+    sizes: Sequence[Tensor] | None,
+    options: Options,
+    *,
+    dtype: torch.dtype,
+    channels_last: bool,
+) -> Any:
+    """What the C code works on; it keeps addresses, so the tensors must live on."""
+    levels = [
+        (
+            f.data_ptr(),
+            f.shape[2],
+            f.shape[3],
+            0 if sizes is None else sizes[level].data_ptr(),
+            options.scales[level],
+        )
+        for level, f in enumerate(maps)
+    ]
+    return kernels.RoiPooling(
+        levels,
+        options.canonical_size,
+        options.canonical_level,
+        rois.shape[0],
+        maps[0].shape[1],
+        channels_last,
+        _DTYPES[dtype],
+        rois.data_ptr(),
+        rois.shape[1],
+        options.size,
+        options.mode,
+        options.sampling_ratio,
+        options.aligned,
+        options.max_pool,
+        threads(),
+    )
+
+
+def _outputs_like(
+    features: Sequence[Tensor], rois: Tensor, options: Options
+) -> tuple[Tensor, Tensor]:
+    """Pooled regions, and room for what the backward pass must know of the maxima."""
+    count, channels = rois.shape[0] * rois.shape[1], features[0].shape[1]
+    size = options.size
+
+    def empty(side: int, dtype: torch.dtype) -> Tensor:
+        return torch.empty(
+            (count, channels, side, side),
+            dtype=dtype,
+            device=rois.device,
+            memory_format=_format(features),
+        )
+
+    if options.mode == _MAXIMA:
+        return empty(size, features[0].dtype), empty(size, torch.int32)
+    places = empty(size if options.max_pool else 0, torch.uint8)
+    return empty(size, features[0].dtype), places
+
+
+@torch.library.custom_op("faster_rcnn::roi_pool", mutates_args=())
+def _roi_pool(
+    features: Sequence[Tensor],
+    rois: Tensor,
+    sizes: Sequence[Tensor] | None,
+    scales: Sequence[float],
+    size: int,
+    mode: int,
+    sampling_ratio: int,
+    aligned: bool,
+    max_pool: bool,
+    canonical_size: float,
+    canonical_level: int,
+) -> tuple[Tensor, Tensor]:
+    """Pooled regions, and where their maxima were: cell, or which of 2x2 samples."""
+    options = Options(
+        scales,
+        size,
+        mode,
+        sampling_ratio,
+        aligned,
+        max_pool,
+        canonical_size,
+        canonical_level,
+    )
+    kernels = cpu_kernel("roi_pool")
+    assert kernels is not None, "the operator was called where it does not serve"
+    return pool_by_kernel(kernels, features, rois, sizes, options)
+
+
+@_roi_pool.register_fake
+def _roi_pool_fake(
+    features: Sequence[Tensor],
+    rois: Tensor,
+    sizes: Sequence[Tensor] | None,
+    scales: Sequence[float],
+    size: int,
+    mode: int,
+    sampling_ratio: int,
+    aligned: bool,
+    max_pool: bool,
+    canonical_size: float,
+    canonical_level: int,
+) -> tuple[Tensor, Tensor]:
+    options = Options(
+        scales,
+        size,
+        mode,
+        sampling_ratio,
+        aligned,
+        max_pool,
+        canonical_size,
+        canonical_level,
+    )
+    return _outputs_like(features, rois, options)
+
+
+@torch.library.custom_op("faster_rcnn::roi_pool_backward", mutates_args=())
+def _roi_pool_backward(
+    grad: Tensor,
+    places: Tensor,
+    rois: Tensor,
+    sizes: Sequence[Tensor] | None,
+    shapes: Sequence[int],
+    channels_last: bool,
+    scales: Sequence[float],
+    size: int,
+    mode: int,
+    sampling_ratio: int,
+    aligned: bool,
+    max_pool: bool,
+    canonical_size: float,
+    canonical_level: int,
+) -> list[Tensor]:
+    """Gradients of the features from that of the pooled regions."""
+    options = Options(
+        scales,
+        size,
+        mode,
+        sampling_ratio,
+        aligned,
+        max_pool,
+        canonical_size,
+        canonical_level,
+    )
+    kernels = cpu_kernel("roi_pool")
+    assert kernels is not None, "the operator was called where it does not serve"
+    return pool_backward_by_kernel(
+        kernels, grad, places, rois, sizes, shapes, channels_last, options
+    )
+
+
+@_roi_pool_backward.register_fake
+def _roi_pool_backward_fake(
+    grad: Tensor,
+    places: Tensor,
+    rois: Tensor,
+    sizes: Sequence[Tensor] | None,
+    shapes: Sequence[int],
+    channels_last: bool,
+    scales: Sequence[float],
+    size: int,
+    mode: int,
+    sampling_ratio: int,
+    aligned: bool,
+    max_pool: bool,
+    canonical_size: float,
+    canonical_level: int,
+) -> list[Tensor]:
+    return _grads_like(grad, rois, shapes, channels_last, grad.dtype)
+
+
+def _grads_like(
+    grad: Tensor,
+    rois: Tensor,
+    shapes: Sequence[int],
+    channels_last: bool,
+    dtype: torch.dtype,
+) -> list[Tensor]:
+    """Zeros of the features' shapes."""
+    fmt = torch.channels_last if channels_last else torch.contiguous_format
+    return [
+        torch.empty(
+            (rois.shape[0], grad.shape[1], height, width),
+            dtype=dtype,
+            device=grad.device,
+            memory_format=fmt,
+        ).zero_()
+        for height, width in zip(shapes[::2], shapes[1::2], strict=True)
+    ]
+
+
+def _save(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, Tensor]) -> None:
+    features, rois, sizes, *options = inputs
+    _, places = output
+    ctx.save_for_backward(places, rois, *(sizes or ()))
+    ctx.padded = sizes is not None
+    ctx.shapes = [n for f in features for n in f.shape[2:]]
+    ctx.channels_last = _format(features) == torch.channels_last
+    ctx.options = options
+    ctx.mark_non_differentiable(places)
+
+
+def _backward(ctx: Any, grad: Tensor, _: Any) -> tuple[Any, ...]:
+    places, rois, *sizes = ctx.saved_tensors
+    fmt = torch.channels_last if ctx.channels_last else torch.contiguous_format
+    grads = _roi_pool_backward(
+        grad.contiguous(memory_format=fmt),
+        places,
+        rois,
+        sizes if ctx.padded else None,
+        ctx.shapes,
+        ctx.channels_last,
+        *ctx.options,
+    )
+    # Nones in the shape of the inputs.
+    no_sizes = [None] * len(sizes) if ctx.padded else None
+    return grads, None, no_sizes, *(None for _ in ctx.options)
+
+
+_roi_pool.register_autograd(_backward, setup_context=_save)
