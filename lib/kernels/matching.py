@@ -180,7 +180,7 @@ def match_by_matrix(
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     """The same in plain PyTorch, with the matrix of all pairs: any device, readable."""
     overlap, matched, is_best, crowd_share = _outputs(boxes, gt_boxes, crowd)
-    if gt_boxes.shape[1] == 0:
+    if 0 in (boxes.shape[-2], gt_boxes.shape[1]):
         return overlap.zero_(), matched.zero_(), is_best.zero_(), crowd_share
     counts = gt_valid if crowd is None else gt_valid & ~crowd
     iou = pairwise_iou(boxes, gt_boxes, offset=offset)  # (N, A, G)
