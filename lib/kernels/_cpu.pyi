@@ -17,6 +17,24 @@ def nms(
     kept: int,
     threads: int,
 ) -> None: ...
+def soft_nms(
+    boxes: int,
+    scores: int,
+    valid: int,
+    groups: int,
+    images: int,
+    count: int,
+    gaussian: bool,
+    sigma: float,
+    threshold: float,
+    min_score: float,
+    offset: float,
+    slots: int,
+    index: int,
+    kept: int,
+    chosen: int,
+    threads: int,
+) -> None: ...
 def match(
     boxes: int,
     box_stride: int,

@@ -16,6 +16,9 @@ cdef extern from "csrc/common.h":
 cdef extern from "csrc/nms.h" nogil:
     int nms_batch(const float *, const float *, const uint8_t *, const int64_t *,
                   int64_t, int64_t, float, float, int64_t, int64_t *, uint8_t *, int)
+    int soft_nms_batch(const float *, const float *, const uint8_t *, const int64_t *,
+                       int64_t, int64_t, int, float, float, float, float, int64_t,
+                       int64_t *, uint8_t *, float *, int)
 
 
 cdef extern from "csrc/match.h" nogil:
@@ -57,7 +60,7 @@ cdef extern from "csrc/roi.h" nogil:
 
 
 # Raised with every change of a signature below; library.py asks for the same number.
-interface = 1
+interface = 2
 
 float16 = bool(HAS_FLOAT16)
 
@@ -71,6 +74,21 @@ def nms(uintptr_t boxes, uintptr_t scores, uintptr_t valid, uintptr_t groups,
                            <const uint8_t *>valid, <const int64_t *>groups, images,
                            count, limit, offset, slots, <int64_t *>index,
                            <uint8_t *>kept, threads)
+    if failed:
+        raise MemoryError
+
+
+def soft_nms(uintptr_t boxes, uintptr_t scores, uintptr_t valid, uintptr_t groups,
+             int64_t images, int64_t count, bint gaussian, float sigma, float threshold,
+             float min_score, float offset, int64_t slots, uintptr_t index,
+             uintptr_t kept, uintptr_t chosen, int threads):
+    cdef int failed
+    with nogil:
+        failed = soft_nms_batch(<const float *>boxes, <const float *>scores,
+                                <const uint8_t *>valid, <const int64_t *>groups, images,
+                                count, gaussian, sigma, threshold, min_score, offset,
+                                slots, <int64_t *>index, <uint8_t *>kept,
+                                <float *>chosen, threads)
     if failed:
         raise MemoryError
 

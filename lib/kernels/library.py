@@ -17,7 +17,7 @@ logger = logging.getLogger(__name__)
 DISABLE = "FRCNN_NO_KERNELS"
 """Environment variable; any value but 0 makes torchvision's operators serve."""
 
-_INTERFACE = 1
+_INTERFACE = 2
 
 
 @functools.cache
@@ -25,7 +25,7 @@ def cpu_kernel(name: str) -> ModuleType | None:
     """The compiled module, if its operator ``name`` is there and computes rightly.
 
     Args:
-        name: ``nms``, ``match_boxes`` or ``roi_pool``.
+        name: ``nms``, ``soft_nms``, ``match_boxes`` or ``roi_pool``.
 
     Returns:
         None where torchvision's or PyTorch's operators are to serve; the log says why,

@@ -6,6 +6,7 @@ that are no multiple of a vector.
 
 from concurrent.futures import ThreadPoolExecutor
 from types import ModuleType
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -18,10 +19,15 @@ def fault_of(name: str, kernels: ModuleType) -> str | None:
     """What an operator gets wrong, None if nothing.
 
     Args:
-        name: ``nms``, ``match_boxes`` or ``roi_pool``.
+        name: ``nms``, ``soft_nms``, ``match_boxes`` or ``roi_pool``.
         kernels: module with the functions of ``_cpu.pyi``.
     """
-    check = {"nms": _nms, "match_boxes": _match_boxes, "roi_pool": _roi_pool}[name]
+    check = {
+        "nms": _nms,
+        "soft_nms": _soft_nms,
+        "match_boxes": _match_boxes,
+        "roi_pool": _roi_pool,
+    }[name]
     # In a thread of its own no mode of the caller's holds: no_grad, inference mode,
     # autocast, a default device.
     with ThreadPoolExecutor(1) as executor:
@@ -34,14 +40,7 @@ def fault_of(name: str, kernels: ModuleType) -> str | None:
 def _nms(kernels: ModuleType) -> str | None:
     from .suppression import nms_by_kernel
 
-    generator = torch.Generator().manual_seed(0)
-    boxes = _boxes(2, 150, generator)
-    boxes[0, 20:40] = boxes[0, :20]  # ties
-    boxes[1, 5, 2:] = boxes[1, 5, :2]  # no area
-    boxes[1, 7] *= 1000
-    scores = torch.randint(0, 40, (2, 150), generator=generator) / 40
-    valid = torch.rand(2, 150, generator=generator) < 0.9
-    groups = torch.randint(0, 3, (2, 150), generator=generator)
+    boxes, scores, valid, groups = _candidates()
     for limit, offset, slots in ((0.5, 0.0, 200), (0.7, 1.0, 20), (0.0, 0.0, 50)):
         index, kept = nms_by_kernel(
             kernels, boxes, scores, valid, groups, limit, slots, offset
@@ -54,6 +53,32 @@ def _nms(kernels: ModuleType) -> str | None:
             if index[i, kept[i]].tolist() != expected or kept[i].sum() != len(expected):
                 return f"other boxes kept at an IoU limit of {limit}"
     return None
+
+
+def _soft_nms(kernels: ModuleType) -> str | None:
+    from ..nms.soft_nms import soft_nms_by_steps
+    from .suppression import soft_nms_by_kernel
+
+    candidates = _candidates()
+    for gaussian in (False, True):
+        options: tuple[Any, ...] = (40, gaussian, 0.5, 0.3, 0.05, 1.0)
+        found = soft_nms_by_kernel(kernels, *candidates, *options)
+        expected = soft_nms_by_steps(*candidates, *options)
+        if not all(torch.allclose(a, b) for a, b in zip(found, expected, strict=True)):
+            return f"other boxes with {'gaussian' if gaussian else 'linear'} decay"
+    return None
+
+
+def _candidates() -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """Boxes with scores, valid mask and groups: ties, one without area, one huge."""
+    generator = torch.Generator().manual_seed(0)
+    boxes = _boxes(2, 150, generator)
+    boxes[0, 20:40] = boxes[0, :20]
+    boxes[1, 5, 2:] = boxes[1, 5, :2]
+    boxes[1, 7] *= 1000
+    scores = torch.randint(0, 40, (2, 150), generator=generator) / 40
+    valid = torch.rand(2, 150, generator=generator) < 0.9
+    return boxes, scores, valid, torch.randint(0, 3, (2, 150), generator=generator)
 
 
 def _slow_nms(

@@ -53,3 +53,43 @@ def nms_by_kernel(
         threads(),
     )
     return index, kept
+
+
+def soft_nms_by_kernel(
+    kernels: ModuleType,
+    boxes: Tensor,
+    scores: Tensor,
+    valid: Tensor,
+    groups: Tensor,
+    max_outputs: int,
+    gaussian: bool,
+    sigma: float,
+    threshold: float,
+    min_score: float,
+    offset: float,
+) -> tuple[Tensor, Tensor, Tensor]:
+    """The fields of ``nms.soft_nms.SoftlyKept``; arguments as described there."""
+    boxes, scores = boxes.float().contiguous(), scores.float().contiguous()
+    valid, groups = valid.contiguous(), groups.long().contiguous()
+    chosen = scores.new_empty((boxes.shape[0], max_outputs))
+    index = torch.empty_like(chosen, dtype=torch.int64)
+    kept = torch.empty_like(chosen, dtype=torch.bool)
+    kernels.soft_nms(
+        boxes.data_ptr(),
+        scores.data_ptr(),
+        valid.data_ptr(),
+        groups.data_ptr(),
+        boxes.shape[0],
+        boxes.shape[1],
+        gaussian,
+        sigma,
+        threshold,
+        min_score,
+        offset,
+        max_outputs,
+        index.data_ptr(),
+        kept.data_ptr(),
+        chosen.data_ptr(),
+        threads(),
+    )
+    return index, kept, chosen

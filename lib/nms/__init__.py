@@ -1,5 +1,6 @@
-"""Suppression of overlapping boxes: one entry point, kernels behind it."""
+"""Suppression of overlapping boxes: the entry points, kernels behind them."""
 
 from .nms import nms
+from .soft_nms import SoftlyKept, soft_nms
 
-__all__ = ["nms"]
+__all__ = ["SoftlyKept", "nms", "soft_nms"]

@@ -43,25 +43,50 @@ def nms(
     Raises:
         ValueError: the shapes do not fit each other.
     """
+    groups = check_arguments("nms", boxes, scores, valid, groups)
+    index, kept = _nms(
+        boxes, scores, valid, groups, threshold, max_outputs, offset, inclusive
+    )
+    return index, kept
+
+
+def check_arguments(
+    name: str, boxes: Tensor, scores: Tensor, valid: Tensor, groups: Tensor | None
+) -> Tensor:
+    """Refuse what does not fit together; returns the groups, all alike if None.
+
+    Raises:
+        ValueError: naming the operator, what it expects and what was found.
+    """
     if boxes.dim() != 3 or boxes.shape[2] != 4 or scores.shape != boxes.shape[:2]:
         raise ValueError(
-            "nms expects boxes (N, R, 4) and scores (N, R); found "
+            f"{name} expects boxes (N, R, 4) and scores (N, R); found "
             f"{tuple(boxes.shape)} and {tuple(scores.shape)}"
         )
     if valid.shape != scores.shape or (
         groups is not None and groups.shape != scores.shape
     ):
         raise ValueError(
-            f"nms expects valid and groups of the scores' shape {tuple(scores.shape)}; "
-            f"found {tuple(valid.shape)} and "
+            f"{name} expects valid and groups of the scores' shape "
+            f"{tuple(scores.shape)}; found {tuple(valid.shape)} and "
             f"{None if groups is None else tuple(groups.shape)}"
         )
+    if not boxes.is_floating_point() or not scores.is_floating_point():
+        raise ValueError(
+            f"{name} expects floating point boxes and scores; found {boxes.dtype} and "
+            f"{scores.dtype}"
+        )
+    if valid.dtype != torch.bool:
+        raise ValueError(f"{name} expects valid as torch.bool; found {valid.dtype}")
+    if any(t is not None and t.device != boxes.device for t in (scores, valid, groups)):
+        raise ValueError(
+            f"{name} expects scores, valid and groups on the boxes' device "
+            f"{boxes.device}; found {scores.device}, {valid.device} and "
+            f"{None if groups is None else groups.device}"
+        )
     if groups is None:
-        groups = torch.zeros_like(valid, dtype=torch.int64)
-    index, kept = _nms(
-        boxes, scores, valid, groups, threshold, max_outputs, offset, inclusive
-    )
-    return index, kept
+        return torch.zeros_like(valid, dtype=torch.int64)
+    return groups
 
 
 @torch.library.custom_op("faster_rcnn::nms", mutates_args=())

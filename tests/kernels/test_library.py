@@ -12,7 +12,7 @@ from faster_rcnn.kernels import library, self_check
 from faster_rcnn.kernels.library import cpu_kernel
 from faster_rcnn.kernels.pooling import serves
 
-OPERATORS = ["nms", "match_boxes", "roi_pool"]
+OPERATORS = ["nms", "soft_nms", "match_boxes", "roi_pool"]
 
 built = pytest.mark.skipif(cpu_kernel("nms") is None, reason="not built")
 
@@ -54,6 +54,7 @@ def shifted(position, by):
     [
         ("nms", "nms", shifted(6, 0.02)),  # limit
         ("nms", "nms", shifted(7, 1.0)),  # offset
+        ("soft_nms", "soft_nms", shifted(7, 0.1)),  # sigma
         ("match_boxes", "match", shifted(9, 0.5)),  # offset
         ("roi_pool", "RoiPooling", shifted(11, 1)),  # samples of RoIAlign
         (

@@ -10,4 +10,12 @@ int nms_batch(const float *boxes, const float *scores, const uint8_t *valid,
               float offset, int64_t slots, int64_t *index, uint8_t *kept,
               int threads);
 
+/* Soft suppression, see soft_nms.c: `gaussian` or linear decay. `chosen` gets the scores
+ * that the boxes had when they were picked. Returns 0, or 1 without memory. */
+int soft_nms_batch(const float *boxes, const float *scores, const uint8_t *valid,
+                   const int64_t *groups, int64_t images, int64_t count, int gaussian,
+                   float sigma, float threshold, float min_score, float offset,
+                   int64_t slots, int64_t *index, uint8_t *kept, float *chosen,
+                   int threads);
+
 #endif

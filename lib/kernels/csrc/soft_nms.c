@@ -1,0 +1,110 @@
+/* Soft suppression (Bodla et al. 2017): boxes that overlap a picked one lose score
+ * instead of being dropped. Cost: picked x boxes.
+ */
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "common.h"
+#include "nms.h"
+
+typedef struct {
+    float *x1, *y1, *x2, *y2, *area, *score, *overlap;
+    int32_t *group, *place;
+    int64_t count;
+} Field;
+
+/* Overlap of every box with box `i`; 0 for those of other groups. */
+VECTORISED
+static void overlaps_with(const Field *f, int64_t i) {
+    const float x1 = f->x1[i], y1 = f->y1[i], x2 = f->x2[i], y2 = f->y2[i];
+    const float area = f->area[i];
+    const int32_t group = f->group[i];
+    for (int64_t j = 0; j < f->count; j++) {
+        float width = smaller(x2, f->x2[j]) - larger(x1, f->x1[j]);
+        float height = smaller(y2, f->y2[j]) - larger(y1, f->y1[j]);
+        float inter = larger(width, 0.0f) * larger(height, 0.0f);
+        float all = area + f->area[j] - inter;
+        float iou = all > 0.0f ? inter / all : 0.0f;
+        f->overlap[j] = f->group[j] == group ? iou : 0.0f;
+    }
+}
+
+VECTORISED
+static float largest(const float *score, int64_t count) {
+    float best = -INFINITY;
+    for (int64_t j = 0; j < count; j++) best = larger(score[j], best);
+    return best;
+}
+
+static int soft_nms_image(const float *boxes, const float *scores, const uint8_t *valid,
+                          const int64_t *groups, int64_t count, int gaussian,
+                          float sigma, float threshold, float min_score, float offset,
+                          int64_t slots, int64_t *index, uint8_t *kept, float *chosen) {
+    float *room = malloc((size_t)(9 * count + 1) * sizeof *room);
+    if (!room) return 1;
+    Field f = {room,
+               room + count,
+               room + 2 * count,
+               room + 3 * count,
+               room + 4 * count,
+               room + 5 * count,
+               room + 6 * count,
+               (int32_t *)(room + 7 * count),
+               (int32_t *)(room + 8 * count),
+               0};
+    for (int64_t i = 0; i < count; i++) {
+        if (!valid[i] || !(scores[i] > min_score)) continue; /* NaN neither */
+        const float *box = boxes + 4 * i;
+        const int64_t k = f.count++;
+        f.x1[k] = box[0];
+        f.y1[k] = box[1];
+        f.x2[k] = box[2] + offset;
+        f.y2[k] = box[3] + offset;
+        f.area[k] = (f.x2[k] - f.x1[k]) * (f.y2[k] - f.y1[k]);
+        f.score[k] = scores[i];
+        f.group[k] = (int32_t)groups[i];
+        f.place[k] = (int32_t)i;
+    }
+    memset(index, 0, (size_t)slots * sizeof *index);
+    memset(kept, 0, (size_t)slots);
+    memset(chosen, 0, (size_t)slots * sizeof *chosen);
+    for (int64_t slot = 0; slot < slots; slot++) {
+        const float best = largest(f.score, f.count);
+        if (!(best > min_score)) break;
+        int64_t i = 0;
+        while (f.score[i] != best) i++;
+        index[slot] = f.place[i];
+        kept[slot] = 1;
+        chosen[slot] = best;
+        f.score[i] = -INFINITY;
+        overlaps_with(&f, i);
+        for (int64_t j = 0; j < f.count; j++) {
+            const float iou = f.overlap[j];
+            if (gaussian)
+                f.score[j] *= iou > 0.0f ? expf(-(iou * iou) / sigma) : 1.0f;
+            else
+                f.score[j] *= iou > threshold ? 1.0f - iou : 1.0f;
+            /* Below the least score it is dropped, and -inf * 0 would be no number. */
+            if (!(f.score[j] > min_score)) f.score[j] = -INFINITY;
+        }
+    }
+    free(room);
+    return 0;
+}
+
+int soft_nms_batch(const float *boxes, const float *scores, const uint8_t *valid,
+                   const int64_t *groups, int64_t images, int64_t count, int gaussian,
+                   float sigma, float threshold, float min_score, float offset,
+                   int64_t slots, int64_t *index, uint8_t *kept, float *chosen,
+                   int threads) {
+    int failed = 0;
+#pragma omp parallel for num_threads(threads) schedule(dynamic) reduction(| : failed) if (images > 1 && threads > 1)
+    for (int64_t n = 0; n < images; n++)
+        failed |= soft_nms_image(boxes + n * count * 4, scores + n * count,
+                                 valid + n * count, groups + n * count, count, gaussian,
+                                 sigma, threshold, min_score, offset, slots,
+                                 index + n * slots, kept + n * slots,
+                                 chosen + n * slots);
+    return failed;
+}

@@ -1,0 +1,162 @@
+"""Soft suppression (Bodla et al. 2017) with a fixed number of output slots.
+
+Letters: N images, R boxes per image, K output slots.
+"""
+
+from typing import Literal, NamedTuple, get_args
+
+import torch
+from torch import Tensor
+
+from ..kernels.library import cpu_kernel
+from ..kernels.suppression import soft_nms_by_kernel
+from ..layer_utils.boxes import pairwise_iou
+from .nms import check_arguments
+
+Decay = Literal["linear", "gaussian"]
+
+
+class SoftlyKept(NamedTuple):
+    """Boxes in the order they were picked.
+
+    Attributes:
+        picked: ``(N, K)`` int64 indices, 0 where a slot is empty.
+        kept: ``(N, K)`` bool, true where a slot holds a box.
+        scores: ``(N, K)`` scores when picked, falling; 0 where empty.
+    """
+
+    picked: Tensor
+    kept: Tensor
+    scores: Tensor
+
+
+def soft_nms(
+    boxes: Tensor,
+    scores: Tensor,
+    valid: Tensor,
+    *,
+    max_outputs: int,
+    decay: Decay = "gaussian",
+    sigma: float = 0.5,
+    threshold: float = 0.3,
+    min_score: float = 0.001,
+    groups: Tensor | None = None,
+    offset: float = 0.0,
+) -> SoftlyKept:
+    """Pick the best box, let those that overlap it lose score, and so on.
+
+    Args:
+        boxes: ``(N, R, 4)``.
+        scores: ``(N, R)``, not negative. Of equal ones the first is picked.
+        valid: ``(N, R)`` bool; other boxes are neither picked nor count.
+        max_outputs: K.
+        decay: ``gaussian`` multiplies a score by exp(-IoU^2 / sigma), ``linear`` by
+            1 - IoU where that overlap exceeds ``threshold``.
+        sigma: of the Gaussian, positive.
+        threshold: IoU up to which linear decay does nothing.
+        min_score: boxes must score more, at any time.
+        groups: ``(N, R)`` int64; boxes matter only to those of their own group.
+        offset: added to widths and heights, 1 for legacy and 0 for continuous boxes.
+
+    Raises:
+        ValueError: shapes that do not fit, unknown decay, sigma not positive, or a
+            negative least score.
+    """
+    groups = check_arguments("soft_nms", boxes, scores, valid, groups)
+    if decay not in get_args(Decay):
+        raise ValueError(f"decay: expected linear or gaussian, found {decay!r}")
+    if not sigma > 0 or not min_score >= 0:
+        raise ValueError(
+            f"expected sigma > 0 and min_score >= 0, found {sigma} and {min_score}"
+        )
+    return SoftlyKept(
+        *_soft_nms(
+            boxes.detach().float(),
+            scores.detach().float(),
+            valid,
+            groups,
+            max_outputs,
+            decay == "gaussian",
+            float(sigma),
+            float(threshold),
+            float(min_score),
+            float(offset),
+        )
+    )
+
+
+@torch.library.custom_op("faster_rcnn::soft_nms", mutates_args=())
+def _soft_nms(
+    boxes: Tensor,
+    scores: Tensor,
+    valid: Tensor,
+    groups: Tensor,
+    max_outputs: int,
+    gaussian: bool,
+    sigma: float,
+    threshold: float,
+    min_score: float,
+    offset: float,
+) -> tuple[Tensor, Tensor, Tensor]:
+    kernels = cpu_kernel("soft_nms")
+    arguments = (boxes, scores, valid, groups, max_outputs)
+    options = (gaussian, sigma, threshold, min_score, offset)
+    if kernels is None or boxes.device.type != "cpu":
+        return soft_nms_by_steps(*arguments, *options)
+    return soft_nms_by_kernel(kernels, *arguments, *options)
+
+
+@_soft_nms.register_fake
+def _soft_nms_fake(
+    boxes: Tensor,
+    scores: Tensor,
+    valid: Tensor,
+    groups: Tensor,
+    max_outputs: int,
+    gaussian: bool,
+    sigma: float,
+    threshold: float,
+    min_score: float,
+    offset: float,
+) -> tuple[Tensor, Tensor, Tensor]:
+    chosen = scores.new_empty((boxes.shape[0], max_outputs))
+    index = torch.empty_like(chosen, dtype=torch.int64)
+    return index, torch.empty_like(chosen, dtype=torch.bool), chosen
+
+
+def soft_nms_by_steps(
+    boxes: Tensor,
+    scores: Tensor,
+    valid: Tensor,
+    groups: Tensor,
+    max_outputs: int,
+    gaussian: bool,
+    sigma: float,
+    threshold: float,
+    min_score: float,
+    offset: float,
+) -> tuple[Tensor, Tensor, Tensor]:
+    """The same in plain PyTorch, one pick of all images at a time: any device."""
+    images, count = scores.shape
+    index = scores.new_zeros((images, max_outputs), dtype=torch.int64)
+    chosen = scores.new_zeros((images, max_outputs))
+    if count == 0:
+        return index, chosen > 0, chosen
+    scores = torch.where(valid & (scores > min_score), scores, -torch.inf)
+    for slot in range(max_outputs):
+        best = scores.amax(dim=1, keepdim=True)  # (N, 1)
+        there = best > min_score
+        # argmax may take any of equal ones.
+        pick = (scores == best).to(torch.int64).argmax(dim=1, keepdim=True)
+        index[:, slot : slot + 1] = pick.masked_fill(~there, 0)
+        chosen[:, slot : slot + 1] = best.masked_fill(~there, 0.0)
+        box = boxes.gather(1, pick[:, :, None].expand(-1, -1, 4))
+        iou = pairwise_iou(boxes, box, offset=offset)[:, :, 0]  # (N, R)
+        iou = iou.masked_fill(groups != groups.gather(1, pick), 0.0)
+        if gaussian:
+            factor = torch.exp(-iou.square() / sigma)
+        else:
+            factor = torch.where(iou > threshold, 1.0 - iou, 1.0)
+        scores = (scores * factor).scatter(1, pick, -torch.inf)
+        scores = torch.where(scores > min_score, scores, -torch.inf)
+    return index, chosen > 0, chosen
