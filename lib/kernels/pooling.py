@@ -25,7 +25,8 @@ def serves(features: Tensor) -> bool:
     """Whether `roi_pool` can pool these features."""
     if features.device.type != "cpu" or features.dtype not in _DTYPES:
         return False
-    return _cpu_serves(features.dtype == torch.float16)
+    served: bool = _cpu_serves(features.dtype == torch.float16)
+    return served
 
 
 @torch.compiler.assume_constant_result  # type: ignore[untyped-decorator]
