@@ -3,14 +3,13 @@
 Letters: N images, A boxes (anchors or proposals), G ground-truth slots.
 """
 
-from types import ModuleType
 from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
 from ..layer_utils.boxes import box_sizes, pairwise_intersection, pairwise_iou
-from .library import cpu_kernel, threads
+from .library import kernels_for
 
 
 class Matches(NamedTuple):
@@ -109,41 +108,12 @@ def _match(
     usable: Tensor | None,
     crowd: Tensor | None,
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    kernels = cpu_kernel("match_boxes")
-    if kernels is None or boxes.device.type != "cpu":
-        return match_by_matrix(boxes, gt_boxes, gt_valid, offset, usable, crowd)
-    return match_by_kernel(kernels, boxes, gt_boxes, gt_valid, offset, usable, crowd)
-
-
-def match_by_kernel(
-    kernels: ModuleType,
-    boxes: Tensor,
-    gt_boxes: Tensor,
-    gt_valid: Tensor,
-    offset: float,
-    usable: Tensor | None,
-    crowd: Tensor | None,
-) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """The fields of `Matches` by compiled code, of contiguous tensors on the CPU."""
-    overlap, matched, is_best, crowd_share = _outputs(boxes, gt_boxes, crowd)
-    kernels.match(
-        boxes.data_ptr(),
-        0 if boxes.dim() == 2 else boxes.stride(0),
-        gt_boxes.data_ptr(),
-        gt_valid.data_ptr(),
-        0 if crowd is None else crowd.data_ptr(),
-        0 if usable is None else usable.data_ptr(),
-        gt_boxes.shape[0],
-        boxes.shape[-2],
-        gt_boxes.shape[1],
-        offset,
-        overlap.data_ptr(),
-        matched.data_ptr(),
-        is_best.data_ptr(),
-        crowd_share.data_ptr(),
-        threads(),
+    kernels = kernels_for("match_boxes", boxes.device.type)
+    match = match_by_matrix if kernels is None else kernels.match_boxes
+    found: tuple[Tensor, Tensor, Tensor, Tensor] = match(
+        boxes, gt_boxes, gt_valid, offset, usable, crowd
     )
-    return overlap, matched, is_best, crowd_share
+    return found
 
 
 @_match.register_fake
@@ -155,12 +125,10 @@ def _match_fake(
     usable: Tensor | None,
     crowd: Tensor | None,
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    return _outputs(boxes, gt_boxes, crowd)
+    return _outputs(boxes, gt_boxes)
 
 
-def _outputs(
-    boxes: Tensor, gt_boxes: Tensor, crowd: Tensor | None
-) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+def _outputs(boxes: Tensor, gt_boxes: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     shape = (gt_boxes.shape[0], boxes.shape[-2])
     return (
         boxes.new_empty(shape),
@@ -179,7 +147,7 @@ def match_by_matrix(
     crowd: Tensor | None,
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     """The same in plain PyTorch, with the matrix of all pairs: any device, readable."""
-    overlap, matched, is_best, crowd_share = _outputs(boxes, gt_boxes, crowd)
+    overlap, matched, is_best, crowd_share = _outputs(boxes, gt_boxes)
     if 0 in (boxes.shape[-2], gt_boxes.shape[1]):
         return overlap.zero_(), matched.zero_(), is_best.zero_(), crowd_share
     counts = gt_valid if crowd is None else gt_valid & ~crowd

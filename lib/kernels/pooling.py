@@ -8,31 +8,26 @@ an image's true size is never read.
 
 from collections.abc import Sequence
 from types import ModuleType
-from typing import Any, NamedTuple
+from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from .library import cpu_kernel, threads
-
-MODES = {"align": 0, "crop": 1, "crop_stn": 2, "pool": 3}
-_MAXIMA = MODES["pool"]
-_DTYPES = {torch.float32: 0, torch.bfloat16: 1, torch.float16: 2}
+from .library import kernels_for
+from .pooling_layout import MODES, Options, format_of, grads_like, outputs_like
 
 
 def serves(features: Tensor) -> bool:
     """Whether `roi_pool` can pool these features."""
-    if features.device.type != "cpu" or features.dtype not in _DTYPES:
-        return False
-    served: bool = _cpu_serves(features.dtype == torch.float16)
+    served: bool = _serves(features.device.type, features.dtype)
     return served
 
 
 @torch.compiler.assume_constant_result  # type: ignore[untyped-decorator]
-def _cpu_serves(float16: bool) -> bool:
-    module = cpu_kernel("roi_pool")
-    return module is not None and (not float16 or bool(module.float16))
+def _serves(device_type: str, dtype: torch.dtype) -> bool:
+    kernels = kernels_for("roi_pool", device_type)
+    return kernels is not None and dtype in kernels.POOLED_DTYPES
 
 
 def roi_pool(
@@ -160,132 +155,10 @@ def _uniform(features: Sequence[Tensor]) -> list[Tensor]:
     return [f.contiguous(memory_format=torch.channels_last) for f in features]
 
 
-def _format(features: Sequence[Tensor]) -> torch.memory_format:
-    contiguous = all(f.is_contiguous() for f in features)
-    return torch.contiguous_format if contiguous else torch.channels_last
-
-
-class Options(NamedTuple):
-    """How to pool, as `roi_pool` describes it, ``mode`` being a number."""
-
-    scales: Sequence[float]
-    size: int
-    mode: int
-    sampling_ratio: int
-    aligned: bool
-    max_pool: bool
-    canonical_size: float
-    canonical_level: int
-
-
-def pool_by_kernel(
-    kernels: ModuleType,
-    features: Sequence[Tensor],
-    rois: Tensor,
-    sizes: Sequence[Tensor] | None,
-    options: Options,
-) -> tuple[Tensor, Tensor]:
-    """Pooled regions by compiled code, and the places of their maxima."""
-    pooled, places = _outputs_like(features, rois, options)
-    task = _task(
-        kernels,
-        features,
-        rois,
-        sizes,
-        options,
-        dtype=pooled.dtype,
-        channels_last=_format(features) == torch.channels_last,
-    )
-    run = task.max_forward if options.mode == _MAXIMA else task.bilinear_forward
-    run(pooled.data_ptr(), places.data_ptr())
-    return pooled, places
-
-
-def pool_backward_by_kernel(
-    kernels: ModuleType,
-    grad: Tensor,
-    places: Tensor,
-    rois: Tensor,
-    sizes: Sequence[Tensor] | None,
-    shapes: Sequence[int],
-    channels_last: bool,
-    options: Options,
-) -> list[Tensor]:
-    """Gradients of the features, summed in float32 in an order that never changes."""
-    grads = _grads_like(grad, rois, shapes, channels_last, torch.float32)
-    task = _task(
-        kernels,
-        grads,
-        rois,
-        sizes,
-        options,
-        dtype=grad.dtype,
-        channels_last=channels_last,
-    )
-    run = task.max_backward if options.mode == _MAXIMA else task.bilinear_backward
-    run(grad.data_ptr(), places.data_ptr())
-    return [g.to(grad.dtype) for g in grads]
-
-
-def _task(
-    kernels: ModuleType,
-    maps: Sequence[Tensor],
-    rois: Tensor,
-    sizes: Sequence[Tensor] | None,
-    options: Options,
-    *,
-    dtype: torch.dtype,
-    channels_last: bool,
-) -> Any:
-    """What the C code works on; it keeps addresses, so the tensors must live on."""
-    levels = [
-        (
-            f.data_ptr(),
-            f.shape[2],
-            f.shape[3],
-            0 if sizes is None else sizes[level].data_ptr(),
-            options.scales[level],
-        )
-        for level, f in enumerate(maps)
-    ]
-    return kernels.RoiPooling(
-        levels,
-        options.canonical_size,
-        options.canonical_level,
-        rois.shape[0],
-        maps[0].shape[1],
-        channels_last,
-        _DTYPES[dtype],
-        rois.data_ptr(),
-        rois.shape[1],
-        options.size,
-        options.mode,
-        options.sampling_ratio,
-        options.aligned,
-        options.max_pool,
-        threads(),
-    )
-
-
-def _outputs_like(
-    features: Sequence[Tensor], rois: Tensor, options: Options
-) -> tuple[Tensor, Tensor]:
-    """Pooled regions, and room for what the backward pass must know of the maxima."""
-    count, channels = rois.shape[0] * rois.shape[1], features[0].shape[1]
-    size = options.size
-
-    def empty(side: int, dtype: torch.dtype) -> Tensor:
-        return torch.empty(
-            (count, channels, side, side),
-            dtype=dtype,
-            device=rois.device,
-            memory_format=_format(features),
-        )
-
-    if options.mode == _MAXIMA:
-        return empty(size, features[0].dtype), empty(size, torch.int32)
-    places = empty(size if options.max_pool else 0, torch.uint8)
-    return empty(size, features[0].dtype), places
+def _kernels(rois: Tensor) -> ModuleType:
+    kernels = kernels_for("roi_pool", rois.device.type)
+    assert kernels is not None, "the operator was called where it does not serve"
+    return kernels
 
 
 @torch.library.custom_op("faster_rcnn::roi_pool", mutates_args=())
@@ -313,9 +186,10 @@ def _roi_pool(
         canonical_size,
         canonical_level,
     )
-    kernels = cpu_kernel("roi_pool")
-    assert kernels is not None, "the operator was called where it does not serve"
-    return pool_by_kernel(kernels, features, rois, sizes, options)
+    found: tuple[Tensor, Tensor] = _kernels(rois).roi_pool(
+        features, rois, sizes, options
+    )
+    return found
 
 
 @_roi_pool.register_fake
@@ -342,7 +216,7 @@ def _roi_pool_fake(
         canonical_size,
         canonical_level,
     )
-    return _outputs_like(features, rois, options)
+    return outputs_like(features, rois, options)
 
 
 @torch.library.custom_op("faster_rcnn::roi_pool_backward", mutates_args=())
@@ -373,11 +247,10 @@ def _roi_pool_backward(
         canonical_size,
         canonical_level,
     )
-    kernels = cpu_kernel("roi_pool")
-    assert kernels is not None, "the operator was called where it does not serve"
-    return pool_backward_by_kernel(
-        kernels, grad, places, rois, sizes, shapes, channels_last, options
+    grads: list[Tensor] = _kernels(rois).roi_pool_backward(
+        grad, places, rois, sizes, shapes, channels_last, options
     )
+    return grads
 
 
 @_roi_pool_backward.register_fake
@@ -397,27 +270,7 @@ def _roi_pool_backward_fake(
     canonical_size: float,
     canonical_level: int,
 ) -> list[Tensor]:
-    return _grads_like(grad, rois, shapes, channels_last, grad.dtype)
-
-
-def _grads_like(
-    grad: Tensor,
-    rois: Tensor,
-    shapes: Sequence[int],
-    channels_last: bool,
-    dtype: torch.dtype,
-) -> list[Tensor]:
-    """Zeros of the features' shapes."""
-    fmt = torch.channels_last if channels_last else torch.contiguous_format
-    return [
-        torch.empty(
-            (rois.shape[0], grad.shape[1], height, width),
-            dtype=dtype,
-            device=grad.device,
-            memory_format=fmt,
-        ).zero_()
-        for height, width in zip(shapes[::2], shapes[1::2], strict=True)
-    ]
+    return grads_like(grad, rois, shapes, channels_last, grad.dtype)
 
 
 def _save(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, Tensor]) -> None:
@@ -426,7 +279,7 @@ def _save(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, Tensor]) -> N
     ctx.save_for_backward(places, rois, *(sizes or ()))
     ctx.padded = sizes is not None
     ctx.shapes = [n for f in features for n in f.shape[2:]]
-    ctx.channels_last = _format(features) == torch.channels_last
+    ctx.channels_last = format_of(features) == torch.channels_last
     ctx.options = options
     ctx.mark_non_differentiable(places)
 

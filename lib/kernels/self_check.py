@@ -4,6 +4,7 @@ They hold ties, boxes without area, empty slots, padding, RoIs off the map, and 
 that are no multiple of a vector.
 """
 
+import math
 from concurrent.futures import ThreadPoolExecutor
 from types import ModuleType
 from typing import Any
@@ -12,15 +13,17 @@ import torch
 from torch import Tensor
 
 from ..layer_utils import bilinear
-from . import matching, pooling
+from . import matching
+from .pooling_layout import MODES, Options
 
 
-def fault_of(name: str, kernels: ModuleType) -> str | None:
-    """What an operator gets wrong, None if nothing.
+def fault_of(name: str, kernels: ModuleType, device_type: str) -> str | None:
+    """What a kernel gets wrong, None if nothing.
 
     Args:
         name: ``nms``, ``soft_nms``, ``match_boxes`` or ``roi_pool``.
-        kernels: module with the functions of ``_cpu.pyi``.
+        kernels: with the functions of ``cpu``.
+        device_type: where to run them.
     """
     check = {
         "nms": _nms,
@@ -32,19 +35,17 @@ def fault_of(name: str, kernels: ModuleType) -> str | None:
     # autocast, a default device.
     with ThreadPoolExecutor(1) as executor:
         try:
-            return executor.submit(check, kernels).result()
+            return executor.submit(check, kernels, device_type).result()
         except Exception as error:  # whatever it is, the kernel cannot be used
             return f"{type(error).__name__}: {error}"
 
 
-def _nms(kernels: ModuleType) -> str | None:
-    from .suppression import nms_by_kernel
-
-    boxes, scores, valid, groups = _candidates()
+def _nms(kernels: ModuleType, device_type: str) -> str | None:
+    candidates = boxes, scores, valid, groups = _candidates()
+    there = [tensor.to(device_type) for tensor in candidates]
     for limit, offset, slots in ((0.5, 0.0, 200), (0.7, 1.0, 20), (0.0, 0.0, 50)):
-        index, kept = nms_by_kernel(
-            kernels, boxes, scores, valid, groups, limit, slots, offset
-        )
+        found = kernels.nms(*there, limit, slots, offset)
+        index, kept = (tensor.cpu() for tensor in found)
         for i in range(2):
             expected = _slow_nms(
                 boxes[i], scores[i], valid[i], groups[i], limit, offset
@@ -55,14 +56,13 @@ def _nms(kernels: ModuleType) -> str | None:
     return None
 
 
-def _soft_nms(kernels: ModuleType) -> str | None:
+def _soft_nms(kernels: ModuleType, device_type: str) -> str | None:
     from ..nms.soft_nms import soft_nms_by_steps
-    from .suppression import soft_nms_by_kernel
 
-    candidates = _candidates()
+    candidates: tuple[Any, ...] = tuple(x.to(device_type) for x in _candidates())
     for gaussian in (False, True):
         options: tuple[Any, ...] = (40, gaussian, 0.5, 0.3, 0.05, 1.0)
-        found = soft_nms_by_kernel(kernels, *candidates, *options)
+        found = kernels.soft_nms(*candidates, *options)
         expected = soft_nms_by_steps(*candidates, *options)
         if not all(torch.allclose(a, b) for a, b in zip(found, expected, strict=True)):
             return f"other boxes with {'gaussian' if gaussian else 'linear'} decay"
@@ -107,7 +107,7 @@ def _slow_nms(
     return kept
 
 
-def _match_boxes(kernels: ModuleType) -> str | None:
+def _match_boxes(kernels: ModuleType, device_type: str) -> str | None:
     generator = torch.Generator().manual_seed(0)
     boxes = _boxes(2, 600, generator).round()
     gt_boxes = _boxes(2, 9, generator).round()
@@ -119,15 +119,16 @@ def _match_boxes(kernels: ModuleType) -> str | None:
     crowd = torch.rand(2, 9, generator=generator) < 0.3
     for offset in (0.0, 1.0):
         inputs = (boxes, gt_boxes, valid, offset, usable, crowd)
-        found = matching.match_by_kernel(kernels, *inputs)
         expected = matching.match_by_matrix(*inputs)
+        there = [x.to(device_type) if isinstance(x, Tensor) else x for x in inputs]
+        found = kernels.match_boxes(*there)
         for field, a, b in zip(matching.Matches._fields, found, expected, strict=True):
-            if not torch.equal(a, b):
+            if not torch.equal(a.cpu(), b):
                 return f"another {field} with offset {offset}"
     return None
 
 
-def _roi_pool(kernels: ModuleType) -> str | None:
+def _roi_pool(kernels: ModuleType, device_type: str) -> str | None:
     generator = torch.Generator().manual_seed(0)
     rois = _boxes(2, 12, generator) - 20
     rois[:, 3, 2:] = rois[:, 3, :2]
@@ -141,38 +142,64 @@ def _roi_pool(kernels: ModuleType) -> str | None:
             ("align", 2, True),
             ("crop", 0, False),
             ("crop_stn", 0, False),
+            ("pool", 0, False),
         ):
-            options = pooling.Options(
-                [1 / 16], 3, pooling.MODES[mode], sampling, aligned, False, 224.0, 0
+            options = Options(
+                [1 / 16], 3, MODES[mode], sampling, aligned, False, 224.0, 0
             )
             maps = features.clone().requires_grad_()
-            corners = rois / 16
-            if mode == "align":
-                expected = bilinear.align(
-                    maps, corners, size=3, sampling_ratio=sampling, aligned=aligned
-                )
-            else:
-                beyond = mode == "crop_stn"
-                expected = bilinear.crop(maps, corners, size=3, zeros_beyond=beyond)
-            found, places = pooling.pool_by_kernel(
-                kernels, [features], rois, None, options
-            )
+            expected = _readable_pool(maps, rois, mode, sampling, aligned)
+            there = features.to(device_type), rois.to(device_type)
+            found, places = kernels.roi_pool([there[0]], there[1], None, options)
             grad = torch.randn(found.shape, generator=generator)
             (wanted,) = torch.autograd.grad(expected, maps, grad)
-            (got,) = pooling.pool_backward_by_kernel(
-                kernels,
-                grad.contiguous(memory_format=fmt),
+            (got,) = kernels.roi_pool_backward(
+                grad.to(device_type).contiguous(memory_format=fmt),
                 places,
-                rois,
+                there[1],
                 None,
                 [9, 11],
                 fmt == torch.channels_last,
                 options,
             )
             for what, a, b in (("values", found, expected), ("gradients", got, wanted)):
-                if not torch.allclose(a, b, rtol=1e-4, atol=1e-4):
+                if not torch.allclose(a.cpu(), b, rtol=1e-4, atol=1e-4):
                     return f"other {what} of {mode} in {fmt}"
     return None
+
+
+def _readable_pool(
+    features: Tensor, rois: Tensor, mode: str, sampling_ratio: int, aligned: bool
+) -> Tensor:
+    """Pooling to 3x3 at a stride of 16 by what is not the kernel."""
+    if mode == "pool":
+        images = zip(features, rois, strict=True)
+        return torch.cat([_slow_max_pool(f, r) for f, r in images])
+    if mode == "align":
+        return bilinear.align(
+            features, rois / 16, size=3, sampling_ratio=sampling_ratio, aligned=aligned
+        )
+    beyond = mode == "crop_stn"
+    return bilinear.crop(features, rois / 16, size=3, zeros_beyond=beyond)
+
+
+def _slow_max_pool(features: Tensor, rois: Tensor) -> Tensor:
+    """RoI max pooling of one image by its definition."""
+    pooled = []
+    for x1, y1, x2, y2 in (rois / 16).add(0.5).floor().tolist():
+        for y in range(3):
+            rows = _bin(y, y1, y2, features.shape[1])
+            for x in range(3):
+                cells = features[:, rows, _bin(x, x1, x2, features.shape[2])]
+                empty = 0 in cells.shape
+                pooled.append(cells.sum((1, 2)) if empty else cells.amax((1, 2)))
+    return torch.stack(pooled).view(-1, 3, 3, len(features)).permute(0, 3, 1, 2)
+
+
+def _bin(i: int, low: float, high: float, cells: int) -> slice:
+    step = max(high - low + 1, 1) / 3
+    first, last = low + math.floor(i * step), low + math.ceil((i + 1) * step)
+    return slice(int(min(max(first, 0), cells)), int(min(max(last, 0), cells)))
 
 
 def _boxes(images: int, count: int, generator: torch.Generator) -> Tensor:

@@ -8,8 +8,7 @@ import torch
 import torchvision
 from torch import Tensor
 
-from ..kernels.library import cpu_kernel
-from ..kernels.suppression import nms_by_kernel
+from ..kernels.library import kernels_for
 
 
 def nms(
@@ -101,14 +100,12 @@ def _nms(
     inclusive: bool,
 ) -> tuple[Tensor, Tensor]:
     limit = _float32_limit(threshold, inclusive=inclusive)
-    kernels = cpu_kernel("nms")
-    if kernels is None or boxes.device.type != "cpu":
-        return nms_by_torchvision(
-            boxes, scores, valid, groups, limit, max_outputs, offset
-        )
-    return nms_by_kernel(
-        kernels, boxes, scores, valid, groups, limit, max_outputs, offset
+    kernels = kernels_for("nms", boxes.device.type)
+    suppress = nms_by_torchvision if kernels is None else kernels.nms
+    found: tuple[Tensor, Tensor] = suppress(
+        boxes, scores, valid, groups, limit, max_outputs, offset
     )
+    return found
 
 
 def nms_by_torchvision(

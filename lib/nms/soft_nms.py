@@ -8,8 +8,7 @@ from typing import Literal, NamedTuple, get_args
 import torch
 from torch import Tensor
 
-from ..kernels.library import cpu_kernel
-from ..kernels.suppression import soft_nms_by_kernel
+from ..kernels.library import kernels_for
 from ..layer_utils.boxes import pairwise_iou
 from .nms import check_arguments
 
@@ -98,12 +97,21 @@ def _soft_nms(
     min_score: float,
     offset: float,
 ) -> tuple[Tensor, Tensor, Tensor]:
-    kernels = cpu_kernel("soft_nms")
-    arguments = (boxes, scores, valid, groups, max_outputs)
-    options = (gaussian, sigma, threshold, min_score, offset)
-    if kernels is None or boxes.device.type != "cpu":
-        return soft_nms_by_steps(*arguments, *options)
-    return soft_nms_by_kernel(kernels, *arguments, *options)
+    kernels = kernels_for("soft_nms", boxes.device.type)
+    suppress = soft_nms_by_steps if kernels is None else kernels.soft_nms
+    found: tuple[Tensor, Tensor, Tensor] = suppress(
+        boxes,
+        scores,
+        valid,
+        groups,
+        max_outputs,
+        gaussian,
+        sigma,
+        threshold,
+        min_score,
+        offset,
+    )
+    return found
 
 
 @_soft_nms.register_fake

@@ -3,16 +3,18 @@
 import numpy as np
 import pytest
 import torch
-from faster_rcnn.kernels.library import cpu_kernel
+from faster_rcnn.kernels.library import kernels_for
 from faster_rcnn.kernels.matching import match_boxes, match_by_matrix
-from faster_rcnn.kernels.pooling import MODES, roi_pool
-from faster_rcnn.kernels.suppression import nms_by_kernel
+from faster_rcnn.kernels.pooling import roi_pool
+from faster_rcnn.kernels.pooling_layout import MODES
 from faster_rcnn.nms.nms import nms_by_torchvision
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+KERNELS = kernels_for("nms", "cpu")
+
 pytestmark = pytest.mark.skipif(
-    cpu_kernel("nms") is None, reason="the compiled kernels are not built"
+    KERNELS is None, reason="the compiled kernels are not built"
 )
 
 SIZES = st.integers(0, 9)
@@ -42,7 +44,7 @@ def test_suppression(seed, images, count, slots, share):
     groups = torch.tensor(rng.integers(-2, 3, (images, count)))
     limit, offset = float(np.float32(rng.random())), float(rng.integers(0, 2))
     inputs = (boxes, scores, valid, groups, limit, slots, offset)
-    index, kept = nms_by_kernel(cpu_kernel("nms"), *inputs)
+    index, kept = KERNELS.nms(*inputs)
     assert index.shape == kept.shape == (images, slots)
     assert not index[~kept].any()
     assert valid.gather(1, index)[kept].all() if count else not kept.any()

@@ -2,7 +2,7 @@
 
 import pytest
 import torch
-from faster_rcnn.kernels.library import cpu_kernel
+from faster_rcnn.kernels.library import kernels_for
 from faster_rcnn.kernels.matching import Matches, match_boxes, match_by_matrix
 
 
@@ -112,7 +112,7 @@ def test_is_a_whole_operator(optional):
     torch.library.opcheck(torch.ops.faster_rcnn.match_boxes.default, inputs)
 
 
-@pytest.mark.skipif(cpu_kernel("match_boxes") is None, reason="not built")
+@pytest.mark.skipif(kernels_for("match_boxes", "cpu") is None, reason="not built")
 def test_number_of_threads_does_not_matter():
     inputs = (
         random_boxes(9000),

@@ -3,13 +3,14 @@
 import pytest
 import torch
 import torchvision
-from faster_rcnn.kernels.library import cpu_kernel
-from faster_rcnn.kernels.pooling import MODES, roi_pool
+from faster_rcnn.kernels.library import kernels_for
+from faster_rcnn.kernels.pooling import roi_pool
+from faster_rcnn.kernels.pooling_layout import MODES
 from faster_rcnn.layer_utils import bilinear
 from torch.nn import functional as F
 
 pytestmark = pytest.mark.skipif(
-    cpu_kernel("roi_pool") is None, reason="the compiled kernels are not built"
+    kernels_for("roi_pool", "cpu") is None, reason="the compiled kernels are not built"
 )
 
 FORMATS = [torch.channels_last, torch.contiguous_format]

@@ -3,12 +3,13 @@
 import numpy as np
 import pytest
 import torch
-from faster_rcnn.kernels.library import cpu_kernel
-from faster_rcnn.kernels.suppression import nms_by_kernel
+from faster_rcnn.kernels.library import kernels_for
 from faster_rcnn.nms.nms import nms_by_torchvision
 
+KERNELS = kernels_for("nms", "cpu")
+
 pytestmark = pytest.mark.skipif(
-    cpu_kernel("nms") is None, reason="the compiled kernels are not built"
+    KERNELS is None, reason="the compiled kernels are not built"
 )
 
 
@@ -30,7 +31,7 @@ def proposals(count, *, images=1, seed=0, spread=25.0):
 
 def both(boxes, scores, valid, groups, limit, slots, offset=0.0):
     inputs = (boxes, scores, valid, groups, float(np.float32(limit)), slots, offset)
-    index, kept = nms_by_kernel(cpu_kernel("nms"), *inputs)
+    index, kept = KERNELS.nms(*inputs)
     expected = nms_by_torchvision(*inputs)
     assert torch.equal(kept, expected[1])
     assert torch.equal(index, expected[0])
@@ -94,8 +95,7 @@ def test_boxes_that_are_no_numbers_meet_nothing():
         for column in range(4):
             junk = boxes.clone()
             junk[0, 1, column] = bad
-            index, kept = nms_by_kernel(
-                cpu_kernel("nms"),
+            index, kept = KERNELS.nms(
                 junk,
                 torch.tensor([[1.0, 3.0, 2.0]]),
                 torch.ones(1, 3, dtype=torch.bool),

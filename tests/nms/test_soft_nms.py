@@ -3,8 +3,7 @@ import math
 import numpy as np
 import pytest
 import torch
-from faster_rcnn.kernels.library import cpu_kernel
-from faster_rcnn.kernels.suppression import soft_nms_by_kernel
+from faster_rcnn.kernels.library import kernels_for
 from faster_rcnn.nms import nms, soft_nms
 from faster_rcnn.nms.soft_nms import soft_nms_by_steps
 
@@ -61,11 +60,11 @@ def test_groups_and_masks():
 @pytest.mark.parametrize("gaussian", [False, True])
 @pytest.mark.parametrize("offset", [0.0, 1.0])
 @pytest.mark.parametrize("slots", [1, 30, 300])
-@pytest.mark.skipif(cpu_kernel("soft_nms") is None, reason="not built")
+@pytest.mark.skipif(kernels_for("soft_nms", "cpu") is None, reason="not built")
 def test_kernel_equals_the_steps(gaussian, offset, slots):
     candidates = random_candidates()
     options = (slots, gaussian, 0.5, 0.3, 0.01, offset)
-    found = soft_nms_by_kernel(cpu_kernel("soft_nms"), *candidates, *options)
+    found = kernels_for("soft_nms", "cpu").soft_nms(*candidates, *options)
     expected = soft_nms_by_steps(*candidates, *options)
     assert torch.equal(found[0], expected[0]) and torch.equal(found[1], expected[1])
     torch.testing.assert_close(found[2], expected[2])
@@ -104,7 +103,9 @@ def test_nothing_to_pick(count):
     boxes, scores = torch.zeros(2, count, 4), torch.full((2, count), float("nan"))
     for s in (scores, torch.zeros(2, count)):
         found = soft_nms(boxes, s, torch.ones(2, count).bool(), max_outputs=4)
-        assert not found.kept.any() and not found.picked.any() and not found.scores.any()
+        assert (
+            not found.kept.any() and not found.picked.any() and not found.scores.any()
+        )
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,235 @@
+"""The compiled kernels behind the operators, for tensors on the CPU.
+
+Nothing is checked here; the operators do that. ``gpu`` has the same functions.
+"""
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from . import _cpu
+from .pooling_layout import MAXIMA, Options, format_of, grads_like, outputs_like
+
+INTERFACE = 2
+if getattr(_cpu, "interface", 0) != INTERFACE:
+    raise ImportError("they were built from another version of the sources")
+
+_DTYPES = {torch.float32: 0, torch.bfloat16: 1, torch.float16: 2}
+if not _cpu.float16:
+    del _DTYPES[torch.float16]
+
+POOLED_DTYPES = frozenset(_DTYPES)
+"""Types of features that `roi_pool` takes."""
+
+
+def nms(
+    boxes: Tensor,
+    scores: Tensor,
+    valid: Tensor,
+    groups: Tensor,
+    limit: float,
+    max_outputs: int,
+    offset: float,
+) -> tuple[Tensor, Tensor]:
+    """Keep the best boxes of each image, dropping those that overlap a better one.
+
+    Args:
+        boxes: ``(N, R, 4)`` on the CPU.
+        scores: ``(N, R)``.
+        valid: ``(N, R)`` bool.
+        groups: ``(N, R)`` int64 below 2**31.
+        limit: largest IoU that two kept boxes may have, a float32.
+        max_outputs: K.
+        offset: added to widths and heights.
+
+    Returns:
+        Indices ``(N, K)`` int64, best first, 0 where a slot is empty, and ``(N, K)``
+        bool, true where it holds a box.
+    """
+    boxes, scores = boxes.float().contiguous(), scores.float().contiguous()
+    valid, groups = valid.contiguous(), groups.long().contiguous()
+    index = scores.new_empty((boxes.shape[0], max_outputs), dtype=torch.int64)
+    kept = torch.empty_like(index, dtype=torch.bool)
+    _cpu.nms(
+        boxes.data_ptr(),
+        scores.data_ptr(),
+        valid.data_ptr(),
+        groups.data_ptr(),
+        boxes.shape[0],
+        boxes.shape[1],
+        limit,
+        offset,
+        max_outputs,
+        index.data_ptr(),
+        kept.data_ptr(),
+        torch.get_num_threads(),
+    )
+    return index, kept
+
+
+def soft_nms(
+    boxes: Tensor,
+    scores: Tensor,
+    valid: Tensor,
+    groups: Tensor,
+    max_outputs: int,
+    gaussian: bool,
+    sigma: float,
+    threshold: float,
+    min_score: float,
+    offset: float,
+) -> tuple[Tensor, Tensor, Tensor]:
+    """The fields of ``nms.soft_nms.SoftlyKept``; arguments as described there."""
+    boxes, scores = boxes.float().contiguous(), scores.float().contiguous()
+    valid, groups = valid.contiguous(), groups.long().contiguous()
+    chosen = scores.new_empty((boxes.shape[0], max_outputs))
+    index = torch.empty_like(chosen, dtype=torch.int64)
+    kept = torch.empty_like(chosen, dtype=torch.bool)
+    _cpu.soft_nms(
+        boxes.data_ptr(),
+        scores.data_ptr(),
+        valid.data_ptr(),
+        groups.data_ptr(),
+        boxes.shape[0],
+        boxes.shape[1],
+        gaussian,
+        sigma,
+        threshold,
+        min_score,
+        offset,
+        max_outputs,
+        index.data_ptr(),
+        kept.data_ptr(),
+        chosen.data_ptr(),
+        torch.get_num_threads(),
+    )
+    return index, kept, chosen
+
+
+def match_boxes(
+    boxes: Tensor,
+    gt_boxes: Tensor,
+    gt_valid: Tensor,
+    offset: float,
+    usable: Tensor | None,
+    crowd: Tensor | None,
+) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """The fields of `Matches` by compiled code, of contiguous tensors on the CPU."""
+    overlap, matched, is_best, crowd_share = match_outputs(boxes, gt_boxes)
+    _cpu.match(
+        boxes.data_ptr(),
+        0 if boxes.dim() == 2 else boxes.stride(0),
+        gt_boxes.data_ptr(),
+        gt_valid.data_ptr(),
+        0 if crowd is None else crowd.data_ptr(),
+        0 if usable is None else usable.data_ptr(),
+        gt_boxes.shape[0],
+        boxes.shape[-2],
+        gt_boxes.shape[1],
+        offset,
+        overlap.data_ptr(),
+        matched.data_ptr(),
+        is_best.data_ptr(),
+        crowd_share.data_ptr(),
+        torch.get_num_threads(),
+    )
+    return overlap, matched, is_best, crowd_share
+
+
+def match_outputs(
+    boxes: Tensor, gt_boxes: Tensor
+) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """Room for the fields of ``matching.Matches``."""
+    shape = (gt_boxes.shape[0], boxes.shape[-2])
+    return (
+        boxes.new_empty(shape),
+        boxes.new_empty(shape, dtype=torch.int64),
+        boxes.new_empty(shape, dtype=torch.bool),
+        boxes.new_zeros(shape),
+    )
+
+
+def roi_pool(
+    features: Sequence[Tensor],
+    rois: Tensor,
+    sizes: Sequence[Tensor] | None,
+    options: Options,
+) -> tuple[Tensor, Tensor]:
+    """Pooled regions by compiled code, and the places of their maxima."""
+    pooled, places = outputs_like(features, rois, options)
+    task = _task(
+        features,
+        rois,
+        sizes,
+        options,
+        dtype=pooled.dtype,
+        channels_last=format_of(features) == torch.channels_last,
+    )
+    run = task.max_forward if options.mode == MAXIMA else task.bilinear_forward
+    run(pooled.data_ptr(), places.data_ptr())
+    return pooled, places
+
+
+def roi_pool_backward(
+    grad: Tensor,
+    places: Tensor,
+    rois: Tensor,
+    sizes: Sequence[Tensor] | None,
+    shapes: Sequence[int],
+    channels_last: bool,
+    options: Options,
+) -> list[Tensor]:
+    """Gradients of the features, summed in float32 in an order that never changes."""
+    grads = grads_like(grad, rois, shapes, channels_last, torch.float32)
+    task = _task(
+        grads,
+        rois,
+        sizes,
+        options,
+        dtype=grad.dtype,
+        channels_last=channels_last,
+    )
+    run = task.max_backward if options.mode == MAXIMA else task.bilinear_backward
+    run(grad.data_ptr(), places.data_ptr())
+    return [g.to(grad.dtype) for g in grads]
+
+
+def _task(
+    maps: Sequence[Tensor],
+    rois: Tensor,
+    sizes: Sequence[Tensor] | None,
+    options: Options,
+    *,
+    dtype: torch.dtype,
+    channels_last: bool,
+) -> Any:
+    """What the C code works on; it keeps addresses, so the tensors must live on."""
+    levels = [
+        (
+            f.data_ptr(),
+            f.shape[2],
+            f.shape[3],
+            0 if sizes is None else sizes[level].data_ptr(),
+            options.scales[level],
+        )
+        for level, f in enumerate(maps)
+    ]
+    return _cpu.RoiPooling(
+        levels,
+        options.canonical_size,
+        options.canonical_level,
+        rois.shape[0],
+        maps[0].shape[1],
+        channels_last,
+        _DTYPES[dtype],
+        rois.data_ptr(),
+        rois.shape[1],
+        options.size,
+        options.mode,
+        options.sampling_ratio,
+        options.aligned,
+        options.max_pool,
+        torch.get_num_threads(),
+    )

@@ -1,0 +1,70 @@
+"""Shapes, types and memory formats of what RoI pooling takes and gives."""
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+MODES = {"align": 0, "crop": 1, "crop_stn": 2, "pool": 3}
+MAXIMA = MODES["pool"]
+
+
+class Options(NamedTuple):
+    """How to pool, as `roi_pool` describes it, ``mode`` being a number."""
+
+    scales: Sequence[float]
+    size: int
+    mode: int
+    sampling_ratio: int
+    aligned: bool
+    max_pool: bool
+    canonical_size: float
+    canonical_level: int
+
+
+def format_of(features: Sequence[Tensor]) -> torch.memory_format:
+    """Contiguous if all levels are, else channels_last."""
+    contiguous = all(f.is_contiguous() for f in features)
+    return torch.contiguous_format if contiguous else torch.channels_last
+
+
+def outputs_like(
+    features: Sequence[Tensor], rois: Tensor, options: Options
+) -> tuple[Tensor, Tensor]:
+    """Pooled regions, and room for what the backward pass must know of the maxima."""
+    count, channels = rois.shape[0] * rois.shape[1], features[0].shape[1]
+    size = options.size
+
+    def empty(side: int, dtype: torch.dtype) -> Tensor:
+        return torch.empty(
+            (count, channels, side, side),
+            dtype=dtype,
+            device=rois.device,
+            memory_format=format_of(features),
+        )
+
+    if options.mode == MAXIMA:
+        return empty(size, features[0].dtype), empty(size, torch.int32)
+    places = empty(size if options.max_pool else 0, torch.uint8)
+    return empty(size, features[0].dtype), places
+
+
+def grads_like(
+    grad: Tensor,
+    rois: Tensor,
+    shapes: Sequence[int],
+    channels_last: bool,
+    dtype: torch.dtype,
+) -> list[Tensor]:
+    """Zeros of the features' shapes."""
+    fmt = torch.channels_last if channels_last else torch.contiguous_format
+    return [
+        torch.empty(
+            (rois.shape[0], grad.shape[1], height, width),
+            dtype=dtype,
+            device=grad.device,
+            memory_format=fmt,
+        ).zero_()
+        for height, width in zip(shapes[::2], shapes[1::2], strict=True)
+    ]
