@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from . import _cpu
-from .pooling_layout import MAXIMA, Options, format_of, grads_like, outputs_like
+from .pooling_layout import MAXIMA, Options, empty_grads, format_of, outputs_like
 
 INTERFACE = 2
 if getattr(_cpu, "interface", 0) != INTERFACE:
@@ -182,7 +182,9 @@ def roi_pool_backward(
     options: Options,
 ) -> list[Tensor]:
     """Gradients of the features, summed in float32 in an order that never changes."""
-    grads = grads_like(grad, rois, shapes, channels_last, torch.float32)
+    grads = empty_grads(grad, rois, shapes, channels_last, torch.float32)
+    for out in grads:
+        out.zero_()
     task = _task(
         grads,
         rois,

@@ -50,11 +50,13 @@ def kernels_for(name: str, device_type: str) -> ModuleType | None:
 @functools.cache
 def _module(device_type: str) -> ModuleType | None:
     """All kernels of a kind of device."""
-    if device_type != "cpu":
+    if device_type not in ("cpu", "cuda"):
         return None
     if os.environ.get(DISABLE, "0") not in ("", "0"):
         logger.warning("%s is set: torchvision's operators serve", DISABLE)
         return None
+    if device_type == "cuda":
+        return _gpu_kernels()
     try:
         from . import cpu
     except ImportError as error:
@@ -65,3 +67,16 @@ def _module(device_type: str) -> ModuleType | None:
         )
         return None
     return cpu
+
+
+def _gpu_kernels() -> ModuleType | None:
+    try:
+        from . import gpu
+    except ImportError as error:
+        logger.warning(
+            "Triton is not there (%s); torchvision's operators serve on the GPU, which "
+            "wait for the host",
+            error,
+        )
+        return None
+    return gpu

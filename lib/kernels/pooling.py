@@ -15,7 +15,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from .library import kernels_for
-from .pooling_layout import MODES, Options, format_of, grads_like, outputs_like
+from .pooling_layout import MODES, Options, empty_grads, format_of, outputs_like
 
 
 def serves(features: Tensor) -> bool:
@@ -270,7 +270,7 @@ def _roi_pool_backward_fake(
     canonical_size: float,
     canonical_level: int,
 ) -> list[Tensor]:
-    return grads_like(grad, rois, shapes, channels_last, grad.dtype)
+    return empty_grads(grad, rois, shapes, channels_last, grad.dtype)
 
 
 def _save(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, Tensor]) -> None:

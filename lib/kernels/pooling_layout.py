@@ -50,14 +50,14 @@ def outputs_like(
     return empty(size, features[0].dtype), places
 
 
-def grads_like(
+def empty_grads(
     grad: Tensor,
     rois: Tensor,
     shapes: Sequence[int],
     channels_last: bool,
     dtype: torch.dtype,
 ) -> list[Tensor]:
-    """Zeros of the features' shapes."""
+    """Room for the gradients of the features, whose H and W `shapes` lists."""
     fmt = torch.channels_last if channels_last else torch.contiguous_format
     return [
         torch.empty(
@@ -65,6 +65,6 @@ def grads_like(
             dtype=dtype,
             device=grad.device,
             memory_format=fmt,
-        ).zero_()
+        )
         for height, width in zip(shapes[::2], shapes[1::2], strict=True)
     ]

@@ -1,18 +1,13 @@
 """The comparison with torchvision's detector, on a few drawn images."""
 
-import sys
-from pathlib import Path
-
 import numpy as np
 import pytest
+import quality
 import torch
 from faster_rcnn.evaluation.results import ImageDetections
 from faster_rcnn.model.command_line import Job
 from faster_rcnn.model.solver import build_optimizer
 from tiny_runs import CPU, draw_dataset, tiny_config, tiny_detector
-
-sys.path.append(str(Path(__file__).resolve().parents[2] / "benchmarks"))
-import quality
 from torchvision_peer import build_peer
 
 FIXED = tuple(f"backbone.features.{block}." for block in range(5))

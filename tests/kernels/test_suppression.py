@@ -79,6 +79,19 @@ def test_overlaps_at_the_limit(third):
     assert 0 < kept[:, 1].sum() < 4000  # both sides of the limit do occur
 
 
+def test_limit_below_zero_and_areas_too():
+    """What a threshold of 0, inclusive, makes of the limit."""
+    boxes = torch.tensor([[[0.0, 0, 10, 10], [40, 0, 10, 10], [90, 0, 95, 10]]])
+    both(
+        boxes,
+        torch.tensor([[3.0, 2, 1]]),
+        torch.ones(1, 3, dtype=torch.bool),
+        torch.zeros(1, 3, dtype=torch.int64),
+        np.nextafter(np.float32(0), np.float32(-1)),
+        3,
+    )
+
+
 def test_sorted_and_unsorted_scores_agree():
     boxes, scores, valid, groups = proposals(700)
     index, kept = both(boxes, scores, valid, groups, 0.6, 200)

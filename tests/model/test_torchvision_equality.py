@@ -1,8 +1,5 @@
 """Under torchvision's convention our detections and losses are torchvision's."""
 
-import sys
-from pathlib import Path
-
 import pytest
 import torch
 from faster_rcnn.datasets.batches import Batch
@@ -10,8 +7,6 @@ from faster_rcnn.layer_utils.structures import Images
 from faster_rcnn.model.faster_rcnn import FasterRCNN
 from faster_rcnn.model.inference import detect_batch
 from tiny_runs import ground_truth, random_images, randomise, tiny_config, tiny_detector
-
-sys.path.append(str(Path(__file__).resolve().parents[2] / "benchmarks"))
 from torchvision_peer import CONVENTION, TRAINING, build_peer, copy_weights
 
 CLASSES = 5

@@ -64,7 +64,7 @@ static int is_suppressed(const Boxes *kept, int64_t count, float x1, float y1, f
     /* Rounding moves a quotient by less than this share of it. */
     const float surely_below = limit - 1e-6f * (limit < 0 ? -limit : limit) - 1e-30f;
     for (int64_t block = 0; block < count; block += BLOCK) {
-        int32_t near = 0;
+        int32_t near = limit < 0.0f; /* then a product has another sign than hoped */
         for (int64_t i = block; i < block + BLOCK; i++) {
             float width = smaller(x2, kept->x2[i]) - larger(x1, kept->x1[i]);
             float height = smaller(y2, kept->y2[i]) - larger(y1, kept->y1[i]);

@@ -1,0 +1,47 @@
+"""Runs the GPU kernels where there is no GPU: in Triton's interpreter."""
+
+import importlib
+import sys
+
+import pytest
+import torch
+
+KERNELS = (
+    "suppression_kernels",
+    "matching",
+    "roi",
+    "roi_forward",
+    "roi_backward",
+    "pooling",
+)
+
+
+def _interpret() -> None:
+    """Turn Triton's compiled functions into interpreted ones.
+
+    TRITON_INTERPRET does so where it is set before Triton is imported, but any
+    `torch.library.custom_op` imports Triton, so in a run of all tests it is too late.
+    """
+    from triton.runtime.interpreter import InterpretedFunction
+    from triton.runtime.jit import JITFunction
+
+    ours = [f"faster_rcnn.kernels.gpu.{name}" for name in KERNELS]
+    for name in ours:
+        importlib.import_module(name)
+    theirs = [name for name in sys.modules if name.startswith("triton.language")]
+    for name in [*ours, *theirs]:
+        module = sys.modules[name]
+        for key, value in list(vars(module).items()):
+            if isinstance(value, JITFunction):
+                setattr(module, key, InterpretedFunction(value.fn))
+
+
+@pytest.fixture
+def gpu(monkeypatch: pytest.MonkeyPatch) -> torch.device:
+    """Where the GPU kernels run: on the CPU, interpreted, if there is no GPU."""
+    pytest.importorskip("triton")
+    if torch.cuda.is_available():
+        return torch.device("cuda")
+    monkeypatch.setenv("TRITON_INTERPRET", "1")
+    _interpret()
+    return torch.device("cpu")

@@ -1,0 +1,85 @@
+"""Matching in Triton against the operator on CPUs, to the bit."""
+
+import math
+
+import pytest
+import torch
+from faster_rcnn.kernels.library import kernels_for
+from faster_rcnn.kernels.matching import Matches, match_boxes
+
+pytestmark = pytest.mark.skipif(
+    kernels_for("match_boxes", "cpu") is None,
+    reason="the compiled kernels are not built",
+)
+
+
+@pytest.fixture
+def check(gpu, monkeypatch):
+    from faster_rcnn.kernels.gpu import matching as gpu_matching
+
+    monkeypatch.setattr(gpu_matching, "TILE", 32)  # so that there are several
+
+    def check(boxes, gt_boxes, gt_valid, *, offset=0.0, usable=None, crowd=None):
+        want = match_boxes(
+            boxes, gt_boxes, gt_valid, offset=offset, usable=usable, crowd=crowd
+        )
+        inputs = (boxes, gt_boxes, gt_valid, offset, usable, crowd)
+        got = gpu_matching.match_boxes(
+            *(i.to(gpu) if isinstance(i, torch.Tensor) else i for i in inputs)
+        )
+        for field, mine, theirs in zip(Matches._fields, got, want, strict=True):
+            assert mine.dtype == theirs.dtype
+            assert torch.equal(mine.cpu(), theirs), field
+        return want
+
+    return check
+
+
+def boxes_in_pixels(*shape, seed=0):
+    """Whole pixels, so that equal overlaps are common; some inverted or empty."""
+    generator = torch.Generator().manual_seed(seed)
+    corner = torch.randint(0, 30, (*shape, 2), generator=generator)
+    sides = torch.randint(-1, 20, (*shape, 2), generator=generator)
+    return torch.cat((corner, corner + sides), dim=-1).float()
+
+
+def mask(*shape, share, seed):
+    return torch.rand(*shape, generator=torch.Generator().manual_seed(seed)) < share
+
+
+@pytest.mark.parametrize("offset", [0.0, 1.0])
+@pytest.mark.parametrize("shared", [True, False])
+@pytest.mark.parametrize("masks", [True, False])
+def test_equals_the_operator(check, offset, shared, masks):
+    boxes = boxes_in_pixels(100) if shared else boxes_in_pixels(2, 100)
+    found = check(
+        boxes,
+        boxes_in_pixels(2, 12, seed=1),
+        mask(2, 12, share=0.8, seed=2),
+        offset=offset,
+        usable=mask(2, 100, share=0.6, seed=3) if masks else None,
+        crowd=mask(2, 12, share=0.3, seed=4) if masks else None,
+    )
+    assert found.is_best.sum() > 5 and found.overlap.max() > 0.5
+    assert found.crowd_share.any() == masks
+
+
+def test_boxes_that_are_no_numbers(check):
+    boxes, gt_boxes = boxes_in_pixels(70), boxes_in_pixels(1, 16, seed=1)
+    for k, value in enumerate([math.nan, math.inf, -math.inf, 1e30]):
+        for side in range(4):
+            boxes[4 * k + side, side] = value
+            gt_boxes[0, 4 * k + side, side] = value
+    gt_boxes[0, 3] = boxes[20]
+    valid = torch.ones(1, 16, dtype=torch.bool)
+    for crowd in (None, mask(1, 16, share=0.5, seed=5)):
+        check(boxes, gt_boxes, valid, crowd=crowd)
+
+
+def test_nothing_to_match(check):
+    boxes, gt_boxes = boxes_in_pixels(40), boxes_in_pixels(2, 3, seed=1)
+    check(boxes, gt_boxes, torch.zeros(2, 3, dtype=torch.bool))
+    check(boxes, gt_boxes[:, :0], torch.zeros(2, 0, dtype=torch.bool))
+    check(boxes[:0], gt_boxes, torch.ones(2, 3, dtype=torch.bool))
+    nothing_usable = torch.zeros(2, 40, dtype=torch.bool)
+    check(boxes, gt_boxes, torch.ones(2, 3, dtype=torch.bool), usable=nothing_usable)
