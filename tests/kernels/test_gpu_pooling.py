@@ -96,7 +96,7 @@ def test_modes_and_formats(check, fmt, mode):
 
 @pytest.mark.parametrize("mode", MODES)
 @pytest.mark.parametrize(
-    ("dtype", "fmt"), zip([torch.bfloat16, torch.float16], FORMATS, strict=True)
+    ("dtype", "fmt"), list(zip([torch.bfloat16, torch.float16], FORMATS, strict=True))
 )
 def test_other_types(check, fmt, mode, dtype):
     rois = torch.tensor([[[8.0, 20, 50, 60]], [[3.0, 7, 90, 50]]])
