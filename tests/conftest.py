@@ -1,5 +1,6 @@
 """Fixtures shared by all tests."""
 
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -10,6 +11,14 @@ import torch
 def _one_thread() -> None:
     """Keep parallel test workers from fighting over the cores."""
     torch.set_num_threads(1)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _indices_aside(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """Keep the indices of data sets out of folders that tests only read."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("FRCNN_INDEX", str(tmp_path_factory.mktemp("indices")))
+        yield
 
 
 @pytest.fixture(scope="session")

@@ -1,11 +1,11 @@
-"""Records become batches: resize, flip, pad, stack.
+"""Records become batches: flip, resize, recolour, pad, stack.
 
 Here, and only here, the boxes of files (pixel edges of the stored image) become boxes
 of the network input in the configured convention.
 """
 
 from collections.abc import Sequence
-from typing import NamedTuple, TypeVar
+from typing import NamedTuple
 
 import cv2
 import numpy as np
@@ -14,10 +14,10 @@ import torch
 from torch import Tensor
 
 from ..layer_utils.structures import GroundTruth, Images
-from .images import read_image
+from .colours import recolour
+from .images import ImageError, read_image
 from .records import Record
-
-_Pixel = TypeVar("_Pixel", np.uint8, np.float32)
+from .resizing import choose_cut, resize_image, resize_scale
 
 _GT_SLOTS = 8
 """Ground-truth slots come in powers of two from here, so that few shapes occur."""
@@ -33,6 +33,8 @@ class Batch(NamedTuple):
         original_sizes: ``(N, 2)`` int64, height and width of the stored images.
         image_ids: of the N images.
         problems: files that could not be read and were replaced, with the reason.
+        ignored: per image ``(I, 4)`` boxes of what is seen but not trained on: crowds,
+            difficult objects, what is cut away too much. For pictures.
     """
 
     images: Images
@@ -41,6 +43,7 @@ class Batch(NamedTuple):
     original_sizes: Tensor
     image_ids: tuple[str, ...]
     problems: tuple[str, ...] = ()
+    ignored: tuple[npt.NDArray[np.float32], ...] = ()
 
     def to(self, device: torch.device) -> "Batch":
         """The batch with its tensors on ``device``; copies overlap if pinned."""
@@ -59,51 +62,26 @@ class Batch(NamedTuple):
 
 
 class Sample(NamedTuple):
-    """One image, resized, with its objects in network pixels."""
+    """One image, resized, with its objects in network pixels.
 
-    pixels: npt.NDArray[np.uint8]  # (h, w, 3) RGB
-    boxes: npt.NDArray[np.float32]  # (G, 4)
-    classes: npt.NDArray[np.int64]  # (G,)
+    Attributes:
+        pixels: ``(h, w, 3)`` RGB.
+        boxes: ``(G, 4)``.
+        classes: ``(G,)``.
+        ignored: ``(I, 4)``, boxes of what is seen but not trained on.
+        scale: network pixels per original pixel.
+        original_size: height and width that ``scale`` starts from: of the stored image,
+            or of the part of it that is seen.
+        image_id: of the image; of a mosaic, those of its images joined by ``+``.
+    """
+
+    pixels: npt.NDArray[np.uint8]
+    boxes: npt.NDArray[np.float32]
+    classes: npt.NDArray[np.int64]
+    ignored: npt.NDArray[np.float32]
     scale: float
     original_size: tuple[int, int]
     image_id: str
-
-
-def resize_scale(height: int, width: int, short_side: int, long_side: int) -> float:
-    """Scale that brings the short side to its target unless the long one forbids it.
-
-    The short side keeps at least one pixel, however thin the image is.
-
-    Args:
-        height: pixels of the stored image.
-        width: pixels of the stored image.
-        short_side: target of the shorter side in pixels.
-        long_side: cap of the longer side in pixels.
-    """
-    scale = short_side / min(height, width)
-    if round(scale * max(height, width)) > long_side:
-        scale = max(long_side / max(height, width), 1 / min(height, width))
-    return scale
-
-
-def resize_image(pixels: npt.NDArray[_Pixel], scale: float) -> npt.NDArray[_Pixel]:
-    """Resize an image bilinearly, without antialiasing, as the family does.
-
-    The sampling step is exactly ``1 / scale``; that of a target size would be a ratio
-    of rounded sizes, and the boxes would be off.
-
-    Args:
-        pixels: ``(H, W, 3)`` uint8, rounded in the end, or float32.
-        scale: output pixels per input pixel.
-
-    Returns:
-        ``(round(scale * H), round(scale * W), 3)``.
-    """
-    if scale == 1:
-        return pixels
-    linear = cv2.INTER_LINEAR
-    resized = cv2.resize(pixels, None, fx=scale, fy=scale, interpolation=linear)
-    return resized.astype(pixels.dtype, copy=False)
 
 
 def make_sample(
@@ -114,6 +92,11 @@ def make_sample(
     offset: float,
     flip: bool = False,
     colour: tuple[float, float, float] | None = None,
+    hue: float = 0.0,
+    zoom: float = 1.0,
+    place: tuple[float, float] = (0.5, 0.5),
+    window: tuple[int, int] | None = None,
+    min_visible: float = 0.25,
     use_difficult: bool = False,
 ) -> Sample:
     """Read and resize an image and its objects.
@@ -127,32 +110,56 @@ def make_sample(
         offset: 1 for legacy boxes, 0 for continuous ones.
         flip: mirror left to right.
         colour: factors of brightness, contrast and saturation.
+        hue: turn of the hue, as a part of the whole circle.
+        zoom: factor on the scale. What then exceeds the usual size is cut away.
+        place: where the part that is kept lies, see `choose_cut`.
+        window: height and width to fill in place of the usual size, the scale being
+            raised where the image would leave some of it empty.
+        min_visible: least share of its area that a cut has to leave of an object.
         use_difficult: keep VOC's difficult objects.
 
     Raises:
-        ImageError: the file cannot be decoded.
+        ImageError: the file cannot be decoded, or is turned against its annotation.
     """
     pixels = read_image(record.path)
     height, width = pixels.shape[:2]
-    scale = resize_scale(height, width, short_side, long_side)
-    wanted = ~record.crowd
-    if not use_difficult:
-        wanted = wanted & ~record.difficult
-    boxes = record.boxes[wanted]
+    _check_not_turned(record, height, width)
+    edges = record.boxes
     if flip:
         # Before the resize: a mirrored image of rounded width would be off by a part of
         # a pixel.
-        pixels = np.ascontiguousarray(pixels[:, ::-1])
-        boxes = boxes.copy()
-        boxes[:, 0::2] = width - boxes[:, 2::-2]
-    pixels = resize_image(pixels, scale)
-    if colour is not None:
-        pixels = _recolour(pixels, colour)
-    boxes = boxes - np.array([0, 0, offset, offset], dtype=np.float32)
+        pixels = np.asarray(cv2.flip(pixels, 1), np.uint8)
+        edges = edges.copy()
+        edges[:, 0::2] = width - edges[:, 2::-2]
+    boxes = edges - np.array([0, 0, offset, offset], dtype=np.float32)
+    wanted = ~record.crowd
+    if not use_difficult:
+        wanted = wanted & ~record.difficult
+    seen = np.ones_like(wanted)
+    scale = resize_scale(height, width, short_side, long_side)
+    if zoom == 1 and window is None:
+        pixels = resize_image(pixels, scale)
+        boxes = (boxes * scale).astype(np.float32, copy=False)
+    else:
+        usual = round(scale * height), round(scale * width)
+        scale *= zoom
+        if window is not None:
+            scale = max(scale, window[0] / height, window[1] / width)
+        cut = choose_cut(
+            height, width, scale=scale, window=window or usual, place=place
+        )
+        scale, height, width = cut.scale, cut.height, cut.width
+        pixels, boxes = cut.resize(pixels), cut.move(boxes, offset=offset)
+        share = cut.visible_share(edges)
+        seen = (share > 0) & (boxes[:, 2:] + offset > boxes[:, :2]).all(axis=1)
+        wanted = wanted & seen & (share >= min_visible)
+    if colour is not None or hue:
+        pixels = recolour(pixels, colour or (1.0, 1.0, 1.0), hue=hue)
     return Sample(
         pixels=pixels,
-        boxes=(boxes * scale).astype(np.float32, copy=False),
+        boxes=boxes[wanted],
         classes=record.classes[wanted],
+        ignored=boxes[seen & ~wanted],
         scale=scale,
         original_size=(height, width),
         image_id=record.image_id,
@@ -200,17 +207,20 @@ def collate(
         original_sizes=torch.tensor([s.original_size for s in samples]),
         image_ids=tuple(sample.image_id for sample in samples),
         problems=problems,
+        ignored=tuple(sample.ignored for sample in samples),
     )
 
 
-def _recolour(
-    pixels: npt.NDArray[np.uint8], factors: tuple[float, float, float]
-) -> npt.NDArray[np.uint8]:
-    """Scale brightness, contrast (about the mean) and saturation (about grey)."""
-    brightness, contrast, saturation = factors
-    image = pixels.astype(np.float32) * brightness
-    image = (image - image.mean()) * contrast + image.mean()
-    grey = image @ np.array([0.299, 0.587, 0.114], dtype=np.float32)
-    image = (image - grey[..., None]) * saturation + grey[..., None]
-    recoloured: npt.NDArray[np.uint8] = np.clip(image, 0, 255).astype(np.uint8)
-    return recoloured
+def _check_not_turned(record: Record, height: int, width: int) -> None:
+    """Refuse boxes that were drawn on the image turned as EXIF says.
+
+    Raises:
+        ImageError: the annotated width is the file's height and the other way round.
+    """
+    if height != width and (height, width) == (record.width, record.height):
+        raise ImageError(
+            f"{record.path}: expected {record.width} x {record.height} pixels as "
+            f"annotated, found {width} x {height}; annotations refer to the pixels as "
+            "stored, without EXIF's orientation: store the image turned (such as with "
+            "jpegtran or exiftran), or annotate it as it is"
+        )

@@ -11,6 +11,7 @@ and enter it in `_SETS`, with the pair of train and test set in `WORDS`.
 """
 
 import re
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
@@ -18,7 +19,8 @@ from pathlib import Path
 from typing import Literal
 
 from .coco import read_coco
-from .records import Dataset, MissingDataError, Record, did_you_mean
+from .index import Records, as_records
+from .records import Dataset, MissingDataError, did_you_mean
 from .voc import VOC_CLASSES, image_lists, read_voc
 
 Split = Literal["train", "test"]
@@ -255,21 +257,29 @@ def _join(parts: list[Dataset]) -> Dataset:
     )
 
 
-def _join_records(parts: list[Dataset]) -> tuple[Record, ...]:
+def _join_records(parts: list[Dataset]) -> Records:
     """Join records; if ids of different images collide, set names go before them."""
-    records = [record for part in parts for record in part.records]
-    seen: set[Path] = set()
-    for record in records:
-        if record.path in seen:
-            raise ValueError(
-                f"{'+'.join(part.name for part in parts)}: expected sets without "
-                f"common images, found {record.path} twice; take one set out"
-            )
-        seen.add(record.path)
-    if len({record.image_id for record in records}) == len(records):
-        return tuple(records)
-    return tuple(
-        replace(record, image_id=f"{part.name}/{record.image_id}")
-        for part in parts
-        for record in part.records
+    columns = [as_records(part.records) for part in parts]
+    joined = Records([piece for records in columns for piece in records.parts])
+    path = _repeated(joined.paths)
+    if path is not None:
+        raise ValueError(
+            f"{'+'.join(part.name for part in parts)}: expected sets without "
+            f"common images, found {path} twice; take one set out"
+        )
+    if _repeated(joined.image_ids) is None:
+        return joined
+    return Records(
+        [
+            replace(piece, prefix=f"{part.name}/{piece.prefix}")
+            for part, records in zip(parts, columns, strict=True)
+            for piece in records.parts
+        ]
     )
+
+
+def _repeated(words: list[str]) -> str | None:
+    """A word that is there more than once."""
+    if len(set(words)) == len(words):
+        return None
+    return max(Counter(words).items(), key=lambda item: item[1])[0]

@@ -9,14 +9,18 @@ from dataclasses import dataclass
 from typing import Any
 
 import cv2
+import numpy as np
 import torch
 from torch.utils.data import DataLoader
 from torch.utils.data import Dataset as TorchDataset
 
-from .batches import Batch, Sample, collate, make_sample, resize_scale
+from .batches import Batch, Sample, collate, make_sample
 from .images import ImageError
+from .index import as_records
+from .mosaic import join_mosaic, mosaic_windows
 from .records import Record
-from .training_stream import Draw, training_stream
+from .resizing import resize_scale
+from .training_stream import Draw, shape_groups, training_stream
 
 _MOST_REPLACEMENTS = 20
 """Unreadable files in a row after which reading on is pointless."""
@@ -51,6 +55,7 @@ class _TrainingSet(_BatchSet):
     long_side: int
     offset: float
     size_multiple: int
+    min_visible: float
     use_difficult: bool
 
     def batch(self, draws: list[Draw]) -> Batch:
@@ -61,6 +66,27 @@ class _TrainingSet(_BatchSet):
         )
 
     def _sample(self, draw: Draw, problems: list[str]) -> Sample:
+        """The drawn image, or the mosaic that begins with it."""
+        if not draw.partners:
+            return self._read(draw, problems)
+        record = self.records[draw.image]
+        height, width = record.height, record.width
+        scale = resize_scale(height, width, draw.short_side, self.long_side)
+        size = round(scale * height), round(scale * width)
+        return join_mosaic(
+            [
+                self._read(part, problems, window=window)
+                for part, window in zip(
+                    (draw, *draw.partners),
+                    mosaic_windows(size, draw.centre),
+                    strict=True,
+                )
+            ]
+        )
+
+    def _read(
+        self, draw: Draw, problems: list[str], window: tuple[int, int] | None = None
+    ) -> Sample:
         """The drawn image, or the next readable one in its place."""
         for step in range(_MOST_REPLACEMENTS):
             record = self.records[(draw.image + step) % len(self.records)]
@@ -72,6 +98,11 @@ class _TrainingSet(_BatchSet):
                     offset=self.offset,
                     flip=draw.flip,
                     colour=draw.colour,
+                    hue=draw.hue,
+                    zoom=draw.zoom,
+                    place=draw.place,
+                    window=window,
+                    min_visible=self.min_visible,
                     use_difficult=self.use_difficult,
                 )
             except ImageError as error:
@@ -97,6 +128,11 @@ def training_batches(
     workers: int,
     start: int = 0,
     pin_memory: bool = False,
+    hue_jitter: float = 0.0,
+    scale_jitter: tuple[float, float] | None = None,
+    mosaic: float = 0.0,
+    min_visible: float = 0.25,
+    max_unreadable: float = 1.0,
 ) -> Iterator[Batch]:
     """Endless training batches from iteration ``start`` on.
 
@@ -114,9 +150,14 @@ def training_batches(
         workers: processes that prepare batches; 0 for the calling one.
         start: batches to skip.
         pin_memory: page-lock the tensors for faster copies to a GPU.
+        hue_jitter: largest turn of the hue, as a part of the whole circle.
+        scale_jitter: range of a random factor on each image's scale; None: no factor.
+        mosaic: share of the images that are put together from four.
+        min_visible: least share of its area that a cut has to leave of an object.
+        max_unreadable: share of the images that may be unreadable; those are replaced.
 
     Raises:
-        ImageError: too many files in a row cannot be read.
+        ImageError: too many files cannot be read, in all or in a row.
         ValueError: there are no records.
     """
     if not records:
@@ -128,16 +169,37 @@ def training_batches(
         flip=flip,
         colour_jitter=colour_jitter,
         seed=seed,
+        hue_jitter=hue_jitter,
+        scale_jitter=scale_jitter,
+        mosaic=mosaic,
     )
     dataset = _TrainingSet(
         records,
         long_side=long_side,
         offset=offset,
         size_multiple=size_multiple,
+        min_visible=min_visible,
         use_difficult=use_difficult,
     )
     draws = itertools.islice(stream, start, None)
-    return _batches(dataset, draws, workers, pin_memory)
+    batches = _batches(dataset, draws, workers, pin_memory)
+    return _stop_at_many_problems(batches, len(records), max_unreadable)
+
+
+def _stop_at_many_problems(
+    batches: Iterator[Batch], images: int, share: float
+) -> Iterator[Batch]:
+    """Pass batches on until more than a share of the images was unreadable."""
+    unreadable: set[str] = set()  # one message per file, however often it is drawn
+    for batch in batches:
+        unreadable.update(batch.problems)
+        if len(unreadable) > share * images:
+            raise ImageError(
+                f"{len(unreadable)} of {images} training images cannot be read, more "
+                f"than data.max_unreadable = {share:g} allows, the last because: "
+                f"{batch.problems[-1]}"
+            )
+        yield batch
 
 
 @dataclass(frozen=True)
@@ -175,11 +237,13 @@ def test_batches(
     workers: int,
     pin_memory: bool = False,
 ) -> Iterator[Batch]:
-    """Every image once, those of like size together; match results by image id.
+    """Every image once, those of like shape together; match results by image id.
+
+    As in training, a batch holds images of one bucket of aspect ratios.
 
     Args:
         records: the test set.
-        batch_size: images per batch; the last one of a size may hold fewer.
+        batch_size: images per batch; the last one of a bucket may hold fewer.
         short_side: target of the shorter side in pixels.
         long_side: cap of the longer side in pixels.
         offset: 1 for legacy boxes, 0 for continuous ones.
@@ -190,15 +254,13 @@ def test_batches(
     Raises:
         ImageError: a file cannot be read.
     """
-
-    def resized(index: int) -> tuple[int, int]:
-        record = records[index]
-        scale = resize_scale(record.height, record.width, short_side, long_side)
-        return round(record.height * scale), round(record.width * scale)
-
-    order = sorted(range(len(records)), key=resized)
+    sizes = as_records(records).sizes
+    order = np.argsort(sizes[:, 0] / sizes[:, 1], kind="stable")
+    groups = shape_groups(sizes[order])
     chunks = [
-        order[start : start + batch_size] for start in range(0, len(order), batch_size)
+        bucket[start : start + batch_size].tolist()
+        for bucket in np.split(order, np.flatnonzero(np.diff(groups)) + 1)
+        for start in range(0, len(bucket), batch_size)
     ]
     dataset = _TestSet(
         records,

@@ -10,10 +10,10 @@ image as stored, 0-based, pixel k spanning [k, k + 1), so that ``x2 - x1`` is th
 
 import difflib
 import logging
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -23,6 +23,14 @@ IntArray = npt.NDArray[np.int64]
 BoolArray = npt.NDArray[np.bool_]
 
 BACKGROUND = "__background__"
+
+_BOX_FAULTS = (
+    "box with a NaN or infinite coordinate",
+    "inverted box",
+    "zero-area box",
+    "box outside the image",
+    "clipped box",
+)
 
 logger = logging.getLogger(__name__)
 
@@ -68,7 +76,7 @@ class Dataset:
         name: for example voc_2007_trainval or bccd_train.
         layout: which files it came from; evaluation follows it.
         classes: C names, the first being the background's.
-        records: one per image.
+        records: one per image; of what the readers return, also as columns.
         drops: how often each kind of fault was found, for example
             ``{"zero-area box": 2}``.
         annotation_file: COCO's JSON file; None for VOC and for joined sets.
@@ -79,26 +87,15 @@ class Dataset:
     name: str
     layout: Literal["voc", "coco"]
     classes: tuple[str, ...]
-    records: tuple[Record, ...]
+    records: Sequence[Record]
     drops: dict[str, int]
     annotation_file: Path | None
     category_ids: tuple[int, ...]
 
 
 @dataclass(frozen=True, slots=True)
-class RawImage:
-    """An image as its annotations give it; `source` is where to look after a fault."""
-
-    image_id: str
-    path: Path
-    width: int
-    height: int
-    source: Path
-
-
-@dataclass(frozen=True, slots=True)
 class RawObjects:
-    """All objects of a data set as columns, before any check.
+    """Objects of a data set as columns, before any check.
 
     Attributes:
         image: ``(N,)`` index of each object's image.
@@ -108,6 +105,8 @@ class RawObjects:
         crowd: ``(N,)`` COCO's iscrowd.
         areas: ``(N,)`` float64, NaN where the box's own area is meant; None for all.
         ids: ``(N,)`` annotation ids; None for 0..G-1 within each image.
+
+    A reader may hand them over in pieces; then all have areas and ids, or none has.
     """
 
     image: IntArray
@@ -122,90 +121,29 @@ class RawObjects:
 class Drops:
     """Counts what reading leaves out, and remembers the first example of each kind."""
 
-    def __init__(self) -> None:
-        self._found: dict[str, tuple[int, str]] = {}
+    def __init__(self, found: Mapping[str, Sequence[Any]] | None = None) -> None:
+        self._found = {
+            kind: (n, example) for kind, (n, example) in (found or {}).items()
+        }
 
     def add(self, kind: str, example: str, count: int = 1) -> None:
         """Count a fault; `example` names its file and value."""
         before, first = self._found.get(kind, (0, example))
         self._found[kind] = (before + count, first)
 
+    def found(self) -> dict[str, tuple[int, str]]:
+        """Count and first example by kind; those of boxes last, as they are checked."""
+
+        def rank(kind: str) -> int:
+            return _BOX_FAULTS.index(kind) if kind in _BOX_FAULTS else -1
+
+        return {kind: self._found[kind] for kind in sorted(self._found, key=rank)}
+
     def log(self, name: str) -> dict[str, int]:
         """Log one line per kind for the data set `name`, and return the counts."""
-        for kind, (count, first) in self._found.items():
+        for kind, (count, first) in self.found().items():
             logger.warning("%s: %d x %s, first: %s", name, count, kind, first)
-        return {kind: count for kind, (count, _) in self._found.items()}
-
-
-def build_records(
-    images: Sequence[RawImage],
-    objects: RawObjects,
-    drops: Drops,
-    *,
-    closing: float,
-) -> tuple[Record, ...]:
-    """Check all objects of a data set and hand each image its own, in file order.
-
-    Args:
-        images: in the order of the records.
-        objects: of those images, in any order.
-        drops: counts what is left out or clipped.
-        closing: as in `clean_boxes`.
-    """
-
-    def example(row: int) -> str:
-        x1, y1, x2, y2 = objects.boxes[row]
-        raw = images[objects.image[row]]
-        return (
-            f"corners ({x1 + closing:g}, {y1 + closing:g}) and ({x2:g}, {y2:g}) in the "
-            f"{raw.width} x {raw.height} image {raw.image_id} of {raw.source}"
-        )
-
-    sizes = np.array([(raw.width, raw.height) for raw in images], np.float64)
-    boxes, kept = clean_boxes(
-        objects.boxes,
-        sizes.reshape(-1, 2)[objects.image],
-        example,
-        drops,
-        closing=closing,
-    )
-    own_areas = np.prod(boxes[:, 2:] - boxes[:, :2], axis=1)
-    if objects.areas is None:
-        areas = own_areas
-    else:
-        with np.errstate(over="ignore"):
-            given = objects.areas[kept].astype(np.float32)
-        areas = np.where(np.isfinite(given), given, own_areas)
-    # A stable sort by image: each image's objects become one slice, in file order.
-    image = objects.image[kept]
-    order = np.argsort(image, kind="stable")
-    ends = np.cumsum(np.bincount(image, minlength=len(images)))
-    starts = ends - np.bincount(image, minlength=len(images))
-    ids = (
-        np.arange(len(image)) - starts[image[order]]
-        if objects.ids is None
-        else objects.ids[kept][order]
-    )
-    boxes, areas = boxes[order], areas[order]
-    classes = objects.classes[kept][order]
-    difficult = objects.difficult[kept][order]
-    crowd = objects.crowd[kept][order]
-    slices = [slice(a, b) for a, b in zip(starts, ends, strict=True)]
-    return tuple(
-        Record(
-            image_id=raw.image_id,
-            path=raw.path,
-            width=raw.width,
-            height=raw.height,
-            boxes=boxes[own],
-            classes=classes[own],
-            difficult=difficult[own],
-            crowd=crowd[own],
-            areas=areas[own],
-            object_ids=ids[own],
-        )
-        for raw, own in zip(images, slices, strict=True)
-    )
+        return {kind: count for kind, (count, _) in self.found().items()}
 
 
 def clean_boxes(
@@ -241,17 +179,18 @@ def clean_boxes(
     kept = np.ones(len(boxes), np.bool_)
     # The kinds exclude each other: a box counts under the first that applies. The last
     # is a width that float32 cannot hold at that place.
+    infinite, inverted, flat, outside, clipped = _BOX_FAULTS
     for kind, faulty in (
-        ("box with a NaN or infinite coordinate", ~np.isfinite(boxes).all(axis=1)),
-        ("inverted box", (written < 0).any(axis=1)),
-        ("zero-area box", (written == 0).any(axis=1)),
-        ("box outside the image", (inside[:, 2:] <= inside[:, :2]).any(axis=1)),
-        ("zero-area box", (cleaned[:, 2:] <= cleaned[:, :2]).any(axis=1)),
+        (infinite, ~np.isfinite(boxes).all(axis=1)),
+        (inverted, (written < 0).any(axis=1)),
+        (flat, (written == 0).any(axis=1)),
+        (outside, (inside[:, 2:] <= inside[:, :2]).any(axis=1)),
+        (flat, (cleaned[:, 2:] <= cleaned[:, :2]).any(axis=1)),
     ):
         _count(kind, faulty & kept, example, drops)
         kept &= ~faulty
     moved = kept & (np.abs(inside - boxes) > 1).any(axis=1)
-    _count("clipped box", moved, example, drops)
+    _count(clipped, moved, example, drops)
     return cleaned[kept], kept
 
 

@@ -1,53 +1,37 @@
-"""Getting one file over the network, checking it, and unpacking it.
+"""Getting one file over the network, and checking it.
 
 What is stopped midway goes on from there the next time, and no file has its final name
 before it is whole.
 """
 
-import gzip
 import hashlib
-import http.client
 import logging
 import os
-import shutil
-import stat
-import tarfile
 import time
-import urllib.error
-import urllib.request
-import zipfile
-import zlib
-from collections.abc import Iterator, Sequence
-from pathlib import Path, PurePosixPath, PureWindowsPath
-from typing import IO
+from collections.abc import Sequence
+from pathlib import Path
 
 from tqdm import tqdm
 
+from .disk import amount, free_space
+from .part_file import PartFile
+from .receive import CONNECTIONS, FAILURES, Interrupted, Rejected, receive
 from .records import MissingDataError
 
 logger = logging.getLogger(__name__)
 
-_CHUNK = 1 << 18  # bytes
-_TIMEOUT = 20.0  # seconds without a byte
-_ROUNDS = 4  # over all addresses without a new byte, before giving up
-_BUSY = (408, 425, 429, 500, 502, 503, 504)  # HTTP states that may pass
-# Encrypted or unknown zip entries are a RuntimeError.
-_DAMAGES = (
-    *(tarfile.TarError, zipfile.BadZipFile, gzip.BadGzipFile),
-    *(zlib.error, EOFError, RuntimeError),
-)
+_CHUNK = 1 << 20  # bytes
+_LARGE = 1 << 27  # bytes; checking less takes no time to speak of
+_ROUNDS = 6  # over all addresses without a new byte, before giving up
 
 
 class DownloadError(MissingDataError):
     """A file could not be fetched; the message tells why and what to do."""
 
 
-class _Rejected(Exception):
-    """What an address gives is of no use, now or later."""
-
-
-class _Interrupted(Exception):
-    """An address was reached but did not give everything; it may later."""
+def part_of(target: Path) -> Path:
+    """Where the bytes of a file gather before it has its name."""
+    return target.with_name(target.name + ".part")
 
 
 def fetch(
@@ -59,13 +43,12 @@ def fetch(
     md5: str | None = None,
     sha256: str | None = None,
     pause: float = 1.0,
+    connections: int = CONNECTIONS,
 ) -> None:
     """Fetch a file, going on where an earlier attempt stopped.
 
     The bytes gather in `target` with .part added to its name, which becomes `target`
-    once all have come and agree with what is expected. The addresses are tried in
-    turn, and again as long as they give new bytes; if none of them can be reached at
-    all, there is no second round.
+    once all have come and agree with what is expected.
 
     Args:
         url: http or https.
@@ -73,116 +56,161 @@ def fetch(
         mirrors: other addresses of the same bytes.
         size: bytes, if known.
         md5: hexadecimal, if known.
-        sha256: hexadecimal, if known. With neither, nothing is taken over from an
-            earlier call, since it could be of another file.
+        sha256: hexadecimal, or its first digits, if known. With neither, nothing is
+            taken over from an earlier call, since it could be of another file.
         pause: seconds before the second round; doubled after each.
+        connections: at a time, for a large file on a server that gives single pieces.
 
     Raises:
         DownloadError: no address gave the file, or the disk is too full.
     """
-    target.parent.mkdir(parents=True, exist_ok=True)
-    part = target.with_name(target.name + ".part")
-    if md5 is None and sha256 is None:
-        part.unlink(missing_ok=True)
+    gather(
+        [url, *mirrors],
+        part_of(target),
+        size=size,
+        md5=md5,
+        sha256=sha256,
+        pause=pause,
+        connections=connections,
+    )
+    os.replace(part_of(target), target)
+
+
+def gather(
+    urls: Sequence[str],
+    path: Path,
+    *,
+    size: int | None = None,
+    md5: str | None = None,
+    sha256: str | None = None,
+    pause: float = 1.0,
+    connections: int = CONNECTIONS,
+) -> None:
+    """Fetch a file to where its bytes gather, and check it.
+
+    The addresses are tried in turn, and again as long as they give new bytes; if none
+    of them can be reached from the start, there is no second round. Should bytes of
+    several addresses, or of an earlier call, make a wrong file, the next one is taken
+    from one address alone.
+
+    Args:
+        urls: of the same bytes, the first one preferred.
+        path: the file to write; its folder is made. If it is whole already, it is only
+            checked.
+        size, md5, sha256, pause, connections: as for `fetch`.
+
+    Raises:
+        DownloadError: as for `fetch`.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    addresses = list(urls)
     reasons: dict[str, str] = {}
-    urls = [url, *mirrors]
-    pardoned: set[str] = set()
-    rounds = 0
-    while urls and rounds < _ROUNDS:
-        before = _length(part)
-        reached = False
-        for address in tuple(urls):
-            resumed = _length(part) > 0
-            try:
-                _receive(address, part, size)
-                fault = mismatch(part, size=size, md5=md5, sha256=sha256)
-                if fault is None:
-                    os.replace(part, target)
-                    return
-                part.unlink()
-                reached = True
-                reasons[address] = fault
-                if resumed and address not in pardoned:
-                    pardoned.add(address)  # the earlier bytes may be to blame
-                else:
-                    urls.remove(address)
-            except _Rejected as error:
-                reasons[address] = str(error)
-                urls.remove(address)
-            except _Interrupted as error:
-                reached = True
-                reasons[address] = str(error)
-            except OSError as error:
-                reasons[address] = str(getattr(error, "reason", error)) or repr(error)
-        if not reached:
-            break
-        rounds = 0 if _length(part) > before else rounds + 1
-        if urls and rounds < _ROUNDS:
-            time.sleep(pause * 2**rounds)
-    told = "; ".join(f"{address}: {reason}" for address, reason in reasons.items())
-    raise DownloadError(f"could not fetch {target.name} ({told})")
-
-
-def _receive(url: str, part: Path, size: int | None) -> None:
-    """Append to `part` what is missing of the file at `url`."""
-    start = _length(part)
-    if size is not None and start >= size:
-        return  # all there; the check that follows judges it
-    headers = {"User-Agent": "faster-rcnn", "Accept-Encoding": "identity"}
-    if start:
-        headers["Range"] = f"bytes={start}-"
-    request = urllib.request.Request(url, headers=headers)
     try:
-        response = urllib.request.urlopen(request, timeout=_TIMEOUT)
-    except urllib.error.HTTPError as error:
-        error.close()
-        if error.code == 416:  # nothing beyond `start`: as much as there is
-            return
-        kind = _Interrupted if error.code in _BUSY else _Rejected
-        raise kind(f"HTTP {error.code} {error.reason}") from error
-    except (ConnectionError, http.client.HTTPException) as error:
-        raise _Interrupted(f"the connection broke ({error!r})") from error
-    with response:
-        if response.status != 206:
-            start = 0  # the server sends the whole file instead of the rest
-        length = response.headers.get("Content-Length")
-        total = start + int(length) if length else size
-        if size is not None and total != size:
-            raise _Rejected(f"expected {size} bytes, the server offers {total}")
-        _expect_space(part.parent, (total or 0) - start)
-        logger.info("fetching %s", url)
-        with (
-            part.open("ab" if start else "wb") as file,
-            tqdm(
-                desc=part.stem,
-                total=total,
-                initial=start,
-                unit="B",
-                unit_scale=True,
-                disable=None,  # where there is no terminal
-            ) as bar,
-        ):
+        part = PartFile(path, size)
+        if md5 is None and sha256 is None:
+            part.clear()
+        givers = {"an earlier call"} if part.received else set()
+        mixing, any_came, rounds = True, False, 0
+        while addresses and rounds < _ROUNDS:
+            at_start, reached = part.received, False
+            for url in tuple(addresses):
+                if not mixing and givers - {url}:
+                    part.clear()
+                    givers.clear()
+                had = part.received
+                failure = _turn(
+                    url, part, stay=not mixing, pause=pause, connections=connections
+                )
+                if part.received > had:
+                    any_came = True
+                    givers.add(url)
+                if failure is not None:
+                    reasons[url] = str(failure)
+                    reached |= isinstance(failure, Interrupted)
+                    if isinstance(failure, Rejected):
+                        addresses.remove(url)
+                    continue
+                part.settle()
+                fault = mismatch(path, size=size, md5=md5, sha256=sha256)
+                if fault is None:
+                    return
+                reasons[url], reached = fault, True
+                if givers <= {url}:
+                    addresses.remove(url)
+                else:
+                    mixing = False
+                part.clear()
+                givers.clear()
+            if not reached and not any_came:
+                break
+            rounds = 0 if mixing and part.received > at_start else rounds + 1
+            if addresses and rounds < _ROUNDS:
+                time.sleep(pause * 2**rounds)
+    except OSError as error:
+        raise DownloadError(
+            f"{path}: expected to write it, cannot ({error}); make room or see to the "
+            "permissions, and run this again: what has come is kept"
+        ) from error
+    told = "; ".join(f"{url}: {reason}" for url, reason in reasons.items())
+    raise DownloadError(f"could not fetch {path.name.removesuffix('.part')} ({told})")
+
+
+def _turn(
+    url: str, part: PartFile, *, stay: bool, pause: float, connections: int
+) -> Exception | None:
+    """Fetch from one address; give what stopped that, None if all has come.
+
+    Args:
+        url: the address.
+        part: where the bytes go.
+        stay: go on as long as new bytes come; else stop at the first interruption.
+        pause: seconds before going on.
+        connections: at a time.
+    """
+    logger.info("fetching %s", url)
+    with tqdm(
+        desc=part.path.name.removesuffix(".part"),
+        total=part.size,
+        initial=part.received,
+        unit="B",
+        unit_scale=True,
+        disable=None,  # where there is no terminal
+    ) as bar:
+
+        def before() -> None:
+            bar.total = part.size
+            expect_space(part.path.parent, (part.size or 0) - part.received)
+
+        while True:
+            had = part.received
             try:
-                while block := response.read(_CHUNK):
-                    file.write(block)
-                    bar.update(len(block))
-            except (TimeoutError, ConnectionError, http.client.HTTPException) as error:
-                raise _Interrupted(f"the connection broke ({error!r})") from error
-    if total is not None and _length(part) < total:
-        raise _Interrupted(f"the connection ended at {_length(part)} of {total} bytes")
+                receive(
+                    url,
+                    part,
+                    before=before,
+                    progress=lambda: bar.update(part.received - bar.n),
+                    connections=connections,
+                )
+                return None
+            except FAILURES as error:
+                logger.info("%s: %s", url, error)
+                if not stay or part.received == had:
+                    return error
+            time.sleep(pause)
 
 
-def _expect_space(folder: Path, needed: int) -> None:
-    free = shutil.disk_usage(folder).free
+def expect_space(folder: Path, needed: float) -> None:
+    """Raise early rather than fill the disk that a folder is on, or is to be on.
+
+    Raises:
+        DownloadError: there is less than `needed` bytes.
+    """
+    free = free_space(folder)
     if needed > free:
         raise DownloadError(
-            f"{folder}: expected {needed / 1e9:.1f} GB of free space, found "
-            f"{free / 1e9:.1f} GB; make room or give a data root on another disk"
+            f"{folder}: expected {amount(needed)} of free space, found {amount(free)}; "
+            "make room or give a folder on another disk"
         )
-
-
-def _length(path: Path) -> int:
-    return path.stat().st_size if path.is_file() else 0
 
 
 def mismatch(
@@ -193,71 +221,25 @@ def mismatch(
     sha256: str | None = None,
 ) -> str | None:
     """Say how a file differs from what is expected; None if it does not."""
-    found = _length(path)
+    found = path.stat().st_size if path.is_file() else 0
     if size is not None and found != size:
         return f"expected {size} bytes, found {found}"
     for kind, expected in (("md5", md5), ("sha256", sha256)):
         if expected is not None:
             digest = hashlib.new(kind, usedforsecurity=False)
-            with path.open("rb") as file:
+            with (
+                path.open("rb") as file,
+                tqdm(
+                    desc=f"checking {path.name.removesuffix('.part')}",
+                    total=found,
+                    unit="B",
+                    unit_scale=True,
+                    disable=None if found > _LARGE else True,
+                ) as bar,
+            ):
                 while block := file.read(_CHUNK):
                     digest.update(block)
-            if digest.hexdigest() != expected.lower():
+                    bar.update(len(block))
+            if not digest.hexdigest().startswith(expected.lower()):
                 return f"expected {kind} {expected}, found {digest.hexdigest()}"
     return None
-
-
-def extract(archive: Path, folder: Path) -> None:
-    """Unpack the files of a tar, tar.gz or zip archive.
-
-    Links and devices are left out: no data set needs them, and a link could lead a
-    later file out of the folder.
-
-    Raises:
-        ValueError: the archive is damaged, or names a path outside `folder`.
-    """
-    left_out = 0
-    try:
-        # Tar first: one that ends in a zip archive passes for that, too.
-        members = _tar_files if tarfile.is_tarfile(archive) else _zip_files
-        with tqdm(desc=f"unpacking {archive.name}", unit=" files", disable=None) as bar:
-            for name, content in members(archive):
-                path = PurePosixPath(name.replace("\\", "/"))
-                drive = PureWindowsPath(name).drive
-                if drive or path.is_absolute() or ".." in path.parts:
-                    raise ValueError(
-                        f"{archive}: expected paths inside the archive, found "
-                        f"{name!r}; get the archive from its official address"
-                    )
-                if content is None:
-                    left_out += 1
-                    continue
-                target = folder / path
-                target.parent.mkdir(parents=True, exist_ok=True)
-                with content, target.open("wb") as file:
-                    shutil.copyfileobj(content, file, _CHUNK)
-                bar.update()
-    except _DAMAGES as error:
-        raise ValueError(
-            f"{archive}: expected a whole tar or zip archive, cannot unpack it "
-            f"({error}); delete and fetch it again"
-        ) from error
-    if left_out:
-        logger.warning("%s: %d links or devices left out", archive, left_out)
-
-
-def _tar_files(archive: Path) -> Iterator[tuple[str, IO[bytes] | None]]:
-    """Yield name and content of each entry but folders; no content for links."""
-    with tarfile.open(archive) as file:
-        for member in file:
-            if not member.isdir():
-                yield member.name, file.extractfile(member) if member.isreg() else None
-
-
-def _zip_files(archive: Path) -> Iterator[tuple[str, IO[bytes] | None]]:
-    """Yield name and content of each entry but folders; no content for links."""
-    with zipfile.ZipFile(archive) as file:
-        for entry in file.infolist():
-            mode = entry.external_attr >> 16
-            if not entry.is_dir():
-                yield entry.filename, None if stat.S_ISLNK(mode) else file.open(entry)

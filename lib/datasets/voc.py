@@ -8,44 +8,26 @@ Corners in the files are 1-based whole pixels, both included; here they become p
 edges, (xmin - 1, ymin - 1, xmax, ymax).
 """
 
-import xml.etree.ElementTree as ET
-from collections.abc import Sequence
+import functools
+import hashlib
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, BinaryIO
 
-import numpy as np
-
-from .images import IMAGE_SUFFIXES, image_size
-from .records import (
-    BACKGROUND,
-    Dataset,
-    Drops,
-    RawImage,
-    RawObjects,
-    build_records,
-    did_you_mean,
-    few,
-)
+from . import index_files
+from .images import IMAGE_SUFFIXES
+from .index import Part, Records
+from .index_writer import RawImages, pack
+from .records import BACKGROUND, Dataset, Drops, few
+from .voc_annotation import object_columns, parse_annotation, unreadable
 
 VOC_CLASSES = (
     *("aeroplane", "bicycle", "bird", "boat", "bottle", "bus", "car", "cat", "chair"),
     *("cow", "diningtable", "dog", "horse", "motorbike", "person", "pottedplant"),
     *("sheep", "sofa", "train", "tvmonitor"),
 )
-
-_CORNERS = ("xmin", "ymin", "xmax", "ymax")
-
-
-class _Object(NamedTuple):
-    name: str
-    corners: tuple[float, ...]  # as written
-    difficult: bool
-
-
-class _Annotation(NamedTuple):
-    width: int  # 0 where the file does not tell
-    height: int
-    objects: list[_Object]
 
 
 def read_voc(
@@ -70,32 +52,35 @@ def read_voc(
     """
     drops = Drops()
     stems = _read_list(folder, split, drops)
-    paths = _find_images(folder, split, stems)
-    annotations = _read_annotations(folder, split, stems, every=classes is None)
-    if classes is None:
-        classes = sorted({o.name for a in annotations.values() for o in a.objects})
-        if not classes:
-            raise ValueError(
-                f"{folder / 'Annotations'}: expected at least one <object>, found none "
-                "in any file; annotate the images"
-            )
-    images = []
-    for stem in stems:
-        width, height, _ = annotations[stem]
-        if min(width, height) < 1:
-            width, height = image_size(paths[stem])
-        source = folder / "Annotations" / f"{stem}.xml"
-        images.append(RawImage(stem, paths[stem], width, height, source))
-    objects = _columns(images, annotations, classes)
-    records = build_records(images, objects, drops, closing=1.0)
+    source = _Source(
+        folder,
+        stems,
+        _find_images(folder, split, stems),
+        _find_annotations(folder, split, stems, every=classes is None),
+        None if classes is None else tuple(classes),
+    )
+    folders = index_files.index_folders(folder)
+    # Without a folder the index needs no name, and the files are read only once.
+    content = _content(source) if folders else ""
+    settings = index_files.settings_key("voc", folder, source.classes)
+    index = index_files.load_index(
+        folders,
+        split,
+        index_files.index_key(settings, content),
+        functools.partial(_pack, source, content),
+        check=lambda found: index_files.same_sizes(found, folder / "JPEGImages"),
+    )
+    names = index.facts["classes"]
+    for kind, (count, example) in index.facts["drops"].items():
+        drops.add(kind, example, count)
     return Dataset(
         name=name,
         layout="voc",
-        classes=(BACKGROUND, *classes),
-        records=records,
+        classes=(BACKGROUND, *names),
+        records=Records([Part(index, folder / "JPEGImages")]),
         drops=drops.log(name),
         annotation_file=None,
-        category_ids=tuple(range(len(classes) + 1)),
+        category_ids=tuple(range(len(names) + 1)),
     )
 
 
@@ -159,10 +144,10 @@ def _find_images(folder: Path, split: str, stems: Sequence[str]) -> dict[str, Pa
     return found
 
 
-def _read_annotations(
+def _find_annotations(
     folder: Path, split: str, stems: Sequence[str], *, every: bool
-) -> dict[str, _Annotation]:
-    """Parse the annotations of the stems, or of the whole folder, by stem."""
+) -> dict[str, Path]:
+    """Find the annotations of the stems, or of the whole folder, by stem."""
     folder = folder / "Annotations"
     found = {f.stem: f for f in folder.glob("*.xml")}
     missing = [stem for stem in stems if stem not in found]
@@ -172,94 +157,77 @@ def _read_annotations(
             f"images have no .xml file in {folder}: {few(missing)}; an image without "
             "objects needs a file without <object>"
         )
-    wanted = sorted(found) if every else stems
-    return {stem: _parse(found[stem]) for stem in wanted}
+    return {stem: found[stem] for stem in (sorted(found) if every else stems)}
 
 
-def _parse(path: Path) -> _Annotation:
-    """Parse one annotation file."""
+@dataclass(frozen=True)
+class _Source:
+    """What an index is made of: the list, the files found, the classes asked for."""
+
+    folder: Path
+    stems: Sequence[str]
+    images: Mapping[str, Path]
+    annotations: Mapping[str, Path]
+    classes: tuple[str, ...] | None
+
+
+def _content(source: _Source) -> str:
+    """The hash of all that goes into the index."""
+    digest = _names_hash(source)
+    for path in source.annotations.values():
+        digest.update(_hash(_read(path)))
+    return str(digest.hexdigest())
+
+
+def _names_hash(source: _Source) -> Any:
+    names = [source.images[stem].name for stem in source.stems]
+    text = json.dumps([list(source.stems), names, list(source.annotations)])
+    return hashlib.sha256(text.encode())
+
+
+def _hash(data: bytes) -> bytes:
+    return hashlib.sha256(data).digest()
+
+
+def _read(path: Path) -> bytes:
     try:
-        root = ET.fromstring(path.read_bytes())
-    except ET.ParseError as error:
+        return path.read_bytes()
+    except OSError as error:
+        raise unreadable(path, error) from error
+
+
+def _pack(source: _Source, content: str, file: BinaryIO, scratch: Path | None) -> None:
+    """Parse the files, whose hash was `content`, and write their index."""
+    digest = _names_hash(source)
+    annotations = {}
+    for stem, path in source.annotations.items():
+        data = _read(path)
+        digest.update(_hash(data))
+        annotations[stem] = parse_annotation(path, data)
+    folder = source.folder / "Annotations"
+    if content and digest.hexdigest() != content:
         raise ValueError(
-            f"{path}: expected well-formed XML, found a fault at line "
-            f"{error.position[0]} ({error}); correct the file"
-        ) from error
-    except (OSError, ValueError, LookupError) as error:
-        raise ValueError(
-            f"{path}: expected an XML file, cannot read it ({error}); restore the file"
-        ) from error
-    if root.tag != "annotation":
-        raise ValueError(
-            f"{path}: expected the root element <annotation>, found <{root.tag}>; "
-            "replace the file by one in VOC layout"
+            f"{folder}: expected finished files, but one changed while they were "
+            "read; start again when they are complete"
         )
-    objects = []
-    # Direct children only: the boxes of nested <part> elements are no objects.
-    for place, node in enumerate(root.findall("object"), start=1):
-        name = _text(node, "name", path, place)
-        corners = tuple(_number(node, f"bndbox/{key}", path, place) for key in _CORNERS)
-        difficult = (node.findtext("difficult") or "").strip()
-        objects.append(_Object(name, corners, difficult not in ("", "0")))
-    return _Annotation(_length(root, "width"), _length(root, "height"), objects)
-
-
-def _text(node: ET.Element, key: str, path: Path, place: int) -> str:
-    text = (node.findtext(key) or "").strip()
-    if not text:
-        raise ValueError(
-            f"{path}: object {place}: expected <{key}>, found none or an empty one; "
-            "add it"
+    classes = source.classes
+    if classes is None:
+        classes = tuple(
+            sorted({o.name for a in annotations.values() for o in a.objects})
         )
-    return text
-
-
-def _number(node: ET.Element, key: str, path: Path, place: int) -> float:
-    text = _text(node, key, path, place)
-    try:
-        return float(text)
-    except ValueError:
-        raise ValueError(
-            f"{path}: object {place}: expected a number in <{key}>, found {text!r}; "
-            "correct it"
-        ) from None
-
-
-def _length(root: ET.Element, key: str) -> int:
-    """Read the image's width or height; 0 where it is missing or no whole number."""
-    text = (root.findtext(f"size/{key}") or "").strip()
-    return int(text) if text.isdecimal() else 0
-
-
-def _columns(
-    images: Sequence[RawImage],
-    annotations: dict[str, _Annotation],
-    classes: Sequence[str],
-) -> RawObjects:
-    """Turn the images' objects into columns, corners into pixel edges."""
-    index = {name: number for number, name in enumerate(classes, start=1)}
-    image: list[int] = []
-    label: list[int] = []
-    corners: list[tuple[float, ...]] = []
-    difficult: list[bool] = []
-    for number, raw in enumerate(images):
-        for found in annotations[raw.image_id].objects:
-            if found.name not in index:
-                raise ValueError(
-                    f"{raw.source}: unknown class {found.name!r}"
-                    f"{did_you_mean(found.name, classes)}; expected one of "
-                    f"{', '.join(classes)}; correct the name, or, for classes of your "
-                    f"own, name {raw.source.parent.parent} itself as the data set"
-                )
-            image.append(number)
-            label.append(index[found.name])
-            corners.append(found.corners)
-            difficult.append(found.difficult)
-    first_pixel = np.array([1.0, 1.0, 0.0, 0.0])
-    return RawObjects(
-        image=np.array(image, np.int64),
-        boxes=np.array(corners, np.float64).reshape(-1, 4) - first_pixel,
-        classes=np.array(label, np.int64),
-        difficult=np.array(difficult, np.bool_),
-        crowd=np.zeros(len(image), np.bool_),
+        if not classes:
+            raise ValueError(
+                f"{folder}: expected at least one <object>, found none in any file; "
+                "annotate the images"
+            )
+    images = RawImages(
+        source.folder / "JPEGImages", lambda row: folder / f"{source.stems[row]}.xml"
     )
+    for stem in source.stems:
+        width, height, _ = annotations[stem]
+        images.add(stem, source.images[stem].name, width, height)
+    images.measure()
+    drops = Drops()
+    objects = [object_columns(images, annotations, classes)]
+    facts = {"classes": classes}
+    pack(file, images, objects, drops, closing=1.0, facts=facts, scratch=scratch)

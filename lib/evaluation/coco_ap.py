@@ -12,6 +12,7 @@ import numpy.typing as npt
 from pycocotools.coco import COCO
 from pycocotools.cocoeval import COCOeval
 
+from ..datasets.index import as_records
 from ..datasets.records import Dataset, FloatArray
 from ..utils.json_files import is_number, read_json
 from .results import FlatDetections, ImageDetections, flatten
@@ -97,33 +98,32 @@ def coco_metrics(dataset: Dataset, detections: Sequence[ImageDetections]) -> Coc
 def _image_ids(dataset: Dataset) -> list[int]:
     """Give COCO's id of each record; a running number where ids are no numbers."""
     if dataset.layout == "coco":
-        return [int(record.image_id) for record in dataset.records]
+        return [int(image_id) for image_id in as_records(dataset.records).image_ids]
     return list(range(1, len(dataset.records) + 1))
 
 
 def _objects_of_records(
     dataset: Dataset, image_ids: Sequence[int]
 ) -> list[dict[str, Any]]:
-    objects: list[dict[str, Any]] = []
-    for image_id, record in zip(image_ids, dataset.records, strict=True):
-        rows = zip(
-            record.classes.tolist(),
-            _xywh(record.boxes).tolist(),
-            record.areas.tolist(),
-            (record.crowd | record.difficult).tolist(),
-            strict=True,
-        )
-        for c, bbox, area, crowd in rows:
-            objects.append(
-                {
-                    "image_id": image_id,
-                    "category_id": dataset.category_ids[c],
-                    "bbox": bbox,
-                    "area": area,
-                    "iscrowd": int(crowd),
-                }
-            )
-    return objects
+    records = as_records(dataset.records)
+    rows = zip(
+        records.images.tolist(),
+        records.classes.tolist(),
+        _xywh(records.boxes).tolist(),
+        records.areas.tolist(),
+        (records.crowd | records.difficult).tolist(),
+        strict=True,
+    )
+    return [
+        {
+            "image_id": image_ids[image],
+            "category_id": dataset.category_ids[c],
+            "bbox": bbox,
+            "area": area,
+            "iscrowd": int(crowd),
+        }
+        for image, c, bbox, area, crowd in rows
+    ]
 
 
 def _objects_of_file(dataset: Dataset, path: Path) -> list[dict[str, Any]]:
@@ -140,7 +140,7 @@ def _objects_of_file(dataset: Dataset, path: Path) -> list[dict[str, Any]]:
             f"{dataset.name} was read from"
         )
     # As text, because an id of the wrong type need not be hashable.
-    image_ids = {record.image_id: int(record.image_id) for record in dataset.records}
+    image_ids = {str(image_id): image_id for image_id in _image_ids(dataset)}
     category_ids = {
         str(category_id): category_id for category_id in dataset.category_ids[1:]
     }

@@ -9,6 +9,7 @@ from typing import Literal
 
 import numpy as np
 
+from ..datasets.index import as_records
 from ..datasets.records import Dataset
 from ..utils.files import write_atomic
 from .coco_ap import CocoResult, coco_metrics
@@ -148,19 +149,16 @@ def evaluate(
             ),
         }
     coco = coco_metrics(dataset, detections) if "coco" in rules else None
-    counts = np.zeros(len(dataset.classes), np.int64)
-    ignored = 0
-    for record in dataset.records:
-        skip = record.difficult | record.crowd
-        counts += np.bincount(record.classes[~skip], minlength=len(counts))
-        ignored += int(np.count_nonzero(skip))
+    records = as_records(dataset.records)
+    ignored = records.difficult | records.crowd
+    counts = np.bincount(records.classes[~ignored], minlength=len(dataset.classes))
     return Evaluation(
         dataset=dataset.name,
         layout=dataset.layout,
-        images=len(dataset.records),
+        images=len(records),
         detections=sum(len(entry.scores) for entry in detections),
         objects=dict(zip(dataset.classes[1:], counts[1:].tolist(), strict=True)),
-        ignored=ignored,
+        ignored=int(np.count_nonzero(ignored)),
         voc=voc,
         coco=coco,
     )

@@ -14,7 +14,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from ..datasets.records import BoolArray, Dataset, FloatArray, IntArray, Record
+from ..datasets.index import as_records
+from ..datasets.records import BoolArray, Dataset, FloatArray, IntArray
 from ..utils.files import write_atomic
 from ..utils.json_files import is_number, read_json
 
@@ -70,7 +71,7 @@ def flatten(dataset: Dataset, detections: Sequence[ImageDetections]) -> FlatDete
     """
     _check_images(dataset, detections)
     by_id = {entry.image_id: entry for entry in detections}
-    entries = [by_id[record.image_id] for record in dataset.records]
+    entries = [by_id[image_id] for image_id in as_records(dataset.records).image_ids]
     for entry in entries:
         count = len(entry.scores)
         if entry.boxes.shape != (count, 4) or entry.classes.shape != (count,):
@@ -135,7 +136,8 @@ def load_detections(path: Path, dataset: Dataset) -> list[ImageDetections]:
             f"{path}: expected a JSON list of detections, found "
             f"{type(rows).__name__}; give the detections file, not another"
         )
-    images = {_file_image_id(dataset, r): i for i, r in enumerate(dataset.records)}
+    image_ids = as_records(dataset.records).image_ids
+    images = {_file_image_id(dataset, name): i for i, name in enumerate(image_ids)}
     categories = {dataset.category_ids[c]: c for c in range(1, len(dataset.classes))}
     problems: dict[str, list[int]] = {}
     for number, row in enumerate(rows):
@@ -153,15 +155,13 @@ def load_detections(path: Path, dataset: Dataset) -> list[ImageDetections]:
     bounds = np.searchsorted(image_indices[order], np.arange(len(images) + 1))
     own = [order[start:end] for start, end in itertools.pairwise(bounds)]
     return [
-        ImageDetections(
-            record.image_id, boxes[o].astype(np.float32), scores[o], classes[o]
-        )
-        for record, o in zip(dataset.records, own, strict=True)
+        ImageDetections(image_id, boxes[o].astype(np.float32), scores[o], classes[o])
+        for image_id, o in zip(image_ids, own, strict=True)
     ]
 
 
 def _check_images(dataset: Dataset, detections: Sequence[ImageDetections]) -> None:
-    expected = Counter(record.image_id for record in dataset.records)
+    expected = Counter(as_records(dataset.records).image_ids)
     found = Counter(entry.image_id for entry in detections)
     checks = (
         (
@@ -221,13 +221,16 @@ def _check_values(dataset: Dataset, flat: FlatDetections) -> None:
             )
 
 
-def _file_image_id(dataset: Dataset, record: Record) -> int | str:
-    return int(record.image_id) if dataset.layout == "coco" else record.image_id
+def _file_image_id(dataset: Dataset, image_id: str) -> int | str:
+    return int(image_id) if dataset.layout == "coco" else image_id
 
 
 def _json_rows(dataset: Dataset, flat: FlatDetections) -> Iterator[str]:
     """Yield the file's text; nine digits bring every float32 back to the bit."""
-    images = [json.dumps(_file_image_id(dataset, r)) for r in dataset.records]
+    images = [
+        json.dumps(_file_image_id(dataset, image_id))
+        for image_id in as_records(dataset.records).image_ids
+    ]
     categories = [
         f'"category_id": {category_id}, "category": {json.dumps(name)}'
         for category_id, name in zip(dataset.category_ids, dataset.classes, strict=True)

@@ -15,6 +15,7 @@ from typing import Literal, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
+from ..datasets.index import as_records
 from ..datasets.records import BoolArray, Dataset, IntArray
 from .results import FlatDetections, ImageDetections, flatten
 
@@ -122,16 +123,12 @@ class _Objects(NamedTuple):
 
 
 def _flatten_objects(dataset: Dataset) -> _Objects:
-    records = dataset.records
-    if not records:
-        none = np.zeros(0, np.int64)
-        return _Objects(none, none, np.zeros((0, 4)), np.zeros(0, np.bool_))
-    counts = [len(record.boxes) for record in records]
+    records = as_records(dataset.records)
     return _Objects(
-        np.repeat(np.arange(len(records), dtype=np.int64), counts),
-        np.concatenate([record.classes for record in records]),
-        np.concatenate([record.boxes for record in records]).astype(np.float64),
-        np.concatenate([record.difficult | record.crowd for record in records]),
+        records.images,
+        records.classes.astype(np.int64),
+        records.boxes.astype(np.float64),
+        records.difficult | records.crowd,
     )
 
 

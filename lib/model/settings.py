@@ -197,12 +197,34 @@ class DataConfig(Section):
     flip: bool = True
     colour_jitter: Share = 0
     """Largest relative change of brightness, contrast and saturation in training."""
+    hue_jitter: Annotated[float, Field(ge=0, le=0.5)] = 0
+    """Largest turn of the hue in training, as a part of the whole circle."""
+    scale_jitter: tuple[Positive, Positive] | None = None
+    """Range of a random factor on each training image's scale; what then exceeds the
+    usual size is cut away. Large-scale jitter (Ghiasi et al. 2021): [0.1, 2]."""
+    mosaic: Share = 0
+    """Share of the training images that are put together from four (YOLOv4)."""
+    min_visible: Share = 0.25
+    """Least share of its area that scale jitter or mosaic has to leave of an object;
+    what is cut away further is not trained on."""
+    max_unreadable: Share = 0.5
+    """Share of the training images that may be unreadable, and replaced by others,
+    before training stops."""
     use_difficult: bool = False
     """Train on VOC's difficult objects too."""
     size_multiple: Count = 32
     """Padded height and width are multiples of this, so that few shapes occur."""
     workers: Whole = 2
     """Loader processes; 0 loads in the main one."""
+
+    @model_validator(mode="after")
+    def _range_rises(self) -> "DataConfig":
+        if self.scale_jitter and self.scale_jitter[0] > self.scale_jitter[1]:
+            raise ValueError(
+                "scale_jitter must give the smaller factor first; found "
+                f"{list(self.scale_jitter)}"
+            )
+        return self
 
 
 class TrainConfig(Section):

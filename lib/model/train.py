@@ -81,7 +81,7 @@ def train(
         logger.info("saved %s", run.checkpoint(iteration))
 
     record = TrainRecord(run, config, dataset.classes, start=start)
-    batches = _batches(dataset, config, start=start, pin=device.type == "cuda")
+    batches = stream_batches(dataset, config, start=start, pin=device.type == "cuda")
     model.train()
     with record, _stop_signals() as stop_requested:
         for iteration in range(start, settings.iterations):
@@ -189,9 +189,21 @@ def _resume(
     return iteration
 
 
-def _batches(
-    dataset: Dataset, config: Config, *, start: int, pin: bool
+def stream_batches(
+    dataset: Dataset, config: Config, *, start: int = 0, pin: bool = False
 ) -> Iterator[Batch]:
+    """The training batches of a configuration, without end.
+
+    Args:
+        dataset: the training set.
+        config: of the run.
+        start: batches to skip.
+        pin: page-lock the tensors for faster copies to a GPU.
+
+    Raises:
+        ImageError: too many files cannot be read.
+        ValueError: the set has no images.
+    """
     data = config.data
     return training_batches(
         dataset.records,
@@ -207,6 +219,11 @@ def _batches(
         workers=data.workers,
         start=start,
         pin_memory=pin,
+        hue_jitter=data.hue_jitter,
+        scale_jitter=data.scale_jitter,
+        mosaic=data.mosaic,
+        min_visible=data.min_visible,
+        max_unreadable=data.max_unreadable,
     )
 
 

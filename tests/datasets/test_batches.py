@@ -2,12 +2,8 @@ import cv2
 import numpy as np
 import pytest
 import torch
-from faster_rcnn.datasets.batches import (
-    collate,
-    make_sample,
-    resize_image,
-    resize_scale,
-)
+from faster_rcnn.datasets.batches import collate, make_sample
+from faster_rcnn.datasets.colours import recolour
 from faster_rcnn.datasets.images import ImageError
 from tiny_runs import make_record
 
@@ -28,59 +24,6 @@ def image(tmp_path):
 def sample(record, **options):
     defaults = {"short_side": 20, "long_side": 1000, "offset": 0}
     return make_sample(record, **(defaults | options))
-
-
-@pytest.mark.parametrize(
-    ("height", "width", "expected"),
-    [
-        (60, 80, 0.5),
-        (80, 60, 0.5),
-        (30, 30, 1.0),
-        (10, 20, 3.0),
-        (60, 200, 0.5),  # the short side alone would make 100 px of it
-        (200, 60, 0.5),
-        (60, 240, 100 / 240),
-    ],
-)
-def test_resize_scale(height, width, expected):
-    assert resize_scale(height, width, 30, 100) == pytest.approx(expected)
-
-
-def test_long_side_holds_after_rounding():
-    # 375 x 500 at 600 is 800 wide; 333 x 556 is 1001.8 wide and has to give way.
-    assert resize_scale(375, 500, 600, 1000) == 600 / 375
-    assert resize_scale(333, 556, 600, 1000) == 1000 / 556
-    # 1000.3 rounds to 1000: no reason to leave the target of the short side.
-    assert resize_scale(601, 1002, 600, 1000) == 600 / 601
-
-
-def slow_resize(pixels, scale):
-    """Bilinear at half-pixel centres, pixel by pixel; beyond the edge, the edge."""
-    height, width = pixels.shape[:2]
-    out = np.zeros((round(scale * height), round(scale * width), 3))
-    for i, j in np.ndindex(out.shape[:2]):
-        y = np.clip((i + 0.5) / scale - 0.5, 0, height - 1)
-        x = np.clip((j + 0.5) / scale - 0.5, 0, width - 1)
-        top, left = int(y), int(x)
-        bottom, right = min(top + 1, height - 1), min(left + 1, width - 1)
-        dy, dx = y - top, x - left
-        upper = pixels[top, left] * (1 - dx) + pixels[top, right] * dx
-        lower = pixels[bottom, left] * (1 - dx) + pixels[bottom, right] * dx
-        out[i, j] = upper * (1 - dy) + lower * dy
-    return out
-
-
-@pytest.mark.parametrize("scale", [1.6, 0.37, 600 / 333, 1])
-def test_resize_as_in_a_loop(scale):
-    pixels = np.random.default_rng(0).integers(0, 256, (23, 31, 3), dtype=np.uint8)
-    expected = slow_resize(pixels.astype(np.float64), scale)
-    floats = resize_image(pixels.astype(np.float32), scale)
-    assert floats.dtype == np.float32
-    np.testing.assert_allclose(floats, expected, atol=2e-3)
-    bytes_ = resize_image(pixels, scale)
-    assert bytes_.dtype == np.uint8
-    # Rounded, by arithmetic of 11 bits.
-    np.testing.assert_allclose(bytes_, expected, atol=0.8)
 
 
 @pytest.mark.parametrize(("height", "width"), [(1, 5000), (5000, 1), (3, 9000)])
@@ -163,6 +106,95 @@ def test_crowd_and_difficult_are_left_out(image):
     np.testing.assert_array_equal(both.classes, [3, 1])
 
 
+def test_what_is_not_trained_on_is_kept_for_pictures(image):
+    boxes = [(4, 2, 20, 12), (0, 0, 8, 8), (10, 0, 18, 8)]
+    flags = {"difficult": [False, True, False], "crowd": [False, False, True]}
+    record = make_record(image(), 40, 20, boxes, **flags)
+    train, both = sample(record, short_side=10), sample(record, use_difficult=True)
+    np.testing.assert_array_equal(train.ignored, np.array(boxes[1:]) / 2)
+    np.testing.assert_array_equal(both.ignored, boxes[2:])
+    batch = collate([train, sample(make_record(image(), 40, 20))], size_multiple=1)
+    assert [len(ignored) for ignored in batch.ignored] == [2, 0]
+    np.testing.assert_array_equal(batch.ignored[0], train.ignored)
+
+
+def test_zoom_in_keeps_the_usual_size_and_boxes_follow(image):
+    # At twice the scale the 40 x 20 image is 80 x 40, of which 40 x 20 are seen.
+    boxes = [(4, 2, 20, 12), (0, 0, 40, 20), (30, 12, 34, 16), (18, 0, 24, 4)]
+    record = make_record(image(), 40, 20, boxes)
+    zoomed = sample(record, zoom=2.0, place=(0, 0))
+    assert zoomed.pixels.shape == (20, 40, 3)
+    assert zoomed.scale == 2 and zoomed.original_size == (10, 20)
+    # 20 columns and 10 rows are seen: a quarter of the second box, a third of the last.
+    full, part = [8, 4, 40, 20], [36, 0, 40, 8]
+    assert zoomed.boxes.tolist() == [full, [0, 0, 40, 20], part]
+    for least, expected in ((0.26, [full, part]), (0.34, [full])):
+        fewer = sample(record, zoom=2.0, place=(0, 0), min_visible=least)
+        assert fewer.boxes.tolist() == expected
+    right = sample(record, zoom=2.0, place=(0.99, 0.99))
+    assert right.boxes.tolist() == [[0, 0, 40, 20], [20, 4, 28, 12]]
+    flipped = sample(record, zoom=2.0, place=(0.99, 0), flip=True)
+    assert flipped.boxes.tolist() == [[0, 4, 32, 20], [0, 0, 40, 20], [0, 0, 4, 8]]
+    legacy = sample(record, zoom=2.0, place=(0, 0), offset=1)
+    # As if the image ended there: its last pixels 19 and 9, doubled.
+    assert legacy.boxes.tolist() == [[8, 4, 38, 18], [0, 0, 38, 18], [36, 0, 38, 6]]
+
+
+def test_objects_cut_away_too_much_are_ignored(image):
+    boxes = [(12, 0, 28, 8), (16, 0, 24, 4), (30, 0, 38, 8)]  # half, half, not seen
+    record = make_record(image(), 40, 20, boxes)
+    for least, kept in ((0.0, 2), (0.5, 2), (0.51, 0)):
+        cut = sample(record, zoom=2.0, place=(0, 0), min_visible=least)
+        assert (len(cut.boxes), len(cut.ignored)) == (kept, 2 - kept)
+    np.testing.assert_array_equal(cut.ignored, [(24, 0, 40, 16), (32, 0, 40, 8)])
+    assert len(cut.classes) == 0
+
+
+def test_zoom_out_keeps_everything(image):
+    record = make_record(image(), 40, 20, [(4, 2, 20, 12), (0, 0, 40, 20)])
+    small = sample(record, zoom=0.5)
+    assert small.pixels.shape == (10, 20, 3) and small.scale == 0.5
+    assert small.boxes.tolist() == [[2, 1, 10, 6], [0, 0, 20, 10]]
+    np.testing.assert_array_equal(small.pixels, sample(record, short_side=10).pixels)
+    assert min(sample(record, zoom=0.001).pixels.shape[:2]) == 1
+
+
+@pytest.mark.parametrize("flip", [False, True])
+@pytest.mark.parametrize("zoom", [0.31, 0.77, 1.21, 1.9])
+@pytest.mark.parametrize("place", [(0.0, 0.0), (0.5, 0.5), (0.9, 0.3)])
+def test_boxes_stay_on_their_pixels_under_zoom(image, flip, zoom, place):
+    record = make_record(image(53, 31), 53, 31, [(4, 2, 20, 12)])
+    options = {"short_side": 93, "flip": flip, "zoom": zoom, "place": place}
+    zoomed = sample(record, min_visible=0.0, **options)
+    white = zoomed.pixels.min(axis=2) > (10 + 255) / 2
+    if not len(zoomed.boxes):
+        assert not white.any()
+        return
+    rows, columns = np.flatnonzero(white.any(1)), np.flatnonzero(white.any(0))
+    seen = (columns[0], rows[0], columns[-1] + 1, rows[-1] + 1)
+    np.testing.assert_allclose(zoomed.boxes[0], seen, atol=1.01)
+
+
+def test_window_is_always_filled(image):
+    record = make_record(image(53, 31), 53, 31, [(0, 0, 53, 31)])
+    rng = np.random.default_rng(0)
+    for _ in range(300):
+        window = tuple(map(int, rng.integers(1, 200, 2)))
+        zoom, place = float(rng.uniform(0.1, 3)), tuple(rng.random(2).tolist())
+        full = sample(record, window=window, zoom=zoom, place=place, min_visible=0)
+        assert full.pixels.shape == (*window, 3)
+        assert full.scale >= 20 / 31 * zoom and full.pixels.max(axis=2).min() > 0
+        whole = [[0, 0, window[1], window[0]]]
+        np.testing.assert_allclose(full.boxes, whole, rtol=1e-5)
+
+
+def test_image_turned_against_its_annotation_is_refused(image):
+    with pytest.raises(ImageError, match=r"expected 20 x 40 .* found 40 x 20.*EXIF"):
+        sample(make_record(image(40, 20), 20, 40))
+    # A size that is merely wrong is not EXIF's fault, and the boxes may be right.
+    assert sample(make_record(image(40, 20), 41, 20)).pixels.shape == (20, 40, 3)
+
+
 def test_image_without_objects(image):
     empty = sample(make_record(image(), 40, 20), flip=True)
     assert empty.boxes.shape == (0, 4) and empty.classes.shape == (0,)
@@ -230,22 +262,17 @@ def test_padded_tells_whether_any_image_is_smaller(image):
     assert collate([one, other], size_multiple=1).images.padded
 
 
-def test_colour_factors_by_hand(image):
+def test_colours_are_changed_after_the_resize(image):
     record = make_record(image(), 40, 20)
-    plain = sample(record).pixels
-    np.testing.assert_array_equal(sample(record, colour=(1, 1, 1)).pixels, plain)
-    # The image was written as blue 10, green 60, red 110.
-    dark = sample(record, colour=(0.5, 1, 1)).pixels
-    assert dark[0, 0].tolist() == [55, 30, 5] and dark[5, 5].tolist() == [127] * 3
-    bright = sample(record, colour=(3, 1, 1)).pixels
-    assert (
-        bright[0, 0].tolist() == [255, 180, 30] and bright[5, 5].tolist() == [255] * 3
-    )
-    flat = sample(record, colour=(1, 0, 1)).pixels
-    assert (flat == int(plain.mean())).all()
-    grey = sample(record, colour=(1, 1, 0)).pixels
-    luma = 0.299 * 110 + 0.587 * 60 + 0.114 * 10
-    assert np.abs(grey[0, 0] - luma).max() < 1 and grey[5, 5].min() >= 254
+    plain = sample(record, short_side=30).pixels
+    changes = {"colour": (1.2, 0.8, 0.5), "hue": 0.1}
+    changed = sample(record, short_side=30, **changes).pixels
+    expected = recolour(plain, changes["colour"], hue=0.1)
+    np.testing.assert_array_equal(changed, expected)
+    # A hue alone changes nothing else.
+    turned = sample(record, short_side=30, hue=0.1).pixels
+    np.testing.assert_array_equal(turned, recolour(plain, (1, 1, 1), hue=0.1))
+    assert (turned != plain).any()
 
 
 def test_moving_to_the_cpu_copies_nothing(image):

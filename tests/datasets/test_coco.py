@@ -4,6 +4,7 @@ import json
 import cv2
 import numpy as np
 import pytest
+from faster_rcnn.datasets import coco_tables, index_files
 from faster_rcnn.datasets.coco import read_coco
 from faster_rcnn.datasets.images import ImageError
 
@@ -182,6 +183,73 @@ def test_wrong_value(folder, table, change, message):
     folder.content[table][1].update(change)
     with pytest.raises(ValueError, match=message):
         folder.read()
+
+
+@pytest.mark.parametrize("indent", [None, 1])
+@pytest.mark.parametrize(
+    "polygons",
+    [
+        [[1, 2.5, 3e2], [-4.0]],
+        [],
+        {"counts": [1, 2], "size": [30, 40]},
+        {"counts": "a[1]", "size": [30, 40]},
+        [[1, float("nan")]],
+        None,
+        '"segmentation": [[1, 2]], "bbox": [1, 2]',
+    ],
+)
+def test_polygons_do_not_matter(folder, polygons, indent):
+    dog, toothbrush, _ = folder.content["annotations"]
+    folder.content["annotations"][0] = {"segmentation": polygons} | dog
+    folder.content["annotations"][1] = toothbrush | {"segmentation": polygons}
+    folder.content["categories"][0]["name"] = '"segmentation": [1], "'
+    folder.file.write_text(json.dumps(folder.content, indent=indent))
+    found = read_coco(folder.file, folder.images, name="own_train")
+    assert found.classes == (
+        "__background__",
+        "person",
+        "dog",
+        '"segmentation": [1], "',
+    )
+    assert found.records[1].object_ids.tolist() == [5, 8]
+    assert found.records[1].boxes.tolist() == [[1.5, 2, 11.5, 10.5], [30, 20, 35, 25]]
+
+
+@pytest.mark.parametrize("block", [1, 20, 50, 80, 130])
+def test_polygons_may_be_cut_by_the_blocks_of_the_file(folder, monkeypatch, block):
+    for row in folder.content["annotations"]:
+        row["segmentation"] = [[1, 2, 3, 4], [5, 6, 7.5, 8], [9, 10]]
+    wanted = folder.read()
+    calls = []
+    parse = coco_tables._parse
+    monkeypatch.setattr(
+        coco_tables, "_parse", lambda *a, **o: calls.append(o) or parse(*a, **o)
+    )
+    monkeypatch.setattr(index_files, "_BLOCK", block)
+    monkeypatch.setenv("FRCNN_INDEX", "0")
+    found = folder.read()
+    assert calls == [{"polygons": False}]
+    assert found.records.boxes.tolist() == wanted.records.boxes.tolist()
+    assert found.classes == wanted.classes
+
+
+def test_a_fault_after_polygons_is_located(folder):
+    for row in folder.content["annotations"]:
+        row["segmentation"] = [[1, 2, 3, 4]]
+    text = json.dumps(folder.content, indent=1)
+    folder.file.write_text(text + "\nx")
+    line = text.count("\n") + 2
+    wanted = rf"\(Extra data: line {line} column 1 \(char {len(text) + 1}\)\)"
+    with pytest.raises(ValueError, match=wanted):
+        read_coco(folder.file, folder.images, name="own_train")
+
+
+def test_order_of_the_tables_does_not_matter(folder):
+    wanted = folder.read()
+    folder.content = dict(reversed(folder.content.items())) | {"info": [1], "x": {}}
+    found = folder.read()
+    assert found.classes == wanted.classes
+    assert found.records.boxes.tolist() == wanted.records.boxes.tolist()
 
 
 @pytest.mark.parametrize("area", [None, "big", 10**400, float("nan")])

@@ -1,99 +1,25 @@
-import hashlib
-import io
-import tarfile
-import zipfile
+import errno
+import os
+import shutil
+import subprocess
+import sys
+import threading
 
 import pytest
-from faster_rcnn.datasets import download
+from faster_rcnn.datasets import disk, download
+from faster_rcnn.datasets.archives import ARCHIVES
 from faster_rcnn.datasets.download import (
-    ARCHIVES,
-    Archive,
     DownloadError,
     ensure_downloaded,
+    ensure_space,
+    plan,
 )
-
-
-def tar_bytes(names):
-    stream = io.BytesIO()
-    with tarfile.open(fileobj=stream, mode="w") as file:
-        for name in names:
-            info = tarfile.TarInfo(name)
-            info.size = len(name)
-            file.addfile(info, io.BytesIO(name.encode()))
-    return stream.getvalue()
-
-
-def zip_bytes(names):
-    stream = io.BytesIO()
-    with zipfile.ZipFile(stream, "w") as file:
-        for name in names:
-            file.writestr(name, name)
-    return stream.getvalue()
-
-
-def voc_names(split, stem):
-    folder = "VOCdevkit/VOC2007"
-    return [
-        f"{folder}/ImageSets/Main/{split}.txt",
-        f"{folder}/Annotations/{stem}.xml",
-        f"{folder}/JPEGImages/{stem}.jpg",
-    ]
-
-
-class World:
-    """A server with tiny archives, and the table that leads there."""
-
-    def __init__(self, server):
-        self.server = server
-        self.bytes = {
-            "trainval.tar": tar_bytes(voc_names("trainval", "000001")),
-            "test.tar": tar_bytes(voc_names("test", "000002")),
-            "annotations.zip": zip_bytes(["annotations/instances_train2017.json"]),
-            "train2017.zip": zip_bytes(["train2017/1.jpg", "train2017/2.jpg"]),
-        }
-        for name, data in self.bytes.items():
-            server.files[f"/{name}"] = data
-        main = "VOC2007/ImageSets/Main"
-        self.archives = {
-            "voc": (
-                self.archive(
-                    "trainval.tar", "voc", "VOCdevkit", f"{main}/trainval.txt"
-                ),
-                self.archive("test.tar", "voc", "VOCdevkit", f"{main}/test.txt"),
-            ),
-            "coco": (
-                self.archive(
-                    "annotations.zip",
-                    "coco",
-                    "",
-                    "annotations/instances_train2017.json",
-                ),
-                self.archive("train2017.zip", "coco", "", "train2017"),
-            ),
-        }
-
-    def archive(self, name, layout, inner, marker):
-        data = self.bytes[name]
-        return Archive(
-            urls=(f"{self.server.url}/{name}", f"{self.server.url}/mirror/{name}"),
-            size=len(data),
-            md5=hashlib.md5(data).hexdigest(),
-            layout=layout,
-            inner=inner,
-            marker=marker,
-        )
-
-    def ensure(self, word, root):
-        ensure_downloaded(word, root, archives=self.archives, pause=0)
+from tiny_archives import World, files, voc_names
 
 
 @pytest.fixture
 def world(server):
     return World(server)
-
-
-def files(folder):
-    return sorted(str(p.relative_to(folder)) for p in folder.rglob("*") if p.is_file())
 
 
 VOC_FILES = sorted(voc_names("trainval", "000001") + voc_names("test", "000002"))
@@ -179,7 +105,7 @@ def test_interrupted_download_goes_on(world, tmp_path):
     world.server.drop_after = None
     world.server.requests.clear()
     world.ensure("voc", tmp_path)
-    assert world.server.requests[0] == ("/trainval.tar", "bytes=5000-")
+    assert world.server.requests[0] == ("/trainval.tar", "bytes=5000-10239")
     assert files(tmp_path) == VOC_FILES
 
 
@@ -234,10 +160,131 @@ def test_full_disk(world, tmp_path, monkeypatch):
     class Usage:
         free = 1000
 
-    monkeypatch.setattr(download.shutil, "disk_usage", lambda _: Usage)
-    with pytest.raises(DownloadError, match=r"voc: expected .* GB of free space"):
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: Usage)
+    with pytest.raises(
+        DownloadError, match=r"voc: expected 31.7 kB of free space for .*found 1.0 kB"
+    ):
         world.ensure("voc", tmp_path)
     assert world.server.requests == []
+
+
+@pytest.fixture
+def disks(monkeypatch):
+    """Gives folders disks of their own, with as many bytes free; the last one wins."""
+    table = []
+
+    def number(path):
+        above = [i for i, (place, _) in enumerate(table) if path.is_relative_to(place)]
+        return above[-1]
+
+    class Stat:
+        def __init__(self, path):
+            self.st_dev = number(path)
+
+    monkeypatch.setattr(
+        download, "nearest", lambda p: type("P", (), {"stat": lambda _: Stat(p)})()
+    )
+    monkeypatch.setattr(download, "free_space", lambda p: table[number(p)][1])
+    return table
+
+
+def test_room_is_counted_for_each_disk(world, tmp_path, disks):
+    packed, unpacked = 10240, 10752  # of one archive, with 5 % to spare
+    disks.append((tmp_path, 2 * unpacked + packed - 1))
+    steps = plan("voc", tmp_path, archives=world.archives)
+    with pytest.raises(DownloadError, match=r"expected 31.7 kB .*found 31.7 kB"):
+        ensure_space("voc", steps)
+    disks.append((tmp_path / "downloads", packed))
+    ensure_space("voc", steps)  # one archive at a time
+    disks.append((tmp_path / "VOCdevkit", 2 * unpacked - 1))
+    with pytest.raises(DownloadError, match=r"free space for .*VOCdevkit, found 21.5"):
+        ensure_space("voc", steps)
+    disks.append((tmp_path / "VOCdevkit", 2 * unpacked))
+    ensure_space("voc", steps)
+    disks.append((tmp_path / "downloads", packed - 1))
+    with pytest.raises(DownloadError, match=r"free space for .*downloads, found 10.2"):
+        ensure_space("voc", steps)
+    part = tmp_path / "downloads" / "trainval.tar.part"
+    part.parent.mkdir()
+    part.write_bytes(b"x")  # which is one byte less to come, and later one more free
+    disks.append((tmp_path / "downloads", packed - 1))
+    ensure_space("voc", steps)
+
+
+def test_archives_that_are_there_need_their_content_s_room_only(world, tmp_path, disks):
+    place = tmp_path / "downloads"
+    place.mkdir()
+    for name in ("trainval.tar", "test.tar"):
+        (place / name).write_bytes(world.bytes[name])
+    disks.append((tmp_path, 2 * 10752))
+    ensure_space("voc", plan("voc", tmp_path, archives=world.archives))
+    disks.append((tmp_path, 2 * 10752 - 1))
+    with pytest.raises(DownloadError, match=r"voc: expected 21.5 kB"):
+        ensure_space("voc", plan("voc", tmp_path, archives=world.archives))
+
+
+def test_links_to_another_disk(world, tmp_path, monkeypatch):
+    elsewhere = tmp_path / "elsewhere"
+    elsewhere.mkdir()
+    root = tmp_path / "data"
+    (root / "VOCdevkit").mkdir(parents=True)
+    (root / "VOCdevkit" / "VOC2007").symlink_to(elsewhere)
+    replace = os.replace
+
+    def across(source, target):
+        places = [str(p.resolve()) for p in (source.parent, target.parent)]
+        if len({place.startswith(str(elsewhere)) for place in places}) == 2:
+            raise OSError(errno.EXDEV, "Invalid cross-device link")
+        replace(source, target)
+
+    monkeypatch.setattr(download.os, "replace", across)
+    world.ensure("voc", root)
+    prefix = "VOCdevkit/VOC2007/"
+    assert files(elsewhere) == [name.removeprefix(prefix) for name in VOC_FILES]
+    assert (root / "VOCdevkit" / "VOC2007").is_symlink()
+
+
+def test_two_at_the_same_time(world, tmp_path):
+    if disk.fcntl is None:
+        pytest.skip("folders cannot be locked here")
+    threads = [
+        threading.Thread(target=world.ensure, args=("voc", tmp_path)) for _ in range(3)
+    ]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert sorted(path for path, _ in world.server.requests) == [
+        "/test.tar",
+        "/trainval.tar",
+    ]
+    assert files(tmp_path) == VOC_FILES
+
+
+KILLED = """
+import os, pathlib, sys
+from faster_rcnn.datasets import download
+download._merge = lambda *_: os.kill(os.getpid(), 9)
+root = pathlib.Path(sys.argv[1])
+archive = download.Archive(("http://127.0.0.1:9/test.tar",), *eval(sys.argv[2]))
+download.ensure_downloaded("voc", root, archives={"voc": [archive]}, pause=0)
+"""
+
+
+def test_process_killed_while_unpacking(world, tmp_path):
+    place = tmp_path / "downloads"
+    place.mkdir()
+    # All has been fetched, but it has not been given its name.
+    (place / "test.tar.part").write_bytes(world.bytes["test.tar"])
+    archive = world.archives["voc"][1]
+    values = (archive.size, archive.md5, archive.layout, archive.inner, archive.marker)
+    command = [sys.executable, "-c", KILLED, str(tmp_path), repr(values)]
+    assert subprocess.run(command).returncode == -9
+    assert len(list((tmp_path / "VOCdevkit").glob(".unpacking-*"))) == 1
+    world.ensure("voc", tmp_path)
+    assert files(tmp_path) == VOC_FILES  # and nothing else
+    assert not list((tmp_path / "VOCdevkit").glob(".unpacking-*"))
+    assert [path for path, _ in world.server.requests] == ["/trainval.tar"]
 
 
 def test_table_is_sound():

@@ -1,4 +1,5 @@
 import io
+import struct
 
 import cv2
 import numpy as np
@@ -53,32 +54,94 @@ def test_grayscale_jpeg_and_png(tmp_path, picture):
     np.testing.assert_array_equal(found[..., 0], np.asarray(grey))
 
 
-def test_transparency_palette_and_16_bits(tmp_path, picture):
-    alpha = np.full((*picture.shape[:2], 1), 128, np.uint8)
-    Image.fromarray(np.concatenate([picture, alpha], 2)).save(tmp_path / "rgba.png")
-    np.testing.assert_array_equal(read_image(tmp_path / "rgba.png"), picture)
+def rgba(picture):
+    """The picture, more transparent to the right."""
+    return Image.fromarray(np.dstack([picture, 255 - picture[..., 0]]))
+
+
+@pytest.mark.parametrize("suffix", ["png", "webp", "tif", "bmp"])
+def test_transparency_is_dropped(tmp_path, picture, suffix):
+    path = tmp_path / f"rgba.{suffix}"
+    rgba(picture).save(path, lossless=True, exact=True)
+    np.testing.assert_array_equal(read_image(path), picture)
+
+
+@pytest.mark.parametrize("suffix", ["png", "bmp", "tif"])
+def test_palette(tmp_path, picture, suffix):
     palette = Image.fromarray(picture).quantize(32)
-    palette.save(tmp_path / "palette.png")
-    np.testing.assert_array_equal(
-        read_image(tmp_path / "palette.png"), np.asarray(palette.convert("RGB"))
-    )
-    deep = np.ascontiguousarray(picture[..., ::-1]).astype(np.uint16) * 257
-    cv2.imwrite(str(tmp_path / "deep.png"), deep)
-    np.testing.assert_array_equal(read_image(tmp_path / "deep.png"), picture)
+    expected = np.asarray(palette.convert("RGB"))
+    palette.save(tmp_path / f"palette.{suffix}")
+    np.testing.assert_array_equal(read_image(tmp_path / f"palette.{suffix}"), expected)
+    if suffix == "png":
+        palette.save(tmp_path / "clear.png", transparency=3)
+        np.testing.assert_array_equal(read_image(tmp_path / "clear.png"), expected)
 
 
-def test_cmyk_jpeg(tmp_path, picture):
-    path = tmp_path / "cmyk.jpg"
-    path.write_bytes(jpeg(Image.fromarray(picture).convert("CMYK")))
-    assert read_image(path).shape == picture.shape
+@pytest.mark.parametrize("mode", ["L", "LA", "1"])
+@pytest.mark.parametrize("suffix", ["png", "tif"])
+def test_grey_modes(tmp_path, picture, mode, suffix):
+    grey = Image.fromarray(picture).convert(mode)
+    path = tmp_path / f"grey.{suffix}"
+    grey.save(path)
+    np.testing.assert_array_equal(read_image(path), np.asarray(grey.convert("RGB")))
 
 
-def test_exif_orientation_is_not_applied(tmp_path, picture):
+@pytest.mark.parametrize("suffix", ["png", "tif"])
+def test_16_bits(tmp_path, picture, suffix):
+    # The lower 8 bits differ from the upper ones and are dropped.
+    deep = picture[..., ::-1].astype(np.uint16) * 256 + 255 - picture[..., ::-1]
+    path = tmp_path / f"deep.{suffix}"
+    cv2.imwrite(str(path), deep)
+    np.testing.assert_array_equal(read_image(path), picture)
+    cv2.imwrite(str(path), deep[..., 0])
+    expected = np.repeat(picture[..., 2:], 3, axis=2)
+    np.testing.assert_array_equal(read_image(path), expected)
+    assert image_size(path) == SIZE
+
+
+def test_values_of_no_known_range_are_refused(tmp_path, picture):
+    for kind in (np.int32, np.float32):
+        path = tmp_path / f"{kind.__name__}.tif"
+        Image.fromarray(picture[..., 0].astype(kind)).save(path)
+        with pytest.raises(ImageError, match=path.name):
+            read_image(path)
+
+
+def test_cmyk(tmp_path, picture):
+    cmyk = Image.fromarray(picture).convert("CMYK")
+    (tmp_path / "cmyk.jpg").write_bytes(jpeg(cmyk, quality=100))
+    cmyk.save(tmp_path / "cmyk.tif")
+    for name in ("cmyk.jpg", "cmyk.tif"):
+        found = read_image(tmp_path / name).astype(int)
+        assert np.abs(found - picture).max() <= 4, name
+        assert image_size(tmp_path / name) == SIZE
+
+
+@pytest.mark.parametrize("orientation", range(1, 9))
+@pytest.mark.parametrize("suffix", ["jpg", "png", "webp", "tif"])
+def test_exif_orientation_is_not_applied(tmp_path, picture, suffix, orientation):
     exif = Image.Exif()
-    exif[0x0112] = 6  # turned by a quarter
-    path = tmp_path / "turned.jpg"
-    path.write_bytes(jpeg(Image.fromarray(picture), exif=exif))
-    assert read_image(path).shape == (SIZE[1], SIZE[0], 3)
+    exif[0x0112] = orientation
+    path = tmp_path / f"turned.{suffix}"
+    options = {"quality": 95} if suffix == "jpg" else {"lossless": True}
+    Image.fromarray(picture).save(path, exif=exif, **options)
+    found = read_image(path)
+    assert found.shape == (SIZE[1], SIZE[0], 3)
+    assert np.abs(found.astype(int) - picture).mean() < (4 if suffix == "jpg" else 0.1)
+    assert image_size(path) == SIZE
+
+
+def test_orientation_of_a_big_endian_tiff(tmp_path, picture):
+    width, height = SIZE
+    tags = {256: width, 257: height, 258: 8, 259: 1, 262: 1, 273: 134, 274: 6}
+    tags |= {277: 1, 278: height, 279: width * height}
+    entries = [struct.pack(">HHIHH", tag, 3, 1, v, 0) for tag, v in tags.items()]
+    head = b"MM\0*" + struct.pack(">IH", 8, len(tags)) + b"".join(entries) + b"\0" * 4
+    assert len(head) == 134
+    path = tmp_path / "turned.tif"
+    path.write_bytes(head + picture[..., 0].tobytes())
+    expected = np.repeat(picture[..., :1], 3, axis=2)
+    np.testing.assert_array_equal(read_image(path), expected)
     assert image_size(path) == SIZE
 
 
@@ -92,10 +155,11 @@ def test_bytes_after_the_end_are_fine(tmp_path, picture):
         assert read_image(path).shape == picture.shape
 
 
+@pytest.mark.filterwarnings("ignore:Corrupt EXIF", "ignore:Truncated File")
 @pytest.mark.parametrize("share", [0.02, 0.3, 0.6, 0.9, 0.999])
-@pytest.mark.parametrize("suffix", ["jpg", "png", "progressive", "webp"])
+@pytest.mark.parametrize("suffix", ["jpg", "png", "progressive", "webp", "tif", "bmp"])
 def test_truncated_file(tmp_path, picture, suffix, share):
-    if suffix in ("png", "webp"):
+    if suffix in ("png", "webp", "tif", "bmp"):
         data = cv2.imencode(f".{suffix}", picture)[1].tobytes()
     else:
         progressive = suffix == "progressive"

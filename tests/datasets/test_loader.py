@@ -1,16 +1,20 @@
 import multiprocessing
 import os
 import signal
+from functools import partial
 from itertools import islice
 
 import cv2
 import numpy as np
 import pytest
 import torch
+from faster_rcnn.datasets import loader
 from faster_rcnn.datasets.images import ImageError
 from faster_rcnn.datasets.loader import test_batches as ordered_batches
 from faster_rcnn.datasets.loader import training_batches
+from faster_rcnn.datasets.training_stream import shape_groups
 from tiny_runs import make_record
+from torch.utils.data import DataLoader
 
 
 @pytest.fixture
@@ -157,6 +161,74 @@ def test_all_images_unreadable(records, workers):
     assert "Traceback" not in message
 
 
+@pytest.mark.parametrize("workers", [0, 1])
+def test_a_share_of_unreadable_images_stops_the_run(records, workers):
+    items = records([(32, 24)] * 10)
+    for item in (items[0], items[5]):
+        item.path.write_bytes(b"no image")
+    options = {"batch_size": 1, "workers": workers}
+    # However often the two are drawn.
+    assert len(training(items, 50, max_unreadable=0.2, **options)) == 50
+    with pytest.raises(ImageError) as caught:
+        training(items, 50, max_unreadable=0.19, **options)
+    message = str(caught.value)
+    expected = "2 of 10 training images cannot be read, more than data.max_unreadable ="
+    assert message.startswith(f"{expected} 0.19 allows, the last because: ")
+    assert str(items[0].path) in message or str(items[5].path) in message
+    with pytest.raises(ImageError, match="1 of 10 training images"):
+        training(items, 50, max_unreadable=0.0, **options)
+    assert len(training(items[6:], 20, max_unreadable=0.0, **options)) == 20
+
+
+VARIED = {
+    "short_sides": [24, 32],
+    "colour_jitter": 0.3,
+    "hue_jitter": 0.1,
+    "scale_jitter": (0.5, 2.0),
+    "mosaic": 0.5,
+}
+
+
+def test_varied_batches_are_the_same_from_workers_and_after_a_start(records):
+    items = records(MIXED)
+    alone = training(items, 8, **VARIED)
+    assert_same(training(items, 8, workers=2, **VARIED), alone)
+    assert_same(training(items, 5, start=3, **VARIED), alone[3:])
+    assert any("+" in name for batch in alone for name in batch.image_ids)
+    # No image is larger than without, so that the memory that a batch takes is known.
+    for one, other in zip(alone, training(items, 8, short_sides=[24, 32]), strict=True):
+        assert (one.images.sizes <= other.images.sizes).all()
+
+
+def test_mosaics_show_the_images_they_name(records):
+    items = records(MIXED)
+    options = {"flip": False, "colour_jitter": 0, "mosaic": 1.0, "min_visible": 0.0}
+    for batch in training(items, 6, **options):
+        for i, names in enumerate(batch.image_ids):
+            height, width = batch.images.sizes[i].tolist()
+            seen = batch.images.pixels[i, :, :height, :width].unique().tolist()
+            assert seen == sorted({10 + int(name) for name in names.split("+")})
+            assert len(names.split("+")) == 4
+
+
+def test_unreadable_image_of_a_mosaic_is_replaced(records):
+    items = records([(32, 24)] * 4)
+    items[1].path.unlink()
+    batches = training(items, 6, batch_size=1, mosaic=1.0)
+    names = [name for batch in batches for name in batch.image_ids[0].split("+")]
+    assert len(names) == 24 and set(names) == {"0", "2", "3"}
+    problems = [problem for batch in batches for problem in batch.problems]
+    assert problems and all(str(items[1].path) in problem for problem in problems)
+
+
+def test_workers_that_are_spawned(records, monkeypatch):
+    items = records(MIXED)
+    alone = training(items, 4, **VARIED)
+    spawning = partial(DataLoader, multiprocessing_context="spawn")
+    monkeypatch.setattr(loader, "DataLoader", spawning)
+    assert_same(training(items, 4, workers=1, **VARIED), alone)
+
+
 def test_training_without_images():
     with pytest.raises(ValueError, match="the training set has no images"):
         training([], 1)
@@ -166,7 +238,6 @@ def test_training_without_images():
 def test_test_batches_hold_every_image_once(records, batch_size):
     items = records([*MIXED, (200, 24)])
     batches = ordered(items, batch_size=batch_size)
-    assert len(batches) == -(-len(items) // batch_size)
     ids = [i for batch in batches for i in batch.image_ids]
     assert sorted(ids) == [item.image_id for item in items]
     for batch in batches:
@@ -176,8 +247,22 @@ def test_test_batches_hold_every_image_once(records, batch_size):
             assert batch.original_sizes[i].tolist() == [record.height, record.width]
             assert height == round(record.height * batch.scales[i].item())
             assert (batch.images.pixels[i, :, :height, :width] == 10 + int(name)).all()
-    sizes = [tuple(size) for batch in batches for size in batch.images.sizes.tolist()]
-    assert sizes == sorted(sizes)  # like sizes meet, so little is padded
+    # Like shapes meet, so little is padded.
+    shapes = shape_groups(np.array([(item.width, item.height) for item in items]))
+    groups = [[shapes[int(i)] for i in batch.image_ids] for batch in batches]
+    assert all(len(set(group)) == 1 for group in groups)
+    firsts = [group[0] for group in groups]
+    assert firsts == sorted(firsts)
+    for group in set(firsts):
+        images = (shapes == group).sum()
+        assert firsts.count(group) == -(-images // batch_size)
+
+
+def test_test_images_of_one_bucket_come_by_aspect_ratio(records):
+    sizes = [(33, 24), (32, 24), (34, 24), (66, 48), (64, 48), (68, 48)]
+    (one, other) = ordered(records(sizes), batch_size=3)
+    # Whatever their size as stored: 32 and 64 wide go together.
+    assert set(one.image_ids) == {"1", "4", "0"} and "2" in other.image_ids
 
 
 def test_test_batches_are_the_same_from_workers(records):

@@ -1,13 +1,9 @@
 import logging
-from pathlib import Path
 
 import numpy as np
 import pytest
 from faster_rcnn.datasets.records import (
     Drops,
-    RawImage,
-    RawObjects,
-    build_records,
     clean_boxes,
     did_you_mean,
     few,
@@ -99,78 +95,6 @@ def test_each_kind_is_logged_once_with_its_first_example(caplog):
     assert [r.getMessage() for r in caplog.records] == [
         "own_train: 3 x inverted box, first: a.xml"
     ]
-
-
-def raw_image(name, width=100, height=50):
-    return RawImage(name, Path(f"{name}.jpg"), width, height, Path(f"{name}.xml"))
-
-
-def test_records_hold_their_own_objects_in_file_order(caplog):
-    images = [raw_image("a"), raw_image("empty"), raw_image("c", 20, 20)]
-    objects = RawObjects(
-        image=np.array([2, 0, 2, 0]),
-        boxes=np.array(
-            [[0, 0, 9, 9], [1, 1, 5, 6], [30, 30, 40, 40], [2, 2, 4, 4]], np.float64
-        ),
-        classes=np.array([1, 2, 3, 4]),
-        difficult=np.array([False, True, False, False]),
-        crowd=np.array([True, False, False, False]),
-        areas=np.array([50.0, np.nan, 1.0, 1e300]),
-        ids=np.array([11, 12, 13, 14]),
-    )
-    drops = Drops()
-    a, empty, c = build_records(images, objects, drops, closing=0.0)
-    assert a.boxes.tolist() == [[1, 1, 5, 6], [2, 2, 4, 4]]
-    assert a.classes.tolist() == [2, 4] and a.difficult.tolist() == [True, False]
-    assert a.areas.tolist() == [20, 4] and a.object_ids.tolist() == [12, 14]
-    assert (a.image_id, a.path, a.width, a.height) == ("a", Path("a.jpg"), 100, 50)
-    assert empty.boxes.shape == (0, 4) and empty.classes.shape == (0,)
-    assert c.boxes.tolist() == [[0, 0, 9, 9]] and c.crowd.tolist() == [True]
-    assert c.areas.tolist() == [50] and c.object_ids.tolist() == [11]
-    for record in (a, empty, c):
-        assert record.boxes.dtype == record.areas.dtype == np.float32
-        assert record.classes.dtype == record.object_ids.dtype == np.int64
-        assert record.difficult.dtype == record.crowd.dtype == np.bool_
-    assert drops.log("set") == {"box outside the image": 1}
-    assert "corners (30, 30) and (40, 40) in the 20 x 20 image c of c.xml" in (
-        caplog.text
-    )
-
-
-def test_many_objects_keep_their_order():
-    rng = np.random.default_rng(0)
-    image = rng.integers(0, 5, 400)
-    objects = RawObjects(
-        image=image,
-        boxes=np.tile(np.array([0.0, 0.0, 9.0, 9.0]), (400, 1)),
-        classes=rng.integers(1, 9, 400),
-        difficult=rng.random(400) < 0.5,
-        crowd=rng.random(400) < 0.5,
-        ids=np.arange(400),
-    )
-    images = [raw_image(str(i)) for i in range(5)]
-    records = build_records(images, objects, Drops(), closing=0)
-    for number, record in enumerate(records):
-        rows = [row for row in range(400) if image[row] == number]
-        assert record.object_ids.tolist() == rows
-        assert record.classes.tolist() == objects.classes[rows].tolist()
-        assert record.difficult.tolist() == objects.difficult[rows].tolist()
-        assert record.crowd.tolist() == objects.crowd[rows].tolist()
-
-
-def test_ids_and_areas_default_to_the_row_and_the_box():
-    objects = RawObjects(
-        image=np.array([0, 0, 1, 0]),
-        boxes=np.array(
-            [[0, 0, 2, 3], [5, 5, 5, 9], [0, 0, 1, 1], [0, 0, 4, 4]], np.float64
-        ),
-        classes=np.ones(4, np.int64),
-        difficult=np.zeros(4, np.bool_),
-        crowd=np.zeros(4, np.bool_),
-    )
-    a, b = build_records([raw_image("a"), raw_image("b")], objects, Drops(), closing=0)
-    assert a.object_ids.tolist() == [0, 1] and a.areas.tolist() == [6, 16]
-    assert b.object_ids.tolist() == [0] and b.areas.tolist() == [1]
 
 
 def test_few_and_did_you_mean():

@@ -91,6 +91,8 @@ def test_empty_recipe_changes_nothing(recipe, text):
         ("boxes: {offset: 2}\n", "boxes.offset: .*0 or 1, found 2"),
         ("boxes: {delta_std: [1, 1, 1]}\n", "boxes.delta_std"),
         ("data: {short_sides: 600}\n", "data.short_sides: .*found 600"),
+        ("data: {scale_jitter: [2, 0.1]}\n", "data: .*smaller factor first"),
+        ("data: {hue_jitter: 0.6}\n", "data.hue_jitter: .*found 0.6"),
         ("data: {short_sides: []}\n", "data.short_sides: .*at least 1"),
         ("anchors: {scales: []}\n", "anchors.scales: .*at least 1"),
         ("anchors: {ratios: [0]}\n", "anchors.ratios.0: .*greater than 0, found 0"),

@@ -1,0 +1,138 @@
+"""The archives of the public data sets: where they are, and what is in them."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from .catalog import coco_folder, devkit_folder
+
+__all__ = ["ARCHIVES", "Archive"]
+
+
+@dataclass(frozen=True, slots=True)
+class Archive:
+    """One file to fetch and unpack.
+
+    Attributes:
+        urls: the official address first, then mirrors of the same bytes.
+        size: bytes.
+        md5: hexadecimal.
+        layout: whose folder it is unpacked into.
+        inner: the folder in the archive whose content goes there, "" for all.
+        marker: a path below that folder. It is put there last, so that where it is,
+            everything is.
+        growth: bytes on the disk per byte of the archive. Photos do not compress, but
+            each file's last block is not full.
+    """
+
+    urls: tuple[str, ...]
+    size: int
+    md5: str
+    layout: Literal["voc", "coco"]
+    inner: str
+    marker: str
+    growth: float = 1.05
+
+    @property
+    def name(self) -> str:
+        """The file's name."""
+        return self.urls[0].rsplit("/", 1)[-1]
+
+    @property
+    def unpacked(self) -> int:
+        """Bytes that its content takes up on the disk, with some to spare."""
+        return int(self.size * self.growth)
+
+    def home(self, root: Path) -> Path:
+        """Give the folder that its content belongs into."""
+        return devkit_folder(root) if self.layout == "voc" else coco_folder(root)
+
+    def is_there(self, root: Path) -> bool:
+        """Tell whether its content is in its place."""
+        return (self.home(root) / self.marker).exists()
+
+
+def _voc(year: str, split: str, name: str, size: int, md5: str) -> Archive:
+    return Archive(
+        urls=(
+            f"http://host.robots.ox.ac.uk/pascal/VOC/voc{year}/{name}",
+            f"https://thor.robots.ox.ac.uk/pascal/VOC/voc{year}/{name}",
+            f"https://data.pjreddie.com/files/{name}",
+        ),
+        size=size,
+        md5=md5,
+        layout="voc",
+        inner="VOCdevkit",
+        marker=f"VOC{year}/ImageSets/Main/{split}.txt",
+    )
+
+
+def _coco(
+    path: str, marker: str, size: int, md5: str, *, growth: float = 1.05
+) -> Archive:
+    return Archive(
+        urls=(
+            f"http://images.cocodataset.org/{path}",
+            f"https://s3.amazonaws.com/images.cocodataset.org/{path}",
+        ),
+        size=size,
+        md5=md5,
+        layout="coco",
+        inner="",
+        marker=marker,
+        growth=growth,
+    )
+
+
+_VOC_2007 = (
+    _voc(
+        "2007",
+        "trainval",
+        "VOCtrainval_06-Nov-2007.tar",
+        460032000,
+        "c52e279531787c972589f7e41ab4ae64",
+    ),
+    _voc(
+        "2007",
+        "test",
+        "VOCtest_06-Nov-2007.tar",
+        451020800,
+        "b6e924de25625d8de591ea690078ad9f",
+    ),
+)
+_VOC_2012 = _voc(
+    "2012",
+    "trainval",
+    "VOCtrainval_11-May-2012.tar",
+    1999639040,
+    "6cd6e144f989b92b3379bac3b3de84fd",
+)
+_COCO_2017 = (
+    _coco(
+        "annotations/annotations_trainval2017.zip",
+        "annotations/instances_train2017.json",
+        252907541,
+        "f4bbac642086de4f52a3fdda2de5fa2c",
+        growth=3.5,  # text
+    ),
+    _coco(
+        "zips/val2017.zip",
+        "val2017",
+        815585330,
+        "442b8da7639aecaf257c1dceb8ba8c80",
+    ),
+    _coco(
+        "zips/train2017.zip",
+        "train2017",
+        19336861798,
+        "cced6f7f71b7629ddf16f17bbcfab6b2",
+    ),
+)
+
+ARCHIVES: Mapping[str, Sequence[Archive]] = {
+    "voc": _VOC_2007,
+    "voc0712": (*_VOC_2007, _VOC_2012),
+    "coco": _COCO_2017,
+}
+"""What each word of the command line needs."""

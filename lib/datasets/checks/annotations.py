@@ -1,0 +1,202 @@
+"""Judging what is written: boxes, their repetition, and the names of classes."""
+
+import math
+import re
+from collections import Counter
+from collections.abc import Collection, Mapping, Sequence
+
+from ..records import did_you_mean
+from .entries import Defect, Entry, Source
+
+
+def check_boxes(entries: Sequence[Entry]) -> list[Defect]:
+    """Find boxes that training would drop or clip, and those that are there twice.
+
+    The kinds are those of `records.clean_boxes`; an edge that is off by up to a pixel
+    is the usual slack of 1-based files.
+    """
+    defects = []
+    for entry in entries:
+        # What the change to pixel edges added to the width as written.
+        closing = 1.0 if entry.source.layout == "voc" else 0.0
+        seen: dict[tuple[float, ...], list[str]] = {}
+        for written in entry.objects:
+            kind = box_fault(written.box, entry.size, closing=closing)
+            x1, y1, x2, y2 = written.box
+            detail = (
+                f"{written.name} {written.place + 1}: ({x1 + closing:g}, "
+                f"{y1 + closing:g}, {x2:g}, {y2:g})"
+            )
+            if kind:
+                width, height = entry.size
+                detail += f" in {width} x {height}"
+            elif others := seen.setdefault(written.box, []):
+                same = written.name in others
+                kind = "duplicate box" if same else "box of two classes"
+                detail += "" if same else f", also {others[0]}"
+            seen.setdefault(written.box, []).append(written.name)
+            if kind:
+                file = entry.annotation
+                if entry.source.layout == "coco":
+                    detail = f"{entry.path.name}: {detail}"
+                defects.append(Defect(kind, file, detail, entry, written.place))
+        if entry.splits and not entry.objects:
+            file = entry.path
+            defects.append(Defect("image without objects", file, "no object", entry))
+    return defects
+
+
+def box_fault(
+    box: Sequence[float], size: tuple[int, int], *, closing: float
+) -> str | None:
+    """Give the kind of a box's fault, None if there is none.
+
+    Args:
+        box: pixel edges, as written.
+        size: width and height of the image, 0 where unknown: then nothing is outside.
+        closing: as of `records.clean_boxes`.
+    """
+    if not all(math.isfinite(edge) for edge in box):
+        return "box with a NaN or infinite coordinate"
+    x1, y1, x2, y2 = box
+    sides = x2 - x1 - closing, y2 - y1 - closing
+    if min(sides) < 0:
+        return "inverted box"
+    if 0 in sides:
+        return "zero-area box"
+    if min(size) < 1:
+        return None
+    width, height = size
+    if x2 <= 0 or y2 <= 0 or x1 >= width or y1 >= height:
+        return "box outside the image"
+    if max(-x1, -y1, x2 - width, y2 - height) > 1:
+        return "clipped box"
+    return None
+
+
+def known_classes(
+    entries: Sequence[Entry], categories: Mapping[Source, Collection[str]]
+) -> list[str]:
+    """Name the classes that there may be, sorted.
+
+    A published set's list; else the categories of the COCO file that is trained on;
+    else the names in the training split. Without a training split any will do.
+
+    Args:
+        entries: all of them.
+        categories: names in each COCO file.
+    """
+    published = {n for e in entries for n in e.source.classes or ()}
+    training = {s: names for s, names in categories.items() if "train" in s.splits}
+    listed = {name for names in (training or categories).values() for name in names}
+    if published or listed:
+        return sorted(published or listed)
+    chosen = [e for e in entries if {"train", "trainval"} & set(e.splits)]
+    return sorted({w.name for e in chosen or entries for w in e.objects})
+
+
+def check_classes(entries: Sequence[Entry], known: Sequence[str]) -> list[Defect]:
+    """Find objects of unknown classes, and names that are another's misspelt.
+
+    Args:
+        entries: all of them.
+        known: as of `known_classes`.
+    """
+    counts = Counter(w.name for entry in entries for w in entry.objects)
+    renamed = misspelt_names(entries)
+    allowed = set(known)
+    defects = []
+    for entry in entries:
+        for written in entry.objects:
+            name, detail = written.name, f"object {written.place + 1}: "
+            if name in renamed:
+                better = renamed[name]
+                detail += (
+                    f"{name!r} ({counts[name]} x), is it {better!r} "
+                    f"({counts[better]} x)?"
+                )
+                kind = "misspelt class"
+            elif name not in allowed:
+                detail += f"{name!r}{did_you_mean(name, allowed)}"
+                kind = "unknown class"
+            else:
+                continue
+            defects.append(Defect(kind, entry.annotation, detail, entry, written.place))
+    return defects
+
+
+def misspelt_names(entries: Sequence[Entry]) -> dict[str, str]:
+    """Map each name in a data set that is another one misspelt to that other."""
+    counts = Counter(w.name for entry in entries for w in entry.objects)
+    published = {n for e in entries for n in e.source.classes or ()}
+    return misspellings(counts, published)
+
+
+def misspellings(
+    counts: Mapping[str, int], published: Collection[str] = ()
+) -> dict[str, str]:
+    """Map each name that looks like another one misspelt to that other.
+
+    The rarer of the two is the misspelt one. Names that differ in their digits, and
+    short ones that differ in a letter, are classes of their own (RBC and WBC).
+
+    Args:
+        counts: objects of each name.
+        published: names that are right, whether they occur or not.
+    """
+    plain = {name: _plain(name) for name in {*counts, *published}}
+    number = {name: counts.get(name, 0) for name in plain}
+    right: list[str] = []
+    renamed: dict[str, str] = {}
+    for name in sorted(plain, key=lambda n: (n not in published, -number[n], n)):
+        near = (
+            other
+            for other in right
+            if _alike(plain[name], plain[other], number[name], number[other])
+        )
+        better = None if name in published else next(near, None)
+        if better is None:
+            right.append(name)
+        else:
+            renamed[name] = better
+    return renamed
+
+
+def _alike(ours: str, theirs: str, our_count: int, their_count: int) -> bool:
+    """Tell whether a name in plain letters is likely meant to be a more common one."""
+    if ours == theirs:
+        return True
+    length = min(len(ours), len(theirs))
+    if length < 5 or not (ours[:2] == theirs[:2] or ours[-2:] == theirs[-2:]):
+        return False
+    if re.findall(r"\d+", ours) != re.findall(r"\d+", theirs):
+        return False
+    distance = edit_distance(ours, theirs)
+    if distance == 1 and len(ours) == len(theirs) and sorted(ours) != sorted(theirs):
+        # One letter for another also makes another word, such as grass of brass.
+        return 4 * our_count <= their_count
+    return distance <= (1 if length < 9 else 2)
+
+
+def _plain(name: str) -> str:
+    """Leave out case, spaces, repeated letters and a plural's ending."""
+    letters = re.sub(r"[\s_-]+", "", name.casefold())
+    return re.sub(r"(\D)\1+", r"\1", letters).removesuffix("s") or name
+
+
+def edit_distance(ours: str, theirs: str) -> int:
+    """Count insertions, deletions, replacements and swaps of neighbours between words.
+
+    >>> edit_distance("platelet", "palteletx")
+    2
+    """
+    rows = [list(range(len(theirs) + 1))]
+    for i, a in enumerate(ours, start=1):
+        row = [i]
+        for j, b in enumerate(theirs, start=1):
+            best = min(rows[-1][j] + 1, row[-1] + 1, rows[-1][j - 1] + (a != b))
+            if i > 1 and j > 1 and (a, b) == (theirs[j - 2], ours[i - 2]):
+                best = min(best, rows[-2][j - 2] + 1)
+            row.append(best)
+        rows.append(row)
+    return rows[-1][-1]

@@ -1,0 +1,96 @@
+"""Reading a COCO instances file without stopping at its faults."""
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from ...utils.json_files import read_json
+from .entries import Defect, Entry, Source, Written
+
+
+def read_coco_entries(
+    source: Source,
+) -> tuple[list[Entry], list[Defect], list[str]]:
+    """Read the images, annotations and category names of one instances file."""
+    path = source.annotation_file
+    assert path is not None
+    defects: list[Defect] = []
+    try:
+        content = read_json(path, expected="COCO annotations", remedy="replace it")
+    except ValueError as error:
+        return [], [Defect("malformed annotation", path, str(error))], []
+    if not isinstance(content, dict):
+        detail = f"a {type(content).__name__}, expected an object with tables"
+        return [], [Defect("malformed annotation", path, detail)], []
+    names = _names(content)
+    entries = _images(source, path, content, defects)
+    for place, row in _rows(path, content, "annotations", defects):
+        owner = entries.get(_key(row.get("image_id")))
+        where = f"annotations[{place}] (id {row.get('id')})"
+        try:
+            x, y, width, height = map(float, row["bbox"])
+            category = int(row["category_id"])
+        except (KeyError, TypeError, ValueError, OverflowError):
+            detail = f"{where}: expected a bbox of four numbers and a category_id"
+            defects.append(Defect("malformed annotation", path, detail, owner, place))
+            continue
+        if owner is None:
+            detail = f"{where}: of image {row.get('image_id')}"
+            defects.append(Defect("annotation without image", path, detail))
+            continue
+        name = names.get(category, str(category))
+        box = (x, y, x + width, y + height)
+        owner.objects.append(Written(place, name, box, bool(row.get("iscrowd"))))
+    return list(entries.values()), defects, list(names.values())
+
+
+def _names(content: dict[str, Any]) -> dict[int, str]:
+    """Give the class names of a file by category id, leaving out odd rows."""
+    table = content.get("categories")
+    names = {}
+    for row in table if isinstance(table, list) else ():
+        if isinstance(row, dict) and type(row.get("id")) is int and row.get("name"):
+            names[row["id"]] = str(row["name"])
+    return names
+
+
+def _images(
+    source: Source, path: Path, content: dict[str, Any], defects: list[Defect]
+) -> dict[str, Entry]:
+    entries: dict[str, Entry] = {}
+    for place, row in _rows(path, content, "images", defects):
+        key, file_name = _key(row.get("id")), row.get("file_name")
+        where = f"images[{place}] (id {row.get('id')})"
+        if not key or not file_name:
+            detail = f"{where}: expected a whole id and a file_name"
+            defects.append(Defect("malformed annotation", path, detail))
+        elif key in entries:
+            detail = f"{where}: this id once more"
+            defects.append(Defect("repeated entry", path, detail))
+        else:
+            image = source.folder / str(file_name)
+            entry = entries[key] = Entry(key, image, path, source, source.splits)
+            width, height = row.get("width"), row.get("height")
+            if type(width) is int and type(height) is int and min(width, height) > 0:
+                entry.width, entry.height = width, height
+    return entries
+
+
+def _rows(
+    path: Path, content: dict[str, Any], table: str, defects: list[Defect]
+) -> Iterator[tuple[int, dict[str, Any]]]:
+    rows = content.get(table)
+    if not isinstance(rows, list):
+        detail = f"expected a list under {table!r}"
+        defects.append(Defect("malformed annotation", path, detail))
+        return
+    for place, row in enumerate(rows):
+        if isinstance(row, dict):
+            yield place, row
+        else:
+            detail = f"{table}[{place}]: expected an object"
+            defects.append(Defect("malformed annotation", path, detail))
+
+
+def _key(number: Any) -> str:
+    return str(number) if type(number) is int else ""

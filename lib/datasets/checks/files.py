@@ -1,0 +1,124 @@
+"""Looking into image files: can they be read, and do they fit their annotations?"""
+
+import hashlib
+import io
+from collections.abc import Iterable
+from concurrent.futures import Executor
+from pathlib import Path
+
+import cv2
+import numpy as np
+import numpy.typing as npt
+from PIL import Image
+
+from ...utils.progress import Progress
+from ..images import ImageError, read_image
+from .entries import Defect, Entry, FileFacts
+
+_ORIENTATION = 0x0112  # EXIF tag
+_FLAT = 2.0  # grey levels; gradients of less are noise
+
+
+def inspect_files(entries: Iterable[Entry], *, pool: Executor) -> None:
+    """Fill the facts of all entries, each file being read once."""
+    paths = list(dict.fromkeys(entry.path for entry in entries))
+    facts = {}
+    with Progress(len(paths), log_every=max(len(paths) // 5, 1)) as progress:
+        for done, found in enumerate(pool.map(inspect_file, paths), start=1):
+            facts[paths[done - 1]] = found
+            progress.update(done, images=1)
+    for entry in entries:
+        entry.facts = facts[entry.path]
+
+
+def inspect_file(path: Path) -> FileFacts:
+    """Read one image file wholly."""
+    try:
+        data = path.read_bytes()
+    except OSError as error:
+        return FileFacts(problem=str(error.strerror))
+    digest = hashlib.blake2b(data, digest_size=16).digest()
+    try:
+        pixels = read_image(path)
+        with Image.open(io.BytesIO(data)) as image:
+            channels = _channels(image)
+            orientation = _orientation(image)
+    except (ImageError, OSError, ValueError, SyntaxError) as error:
+        problem = str(error).removeprefix(f"{path}: ")
+        return FileFacts(digest=digest, problem=problem)
+    gradient_hash, thumbnail = _likeness(pixels)
+    height, width = pixels.shape[:2]
+    return FileFacts(
+        *(width, height, channels, orientation, digest, gradient_hash, thumbnail)
+    )
+
+
+def upright(pixels: npt.NDArray[np.uint8], orientation: int) -> npt.NDArray[np.uint8]:
+    """Turn a picture as its EXIF orientation asks for, 1 (as it is) to 8."""
+    if orientation in (5, 6, 7, 8):
+        pixels = pixels.transpose(1, 0, 2)
+    if orientation in (2, 3, 6, 7):
+        pixels = pixels[:, ::-1]
+    if orientation in (3, 4, 7, 8):
+        pixels = pixels[::-1]
+    return np.ascontiguousarray(pixels)
+
+
+def _channels(image: Image.Image) -> int:
+    if image.mode == "P":
+        return 4 if "transparency" in image.info else 3
+    return len(image.getbands())
+
+
+def _orientation(image: Image.Image) -> int:
+    try:
+        value = image.getexif().get(_ORIENTATION, 1)
+    except Exception:  # EXIF is parsed with little care for what may be in a file
+        return 1
+    return value if value in range(1, 9) else 1
+
+
+def _likeness(pixels: npt.NDArray[np.uint8]) -> tuple[int | None, bytes]:
+    """Give the difference hash (signs of horizontal gradients) and a thumbnail."""
+    small = cv2.resize(pixels, (72, 64), interpolation=cv2.INTER_AREA)
+    grey = cv2.cvtColor(small, cv2.COLOR_RGB2GRAY)
+    cells = cv2.resize(grey, (9, 8), interpolation=cv2.INTER_AREA).astype(np.int16)
+    thumbnail = cv2.resize(grey, (16, 16), interpolation=cv2.INTER_AREA).tobytes()
+    if cells.std() < _FLAT:
+        return None, thumbnail
+    bits = np.packbits(cells[:, 1:] > cells[:, :-1])
+    return int.from_bytes(bits.tobytes(), "big"), thumbnail
+
+
+def check_files(entries: Iterable[Entry]) -> list[Defect]:
+    """Judge what `inspect_files` found."""
+    defects = []
+    for entry in entries:
+        facts, file = entry.facts, entry.path
+        if facts.problem:
+            if not entry.splits:
+                continue  # annotated only; nobody will read it
+            missing = not facts.digest and not file.exists()
+            kind = "missing image" if missing else "unreadable image"
+            defects.append(Defect(kind, file, facts.problem, entry))
+            continue
+        stored = f"{facts.width} x {facts.height}"
+        written = f"{entry.width} x {entry.height}"
+        if facts.orientation != 1:
+            frame = "the turned picture" if entry.turned else "the picture as stored"
+            detail = (
+                f"orientation {facts.orientation}, stored {stored}, annotated on "
+                f"{frame}"
+            )
+            defects.append(Defect("EXIF rotation", file, detail, entry))
+        differ = (entry.width, entry.height) != (facts.width, facts.height)
+        if min(entry.width, entry.height) > 0 and differ and not entry.turned:
+            swapped = (entry.height, entry.width) == (facts.width, facts.height)
+            detail = f"{written} in the annotation, {stored} in the file"
+            detail += " (swapped)" if swapped else ""
+            defects.append(Defect("wrong size", file, detail, entry))
+        if facts.channels != (entry.depth or 3):
+            expected = entry.depth or "3 (not written)"
+            detail = f"{expected} in the annotation, {facts.channels} in the file"
+            defects.append(Defect("wrong channel count", file, detail, entry))
+    return defects

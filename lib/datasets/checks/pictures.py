@@ -1,0 +1,128 @@
+"""The images most worth a look, with their boxes."""
+
+import base64
+from collections import Counter, defaultdict
+from collections.abc import Iterator, Sequence
+from typing import NamedTuple
+
+import cv2
+import numpy as np
+import numpy.typing as npt
+
+from ...utils.drawing import class_color, draw_boxes
+from ..images import ImageError, read_image
+from .coverage import POOR
+from .entries import KINDS, Defect, Entry
+from .files import upright
+from .report import Report
+
+_SIDE = 480
+_RED = (230, 0, 0)
+
+
+class Shown(NamedTuple):
+    """One picture of the page.
+
+    Attributes:
+        title: the image file's name.
+        remarks: what is wrong with it.
+        jpeg: in base64.
+        width: pixels.
+        height: pixels.
+    """
+
+    title: str
+    remarks: list[str]
+    jpeg: str
+    width: int
+    height: int
+
+
+def worst_pictures(report: Report, *, most: int) -> Iterator[Shown]:
+    """Draw images, the worst first.
+
+    First those with defects, the kinds taking turns from the gravest on; then those
+    whose objects the anchors meet worst.
+
+    Args:
+        report: with the entries and what was found.
+        most: number of pictures.
+    """
+    by_entry: dict[Entry, list[Defect]] = defaultdict(list)
+    turns: Counter[str] = Counter()
+    ranks: dict[Entry, tuple[int, int]] = {}
+    order = list(KINDS)
+    for defect in report.defects:
+        entry = defect.entry
+        if entry is None or entry.facts.problem or defect.kind == "unlisted image":
+            continue
+        by_entry[entry].append(defect)
+        if entry not in ranks:
+            ranks[entry] = (turns[defect.kind], order.index(defect.kind))
+            turns[defect.kind] += 1
+    faulty = sorted(ranks, key=lambda entry: ranks[entry])
+    overlaps: dict[Entry, dict[int, float]] = defaultdict(dict)
+    objects = report.coverage.objects
+    for entry, place, overlap in zip(
+        objects.entries, objects.places, report.coverage.overlaps, strict=True
+    ):
+        overlaps[entry][place] = float(overlap)
+    poor = [e for e in overlaps if min(overlaps[e].values()) < POOR]
+    poor.sort(key=lambda entry: min(overlaps[entry].values()))
+    chosen = [*faulty, *(e for e in poor if e not in ranks and not e.facts.problem)]
+    number = {name: i for i, name in enumerate(report.classes, start=1)}
+    for entry in chosen[:most]:
+        try:
+            yield _draw(entry, by_entry[entry], overlaps[entry], number)
+        except ImageError:
+            continue  # gone since
+
+
+def _draw(
+    entry: Entry,
+    defects: Sequence[Defect],
+    overlaps: dict[int, float],
+    number: dict[str, int],
+) -> Shown:
+    pixels = read_image(entry.path)
+    if entry.turned:
+        pixels = upright(pixels, entry.facts.orientation)
+    pixels, scale = _shrink(pixels)
+    faults = {d.place: d.kind for d in reversed(defects) if d.place is not None}
+    # The faulty first, so that they are on top.
+    written = sorted(entry.objects, key=lambda w: w.place not in faults)
+    labels, colors = [], []
+    for one in written:
+        overlap = overlaps.get(one.place, 1.0)
+        weak = f" {overlap:.2f}" if overlap < POOR else ""
+        labels.append(f"{one.name}{weak}" if weak or one.place in faults else "")
+        faulty = one.place in faults
+        colors.append(_RED if faulty else class_color(number.get(one.name, 0)))
+    boxes = np.array([one.box for one in written], np.float64).reshape(-1, 4) * scale
+    picture = draw_boxes(pixels, boxes, labels=labels, colors=colors)
+    _, jpeg = cv2.imencode(
+        ".jpg",
+        cv2.cvtColor(picture, cv2.COLOR_RGB2BGR),
+        [cv2.IMWRITE_JPEG_QUALITY, 80],
+    )
+    remarks = [f"{defect.kind}: {defect.detail}" for defect in defects[:6]]
+    if len(defects) > 6:
+        remarks.append(f"and {len(defects) - 6} more")
+    weak_ones = [overlap for overlap in overlaps.values() if overlap < POOR]
+    if weak_ones:
+        remarks.append(
+            f"{len(weak_ones)} of {len(overlaps)} objects below IoU {POOR}, the least "
+            f"{min(weak_ones):.2f}"
+        )
+    height, width = picture.shape[:2]
+    data = base64.b64encode(jpeg.tobytes()).decode("ascii")
+    return Shown(entry.path.name, remarks, data, width, height)
+
+
+def _shrink(pixels: npt.NDArray[np.uint8]) -> tuple[npt.NDArray[np.uint8], float]:
+    scale = min(1.0, _SIDE / max(pixels.shape[:2]))
+    if scale == 1:
+        return pixels, scale
+    height, width = (max(1, round(side * scale)) for side in pixels.shape[:2])
+    small = cv2.resize(pixels, (width, height), interpolation=cv2.INTER_AREA)
+    return np.asarray(small, np.uint8), scale

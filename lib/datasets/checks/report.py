@@ -1,0 +1,221 @@
+"""All checks of a data set, one after the other, and what they found."""
+
+import os
+from collections import Counter
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+
+import numpy as np
+
+from ...layer_utils.anchors import Centre, Rounding
+from .annotations import check_boxes, check_classes, known_classes
+from .coco import read_coco_entries
+from .coverage import (
+    POOR,
+    Array,
+    Objects,
+    best_overlaps,
+    network_objects,
+    suggest_scales,
+)
+from .entries import KINDS, Defect, Entry, Source
+from .files import check_files, inspect_files
+from .likeness import check_likeness
+from .voc import read_voc_entries
+
+
+@dataclass(frozen=True, kw_only=True)
+class Recipe:
+    """The numbers of a configuration that decide how anchors meet objects.
+
+    Attributes:
+        name: of the recipe, for people.
+        short_side: target of the shorter side in pixels.
+        long_side: cap of the longer side in pixels.
+        stride: input pixels per cell.
+        ratios: of the anchors, heights divided by widths.
+        scales: of the anchors, in units of the stride.
+        offset: 1 for legacy boxes, 0 for continuous ones.
+        border: pixels by which a training anchor may leave the image.
+        centre: as of `base_anchors`.
+        rounding: as of `base_anchors`.
+        use_ignored: whether difficult objects are trained on.
+    """
+
+    name: str
+    short_side: int
+    long_side: int
+    stride: int
+    ratios: tuple[float, ...]
+    scales: tuple[float, ...]
+    offset: float
+    border: float
+    centre: Centre
+    rounding: Rounding
+    use_ignored: bool
+
+
+@dataclass(frozen=True, kw_only=True)
+class Coverage:
+    """How anchors meet the objects that are trained on.
+
+    Attributes:
+        recipe: whose anchors.
+        objects: G objects in pixels of the network input.
+        sides: ``(G,)`` square roots of their areas.
+        overlaps: ``(G,)`` best IoU of each with a usable anchor.
+        free_overlaps: ``(G,)`` the same if anchors might leave the image.
+        suggested: scales proposed, in units of the stride.
+        suggested_overlaps: ``(G,)`` best IoU under those.
+    """
+
+    recipe: Recipe
+    objects: Objects
+    sides: Array
+    overlaps: Array
+    free_overlaps: Array
+    suggested: tuple[float, ...]
+    suggested_overlaps: Array
+
+    @property
+    def poor(self) -> int:
+        """How many objects have no anchor of IoU 0.5."""
+        return int((self.overlaps < POOR).sum())
+
+    @property
+    def suggested_poor(self) -> int:
+        """The same under the scales proposed."""
+        return int((self.suggested_overlaps < POOR).sum())
+
+    @property
+    def at_border(self) -> int:
+        """How many have none only because anchors may not leave the image."""
+        return int(((self.overlaps < POOR) & (self.free_overlaps >= POOR)).sum())
+
+    @property
+    def small(self) -> tuple[int, float]:
+        """How many are too small for the smallest scale, and a scale for them."""
+        recipe = self.recipe
+        own = self.sides[self.sides < min(recipe.scales) * recipe.stride / 2**0.5]
+        if not len(own):
+            return 0, 0.0
+        power = np.round(np.log2(max(np.median(own), 1.0) / recipe.stride))
+        return len(own), float(2.0**power)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Report:
+    """What was found in a data set.
+
+    Attributes:
+        name: of the data set.
+        sources: its folders and files.
+        entries: its images.
+        classes: known class names, sorted.
+        defects: the gravest kinds first.
+        coverage: of the objects by anchors.
+    """
+
+    name: str
+    sources: Sequence[Source]
+    entries: Sequence[Entry]
+    classes: Sequence[str]
+    defects: Sequence[Defect]
+    coverage: Coverage
+
+    @property
+    def failed(self) -> bool:
+        """Whether any defect is of a kind that fails."""
+        return any(KINDS[defect.kind].fails for defect in self.defects)
+
+    @property
+    def kinds(self) -> dict[str, int]:
+        """How many defects there are of each kind that was found."""
+        counts = Counter(defect.kind for defect in self.defects)
+        return {kind: counts[kind] for kind in KINDS if counts[kind]}
+
+    @property
+    def splits(self) -> dict[str, int]:
+        """How many images each split has."""
+        counts = Counter(s for entry in self.entries for s in entry.splits)
+        return {s: counts[s] for source in self.sources for s in source.splits}
+
+
+def check_dataset(
+    name: str, sources: Sequence[Source], recipe: Recipe, *, jobs: int | None = None
+) -> Report:
+    """Read all files of a data set and check them.
+
+    Args:
+        name: of the data set.
+        sources: as of `find_sources`.
+        recipe: whose anchors are measured.
+        jobs: files that are read at once; None for as many as there are cores.
+    """
+    entries: list[Entry] = []
+    defects: list[Defect] = []
+    categories = {}
+    # Decoders and digests release the interpreter, so threads do.
+    with ThreadPoolExecutor(jobs or os.cpu_count() or 1) as pool:
+        for source in sources:
+            if source.layout == "coco":
+                found, faults, categories[source] = read_coco_entries(source)
+            else:
+                found, faults = read_voc_entries(source, pool=pool)
+            entries += found
+            defects += faults
+        inspect_files(entries, pool=pool)
+    classes = known_classes(entries, categories)
+    defects += check_files(entries)
+    defects += check_likeness(entries)
+    defects += check_boxes(entries)
+    defects += check_classes(entries, classes)
+    order = {kind: place for place, kind in enumerate(KINDS)}
+    defects.sort(key=lambda defect: order[defect.kind])
+    return Report(
+        name=name,
+        sources=sources,
+        entries=entries,
+        classes=classes,
+        defects=defects,
+        coverage=measure_coverage(entries, recipe),
+    )
+
+
+def measure_coverage(entries: Sequence[Entry], recipe: Recipe) -> Coverage:
+    """Match the objects with the anchors of a recipe, and with proposed ones."""
+    objects = network_objects(
+        entries,
+        short_side=recipe.short_side,
+        long_side=recipe.long_side,
+        offset=recipe.offset,
+        use_ignored=recipe.use_ignored,
+    )
+    sides = objects.sides(recipe.offset)
+    suggested = suggest_scales(sides, stride=recipe.stride)
+
+    def overlaps(scales: Sequence[float], border: float) -> Array:
+        return best_overlaps(
+            objects.boxes,
+            objects.sizes,
+            stride=recipe.stride,
+            ratios=recipe.ratios,
+            scales=scales,
+            offset=recipe.offset,
+            border=border,
+            centre=recipe.centre,
+            rounding=recipe.rounding,
+        )
+
+    return Coverage(
+        recipe=recipe,
+        objects=objects,
+        sides=sides,
+        overlaps=overlaps(recipe.scales, recipe.border),
+        free_overlaps=overlaps(recipe.scales, -1),
+        suggested=suggested,
+        suggested_overlaps=(
+            overlaps(suggested, recipe.border) if suggested else np.zeros(0)
+        ),
+    )

@@ -1,0 +1,147 @@
+"""The report as tables: lines for a terminal, rows for both terminal and page."""
+
+from collections import Counter, defaultdict
+from collections.abc import Sequence
+
+import numpy as np
+
+from .coverage import POOR, Array
+from .entries import KINDS
+from .report import Coverage, Report
+
+Rows = list[list[str]]
+
+
+def class_table(report: Report) -> Rows:
+    """Head and one row per class: objects by split, images, median size, coverage."""
+    splits = list(report.splits)
+    objects: Counter[tuple[str, str]] = Counter()
+    images: Counter[str] = Counter()
+    for entry in report.entries:
+        for split in entry.splits:
+            objects.update((split, written.name) for written in entry.objects)
+        images.update({w.name for w in entry.objects} if entry.splits else ())
+    coverage = report.coverage
+    measured: dict[str, list[int]] = defaultdict(list)
+    for row, name in enumerate(coverage.objects.names):
+        measured[name].append(row)
+    ratios = coverage.objects.ratios(coverage.recipe.offset)
+    head = ["class", *splits, "images", "side", "h / w", "best IoU", "below .5"]
+    rows = [head]
+    for name in sorted({*report.classes, *(name for _, name in objects)}):
+        own = measured[name]
+        counts = [str(objects[split, name]) for split in splits]
+        facts = ["", "", "", ""]
+        if own:
+            overlaps = coverage.overlaps[own]
+            facts = [
+                f"{np.median(coverage.sides[own]):.0f}",
+                f"{np.median(ratios[own]):.2f}",
+                f"{overlaps.mean():.2f}",
+                str(int((overlaps < POOR).sum())),
+            ]
+        rows.append([name, *counts, str(images[name]), *facts])
+    return rows
+
+
+def kind_table(report: Report) -> Rows:
+    """Head and one row per kind of defect found."""
+    rows = [["count", "kind", "", "meaning"]]
+    for kind, count in report.kinds.items():
+        weight = "fails" if KINDS[kind].fails else "note"
+        rows.append([str(count), kind, weight, KINDS[kind].meaning])
+    return rows
+
+
+def coverage_lines(coverage: Coverage) -> list[str]:
+    """Sentences on how anchors meet the objects."""
+    recipe, total = coverage.recipe, len(coverage.overlaps)
+    if not total:
+        return ["no object to measure anchors on"]
+    lines = [
+        f"anchors of {recipe.name}: scales {numbers(recipe.scales)} of "
+        f"{recipe.stride} px, short side {recipe.short_side}: best IoU "
+        f"{coverage.overlaps.mean():.3f} on average, below {POOR} for {coverage.poor} "
+        f"of {total} objects ({100 * coverage.poor / total:.1f} %)",
+        f"of those, {coverage.at_border} only because training anchors stay inside the "
+        f"image (rpn.border {recipe.border:g})",
+        f"scales by the objects' sizes: {numbers(coverage.suggested)}: "
+        f"{coverage.suggested_overlaps.mean():.3f} on average, below {POOR} for "
+        f"{coverage.suggested_poor}",
+    ]
+    small, scale = coverage.small
+    if small:
+        lines.append(
+            f"too small for the smallest scale: {small} objects; scale {scale:g} would "
+            "suit them"
+        )
+    if coverage.suggested_poor < coverage.poor:
+        values = ", ".join(f"{scale:g}" for scale in coverage.suggested)
+        lines.append(f'try --set anchors.scales "[{values}]"')
+    if coverage.suggested and min(coverage.suggested) < 1:
+        lines.append(
+            "many objects are smaller than a cell of the feature map; larger images "
+            "(data.short_sides, data.long_side) help more than smaller anchors"
+        )
+    return lines
+
+
+def size_lines(report: Report) -> list[str]:
+    """Sentences on images and objects."""
+    sizes = Counter(e.size for e in report.entries if e.splits and min(e.size) > 0)
+    coverage = report.coverage
+    lines = [", ".join(f"{s}: {count} images" for s, count in report.splits.items())]
+    if sizes:
+        (width, height), count = sizes.most_common(1)[0]
+        lines.append(
+            f"image sizes: {len(sizes)}, most often {width} x {height} ({count} x); "
+            f"widths {spread([w for (w, _), n in sizes.items() for _ in range(n)])}, "
+            f"heights {spread([h for (_, h), n in sizes.items() for _ in range(n)])}"
+        )
+    if len(coverage.sides):
+        ratios = coverage.objects.ratios(coverage.recipe.offset)
+        lines.append(
+            "objects, in pixels of the network input: side (root of the area) "
+            f"{spread(coverage.sides)}; height / width {spread(ratios, digits=2)}"
+        )
+    return lines
+
+
+def spread(values: Sequence[float] | Array, *, digits: int = 0) -> str:
+    """Give least, median and largest value."""
+    low, middle, high = np.quantile(values, [0, 0.5, 1])
+    return f"{low:.{digits}f} - {middle:.{digits}f} - {high:.{digits}f}"
+
+
+def numbers(values: Sequence[float]) -> str:
+    """List numbers, whole ones without a point."""
+    return " ".join(f"{value:g}" for value in values)
+
+
+def report_text(report: Report, *, shown: int = 5) -> str:
+    """The report for a terminal, with the first `shown` defects of each kind."""
+    blocks = [[report.name, *size_lines(report)], aligned(class_table(report))]
+    blocks.append(coverage_lines(report.coverage))
+    for kind, count in report.kinds.items():
+        weight = "" if KINDS[kind].fails else " (note)"
+        lines = [f"{count} x {kind}{weight}: {KINDS[kind].meaning}"]
+        own = [defect for defect in report.defects if defect.kind == kind]
+        lines += [f"  {defect.file}: {defect.detail}" for defect in own[:shown]]
+        if count > shown:
+            lines.append(f"  and {count - shown} more")
+        blocks.append(lines)
+    failing = sum(n for kind, n in report.kinds.items() if KINDS[kind].fails)
+    blocks.append([f"FAIL: {failing} defects" if report.failed else "pass"])
+    return "\n\n".join("\n".join(block) for block in blocks)
+
+
+def aligned(rows: Rows) -> list[str]:
+    """Set a table in columns: the first to the left, the others to the right."""
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    return [
+        "  ".join(
+            cell.ljust(width) if place == 0 else cell.rjust(width)
+            for place, (cell, width) in enumerate(zip(row, widths, strict=True))
+        ).rstrip()
+        for row in rows
+    ]

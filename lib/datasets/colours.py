@@ -1,0 +1,46 @@
+"""Photometric jitter: one affine map of the colours of an image."""
+
+import math
+
+import cv2
+import numpy as np
+import numpy.typing as npt
+
+# RGB to luma and two axes of chroma (YIQ): grey has no chroma, saturation is its
+# length, hue its angle.
+_TO_YIQ = np.array(
+    [[0.299, 0.587, 0.114], [0.596, -0.274, -0.322], [0.211, -0.523, 0.312]]
+)
+
+
+def recolour(
+    pixels: npt.NDArray[np.uint8],
+    factors: tuple[float, float, float],
+    *,
+    hue: float = 0.0,
+) -> npt.NDArray[np.uint8]:
+    """Change brightness, contrast, saturation and hue, all in one pass of 8 bits.
+
+    All four are affine in the colour, and so is one after the other: brightness scales,
+    contrast scales about the image's mean, saturation about the pixel's own grey, and
+    hue turns around the grey axis.
+
+    Args:
+        pixels: ``(H, W, 3)`` RGB.
+        factors: of brightness, contrast and saturation; 1 changes nothing.
+        hue: turn, as a part of the whole circle.
+
+    Returns:
+        ``(H, W, 3)`` RGB; what leaves 0..255 is cut off.
+    """
+    brightness, contrast, saturation = factors
+    angle = 2 * math.pi * hue
+    cosine, sine = saturation * math.cos(angle), saturation * math.sin(angle)
+    chroma = np.array([[1, 0, 0], [0, cosine, -sine], [0, sine, cosine]])
+    matrix = np.linalg.inv(_TO_YIQ) @ chroma @ _TO_YIQ
+    mean = brightness * sum(cv2.mean(pixels)[:3]) / 3
+    # Grey stays grey under the matrix, so the mean can be added after it.
+    affine = np.empty((3, 4), np.float32)
+    affine[:, :3] = brightness * contrast * matrix
+    affine[:, 3] = (1 - contrast) * mean
+    return np.asarray(cv2.transform(pixels, affine), np.uint8)

@@ -1,0 +1,45 @@
+"""Mosaics: four training images in one (YOLOv4, section 3.3)."""
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from .batches import Sample
+
+
+def mosaic_windows(
+    size: tuple[int, int], centre: tuple[float, float]
+) -> list[tuple[int, int]]:
+    """Height and width of the four parts of a mosaic, row by row.
+
+    Args:
+        size: height and width of the whole.
+        centre: where the parts meet, x and y in [0, 1].
+    """
+    across = min(max(round(centre[0] * size[1]), 1), size[1] - 1)
+    down = min(max(round(centre[1] * size[0]), 1), size[0] - 1)
+    return [(h, w) for h in (down, size[0] - down) for w in (across, size[1] - across)]
+
+
+def join_mosaic(parts: Sequence[Sample]) -> Sample:
+    """Put four samples together.
+
+    Args:
+        parts: samples that fill `mosaic_windows`, in their order.
+    """
+    height, width = parts[0].pixels.shape[:2]
+    corners = [(0, 0), (width, 0), (0, height), (width, height)]
+    shifts = [np.array([x, y, x, y], np.float32) for x, y in corners]
+    pairs = list(zip(parts, shifts, strict=True))
+    pixels = np.vstack(
+        [np.hstack([part.pixels for part in row]) for row in (parts[:2], parts[2:])]
+    )
+    return Sample(
+        pixels=pixels,
+        boxes=np.concatenate([part.boxes + shift for part, shift in pairs]),
+        classes=np.concatenate([part.classes for part in parts]),
+        ignored=np.concatenate([part.ignored + shift for part, shift in pairs]),
+        scale=1.0,
+        original_size=(pixels.shape[0], pixels.shape[1]),
+        image_id="+".join(part.image_id for part in parts),
+    )

@@ -1,0 +1,137 @@
+"""The page and the text hold what was found, and nothing from elsewhere."""
+
+import base64
+import re
+from html.parser import HTMLParser
+
+import cv2
+import numpy as np
+import pytest
+from checked_folders import RECIPE, VocFolder, encoded, thing
+from faster_rcnn.datasets.checks.page import write_page
+from faster_rcnn.datasets.checks.pictures import worst_pictures
+from faster_rcnn.datasets.checks.plots import bars, histogram, scatter
+from faster_rcnn.datasets.checks.report import check_dataset
+from faster_rcnn.datasets.checks.sources import find_sources
+from faster_rcnn.datasets.checks.text import aligned, class_table, report_text
+
+VOID = {"meta", "img", "input", "br", "rect", "line", "circle"}
+
+
+class Balanced(HTMLParser):
+    """Checks that all elements are closed, and gathers what they refer to."""
+
+    def __init__(self, text):
+        super().__init__()
+        self.open, self.links, self.count = [], [], {}
+        self.feed(text)
+        assert self.open == []
+
+    def handle_starttag(self, tag, attributes):
+        self.count[tag] = self.count.get(tag, 0) + 1
+        self.links += [v for k, v in attributes if k in ("src", "href", "srcset")]
+        if tag not in VOID:
+            self.open.append(tag)
+
+    def handle_endtag(self, tag):
+        if tag not in VOID:
+            assert self.open.pop() == tag
+
+
+@pytest.fixture
+def folder(tmp_path):
+    folder = VocFolder(tmp_path / "a <b> & c")
+    folder.annotate("a", thing(), thing("&lt;script&gt;", (1, 1, 1, 1)))
+    folder.annotate("b", thing(), thing(box=(70, 1, 82, 9)))
+    folder.annotate("c", thing(), thing(box=(9, 1, 9, 9)))
+    return folder
+
+
+def read(folder):
+    sources = find_sources([str(folder.root)], root=folder.root)
+    return check_dataset("own <set>", sources, RECIPE, jobs=1)
+
+
+def test_page(folder, tmp_path):
+    path = tmp_path / "pages" / "own.html"
+    write_page(path, read(folder))
+    text = path.read_text()
+    page = Balanced(text)
+    assert all(link.startswith("data:image/jpeg;base64,") for link in page.links)
+    assert "http" not in text
+    assert page.count["svg"] == 6 and page.count["table"] == 3
+    assert page.count["img"] == len(page.links) >= 3
+    assert page.count["script"] == 1  # the class called so is written out
+    assert "own &lt;set&gt; <span class=fail>FAIL</span>" in text
+    assert str(folder.annotation_path("b")).replace("<b> &", "&lt;b&gt; &amp;") in text
+    assert "prefers-color-scheme: dark" in text and "width=device-width" in text
+
+
+def test_page_without_defects(tmp_path):
+    folder = VocFolder(tmp_path / "own")
+    write_page(tmp_path / "own.html", read(folder))
+    text = (tmp_path / "own.html").read_text()
+    assert "<span class=pass>pass</span>" in text and "None found." in text
+
+
+def test_page_of_nothing(tmp_path):
+    folder = VocFolder(tmp_path / "own")
+    for stem in "abcdef":
+        folder.image_path(stem).unlink()
+        folder.annotation_path(stem).unlink()
+    write_page(tmp_path / "own.html", read(folder))
+    Balanced((tmp_path / "own.html").read_text())
+
+
+def test_worst_pictures_take_turns(folder):
+    report = read(folder)
+    shown = list(worst_pictures(report, most=9))
+    # Unknown class and zero area in a; zero area first met in a, then c; clipped in b.
+    assert [s.title for s in shown[:3]] == ["a.jpg", "b.jpg", "c.jpg"]
+    assert any(remark.startswith("clipped box: ") for remark in shown[1].remarks)
+    data = np.frombuffer(base64.b64decode(shown[1].jpeg), np.uint8)
+    pixels = cv2.imdecode(data, cv2.IMREAD_COLOR)
+    assert pixels.shape == (60, 80, 3) == (shown[1].height, shown[1].width, 3)
+    assert len(list(worst_pictures(report, most=2))) == 2
+
+
+def test_pictures_are_small(tmp_path):
+    folder = VocFolder(tmp_path / "own")
+    folder.image("a", encoded(np.zeros((720, 960, 3), np.uint8)))
+    # A duplicate, so that it is red; its left edge, 200 of 960, becomes 100 of 480.
+    folder.annotate("a", *[thing(box=(201, 201, 601, 601))] * 2, size=(960, 720))
+    (shown,) = (s for s in worst_pictures(read(folder), most=9) if s.title == "a.jpg")
+    assert (shown.width, shown.height) == (480, 360)
+    data = np.frombuffer(base64.b64decode(shown.jpeg), np.uint8)
+    red = cv2.imdecode(data, cv2.IMREAD_COLOR)[200, :, 2] > 100
+    assert abs(int(np.flatnonzero(red)[0]) - 100) <= 2
+
+
+def test_text(folder):
+    text = report_text(read(folder), shown=1)
+    assert text.startswith("own <set>\ntrain: 4 images, test: 2 images\n")
+    assert "2 x zero-area box: no width or no height\n" in text
+    assert "  and 1 more" in text
+    assert f"  {folder.annotation_path('b')}: cell 2: (70, 1, 82, 9) in 80 x 60" in text
+    assert text.endswith("FAIL: 3 defects")
+
+
+def test_class_table(folder):
+    head, first, second = class_table(read(folder))
+    assert head[:4] == ["class", "train", "test", "images"]
+    assert first[:4] == ["<script>", "1", "0", "1"] and first[4:] == [""] * 4
+    assert second[:4] == ["cell", "6", "2", "6"]
+    lines = aligned([["a", "bb"], ["ccc", "d"]])
+    assert lines == ["a    bb", "ccc   d"]
+
+
+def test_plots():
+    svg = histogram([1, 1, 2, 4], label="a & b", marks=(2,), log=True, bins=2)
+    assert "a &amp; b" in svg and svg.count('class="bar"') == 2
+    assert re.findall(r"<title>(\d+)</title></rect>", svg) == ["2", "2"]
+    assert svg.count('class="mark"') == 1
+    assert histogram([], label="x") == scatter([], [], label="x") == ""
+    assert bars([], [], label="x") == ""
+    assert "<svg" in histogram([3, 3], label="x")
+    assert scatter([1, 1, 2], [3, 3, 4], label="x").count("<circle") == 2
+    assert bars(["a<"], [3], label="x").count("a&lt;") == 1

@@ -1,0 +1,100 @@
+"""The tool's arguments, exit status, page and cleaned copy."""
+
+import logging
+import sys
+
+import pytest
+from checked_folders import VocFolder, thing
+from command_lines import load_tool
+
+
+@pytest.fixture(autouse=True)
+def _keep_logging():
+    """Takes away the handlers that hold on to the captured console."""
+    logger = logging.getLogger("faster_rcnn")
+    before, level = list(logger.handlers), logger.level
+    yield
+    for handler in [h for h in logger.handlers if h not in before]:
+        logger.removeHandler(handler)
+        handler.close()
+    logger.setLevel(level)
+
+
+@pytest.fixture
+def folder(tmp_path):
+    return VocFolder(tmp_path / "own")
+
+
+@pytest.fixture
+def call(monkeypatch, capsys):
+    def run(*words):
+        monkeypatch.setattr(sys, "argv", ["check_dataset.py", *map(str, words)])
+        with pytest.raises(SystemExit) as caught:
+            load_tool("check_dataset").main()
+        return caught.value.code, *capsys.readouterr()
+
+    return run
+
+
+def test_clean_folder_passes(folder, call):
+    status, out, _ = call(folder.root, "--jobs", 1)
+    assert status == 0 and out.endswith("pass\n")
+    assert "scales 2 4 8 16 32 of 16 px, short side 600" in out  # own_data.yml
+
+
+def test_defects_fail_page_and_copy(folder, call, tmp_path):
+    folder.annotate("a", thing(), thing(box=(9, 1, 9, 9)))
+    page, copy = tmp_path / "page.html", tmp_path / "copy"
+    status, out, err = call(folder.root, "--html", page, "--fix", copy)
+    assert status == 1 and out.endswith("FAIL: 1 defects\n")
+    assert f"{folder.annotation_path('a')}: cell 2: (9, 1, 9, 9) in 80 x 60" in out
+    assert "6/6 100.0%" in err and str(page) in err and str(copy) in err
+    assert page.read_text().startswith("<!doctype html>")
+    assert call(copy)[0] == 0
+
+
+def test_recipe_and_settings(folder, call, tmp_path):
+    recipe = tmp_path / "mine.yml"
+    recipe.write_text("anchors:\n  scales: [3]\ndata:\n  short_sides: [90, 30, 60]\n")
+    _, out, _ = call(folder.root, "mobile_v2", "--cfg", recipe)
+    assert "mine: scales 3 of 16 px, short side 60" in out
+    _, out, _ = call(folder.root, "--set", "anchors.scales", "[5]")
+    assert "scales 5 of 16 px" in out
+
+
+@pytest.mark.parametrize(
+    ("words", "problem"),
+    [
+        ([], "required: DATASET"),
+        (["vco"], "unknown data set 'vco'"),
+        (["no/such"], "no such folder"),
+        (["voc", "res1"], "invalid choice: 'res1'"),
+        (["voc", "--jobs", "0"], "expected a whole number"),
+        (["{empty}"], "VOC layout"),
+        (["{own}", "--set", "anchors.scale", "1"], "did you mean anchors.scales?"),
+        (["{own}", "--cfg", "gone.yml"], "gone.yml cannot be read"),
+        (["{own}", "--fix", "{own}/copy"], "outside the source"),
+    ],
+)
+def test_wrong_input(folder, call, tmp_path, words, problem):
+    (tmp_path / "empty").mkdir()
+    names = {"own": folder.root, "empty": tmp_path / "empty"}
+    status, _, err = call(*(word.format(**names) for word in words))
+    assert status == 2
+    assert problem in err and "Traceback" not in err
+    assert not (folder.root / "copy").exists()
+
+
+def test_help(call):
+    status, out, _ = call("--help")
+    assert status == 0
+    for word in (
+        "DATASET",
+        "--html",
+        "--fix",
+        "--jobs",
+        "--set",
+        "--cfg",
+        "Exit status",
+    ):
+        assert word in out

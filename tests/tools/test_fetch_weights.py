@@ -1,0 +1,146 @@
+import hashlib
+import io
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+import torchvision
+from command_lines import load_tool
+from faster_rcnn.model.settings import NET_NAMES
+from faster_rcnn.model.weights import fetch_imagenet
+from web_server import serving
+
+TOOL = load_tool("fetch_weights")
+NETS = {
+    "vgg16": "vgg16",
+    "res18": "resnet18",
+    "res34": "resnet34",
+    "res50": "resnet50",
+    "res101": "resnet101",
+    "res152": "resnet152",
+    "mobile_v2": "mobilenet_v2",
+}
+
+
+@pytest.fixture
+def fetch(monkeypatch, capsys, tmp_path):
+    """Runs the tool in this process; gives its exit status and what it prints."""
+    monkeypatch.setenv("TORCH_HOME", str(tmp_path / "home"))
+
+    def run(*words):
+        monkeypatch.setattr(sys, "argv", ["fetch_weights.py", *words])
+        status = 0
+        try:
+            TOOL.main()
+        except SystemExit as error:
+            status = error.code
+        captured = capsys.readouterr()
+        return status, captured.out, captured.err
+
+    return run
+
+
+@pytest.fixture
+def server(monkeypatch):
+    with serving(monkeypatch) as server:
+        yield server
+
+
+@pytest.fixture
+def publish(server, monkeypatch, tmp_path):
+    """Puts weights on the server as those of a net; gives where they are to go."""
+
+    def run(net, digits=None):
+        stream = io.BytesIO()
+        torch.save({"net": torch.tensor([float(len(net))])}, stream)
+        data = stream.getvalue()
+        digits = digits or hashlib.sha256(data).hexdigest()[:8]
+        name = f"{NETS[net]}-{digits}.pth"
+        server.files[f"/models/{name}"] = data
+        entry = torchvision.models.get_model_weights(NETS[net])["IMAGENET1K_V1"].value
+        monkeypatch.setattr(entry, "url", f"{server.url}/models/{name}")
+        monkeypatch.setitem(entry.meta, "_file_size", len(data) / 2**20)
+        return tmp_path / "home" / "hub" / "checkpoints" / name
+
+    return run
+
+
+def test_training_finds_them_without_a_network(fetch, publish, server):
+    places = {net: publish(net) for net in ("res18", "vgg16")}
+    status, out, _ = fetch(*places, "res18")
+    assert status == 0
+    assert out.splitlines() == [f"{place} is there" for place in places.values()]
+    assert len(server.requests) == 2
+    server.stop()
+    for net in places:
+        assert fetch_imagenet(net)["net"] == len(net)
+    assert fetch(*places)[0] == 0  # nothing to do
+
+
+def test_interrupted_and_run_again(fetch, publish, server):
+    place = publish("res18")
+    data = server.files["/models/" + place.name]
+    place.parent.mkdir(parents=True)
+    place.with_name(place.name + ".part").write_bytes(data[:500])
+    _, out, _ = fetch("res18", "--dry-run")
+    assert f"to fetch: {TOOL.amount(len(data) - 500)};" in out
+    assert fetch("res18")[0] == 0
+    assert server.requests[0][1].startswith("bytes=500-")
+    assert place.read_bytes() == data and list(place.parent.iterdir()) == [place]
+
+
+def test_other_bytes_than_torchvision_s(fetch, publish):
+    place = publish("res50", digits="0123abcd")
+    status, _, err = fetch("res50")
+    assert status == 2 and "expected sha256 0123abcd, found" in err
+    assert not list(place.parent.iterdir())
+
+
+@pytest.mark.parametrize("damage", [b"", b"<html>sign in</html>"])
+def test_damaged_file_is_fetched_again(fetch, publish, damage):
+    place = publish("res18")
+    place.parent.mkdir(parents=True)
+    place.write_bytes(damage)
+    assert f"{place.name}  " in fetch("res18", "--dry-run")[1]
+    assert "damaged, fetch again" in fetch("res18", "--dry-run")[1]
+    assert place.read_bytes() == damage
+    assert fetch("res18")[0] == 0
+    assert fetch_imagenet("res18")["net"] == 5
+    status, out, _ = fetch("res18", "--dry-run")
+    assert status == 0 and "there" in out and "to fetch: 0 bytes" in out
+
+
+def test_no_weights_of_mobilenet_v1(fetch, publish, server):
+    publish("res18")
+    status, _, err = fetch("res18", "mobile")
+    assert status == 2 and server.requests == []
+    for remedy in ("mobile_v2", "--weights FILE", "--weights none", "docs/weights.md"):
+        assert remedy in err
+
+
+def test_every_other_net_has_them(fetch, tmp_path):
+    assert set(NET_NAMES) == {*NETS, "mobile"}
+    status, out, _ = fetch("--dry-run", *NETS)
+    assert status == 0 and not (tmp_path / "home").exists()
+    for net, name in NETS.items():
+        weights = TOOL.find_weights(net)
+        assert weights.url.startswith("https://download.pytorch.org/models/")
+        assert weights.target.name.startswith(f"{name}-{weights.sha256}.")
+        assert len(weights.sha256) == 8 and weights.size > 10**7
+        assert f"  from {weights.url}\n  to   {weights.target}\n" in out
+    assert "to fetch: 1.2 GB" in out
+
+
+def test_disk_that_is_too_full(fetch, publish, server, monkeypatch):
+    publish("res18")
+    monkeypatch.setattr("faster_rcnn.datasets.transfer.free_space", lambda _: 100)
+    for words in (["res18"], ["res18", "--dry-run"]):
+        status, _, err = fetch(*words)
+        assert status == 2 and "found 100 bytes; make room" in err
+    assert server.requests == []
+
+
+def test_folder_is_torch_s(fetch):
+    expected = Path(torch.hub.get_dir()) / "checkpoints"
+    assert TOOL.find_weights("res18").target.parent == expected

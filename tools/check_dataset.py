@@ -1,0 +1,120 @@
+#!/usr/bin/env python3
+"""Check a data set: files, boxes, classes, splits, and how anchors meet its objects."""
+
+import argparse
+import logging
+import sys
+from pathlib import Path
+
+from faster_rcnn.datasets.catalog import resolve
+from faster_rcnn.datasets.checks.fix import write_cleaned
+from faster_rcnn.datasets.checks.page import write_page
+from faster_rcnn.datasets.checks.report import Recipe, check_dataset
+from faster_rcnn.datasets.checks.sources import find_sources
+from faster_rcnn.datasets.checks.text import report_text
+from faster_rcnn.datasets.download import ensure_downloaded
+from faster_rcnn.model.command_line import REPOSITORY, clear_errors, find_recipes
+from faster_rcnn.model.config import NET_NAMES, Config, load_config
+from faster_rcnn.nets.backbone import Backbone
+
+logger = logging.getLogger("faster_rcnn")
+
+_EPILOG = "Exit status: 0 pass, 1 defects found, 2 wrong input."
+
+
+def build_parser() -> argparse.ArgumentParser:
+    """The arguments of this tool."""
+    parser = argparse.ArgumentParser(
+        prog="check_dataset.py", description=__doc__, epilog=_EPILOG
+    )
+    parser.add_argument(
+        "dataset",
+        metavar="DATASET",
+        help="shapes, voc, voc0712, coco, or the path of a folder, as of train.sh",
+    )
+    parser.add_argument(
+        "net",
+        metavar="NET",
+        nargs="?",
+        default="res50",
+        choices=NET_NAMES,
+        help=f"whose recipe gives the anchors, default res50: {', '.join(NET_NAMES)}",
+    )
+    parser.add_argument(
+        "--cfg", type=Path, metavar="FILE", help="recipe on top, as of train.sh"
+    )
+    parser.add_argument(
+        "--set",
+        nargs="+",
+        action="extend",
+        default=[],
+        dest="overrides",
+        metavar=("SECTION.KEY", "VALUE"),
+        help='settings on top, e.g. --set anchors.scales "[2, 4, 8]"',
+    )
+    parser.add_argument("--html", type=Path, metavar="FILE", help="write a page")
+    parser.add_argument(
+        "--pictures", type=_count, default=30, help="images on the page, default 30"
+    )
+    parser.add_argument(
+        "--fix", type=Path, metavar="FOLDER", help="write a cleaned copy there"
+    )
+    parser.add_argument(
+        "--jobs", type=_count, help="files read at once, default: one per core"
+    )
+    return parser
+
+
+def main() -> None:
+    """Find the files, check them, show what was found."""
+    arguments = build_parser().parse_args()
+    with clear_errors():
+        name, train_set, test_set = resolve(arguments.dataset)
+        recipes = find_recipes(name, arguments.net)
+        recipes += [arguments.cfg] if arguments.cfg else []
+        given = ["net.name", arguments.net, "data.root", str(REPOSITORY / "data")]
+        given += ["data.train_set", train_set, "data.test_set", test_set]
+        config = load_config(recipes, [*given, *arguments.overrides])
+        ensure_downloaded(arguments.dataset, config.data.root)
+        names = [*config.data.train_set.split("+"), *config.data.test_set.split("+")]
+        if Path(train_set).expanduser().is_dir():
+            names = [train_set]
+        sources = find_sources(names, root=config.data.root)
+        recipe = recipe_of(config, "+".join(path.stem for path in recipes))
+        report = check_dataset(name, sources, recipe, jobs=arguments.jobs)
+        print(report_text(report))
+        if arguments.html:
+            write_page(arguments.html, report, pictures=arguments.pictures)
+            logger.info("the page is %s", arguments.html)
+        if arguments.fix:
+            counts = write_cleaned(report, arguments.fix)
+            logger.info("a cleaned copy is in %s: %s", arguments.fix, counts)
+        sys.exit(1 if report.failed else 0)
+
+
+def recipe_of(config: Config, name: str) -> Recipe:
+    """Take from a configuration what anchors' coverage depends on."""
+    sides = sorted(config.data.short_sides)
+    return Recipe(
+        name=name,
+        short_side=sides[len(sides) // 2],
+        long_side=config.data.long_side,
+        stride=Backbone.stride,
+        ratios=config.anchors.ratios,
+        scales=config.anchors.scales,
+        offset=config.boxes.offset,
+        border=config.rpn.border,
+        centre=config.anchors.centre,
+        rounding=config.anchors.rounding,
+        use_ignored=config.data.use_difficult,
+    )
+
+
+def _count(text: str) -> int:
+    if not text.isdecimal() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"expected a whole number, found {text!r}")
+    return int(text)
+
+
+if __name__ == "__main__":
+    main()
