@@ -10,7 +10,8 @@ from typing import BinaryIO
 
 from . import index_files
 from .coco_tables import expect_images, read_tables, unreadable
-from .index import Index, Part, Records
+from .index import Part, Records
+from .index_format import Index
 from .index_writer import pack
 from .records import BACKGROUND, Dataset, Drops
 

@@ -17,7 +17,7 @@ from typing import Any, BinaryIO, cast
 import numpy as np
 
 from .images import image_size
-from .index import Array, string_columns, write_column, write_header
+from .index_format import Array, string_columns, write_column, write_header
 from .records import BoolArray, Drops, FloatArray, RawObjects, clean_boxes
 
 ROWS = 1 << 17

@@ -5,11 +5,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from faster_rcnn.datasets import index
-from faster_rcnn.datasets.index import (
-    Part,
-    Records,
-    as_records,
+from faster_rcnn.datasets import index_format
+from faster_rcnn.datasets.index import Part, Records, as_records
+from faster_rcnn.datasets.index_format import (
+    Index,
     open_index,
     string_columns,
     write_column,
@@ -147,6 +146,8 @@ def test_spawned_workers_open_the_file(tmp_path):
     found = save(tmp_path / "set.index", by_hand(4))
     with multiprocessing.get_context("spawn").Pool(1) as pool:
         assert_same(pool.apply(list, (found,)), by_hand(4))
+        pool.close()
+        pool.join()  # other tests look at the processes that are there
 
 
 @pytest.mark.parametrize("cut", [0, 4, 12, 40, -1])
@@ -161,14 +162,14 @@ def test_a_file_that_is_not_whole(tmp_path, cut):
 def test_a_file_of_another_format(tmp_path, monkeypatch):
     path = tmp_path / "set.index"
     save(path, by_hand())
-    monkeypatch.setattr(index, "MAGIC", b"FRCNNIX0")
+    monkeypatch.setattr(index_format, "MAGIC", b"FRCNNIX0")
     with pytest.raises(ValueError, match="another format"):
         open_index(path)
 
 
 def test_strings():
     columns = string_columns("id", NAMES)
-    found = index.Index(None, {}, columns)
+    found = Index(None, {}, columns)
     assert found.strings("id") == NAMES
     assert [found.string("id", row) for row in range(5)] == NAMES
-    assert index.Index(None, {}, string_columns("id", [])).strings("id") == []
+    assert Index(None, {}, string_columns("id", [])).strings("id") == []

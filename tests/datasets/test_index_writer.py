@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 from faster_rcnn.datasets import index_writer
 from faster_rcnn.datasets.images import ImageError
-from faster_rcnn.datasets.index import Part, Records, read_index
+from faster_rcnn.datasets.index import Part, Records
+from faster_rcnn.datasets.index_format import read_index
 from faster_rcnn.datasets.index_writer import RawImages, Spool, pack
 from faster_rcnn.datasets.records import Drops, RawObjects
 
