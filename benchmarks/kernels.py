@@ -1,0 +1,170 @@
+#!/usr/bin/env python3
+"""Time suppression, RoI pooling and matching beside torchvision's.
+
+In every round each function is called once, ours first, so that whatever else the
+machine does meets all; the ratio of the medians is given with the quartiles of the
+rounds' ratios. Results are compared before they are timed: indices must be equal,
+values to 1e-5 of the largest (bfloat16: 2^-8). torchvision gets contiguous float32, its
+best; ours also what the network gives it, channels_last.
+
+    python benchmarks/kernels.py --threads 2 --json kernels.json --docs
+
+With a GPU the same is measured there, by events. ``--docs`` writes tables and plot
+between the marks of docs/kernels.md, ``--from-json`` from an earlier run's figures.
+"""
+
+import argparse
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from faster_rcnn.model.device import keep_freed_memory
+from kernel_cases import cases
+from kernel_growth import draw_growth, measure_growth, slope
+from kernel_inputs import Sizes
+from reporting import DOCS, machine, markdown, milliseconds, write_between
+from timing import Case, copy_bandwidth, ratio, time_rounds
+
+Result = dict[str, Any]
+
+
+def compare(case: Case, device: torch.device, *, repeats: int) -> list[Result]:
+    """Check one case, then time it: a result for each variant of ours."""
+    case.check()
+    rival = "rival"
+    seconds = time_rounds(
+        {**case.ours, rival: case.theirs}, repeats=repeats, device=device
+    )
+    results = []
+    for k, variant in enumerate(case.ours):
+        result = {
+            "case": case.name,
+            "variant": variant,
+            "rival": case.rival,
+            "wanted": case.wanted if k == 0 else None,
+            "least_bytes": case.least_bytes[variant],
+            "rounds": len(seconds[variant]),
+            "ours": float(np.median(seconds[variant])),
+            "theirs": float(np.median(seconds[rival])),
+            "ratio": ratio(seconds[rival], seconds[variant]),
+        }
+        print(line(result), flush=True)
+        results.append(result)
+    return results
+
+
+def line(result: Result) -> str:
+    """A result for the terminal."""
+    times, low, high = result["ratio"]
+    wanted = "" if result["wanted"] is None else f", wanted {result['wanted']:g}"
+    return (
+        f"{result['case']} [{result['variant']}]: {milliseconds(result['ours'])} ms, "
+        f"{result['rival']} {milliseconds(result['theirs'])} ms: {times:.3g} times "
+        f"({low:.3g} to {high:.3g}){wanted}"
+    )
+
+
+def measure(device: torch.device, sizes: Sizes, *, repeats: int) -> Result:
+    """All figures of one device."""
+    return {
+        "machine": machine(device),
+        "bandwidth": copy_bandwidth(device) if device.type == "cuda" else None,
+        "cases": [
+            result
+            for case in cases(device, sizes)
+            for result in compare(case, device, repeats=repeats)
+        ],
+        "growth": measure_growth(device, sizes, repeats=repeats),
+    }
+
+
+def table(figures: Result) -> str:
+    """The figures of one device as a table, and below it the slopes."""
+    header = ["", "ours as", "ours, ms", "theirs, ms", "times as fast", "wanted"]
+    if figures["bandwidth"]:
+        header.append("share of the bandwidth")
+    rows, last = [], None
+    for result in figures["cases"]:
+        name = result["case"]
+        if result["rival"] != "torchvision":
+            name += f"; theirs: {result['rival']}"
+        times, low, high = result["ratio"]
+        wanted = result["wanted"]
+        row = [
+            "" if name == last else name,
+            result["variant"],
+            milliseconds(result["ours"]),
+            milliseconds(result["theirs"]),
+            f"{times:.3g} ({low:.3g} to {high:.3g})",
+            ""
+            if wanted is None
+            else f"{wanted:g}{'' if times >= wanted else ', missed'}",
+        ]
+        if figures["bandwidth"]:
+            least = result["least_bytes"] / figures["bandwidth"]
+            row.append(f"{least / result['ours']:.0%}")
+        rows.append(row)
+        last = name
+    parts = [f"{figures['machine']}.", markdown(header, rows), slopes(figures)]
+    if figures["bandwidth"]:
+        rate = figures["bandwidth"] / 1e9
+        parts.insert(1, f"A copy reads and writes {rate:.0f} GB/s together.")
+    return "\n\n".join(parts)
+
+
+def slopes(figures: Result) -> str:
+    """Exponents of the growth as a table."""
+    rows = [
+        [law, *(f"{slope(points, who):.2f}" for who in ("ours", "theirs"))]
+        for law, points in figures["growth"].items()
+    ]
+    return markdown(["time grows as the power", "ours", "torchvision"], rows)
+
+
+def write_docs(figures: dict[str, Result], docs: Path) -> None:
+    """Put tables into kernels.md, and draw the growth beside it."""
+    for device, found in figures.items():
+        write_between(docs / "kernels.md", device, table(found))
+    growth = {device: found["growth"] for device, found in figures.items()}
+    draw_growth(growth, docs / "kernels_growth.png")
+
+
+def build_parser() -> argparse.ArgumentParser:
+    """The arguments."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--json", type=Path, help="file for all figures")
+    parser.add_argument("--from-json", type=Path, help="take figures, measure nothing")
+    parser.add_argument("--docs", action="store_true", help="write docs/kernels.md")
+    parser.add_argument("--threads", type=int, help="of PyTorch; default: its own")
+    parser.add_argument("--repeats", type=int, default=41, help="rounds, at most")
+    return parser
+
+
+def main() -> None:
+    """Measure, print, and write what is asked for."""
+    arguments = build_parser().parse_args()
+    keep_freed_memory()
+    if arguments.threads:
+        torch.set_num_threads(arguments.threads)
+    if arguments.from_json:
+        figures = json.loads(arguments.from_json.read_text(encoding="utf-8"))
+    else:
+        devices = ["cpu", "cuda"] if torch.cuda.is_available() else ["cpu"]
+        figures = {
+            name: measure(torch.device(name), Sizes(), repeats=arguments.repeats)
+            for name in devices
+        }
+    for found in figures.values():
+        print(f"\n{table(found)}")
+    if arguments.json:
+        arguments.json.write_text(json.dumps(figures, indent=1) + "\n", "utf-8")
+    if arguments.docs:
+        write_docs(figures, DOCS)
+
+
+if __name__ == "__main__":
+    main()

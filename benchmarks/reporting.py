@@ -1,0 +1,57 @@
+"""Machine, tables and marks: how figures get into the docs."""
+
+import os
+import platform
+import re
+from collections.abc import Sequence
+from pathlib import Path
+
+import torch
+import torchvision
+
+DOCS = Path(__file__).resolve().parents[1] / "docs"
+
+
+def machine(device: torch.device) -> str:
+    """The machine, the threads and the versions of a figure, in a line."""
+    if device.type == "cuda":
+        name = torch.cuda.get_device_name(device)
+    else:
+        name = f"{_processor()}, {torch.get_num_threads()} threads"
+    return f"{name}; torch {torch.__version__}, torchvision {torchvision.__version__}"
+
+
+def _processor() -> str:
+    info = Path("/proc/cpuinfo")
+    text = info.read_text(encoding="utf-8") if info.is_file() else ""
+    match = re.search(r"^model name\s*:\s*(.+)$", text, re.MULTILINE)
+    name = match[1] if match else platform.processor() or platform.machine()
+    return f"{name} ({os.cpu_count()} cores)"
+
+
+def markdown(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    """A table; all columns but the first are aligned to the right."""
+    rule = ["---"] + ["--:"] * (len(header) - 1)
+    return "\n".join(f"| {' | '.join(row)} |" for row in (header, rule, *rows))
+
+
+def milliseconds(seconds: float) -> str:
+    """Three significant digits, in ms."""
+    value = 1000 * seconds
+    return f"{value:.0f}" if value >= 100 else f"{value:.3g}"
+
+
+def write_between(document: Path, name: str, text: str) -> None:
+    """Replace what stands between ``<!-- name -->`` and ``<!-- /name -->``.
+
+    Raises:
+        ValueError: the document has no such marks.
+    """
+    old = document.read_text(encoding="utf-8")
+    start, end = f"<!-- {name} -->\n", f"<!-- /{name} -->"
+    before, found, rest = old.partition(start)
+    _, closed, after = rest.partition(end)
+    if not (found and closed):
+        raise ValueError(f"{document}: expected the marks {start.strip()} and {end}")
+    new = f"{before}{start}\n{text.strip()}\n\n{end}{after}"
+    document.write_text(new, encoding="utf-8")

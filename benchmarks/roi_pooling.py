@@ -1,0 +1,202 @@
+#!/usr/bin/env python3
+"""Four ways to compute RoI max pooling: a published comparison, repeated and extended.
+
+The study (github.com/blackyang/compare_roi_pooling_speed, extended in
+github.com/SirLPS/roi_pooling, 2018) pooled RoIs of whole cells from maps (batch, 512,
+size, size), with batch = size, by a C extension, by kernels that CuPy compiles at run
+time, by Chainer, and by PyTorch's adaptive max pooling in a loop. Here: ours,
+torchvision's, a CuPy kernel of our own where there are CuPy and a GPU, and the loop.
+
+    python benchmarks/roi_pooling.py --threads 2 --json roi_pooling.json --docs
+
+All are compared before they are timed, and called in turn. ``--docs`` writes tables and
+plot between the marks of docs/roi_pooling.md, ``--from-json`` from earlier figures.
+"""
+
+import argparse
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from faster_rcnn.model.device import keep_freed_memory
+from reporting import DOCS, machine, markdown, milliseconds, write_between
+from roi_pooling_ways import LOOP, WAYS, Setting, bind, check, draw_inputs, ways
+from timing import time_rounds
+
+CHANNELS = 512
+MAP_BYTES = 1 << 29
+"""64 x 512 x 64 x 64 float32. Where more is asked for, channels or images are fewer."""
+
+SAMPLE = 10
+"""RoIs of the loop where all would take too long."""
+
+Result = dict[str, Any]
+
+
+def settings(map_bytes: int = MAP_BYTES) -> Iterator[Setting]:
+    """The study's, with as many of its 512 channels as a map may have.
+
+    The last ones have all channels, and fewer images instead.
+    """
+    yield Setting(1, CHANNELS, 50, 300)
+    for size in (8, 64, 256):
+        channels = max(1, min(CHANNELS, map_bytes // (4 * size**3)))
+        for rois in (10, 100, 1000):
+            yield Setting(size, channels, size, rois)
+    batch = map_bytes // (4 * CHANNELS * 256**2)
+    for rois in (10, 100, 1000):
+        if batch:
+            yield Setting(batch, CHANNELS, 256, rois)
+
+
+def compare(
+    setting: Setting, device: torch.device, *, repeats: int, patience: float
+) -> Iterator[Result]:
+    """Check one setting, then time it forward, and forward and backward.
+
+    The loop is checked and timed with a few RoIs where all would take longer than
+    ``patience`` seconds; its time grows with their number, so it is multiplied.
+    """
+    inputs = draw_inputs(setting, device)
+    names = ways(device)
+    others = [name for name in names if name != LOOP]
+    few = inputs.first(SAMPLE)
+    check(few, names)
+    check(inputs, others)
+    for backward in (False, True):
+        calls = {name: bind(name, inputs, backward=backward) for name in others}
+        seconds = time_rounds(calls, repeats=repeats, device=device, limit=4)
+        # Rounds of its own for the loop, which would leave the others too few.
+        part = inputs
+        if setting.rois > SAMPLE:
+            probe = {LOOP: bind(LOOP, few, backward=backward)}
+            (once,) = time_rounds(probe, repeats=1, device=device)[LOOP]
+            if once * setting.rois / SAMPLE > patience:
+                part = few
+        loop = {LOOP: bind(LOOP, part, backward=backward)}
+        seconds |= time_rounds(loop, repeats=min(repeats, 3), device=device, limit=4)
+        medians = {name: float(np.median(values)) for name, values in seconds.items()}
+        medians[LOOP] *= len(inputs.rois) / len(part.rois)
+        shown = ", ".join(f"{n} {milliseconds(s)} ms" for n, s in medians.items())
+        passes = "forward and backward" if backward else "forward"
+        print(f"{setting}, {passes}: {shown}", flush=True)
+        yield {
+            "setting": setting,
+            "backward": backward,
+            "seconds": medians,
+            "loop_sample": SAMPLE if part is few else None,
+        }
+
+
+def table(results: list[Result], *, backward: bool) -> str:
+    """Milliseconds of each way; an estimate is marked."""
+    results = [r for r in results if r["backward"] == backward]
+    names = [name for name in WAYS if name in results[0]["seconds"]]
+    rows = []
+    for result in results:
+        seconds = result["seconds"]
+        cells = [milliseconds(seconds[name]) for name in names]
+        if result["loop_sample"]:
+            cells[-1] = f"~{cells[-1]}"
+        times = (seconds[name] / seconds["ours"] for name in names[1:])
+        cells += [f"{value:.3g}" for value in times]
+        rows.append([str(Setting(*result["setting"])), *cells])
+    header = ["forward and backward" if backward else "forward"]
+    header += [f"{name}, ms" for name in names] + [f"{n} / ours" for n in names[1:]]
+    return markdown(header, rows)
+
+
+def text(figures: Result) -> str:
+    """The figures of one device for the document."""
+    tables = [table(figures["results"], backward=b) for b in (False, True)]
+    return "\n\n".join([f"{figures['machine']}.", *tables])
+
+
+def draw(figures: dict[str, Result], path: Path) -> None:
+    """Times of every setting, a row for each device."""
+    import matplotlib
+
+    matplotlib.use("Agg")
+    from matplotlib import pyplot
+
+    shape, size = (len(figures), 2), (12, 4.6 * len(figures))
+    figure, axes = pyplot.subplots(*shape, figsize=size, squeeze=False, sharey="row")
+    for row, (device, found) in zip(axes, figures.items(), strict=True):
+        for axis, backward in zip(row, (False, True), strict=True):
+            results = [r for r in found["results"] if r["backward"] == backward]
+            labels = [
+                str(Setting(*r["setting"])).replace("), ", ")\n") for r in results
+            ]
+            for name, marker in zip(WAYS, "os^x", strict=True):
+                if name in results[0]["seconds"]:
+                    ms = [1000 * r["seconds"][name] for r in results]
+                    axis.semilogy(labels, ms, marker, label=name)
+            axis.set_title(
+                f"{device}: {'forward and backward' if backward else 'forward'}"
+            )
+            axis.tick_params(axis="x", labelsize=7, rotation=60)
+            axis.grid(True, alpha=0.3)
+        row[0].set_ylabel("ms")
+        row[0].legend()
+    figure.tight_layout()
+    figure.savefig(path, dpi=110)
+    pyplot.close(figure)
+
+
+def build_parser() -> argparse.ArgumentParser:
+    """The arguments."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--json", type=Path, help="file for all figures")
+    parser.add_argument("--from-json", type=Path, help="take figures, measure nothing")
+    parser.add_argument("--docs", action="store_true", help="write docs/roi_pooling.md")
+    parser.add_argument("--threads", type=int, help="of PyTorch; default: its own")
+    parser.add_argument("--repeats", type=int, default=21, help="rounds, at most")
+    parser.add_argument(
+        "--quick", action="store_true", help="small maps, few rounds, no patience"
+    )
+    return parser
+
+
+def main() -> None:
+    """Measure, print, and write what is asked for."""
+    arguments = build_parser().parse_args()
+    keep_freed_memory()
+    if arguments.threads:
+        torch.set_num_threads(arguments.threads)
+    if arguments.from_json:
+        figures = json.loads(arguments.from_json.read_text(encoding="utf-8"))
+    else:
+        quick = arguments.quick
+        chosen = list(settings(1 << 21 if quick else MAP_BYTES))
+        devices = ["cpu", "cuda"] if torch.cuda.is_available() else ["cpu"]
+        figures = {}
+        for name in devices:
+            device = torch.device(name)
+            results = [
+                result
+                for setting in chosen
+                for result in compare(
+                    setting,
+                    device,
+                    repeats=3 if quick else arguments.repeats,
+                    patience=0.5 if quick else 4.0,
+                )
+            ]
+            figures[name] = {"machine": machine(device), "results": results}
+    for found in figures.values():
+        print(f"\n{text(found)}")
+    if arguments.json:
+        arguments.json.write_text(json.dumps(figures, indent=1) + "\n", "utf-8")
+    if arguments.docs:
+        for name, found in figures.items():
+            write_between(DOCS / "roi_pooling.md", name, text(found))
+        draw(figures, DOCS / "roi_pooling.png")
+
+
+if __name__ == "__main__":
+    main()
