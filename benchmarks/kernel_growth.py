@@ -114,5 +114,6 @@ def _draw_law(axis: Any, law: str, points: list[dict[str, float]]) -> None:
         axis.plot(half, line, color=axis.lines[-1].get_color(), linewidth=1)
     axis.set_title(what, fontsize=10)
     axis.set_xlabel(work)
+    axis.xaxis.set_minor_formatter("")  # they overlap on less than two decades
     axis.grid(True, which="major", alpha=0.3)
     axis.legend(fontsize=8)

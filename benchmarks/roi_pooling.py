@@ -146,6 +146,11 @@ def draw(figures: dict[str, Result], path: Path) -> None:
     pyplot.close(figure)
 
 
+def save(figures: dict[str, Result], path: Path) -> None:
+    """Write all figures so far."""
+    path.write_text(json.dumps(figures, indent=1) + "\n", "utf-8")
+
+
 def build_parser() -> argparse.ArgumentParser:
     """The arguments."""
     parser = argparse.ArgumentParser(
@@ -177,21 +182,19 @@ def main() -> None:
         figures = {}
         for name in devices:
             device = torch.device(name)
-            results = [
-                result
-                for setting in chosen
-                for result in compare(
+            results: list[Result] = []
+            figures[name] = {"machine": machine(device), "results": results}
+            for setting in chosen:
+                results += compare(
                     setting,
                     device,
                     repeats=3 if quick else arguments.repeats,
                     patience=0.5 if quick else 4.0,
                 )
-            ]
-            figures[name] = {"machine": machine(device), "results": results}
+                if arguments.json:  # it takes minutes, and may be stopped
+                    save(figures, arguments.json)
     for found in figures.values():
         print(f"\n{text(found)}")
-    if arguments.json:
-        arguments.json.write_text(json.dumps(figures, indent=1) + "\n", "utf-8")
     if arguments.docs:
         for name, found in figures.items():
             write_between(DOCS / "roi_pooling.md", name, text(found))
