@@ -11,7 +11,7 @@ import torchvision
 from faster_rcnn.kernels.matching import match_boxes
 from faster_rcnn.nms import nms
 from kernel_inputs import Sizes, image_size, rpn_boxes, scene
-from pooling_cases import Pools, random_map
+from kernel_pools import Pools, random_map
 from timing import Case
 from torch import Tensor
 

@@ -9,7 +9,7 @@ import torch
 import torchvision
 from kernel_cases import matching_case, nms_case
 from kernel_inputs import Sizes, image_size, rpn_boxes, scene
-from pooling_cases import Pools
+from kernel_pools import Pools
 from timing import Case, time_rounds
 
 Growth = dict[str, list[dict[str, float]]]
