@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from . import _cpu
+from .matching import empty_matches
 from .pooling_layout import MAXIMA, Options, empty_grads, format_of, outputs_like
 
 INTERFACE = 2
@@ -117,7 +118,7 @@ def match_boxes(
     crowd: Tensor | None,
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     """The fields of `Matches` by compiled code, of contiguous tensors on the CPU."""
-    overlap, matched, is_best, crowd_share = match_outputs(boxes, gt_boxes)
+    overlap, matched, is_best, crowd_share = empty_matches(boxes, gt_boxes)
     _cpu.match(
         boxes.data_ptr(),
         0 if boxes.dim() == 2 else boxes.stride(0),
@@ -136,19 +137,6 @@ def match_boxes(
         torch.get_num_threads(),
     )
     return overlap, matched, is_best, crowd_share
-
-
-def match_outputs(
-    boxes: Tensor, gt_boxes: Tensor
-) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """Room for the fields of ``matching.Matches``."""
-    shape = (gt_boxes.shape[0], boxes.shape[-2])
-    return (
-        boxes.new_empty(shape),
-        boxes.new_empty(shape, dtype=torch.int64),
-        boxes.new_empty(shape, dtype=torch.bool),
-        boxes.new_zeros(shape),
-    )
 
 
 def roi_pool(

@@ -125,10 +125,13 @@ def _match_fake(
     usable: Tensor | None,
     crowd: Tensor | None,
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    return _outputs(boxes, gt_boxes)
+    return empty_matches(boxes, gt_boxes)
 
 
-def _outputs(boxes: Tensor, gt_boxes: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+def empty_matches(
+    boxes: Tensor, gt_boxes: Tensor
+) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """Room for the fields of `Matches`, ``(N, A)`` each; no share in a crowd yet."""
     shape = (gt_boxes.shape[0], boxes.shape[-2])
     return (
         boxes.new_empty(shape),
@@ -147,7 +150,7 @@ def match_by_matrix(
     crowd: Tensor | None,
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     """The same in plain PyTorch, with the matrix of all pairs: any device, readable."""
-    overlap, matched, is_best, crowd_share = _outputs(boxes, gt_boxes)
+    overlap, matched, is_best, crowd_share = empty_matches(boxes, gt_boxes)
     if 0 in (boxes.shape[-2], gt_boxes.shape[1]):
         return overlap.zero_(), matched.zero_(), is_best.zero_(), crowd_share
     counts = gt_valid if crowd is None else gt_valid & ~crowd
