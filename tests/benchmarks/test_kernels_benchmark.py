@@ -1,20 +1,16 @@
 """The timing of kernels and of RoI pooling, at sizes that take no time."""
 
 import json
-import sys
-from pathlib import Path
 
-import pytest
-import torch
-import torchvision
-
-sys.path.append(str(Path(__file__).resolve().parents[2] / "benchmarks"))
 import kernel_growth
 import kernels
+import pytest
 import reporting
 import roi_pooling
 import roi_pooling_ways
 import timing
+import torch
+import torchvision
 from kernel_inputs import Sizes, image_size, rpn_boxes, scene
 
 CPU = torch.device("cpu")

@@ -1,11 +1,10 @@
 """The tool's arguments, exit status, page and cleaned copy."""
 
+import functools
 import logging
-import sys
 
 import pytest
 from checked_folders import VocFolder, thing
-from command_lines import load_tool
 
 
 @pytest.fixture(autouse=True)
@@ -26,14 +25,8 @@ def folder(tmp_path):
 
 
 @pytest.fixture
-def call(monkeypatch, capsys):
-    def run(*words):
-        monkeypatch.setattr(sys, "argv", ["check_dataset.py", *map(str, words)])
-        with pytest.raises(SystemExit) as caught:
-            load_tool("check_dataset").main()
-        return caught.value.code, *capsys.readouterr()
-
-    return run
+def call(run_tool):
+    return functools.partial(run_tool, "check_dataset")
 
 
 def test_clean_folder_passes(folder, call):

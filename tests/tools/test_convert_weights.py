@@ -1,19 +1,16 @@
+import functools
 import json
 import pickle
-import sys
 from pathlib import Path
 
 import pytest
 import torch
-from command_lines import REPOSITORY, load_tool
+from command_lines import load_tool
 from faster_rcnn.datasets.voc import VOC_CLASSES
 from faster_rcnn.model.checkpoint import CheckpointError, load_checkpoint
 from faster_rcnn.model.config import config_from_checkpoint
 from faster_rcnn.model.faster_rcnn import build_detector
 from faster_rcnn.model.weights.class_names import COCO_CLASSES, read_classes
-
-sys.path.append(str(REPOSITORY / "tests" / "model"))
-
 from formula_weights import caffe_state, formula_state, golden_entries
 from weight_files import detectron2_content
 
@@ -21,20 +18,10 @@ TOOL = load_tool("convert_weights")
 
 
 @pytest.fixture
-def convert(monkeypatch, capsys):
+def convert(run_tool):
     """Runs the tool in this process; gives its exit status and what it prints."""
 
-    def run(*words):
-        monkeypatch.setattr(sys, "argv", ["convert_weights.py", *map(str, words)])
-        status = 0
-        try:
-            TOOL.main()
-        except SystemExit as error:
-            status = error.code
-        captured = capsys.readouterr()
-        return status, captured.out, captured.err
-
-    return run
+    return functools.partial(run_tool, "convert_weights")
 
 
 @pytest.fixture

@@ -1,3 +1,4 @@
+import functools
 import os
 import signal
 import subprocess
@@ -23,20 +24,10 @@ def world(monkeypatch):
 
 
 @pytest.fixture
-def fetch(monkeypatch, capsys):
+def fetch(run_tool):
     """Runs the tool in this process; gives its exit status and what it prints."""
 
-    def run(*words):
-        monkeypatch.setattr(sys, "argv", ["fetch_data.py", *map(str, words)])
-        status = 0
-        try:
-            TOOL.main()
-        except SystemExit as error:
-            status = error.code
-        captured = capsys.readouterr()
-        return status, captured.out, captured.err
-
-    return run
+    return functools.partial(run_tool, "fetch_data")
 
 
 def test_fetch_and_again(world, fetch, tmp_path):

@@ -1,6 +1,6 @@
+import functools
 import hashlib
 import io
-import sys
 from pathlib import Path
 
 import pytest
@@ -24,21 +24,11 @@ NETS = {
 
 
 @pytest.fixture
-def fetch(monkeypatch, capsys, tmp_path):
+def fetch(run_tool, monkeypatch, tmp_path):
     """Runs the tool in this process; gives its exit status and what it prints."""
     monkeypatch.setenv("TORCH_HOME", str(tmp_path / "home"))
 
-    def run(*words):
-        monkeypatch.setattr(sys, "argv", ["fetch_weights.py", *words])
-        status = 0
-        try:
-            TOOL.main()
-        except SystemExit as error:
-            status = error.code
-        captured = capsys.readouterr()
-        return status, captured.out, captured.err
-
-    return run
+    return functools.partial(run_tool, "fetch_weights")
 
 
 @pytest.fixture
