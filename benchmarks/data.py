@@ -185,20 +185,20 @@ def _measure(
 
 
 def _imports(_: Path) -> Callable[[], object]:
-    from faster_rcnn.datasets import coco
+    from faster_rcnn.datasets.formats import coco
 
     return lambda: coco
 
 
 def _read(data: Path) -> Callable[[], object]:
-    from faster_rcnn.datasets.coco import read_coco
+    from faster_rcnn.datasets.formats.coco import read_coco
 
     file = data / "annotations" / "instances_train.json"
     return lambda: read_coco(file, data / "train", name="drawn")
 
 
 def _epoch(data: Path) -> Callable[[], object]:
-    from faster_rcnn.datasets.coco import read_coco
+    from faster_rcnn.datasets.formats.coco import read_coco
 
     file = data / "annotations" / "instances_train.json"
     records = read_coco(file, data / "train", name="drawn").records

@@ -19,8 +19,8 @@ from pathlib import Path
 import cv2
 import numpy as np
 import torch
-from faster_rcnn.datasets.images import image_size
-from faster_rcnn.datasets.loader import training_batches
+from faster_rcnn.datasets.loading.images import image_size
+from faster_rcnn.datasets.loading.loader import training_batches
 from faster_rcnn.datasets.records import Dataset, Record
 from faster_rcnn.model.config import Config, load_config
 from faster_rcnn.model.device import keep_freed_memory

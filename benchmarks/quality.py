@@ -27,8 +27,8 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from faster_rcnn.datasets.batches import Batch
-from faster_rcnn.datasets.loader import test_batches, training_batches
+from faster_rcnn.datasets.loading.batches import Batch
+from faster_rcnn.datasets.loading.loader import test_batches, training_batches
 from faster_rcnn.datasets.records import Dataset
 from faster_rcnn.evaluation.report import evaluate
 from faster_rcnn.evaluation.results import ImageDetections

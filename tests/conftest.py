@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from web_server import Server, serving
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -28,3 +29,10 @@ def shared() -> Path:
     if not folder.is_dir():
         pytest.skip("the shared reference data is not on this machine")
     return folder
+
+
+@pytest.fixture
+def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[Server]:
+    """A web server on this machine that can misbehave."""
+    with serving(monkeypatch) as server:
+        yield server

@@ -14,8 +14,8 @@ from pathlib import Path
 
 import cv2
 import numpy as np
-from faster_rcnn.datasets.batches import Batch
 from faster_rcnn.datasets.catalog import dataset_name
+from faster_rcnn.datasets.loading.batches import Batch
 from faster_rcnn.model.command_line import (
     REPOSITORY,
     add_arguments,

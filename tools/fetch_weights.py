@@ -13,12 +13,12 @@ from typing import NamedTuple
 
 import torch
 import torchvision
-from faster_rcnn.datasets.disk import alone, amount, free_space
-from faster_rcnn.datasets.part_file import PartFile
-from faster_rcnn.datasets.transfer import expect_space, fetch, mismatch, part_of
 from faster_rcnn.model.command_line import clear_errors
 from faster_rcnn.model.settings import NET_NAMES
 from faster_rcnn.model.weights.layouts import long_name
+from faster_rcnn.utils.download.disk import alone, amount, free_space
+from faster_rcnn.utils.download.part_file import PartFile
+from faster_rcnn.utils.download.transfer import expect_space, fetch, mismatch, part_of
 
 
 class Weights(NamedTuple):

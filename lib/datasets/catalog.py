@@ -18,10 +18,10 @@ from functools import partial
 from pathlib import Path
 from typing import Literal
 
-from .coco import read_coco
-from .index import Records, as_records
+from .formats.coco import read_coco
+from .formats.voc import VOC_CLASSES, image_lists, read_voc
+from .index.access import Records, as_records
 from .records import Dataset, MissingDataError, did_you_mean
-from .voc import VOC_CLASSES, image_lists, read_voc
 
 Split = Literal["train", "test"]
 

@@ -13,11 +13,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from ..utils.download.disk import alone, amount, free_space, nearest
+from ..utils.download.part_file import PartFile
+from ..utils.download.transfer import DownloadError, gather, mismatch, part_of
+from ..utils.download.unpack import extract
 from .archives import ARCHIVES, Archive
-from .disk import alone, amount, free_space, nearest
-from .part_file import PartFile
-from .transfer import DownloadError, gather, mismatch, part_of
-from .unpack import extract
 
 __all__ = [
     "ARCHIVES",

@@ -12,7 +12,7 @@ import numpy.typing as npt
 from pycocotools.coco import COCO
 from pycocotools.cocoeval import COCOeval
 
-from ..datasets.index import as_records
+from ..datasets.index.access import as_records
 from ..datasets.records import Dataset, FloatArray
 from ..utils.json_files import is_number, read_json
 from .results import FlatDetections, ImageDetections, flatten

@@ -9,7 +9,7 @@ from typing import Literal
 
 import numpy as np
 
-from ..datasets.index import as_records
+from ..datasets.index.access import as_records
 from ..datasets.records import Dataset
 from ..utils.files import write_atomic
 from .coco_ap import CocoResult, coco_metrics

@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from ..datasets.index import as_records
+from ..datasets.index.access import as_records
 from ..datasets.records import BoolArray, Dataset, FloatArray, IntArray
 from ..utils.files import write_atomic
 from ..utils.json_files import is_number, read_json

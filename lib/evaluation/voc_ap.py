@@ -15,7 +15,7 @@ from typing import Literal, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from ..datasets.index import as_records
+from ..datasets.index.access import as_records
 from ..datasets.records import BoolArray, Dataset, IntArray
 from .results import FlatDetections, ImageDetections, flatten
 

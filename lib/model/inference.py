@@ -8,7 +8,7 @@ from collections.abc import Iterable, Iterator
 import numpy as np
 import torch
 
-from ..datasets.batches import Batch
+from ..datasets.loading.batches import Batch
 from ..evaluation.results import ImageDetections
 from ..layer_utils.detections import detect
 from ..layer_utils.structures import Detections
@@ -76,7 +76,7 @@ def detect_images(
 
     Args:
         model: the detector; it is put into evaluation mode.
-        batches: from ``datasets.loader.test_batches``.
+        batches: from ``datasets.loading.loader.test_batches``.
         boxes: the box convention.
         test: thresholds and limits.
         device: of the model.

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import torch
 
-from ..datasets.images import read_image
-from ..datasets.loader import test_batches
+from ..datasets.loading.images import read_image
+from ..datasets.loading.loader import test_batches
 from ..datasets.records import Dataset
 from ..evaluation.report import Evaluation, evaluate, save_results
 from ..evaluation.results import ImageDetections, save_detections

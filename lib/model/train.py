@@ -11,8 +11,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from ..datasets.batches import Batch
-from ..datasets.loader import training_batches
+from ..datasets.loading.batches import Batch
+from ..datasets.loading.loader import training_batches
 from ..datasets.records import Dataset
 from .checkpoint import load_checkpoint, save_checkpoint
 from .config import Config

@@ -6,7 +6,7 @@ import math
 import torch
 from torch import Tensor
 
-from ..datasets.batches import Batch
+from ..datasets.loading.batches import Batch
 from ..layer_utils.structures import Detections, Images
 from ..utils.closing import Closing
 from ..utils.drawing import (

@@ -5,7 +5,7 @@ import sys
 import loader as benchmark
 import numpy as np
 import pytest
-from faster_rcnn.datasets.loader import training_batches
+from faster_rcnn.datasets.loading.loader import training_batches
 
 
 @pytest.fixture

@@ -6,7 +6,7 @@ import sys
 import threading
 
 import pytest
-from faster_rcnn.datasets import disk, download
+from faster_rcnn.datasets import download
 from faster_rcnn.datasets.archives import ARCHIVES
 from faster_rcnn.datasets.download import (
     DownloadError,
@@ -14,6 +14,7 @@ from faster_rcnn.datasets.download import (
     ensure_space,
     plan,
 )
+from faster_rcnn.utils.download import disk
 from tiny_archives import World, files, voc_names
 
 

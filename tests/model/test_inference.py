@@ -1,8 +1,8 @@
 import numpy as np
 import pytest
 import torch
-from faster_rcnn.datasets.batches import Batch, collate, make_sample
-from faster_rcnn.datasets.loader import test_batches as ordered_batches
+from faster_rcnn.datasets.loading.batches import Batch, collate, make_sample
+from faster_rcnn.datasets.loading.loader import test_batches as ordered_batches
 from faster_rcnn.layer_utils.structures import Detections, Images, Proposals
 from faster_rcnn.model.config import BoxConfig, TestConfig
 from faster_rcnn.model.faster_rcnn import Predictions

@@ -4,7 +4,7 @@ import cv2
 import numpy as np
 import pytest
 import torch
-from faster_rcnn.datasets.images import ImageError
+from faster_rcnn.datasets.loading.images import ImageError
 from faster_rcnn.evaluation.results import ImageDetections, load_detections
 from faster_rcnn.model import testing
 from faster_rcnn.model.testing import save_pictures

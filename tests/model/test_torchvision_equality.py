@@ -2,7 +2,7 @@
 
 import pytest
 import torch
-from faster_rcnn.datasets.batches import Batch
+from faster_rcnn.datasets.loading.batches import Batch
 from faster_rcnn.layer_utils.structures import Images
 from faster_rcnn.model.faster_rcnn import FasterRCNN
 from faster_rcnn.model.inference import detect_batch

@@ -4,7 +4,7 @@ import math
 
 import pytest
 import torch
-from faster_rcnn.datasets.batches import collate, make_sample
+from faster_rcnn.datasets.loading.batches import collate, make_sample
 from faster_rcnn.model.faster_rcnn import TrainOutput
 from faster_rcnn.model.run_folder import RunFolder
 from faster_rcnn.model.train_record import TrainRecord

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 import torch
 from command_lines import load_tool
-from faster_rcnn.datasets.voc import VOC_CLASSES
+from faster_rcnn.datasets.formats.voc import VOC_CLASSES
 from faster_rcnn.model.checkpoint import CheckpointError, load_checkpoint
 from faster_rcnn.model.config import config_from_checkpoint
 from faster_rcnn.model.faster_rcnn import build_detector

@@ -74,9 +74,8 @@ def test_dry_run_where_nothing_is(fetch, tmp_path):
 
 
 def test_disk_that_is_too_full(world, fetch, tmp_path, monkeypatch):
-    for module in ("download", "disk"):
-        name = f"faster_rcnn.datasets.{module}.free_space"
-        monkeypatch.setattr(name, lambda _: 1000)
+    for module in ("datasets.download", "utils.download.disk"):
+        monkeypatch.setattr(f"faster_rcnn.{module}.free_space", lambda _: 1000)
     for words in (["voc"], ["voc", "--dry-run"]):
         status, _, err = fetch(*words, "--root", tmp_path)
         assert status == 2 and "found 1.0 kB; make room" in err

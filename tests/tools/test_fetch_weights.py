@@ -124,7 +124,7 @@ def test_every_other_net_has_them(fetch, tmp_path):
 
 def test_disk_that_is_too_full(fetch, publish, server, monkeypatch):
     publish("res18")
-    monkeypatch.setattr("faster_rcnn.datasets.transfer.free_space", lambda _: 100)
+    monkeypatch.setattr("faster_rcnn.utils.download.transfer.free_space", lambda _: 100)
     for words in (["res18"], ["res18", "--dry-run"]):
         status, _, err = fetch(*words)
         assert status == 2 and "found 100 bytes; make room" in err

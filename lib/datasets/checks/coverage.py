@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ...layer_utils.anchors import Centre, Rounding, base_anchors
-from ..resizing import resize_scale
+from ..loading.resizing import resize_scale
 from .annotations import box_fault
 from .entries import Entry
 

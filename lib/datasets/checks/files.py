@@ -12,7 +12,7 @@ import numpy.typing as npt
 from PIL import Image
 
 from ...utils.progress import Progress
-from ..images import ImageError, read_image
+from ..loading.images import ImageError, read_image
 from .entries import Defect, Entry, FileFacts
 
 _ORIENTATION = 0x0112  # EXIF tag

@@ -16,7 +16,7 @@ from typing import Any
 
 from ...utils.drawing import save_image
 from ...utils.json_files import read_json
-from ..images import read_image
+from ..loading.images import read_image
 from .annotations import misspelt_names
 from .entries import KINDS, SPLITS, Action, Defect, Entry, Source, are_apart
 from .files import upright

@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ...utils.drawing import class_color, draw_boxes
-from ..images import ImageError, read_image
+from ..loading.images import ImageError, read_image
 from .coverage import POOR
 from .entries import KINDS, Defect, Entry
 from .files import upright

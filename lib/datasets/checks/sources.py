@@ -4,7 +4,7 @@ import re
 from pathlib import Path
 
 from ..catalog import coco_folder, devkit_folder, load_dataset
-from ..voc import VOC_CLASSES, image_lists
+from ..formats.voc import VOC_CLASSES, image_lists
 from .entries import SPLITS, Source
 
 _YEARS = ("VOC2007", "VOC2012")

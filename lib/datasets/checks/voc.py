@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterable
 from concurrent.futures import Executor
 from pathlib import Path
 
-from ..images import IMAGE_SUFFIXES
+from ..loading.images import IMAGE_SUFFIXES
 from .entries import Defect, Entry, Source, Written
 
 _CORNERS = ("xmin", "ymin", "xmax", "ymax")

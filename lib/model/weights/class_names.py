@@ -2,8 +2,8 @@
 
 from pathlib import Path
 
+from ...datasets.formats.voc import VOC_CLASSES
 from ...datasets.records import BACKGROUND
-from ...datasets.voc import VOC_CLASSES
 from ..checkpoint import CheckpointError
 from .fit import few
 

@@ -1,0 +1,119 @@
+"""The annotations of a file in COCO's layout, as columns that may exceed memory."""
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ..index.writer import Spool
+from ..records import BoolArray, Drops, IntArray, RawObjects, few
+from .coco_entry import Entry, area, edges, whole
+
+_WHOLE = ("id", "image_id", "category_id")
+"""Keys of an annotation whose values are whole numbers."""
+
+
+class Annotations:
+    """The annotations as columns, waiting for the images and categories."""
+
+    def __init__(self, path: Path, scratch: Path | None) -> None:
+        self.path = path
+        self.columns = (
+            *(Spool(np.int64, None, scratch) for _ in range(3)),  # as in _WHOLE
+            Spool(np.float64, 4, scratch),
+            Spool(np.float64, None, scratch),
+            Spool(np.bool_, None, scratch),
+        )
+
+    def add(self, rows: list[Entry]) -> None:
+        """Take the next entries."""
+        if not rows:
+            return
+        values = _columns(rows) or self._columns_of_doubtful(rows)
+        for column, value in zip(self.columns, values, strict=True):
+            column.append(value)
+
+    def _columns_of_doubtful(self, rows: list[Entry]) -> tuple[Any, ...]:
+        """Look at the entries one by one: what `_columns` does, slowly, with errors."""
+        path = self.path
+        wholes, boxes = [], []
+        for place, entry in enumerate(rows, start=len(self.columns[0])):
+            wholes.append([whole(path, "annotations", place, entry, k) for k in _WHOLE])
+            boxes.append(edges(path, place, entry))
+        crowd = [bool(entry.get("iscrowd", 0)) for entry in rows]
+        return *zip(*wholes, strict=True), boxes, list(map(area, rows)), crowd
+
+    def objects(
+        self, image_ids: IntArray, category_ids: Sequence[int], drops: Drops
+    ) -> Iterator[RawObjects]:
+        """Hand the annotations over, in pieces, with rows and classes for the ids."""
+        place = 0
+        rows_of, class_of = _Places(image_ids), _Places(np.array(category_ids))
+        pieces = zip(*(column.pieces() for column in self.columns), strict=True)
+        for ids, owners, categories, boxes, areas, crowd in pieces:
+            known, classes = class_of(categories)
+            if not known.all():
+                row = int(np.argmin(known))
+                raise ValueError(
+                    f"{self.path}: annotations[{place + row}] (id {ids[row]}): unknown "
+                    f"category id {categories[row]}, expected one of "
+                    f"{few([str(i) for i in category_ids])}; add the category or take "
+                    "the annotation out"
+                )
+            listed, image = rows_of(owners)
+            if not listed.all():
+                row = int(np.argmin(listed))
+                drops.add(
+                    "annotation of an image that is not listed",
+                    f"annotation {ids[row]} of image {owners[row]} in {self.path}",
+                    int(np.count_nonzero(~listed)),
+                )
+            yield RawObjects(
+                image=image[listed],
+                boxes=boxes[listed],
+                classes=classes[listed] + 1,
+                difficult=np.zeros(np.count_nonzero(listed), np.bool_),
+                crowd=crowd[listed],
+                areas=areas[listed],
+                ids=ids[listed],
+            )
+            place += len(ids)
+
+
+class _Places:
+    """Finds numbers among numbers that differ."""
+
+    def __init__(self, numbers: IntArray) -> None:
+        self.order = np.argsort(numbers, kind="stable")
+        self.sorted = numbers[self.order]
+
+    def __call__(self, wanted: IntArray) -> tuple[BoolArray, IntArray]:
+        """Which are there, and the place of each that is."""
+        at = np.searchsorted(self.sorted, wanted)
+        at = np.minimum(at, len(self.sorted) - 1)
+        return self.sorted[at] == wanted, self.order[at]
+
+
+def _columns(rows: list[Entry]) -> tuple[Any, ...] | None:
+    """The columns of entries in which everything is as it should be, else None."""
+    try:
+        wholes = [[row[key] for row in rows] for key in _WHOLE]
+        areas = [row.get("area", np.nan) for row in rows]
+        numbers = [set(map(type, column)) for column in (*wholes, areas)]
+        if any(types != {int} for types in numbers[:-1]) or numbers[-1] - {int, float}:
+            return None
+        # x, y, width, height
+        boxes = np.array([row["bbox"] for row in rows], np.float64)
+        if boxes.shape != (len(rows), 4) or np.isnan(boxes).any():
+            return None
+        boxes[:, 2:] += boxes[:, :2]
+        crowd = [bool(row.get("iscrowd", 0)) for row in rows]
+        return (
+            *(np.array(c, np.int64) for c in wholes),
+            boxes,
+            np.array(areas, np.float64),
+            crowd,
+        )
+    except (KeyError, TypeError, ValueError, OverflowError):
+        return None

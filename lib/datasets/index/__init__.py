@@ -1,0 +1,1 @@
+"""Annotations parsed once, kept as columns that are mapped into memory."""

@@ -1,0 +1,177 @@
+"""The records of a data set that was parsed once: columns, and a record when asked for.
+
+`index_format.py` says how the columns are kept, `index_writer.py` writes them, and
+`index_files.py` says where.
+
+    I  images
+    N  objects
+"""
+
+import itertools
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, overload
+
+import numpy as np
+import numpy.typing as npt
+
+from ..records import BoolArray, FloatArray, IntArray, Record
+from .format import Array, Index, string_columns
+
+
+@dataclass(frozen=True)
+class Part:
+    """An index among the joined ones.
+
+    Attributes:
+        index: of one data set.
+        folder: what the names of its images are relative to.
+        prefix: stands before its image ids.
+    """
+
+    index: Index
+    folder: Path
+    prefix: str = ""
+
+
+class Records(Sequence[Record]):
+    """The records of one index or of several joined, each made when asked for.
+
+    Who needs one quantity of all images or objects takes the column: the loop would
+    cost a second per 100,000 images. Columns are read-only; a record's arrays are its
+    own.
+    """
+
+    def __init__(self, parts: Sequence[Part]) -> None:
+        self.parts = tuple(parts)
+        lengths = [len(part.index) for part in self.parts]
+        self._ends = list(itertools.accumulate(lengths))
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return Records, (self.parts,)
+
+    def __len__(self) -> int:
+        return self._ends[-1] if self._ends else 0
+
+    @overload
+    def __getitem__(self, place: int) -> Record: ...
+
+    @overload
+    def __getitem__(self, place: slice) -> tuple[Record, ...]: ...
+
+    def __getitem__(self, place: int | slice) -> Record | tuple[Record, ...]:
+        if isinstance(place, slice):
+            return tuple(self[row] for row in range(*place.indices(len(self))))
+        row = range(len(self))[place]
+        for part, end in zip(self.parts, self._ends, strict=True):
+            if row < end:
+                return _record(part, row - end + len(part.index))
+        raise AssertionError("range() has checked the place")
+
+    def __iter__(self) -> Iterator[Record]:
+        for part in self.parts:
+            for row in range(len(part.index)):
+                yield _record(part, row)
+
+    @property
+    def image_ids(self) -> list[str]:
+        """I ids, in order."""
+        return [p.prefix + text for p in self.parts for text in p.index.strings("id")]
+
+    @property
+    def paths(self) -> list[str]:
+        """I image files, in order."""
+        return [
+            str(part.folder / text)
+            for part in self.parts
+            for text in part.index.strings("name")
+        ]
+
+    @property
+    def sizes(self) -> npt.NDArray[np.int32]:
+        """``(I, 2)`` width and height in pixels, of the images as stored."""
+        return self._column("sizes", np.zeros((0, 2), np.int32))
+
+    @property
+    def images(self) -> IntArray:
+        """``(N,)`` the image that each object lies in."""
+        starts = [np.diff(part.index.columns["starts"]) for part in self.parts]
+        counts = np.concatenate([np.zeros(0, np.int64), *starts])
+        return np.repeat(np.arange(len(counts)), counts)
+
+    @property
+    def boxes(self) -> FloatArray:
+        """``(N, 4)`` pixel edges."""
+        return self._column("boxes", np.zeros((0, 4), np.float32))
+
+    @property
+    def classes(self) -> npt.NDArray[np.int32]:
+        """``(N,)`` class indices, 1..C-1."""
+        return self._column("classes", np.zeros(0, np.int32))
+
+    @property
+    def difficult(self) -> BoolArray:
+        """``(N,)`` VOC's flag."""
+        return self._column("difficult", np.zeros(0, np.bool_))
+
+    @property
+    def crowd(self) -> BoolArray:
+        """``(N,)`` COCO's iscrowd."""
+        return self._column("crowd", np.zeros(0, np.bool_))
+
+    @property
+    def areas(self) -> FloatArray:
+        """``(N,)`` square pixels."""
+        return self._column("areas", np.zeros(0, np.float32))
+
+    def _column(self, name: str, none: Array) -> Array:
+        columns = [part.index.columns[name] for part in self.parts]
+        return columns[0] if len(columns) == 1 else np.concatenate([none, *columns])
+
+
+def _record(part: Part, row: int) -> Record:
+    columns = part.index.columns
+    own = slice(*columns["starts"][row : row + 2].tolist())
+    width, height = columns["sizes"][row].tolist()
+    return Record(
+        image_id=part.prefix + part.index.string("id", row),
+        path=part.folder / part.index.string("name", row),
+        width=width,
+        height=height,
+        boxes=columns["boxes"][own].copy(),
+        classes=columns["classes"][own].astype(np.int64),
+        difficult=columns["difficult"][own].copy(),
+        crowd=columns["crowd"][own].copy(),
+        areas=columns["areas"][own].copy(),
+        object_ids=columns["object_ids"][own].copy(),
+    )
+
+
+def as_records(records: Sequence[Record]) -> Records:
+    """Give records their columns; those made by hand are packed in memory."""
+    if isinstance(records, Records):
+        return records
+    boxes = [record.boxes for record in records]
+    sizes = [(record.width, record.height) for record in records]
+    starts = np.zeros(len(records) + 1, np.int64)
+    np.cumsum([len(own) for own in boxes], out=starts[1:])
+
+    def join(none: Array, arrays: list[Any]) -> Array:
+        return np.concatenate([none, *arrays]).astype(none.dtype, copy=False)
+
+    flags, numbers = np.zeros(0, np.bool_), np.zeros(0, np.int64)
+    columns = {
+        **string_columns("id", [record.image_id for record in records]),
+        **string_columns("name", [str(record.path) for record in records]),
+        "sizes": np.array(sizes, np.int32).reshape(-1, 2),
+        "measured": numbers,
+        "starts": starts,
+        "boxes": join(np.zeros((0, 4), np.float32), boxes),
+        "classes": join(np.zeros(0, np.int32), [r.classes for r in records]),
+        "difficult": join(flags, [r.difficult for r in records]),
+        "crowd": join(flags, [r.crowd for r in records]),
+        "areas": join(np.zeros(0, np.float32), [r.areas for r in records]),
+        "object_ids": join(numbers, [r.object_ids for r in records]),
+    }
+    return Records([Part(Index(None, {}, columns), Path())])

@@ -1,0 +1,201 @@
+"""Where indices are kept, and how it is known that one is still right.
+
+An index is named after its key: a hash of the format, of what the reader was asked for,
+and of the annotations' bytes. Whatever changes gives another name, so an index is
+never out of date. It lies in `.cache` beside the annotations, or, where that cannot be
+written, in the user's cache folder; where neither can, it stays in memory.
+
+The environment variable ``FRCNN_INDEX`` names another folder, or is ``0``: then
+annotations are parsed each time.
+"""
+
+import contextlib
+import hashlib
+import io
+import json
+import logging
+import os
+import time
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, BinaryIO
+
+from ...utils.files import atomic_path, remove_stale, write_atomic
+from ..loading.images import image_size
+from .format import MAGIC, Index, open_index, read_index
+
+VARIABLE = "FRCNN_INDEX"
+
+_UNUSED_SECONDS = 14 * 24 * 3600.0
+_QUIET_NANOSECONDS = 3 * 10**9
+_BLOCK = 1 << 20
+
+Pack = Callable[[BinaryIO, Path | None], None]
+"""Writes an index into a file, with the help of a folder for temporary ones."""
+
+logger = logging.getLogger(__name__)
+
+
+def index_folders(annotations: Path) -> list[Path]:
+    """Where the indices of annotations in this folder may lie, the preferred first."""
+    choice = os.environ.get(VARIABLE, "")
+    if choice == "0":
+        return []
+    if choice:
+        return [Path(choice).expanduser()]
+    cache = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
+    return [annotations / ".cache", Path(cache) / "faster_rcnn"]
+
+
+def settings_key(*settings: object) -> str:
+    """A hash of what the reader was asked for, and of the format."""
+    text = json.dumps([MAGIC.decode(), *map(str, settings)])
+    return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()
+
+
+def index_key(settings: str, content: str) -> str:
+    """The hash that an index is named after."""
+    return hashlib.sha256(f"{settings}{content}".encode()).hexdigest()[:32]
+
+
+def load_index(
+    folders: Sequence[Path],
+    name: str,
+    key: str,
+    pack: Pack,
+    *,
+    check: Callable[[Index], bool],
+) -> Index:
+    """Open the index of a key, or make it in the first folder that can be written.
+
+    Args:
+        folders: of `index_folders`.
+        name: for people, before the key in the file's name.
+        key: of `index_key`.
+        pack: makes it.
+        check: looks at one that is there; False has it made anew.
+
+    Raises:
+        ValueError: what `pack` and `check` raise.
+    """
+    paths = [folder / f"{name}-{key}.index" for folder in folders]
+    for path in paths:
+        try:
+            index = open_index(path)
+        except ValueError:
+            continue
+        if check(index):
+            with contextlib.suppress(OSError):
+                os.utime(path)  # it is in use: see _tidy
+            return index
+    for path in paths:
+        try:
+            with atomic_path(path) as temporary, temporary.open("wb") as file:
+                pack(file, path.parent)
+        except OSError as error:
+            logger.debug("no index in %s: %s", path.parent, error)
+            continue
+        _tidy(path, name)
+        return open_index(path)
+    buffer = io.BytesIO()
+    pack(buffer, None)
+    return read_index(buffer.getvalue(), None)
+
+
+def _tidy(current: Path, name: str) -> None:
+    """Remove what killed processes left, and indices of that name long unused."""
+    with contextlib.suppress(OSError):
+        remove_stale(current.parent)
+        for path in current.parent.glob("*.index"):
+            old = time.time() - path.stat().st_mtime > _UNUSED_SECONDS
+            if old and path != current and path.name.startswith(f"{name}-"):
+                path.unlink()
+
+
+def same_sizes(index: Index, folder: Path) -> bool:
+    """Tell whether the image headers that told sizes still tell the same.
+
+    Raises:
+        ImageError: a header cannot be read.
+    """
+    sizes = index.columns["sizes"]
+    return all(
+        image_size(folder / index.string("name", row)) == tuple(sizes[row].tolist())
+        for row in index.columns["measured"].tolist()
+    )
+
+
+def content_hash(pieces: Iterable[bytes]) -> str:
+    """The hash of bytes in pieces of any length."""
+    digest = hashlib.sha256()
+    for piece in pieces:
+        digest.update(piece)
+    return digest.hexdigest()
+
+
+def file_pieces(path: Path) -> Iterable[bytes]:
+    """The bytes of a file in blocks."""
+    with path.open("rb") as file:
+        while block := file.read(_BLOCK):
+            yield block
+
+
+@dataclass
+class Notes:
+    """What was found out about large files, valid while the system vouches for them.
+
+    A file or folder that has its inode, size and times of change is unchanged, provided
+    that it had been left alone for some seconds when that was noted: a change within
+    the clock's last tick would not show. (Setting a file's modification time back does
+    not help: the time of the inode's change cannot be set.) Everything else is read.
+
+    Attributes:
+        paths: where the notes may lie.
+        known: by what was asked about which path, its state then and the answer.
+    """
+
+    paths: Sequence[Path]
+    known: dict[str, Any] = field(default_factory=dict)
+    changed: bool = False
+
+    @classmethod
+    def read(cls, folders: Sequence[Path], name: str, settings: str) -> "Notes":
+        """The notes that lie beside the indices."""
+        paths = [folder / f"{name}-{settings[:32]}.json" for folder in folders]
+        for path in paths:
+            with contextlib.suppress(OSError, ValueError):
+                known = json.loads(path.read_bytes())
+                if isinstance(known, dict):
+                    return cls(paths, known)
+        return cls(paths)
+
+    def recall(self, path: Path, what: str, find: Callable[[], Any]) -> Any:
+        """What `find` has told of an unchanged file, else what it tells now.
+
+        Raises:
+            OSError: the file is not there.
+        """
+        state = _state(path)
+        key = f"{what}: {path}"
+        known = self.known.get(key)
+        if isinstance(known, list) and known[:-1] == state:
+            return known[-1]
+        found = find()
+        if state == _state(path) and time.time_ns() - state[-1] > _QUIET_NANOSECONDS:
+            self.known[key] = [*state, found]
+            self.changed = True
+        return found
+
+    def write(self) -> None:
+        """Keep what is new, where it can be written."""
+        for path in self.paths if self.changed else ():
+            with contextlib.suppress(OSError):
+                write_atomic(path, json.dumps(self.known))
+                return
+
+
+def _state(path: Path) -> list[int]:
+    found = path.stat()
+    times = [found.st_mtime_ns, found.st_ctime_ns]
+    return [found.st_dev, found.st_ino, found.st_size, *times]

@@ -1,0 +1,210 @@
+"""Writing an index: check the objects, sort them by image, lay the columns down.
+
+Objects come in pieces and wait on disk, so that the memory needed is a few bytes per
+object and image, whatever the annotations take.
+
+    I  images
+    N  objects
+"""
+
+import tempfile
+import weakref
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, BinaryIO, cast
+
+import numpy as np
+
+from ..loading.images import image_size
+from ..records import BoolArray, Drops, FloatArray, RawObjects, clean_boxes
+from .format import Array, string_columns, write_column, write_header
+
+ROWS = 1 << 17
+"""Objects worked on at a time."""
+
+_IN_MEMORY = 1 << 23
+
+
+@dataclass(frozen=True, slots=True)
+class RawImages:
+    """The images of a data set as its annotations give them.
+
+    Attributes:
+        folder: holds their files.
+        source: where to look after a fault of an image's objects, by row.
+        ids, names: ``I`` image ids, and file names relative to `folder`.
+        sizes: ``I`` pairs of width and height.
+        measured: rows whose size is that of the file's header.
+    """
+
+    folder: Path
+    source: Callable[[int], Path]
+    ids: list[str] = field(default_factory=list)
+    names: list[str] = field(default_factory=list)
+    sizes: list[tuple[int, int]] = field(default_factory=list)
+    measured: list[int] = field(default_factory=list)
+
+    def add(self, image_id: str, name: str, width: int, height: int) -> None:
+        """Add an image; a size that cannot be is left to `measure`."""
+        if min(width, height) < 1 or max(width, height) >= 2**31:
+            width = height = 0
+            self.measured.append(len(self.ids))
+        self.ids.append(image_id)
+        self.names.append(name)
+        self.sizes.append((width, height))
+
+    def measure(self) -> None:
+        """Ask the files for sizes that the annotations did not tell.
+
+        Raises:
+            ImageError: one cannot tell.
+        """
+        for row in self.measured:
+            self.sizes[row] = image_size(self.folder / self.names[row])
+
+
+class Spool:
+    """A column that grows on disk; a small one stays in memory."""
+
+    def __init__(self, dtype: Any, width: int | None, scratch: Path | None) -> None:
+        self.dtype = np.dtype(dtype)
+        self.row = () if width is None else (width,)
+        self.row_bytes = self.dtype.itemsize * (width or 1)
+        folder = None if scratch is None else str(scratch)
+        self.file = tempfile.SpooledTemporaryFile(_IN_MEMORY, dir=folder)  # noqa: SIM115
+        weakref.finalize(self, self.file.close)
+        self.bytes = 0
+
+    def __len__(self) -> int:
+        return int(self.bytes // self.row_bytes)
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Of the whole column."""
+        return (len(self), *self.row)
+
+    def append(self, rows: Any) -> None:
+        """Add rows at the end."""
+        data = np.ascontiguousarray(rows, self.dtype)
+        self.file.write(data.tobytes())
+        self.bytes += data.nbytes
+
+    def pieces(self, rows: int = ROWS) -> Iterator[Array]:
+        """Read the column from its start, so many rows at a time."""
+        self.file.seek(0)
+        while data := self.file.read(rows * self.row_bytes):
+            yield np.frombuffer(data, self.dtype).reshape(-1, *self.row)
+
+    def read(self) -> Array:
+        """The whole column."""
+        self.file.seek(0)
+        return np.frombuffer(self.file.read(), self.dtype).reshape(self.shape)
+
+
+def pack(
+    file: BinaryIO,
+    images: RawImages,
+    objects: Iterable[RawObjects],
+    drops: Drops,
+    *,
+    closing: float,
+    facts: Mapping[str, Any],
+    scratch: Path | None = None,
+) -> None:
+    """Check all objects of a data set and write its index, objects in file order.
+
+    Args:
+        file: opened for writing, empty.
+        images: in the order of the records.
+        objects: of those images, in any order, in pieces.
+        drops: counts what is left out or clipped; goes into the index's facts.
+        closing: as in `clean_boxes`.
+        facts: further ones.
+        scratch: folder of temporary files, None for the system's.
+    """
+    spools = {
+        "image": Spool(np.int32, None, scratch),
+        "boxes": Spool(np.float32, 4, scratch),
+        "classes": Spool(np.int32, None, scratch),
+        "difficult": Spool(np.bool_, None, scratch),
+        "crowd": Spool(np.bool_, None, scratch),
+        "areas": Spool(np.float32, None, scratch),
+        "object_ids": Spool(np.int64, None, scratch),
+    }
+    sizes = np.array(images.sizes, np.int32).reshape(-1, 2)
+    for piece in objects:
+        boxes, kept = _clean(images, sizes, piece, drops, closing)
+        spools["image"].append(piece.image[kept])
+        spools["boxes"].append(boxes)
+        spools["classes"].append(piece.classes[kept])
+        spools["difficult"].append(piece.difficult[kept])
+        spools["crowd"].append(piece.crowd[kept])
+        spools["areas"].append(_areas(piece, boxes, kept))
+        if piece.ids is not None:
+            spools["object_ids"].append(piece.ids[kept])
+    image = spools.pop("image").read()
+    starts = np.zeros(len(images.ids) + 1, np.int64)
+    np.cumsum(np.bincount(image, minlength=len(images.ids)), out=starts[1:])
+    # A stable sort by image: each image's objects become one slice, in file order.
+    order = None
+    if (image[1:] < image[:-1]).any():
+        order = np.argsort(image, kind="stable")
+    small = {
+        **string_columns("id", images.ids),
+        **string_columns("name", images.names),
+        "sizes": sizes,
+        "measured": np.array(images.measured, np.int64),
+        "starts": starts,
+    }
+    if len(spools["object_ids"]) < len(image):  # the annotations number none
+        del spools["object_ids"]
+        first = np.repeat(starts[:-1], np.diff(starts))
+        small["object_ids"] = np.arange(len(image)) - first
+    del image
+    layout = {name: (column.dtype, column.shape) for name, column in small.items()}
+    layout |= {name: (spool.dtype, spool.shape) for name, spool in spools.items()}
+    write_header(file, {**facts, "drops": drops.found()}, layout)
+    for column in small.values():
+        write_column(file, iter([column]))
+    for spool in spools.values():
+        write_column(file, _sorted_pieces(spool, order))
+
+
+def _clean(
+    images: RawImages,
+    sizes: Array,
+    objects: RawObjects,
+    drops: Drops,
+    closing: float,
+) -> tuple[FloatArray, BoolArray]:
+    def example(row: int) -> str:
+        x1, y1, x2, y2 = objects.boxes[row]
+        image = int(objects.image[row])
+        width, height = images.sizes[image]
+        return (
+            f"corners ({x1 + closing:g}, {y1 + closing:g}) and ({x2:g}, {y2:g}) in the "
+            f"{width} x {height} image {images.ids[image]} of {images.source(image)}"
+        )
+
+    own = sizes[objects.image].astype(np.float64)
+    return clean_boxes(objects.boxes, own, example, drops, closing=closing)
+
+
+def _areas(objects: RawObjects, boxes: FloatArray, kept: BoolArray) -> FloatArray:
+    """The areas given; the boxes' own where there is none of use."""
+    own = cast(FloatArray, np.prod(boxes[:, 2:] - boxes[:, :2], axis=1))
+    if objects.areas is None:
+        return own
+    with np.errstate(over="ignore"):
+        given = objects.areas[kept].astype(np.float32)
+    return np.where(np.isfinite(given), given, own)
+
+
+def _sorted_pieces(spool: Spool, order: Array | None) -> Iterator[Array]:
+    if order is None:
+        yield from spool.pieces()
+        return
+    column = spool.read()
+    for start in range(0, len(order), ROWS):
+        yield column[order[start : start + ROWS]]

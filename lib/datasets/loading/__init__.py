@@ -1,0 +1,1 @@
+"""Records become batches, in worker processes."""

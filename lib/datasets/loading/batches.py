@@ -1,0 +1,226 @@
+"""Records become batches: flip, resize, recolour, pad, stack.
+
+Here, and only here, the boxes of files (pixel edges of the stored image) become boxes
+of the network input in the configured convention.
+"""
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import cv2
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+
+from ...layer_utils.structures import GroundTruth, Images
+from ..records import Record
+from .colours import recolour
+from .images import ImageError, read_image
+from .resizing import choose_cut, resize_image, resize_scale
+
+_GT_SLOTS = 8
+"""Ground-truth slots come in powers of two from here, so that few shapes occur."""
+
+
+class Batch(NamedTuple):
+    """What one step of training or inference works on.
+
+    Attributes:
+        images: padded pixels and true sizes.
+        ground_truth: objects in pixels of the network input.
+        scales: ``(N,)`` float32, network pixels per original pixel.
+        original_sizes: ``(N, 2)`` int64, height and width of the stored images.
+        image_ids: of the N images.
+        problems: files that could not be read and were replaced, with the reason.
+        ignored: per image ``(I, 4)`` boxes of what is seen but not trained on: crowds,
+            difficult objects, what is cut away too much. For pictures.
+    """
+
+    images: Images
+    ground_truth: GroundTruth
+    scales: Tensor
+    original_sizes: Tensor
+    image_ids: tuple[str, ...]
+    problems: tuple[str, ...] = ()
+    ignored: tuple[npt.NDArray[np.float32], ...] = ()
+
+    def to(self, device: torch.device) -> "Batch":
+        """The batch with its tensors on ``device``; copies overlap if pinned."""
+        if device.type == "cpu":
+            return self
+
+        def move(tensor: Tensor) -> Tensor:
+            return tensor.to(device, non_blocking=True)
+
+        return self._replace(
+            images=self.images._replace(
+                pixels=move(self.images.pixels), sizes=move(self.images.sizes)
+            ),
+            ground_truth=GroundTruth(*map(move, self.ground_truth)),
+        )
+
+
+class Sample(NamedTuple):
+    """One image, resized, with its objects in network pixels.
+
+    Attributes:
+        pixels: ``(h, w, 3)`` RGB.
+        boxes: ``(G, 4)``.
+        classes: ``(G,)``.
+        ignored: ``(I, 4)``, boxes of what is seen but not trained on.
+        scale: network pixels per original pixel.
+        original_size: height and width that ``scale`` starts from: of the stored image,
+            or of the part of it that is seen.
+        image_id: of the image; of a mosaic, those of its images joined by ``+``.
+    """
+
+    pixels: npt.NDArray[np.uint8]
+    boxes: npt.NDArray[np.float32]
+    classes: npt.NDArray[np.int64]
+    ignored: npt.NDArray[np.float32]
+    scale: float
+    original_size: tuple[int, int]
+    image_id: str
+
+
+def make_sample(
+    record: Record,
+    *,
+    short_side: int,
+    long_side: int,
+    offset: float,
+    flip: bool = False,
+    colour: tuple[float, float, float] | None = None,
+    hue: float = 0.0,
+    zoom: float = 1.0,
+    place: tuple[float, float] = (0.5, 0.5),
+    window: tuple[int, int] | None = None,
+    min_visible: float = 0.25,
+    use_difficult: bool = False,
+) -> Sample:
+    """Read and resize an image and its objects.
+
+    Crowd regions are left out, and difficult objects unless ``use_difficult``.
+
+    Args:
+        record: the image.
+        short_side: target of the shorter side in pixels.
+        long_side: cap of the longer side in pixels.
+        offset: 1 for legacy boxes, 0 for continuous ones.
+        flip: mirror left to right.
+        colour: factors of brightness, contrast and saturation.
+        hue: turn of the hue, as a part of the whole circle.
+        zoom: factor on the scale. What then exceeds the usual size is cut away.
+        place: where the part that is kept lies, see `choose_cut`.
+        window: height and width to fill in place of the usual size, the scale being
+            raised where the image would leave some of it empty.
+        min_visible: least share of its area that a cut has to leave of an object.
+        use_difficult: keep VOC's difficult objects.
+
+    Raises:
+        ImageError: the file cannot be decoded, or is turned against its annotation.
+    """
+    pixels = read_image(record.path)
+    height, width = pixels.shape[:2]
+    _check_not_turned(record, height, width)
+    edges = record.boxes
+    if flip:
+        # Before the resize: a mirrored image of rounded width would be off by a part of
+        # a pixel.
+        pixels = np.asarray(cv2.flip(pixels, 1), np.uint8)
+        edges = edges.copy()
+        edges[:, 0::2] = width - edges[:, 2::-2]
+    boxes = edges - np.array([0, 0, offset, offset], dtype=np.float32)
+    wanted = ~record.crowd
+    if not use_difficult:
+        wanted = wanted & ~record.difficult
+    seen = np.ones_like(wanted)
+    scale = resize_scale(height, width, short_side, long_side)
+    if zoom == 1 and window is None:
+        pixels = resize_image(pixels, scale)
+        boxes = (boxes * scale).astype(np.float32, copy=False)
+    else:
+        usual = round(scale * height), round(scale * width)
+        scale *= zoom
+        if window is not None:
+            scale = max(scale, window[0] / height, window[1] / width)
+        cut = choose_cut(
+            height, width, scale=scale, window=window or usual, place=place
+        )
+        scale, height, width = cut.scale, cut.height, cut.width
+        pixels, boxes = cut.resize(pixels), cut.move(boxes, offset=offset)
+        share = cut.visible_share(edges)
+        seen = (share > 0) & (boxes[:, 2:] + offset > boxes[:, :2]).all(axis=1)
+        wanted = wanted & seen & (share >= min_visible)
+    if colour is not None or hue:
+        pixels = recolour(pixels, colour or (1.0, 1.0, 1.0), hue=hue)
+    return Sample(
+        pixels=pixels,
+        boxes=boxes[wanted],
+        classes=record.classes[wanted],
+        ignored=boxes[seen & ~wanted],
+        scale=scale,
+        original_size=(height, width),
+        image_id=record.image_id,
+    )
+
+
+def collate(
+    samples: Sequence[Sample], *, size_multiple: int, problems: tuple[str, ...] = ()
+) -> Batch:
+    """Stack samples of any size into one zero-padded batch.
+
+    Args:
+        samples: N of them.
+        size_multiple: padded height and width are multiples of this.
+        problems: passed on.
+    """
+    sizes = np.array([sample.pixels.shape[:2] for sample in samples], dtype=np.int64)
+    height, width = (-(-side // size_multiple) * size_multiple for side in sizes.max(0))
+    # Channels last in memory, which is what the network computes in; the transposed
+    # view is (N, 3, H, W).
+    canvas = np.zeros((len(samples), height, width, 3), dtype=np.uint8)
+    most = max(len(sample.boxes) for sample in samples)
+    slots = _GT_SLOTS
+    while slots < most:
+        slots *= 2
+    boxes = np.zeros((len(samples), slots, 4), dtype=np.float32)
+    classes = np.zeros((len(samples), slots), dtype=np.int64)
+    valid = np.zeros((len(samples), slots), dtype=np.bool_)
+    for i, sample in enumerate(samples):
+        canvas[i, : sizes[i, 0], : sizes[i, 1]] = sample.pixels
+        count = len(sample.boxes)
+        boxes[i, :count] = sample.boxes
+        classes[i, :count] = sample.classes
+        valid[i, :count] = True
+    return Batch(
+        images=Images(
+            pixels=torch.from_numpy(canvas).permute(0, 3, 1, 2),
+            sizes=torch.from_numpy(sizes),
+            padded=bool((sizes != (height, width)).any()),
+        ),
+        ground_truth=GroundTruth(
+            torch.from_numpy(boxes), torch.from_numpy(classes), torch.from_numpy(valid)
+        ),
+        scales=torch.tensor([s.scale for s in samples], dtype=torch.float32),
+        original_sizes=torch.tensor([s.original_size for s in samples]),
+        image_ids=tuple(sample.image_id for sample in samples),
+        problems=problems,
+        ignored=tuple(sample.ignored for sample in samples),
+    )
+
+
+def _check_not_turned(record: Record, height: int, width: int) -> None:
+    """Refuse boxes that were drawn on the image turned as EXIF says.
+
+    Raises:
+        ImageError: the annotated width is the file's height and the other way round.
+    """
+    if height != width and (height, width) == (record.width, record.height):
+        raise ImageError(
+            f"{record.path}: expected {record.width} x {record.height} pixels as "
+            f"annotated, found {width} x {height}; annotations refer to the pixels as "
+            "stored, without EXIF's orientation: store the image turned (such as with "
+            "jpegtran or exiftran), or annotate it as it is"
+        )

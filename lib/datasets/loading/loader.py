@@ -1,0 +1,319 @@
+"""Endless training batches and ordered test batches, made by worker processes."""
+
+import itertools
+import os
+import signal
+from abc import abstractmethod
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import cv2
+import numpy as np
+import torch
+from torch.utils.data import DataLoader
+from torch.utils.data import Dataset as TorchDataset
+
+from ..index.access import as_records
+from ..records import Record
+from .batches import Batch, Sample, collate, make_sample
+from .images import ImageError
+from .mosaic import join_mosaic, mosaic_windows
+from .resizing import resize_scale
+from .training_stream import Draw, shape_groups, training_stream
+
+_MOST_REPLACEMENTS = 20
+"""Unreadable files in a row after which reading on is pointless."""
+
+_GRACE_SECONDS = 3
+"""How long a worker goes on after SIGTERM, so that the run can still be saved."""
+
+
+class _BatchSet(TorchDataset["Batch | ImageError"]):
+    """Makes batches; runs in the workers.
+
+    An error is handed over as a value: raised in a worker, it would reach the main
+    process with a stack in place of its message.
+    """
+
+    def __getitem__(self, content: Any) -> Batch | ImageError:
+        try:
+            return self.batch(content)
+        except ImageError as error:
+            return error
+
+    @abstractmethod
+    def batch(self, content: Any) -> Batch:
+        """The batch of what the order yields."""
+
+
+@dataclass(frozen=True)
+class _TrainingSet(_BatchSet):
+    """Makes the batch of a list of draws."""
+
+    records: Sequence[Record]
+    long_side: int
+    offset: float
+    size_multiple: int
+    min_visible: float
+    use_difficult: bool
+
+    def batch(self, draws: list[Draw]) -> Batch:
+        problems: list[str] = []
+        samples = [self._sample(draw, problems) for draw in draws]
+        return collate(
+            samples, size_multiple=self.size_multiple, problems=tuple(problems)
+        )
+
+    def _sample(self, draw: Draw, problems: list[str]) -> Sample:
+        """The drawn image, or the mosaic that begins with it."""
+        if not draw.partners:
+            return self._read(draw, problems)
+        record = self.records[draw.image]
+        height, width = record.height, record.width
+        scale = resize_scale(height, width, draw.short_side, self.long_side)
+        size = round(scale * height), round(scale * width)
+        return join_mosaic(
+            [
+                self._read(part, problems, window=window)
+                for part, window in zip(
+                    (draw, *draw.partners),
+                    mosaic_windows(size, draw.centre),
+                    strict=True,
+                )
+            ]
+        )
+
+    def _read(
+        self, draw: Draw, problems: list[str], window: tuple[int, int] | None = None
+    ) -> Sample:
+        """The drawn image, or the next readable one in its place."""
+        for step in range(_MOST_REPLACEMENTS):
+            record = self.records[(draw.image + step) % len(self.records)]
+            try:
+                return make_sample(
+                    record,
+                    short_side=draw.short_side,
+                    long_side=self.long_side,
+                    offset=self.offset,
+                    flip=draw.flip,
+                    colour=draw.colour,
+                    hue=draw.hue,
+                    zoom=draw.zoom,
+                    place=draw.place,
+                    window=window,
+                    min_visible=self.min_visible,
+                    use_difficult=self.use_difficult,
+                )
+            except ImageError as error:
+                problems.append(str(error))
+        raise ImageError(
+            f"{_MOST_REPLACEMENTS} images in a row cannot be read, the last because: "
+            f"{problems[-1]}"
+        )
+
+
+def training_batches(
+    records: Sequence[Record],
+    *,
+    batch_size: int,
+    short_sides: Sequence[int],
+    long_side: int,
+    offset: float,
+    size_multiple: int,
+    flip: bool,
+    colour_jitter: float,
+    use_difficult: bool,
+    seed: int,
+    workers: int,
+    start: int = 0,
+    pin_memory: bool = False,
+    hue_jitter: float = 0.0,
+    scale_jitter: tuple[float, float] | None = None,
+    mosaic: float = 0.0,
+    min_visible: float = 0.25,
+    max_unreadable: float = 1.0,
+) -> Iterator[Batch]:
+    """Endless training batches from iteration ``start`` on.
+
+    Args:
+        records: the training set.
+        batch_size: images per batch.
+        short_sides: scales in pixels, one drawn per batch.
+        long_side: cap of the longer side in pixels.
+        offset: 1 for legacy boxes, 0 for continuous ones.
+        size_multiple: padded height and width are multiples of this.
+        flip: mirror half of the images.
+        colour_jitter: largest relative change of brightness, contrast, saturation.
+        use_difficult: keep VOC's difficult objects.
+        seed: of the whole stream.
+        workers: processes that prepare batches; 0 for the calling one.
+        start: batches to skip.
+        pin_memory: page-lock the tensors for faster copies to a GPU.
+        hue_jitter: largest turn of the hue, as a part of the whole circle.
+        scale_jitter: range of a random factor on each image's scale; None: no factor.
+        mosaic: share of the images that are put together from four.
+        min_visible: least share of its area that a cut has to leave of an object.
+        max_unreadable: share of the images that may be unreadable; those are replaced.
+
+    Raises:
+        ImageError: too many files cannot be read, in all or in a row.
+        ValueError: there are no records.
+    """
+    if not records:
+        raise ValueError("the training set has no images; check its list of images")
+    stream = training_stream(
+        records,
+        batch_size=batch_size,
+        short_sides=short_sides,
+        flip=flip,
+        colour_jitter=colour_jitter,
+        seed=seed,
+        hue_jitter=hue_jitter,
+        scale_jitter=scale_jitter,
+        mosaic=mosaic,
+    )
+    dataset = _TrainingSet(
+        records,
+        long_side=long_side,
+        offset=offset,
+        size_multiple=size_multiple,
+        min_visible=min_visible,
+        use_difficult=use_difficult,
+    )
+    draws = itertools.islice(stream, start, None)
+    batches = _batches(dataset, draws, workers, pin_memory)
+    return _stop_at_many_problems(batches, len(records), max_unreadable)
+
+
+def _stop_at_many_problems(
+    batches: Iterator[Batch], images: int, share: float
+) -> Iterator[Batch]:
+    """Pass batches on until more than a share of the images was unreadable."""
+    unreadable: set[str] = set()  # one message per file, however often it is drawn
+    for batch in batches:
+        unreadable.update(batch.problems)
+        if len(unreadable) > share * images:
+            raise ImageError(
+                f"{len(unreadable)} of {images} training images cannot be read, more "
+                f"than data.max_unreadable = {share:g} allows, the last because: "
+                f"{batch.problems[-1]}"
+            )
+        yield batch
+
+
+@dataclass(frozen=True)
+class _TestSet(_BatchSet):
+    """Makes the batch of a list of record indices."""
+
+    records: Sequence[Record]
+    short_side: int
+    long_side: int
+    offset: float
+    size_multiple: int
+
+    def batch(self, indices: list[int]) -> Batch:
+        samples = [
+            make_sample(
+                self.records[index],
+                short_side=self.short_side,
+                long_side=self.long_side,
+                offset=self.offset,
+                use_difficult=True,
+            )
+            for index in indices
+        ]
+        return collate(samples, size_multiple=self.size_multiple)
+
+
+def test_batches(
+    records: Sequence[Record],
+    *,
+    batch_size: int,
+    short_side: int,
+    long_side: int,
+    offset: float,
+    size_multiple: int,
+    workers: int,
+    pin_memory: bool = False,
+) -> Iterator[Batch]:
+    """Every image once, those of like shape together; match results by image id.
+
+    As in training, a batch holds images of one bucket of aspect ratios.
+
+    Args:
+        records: the test set.
+        batch_size: images per batch; the last one of a bucket may hold fewer.
+        short_side: target of the shorter side in pixels.
+        long_side: cap of the longer side in pixels.
+        offset: 1 for legacy boxes, 0 for continuous ones.
+        size_multiple: padded height and width are multiples of this.
+        workers: processes that prepare batches; 0 for the calling one.
+        pin_memory: page-lock the tensors for faster copies to a GPU.
+
+    Raises:
+        ImageError: a file cannot be read.
+    """
+    sizes = as_records(records).sizes
+    order = np.argsort(sizes[:, 0] / sizes[:, 1], kind="stable")
+    groups = shape_groups(sizes[order])
+    chunks = [
+        bucket[start : start + batch_size].tolist()
+        for bucket in np.split(order, np.flatnonzero(np.diff(groups)) + 1)
+        for start in range(0, len(bucket), batch_size)
+    ]
+    dataset = _TestSet(
+        records,
+        short_side=short_side,
+        long_side=long_side,
+        offset=offset,
+        size_multiple=size_multiple,
+    )
+    return _batches(dataset, iter(chunks), workers, pin_memory)
+
+
+class _Order:
+    """An iterator of batch contents, as DataLoader wants its samplers."""
+
+    def __init__(self, items: Iterator[object]) -> None:
+        self.items = items
+
+    def __iter__(self) -> Iterator[object]:
+        return self.items
+
+
+def _start_worker(_: int) -> None:
+    """Run single-threaded beside the others, and leave signals to the main process.
+
+    Ctrl-C, and SIGTERM from job schedulers, reach all processes of a run. The main one
+    needs its workers until it has finished its iteration.
+    """
+    cv2.setNumThreads(0)
+    torch.set_num_threads(1)
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    if hasattr(signal, "alarm"):  # not on Windows
+        signal.signal(signal.SIGALRM, lambda *_: os._exit(0))
+        signal.signal(signal.SIGTERM, lambda *_: signal.alarm(_GRACE_SECONDS))
+
+
+def _batches(
+    dataset: _BatchSet, order: Iterator[object], workers: int, pin_memory: bool
+) -> Iterator[Batch]:
+    # batch_size=None: each item of the sampler is one call of __getitem__, which
+    # returns a whole batch.
+    results = DataLoader(
+        dataset,
+        sampler=_Order(order),
+        batch_size=None,
+        num_workers=workers,
+        pin_memory=pin_memory,
+        worker_init_fn=_start_worker,
+        prefetch_factor=4 if workers else None,
+        # Its own generator: taking the worker seeds from the default one would shift
+        # the random numbers of a resumed run.
+        generator=torch.Generator(),
+    )
+    for result in results:
+        if isinstance(result, ImageError):
+            raise result
+        yield result

@@ -1,0 +1,165 @@
+"""Which images are trained on, in which order and how each is prepared.
+
+The stream is a pure function of the seed and the iteration. So resuming at iteration k
+yields what an unbroken run would have seen, whatever the number of workers.
+"""
+
+import itertools
+from collections.abc import Iterator, Sequence
+from typing import NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+from ..index.access import as_records
+from ..records import Record
+
+_MOSAIC_ZOOM = 0.5
+"""Images of a mosaic are half as large, so that as much is seen of each."""
+
+
+class Draw(NamedTuple):
+    """One image of a training batch and how it is to be prepared.
+
+    Attributes:
+        image: index of its record.
+        short_side: target of the shorter side in pixels.
+        flip: mirror left to right.
+        colour: factors of brightness, contrast and saturation.
+        hue: turn of the hue, as a part of the whole circle.
+        zoom: factor on the scale.
+        place: where the part that is seen lies, x and y in [0, 1).
+        partners: three more images if this is the first of a mosaic, else none.
+        centre: where the images of the mosaic meet, x and y in [0, 1].
+    """
+
+    image: int
+    short_side: int
+    flip: bool
+    colour: tuple[float, float, float] | None
+    hue: float = 0.0
+    zoom: float = 1.0
+    place: tuple[float, float] = (0.5, 0.5)
+    partners: tuple["Draw", ...] = ()
+    centre: tuple[float, float] = (0.5, 0.5)
+
+
+def training_stream(
+    records: Sequence[Record],
+    *,
+    batch_size: int,
+    short_sides: Sequence[int],
+    flip: bool,
+    colour_jitter: float,
+    seed: int,
+    hue_jitter: float = 0.0,
+    scale_jitter: tuple[float, float] | None = None,
+    mosaic: float = 0.0,
+) -> Iterator[list[Draw]]:
+    """Batches of draws without end: every image once per epoch, in random order.
+
+    A batch holds images of like shape and one scale, so that little is padded; an image
+    without a partner waits for the next epoch's first, so none is left out or drawn
+    twice. The other three of a mosaic are any images, on top of the epoch's.
+
+    What is switched off draws no random numbers, and mosaic, hue and zoom draw theirs
+    last: batches, scales, flips and colours are the same with and without them.
+    """
+    groups = shape_groups(as_records(records).sizes).tolist()
+    waiting: dict[int, list[int]] = {}
+    batches = 0
+    for epoch in itertools.count():
+        order = np.random.default_rng((seed, 0, epoch)).permutation(len(records))
+        for index in map(int, order):
+            group = waiting.setdefault(groups[index], [])
+            group.append(index)
+            if len(group) < batch_size:
+                continue
+            rng = np.random.default_rng((seed, 1, batches))
+            short_side = int(rng.choice(np.array(short_sides)))
+            draws = [
+                Draw(
+                    image=member,
+                    short_side=short_side,
+                    flip=bool(flip and rng.random() < 0.5),
+                    colour=_draw_colour(rng, colour_jitter),
+                )
+                for member in group
+            ]
+            if mosaic:
+                draws = [
+                    _draw_mosaic(rng, draw, len(records), flip, colour_jitter)
+                    if rng.random() < mosaic
+                    else draw
+                    for draw in draws
+                ]
+            if hue_jitter or scale_jitter:
+                draws = [_vary(rng, draw, hue_jitter, scale_jitter) for draw in draws]
+            yield draws
+            batches += 1
+            group.clear()
+
+
+def shape_groups(sizes: npt.NDArray[np.int32]) -> npt.NDArray[np.int64]:
+    """Buckets of images: aspect ratio in steps of a quarter octave.
+
+    4:3 and 3:2 are alike, 1:1 is not.
+
+    Args:
+        sizes: ``(I, 2)`` width and height.
+
+    Returns:
+        ``(I,)``, rising with the aspect ratio.
+    """
+    octaves = np.log2(sizes[:, 0] / sizes[:, 1])
+    return np.asarray(np.rint(4 * octaves), np.int64)
+
+
+def _draw_colour(
+    rng: np.random.Generator, jitter: float
+) -> tuple[float, float, float] | None:
+    if jitter == 0:
+        return None
+    brightness, contrast, saturation = rng.uniform(1 - jitter, 1 + jitter, 3)
+    return float(brightness), float(contrast), float(saturation)
+
+
+def _draw_mosaic(
+    rng: np.random.Generator, first: Draw, images: int, flip: bool, colour_jitter: float
+) -> Draw:
+    """Make a drawn image the first of a mosaic."""
+
+    def part(draw: Draw) -> Draw:
+        x, y = rng.random(2)
+        return draw._replace(zoom=_MOSAIC_ZOOM, place=(float(x), float(y)))
+
+    partners = [
+        part(
+            Draw(
+                image=int(rng.integers(images)),
+                short_side=first.short_side,
+                flip=bool(flip and rng.random() < 0.5),
+                colour=_draw_colour(rng, colour_jitter),
+            )
+        )
+        for _ in range(3)
+    ]
+    x, y = rng.uniform(0.3, 0.7, 2)
+    return part(first)._replace(partners=tuple(partners), centre=(float(x), float(y)))
+
+
+def _vary(
+    rng: np.random.Generator,
+    draw: Draw,
+    hue_jitter: float,
+    scale_jitter: tuple[float, float] | None,
+) -> Draw:
+    """Draw hue, zoom and place of an image, and of its partners in a mosaic."""
+    if hue_jitter:
+        draw = draw._replace(hue=float(rng.uniform(-hue_jitter, hue_jitter)))
+    if scale_jitter:
+        x, y = rng.random(2)
+        zoom = draw.zoom * float(rng.uniform(*scale_jitter))
+        draw = draw._replace(zoom=zoom, place=(float(x), float(y)))
+    partners = (_vary(rng, other, hue_jitter, scale_jitter) for other in draw.partners)
+    return draw._replace(partners=tuple(partners))

@@ -1,0 +1,1 @@
+"""Files over the network: resumed, checked, unpacked with care."""

@@ -1,0 +1,94 @@
+import time
+from pathlib import Path
+
+import pytest
+from faster_rcnn.datasets.index import files as index_files
+from faster_rcnn.datasets.index.files import (
+    VARIABLE,
+    Notes,
+    index_folders,
+    load_index,
+    settings_key,
+)
+from faster_rcnn.datasets.index.writer import RawImages, pack
+from faster_rcnn.datasets.records import Drops
+
+
+def test_the_folders(tmp_path, monkeypatch):
+    monkeypatch.delenv(VARIABLE)
+    monkeypatch.delenv("XDG_CACHE_HOME", raising=False)
+    monkeypatch.setenv("HOME", "/home/me")
+    user = Path("/home/me/.cache/faster_rcnn")
+    assert index_folders(tmp_path) == [tmp_path / ".cache", user]
+    monkeypatch.setenv(VARIABLE, "~/indices")
+    assert index_folders(tmp_path) == [Path("/home/me/indices")]
+    monkeypatch.setenv(VARIABLE, "0")
+    assert index_folders(tmp_path) == []
+
+
+def test_settings_key():
+    keys = [settings_key("a", "b"), settings_key("ab"), settings_key("a", None)]
+    assert len(set(keys)) == 3 and settings_key("a", "b") == keys[0]
+
+
+def test_errors_of_packing_leave_nothing_behind(tmp_path):
+    def fail(file, scratch):
+        file.write(b"x")
+        raise ValueError("at fault")
+
+    with pytest.raises(ValueError, match="at fault"):
+        load_index([tmp_path], "a", "0", fail, check=lambda _: True)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_full_disk_leads_to_the_next_folder(tmp_path):
+    places = [tmp_path / "a", tmp_path / "b"]
+
+    def fill(file, scratch):
+        if scratch == places[0]:
+            raise OSError(28, "no space left")
+        images = RawImages(tmp_path, lambda _: tmp_path)
+        pack(file, images, [], Drops(), closing=0.0, facts={})
+
+    index = load_index(places, "a", "0", fill, check=lambda _: True)
+    assert index.path == places[1] / "a-0.index" and list(places[0].iterdir()) == []
+
+
+def test_notes(tmp_path):
+    file = tmp_path / "file"
+    file.write_text("x")
+    calls = []
+
+    def find():
+        calls.append(1)
+        return len(calls)
+
+    notes = Notes.read([tmp_path], "n", "key")
+    # Just written: it may yet change within the same tick.
+    assert [notes.recall(file, "q", find) for _ in range(2)] == [1, 2]
+    notes.write()
+    assert list(tmp_path.iterdir()) == [file]
+
+
+def test_notes_are_kept(tmp_path, monkeypatch):
+    monkeypatch.setattr(index_files, "_QUIET_NANOSECONDS", -1)
+    file = tmp_path / "file"
+    file.write_text("x")
+    answers = iter(range(9))
+
+    def ask(question="q"):
+        notes = Notes.read([tmp_path / "none", tmp_path], "n", "key")
+        answer = notes.recall(file, question, lambda: next(answers))
+        notes.paths = notes.paths[1:]
+        notes.write()
+        return answer
+
+    assert [ask(), ask(), ask("other"), ask()] == [0, 0, 1, 0]
+    time.sleep(0.01)
+    file.write_text("y")
+    assert [ask(), ask("other"), ask()] == [2, 3, 2]
+    (tmp_path / "n-key.json").write_text("[nonsense")
+    assert ask() == 4
+    file.unlink()
+    with pytest.raises(OSError, match="No such"):
+        ask()
