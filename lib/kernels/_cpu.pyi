@@ -61,7 +61,6 @@ class RoiPooling:
         canonical_level: int,
         images: int,
         channels: int,
-        channels_last: bool,
         dtype: int,
         rois: int,
         per_image: int,

@@ -42,7 +42,6 @@ cdef extern from "csrc/roi.h" nogil:
         int64_t canonical_level
         int64_t images
         int64_t channels
-        int channels_last
         int dtype
         const float *rois
         int64_t per_image
@@ -60,7 +59,7 @@ cdef extern from "csrc/roi.h" nogil:
 
 
 # Raised with every change of a signature below; library.py asks for the same number.
-interface = 2
+interface = 3
 
 float16 = bool(HAS_FLOAT16)
 
@@ -115,7 +114,7 @@ cdef class RoiPooling:
     cdef RoiLevel *levels
 
     def __cinit__(self, levels, float canonical_size, int64_t canonical_level,
-                  int64_t images, int64_t channels, bint channels_last, int dtype,
+                  int64_t images, int64_t channels, int dtype,
                   uintptr_t rois, int64_t per_image, int64_t size, int mode,
                   int64_t sampling, bint aligned, bint max_pool, int threads):
         cdef uintptr_t data, sizes
@@ -127,7 +126,7 @@ cdef class RoiPooling:
                 <void *>data, height, width, <const int64_t *>sizes, scale)
         self.task = RoiTask(
             self.levels, len(levels), canonical_size, canonical_level, images, channels,
-            channels_last, dtype, <const float *>rois, per_image, size, mode, sampling,
+            dtype, <const float *>rois, per_image, size, mode, sampling,
             aligned, max_pool, threads)
 
     def __dealloc__(self):

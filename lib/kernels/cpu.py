@@ -11,9 +11,9 @@ from torch import Tensor
 
 from . import _cpu
 from .matching import empty_matches
-from .pooling_layout import MAXIMA, Options, empty_grads, format_of, outputs_like
+from .pooling_layout import MAXIMA, Options, empty_grads, outputs_like
 
-INTERFACE = 2
+INTERFACE = 3
 if getattr(_cpu, "interface", 0) != INTERFACE:
     raise ImportError("they were built from another version of the sources")
 
@@ -145,19 +145,18 @@ def roi_pool(
     sizes: Sequence[Tensor] | None,
     options: Options,
 ) -> tuple[Tensor, Tensor]:
-    """Pooled regions by compiled code, and the places of their maxima."""
+    """Pooled regions by compiled code, and the places of their maxima.
+
+    The code knows channels_last alone; copying contiguous maps is faster than a form of
+    it for them.
+    """
     pooled, places = outputs_like(features, rois, options)
-    task = _task(
-        features,
-        rois,
-        sizes,
-        options,
-        dtype=pooled.dtype,
-        channels_last=format_of(features) == torch.channels_last,
-    )
+    maps = [f.contiguous(memory_format=torch.channels_last) for f in features]
+    out = pooled.contiguous(memory_format=torch.channels_last)
+    task = _task(maps, rois, sizes, options)
     run = task.max_forward if options.mode == MAXIMA else task.bilinear_forward
-    run(pooled.data_ptr(), places.data_ptr())
-    return pooled, places
+    run(out.data_ptr(), places.data_ptr())
+    return pooled.copy_(out) if out is not pooled else pooled, places
 
 
 def roi_pool_backward(
@@ -170,20 +169,11 @@ def roi_pool_backward(
     options: Options,
 ) -> list[Tensor]:
     """Gradients of the features, summed in float32 in an order that never changes."""
-    grads = empty_grads(grad, rois, shapes, channels_last, torch.float32)
-    for out in grads:
-        out.zero_()
-    task = _task(
-        grads,
-        rois,
-        sizes,
-        options,
-        dtype=grad.dtype,
-        channels_last=channels_last,
-    )
+    grads = empty_grads(grad, rois, shapes, channels_last=True)
+    task = _task(grads, rois, sizes, options)
     run = task.max_backward if options.mode == MAXIMA else task.bilinear_backward
     run(grad.data_ptr(), places.data_ptr())
-    return [g.to(grad.dtype) for g in grads]
+    return grads if channels_last else [g.contiguous() for g in grads]
 
 
 def _task(
@@ -191,9 +181,6 @@ def _task(
     rois: Tensor,
     sizes: Sequence[Tensor] | None,
     options: Options,
-    *,
-    dtype: torch.dtype,
-    channels_last: bool,
 ) -> Any:
     """What the C code works on; it keeps addresses, so the tensors must live on."""
     levels = [
@@ -212,8 +199,7 @@ def _task(
         options.canonical_level,
         rois.shape[0],
         maps[0].shape[1],
-        channels_last,
-        _DTYPES[dtype],
+        _DTYPES[maps[0].dtype],
         rois.data_ptr(),
         rois.shape[1],
         options.size,

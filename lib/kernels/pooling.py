@@ -270,7 +270,7 @@ def _roi_pool_backward_fake(
     canonical_size: float,
     canonical_level: int,
 ) -> list[Tensor]:
-    return empty_grads(grad, rois, shapes, channels_last, grad.dtype)
+    return empty_grads(grad, rois, shapes, channels_last)
 
 
 def _save(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, Tensor]) -> None:
@@ -286,9 +286,8 @@ def _save(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, Tensor]) -> N
 
 def _backward(ctx: Any, grad: Tensor, _: Any) -> tuple[Any, ...]:
     places, rois, *sizes = ctx.saved_tensors
-    fmt = torch.channels_last if ctx.channels_last else torch.contiguous_format
     grads = _roi_pool_backward(
-        grad.contiguous(memory_format=fmt),
+        grad.contiguous(memory_format=torch.channels_last),
         places,
         rois,
         sizes if ctx.padded else None,

@@ -32,22 +32,22 @@ def format_of(features: Sequence[Tensor]) -> torch.memory_format:
 def outputs_like(
     features: Sequence[Tensor], rois: Tensor, options: Options
 ) -> tuple[Tensor, Tensor]:
-    """Pooled regions, and room for what the backward pass must know of the maxima."""
+    """Pooled regions, and room for what the backward pass must know of the maxima.
+
+    The former in the features' memory format, the latter always in channels_last.
+    """
     count, channels = rois.shape[0] * rois.shape[1], features[0].shape[1]
     size = options.size
 
-    def empty(side: int, dtype: torch.dtype) -> Tensor:
-        return torch.empty(
-            (count, channels, side, side),
-            dtype=dtype,
-            device=rois.device,
-            memory_format=format_of(features),
-        )
+    def empty(side: int, dtype: torch.dtype, fmt: torch.memory_format) -> Tensor:
+        shape = (count, channels, side, side)
+        return torch.empty(shape, dtype=dtype, device=rois.device, memory_format=fmt)
 
+    pooled = empty(size, features[0].dtype, format_of(features))
     if options.mode == MAXIMA:
-        return empty(size, features[0].dtype), empty(size, torch.int32)
-    places = empty(size if options.max_pool else 0, torch.uint8)
-    return empty(size, features[0].dtype), places
+        return pooled, empty(size, torch.int32, torch.channels_last)
+    side = size if options.max_pool else 0
+    return pooled, empty(side, torch.uint8, torch.channels_last)
 
 
 def empty_grads(
@@ -55,14 +55,13 @@ def empty_grads(
     rois: Tensor,
     shapes: Sequence[int],
     channels_last: bool,
-    dtype: torch.dtype,
 ) -> list[Tensor]:
     """Room for the gradients of the features, whose H and W `shapes` lists."""
     fmt = torch.channels_last if channels_last else torch.contiguous_format
     return [
         torch.empty(
             (rois.shape[0], grad.shape[1], height, width),
-            dtype=dtype,
+            dtype=grad.dtype,
             device=grad.device,
             memory_format=fmt,
         )

@@ -154,7 +154,7 @@ def _roi_pool(kernels: ModuleType, device_type: str) -> str | None:
             grad = torch.randn(found.shape, generator=generator)
             (wanted,) = torch.autograd.grad(expected, maps, grad)
             (got,) = kernels.roi_pool_backward(
-                grad.to(device_type).contiguous(memory_format=fmt),
+                grad.to(device_type).contiguous(memory_format=torch.channels_last),
                 places,
                 there[1],
                 None,

@@ -63,8 +63,9 @@ def check(gpu, monkeypatch):
         tolerance = TOLERANCES[want.dtype]
         torch.testing.assert_close(got.cpu(), want, rtol=tolerance, atol=tolerance)
         shapes = [n for f in features for n in f.shape[2:]]
+        upstream = upstream.to(gpu).contiguous(memory_format=torch.channels_last)
         grads = gpu_pooling.roi_pool_backward(
-            upstream.to(gpu), places, rois, sizes, shapes, last, how
+            upstream, places, rois, sizes, shapes, last, how
         )
         for grad, want_grad in zip(grads, want_grads, strict=True):
             assert grad.dtype == want.dtype

@@ -46,6 +46,23 @@ def test_keeps_what_torchvision_keeps(limit, offset, slots):
     assert kept.any()
 
 
+@pytest.mark.parametrize("limit", [0.4, 0.7])
+@pytest.mark.parametrize("sides", [(4, 8), (1, 700), (300, 310)])
+@pytest.mark.parametrize("place", [0, 1e4, -1e7])
+@pytest.mark.parametrize("unit", [1e-3, 1, 1e6])
+def test_boxes_of_any_size_at_any_place(limit, sides, place, unit):
+    """Kept boxes are looked for near a box only; none must be overlooked."""
+    rng = np.random.default_rng(0)
+    sides = rng.uniform(*sides, (1, 700, 2))
+    corner = rng.uniform(0, 800, (1, 700, 2)) + place
+    # Some twice, slightly apart: overlaps on both sides of the limit.
+    corner[:, 1::2] = corner[:, ::2] + sides[:, ::2] * rng.uniform(-0.3, 0.3, 2)
+    sides[:, 1::2] = sides[:, ::2] * rng.uniform(0.8, 1.25, 2)
+    boxes = unit * np.concatenate((corner, corner + sides), axis=2)
+    _, scores, valid, groups = proposals(700)
+    both(torch.tensor(boxes, dtype=torch.float32), scores, valid, groups, limit, 600)
+
+
 @pytest.mark.parametrize("count", [0, 1, 2, 63, 64, 65, 127, 129])
 def test_any_number_of_boxes(count):
     both(*proposals(count, images=3), 0.5, 40)

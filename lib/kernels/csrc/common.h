@@ -24,17 +24,27 @@
 INLINE float larger(float a, float b) { return a > b ? a : b; }
 INLINE float smaller(float a, float b) { return a < b ? a : b; }
 
+INLINE float quotient(float a, float b) { return b > 0.0f ? a / b : 0.0f; }
+
+INLINE int32_t bits_of(float v) {
+    int32_t bits;
+    memcpy(&bits, &v, sizeof bits);
+    return bits;
+}
+
+INLINE float from_bits(int32_t bits) {
+    float v;
+    memcpy(&v, &bits, sizeof v);
+    return v;
+}
+
 /* bfloat16 and float16 in memory, float32 in registers. */
 INLINE float from_bf16(uint16_t v) {
-    uint32_t bits = (uint32_t)v << 16;
-    float out;
-    memcpy(&out, &bits, sizeof out);
-    return out;
+    return from_bits((int32_t)((uint32_t)v << 16));
 }
 
 INLINE uint16_t to_bf16(float v) {
-    uint32_t bits;
-    memcpy(&bits, &v, sizeof bits);
+    uint32_t bits = (uint32_t)bits_of(v);
     /* To nearest, ties to even; a NaN stays one. */
     uint32_t rounded = (bits + 0x7fffu + ((bits >> 16) & 1u)) >> 16;
     return (uint16_t)(v != v ? (bits >> 16) | 0x40u : rounded);

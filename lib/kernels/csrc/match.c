@@ -26,7 +26,7 @@ INLINE float iou(const Tile *t, int64_t i, const Object *o, float offset) {
     float height = smaller(t->y2[i], o->y2) - larger(t->y1[i], o->y1) + offset;
     float inter = larger(width, 0.0f) * larger(height, 0.0f);
     float all = t->area[i] + o->area - inter;
-    return all > 0.0f ? inter / all : 0.0f;
+    return quotient(inter, all);
 }
 
 VECTORISED
@@ -45,16 +45,19 @@ VECTORISED
 static float meet_object(const Tile *t, int64_t count, const Object *o, float offset,
                          int32_t slot, const float *lowest, float *overlap,
                          int32_t *object) {
-    float best = -1.0f;
+    /* Bits of numbers that are not negative are in the numbers' order, and of integers
+     * compilers take the largest in vectors. */
+    int32_t best = -1;
     for (int64_t i = 0; i < count; i++) {
         float value = iou(t, i, o, offset);
         int32_t better = value > overlap[i];
         overlap[i] = better ? value : overlap[i];
         object[i] = better ? slot : object[i];
         /* An unusable box counts as one that overlaps nothing. */
-        best = larger(best, smaller(value, lowest[i]));
+        int32_t bits = bits_of(smaller(value, lowest[i]));
+        best = bits > best ? bits : best;
     }
-    return best;
+    return best < 0 ? -1.0f : from_bits(best);
 }
 
 VECTORISED
@@ -72,7 +75,7 @@ static void meet_crowd(const Tile *t, int64_t count, const Object *o, float offs
         float width = smaller(t->x2[i], o->x2) - larger(t->x1[i], o->x1) + offset;
         float height = smaller(t->y2[i], o->y2) - larger(t->y1[i], o->y1) + offset;
         float inter = larger(width, 0.0f) * larger(height, 0.0f);
-        float inside = t->area[i] > 0.0f ? inter / t->area[i] : 0.0f;
+        float inside = quotient(inter, t->area[i]);
         share[i] = larger(inside, share[i]);
     }
 }

@@ -1,12 +1,8 @@
 /* Greedy non-maximum suppression with a fixed number of outputs.
  *
- * Boxes are taken best first. Each is compared with the boxes kept so far, many at a
- * time, and the scan ends as soon as the slots are full: the cost is that of kept x
- * seen boxes, and no matrix of all pairs is formed.
- *
- * The comparison must agree with `inter / (area + area' - inter) > limit` in float32 to
- * the last bit, which needs a division per pair. A product decides all pairs but the
- * few near the limit; only those are divided.
+ * Boxes are taken best first. Each is compared with the boxes kept so far that may
+ * overlap it enough, and the scan ends as soon as the slots are full: no matrix of all
+ * pairs is formed.
  */
 #include "nms.h"
 
@@ -14,13 +10,9 @@
 #include <string.h>
 
 #include "common.h"
+#include "kept_boxes.h"
 
-#define BLOCK 64 /* boxes between two looks at whether one suppresses */
-
-typedef struct {
-    float *x1, *y1, *x2, *y2, *area;
-    int32_t *group;
-} Boxes;
+#define SAMPLE 256 /* boxes that the grid is chosen from */
 
 /* Order of a score as an integer, descending: NaN first, as torch.sort has it, and
  * both zeros alike. */
@@ -57,34 +49,6 @@ static void sort_by_key(uint32_t *key, uint32_t *order, uint32_t *key2,
     memcpy(order2, order, (size_t)count * sizeof *order);
 }
 
-/* Whether a kept box overlaps this one by more than `limit`. */
-VECTORISED
-static int is_suppressed(const Boxes *kept, int64_t count, float x1, float y1, float x2,
-                         float y2, float area, int32_t group, float limit) {
-    /* Rounding moves a quotient by less than this share of it. */
-    const float surely_below = limit - 1e-6f * (limit < 0 ? -limit : limit) - 1e-30f;
-    for (int64_t block = 0; block < count; block += BLOCK) {
-        int32_t near = limit < 0.0f; /* then a product has another sign than hoped */
-        for (int64_t i = block; i < block + BLOCK; i++) {
-            float width = smaller(x2, kept->x2[i]) - larger(x1, kept->x1[i]);
-            float height = smaller(y2, kept->y2[i]) - larger(y1, kept->y1[i]);
-            float inter = larger(width, 0.0f) * larger(height, 0.0f);
-            float all = area + kept->area[i] - inter;
-            near |= (inter > surely_below * all) & (kept->group[i] == group);
-        }
-        if (!near) continue;
-        int64_t end = block + BLOCK < count ? block + BLOCK : count;
-        for (int64_t i = block; i < end; i++) {
-            float width = smaller(x2, kept->x2[i]) - larger(x1, kept->x1[i]);
-            float height = smaller(y2, kept->y2[i]) - larger(y1, kept->y1[i]);
-            float inter = larger(width, 0.0f) * larger(height, 0.0f);
-            float all = area + kept->area[i] - inter;
-            if (kept->group[i] == group && inter / all > limit) return 1;
-        }
-    }
-    return 0;
-}
-
 /* Positions of the valid boxes in `order`, best first; returns their number. */
 static int64_t rank(const float *scores, const uint8_t *valid, int64_t count,
                     uint32_t *key, uint32_t *order, uint32_t *key2, uint32_t *order2) {
@@ -101,38 +65,47 @@ static int64_t rank(const float *scores, const uint8_t *valid, int64_t count,
     return found;
 }
 
+/* A legacy box's width x2 - x1 + 1 is that of its edges. */
+INLINE Box box_at(const float *boxes, const int64_t *groups, uint32_t at, float offset) {
+    const float *c = boxes + 4 * (int64_t)at;
+    Box b = {c[0], c[1], c[2] + offset, c[3] + offset, 0.0f, (int32_t)groups[at]};
+    b.area = (b.x2 - b.x1) * (b.y2 - b.y1);
+    return b;
+}
+
+/* Choose the layout of the kept boxes from some of the candidates. */
+static int prepare(KeptBoxes *best, const float *boxes, const int64_t *groups,
+                   const uint32_t *order, int64_t candidates, float limit,
+                   float offset) {
+    Box sample[SAMPLE];
+    int64_t solid = 0;
+    int many_groups = 0;
+    for (int64_t i = 1; i < candidates && !many_groups; i++)
+        many_groups = groups[order[i]] != groups[order[0]];
+    int64_t step = 1 + candidates / SAMPLE;
+    for (int64_t i = 0; i < candidates; i += step) {
+        sample[solid] = box_at(boxes, groups, order[i], offset);
+        solid += is_solid(sample + solid);
+    }
+    return begin(best, sample, solid, limit, many_groups);
+}
+
 static int nms_image(const float *boxes, const float *scores, const uint8_t *valid,
                      const int64_t *groups, int64_t count, float limit, float offset,
                      int64_t slots, int64_t *index, uint8_t *kept) {
-    int64_t most = slots < count ? slots : count;
-    int64_t room = (most + BLOCK - 1) / BLOCK * BLOCK;
-    uint32_t *words = malloc((size_t)(4 * count + 6 * room + 1) * sizeof *words);
+    uint32_t *words = malloc((size_t)(4 * count + 1) * sizeof *words);
     if (!words) return 1;
-    uint32_t *key = words, *order = words + count, *key2 = words + 2 * count;
-    uint32_t *order2 = words + 3 * count;
-    float *floats = (float *)(words + 4 * count);
-    Boxes best = {floats,            floats + room,     floats + 2 * room,
-                  floats + 3 * room, floats + 4 * room, (int32_t *)(floats + 5 * room)};
-    /* Unused places of a block are boxes without area that meet none. */
-    memset(floats, 0, (size_t)(6 * room) * sizeof *floats);
-
-    int64_t candidates = rank(scores, valid, count, key, order, key2, order2);
+    uint32_t *order = words + count;
+    int64_t candidates =
+        rank(scores, valid, count, words, order, words + 2 * count, words + 3 * count);
+    KeptBoxes best;
+    int failed = prepare(&best, boxes, groups, order, candidates, limit, offset);
     int64_t found = 0;
-    for (int64_t i = 0; i < candidates && found < slots; i++) {
-        uint32_t at = order[i];
-        const float *box = boxes + 4 * (int64_t)at;
-        /* A legacy box's width x2 - x1 + 1 is that of its edges. */
-        float x1 = box[0], y1 = box[1], x2 = box[2] + offset, y2 = box[3] + offset;
-        float area = (x2 - x1) * (y2 - y1);
-        int32_t group = (int32_t)groups[at];
-        if (is_suppressed(&best, found, x1, y1, x2, y2, area, group, limit)) continue;
-        best.x1[found] = x1;
-        best.y1[found] = y1;
-        best.x2[found] = x2;
-        best.y2[found] = y2;
-        best.area[found] = area;
-        best.group[found] = group;
-        index[found] = at;
+    for (int64_t i = 0; i < candidates && found < slots && !failed; i++) {
+        Box box = box_at(boxes, groups, order[i], offset);
+        if (is_suppressed(&best, &box)) continue;
+        failed = keep(&best, &box);
+        index[found] = order[i];
         kept[found] = 1;
         found++;
     }
@@ -140,8 +113,9 @@ static int nms_image(const float *boxes, const float *scores, const uint8_t *val
         index[i] = 0;
         kept[i] = 0;
     }
+    forget(&best);
     free(words);
-    return 0;
+    return failed;
 }
 
 int nms_batch(const float *boxes, const float *scores, const uint8_t *valid,

@@ -6,8 +6,7 @@
 enum { ROI_ALIGN = 0, ROI_CROP = 1, ROI_CROP_STN = 2 };
 enum { ROI_FLOAT32 = 0, ROI_BFLOAT16 = 1, ROI_FLOAT16 = 2 };
 
-/* One feature map of a pyramid: (images, channels, height, width), contiguous or
- * channels_last as the task says. */
+/* One feature map of a pyramid: (images, height, width, channels), or its gradient. */
 typedef struct {
     void *data;
     int64_t height, width;
@@ -22,8 +21,7 @@ typedef struct {
     float canonical_size;    /* a RoI of this side, in input pixels, ... */
     int64_t canonical_level; /* ... belongs to this level (FPN, eq. 1), counted from 0 */
     int64_t images, channels;
-    int channels_last;  /* features, pooled and their gradients */
-    int dtype;          /* of features and pooled; features' gradients are float32 */
+    int dtype;          /* of features, pooled and their gradients */
     const float *rois;  /* (images, per_image, 4) in input pixels */
     int64_t per_image;
     int64_t size; /* output cells per side */
@@ -34,13 +32,13 @@ typedef struct {
     int threads;
 } RoiTask;
 
-/* pooled (images * per_image, channels, size, size); which (same shape, bytes) tells the
+/* pooled (images * per_image, size, size, channels); which (same shape, bytes) tells the
  * sample of each maximum and may be NULL without max_pool. Returns 0, or 1 without
  * memory. */
 int roi_bilinear_forward(const RoiTask *task, void *pooled, uint8_t *which);
 
-/* Adds to the levels' data, float32 there, in an order that depends on nothing but the
- * task: equal runs are equal to the bit, whatever the number of threads. */
+/* Writes the levels' data, sums of float32 whose order depends on nothing but the RoIs:
+ * equal runs are equal to the bit, whatever the number of threads. */
 int roi_bilinear_backward(const RoiTask *task, const void *grad, const uint8_t *which);
 
 /* RoI max pooling; argmax is the cell row * width + column, -1 for an empty bin. */

@@ -3,11 +3,12 @@
  *
  * For each output row the rows of the map that it reads are summed first, all columns
  * of the RoI at once; each output cell then sums the columns that it reads. That is
- * less than the four corners of every sample, and the inner loops run over memory that
- * lies together: channels (channels_last) or columns (contiguous).
+ * less than the four corners of every sample, and the inner loops run over channels,
+ * which lie together.
  *
- * Forward, RoIs are shared out among the threads; backward, channels are, so that no
- * two threads add to the same number and the order of additions is always the same.
+ * Forward, RoIs are shared out among the threads. Backward, parts of maps are (see
+ * roi_sums.h), so that no two threads add to the same number and the order of additions
+ * is always the same.
  */
 #include <stdlib.h>
 #include <string.h>
@@ -16,15 +17,14 @@
 #include "roi.h"
 #include "roi_axis.h"
 #include "roi_level.h"
+#include "roi_sums.h"
 
-#define CHUNK 256 /* channels at a time: a RoI's columns of them stay in the cache */
-
-/* One RoI on its map. Steps are in elements. */
+/* One RoI on its map, or on the sums of its gradients. Steps are in elements. */
 typedef struct {
     const Taps *rows, *columns; /* (m * size) each */
     int64_t m, size, channels;
     int64_t first, width; /* columns of the map that are read */
-    int64_t row_step, column_step, plane;
+    int64_t row_step, column_step;
 } Roi;
 
 #define ELEMENT float
@@ -49,12 +49,8 @@ typedef void Forward(const Roi *, const void *, int64_t, float *, void *, uint8_
 typedef void Backward(const Roi *, float *, int64_t, float *, const void *,
                       const uint8_t *);
 
-static Forward *const forward_of[3][2] = {{forward_first_f32, forward_last_f32},
-                                          {forward_first_bf16, forward_last_bf16},
-                                          {forward_first_f16, forward_last_f16}};
-static Backward *const backward_of[3][2] = {{backward_first_f32, backward_last_f32},
-                                            {backward_first_bf16, backward_last_bf16},
-                                            {backward_first_f16, backward_last_f16}};
+static Forward *const forward_of[3] = {forward_f32, forward_bf16, forward_f16};
+static Backward *const backward_of[3] = {backward_f32, backward_bf16, backward_f16};
 static const int64_t bytes_of[3] = {4, 2, 2};
 
 /* What one thread needs: taps of both axes, their weights, and sums of rows. */
@@ -83,8 +79,10 @@ static void free_room(Room *room) {
     free(room->sums);
 }
 
-/* Prepare RoI `n`; returns where it is pooled from. */
-static Place prepare(const RoiTask *task, int64_t n, const Room *room, Roi *r) {
+/* Prepare RoI `n` in memory with `step` elements from column to column; returns where it
+ * is pooled from. */
+static Place prepare(const RoiTask *task, int64_t n, const Room *room, int64_t step,
+                     Roi *r) {
     const Place place = place_of(task, n);
     const float *box = task->rois + 4 * n;
     r->m = task->max_pool ? 2 : 1;
@@ -98,14 +96,13 @@ static Place prepare(const RoiTask *task, int64_t n, const Room *room, Roi *r) {
     r->rows = room->taps;
     r->columns = room->taps + side;
     r->width = extent(r->columns, side, &r->first);
-    r->plane = place.plane;
-    r->column_step = task->channels_last ? task->channels : 1;
-    r->row_step = place.level->width * r->column_step;
+    r->column_step = step;
+    r->row_step = place.level->width * step;
     return place;
 }
 
 int roi_bilinear_forward(const RoiTask *task, void *pooled, uint8_t *which) {
-    Forward *run = forward_of[task->dtype][task->channels_last];
+    Forward *run = forward_of[task->dtype];
     const int64_t bytes = bytes_of[task->dtype], cells = task->size * task->size;
     int failed = 0;
 #pragma omp parallel num_threads(task->threads) reduction(| : failed)
@@ -116,14 +113,14 @@ int roi_bilinear_forward(const RoiTask *task, void *pooled, uint8_t *which) {
         for (int64_t n = 0; n < task->images * task->per_image; n++) {
             if (failed) continue;
             Roi r;
-            const Place place = prepare(task, n, &room, &r);
+            const Place place = prepare(task, n, &room, task->channels, &r);
+            const char *map =
+                (const char *)place.level->data + start_of(task, &place) * bytes;
             for (int64_t c = 0; c < task->channels; c += CHUNK) {
                 int64_t lanes = task->channels - c < CHUNK ? task->channels - c : CHUNK;
-                int64_t from = start_of(task, &place, c);
-                int64_t to = n * task->channels * cells +
-                             (task->channels_last ? c : c * cells);
-                run(&r, (const char *)place.level->data + from * bytes, lanes, room.sums,
-                    (char *)pooled + to * bytes, which ? which + to : NULL);
+                int64_t to = n * task->channels * cells + c;
+                run(&r, map + c * bytes, lanes, room.sums, (char *)pooled + to * bytes,
+                    which ? which + to : NULL);
             }
         }
         free_room(&room);
@@ -132,30 +129,33 @@ int roi_bilinear_forward(const RoiTask *task, void *pooled, uint8_t *which) {
 }
 
 int roi_bilinear_backward(const RoiTask *task, const void *grad, const uint8_t *which) {
-    Backward *run = backward_of[task->dtype][task->channels_last];
+    Backward *run = backward_of[task->dtype];
     const int64_t bytes = bytes_of[task->dtype], cells = task->size * task->size;
-    /* Slices of whole cache lines, so that no two threads write to one. */
-    const int64_t lines = (task->channels + 15) / 16;
     int failed = 0;
-#pragma omp parallel for num_threads(task->threads) schedule(static, 1) reduction(| : failed)
-    for (int64_t slice = 0; slice < task->threads; slice++) {
-        int64_t first = lines * slice / task->threads * 16;
-        int64_t end = lines * (slice + 1) / task->threads * 16;
-        if (end > task->channels) end = task->channels;
+#pragma omp parallel num_threads(task->threads) reduction(| : failed)
+    {
         Room room;
         failed |= make_room(task, &room);
-        for (int64_t n = 0; n < task->images * task->per_image && !failed; n++) {
-            Roi r;
-            const Place place = prepare(task, n, &room, &r);
-            if (r.width == 0) continue;
-            for (int64_t c = first; c < end; c += CHUNK) {
-                int64_t lanes = end - c < CHUNK ? end - c : CHUNK;
-                int64_t at = n * task->channels * cells +
-                             (task->channels_last ? c : c * cells);
-                run(&r, (float *)place.level->data + start_of(task, &place, c), lanes, room.sums, (const char *)grad + at * bytes,
+        float *sums = malloc(bytes_of_sums(task));
+        failed |= !sums;
+#pragma omp for schedule(dynamic)
+        for (int64_t job = 0; job < part_count(task); job++) {
+            if (failed) continue;
+            const Part part = part_of(task, job);
+            memset(sums, 0, (size_t)(part.cells * part.lanes) * sizeof *sums);
+            for (int64_t n = part.image * task->per_image;
+                 n < (part.image + 1) * task->per_image; n++) {
+                if (level_of(task, task->rois + 4 * n) != part.level) continue;
+                Roi r;
+                prepare(task, n, &room, part.lanes, &r);
+                if (r.width == 0) continue;
+                int64_t at = n * task->channels * cells + part.channel;
+                run(&r, sums, part.lanes, room.sums, (const char *)grad + at * bytes,
                     which ? which + at : NULL);
             }
+            store_part(task, &part, sums);
         }
+        free(sums);
         free_room(&room);
     }
     return failed;

@@ -10,7 +10,6 @@ typedef struct {
     const RoiLevel *level;
     int64_t image;
     int64_t rows, columns; /* without padding */
-    int64_t plane;         /* cells of the padded map */
 } Place;
 
 /* FPN, eq. 1: the level rises by one where the side doubles. */
@@ -27,7 +26,7 @@ static inline int64_t level_of(const RoiTask *task, const float *box) {
 static inline Place place_of(const RoiTask *task, int64_t n) {
     const RoiLevel *level = task->levels + level_of(task, task->rois + 4 * n);
     int64_t image = n / task->per_image;
-    Place p = {level, image, level->height, level->width, level->height * level->width};
+    Place p = {level, image, level->height, level->width};
     if (level->sizes) {
         int64_t rows = level->sizes[2 * image], columns = level->sizes[2 * image + 1];
         /* A size that is too large must not lead outside the map. */
@@ -37,9 +36,9 @@ static inline Place place_of(const RoiTask *task, int64_t n) {
     return p;
 }
 
-/* Elements of the level before channel `c` of the RoI's image. */
-static inline int64_t start_of(const RoiTask *task, const Place *p, int64_t c) {
-    return p->image * task->channels * p->plane + (task->channels_last ? c : c * p->plane);
+/* Elements of the level before the RoI's image. */
+static inline int64_t start_of(const RoiTask *task, const Place *p) {
+    return p->image * task->channels * p->level->height * p->level->width;
 }
 
 #endif

@@ -1,14 +1,13 @@
 /* The loops of roi_bilinear.c for one type of number; included once for each.
  *
  * ELEMENT is the type in memory, LOAD and STORE turn it into float32 and back, NAME
- * tells the copies apart. Two forms of each: `last`, where channels lie together and
- * `lanes` of them are worked on at once, and `first`, where columns do. `m` is 2 with
- * maxima inside, else 1: output cell (i, j) is the largest of m x m samples.
+ * tells the copies apart. `lanes` channels that lie together are worked on at once. `m`
+ * is 2 with maxima inside, else 1: output cell (i, j) is the largest of m x m samples.
  */
 
 VECTORISED
-static void NAME(forward_last)(const Roi *r, const void *map_, int64_t lanes, float *work,
-                               void *pooled_, uint8_t *which) {
+static void NAME(forward)(const Roi *r, const void *map_, int64_t lanes, float *work,
+                          void *pooled_, uint8_t *which) {
     const ELEMENT *map = map_;
     const int64_t m = r->m, width = r->width;
     float *restrict value = work, *restrict best = work + lanes;
@@ -64,8 +63,8 @@ static void NAME(forward_last)(const Roi *r, const void *map_, int64_t lanes, fl
 }
 
 VECTORISED
-static void NAME(backward_last)(const Roi *r, float *map, int64_t lanes, float *work,
-                                const void *grad_, const uint8_t *which) {
+static void NAME(backward)(const Roi *r, float *map, int64_t lanes, float *work,
+                           const void *grad_, const uint8_t *which) {
     const int64_t m = r->m, width = r->width;
     float *restrict value = work;
     float *sums = work + lanes; /* (width, lanes) */
@@ -97,76 +96,6 @@ static void NAME(backward_last)(const Roi *r, float *map, int64_t lanes, float *
                                        (r->first + x) * r->column_step;
                 const float *restrict sum = sums + x * lanes;
                 for (int64_t c = 0; c < lanes; c++) cell[c] += weight * sum[c];
-            }
-        }
-    }
-}
-
-/* One channel of `lanes`, each a plane of `plane` cells of the map. */
-VECTORISED
-static void NAME(forward_first)(const Roi *r, const void *map_, int64_t lanes,
-                                float *work, void *pooled_, uint8_t *which) {
-    const int64_t m = r->m, width = r->width, cells = r->size * r->size;
-    for (int64_t c = 0; c < lanes; c++) {
-        const ELEMENT *plane = (const ELEMENT *)map_ + c * r->plane + r->first;
-        ELEMENT *out = (ELEMENT *)pooled_ + c * cells;
-        for (int64_t i = 0; i < r->size; i++) {
-            for (int64_t a = 0; a < m; a++) {
-                const Taps *rows = r->rows + i * m + a;
-                float *restrict sum = work + a * width;
-                for (int64_t x = 0; x < width; x++) sum[x] = 0.0f;
-                for (int64_t k = 0; k < rows->count; k++) {
-                    const float weight = rows->weight[k];
-                    const ELEMENT *restrict row = plane + (rows->first + k) * r->row_step;
-                    for (int64_t x = 0; x < width; x++)
-                        sum[x] += weight * LOAD(row[x]);
-                }
-            }
-            for (int64_t j = 0; j < r->size; j++) {
-                float best = 0.0f;
-                uint8_t place = 0;
-                for (int64_t s = 0; s < m * m; s++) {
-                    const Taps *columns = r->columns + j * m + s % m;
-                    const float *sum = work + (s / m) * width + columns->first - r->first;
-                    float value = 0.0f;
-                    for (int64_t k = 0; k < columns->count; k++)
-                        value += columns->weight[k] * sum[k];
-                    if (s == 0 || value > best) {
-                        best = value;
-                        place = (uint8_t)s;
-                    }
-                }
-                out[i * r->size + j] = STORE(best);
-                if (m > 1) which[c * cells + i * r->size + j] = place;
-            }
-        }
-    }
-}
-
-VECTORISED
-static void NAME(backward_first)(const Roi *r, float *map, int64_t lanes, float *work,
-                                 const void *grad_, const uint8_t *which) {
-    const int64_t m = r->m, width = r->width, cells = r->size * r->size;
-    float *restrict sums = work;
-    for (int64_t c = 0; c < lanes; c++) {
-        float *plane = map + c * r->plane + r->first;
-        const ELEMENT *grad = (const ELEMENT *)grad_ + c * cells;
-        for (int64_t ia = 0; ia < r->size * m; ia++) {
-            const Taps *rows = r->rows + ia;
-            if (rows->count == 0) continue;
-            for (int64_t x = 0; x < width; x++) sums[x] = 0.0f;
-            for (int64_t jb = 0; jb < r->size * m; jb++) {
-                const Taps *columns = r->columns + jb;
-                const int64_t at = ia / m * r->size + jb / m;
-                if (m > 1 && which[c * cells + at] != ia % m * m + jb % m) continue;
-                const float value = LOAD(grad[at]);
-                for (int64_t k = 0; k < columns->count; k++)
-                    sums[columns->first - r->first + k] += columns->weight[k] * value;
-            }
-            for (int64_t k = 0; k < rows->count; k++) {
-                const float weight = rows->weight[k];
-                float *restrict row = plane + (rows->first + k) * r->row_step;
-                for (int64_t x = 0; x < width; x++) row[x] += weight * sums[x];
             }
         }
     }

@@ -11,6 +11,7 @@
 #include "common.h"
 #include "roi.h"
 #include "roi_level.h"
+#include "roi_sums.h"
 
 /* Cells of one axis that fall into bin `i`: from *low to *high, exclusive. The order of
  * operations is that of the published kernels; the bins would move otherwise. */
@@ -46,17 +47,42 @@ static void bin_of(int64_t i, int64_t size, int64_t cells, float low_px, float h
 #define STORE(v) to_half(v)
 #include "roi_max_loops.h"
 
+typedef int Forward(const RoiTask *, void *, int32_t *);
+typedef void Scatter(const void *, const int32_t *, int64_t, int64_t, int64_t, float *);
+
+static Forward *const forward_of[3] = {max_forward_f32, max_forward_bf16,
+                                       max_forward_f16};
+static Scatter *const scatter_of[3] = {max_scatter_f32, max_scatter_bf16,
+                                       max_scatter_f16};
+static const int64_t bytes_of[3] = {4, 2, 2};
+
 int roi_max_forward(const RoiTask *task, void *pooled, int32_t *argmax) {
-    int failed = 0;
-    if (task->dtype == ROI_FLOAT32) failed = max_forward_f32(task, pooled, argmax);
-    if (task->dtype == ROI_BFLOAT16) failed = max_forward_bf16(task, pooled, argmax);
-    if (task->dtype == ROI_FLOAT16) failed = max_forward_f16(task, pooled, argmax);
-    return failed;
+    return forward_of[task->dtype](task, pooled, argmax);
 }
 
 int roi_max_backward(const RoiTask *task, const void *grad, const int32_t *argmax) {
-    if (task->dtype == ROI_FLOAT32) max_backward_f32(task, grad, argmax);
-    if (task->dtype == ROI_BFLOAT16) max_backward_bf16(task, grad, argmax);
-    if (task->dtype == ROI_FLOAT16) max_backward_f16(task, grad, argmax);
-    return 0;
+    Scatter *scatter = scatter_of[task->dtype];
+    const int64_t bytes = bytes_of[task->dtype], cells = task->size * task->size;
+    int failed = 0;
+#pragma omp parallel num_threads(task->threads) reduction(| : failed)
+    {
+        float *sums = malloc(bytes_of_sums(task));
+        failed |= !sums;
+#pragma omp for schedule(dynamic)
+        for (int64_t job = 0; job < part_count(task); job++) {
+            if (failed) continue;
+            const Part part = part_of(task, job);
+            memset(sums, 0, (size_t)(part.cells * part.lanes) * sizeof *sums);
+            for (int64_t n = part.image * task->per_image;
+                 n < (part.image + 1) * task->per_image; n++) {
+                if (level_of(task, task->rois + 4 * n) != part.level) continue;
+                const int64_t at = n * task->channels * cells + part.channel;
+                scatter((const char *)grad + at * bytes, argmax + at, cells,
+                        task->channels, part.lanes, sums);
+            }
+            store_part(task, &part, sums);
+        }
+        free(sums);
+    }
+    return failed;
 }

@@ -37,63 +37,31 @@ static int NAME(max_forward)(const RoiTask *task, void *pooled_, int32_t *argmax
             const int64_t n = job / cells, cell = job % cells;
             const Place p = place_of(task, n);
             const float *box = task->rois + 4 * n;
-            const ELEMENT *map = (const ELEMENT *)p.level->data + start_of(task, &p, 0);
+            const ELEMENT *map = (const ELEMENT *)p.level->data + start_of(task, &p);
             int64_t bin[4];
             bin_of(cell / size, size, p.rows, box[1], box[3], p.level->scale, bin,
                    bin + 1);
             bin_of(cell % size, size, p.columns, box[0], box[2], p.level->scale, bin + 2,
                    bin + 3);
             const int empty = bin[0] >= bin[1] || bin[2] >= bin[3];
-            if (task->channels_last)
-                NAME(max_of_bin)(map, p.level->width, channels, bin, channels, best,
-                                 place);
-            else
-                for (int64_t c = 0; c < channels; c++)
-                    NAME(max_of_bin)(map + c * p.plane, p.level->width, 1, bin, 1,
-                                     best + c, place + c);
-            for (int64_t c = 0; c < channels; c++) {
-                const int64_t to = task->channels_last
-                                       ? (n * cells + cell) * channels + c
-                                       : (n * channels + c) * cells + cell;
-                pooled[to] = STORE(empty ? 0.0f : best[c]);
-                argmax[to] = place[c];
-            }
+            NAME(max_of_bin)(map, p.level->width, channels, bin, channels, best, place);
+            for (int64_t c = 0; c < channels; c++)
+                pooled[job * channels + c] = STORE(empty ? 0.0f : best[c]);
+            memcpy(argmax + job * channels, place, (size_t)channels * sizeof *place);
         }
         free(best);
     }
     return failed;
 }
 
-static void NAME(max_backward)(const RoiTask *task, const void *grad_,
-                               const int32_t *argmax) {
-    const int64_t cells = task->size * task->size, channels = task->channels;
+/* Add the gradients of one RoI to the sums of `lanes` channels. */
+static void NAME(max_scatter)(const void *grad_, const int32_t *argmax, int64_t cells,
+                              int64_t channels, int64_t lanes, float *sums) {
     const ELEMENT *grad = grad_;
-    const int64_t lines = (channels + 15) / 16;
-#pragma omp parallel for num_threads(task->threads) schedule(static, 1)
-    for (int64_t slice = 0; slice < task->threads; slice++) {
-        int64_t first = lines * slice / task->threads * 16;
-        int64_t end = lines * (slice + 1) / task->threads * 16;
-        if (end > channels) end = channels;
-        for (int64_t n = 0; n < task->images * task->per_image; n++) {
-            const Place p = place_of(task, n);
-            float *map = (float *)p.level->data + start_of(task, &p, 0);
-            if (task->channels_last) {
-                for (int64_t cell = n * cells; cell < (n + 1) * cells; cell++)
-                    for (int64_t c = first; c < end; c++) {
-                        const int32_t at = argmax[cell * channels + c];
-                        const float value = LOAD(grad[cell * channels + c]);
-                        if (at >= 0) map[at * channels + c] += value;
-                    }
-            } else {
-                for (int64_t c = first; c < end; c++)
-                    for (int64_t k = 0; k < cells; k++) {
-                        const int32_t at = argmax[(n * channels + c) * cells + k];
-                        const float value = LOAD(grad[(n * channels + c) * cells + k]);
-                        if (at >= 0) map[c * p.plane + at] += value;
-                    }
-            }
-        }
-    }
+    for (int64_t at = 0; at < cells * channels; at += channels)
+        for (int64_t c = 0; c < lanes; c++)
+            if (argmax[at + c] >= 0)
+                sums[argmax[at + c] * lanes + c] += LOAD(grad[at + c]);
 }
 
 #undef ELEMENT

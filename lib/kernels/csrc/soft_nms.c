@@ -8,6 +8,8 @@
 #include "common.h"
 #include "nms.h"
 
+#define LANES 16 /* maxima kept apart, so that they are taken in vectors */
+
 typedef struct {
     float *x1, *y1, *x2, *y2, *area, *score, *overlap;
     int32_t *group, *place;
@@ -25,16 +27,41 @@ static void overlaps_with(const Field *f, int64_t i) {
         float height = smaller(y2, f->y2[j]) - larger(y1, f->y1[j]);
         float inter = larger(width, 0.0f) * larger(height, 0.0f);
         float all = area + f->area[j] - inter;
-        float iou = all > 0.0f ? inter / all : 0.0f;
+        float iou = quotient(inter, all);
         f->overlap[j] = f->group[j] == group ? iou : 0.0f;
     }
 }
 
 VECTORISED
 static float largest(const float *score, int64_t count) {
-    float best = -INFINITY;
-    for (int64_t j = 0; j < count; j++) best = larger(score[j], best);
+    float lane[LANES], best = -INFINITY;
+    for (int l = 0; l < LANES; l++) lane[l] = best;
+    int64_t j = 0;
+    for (; j + LANES <= count; j += LANES)
+        for (int l = 0; l < LANES; l++) lane[l] = larger(score[j + l], lane[l]);
+    for (; j < count; j++) best = larger(score[j], best);
+    for (int l = 0; l < LANES; l++) best = larger(lane[l], best);
     return best;
+}
+
+/* Take from the scores by overlap; below the least score a box is dropped. */
+VECTORISED
+static void decay_linearly(const Field *f, float threshold, float min_score) {
+    for (int64_t j = 0; j < f->count; j++) {
+        const float iou = f->overlap[j];
+        const float score = f->score[j] * (iou > threshold ? 1.0f - iou : 1.0f);
+        /* -inf * 0 is no number, and dropped too. */
+        f->score[j] = score > min_score ? score : -INFINITY;
+    }
+}
+
+static void decay_by_gaussian(const Field *f, float sigma, float min_score) {
+    for (int64_t j = 0; j < f->count; j++) {
+        const float iou = f->overlap[j];
+        if (!(iou > 0.0f)) continue;
+        const float score = f->score[j] * expf(-(iou * iou) / sigma);
+        f->score[j] = score > min_score ? score : -INFINITY;
+    }
 }
 
 static int soft_nms_image(const float *boxes, const float *scores, const uint8_t *valid,
@@ -79,15 +106,10 @@ static int soft_nms_image(const float *boxes, const float *scores, const uint8_t
         chosen[slot] = best;
         f.score[i] = -INFINITY;
         overlaps_with(&f, i);
-        for (int64_t j = 0; j < f.count; j++) {
-            const float iou = f.overlap[j];
-            if (gaussian)
-                f.score[j] *= iou > 0.0f ? expf(-(iou * iou) / sigma) : 1.0f;
-            else
-                f.score[j] *= iou > threshold ? 1.0f - iou : 1.0f;
-            /* Below the least score it is dropped, and -inf * 0 would be no number. */
-            if (!(f.score[j] > min_score)) f.score[j] = -INFINITY;
-        }
+        if (gaussian)
+            decay_by_gaussian(&f, sigma, min_score);
+        else
+            decay_linearly(&f, threshold, min_score);
     }
     free(room);
     return 0;

@@ -41,8 +41,8 @@ def roi_pool(
 
     Returns:
         ``(N * R, C, P, P)`` in type and memory format of the features, and for the
-        backward pass where each maximum was: the cell, int32, of pool (-1 for none),
-        the sample, uint8, with ``max_pool``, else nothing.
+        backward pass where each maximum was, channels_last: the cell, int32, of pool
+        (-1 for none), the sample, uint8, with ``max_pool``, else nothing.
     """
     scales, size, mode, sampling_ratio, aligned, max_pool, *canonical = options
     first, last = features[0], format_of(features) == torch.channels_last
@@ -82,7 +82,7 @@ def roi_pool_backward(
     """Gradients of the features; equal runs are equal to the bit.
 
     Args:
-        grad: ``(N * R, C, P, P)``, of what :func:`roi_pool` returned.
+        grad: ``(N * R, C, P, P)``, of what :func:`roi_pool` returned, channels_last.
         places: what it returned beside that.
         rois: as there, and so all further arguments.
         sizes: per level ``(N, 2)`` int64.
@@ -96,12 +96,9 @@ def roi_pool_backward(
     scales, size, mode, sampling_ratio, aligned, max_pool, *canonical = options
     images, per_image = rois.shape[:2]
     channels, count = grad.shape[1], rois.shape[0] * rois.shape[1]
-    grads = empty_grads(grad, rois, shapes, channels_last, grad.dtype)
+    grads = empty_grads(grad, rois, shapes, channels_last)
     if count == 0 or channels == 0:
         return [g.zero_() for g in grads]
-    # A RoI's numbers are few; whatever the maps' format, threads take channels of them.
-    grad = grad.contiguous(memory_format=torch.channels_last)
-    places = places.contiguous(memory_format=torch.channels_last)
     side = 2 * size if max_pool else size
     cells = triton.next_power_of_2(side)
     # One warp, so that the sums over a RoI's rows stay in a thread's registers.

@@ -142,4 +142,5 @@ def roi_forward(
         )  # fmt: skip
     tl.store(pooled + to, best.to(pooled.dtype.element_ty), mask=here)
     if (MODE == POOL) | MAXIMA:
+        to = (roi * P * P + i * P + j) * channels + c
         tl.store(places + to, place.to(places.dtype.element_ty), mask=here)

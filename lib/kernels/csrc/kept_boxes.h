@@ -1,0 +1,208 @@
+/* The boxes kept so far, laid out so that few are met again.
+ *
+ * An overlap above `limit` bounds how far apart two centres are: along each axis the
+ * overlap is at least that of the boxes, so a side of length w leaves w (1 - limit) /
+ * (2 limit) at most. A grid of cells takes each kept box in all cells where the centre
+ * of a box that it suppresses can lie, and a box is compared with its own cell alone.
+ * Below a limit of .4 boxes reach too far, and one cell holds all.
+ *
+ * A cell is a chain of blocks that are compared at once.
+ */
+#ifndef FASTER_RCNN_KEPT_BOXES_H
+#define FASTER_RCNN_KEPT_BOXES_H
+
+#include <math.h>
+#include <stdlib.h>
+
+#include "common.h"
+
+#define LANES 16     /* boxes of a block */
+#define SIDE 16      /* most cells along an axis */
+#define PARTITIONS 8 /* of the groups; a box meets those of its own only */
+
+typedef struct {
+    float x1, y1, x2, y2, area;
+    int32_t group;
+} Box;
+
+typedef struct {
+    float x1[LANES], y1[LANES], x2[LANES], y2[LANES], area[LANES];
+    int32_t group[LANES];
+} Block;
+
+typedef struct {
+    float limit;
+    double reach;            /* of a centre, in sides of its box */
+    double left, top;        /* of the first cell */
+    double per_x, per_y;     /* cells per pixel */
+    int across, down;        /* cells of a partition */
+    int partitions;
+    int32_t *cells;          /* newest block of each; -1 where there is none */
+    uint8_t *filled;         /* its boxes */
+    Block *blocks;
+    int32_t *older;          /* block of the same cell before this one; -1 at the end */
+    int32_t used, room;      /* blocks */
+} KeptBoxes;
+
+/* Whether a box can overlap another by more than a limit that is not negative. NaN,
+ * infinite and empty boxes cannot: the quotient is then 0 or no number. */
+INLINE int is_solid(const Box *b) {
+    return b->x2 > b->x1 && b->y2 > b->y1 && b->area > 0.0f && b->area < 3e38f;
+}
+
+/* Cell of a coordinate; those outside count to the first and last. Monotone, so that
+ * the cells of a range's ends enclose those of its members. */
+INLINE int cell_at(double x, double origin, double per_pixel, int cells) {
+    double at = (x - origin) * per_pixel;
+    return at > 0.0 ? (at < cells ? (int)at : cells - 1) : 0;
+}
+
+INLINE int partition_of(const KeptBoxes *k, const Box *b) {
+    return (int)((uint32_t)b->group % (uint32_t)k->partitions);
+}
+
+/* Whether a kept box overlaps this one by more than the limit.
+ *
+ * The comparison must agree with `inter / (area + area' - inter) > limit` in float32 to
+ * the last bit, which needs a division per pair. A product decides all pairs but the
+ * few near the limit; only those are divided.
+ */
+VECTORISED
+static int meets_in(const KeptBoxes *k, int64_t cell, const Box *b) {
+    const float limit = k->limit;
+    /* Rounding moves a quotient by less than this share of it. */
+    const float surely_below = limit - 1e-6f * (limit < 0 ? -limit : limit) - 1e-30f;
+    const Box a = *b;
+    int count = k->filled[cell];
+    for (int32_t at = k->cells[cell]; at >= 0; at = k->older[at], count = LANES) {
+        const Block *o = k->blocks + at;
+        int32_t near = limit < 0.0f; /* then a product has another sign than hoped */
+        for (int i = 0; i < LANES; i++) {
+            float width = smaller(a.x2, o->x2[i]) - larger(a.x1, o->x1[i]);
+            float height = smaller(a.y2, o->y2[i]) - larger(a.y1, o->y1[i]);
+            float inter = larger(width, 0.0f) * larger(height, 0.0f);
+            float all = a.area + o->area[i] - inter;
+            near |= (inter > surely_below * all) & (o->group[i] == a.group);
+        }
+        if (!near) continue;
+        for (int i = 0; i < count; i++) {
+            float width = smaller(a.x2, o->x2[i]) - larger(a.x1, o->x1[i]);
+            float height = smaller(a.y2, o->y2[i]) - larger(a.y1, o->y1[i]);
+            float inter = larger(width, 0.0f) * larger(height, 0.0f);
+            float all = a.area + o->area[i] - inter;
+            if (o->group[i] == a.group && inter / all > limit) return 1;
+        }
+    }
+    return 0;
+}
+
+INLINE int is_suppressed(const KeptBoxes *k, const Box *b) {
+    int64_t cell = (int64_t)partition_of(k, b) * k->across * k->down;
+    if (k->across * k->down > 1) {
+        if (!is_solid(b)) return 0;
+        int column = cell_at(0.5 * ((double)b->x1 + b->x2), k->left, k->per_x, k->across);
+        int row = cell_at(0.5 * ((double)b->y1 + b->y2), k->top, k->per_y, k->down);
+        cell += (int64_t)row * k->across + column;
+    }
+    return meets_in(k, cell, b);
+}
+
+/* Put a box in one cell; returns 0, or 1 without memory. */
+INLINE int put(KeptBoxes *k, int64_t cell, const Box *b) {
+    int32_t at = k->cells[cell];
+    if (at < 0 || k->filled[cell] == LANES) {
+        if (k->used == k->room) {
+            int32_t room = 2 * k->room;
+            Block *blocks = realloc(k->blocks, (size_t)room * sizeof *blocks);
+            if (!blocks) return 1;
+            k->blocks = blocks;
+            int32_t *older = realloc(k->older, (size_t)room * sizeof *older);
+            if (!older) return 1;
+            k->older = older;
+            k->room = room;
+        }
+        k->older[k->used] = at;
+        at = k->cells[cell] = k->used++;
+        k->filled[cell] = 0;
+        /* Places not yet taken are without area, and seldom near anything. */
+        memset(k->blocks + at, 0, sizeof(Block));
+    }
+    Block *o = k->blocks + at;
+    int i = k->filled[cell]++;
+    o->x1[i] = b->x1;
+    o->y1[i] = b->y1;
+    o->x2[i] = b->x2;
+    o->y2[i] = b->y2;
+    o->area[i] = b->area;
+    o->group[i] = b->group;
+    return 0;
+}
+
+/* Remember a kept box; returns 0, or 1 without memory. */
+static int keep(KeptBoxes *k, const Box *b) {
+    int64_t first = (int64_t)partition_of(k, b) * k->across * k->down;
+    if (k->across * k->down == 1) return put(k, first, b);
+    if (!is_solid(b)) return 0;
+    double x = 0.5 * ((double)b->x1 + b->x2), y = 0.5 * ((double)b->y1 + b->y2);
+    double dx = k->reach * ((double)b->x2 - b->x1);
+    double dy = k->reach * ((double)b->y2 - b->y1);
+    int last_column = cell_at(x + dx, k->left, k->per_x, k->across);
+    int last_row = cell_at(y + dy, k->top, k->per_y, k->down);
+    for (int row = cell_at(y - dy, k->top, k->per_y, k->down); row <= last_row; row++)
+        for (int column = cell_at(x - dx, k->left, k->per_x, k->across);
+             column <= last_column; column++)
+            if (put(k, first + (int64_t)row * k->across + column, b)) return 1;
+    return 0;
+}
+
+/* Choose the grid from a sample of the boxes; returns 0, or 1 without memory. */
+static int begin(KeptBoxes *k, const Box *sample, int64_t count, float limit,
+                 int many_groups) {
+    memset(k, 0, sizeof *k);
+    k->limit = limit;
+    k->across = k->down = 1;
+    k->partitions = many_groups ? PARTITIONS : 1;
+    if (limit >= 0.4f && count > 0) {
+        double left = INFINITY, top = INFINITY, right = -INFINITY, bottom = -INFINITY;
+        double width = 0.0, height = 0.0;
+        for (int64_t i = 0; i < count; i++) {
+            double x = 0.5 * ((double)sample[i].x1 + sample[i].x2);
+            double y = 0.5 * ((double)sample[i].y1 + sample[i].y2);
+            left = x < left ? x : left;
+            right = x > right ? x : right;
+            top = y < top ? y : top;
+            bottom = y > bottom ? y : bottom;
+            width += (double)sample[i].x2 - sample[i].x1;
+            height += (double)sample[i].y2 - sample[i].y1;
+        }
+        /* A little more than exact, for what float32 rounds. */
+        k->reach = 1.001 * (1.0 - limit) / (2.0 * limit);
+        k->left = left;
+        k->top = top;
+        /* Cells as large as a box reaches: it lies in four of them then, or so. */
+        double cell_x = fmax((right - left) / SIDE, k->reach * width / (double)count);
+        double cell_y = fmax((bottom - top) / SIDE, k->reach * height / (double)count);
+        k->across = 1 + cell_at(right, left, 1.0 / cell_x, SIDE);
+        k->down = 1 + cell_at(bottom, top, 1.0 / cell_y, SIDE);
+        k->per_x = 1.0 / cell_x;
+        k->per_y = 1.0 / cell_y;
+    }
+    int64_t cells = (int64_t)k->partitions * k->across * k->down;
+    k->room = 64;
+    k->cells = malloc((size_t)cells * sizeof *k->cells);
+    k->filled = calloc((size_t)cells, 1);
+    k->blocks = malloc((size_t)k->room * sizeof *k->blocks);
+    k->older = malloc((size_t)k->room * sizeof *k->older);
+    if (!k->cells || !k->filled || !k->blocks || !k->older) return 1;
+    memset(k->cells, 0xff, (size_t)cells * sizeof *k->cells);
+    return 0;
+}
+
+static void forget(KeptBoxes *k) {
+    free(k->cells);
+    free(k->filled);
+    free(k->blocks);
+    free(k->older);
+}
+
+#endif
