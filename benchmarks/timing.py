@@ -16,6 +16,9 @@ BFLOAT16 = "bfloat16"
 
 _MIB = 1 << 20
 
+_BLOCK = 0.005
+"""Seconds that the calls of one round should take at least."""
+
 
 class Ratio(NamedTuple):
     """How many times as fast: of the medians, and the quartiles of the rounds'."""
@@ -28,7 +31,10 @@ class Ratio(NamedTuple):
 def time_rounds(
     calls: Mapping[str, Call], *, repeats: int, device: torch.device, limit: float = 8.0
 ) -> dict[str, list[float]]:
-    """Time functions once per round, so that a slow moment of the machine meets all.
+    """Time functions in rounds, so that a slow moment of the machine meets all.
+
+    In a round each is called once, or, on a CPU, as often as fills 5 ms: a call of
+    microseconds after others of milliseconds would find the caches without its code.
 
     Args:
         calls: functions by name, called in this order.
@@ -42,13 +48,25 @@ def time_rounds(
     timer = _CudaTimer(device) if device.type == "cuda" else _cpu_seconds
     for call in calls.values():
         call()
-    estimate = sum(timer(call) for call in calls.values())
-    rounds = min(repeats, max(5, int(limit / estimate)))
+    estimates = {name: timer(call) for name, call in calls.items()}
+    block = _BLOCK if device.type == "cpu" else 0.0  # on GPUs caches are emptied
+    times = {n: max(1, min(100, int(block / one))) for n, one in estimates.items()}
+    rounds = min(repeats, max(5, int(limit / sum(estimates.values()))))
     seconds: dict[str, list[float]] = {name: [] for name in calls}
     for _ in range(rounds):
         for name, call in calls.items():
-            seconds[name].append(timer(call))
+            taken = timer(_repeated(call, times[name]))
+            seconds[name].append(taken / times[name])
     return seconds
+
+
+def _repeated(call: Call, times: int) -> Call:
+    def calls() -> tuple[Tensor, ...]:
+        for _ in range(times - 1):
+            call()
+        return call()
+
+    return calls
 
 
 def _cpu_seconds(call: Call) -> float:
