@@ -9,9 +9,11 @@ autocast (its boxes would be bfloat16 otherwise), and images that are not resize
 
 from collections import OrderedDict
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import torch
+import yaml
 from faster_rcnn.model.config import Config
 from faster_rcnn.model.faster_rcnn import FasterRCNN as OurFasterRCNN
 from torch import Tensor, nn
@@ -27,17 +29,13 @@ STRIDE = 16
 _PADDED_TO = 32
 """torchvision's. The anchors' stride is the padded size divided by the map's."""
 
-CONVENTION = (
-    *("boxes.offset", "0"),
-    *("boxes.nms_offset", "0"),
-    *("boxes.max_log_size", "4.135166556742356"),
-    *("anchors.centre", "corner"),
-    *("anchors.rounding", "corners"),
-    *("rpn.min_size", "0.001"),
-    *("test.min_size", "0.01"),
-    *("pooling.mode", "align"),
-    *("pooling.sampling_ratio", "2"),
-    *("pooling.aligned", "false"),
+_RECIPE = Path(__file__).parents[1] / "experiments" / "cfgs" / "torchvision.yml"
+
+CONVENTION: tuple[str, ...] = tuple(
+    word
+    for section, keys in yaml.safe_load(_RECIPE.read_text()).items()
+    for key, value in keys.items()
+    for word in (f"{section}.{key}", str(value))
 )
 """Settings under which our detections are torchvision's."""
 

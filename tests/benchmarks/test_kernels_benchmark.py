@@ -99,12 +99,28 @@ def test_ratio_is_of_rounds_side_by_side():
     assert (times, low, high) == (2, 2, 3)
 
 
-def test_rounds_call_in_turn():
+def test_rounds_call_in_turn(monkeypatch):
+    monkeypatch.setattr(timing, "_BLOCK", 0.0)
     order = []
     calls = {"a": lambda: order.append("a"), "b": lambda: order.append("b")}
     seconds = timing.time_rounds(calls, repeats=3, device=CPU)
     assert "".join(order) == "ab" * 5  # two rounds of warm-up
     assert [len(values) for values in seconds.values()] == [3, 3]
+
+
+def test_short_calls_are_repeated_within_a_round(monkeypatch):
+    clock, order = [0.0], []
+
+    def call(name, seconds):
+        order.append(name)
+        clock[0] += seconds
+
+    monkeypatch.setattr(timing.time, "perf_counter", lambda: clock[0])
+    calls = {"a": lambda: call("a", 0.002), "b": lambda: call("b", 0.25)}
+    seconds = timing.time_rounds(calls, repeats=2, device=CPU)
+    assert "".join(order) == "abab" + "aab" * 2
+    assert seconds["a"] == pytest.approx([0.002] * 2)
+    assert seconds["b"] == pytest.approx([0.25] * 2)
 
 
 def test_a_document_without_marks_is_refused(tmp_path):
