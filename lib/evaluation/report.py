@@ -1,118 +1,20 @@
-"""One result object for a tested data set: terminal table, JSON, TensorBoard."""
+"""The evaluation of detections by the rules of VOC and COCO."""
 
-import json
-import math
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from pathlib import Path
-from typing import Literal
+from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 
 from ..datasets.index.access import as_records
 from ..datasets.records import Dataset
-from ..utils.files import write_atomic
-from .coco_ap import CocoResult, coco_metrics
-from .results import ImageDetections
-from .voc_ap import VocResult, voc_average_precision
+from .coco_ap import coco_metrics
+from .coco_evaluators import IOU_THRESHOLDS, Evaluator
+from .detections import ImageDetections
+from .summary import Evaluation, Rules, results_table, save_results
+from .voc_ap import Metric, VocResult, voc_average_precisions
+from .zero_cause import likely_cause
 
-Rules = Literal["voc", "coco"]
-
-
-@dataclass(frozen=True, slots=True)
-class Evaluation:
-    """What a test of one data set gave. All AP values are in 0..1; NaN is "no object".
-
-    Attributes:
-        dataset: name of the data set.
-        layout: its layout.
-        images: number of images.
-        detections: number of detections.
-        objects: class name to the number of objects that count.
-        ignored: number of difficult and crowd objects, which do not.
-        voc: the results of VOC's rules by metric, "07" and "all"; empty if not asked.
-        coco: the result of COCO's rules; None if not asked.
-    """
-
-    dataset: str
-    layout: Rules
-    images: int
-    detections: int
-    objects: dict[str, int]
-    ignored: int
-    voc: dict[str, VocResult]
-    coco: CocoResult | None
-
-    @property
-    def class_columns(self) -> dict[str, dict[str, float]]:
-        """AP of each class, by metric: "AP_07" and "AP_all" (VOC), "AP" (COCO)."""
-        columns = {
-            f"AP_{metric}": {name: c.ap for name, c in result.per_class.items()}
-            for metric, result in self.voc.items()
-        }
-        if self.coco:
-            columns["AP"] = self.coco.per_class
-        return columns
-
-    @property
-    def totals(self) -> dict[str, float]:
-        """The numbers for the whole set: mAP_07, mAP_all, and COCO's twelve."""
-        totals = {f"mAP_{metric}": r.mean_ap for metric, r in self.voc.items()}
-        return totals | (self.coco.metrics if self.coco else {})
-
-    @property
-    def headline(self) -> tuple[str, float]:
-        """The number to quote: mAP_07 in VOC layout, AP in COCO layout."""
-        quote_coco = self.coco and (self.layout == "coco" or not self.voc)
-        name = "AP" if quote_coco else "mAP_07"
-        return name, self.totals[name]
-
-    @property
-    def per_class(self) -> dict[str, float]:
-        """AP of each class under the headline's metric."""
-        return self.class_columns[self.headline[0].removeprefix("m")]
-
-    def scalars(self) -> dict[str, float]:
-        """Tag to value for TensorBoard, such as "mAP_07" and "AP_07/cat"; no NaN."""
-        scalars = dict(self.totals)
-        for column, values in self.class_columns.items():
-            scalars |= {f"{column}/{name}": ap for name, ap in values.items()}
-        return {tag: value for tag, value in scalars.items() if not math.isnan(value)}
-
-    def table(self) -> str:
-        """The terminal table; see ``results_table``."""
-        return results_table(self)
-
-    def to_json(self) -> dict[str, object]:
-        """Plain values for ``json.dumps``, the same keys each time; None for NaN.
-
-        ``voc`` and ``coco`` are None where these rules were not asked for.
-        """
-        name, value = self.headline
-        columns = self.class_columns
-        voc: dict[str, object] | None = None
-        if self.voc:
-            voc = {"iou_threshold": self.voc["07"].iou_threshold}
-            voc |= {f"mAP_{m}": _number(r.mean_ap) for m, r in self.voc.items()}
-        return {
-            "dataset": self.dataset,
-            "layout": self.layout,
-            "headline": {"name": name, "value": _number(value)},
-            "counts": {
-                "images": self.images,
-                "objects": sum(self.objects.values()),
-                "ignored_objects": self.ignored,
-                "detections": self.detections,
-            },
-            "voc": voc,
-            "coco": self.coco
-            and {key: _number(v) for key, v in self.coco.metrics.items()},
-            "per_class": {
-                cls: {"objects": count}
-                | {column: _number(values[cls]) for column, values in columns.items()}
-                for cls, count in self.objects.items()
-            },
-        }
+__all__ = ["Evaluation", "Rules", "evaluate", "results_table", "save_results"]
 
 
 def evaluate(
@@ -121,6 +23,8 @@ def evaluate(
     *,
     rules: Sequence[Rules] | None = None,
     iou_threshold: float = 0.5,
+    iou_thresholds: Sequence[float] | None = None,
+    evaluator: Evaluator = "hotcoco",
 ) -> Evaluation:
     """Measure detections against a data set's ground truth.
 
@@ -130,6 +34,9 @@ def evaluate(
         rules: "voc" for AP in both of VOC's metrics, "coco" for COCO's twelve numbers,
             or both. By default those of the data set's layout.
         iou_threshold: overlap that a match must exceed by VOC's rules.
+        iou_thresholds: further ones to apply VOC's rules at, and those that COCO's AP
+            is the mean over; None for none and COCO's own ten.
+        evaluator: who computes COCO's numbers.
 
     Raises:
         ValueError: unknown rules, or detections that do not fit the data set: unknown,
@@ -138,121 +45,35 @@ def evaluate(
     rules = (dataset.layout,) if rules is None else rules
     if not rules or set(rules) - {"voc", "coco"}:
         raise ValueError(f'expected rules "voc", "coco" or both, found {list(rules)}')
-    voc: dict[str, VocResult] = {}
+    voc: tuple[dict[Metric, VocResult], ...] = ({},)
     if "voc" in rules:
-        voc = {
-            "07": voc_average_precision(
-                dataset, detections, iou_threshold=iou_threshold, metric="07"
-            ),
-            "all": voc_average_precision(
-                dataset, detections, iou_threshold=iou_threshold, metric="all"
-            ),
-        }
-    coco = coco_metrics(dataset, detections) if "coco" in rules else None
+        voc = voc_average_precisions(
+            dataset,
+            detections,
+            iou_thresholds=(iou_threshold, *(iou_thresholds or ())),
+        )
+    coco = None
+    if "coco" in rules:
+        coco = coco_metrics(
+            dataset,
+            detections,
+            evaluator=evaluator,
+            iou_thresholds=iou_thresholds or IOU_THRESHOLDS,
+        )
     records = as_records(dataset.records)
     ignored = records.difficult | records.crowd
     counts = np.bincount(records.classes[~ignored], minlength=len(dataset.classes))
-    return Evaluation(
+    evaluation = Evaluation(
         dataset=dataset.name,
         layout=dataset.layout,
         images=len(records),
         detections=sum(len(entry.scores) for entry in detections),
         objects=dict(zip(dataset.classes[1:], counts[1:].tolist(), strict=True)),
         ignored=int(np.count_nonzero(ignored)),
-        voc=voc,
+        voc=dict(voc[0]),
         coco=coco,
+        voc_by_iou=voc[1:],
     )
-
-
-def results_table(evaluation: Evaluation) -> str:
-    """Draw the per-class AP, their mean, COCO's numbers and the counts, aligned.
-
-    A last line names the likely cause where the headline number is exactly 0 or where
-    there is nothing to measure.
-    """
-    columns = evaluation.class_columns
-    means = {c: evaluation.totals[c if c == "AP" else f"m{c}"] for c in columns}
-    rows = [["class", "objects", *(c.replace("_", " ") for c in columns)]]
-    for name, count in evaluation.objects.items():
-        rows.append([name, str(count), *(_cell(v[name]) for v in columns.values())])
-    total = sum(evaluation.objects.values())
-    rows.append(["mean", str(total), *(_cell(mean) for mean in means.values())])
-    lines = _align(rows)
-    rule = "-" * len(lines[0])
-    lines = [lines[0], rule, *lines[1:-1], rule, lines[-1]]
-    if evaluation.coco:
-        numbers = [f"{k} {_cell(v)}" for k, v in evaluation.coco.metrics.items()]
-        lines += ["", "  ".join(numbers[:6]), "  ".join(numbers[6:])]
-    counts = f"images {evaluation.images}, detections {evaluation.detections}"
-    if evaluation.ignored:
-        counts += f", objects ignored (difficult or crowd) {evaluation.ignored}"
-    name, value = evaluation.headline
-    lines += ["", f"{evaluation.dataset}: {counts}", f"{name} = {_cell(value)}"]
-    hint = _hint(evaluation)
-    return "\n".join([*lines, hint] if hint else lines)
-
-
-def save_results(
-    path: Path, evaluation: Evaluation, *, settings: Mapping[str, object] | None = None
-) -> None:
-    """Write ``evaluation.to_json()`` and how it came about to ``path``, atomically.
-
-    Args:
-        path: the JSON file, usually ``results.json`` in the test folder.
-        evaluation: what to write.
-        settings: what else explains the numbers (checkpoint, thresholds), JSON values.
-
-    Raises:
-        ValueError: settings that JSON cannot hold, NaN among them.
-        OSError: the file cannot be written, for example because the disk is full.
-    """
-    content = evaluation.to_json() | {"settings": dict(settings or {})}
-    try:
-        text = json.dumps(content, indent=2, allow_nan=False)
-    except (TypeError, ValueError) as error:
-        raise ValueError(
-            f"{path}: settings must be plain JSON values ({error}); give numbers, "
-            "text, lists and dicts of them"
-        ) from error
-    write_atomic(path, text + "\n")
-
-
-def _number(value: float) -> float | None:
-    return None if math.isnan(value) else value
-
-
-def _cell(value: float) -> str:
-    return "-" if math.isnan(value) else f"{value:.4f}"
-
-
-def _align(rows: Sequence[Sequence[str]]) -> list[str]:
-    """Join cells with the first column to the left and the others to the right."""
-    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    return [
-        "  ".join(
-            [row[0].ljust(widths[0])]
-            + [cell.rjust(w) for cell, w in zip(row[1:], widths[1:], strict=True)]
-        )
-        for row in rows
-    ]
-
-
-def _hint(evaluation: Evaluation) -> str:
-    name, value = evaluation.headline
-    if math.isnan(value):
-        return (
-            f"{name} has no value: {evaluation.dataset} has no object that counts; "
-            "check its annotations and class names"
-        )
-    if value > 0:
-        return ""
-    if evaluation.detections == 0:
-        return (
-            f"{name} is 0 because there are no detections: the network is hardly "
-            "trained, or the test score threshold is too high"
-        )
-    return (
-        f"{name} is 0 although there are detections: not one matches an object. "
-        "Likely the checkpoint was trained on other classes (or their order differs), "
-        "or hardly trained; look at the pictures drawn by the test"
-    )
+    if evaluation.headline[1] == 0 and evaluation.detections:
+        return replace(evaluation, cause=likely_cause(dataset, detections))
+    return evaluation

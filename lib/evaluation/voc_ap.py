@@ -1,26 +1,21 @@
 """Average precision of the PASCAL VOC challenge, with both of its interpolations.
 
-    D  detections of the whole data set
-    G  ground-truth objects of the whole data set
-    C  classes with background as class 0
-
-Boxes are pixel edges, so the overlap is measured with plain ``x2 - x1``; that equals
-the devkit's ``xmax - xmin + 1`` on its inclusive pixels.
+D  detections of the whole data set
+T  IoU thresholds
+C  classes with background as class 0
 """
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal, NamedTuple
+from typing import Literal, get_args
 
 import numpy as np
-import numpy.typing as npt
 
-from ..datasets.index.access import as_records
-from ..datasets.records import BoolArray, Dataset, IntArray
-from .results import FlatDetections, ImageDetections, flatten
+from ..datasets.records import BoolArray, Dataset, FloatArray
+from .detections import ImageDetections, flatten
+from .voc_matching import Float64Array, best_overlaps, flatten_objects, true_positives
 
 Metric = Literal["07", "all"]
-Float64Array = npt.NDArray[np.float64]
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,6 +28,7 @@ class ClassResult:
         ap: average precision in 0..1; NaN where ``objects`` is 0.
         recall: ``(D_c,)`` after each detection, best score first; NaN likewise.
         precision: ``(D_c,)`` likewise; 0 while nothing has been counted.
+        scores: ``(D_c,)`` of the detections, falling.
     """
 
     objects: int
@@ -40,6 +36,7 @@ class ClassResult:
     ap: float
     recall: Float64Array
     precision: Float64Array
+    scores: FloatArray
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,135 +86,77 @@ def voc_average_precision(
     Raises:
         ValueError: unknown metric or threshold; detections that do not fit the set.
     """
-    if metric not in ("07", "all"):
-        raise ValueError(f'expected metric "07" or "all", found {metric!r}')
-    if not 0 <= iou_threshold < 1:
-        raise ValueError(f"expected an IoU threshold in [0, 1), found {iou_threshold}")
-    objects = _flatten_objects(dataset)
-    flat = flatten(dataset, detections)
-    # 1. to 3., then best score first within each class
-    true, ignored = _judge(flat, objects, len(dataset.classes), iou_threshold)
-    order = np.lexsort((-flat.scores, flat.classes))
-    bounds = np.searchsorted(
-        flat.classes[order], np.arange(1, len(dataset.classes) + 1)
+    (result,) = voc_average_precisions(
+        dataset, detections, iou_thresholds=(iou_threshold,), metrics=(metric,)
     )
+    return result[metric]
+
+
+def voc_average_precisions(
+    dataset: Dataset,
+    detections: Sequence[ImageDetections],
+    *,
+    iou_thresholds: Sequence[float],
+    metrics: Sequence[Metric] = ("07", "all"),
+) -> tuple[dict[Metric, VocResult], ...]:
+    """Compute ``voc_average_precision`` at several overlaps and by several metrics.
+
+    Returns:
+        For each of the T thresholds, the result by metric.
+
+    Raises:
+        ValueError: as ``voc_average_precision``.
+    """
+    for metric in metrics:
+        if metric not in get_args(Metric):
+            raise ValueError(f'expected metric "07" or "all", found {metric!r}')
+    for threshold in iou_thresholds:
+        if not 0 <= threshold < 1:
+            raise ValueError(f"expected an IoU threshold in [0, 1), found {threshold}")
+    flat = flatten(dataset, detections)
+    objects = flatten_objects(dataset)
+    order = np.lexsort((-flat.scores, flat.classes))  # stable: equal scores stay
+    overlaps, nearest = best_overlaps(flat, objects, len(dataset.classes))
+    overlaps, nearest, scores = overlaps[order], nearest[order], flat.scores[order]
+    every = np.arange(1, len(dataset.classes) + 1)
+    ends = np.searchsorted(flat.classes[order], every).tolist()
     counts = np.bincount(
         objects.classes[~objects.ignored], minlength=len(dataset.classes)
     )
-    per_class = {}
-    for c, name in enumerate(dataset.classes[1:], start=1):
-        rows = order[bounds[c - 1] : bounds[c]]
-        per_class[name] = _class_result(
-            true[rows], ignored[rows], int(counts[c]), metric
-        )
-    return VocResult(metric, iou_threshold, per_class)
+    results = []
+    for threshold in iou_thresholds:
+        true, ignored = true_positives(overlaps, nearest, objects.ignored, threshold)
+        per_class: dict[Metric, dict[str, ClassResult]] = {m: {} for m in metrics}
+        for c, name in enumerate(dataset.classes[1:], start=1):
+            own = slice(ends[c - 1], ends[c])
+            objects_of_class = int(counts[c])
+            curve = _curve(true[own], ignored[own], objects_of_class)
+            for metric in metrics:
+                per_class[metric][name] = ClassResult(
+                    objects_of_class,
+                    own.stop - own.start,
+                    _average_precision(*curve, metric) if counts[c] else float("nan"),
+                    *curve,
+                    scores[own],
+                )
+        results.append({m: VocResult(m, threshold, per_class[m]) for m in metrics})
+    return tuple(results)
 
 
-class _Objects(NamedTuple):
-    """Ground truth of the whole data set, one row per object."""
-
-    images: IntArray  # (G,)
-    classes: IntArray  # (G,)
-    boxes: Float64Array  # (G, 4)
-    ignored: BoolArray  # (G,)
-
-
-def _flatten_objects(dataset: Dataset) -> _Objects:
-    records = as_records(dataset.records)
-    return _Objects(
-        records.images,
-        records.classes.astype(np.int64),
-        records.boxes.astype(np.float64),
-        records.difficult | records.crowd,
-    )
-
-
-def _judge(
-    flat: FlatDetections, objects: _Objects, num_classes: int, iou_threshold: float
-) -> tuple[BoolArray, BoolArray]:
-    """Tell the true positives ``(D,)`` and the detections to ignore ``(D,)``."""
-    # Objects of one image and class lie together once sorted by this key.
-    object_keys = objects.images * num_classes + objects.classes
-    by_key = np.argsort(object_keys, kind="stable")
-    overlaps, nearest = _best_overlaps(
-        flat.boxes.astype(np.float64),
-        flat.images * num_classes + flat.classes,
-        objects.boxes[by_key],
-        object_keys[by_key],
-    )
-    hit = overlaps > iou_threshold
-    ignored = hit.copy()
-    ignored[hit] = objects.ignored[by_key][nearest[hit]]
-    order = np.argsort(-flat.scores, kind="stable")
-    claims = order[(hit & ~ignored)[order]]
-    _, first = np.unique(nearest[claims], return_index=True)
-    true = np.zeros(len(hit), np.bool_)
-    true[claims[first]] = True
-    return true, ignored
-
-
-def _best_overlaps(
-    boxes: Float64Array,
-    keys: IntArray,
-    gt_boxes: Float64Array,
-    gt_keys: IntArray,
-) -> tuple[Float64Array, IntArray]:
-    """Find for each box the ground truth of the same key that it overlaps most.
-
-    Goes over "the k-th object of each group" rather than over groups, so that the
-    number of rounds is the size of the largest group, and late rounds are tiny.
-
-    Args:
-        boxes: ``(D, 4)`` pixel edges.
-        keys: ``(D,)`` group of each box.
-        gt_boxes: ``(G, 4)`` pixel edges.
-        gt_keys: ``(G,)`` groups, ascending.
-
-    Returns:
-        IoU ``(D,)`` and row in ``gt_boxes`` ``(D,)``; 0 and 0 where nothing overlaps.
-        Of equal overlaps the first object wins.
-    """
-    overlaps = np.zeros(len(boxes))
-    nearest = np.zeros(len(boxes), np.int64)
-    first = np.searchsorted(gt_keys, keys, side="left")
-    end = np.searchsorted(gt_keys, keys, side="right")
-    rows = np.flatnonzero(first < end)
-    candidates = first[rows]
-    while rows.size:
-        iou = _paired_iou(boxes[rows], gt_boxes[candidates])
-        better = iou > overlaps[rows]
-        overlaps[rows[better]] = iou[better]
-        nearest[rows[better]] = candidates[better]
-        more = candidates + 1 < end[rows]
-        rows, candidates = rows[more], candidates[more] + 1
-    return overlaps, nearest
-
-
-def _paired_iou(first: Float64Array, second: Float64Array) -> Float64Array:
-    """IoU ``(P,)`` of two lists of boxes ``(P, 4)``, row by row; pixel edges."""
-    low = np.maximum(first[:, :2], second[:, :2])
-    high = np.minimum(first[:, 2:], second[:, 2:])
-    shared: Float64Array = np.maximum(high - low, 0).prod(axis=1)
-    areas = [np.maximum(b[:, 2:] - b[:, :2], 0).prod(axis=1) for b in (first, second)]
-    union = areas[0] + areas[1] - shared
-    # Two boxes without area have no union; they do not overlap.
-    return shared / np.where(union > 0, union, 1)
-
-
-def _class_result(
-    true: BoolArray, ignored: BoolArray, objects: int, metric: Metric
-) -> ClassResult:
-    """Turn judged detections ``(D_c,)``, best score first, into precision and AP."""
+def _curve(
+    true: BoolArray, ignored: BoolArray, objects: int
+) -> tuple[Float64Array, Float64Array]:
+    """Recall and precision after each judged detection ``(D_c,)``, best score first."""
     hits = np.cumsum(true)
-    counted = np.cumsum(~ignored)
-    precision = hits / np.maximum(counted, 1)
-    if not objects:
-        nan = np.full(len(true), np.nan)
-        return ClassResult(objects, len(true), float("nan"), nan, precision)
-    recall = hits / objects
+    precision = hits / np.maximum(np.cumsum(~ignored), 1)
+    return hits / objects if objects else np.full(len(true), np.nan), precision
+
+
+def _average_precision(
+    recall: Float64Array, precision: Float64Array, metric: Metric
+) -> float:
     interpolate = _eleven_points if metric == "07" else _area_under_curve
-    ap = interpolate(recall, precision)
-    return ClassResult(objects, len(true), ap, recall, precision)
+    return interpolate(recall, precision)
 
 
 def _monotone(precision: Float64Array) -> Float64Array:

@@ -1,3 +1,5 @@
+import contextlib
+import io
 import json
 import math
 import re
@@ -6,6 +8,8 @@ import numpy as np
 import pytest
 from faster_rcnn.evaluation.coco_ap import METRICS, coco_metrics
 from faster_rcnn.evaluation.results import load_detections
+from pycocotools.coco import COCO
+from pycocotools.cocoeval import COCOeval
 
 SMALL, MEDIUM, LARGE = [0, 0, 20, 20], [50, 50, 100, 100], [120, 120, 300, 300]
 
@@ -174,3 +178,61 @@ def test_unreadable_annotation_file(tmp_path, dataset, record, found, text):
 def test_detections_must_fit(three, found):
     with pytest.raises(ValueError, match="no entry of detections"):
         coco_metrics(three, [found("x")])
+
+
+# Against pycocotools as it comes, and by class and size.
+
+
+def test_all_digits_of_the_demo_are_those_of_pycocotools(demo):
+    data, results, _ = demo
+    path = data.annotation_file
+    with contextlib.redirect_stdout(io.StringIO()):
+        truth = COCO(str(path))
+        found = path.with_name("instances_val2014_fakebbox100_results.json")
+        evaluation = COCOeval(truth, truth.loadRes(str(found)), "bbox")
+        evaluation.evaluate()
+        evaluation.accumulate()
+        evaluation.summarize()
+    for evaluator in ("hotcoco", "pycocotools"):
+        result = coco_metrics(data, results, evaluator=evaluator)
+        np.testing.assert_array_equal(list(result.metrics.values()), evaluation.stats)
+    precision = evaluation.eval["precision"][:, :, :, 0, -1]
+    recall = evaluation.eval["recall"]
+    for k, (name, numbers) in enumerate(result.class_metrics.items()):
+        own, large = precision[:, :, k], recall[:, k, 3, -1]
+        expected = [own.mean(), own[0].mean(), large.mean()]
+        expected = [math.nan if v < 0 else v for v in expected]
+        got = [numbers[metric] for metric in ("AP", "AP50", "ARl")]
+        np.testing.assert_array_equal(got, expected)
+        assert numbers["AP"] == result.per_class[name] or math.isnan(numbers["AP"])
+
+
+def test_numbers_of_each_class_by_size(record, dataset, found):
+    data = dataset([record("x", [SMALL, MEDIUM, LARGE], [1, 1, 2])])
+    detections = [found("x", [SMALL, LARGE], [0.9, 0.8], [1, 2])]
+    result = coco_metrics(data, detections).class_metrics
+    cat, dog = result["cat"], result["dog"]
+    assert (cat["APs"], cat["APm"], cat["ARm"]) == pytest.approx((1, 0, 0))
+    assert math.isnan(cat["APl"]) and math.isnan(dog["APs"])
+    assert cat["AR100"] == pytest.approx(0.5)
+    assert (dog["APl"], dog["AR1"]) == pytest.approx((1, 1))
+
+
+def test_other_overlaps(three, found):
+    """Overlap .72 passes one of two thresholds, for 1/3 of the objects."""
+    detections = [found("x", [[50, 50, 100, 86]], [0.9]), found("y")]
+    result = coco_metrics(three, detections, iou_thresholds=(0.7, 0.75))
+    assert result.iou_thresholds == (0.7, 0.75)
+    assert result.metrics["AR100"] == pytest.approx(1 / 6)
+    assert math.isnan(result.metrics["AP50"]) and result.metrics["AP75"] == 0
+
+
+def test_a_threshold_in_decimals_is_recognised(three, found):
+    detections = [found("x", [LARGE], [0.9]), found("y")]
+    metrics = coco_metrics(three, detections, iou_thresholds=(0.5, 0.75)).metrics
+    assert metrics["AP50"] == metrics["AP75"] > 0
+
+
+def test_unknown_evaluator(three, found):
+    with pytest.raises(ValueError, match="expected the evaluator"):
+        coco_metrics(three, [found("x"), found("y")], evaluator="mine")

@@ -154,8 +154,10 @@ def test_saved_results_by_hand(pets, half, tmp_path):
             "iou_threshold": 0.5,
             "mAP_07": pytest.approx(6 / 11),
             "mAP_all": pytest.approx(0.5),
+            "by_iou": {},
         },
         "coco": None,
+        "coco_per_class": None,
         "settings": {"checkpoint": "0100.pth"},
     }
 
@@ -179,3 +181,37 @@ def test_settings_must_be_json(pets, half, tmp_path, value):
     with pytest.raises(ValueError, match=r"r\.json: settings must be plain JSON"):
         save_results(tmp_path / "r.json", evaluate(pets, half), settings={"x": value})
     assert not (tmp_path / "r.json").exists()
+
+
+def test_further_overlaps_in_table_and_json(pets, found):
+    near = [found("a", [[10, 10, 20, 17]], [0.9]), found("b")]  # overlap .7
+    result = evaluate(pets, near, iou_thresholds=(0.5, 0.75))
+    assert result.headline == ("mAP_07", pytest.approx(6 / 11))
+    assert [r["all"].mean_ap for r in result.voc_by_iou] == pytest.approx([0.5, 0])
+    lines = result.table().splitlines()
+    start = lines.index("IoU   mAP 07  mAP all")
+    assert lines[start + 1 : start + 4] == [
+        "0.5   0.5455   0.5000",
+        "0.75  0.0000   0.0000",
+        "mean  0.2727   0.2500",
+    ]
+    assert result.to_json()["voc"]["by_iou"]["0.75"] == {"mAP_07": 0, "mAP_all": 0}
+
+
+def test_coco_numbers_of_each_class_in_json(coco_pets, found):
+    near = [found("1", [[10, 10, 20, 17]], [0.9])]
+    result = evaluate(coco_pets, near, iou_thresholds=(0.5, 0.6))
+    assert result.headline[1] == pytest.approx(1)
+    content = json.loads(json.dumps(result.to_json(), allow_nan=False))
+    assert content["coco_per_class"]["cat"]["ARs"] == pytest.approx(1)
+    assert content["coco_per_class"]["cat"]["AP75"] is None
+    assert content["coco_per_class"]["dog"]["AP"] is None
+
+
+def test_evaluators_agree(coco_pets, found):
+    detections = [found("1", [BOX, OTHER], [0.9, 0.8])]
+    ours, oracle = (
+        evaluate(coco_pets, detections, evaluator=evaluator).to_json()
+        for evaluator in ("hotcoco", "pycocotools")
+    )
+    assert ours == oracle

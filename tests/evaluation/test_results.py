@@ -1,8 +1,14 @@
 import json
+import zipfile
 
 import numpy as np
 import pytest
-from faster_rcnn.evaluation.results import flatten, load_detections, save_detections
+from faster_rcnn.evaluation.results import (
+    flatten,
+    load_detections,
+    save_coco_upload,
+    save_detections,
+)
 
 
 @pytest.fixture
@@ -198,3 +204,46 @@ def test_files_that_are_no_list(pair, tmp_path, text):
 def test_a_missing_file(pair, tmp_path):
     with pytest.raises(ValueError, match=r"d\.json: .*; test the checkpoint again"):
         load_detections(tmp_path / "d.json", pair)
+
+
+def test_an_id_that_another_row_has(pair, tmp_path):
+    ids = [{"id": 4}, {"id": "4"}, {}, {}, {"id": 4}, {"id": 4}]
+    (tmp_path / "d.json").write_text(json.dumps([GOOD | row for row in ids]))
+    with pytest.raises(ValueError, match=r"2 rows whose id another row has .*row 4"):
+        load_detections(tmp_path / "d.json", pair)
+
+
+@pytest.fixture
+def coco_pair(record, dataset):
+    return dataset(
+        [record("7"), record("9")],
+        layout="coco",
+        category_ids=(0, 17, 18),
+        name="coco_2017_test-dev",
+    )
+
+
+def test_upload_by_hand(coco_pair, found, tmp_path):
+    detections = [found("7", [[1, 2, 4, 8.5]], [0.5], [2]), found("9")]
+    path = save_coco_upload(tmp_path, detections, coco_pair, algorithm="mine-1")
+    name = "detections_test-dev2017_mine-1_results"
+    assert path == tmp_path / f"{name}.zip"
+    with zipfile.ZipFile(path) as archive:
+        assert archive.namelist() == [f"{name}.json"]
+        content = archive.read(f"{name}.json")
+    assert content == (tmp_path / f"{name}.json").read_bytes()
+    assert json.loads(content) == [
+        {"image_id": 7, "category_id": 18, "bbox": [1, 2, 3, 6.5], "score": 0.5}
+    ]
+    assert same(load_detections(tmp_path / f"{name}.json", coco_pair)[0], detections[0])
+
+
+def test_uploads_that_the_server_would_refuse(pair, coco_pair, found, tmp_path):
+    with pytest.raises(ValueError, match="expected COCO layout"):
+        save_coco_upload(tmp_path, [found("a"), found("b")], pair, algorithm="x")
+    for name in ("", "my_net", "../x"):
+        with pytest.raises(ValueError, match="expected the algorithm's name"):
+            save_coco_upload(
+                tmp_path, [found("7"), found("9")], coco_pair, algorithm=name
+            )
+    assert list(tmp_path.iterdir()) == []

@@ -2,7 +2,7 @@ import math
 
 import numpy as np
 import pytest
-from faster_rcnn.evaluation.voc_ap import voc_average_precision
+from faster_rcnn.evaluation.voc_ap import voc_average_precision, voc_average_precisions
 
 BOX = [10, 10, 20, 20]
 OTHER = [50, 50, 70, 70]
@@ -275,3 +275,31 @@ def test_bad_options(record, dataset, found):
         voc_average_precision(data, [found("a")], metric="07", iou_threshold=50)
     with pytest.raises(ValueError, match="no entry of detections"):
         voc_average_precision(data, [], metric="07")
+
+
+def test_many_overlaps_at_once_are_those_of_one_at_a_time(random_scene):
+    ious = tuple(np.linspace(0.5, 0.95, 10).tolist())
+    many = voc_average_precisions(*random_scene, iou_thresholds=ious)
+    means = []
+    for iou, results in zip(ious, many, strict=True):
+        assert list(results) == ["07", "all"]
+        for metric, result in results.items():
+            one = voc_average_precision(*random_scene, iou_threshold=iou, metric=metric)
+            assert result.iou_threshold == one.iou_threshold == iou
+            for name, expected in one.per_class.items():
+                assert result.per_class[name].ap == expected.ap
+                assert (result.per_class[name].recall == expected.recall).all()
+        means.append(results["all"].mean_ap)
+    assert means == sorted(means, reverse=True) and means[0] > means[-1]
+
+
+def test_no_overlap_asked_for(random_scene):
+    assert voc_average_precisions(*random_scene, iou_thresholds=()) == ()
+
+
+def test_scores_stand_beside_the_curve(random_scene):
+    dataset, detections = random_scene
+    result = voc_average_precision(dataset, detections, metric="all")
+    for c, name in enumerate(dataset.classes[1:], start=1):
+        own = np.concatenate([d.scores[d.classes == c] for d in detections])
+        assert result.per_class[name].scores.tolist() == sorted(own, reverse=True)

@@ -1,0 +1,161 @@
+"""COCO's precision and recall, by hotcoco or, as the oracle, by pycocotools.
+
+Both give the same to the last bit; hotcoco takes a fiftieth of the time.
+"""
+
+import contextlib
+import io
+import warnings
+from collections.abc import Sequence
+from typing import Any, Literal, NamedTuple, get_args
+
+import numpy as np
+
+from .coco_objects import CocoDetections, CocoObjects, Float64Array
+
+Evaluator = Literal["hotcoco", "pycocotools"]
+
+IOU_THRESHOLDS = tuple(np.linspace(0.5, 0.95, 10).tolist())
+"""0.50, 0.55, ... 0.95, the floats that COCO's own code makes of them."""
+
+SIZES = ("all", "small", "medium", "large")
+"""Objects of all areas, below 32^2 pixels, between, and above 96^2."""
+
+
+class Curves(NamedTuple):
+    """Precision and recall; -1 where no object counts.
+
+    T IoU thresholds, 101 recalls, K categories by ascending id (or 1 for all together),
+    4 sizes (``SIZES``), M limits on the detections of an image.
+
+    Attributes:
+        precision: ``(T, 101, K, 4, M)`` best precision at this recall or a higher one.
+        recall: ``(T, K, 4, M)`` of all detections up to the limit.
+    """
+
+    precision: Float64Array
+    recall: Float64Array
+
+
+def coco_curves(
+    image_ids: Sequence[int],
+    category_ids: Sequence[int],
+    objects: CocoObjects,
+    detections: CocoDetections,
+    *,
+    evaluator: Evaluator = "hotcoco",
+    iou_thresholds: Sequence[float] = IOU_THRESHOLDS,
+    limits: Sequence[int] = (1, 10, 100),
+    by_class: bool = True,
+) -> Curves:
+    """Match detections with objects by COCO's rules.
+
+    Args:
+        image_ids: of the images to evaluate, those without objects too.
+        category_ids: of the categories to evaluate.
+        objects: of these images and categories.
+        detections: likewise.
+        evaluator: who computes.
+        iou_thresholds: overlaps that a match must reach.
+        limits: best-scored detections of an image (and class) that are looked at.
+        by_class: whether only objects of the detection's category match.
+
+    Raises:
+        ValueError: unknown evaluator, or thresholds outside (0, 1].
+    """
+    if evaluator not in get_args(Evaluator):
+        names = " or ".join(get_args(Evaluator))
+        raise ValueError(f"expected the evaluator {names}, found {evaluator!r}")
+    if not iou_thresholds or not all(0 < t <= 1 for t in iou_thresholds):
+        raise ValueError(f"expected IoUs in (0, 1], found {list(iou_thresholds)}")
+    make = _hotcoco if evaluator == "hotcoco" else _pycocotools
+    images = [{"id": int(i)} for i in image_ids]
+    categories = [{"id": int(i), "name": str(i)} for i in category_ids]
+    # hotcoco warns that other thresholds than COCO's are not those of its tests.
+    with contextlib.redirect_stdout(io.StringIO()), warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        evaluation = make(images, categories, objects, detections)
+        parameters = evaluation.params
+        parameters.iouThrs = (
+            list(iou_thresholds) if evaluator == "hotcoco" else np.array(iou_thresholds)
+        )
+        parameters.maxDets = list(limits)
+        parameters.useCats = by_class
+        evaluation.evaluate()
+        evaluation.accumulate()
+    found = evaluation.eval
+    return Curves(found["precision"], found["recall"])
+
+
+Rows = list[dict[str, Any]]
+
+
+def _hotcoco(
+    images: Rows, categories: Rows, objects: CocoObjects, detections: CocoDetections
+) -> Any:
+    from hotcoco import COCO, COCOeval
+
+    truth = COCO.from_arrays(
+        images,
+        categories,
+        objects.image_ids,
+        objects.category_ids,
+        objects.boxes,
+        area=objects.areas,
+        iscrowd=objects.crowd.astype(np.int64),
+    )
+    if len(detections.scores):
+        columns = [
+            detections.image_ids,
+            detections.boxes,
+            detections.scores,
+            detections.category_ids,
+        ]
+        found = truth.load_res(np.column_stack(columns))
+    else:  # which load_res refuses
+        none = np.zeros(0, np.int64)
+        found = COCO.from_arrays(images, categories, none, none, np.zeros((0, 4)))
+    return COCOeval(truth, found, "bbox")
+
+
+def _pycocotools(
+    images: Rows, categories: Rows, objects: CocoObjects, detections: CocoDetections
+) -> Any:
+    from pycocotools.coco import COCO
+    from pycocotools.cocoeval import COCOeval
+
+    def index(annotations: Rows) -> Any:
+        # Unlike loadRes, takes an empty list too.
+        coco = COCO()
+        coco.dataset = {
+            "images": images,
+            "categories": categories,
+            "annotations": annotations,
+        }
+        coco.createIndex()
+        return coco
+
+    def rows(columns: CocoObjects | CocoDetections) -> Rows:
+        # Ids are given anew, from 1: pycocotools reads an id of 0 as "no match".
+        return [
+            {"id": i, "image_id": image_id, "category_id": category_id, "bbox": box}
+            for i, (image_id, category_id, box) in enumerate(
+                zip(
+                    columns.image_ids.tolist(),
+                    columns.category_ids.tolist(),
+                    columns.boxes.tolist(),
+                    strict=True,
+                ),
+                start=1,
+            )
+        ]
+
+    true, found = rows(objects), rows(detections)
+    for row, area, crowd in zip(
+        true, objects.areas.tolist(), objects.crowd.tolist(), strict=True
+    ):
+        row |= {"area": area, "iscrowd": int(crowd)}
+    areas = detections.boxes[:, 2:].prod(axis=1).tolist()
+    for row, area, score in zip(found, areas, detections.scores.tolist(), strict=True):
+        row |= {"area": area, "iscrowd": 0, "score": score}
+    return COCOeval(index(true), index(found), iouType="bbox")

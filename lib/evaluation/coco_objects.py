@@ -1,0 +1,149 @@
+"""Ground truth and detections of a data set as the columns that COCO's rules take.
+
+    B  boxes of the whole data set
+
+Boxes are COCO's ``x, y, width, height`` in pixels of the original images.
+"""
+
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+from ..datasets.index.access import as_records
+from ..datasets.records import BoolArray, Dataset, FloatArray, IntArray
+from ..utils.json_files import is_number, read_json
+from .detections import FlatDetections
+
+Float64Array = npt.NDArray[np.float64]
+
+
+class CocoObjects(NamedTuple):
+    """Objects that are there.
+
+    Attributes:
+        image_ids: ``(B,)``.
+        category_ids: ``(B,)``.
+        boxes: ``(B, 4)``.
+        areas: ``(B,)`` square pixels, of the object itself where COCO gives it.
+        crowd: ``(B,)`` ignored: neither counted nor punished.
+    """
+
+    image_ids: IntArray
+    category_ids: IntArray
+    boxes: Float64Array
+    areas: Float64Array
+    crowd: BoolArray
+
+
+class CocoDetections(NamedTuple):
+    """Objects that were found.
+
+    Attributes:
+        image_ids: ``(B,)``.
+        category_ids: ``(B,)``.
+        boxes: ``(B, 4)``.
+        scores: ``(B,)``.
+    """
+
+    image_ids: IntArray
+    category_ids: IntArray
+    boxes: Float64Array
+    scores: Float64Array
+
+
+def coco_image_ids(dataset: Dataset) -> IntArray:
+    """COCO's id of each record ``(I,)``; a running number where ids are no numbers."""
+    if dataset.layout == "coco":
+        return np.array(as_records(dataset.records).image_ids, np.int64)
+    return np.arange(1, len(dataset.records) + 1, dtype=np.int64)
+
+
+def coco_objects(dataset: Dataset) -> CocoObjects:
+    """Give the ground truth by COCO's rules.
+
+    With an annotation file, it is that file's, unclipped and with its zero-area boxes,
+    as on the evaluation server. Otherwise it is made from the records. There,
+    ``difficult`` objects become crowds, the only kind that COCO's rules neither count
+    nor punish. Deviation: COCO measures the overlap with a crowd over the detection's
+    own area, so whatever lies inside a difficult object is ignored too.
+
+    Raises:
+        ValueError: an unreadable annotation file.
+    """
+    if dataset.annotation_file is not None:
+        return _objects_of_file(dataset, dataset.annotation_file)
+    records = as_records(dataset.records)
+    return CocoObjects(
+        coco_image_ids(dataset)[records.images],
+        np.array(dataset.category_ids, np.int64)[records.classes],
+        xywh(records.boxes),
+        records.areas.astype(np.float64),
+        records.crowd | records.difficult,
+    )
+
+
+def coco_detections(dataset: Dataset, flat: FlatDetections) -> CocoDetections:
+    """Give detections COCO's ids and boxes."""
+    return CocoDetections(
+        coco_image_ids(dataset)[flat.images],
+        np.array(dataset.category_ids, np.int64)[flat.classes],
+        xywh(flat.boxes),
+        flat.scores.astype(np.float64),
+    )
+
+
+def xywh(boxes: FloatArray) -> Float64Array:
+    """Turn pixel edges ``(B, 4)`` into COCO's x, y, width, height.
+
+    Rounded to a thousandth of a pixel: annotations have two decimals, which float32
+    edges miss by a little, and a box whose IoU is a threshold exactly (0.95, say)
+    would then fall below it.
+    """
+    result = boxes.astype(np.float64)
+    result[:, 2:] = np.maximum(result[:, 2:] - result[:, :2], 0)
+    return np.round(result, 3, out=result)
+
+
+def _objects_of_file(dataset: Dataset, path: Path) -> CocoObjects:
+    """Read the boxes of the data set's images and classes from the annotation file."""
+    content = read_json(
+        path,
+        expected=f"the COCO annotations of {dataset.name}",
+        remedy="put the file back that the data set was read from",
+    )
+    if not isinstance(content, dict) or "annotations" not in content:
+        raise ValueError(
+            f"{path}: expected COCO annotations, a JSON object with 'annotations', "
+            f"found {type(content).__name__} without; put the file back that "
+            f"{dataset.name} was read from"
+        )
+    # As text, because an id of the wrong type need not be hashable.
+    image_ids = {str(image_id): image_id for image_id in coco_image_ids(dataset)}
+    category_ids = {
+        str(category_id): category_id for category_id in dataset.category_ids[1:]
+    }
+    rows: list[tuple[Any, ...]] = []
+    for annotation in content["annotations"]:
+        image_id = image_ids.get(str(annotation.get("image_id")))
+        category_id = category_ids.get(str(annotation.get("category_id")))
+        bbox = annotation.get("bbox")
+        if image_id is None or category_id is None or not _four_numbers(bbox):
+            continue  # reading the data set has counted and logged these
+        area = annotation.get("area")
+        area = area if is_number(area) else bbox[2] * bbox[3]
+        crowd = bool(annotation.get("iscrowd"))
+        rows.append((image_id, category_id, bbox, area, crowd))
+    columns = list(zip(*rows, strict=True)) or [()] * 5
+    return CocoObjects(
+        np.array(columns[0], np.int64),
+        np.array(columns[1], np.int64),
+        np.array(columns[2], np.float64).reshape(-1, 4),
+        np.array(columns[3], np.float64),
+        np.array(columns[4], np.bool_),
+    )
+
+
+def _four_numbers(bbox: Any) -> bool:
+    return isinstance(bbox, list) and len(bbox) == 4 and all(map(is_number, bbox))

@@ -1,0 +1,57 @@
+"""Options on how detections are evaluated, for the tools that have them."""
+
+import argparse
+from typing import Literal, get_args
+
+import numpy as np
+
+from .coco_evaluators import Evaluator
+from .summary import Rules
+
+Measure = Literal["detection", "proposal", "proposal_fast"]
+RULES: tuple[Rules, ...] = get_args(Rules)
+
+
+def add_evaluation_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add --eval, --evaluator and --comp."""
+    parser.add_argument(
+        "--eval",
+        default="detection",
+        choices=get_args(Measure),
+        help="what is measured: average precision of detections, or average recall of "
+        "proposals, by COCO's evaluator or by one in NumPy; default: detection",
+    )
+    parser.add_argument(
+        "--evaluator",
+        default="hotcoco",
+        choices=get_args(Evaluator),
+        help="who computes COCO's numbers; both give the same, pycocotools slowly",
+    )
+    parser.add_argument(
+        "--comp",
+        metavar="NAME",
+        help="VOC's result files of this competition, such as comp4",
+    )
+
+
+def iou_list(text: str) -> tuple[float, ...]:
+    """Read ``0.5``, ``0.3,0.5,0.7``, ``0.5:0.95`` (in steps of 0.05) or with its step.
+
+    Raises:
+        ArgumentTypeError: it is nothing of this, or not between 0 and 1.
+    """
+    try:
+        if ":" in text:
+            first, last, *step = map(float, text.split(":"))
+            (step_size,) = step or [0.05]
+            count = round((last - first) / step_size) + 1
+            ious = tuple(np.linspace(first, last, count).tolist())
+        else:
+            ious = tuple(float(word) for word in text.split(","))
+    except (ValueError, ZeroDivisionError):
+        ious = ()
+    if not ious or not all(0 < iou < 1 for iou in ious):
+        raise argparse.ArgumentTypeError(
+            f"expected IoUs between 0 and 1 such as 0.3,0.5 or 0.5:0.95, found {text!r}"
+        )
+    return ious

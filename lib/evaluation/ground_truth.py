@@ -1,0 +1,79 @@
+"""Ground truth from an annotation file alone, where the images are not at hand."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ..datasets.records import BACKGROUND, Dataset, Record
+from ..utils.json_files import is_number, read_json
+
+
+def read_annotations(path: Path) -> Dataset:
+    """Read an instances file in COCO layout without looking for its images.
+
+    Args:
+        path: for example instances_val2017.json.
+
+    Raises:
+        ValueError: unreadable, or without images, categories and annotations; with the
+            count and the first example of what is malformed.
+    """
+    content = read_json(
+        path, expected="COCO annotations", remedy="give an instances_*.json"
+    )
+    try:
+        categories = sorted((int(c["id"]), c["name"]) for c in content["categories"])
+        numbers = {category_id: c for c, (category_id, _) in enumerate(categories, 1)}
+        own: dict[int, list[dict[str, Any]]] = {i["id"]: [] for i in content["images"]}
+        bad = []
+        for annotation in content["annotations"]:
+            bbox = annotation["bbox"]
+            fits = (
+                annotation["category_id"] in numbers and annotation["image_id"] in own
+            )
+            if not fits or len(bbox) != 4 or not all(map(is_number, bbox)):
+                bad.append(annotation)
+            else:
+                own[annotation["image_id"]].append(annotation)
+        records = [_record(i, own[i["id"]], numbers) for i in content["images"]]
+    except (KeyError, TypeError, ValueError) as error:
+        raise ValueError(
+            f"{path}: expected COCO images, categories and annotations "
+            f"({type(error).__name__}: {error}); give an instances_*.json"
+        ) from error
+    if bad:
+        raise ValueError(
+            f"{path}: {len(bad)} of {len(content['annotations'])} annotations are of "
+            "unknown images or categories, or their bbox is not four numbers, first "
+            f"{bad[0]!r:.200}; mend the file"
+        )
+    return Dataset(
+        name=path.stem.removeprefix("instances_"),
+        layout="coco",
+        classes=(BACKGROUND, *(name for _, name in categories)),
+        records=tuple(records),
+        drops={},
+        annotation_file=path,
+        category_ids=(0, *numbers),
+    )
+
+
+def _record(
+    image: dict[str, Any], annotations: list[dict[str, Any]], numbers: dict[int, int]
+) -> Record:
+    boxes = np.array([a["bbox"] for a in annotations], np.float64).reshape(-1, 4)
+    areas = [a.get("area", a["bbox"][2] * a["bbox"][3]) for a in annotations]
+    boxes[:, 2:] += boxes[:, :2]
+    return Record(
+        image_id=str(image["id"]),
+        path=Path(image.get("file_name", f"{image['id']}.jpg")),
+        width=int(image["width"]),
+        height=int(image["height"]),
+        boxes=boxes.astype(np.float32),
+        classes=np.array([numbers[a["category_id"]] for a in annotations], np.int64),
+        difficult=np.zeros(len(boxes), np.bool_),
+        crowd=np.array([bool(a.get("iscrowd")) for a in annotations], np.bool_),
+        areas=np.array(areas, np.float32),
+        object_ids=np.array([a.get("id", 0) for a in annotations], np.int64),
+    )

@@ -1,0 +1,245 @@
+"""Average recall of proposals (Hosang et al. 2016), by COCO's rules of matching.
+
+    P  proposals of an image
+    T  IoU thresholds
+    M  limits on the number of proposals
+
+Boxes are pixel edges of the original images. Classes do not matter.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+
+from ..datasets.index.access import as_records
+from ..datasets.records import Dataset, FloatArray
+from ..utils.files import atomic_path
+from .coco_evaluators import IOU_THRESHOLDS, SIZES, Evaluator, coco_curves
+from .coco_objects import Float64Array, coco_detections, coco_image_ids, coco_objects
+from .detections import FlatDetections, ImageDetections, flatten
+from .proposal_matching import proposal_recalls
+
+LIMITS = (100, 300, 1000, 2000)
+
+
+@dataclass(frozen=True, slots=True)
+class ImageProposals:
+    """Where the region proposal network sees objects in one image.
+
+    Attributes:
+        image_id: the record's ``image_id``.
+        boxes: ``(P, 4)`` float32 pixel edges of the original image.
+        scores: ``(P,)`` float32; best first where equal ones are to keep their order.
+    """
+
+    image_id: str
+    boxes: FloatArray
+    scores: FloatArray
+
+
+@dataclass(frozen=True, slots=True)
+class ProposalResult:
+    """Recall of the best-scored proposals.
+
+    Attributes:
+        dataset: name of the data set.
+        images: number of images.
+        proposals: number of proposals.
+        limits: M numbers of proposals per image.
+        iou_thresholds: T overlaps.
+        recalls: for each of ``SIZES``, the share ``(T, M)`` of objects that are found;
+            NaN without such objects. A column is a curve of recall against IoU.
+    """
+
+    dataset: str
+    images: int
+    proposals: int
+    limits: tuple[int, ...]
+    iou_thresholds: tuple[float, ...]
+    recalls: dict[str, Float64Array]
+
+    @property
+    def average_recall(self) -> dict[str, float]:
+        """Mean over the thresholds: AR@100, ..., ARs@100, ..., ARl@2000."""
+        return {
+            f"AR{'' if size == 'all' else size[0]}@{limit}": float(recall[:, m].mean())
+            for size, recall in self.recalls.items()
+            for m, limit in enumerate(self.limits)
+        }
+
+    def table(self) -> str:
+        """The terminal table: average recall by size, then recall at each IoU."""
+        heads = [f"{f'{limit}':>8}" for limit in self.limits]
+        lines = ["".join(["AR@     ", *heads]), "-" * 8 * (len(heads) + 1)]
+        rows = {size: recall.mean(axis=0) for size, recall in self.recalls.items()}
+        by_iou = zip(self.iou_thresholds, self.recalls["all"], strict=True)
+        for name, values in rows.items():
+            lines.append(_row(name, values))
+        lines += ["", "".join(["IoU     ", *heads])]
+        lines += [_row(f"{threshold:.2f}", values) for threshold, values in by_iou]
+        counts = f"images {self.images}, proposals {self.proposals}"
+        return "\n".join([*lines, "", f"{self.dataset}: {counts}", *self._hint()])
+
+    def _hint(self) -> list[str]:
+        best = float(self.recalls["all"].max())
+        if best > 0:
+            return []
+        if np.isnan(best):
+            return ["recall has no value: no object counts; check the annotations"]
+        if not self.proposals:
+            return ["recall is 0 because there are no proposals"]
+        return [
+            "recall is 0 although there are proposals: they may be of another set, or "
+            "in pixels of a resized image, or the network is hardly trained"
+        ]
+
+    def to_json(self) -> dict[str, object]:
+        """Plain values for ``json.dumps``; None for NaN."""
+        return {
+            "dataset": self.dataset,
+            "counts": {"images": self.images, "proposals": self.proposals},
+            "average_recall": {
+                name: _number(value) for name, value in self.average_recall.items()
+            },
+            "recall_against_iou": {
+                "iou": [round(t, 6) for t in self.iou_thresholds],
+                **{
+                    f"{size}@{limit}": [_number(v) for v in recall[:, m].tolist()]
+                    for size, recall in self.recalls.items()
+                    for m, limit in enumerate(self.limits)
+                },
+            },
+        }
+
+
+def evaluate_proposals(
+    dataset: Dataset,
+    proposals: Sequence[ImageProposals],
+    *,
+    evaluator: Evaluator | Literal["fast"] = "hotcoco",
+    limits: Sequence[int] = LIMITS,
+    iou_thresholds: Sequence[float] = IOU_THRESHOLDS,
+) -> ProposalResult:
+    """Measure how many objects proposals cover.
+
+    Args:
+        dataset: ground truth.
+        proposals: one entry per image of ``dataset``.
+        evaluator: COCO's evaluators without their classes, or "fast": the same rules
+            in NumPy, and the same numbers.
+        limits: best-scored proposals of each image to look at, ascending.
+        iou_thresholds: overlaps that a match must reach.
+
+    Raises:
+        ValueError: as ``flatten``; unknown evaluator, limits or thresholds.
+    """
+    if list(limits) != sorted(set(limits)) or not limits or limits[0] < 1:
+        raise ValueError(f"expected ascending limits from 1, found {list(limits)}")
+    flat = _flatten(dataset, proposals)
+    objects = coco_objects(dataset)
+    if evaluator == "fast":
+        recalls = proposal_recalls(
+            coco_image_ids(dataset),
+            objects,
+            flat,
+            limits=limits,
+            iou_thresholds=iou_thresholds,
+        )
+    else:
+        curves = coco_curves(
+            coco_image_ids(dataset).tolist(),
+            dataset.category_ids[1:],
+            objects,
+            coco_detections(dataset, flat),
+            evaluator=evaluator,
+            iou_thresholds=iou_thresholds,
+            limits=limits,
+            by_class=False,
+        )
+        recalls = np.where(curves.recall < 0, np.nan, curves.recall)[:, 0]
+    return ProposalResult(
+        dataset.name,
+        len(dataset.records),
+        len(flat.scores),
+        tuple(limits),
+        tuple(iou_thresholds),
+        {size: recalls[:, place] for place, size in enumerate(SIZES)},
+    )
+
+
+def save_proposals(
+    path: Path, proposals: Sequence[ImageProposals], dataset: Dataset
+) -> None:
+    """Save proposals as plain arrays (``.npz``).
+
+    ``image_ids`` (I,) text, ``counts`` (I,), and ``boxes`` and ``scores`` of all images
+    one after the other.
+
+    Raises:
+        ValueError: as ``flatten``.
+        OSError: the file cannot be written.
+    """
+    flat = _flatten(dataset, proposals)
+    image_ids = as_records(dataset.records).image_ids
+    with atomic_path(path) as temporary, temporary.open("wb") as file:
+        np.savez(
+            file,
+            image_ids=np.array(image_ids, np.str_),
+            counts=np.bincount(flat.images, minlength=len(image_ids)),
+            boxes=flat.boxes,
+            scores=flat.scores,
+        )
+
+
+def load_proposals(path: Path, dataset: Dataset) -> list[ImageProposals]:
+    """Read a file of ``save_proposals``.
+
+    Raises:
+        ValueError: not such a file, or of other images than those of ``dataset``.
+    """
+    try:
+        with np.load(path, allow_pickle=False) as file:
+            image_ids, counts = file["image_ids"].tolist(), file["counts"]
+            boxes, scores = file["boxes"], file["scores"]
+        ends = np.cumsum(counts)[:-1]
+        if len(boxes) != len(scores) or len(scores) != counts.sum():
+            raise ValueError("its arrays do not fit each other")
+    except (OSError, ValueError, KeyError, AttributeError, TypeError) as error:
+        raise ValueError(
+            f"{path}: expected proposals saved by a test, cannot read them ({error}); "
+            "test with --eval proposal again"
+        ) from error
+    found = [
+        ImageProposals(image_id, *arrays)
+        for image_id, *arrays in zip(
+            image_ids, np.split(boxes, ends), np.split(scores, ends), strict=True
+        )
+    ]
+    _flatten(dataset, found)
+    return found
+
+
+def _flatten(dataset: Dataset, proposals: Sequence[ImageProposals]) -> FlatDetections:
+    """Join proposals, checked as detections of the first class are."""
+    one = [
+        ImageDetections(
+            entry.image_id,
+            entry.boxes,
+            entry.scores,
+            np.ones(len(entry.scores), np.int64),
+        )
+        for entry in proposals
+    ]
+    return flatten(dataset, one)
+
+
+def _number(value: float) -> float | None:
+    return None if np.isnan(value) else value
+
+
+def _row(name: str, values: Float64Array) -> str:
+    cells = ["-" if np.isnan(value) else f"{value:.4f}" for value in values]
+    return "".join([f"{name:8}", *(f"{cell:>8}" for cell in cells)])

@@ -1,0 +1,103 @@
+"""Detections and proposals that a test, or another tool, has left on disk."""
+
+import csv
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+
+from ..datasets.records import Dataset
+from ..utils.files import atomic_path
+from .detections import ImageDetections
+from .proposals import ImageProposals, load_proposals
+from .results import load_detections
+from .summary import Evaluation
+from .voc_files import load_voc_files
+
+
+def load_saved(
+    source: Path, dataset: Dataset, *, comp: str | None = None
+) -> list[ImageDetections]:
+    """Read detections in whichever form they are.
+
+    Args:
+        source: a COCO result list such as a run's detections.json, a test folder that
+            holds one, or a folder of VOC's result files.
+        dataset: the images and classes.
+        comp: which competition's files of a folder to read; None if there is only one.
+
+    Raises:
+        ValueError: nothing of this is there, it does not fit the data set, or it is
+            empty.
+    """
+    if source.is_dir():
+        inside = source / "detections.json"
+        if inside.is_file() and comp is None:
+            return _not_empty(load_detections(inside, dataset), inside, dataset)
+        return _not_empty(load_voc_files(source, dataset, comp=comp), source, dataset)
+    if not source.is_file():
+        raise ValueError(
+            f"{source}: expected detections.json, another COCO result list or a folder "
+            "of VOC result files, found nothing; check the path"
+        )
+    return _not_empty(load_detections(source, dataset), source, dataset)
+
+
+def load_saved_proposals(source: Path, dataset: Dataset) -> list[ImageProposals]:
+    """Read proposals, or detections as such.
+
+    Raises:
+        ValueError: as ``load_saved`` and ``load_proposals``.
+    """
+    if source.suffix == ".npz":
+        return load_proposals(source, dataset)
+    return [
+        ImageProposals(entry.image_id, entry.boxes, entry.scores)
+        for entry in load_saved(source, dataset)
+    ]
+
+
+def save_curves(path: Path, evaluation: Evaluation) -> None:
+    """Write recall and precision of each class by VOC's rules as CSV.
+
+    A row for each detection, best score first: ``iou, class, score, recall,
+    precision``.
+
+    Raises:
+        ValueError: the evaluation is not by VOC's rules.
+        OSError: the file cannot be written.
+    """
+    if not evaluation.voc:
+        raise ValueError(
+            f"{evaluation.dataset} was not evaluated by VOC rules, whose curves these "
+            "are; give --rules voc"
+        )
+    results = [evaluation.voc, *evaluation.voc_by_iou]
+    with (
+        atomic_path(path) as temporary,
+        temporary.open("w", encoding="utf-8", newline="") as file,
+    ):
+        writer = csv.writer(file)
+        writer.writerow(["iou", "class", "score", "recall", "precision"])
+        for result in {r["all"].iou_threshold: r["all"] for r in results}.values():
+            for name, curve in result.per_class.items():
+                rows = np.column_stack([curve.scores, curve.recall, curve.precision])
+                head = [f"{result.iou_threshold:.4g}", name]
+                writer.writerows(
+                    [*head, *(f"{v:.6g}" for v in row)] for row in rows.tolist()
+                )
+
+
+def _not_empty(
+    detections: list[ImageDetections], source: Path, dataset: Dataset
+) -> list[ImageDetections]:
+    if not _count(detections):
+        raise ValueError(
+            f"{source}: expected detections on {dataset.name}, found none; there is "
+            "nothing to evaluate: was the test's score threshold too high?"
+        )
+    return detections
+
+
+def _count(detections: Sequence[ImageDetections]) -> int:
+    return sum(len(entry.scores) for entry in detections)

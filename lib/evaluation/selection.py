@@ -1,0 +1,149 @@
+"""Which of the saved detections are evaluated: by score, class, and overlap."""
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+import numpy as np
+import torch
+
+from ..datasets.records import Dataset, did_you_mean
+from ..nms.nms import nms
+from ..nms.soft_nms import Decay, soft_nms
+from .detections import ImageDetections
+
+
+def above_score(
+    detections: Sequence[ImageDetections], threshold: float
+) -> list[ImageDetections]:
+    """Keep what scores more than ``threshold``, as a test does."""
+    return [_rows(entry, entry.scores > threshold) for entry in detections]
+
+
+def best_of_image(
+    detections: Sequence[ImageDetections], count: int
+) -> list[ImageDetections]:
+    """Keep the ``count`` best-scored detections of each image."""
+    return [
+        _rows(entry, np.argsort(-entry.scores, kind="stable")[:count])
+        for entry in detections
+    ]
+
+
+def only_classes(
+    dataset: Dataset, detections: Sequence[ImageDetections], names: Sequence[str]
+) -> tuple[Dataset, list[ImageDetections]]:
+    """Keep the objects and detections of some classes, as if there were no others.
+
+    Args:
+        dataset: ground truth.
+        detections: on it.
+        names: of classes; their order is that of the data set.
+
+    Raises:
+        ValueError: the data set has no such class.
+    """
+    for name in names:
+        if name not in dataset.classes[1:]:
+            raise ValueError(
+                f"{dataset.name} has no class {name!r}"
+                f"{did_you_mean(name, dataset.classes[1:])}; it has "
+                f"{', '.join(dataset.classes[1:])}"
+            )
+    kept = [0, *(c for c, name in enumerate(dataset.classes) if name in names)]
+    number = np.zeros(len(dataset.classes), np.int64)  # 0 for those left out
+    number[kept] = np.arange(len(kept))
+    records = []
+    for record in dataset.records:
+        own = number[record.classes] > 0
+        records.append(
+            replace(
+                record,
+                boxes=record.boxes[own],
+                classes=number[record.classes[own]],
+                difficult=record.difficult[own],
+                crowd=record.crowd[own],
+                areas=record.areas[own],
+                object_ids=record.object_ids[own],
+            )
+        )
+    found = [_rows(entry, number[entry.classes] > 0) for entry in detections]
+    return (
+        replace(
+            dataset,
+            classes=tuple(dataset.classes[c] for c in kept),
+            category_ids=tuple(dataset.category_ids[c] for c in kept),
+            records=tuple(records),
+        ),
+        [replace(entry, classes=number[entry.classes]) for entry in found],
+    )
+
+
+def suppress(
+    detections: Sequence[ImageDetections], *, threshold: float
+) -> list[ImageDetections]:
+    """Suppress once more: a box that overlaps a better one of its class is dropped.
+
+    Args:
+        detections: what an earlier suppression left. Only a stricter one matters.
+        threshold: IoU of pixel edges above which a box is dropped.
+    """
+    result = []
+    for entry in detections:
+        boxes, scores, valid, groups = _batch_of_one(entry)
+        picked, kept = nms(
+            boxes,
+            scores,
+            valid,
+            threshold=threshold,
+            max_outputs=len(entry.scores),
+            groups=groups,
+        )
+        result.append(_rows(entry, picked[kept].numpy()))
+    return result
+
+
+def suppress_softly(
+    detections: Sequence[ImageDetections],
+    *,
+    decay: Decay,
+    sigma: float = 0.5,
+    threshold: float = 0.3,
+) -> list[ImageDetections]:
+    """Let boxes that overlap a better one of their class lose score (``soft_nms``)."""
+    result = []
+    for entry in detections:
+        boxes, scores, valid, groups = _batch_of_one(entry)
+        picked, kept, new_scores = soft_nms(
+            boxes,
+            scores,
+            valid,
+            max_outputs=len(entry.scores),
+            decay=decay,
+            sigma=sigma,
+            threshold=threshold,
+            groups=groups,
+        )
+        rows = _rows(entry, picked[kept].numpy())
+        result.append(replace(rows, scores=new_scores[kept].numpy()))
+    return result
+
+
+def _batch_of_one(
+    entry: ImageDetections,
+) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor]:
+    """Boxes, scores, mask and groups of one image for suppression."""
+    scores = torch.tensor(entry.scores)[None]
+    return (
+        torch.tensor(entry.boxes)[None],
+        scores,
+        torch.ones_like(scores, dtype=torch.bool),
+        torch.tensor(entry.classes)[None],
+    )
+
+
+def _rows(
+    entry: ImageDetections, rows: np.ndarray[tuple[int, ...], np.dtype[np.generic]]
+) -> ImageDetections:
+    return ImageDetections(
+        entry.image_id, entry.boxes[rows], entry.scores[rows], entry.classes[rows]
+    )

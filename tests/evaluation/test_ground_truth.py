@@ -1,0 +1,73 @@
+import json
+
+import numpy as np
+import pytest
+from faster_rcnn.evaluation.coco_ap import coco_metrics
+from faster_rcnn.evaluation.ground_truth import read_annotations
+from faster_rcnn.evaluation.results import load_detections
+
+GOOD = {
+    "images": [
+        {"id": 7, "width": 60, "height": 50},
+        {"id": 8, "width": 9, "height": 9},
+    ],
+    "categories": [{"id": 5, "name": "dog"}, {"id": 2, "name": "cat"}],
+    "annotations": [
+        {"id": 1, "image_id": 7, "category_id": 5, "bbox": [1, 2, 10, 20], "area": 90},
+        {"image_id": 7, "category_id": 2, "bbox": [0, 0, 5, 5], "iscrowd": 1},
+    ],
+}
+
+
+@pytest.fixture
+def write(tmp_path):
+    def write(**changes):
+        path = tmp_path / "instances_mine.json"
+        path.write_text(json.dumps(GOOD | changes))
+        return path
+
+    return write
+
+
+def test_columns_by_hand(write):
+    dataset = read_annotations(write())
+    assert (dataset.name, dataset.layout) == ("mine", "coco")
+    assert dataset.classes == ("__background__", "cat", "dog")
+    assert dataset.category_ids == (0, 2, 5)
+    first, second = dataset.records
+    assert (first.image_id, first.width, len(second.boxes)) == ("7", 60, 0)
+    assert first.boxes.tolist() == [[1, 2, 11, 22], [0, 0, 5, 5]]
+    assert first.classes.tolist() == [2, 1]
+    assert first.areas.tolist() == [90, 25] and first.crowd.tolist() == [False, True]
+
+
+def test_figures_of_the_demo(shared):
+    folder = shared / "data/coco_val2014_100"
+    dataset = read_annotations(folder / "instances_val2014_100.json")
+    results = folder / "instances_val2014_fakebbox100_results.json"
+    metrics = coco_metrics(dataset, load_detections(results, dataset)).metrics
+    known = [0.505, 0.697, 0.573, 0.586, 0.519, 0.501]
+    np.testing.assert_array_equal(
+        [round(value, 3) for value in metrics.values()][:6], known
+    )
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"annotations": [GOOD["annotations"][0] | {"image_id": 9}]}, "1 of 1 annot"),
+        ({"annotations": [GOOD["annotations"][0] | {"category_id": 9}]}, "1 of 1 ann"),
+        ({"annotations": [GOOD["annotations"][0] | {"bbox": [1, 2, 3]}]}, "1 of 1 an"),
+        ({"annotations": [{"image_id": 7}]}, "KeyError: 'bbox'"),
+        ({"images": [{"id": 7}]}, "expected COCO images, categories"),
+        ({"categories": 3}, "expected COCO images, categories"),
+    ],
+)
+def test_malformed(write, changes, message):
+    with pytest.raises(ValueError, match=rf"instances_mine\.json: .*{message}"):
+        read_annotations(write(**changes))
+
+
+def test_missing(tmp_path):
+    with pytest.raises(ValueError, match=r"gone\.json: expected COCO annotations"):
+        read_annotations(tmp_path / "gone.json")
