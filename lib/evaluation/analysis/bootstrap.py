@@ -1,0 +1,137 @@
+"""How far average precision would move with other images of the same kind.
+
+The images are drawn again, with replacement (Efron 1979); one that is drawn twice
+counts twice. Instead of building the drawn set, its images get whole weights, and
+precision is computed from the sums of weights, for many draws at once.
+
+    I  images
+    B  draws
+    T  true detections of one class
+"""
+
+from typing import NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+from .matches import Matches
+from .overlaps import Float64Array
+from .precision import rows_by_class
+
+_BLOCK = 64  # draws at once: their weights stay in a core's cache
+
+
+class Interval(NamedTuple):
+    """Where 95 % of the draws lie; NaN for what was never measured."""
+
+    low: float
+    high: float
+
+
+def bootstrap_aps(
+    matches: Matches, *, resamples: int = 1000, seed: int = 0
+) -> Float64Array:
+    """Take the AP of every class for many draws of the images.
+
+    Two results on the same data set get the same draws from the same seed, so that
+    their rows can be compared pair by pair.
+
+    Args:
+        matches: judged detections.
+        resamples: B.
+        seed: of the draws.
+
+    Returns:
+        ``(B, C)`` area under the monotone curve, in 0..1; NaN where a draw has no
+        object of the class.
+
+    Raises:
+        ValueError: fewer than one draw.
+    """
+    if resamples < 1:
+        raise ValueError(f"expected one resample or more, found {resamples}")
+    size, images = len(matches.classes), matches.images
+    found, objects = matches.found, matches.objects
+    kept = np.flatnonzero(~matches.ignored)
+    groups = [
+        _trim(found.images[kept[rows]], matches.true[kept[rows]])
+        for rows in rows_by_class(found.scores[kept], found.classes[kept], size)
+    ]
+    counted = ~objects.ignored
+    holders = [objects.images[counted & (objects.classes == c)] for c in range(size)]
+    rng = np.random.default_rng(seed)
+    aps = np.full((resamples, size), np.nan)
+    for start in range(0, resamples if images else 0, _BLOCK):
+        # Whole blocks, so that the draws do not depend on how many are asked for.
+        draws = rng.integers(0, images, (_BLOCK, images))
+        stop = min(start + _BLOCK, resamples)
+        weights = _weights(draws, images)[:, : stop - start]
+        for c in range(1, size):
+            if len(holders[c]):
+                aps[start:stop, c] = _weighted_aps(weights, *groups[c], holders[c])
+    return aps
+
+
+def mean_aps(aps: Float64Array) -> Float64Array:
+    """``(B,)`` mean of ``(B, C)`` over the classes that were measured."""
+    known = ~np.isnan(aps)
+    counts = known.sum(axis=1)
+    sums = np.where(known, aps, 0).sum(axis=1)
+    means: Float64Array = sums / np.where(counts, counts, np.nan)
+    return means
+
+
+def interval(values: Float64Array, *, share: float = 0.95) -> Interval:
+    """The middle ``share`` of ``(B,)`` values, those that are NaN apart."""
+    known = values[~np.isnan(values)]
+    if not len(known):
+        return Interval(float("nan"), float("nan"))
+    low, high = np.quantile(known, [(1 - share) / 2, (1 + share) / 2])
+    return Interval(float(low), float(high))
+
+
+def _weights(draws: npt.NDArray[np.int64], images: int) -> npt.NDArray[np.float32]:
+    """``(I, B)`` how often each draw ``(B, I)`` has each image."""
+    places = draws + images * np.arange(len(draws))[:, None]
+    counts = np.bincount(places.ravel(), minlength=images * len(draws))
+    weights: npt.NDArray[np.float32] = counts.reshape(len(draws), images).T.astype(
+        np.float32, order="C"
+    )
+    return weights
+
+
+def _trim(
+    images: npt.NDArray[np.int64], true: npt.NDArray[np.bool_]
+) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
+    """Images of the detections up to the last true one, and rows ``(T,)`` of those."""
+    hits = np.flatnonzero(true)
+    return images[: hits[-1] + 1 if len(hits) else 0], hits
+
+
+def _weighted_aps(
+    weights: npt.NDArray[np.float32],
+    images: npt.NDArray[np.int64],
+    hits: npt.NDArray[np.int64],
+    holders: npt.NDArray[np.int64],
+) -> Float64Array:
+    """AP ``(B,)`` of one class.
+
+    Args:
+        weights: ``(I, B)``.
+        images: of the detections, best score first, up to the last true one.
+        hits: ``(T,)`` rows of the true ones.
+        holders: image of each object.
+    """
+    objects: Float64Array = weights[holders].sum(axis=0, dtype=np.float64)
+    objects[objects == 0] = np.nan
+    if not len(hits):
+        return 0 * objects
+    # Sums over the run that ends with each true detection; whole numbers, so exact.
+    starts = np.append(0, hits[:-1] + 1)
+    shown = np.cumsum(np.add.reduceat(weights[images], starts, axis=0), axis=0)
+    gained = weights[images[hits]]
+    precision = np.cumsum(gained, axis=0) / np.maximum(shown, 1)
+    best = np.maximum.accumulate(precision[::-1], axis=0)[::-1]
+    area: Float64Array = (gained * best).sum(axis=0, dtype=np.float64)
+    area /= objects
+    return area

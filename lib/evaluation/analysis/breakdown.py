@@ -1,0 +1,92 @@
+"""Average precision by size and by shape of the objects."""
+
+import itertools
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import numpy as np
+
+from .matches import Matches
+from .overlaps import Float64Array
+from .precision import average_precisions, mean_of_known
+
+SIDES = (0.0, 16.0, 32.0, 96.0, 288.0, float("inf"))
+"""Edges of the size groups: square roots of areas, in pixels of the original image.
+
+32 and 96 are COCO's.
+"""
+
+RATIOS = (0.0, 1 / 3, 2 / 3, 3 / 2, 3.0, float("inf"))
+"""Edges of the shape groups: width divided by height."""
+
+
+class Group(NamedTuple):
+    """Objects from one edge to the next.
+
+    Attributes:
+        low: lower edge, included.
+        high: upper edge, excluded.
+        objects: that count.
+        ap: mean over the classes that have such objects; NaN without any.
+    """
+
+    low: float
+    high: float
+    objects: int
+    ap: float
+
+
+def ap_by_size(matches: Matches, *, edges: Sequence[float] = SIDES) -> list[Group]:
+    """Measure objects of each size alone; see ``ap_by``."""
+    boxes = matches.found.boxes.astype(np.float64)
+    areas = np.maximum(boxes[:, 2:] - boxes[:, :2], 0).prod(axis=1)
+    return ap_by(matches, np.sqrt(matches.objects.areas), np.sqrt(areas), edges=edges)
+
+
+def ap_by_ratio(matches: Matches, *, edges: Sequence[float] = RATIOS) -> list[Group]:
+    """Measure objects of each shape alone; see ``ap_by``."""
+    boxes = matches.found.boxes.astype(np.float64)
+    return ap_by(matches, _ratios(matches.objects.boxes), _ratios(boxes), edges=edges)
+
+
+def ap_by(
+    matches: Matches,
+    objects: Float64Array,
+    detections: Float64Array,
+    *,
+    edges: Sequence[float],
+) -> list[Group]:
+    """Measure the objects of each group alone, as COCO does for its sizes.
+
+    Objects of other groups are ignored, with all detections that hit them; a
+    detection that hits nothing counts where it belongs itself.
+
+    Args:
+        matches: judged detections.
+        objects: ``(G,)`` the value that groups the objects.
+        detections: ``(D,)`` the same of the detections.
+        edges: of the groups, ascending.
+    """
+    hit = matches.overlap > matches.foreground
+    values = detections.copy()
+    values[hit] = objects[matches.nearest[hit]]
+    found = matches.found
+    groups = []
+    for low, high in itertools.pairwise(edges):
+        counts = matches.count_objects((objects >= low) & (objects < high))
+        kept = ~matches.ignored & (values >= low) & (values < high)
+        aps = average_precisions(
+            found.scores[kept], found.classes[kept], matches.true[kept], counts
+        )
+        groups.append(
+            Group(low, high, int(counts.sum()), mean_of_known(aps[counts > 0]))
+        )
+    return groups
+
+
+def _ratios(boxes: Float64Array) -> Float64Array:
+    sizes = boxes[:, 2:] - boxes[:, :2]
+    # A detection of no height is endlessly wide, and one of no size at all is square.
+    width, height = np.maximum(sizes, 1e-6).T
+    ratios: Float64Array = width / height
+    return np.minimum(ratios, 1e9)

@@ -1,0 +1,142 @@
+"""Which differences of two results on the same images are more than chance."""
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+
+from .bootstrap import Interval, interval, mean_aps
+from .matches import Matches
+from .overlaps import Float64Array
+from .precision import average_precisions, mean_of_known
+from .summary import ErrorAnalysis
+
+
+@dataclass(frozen=True, slots=True)
+class Difference:
+    """One number of two results.
+
+    Attributes:
+        earlier: AP in 0..1.
+        later: AP in 0..1.
+        change: later less earlier.
+        interval: 95 % of the change over the draws.
+        p_value: chance of a change this large if there were none.
+        significant: whether that is below 5 %, after Holm's correction for the number
+            of classes where the number is a class's.
+    """
+
+    earlier: float
+    later: float
+    change: float
+    interval: Interval
+    p_value: float
+    significant: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Comparison:
+    """An earlier and a later result, class by class.
+
+    Attributes:
+        mean: of the mean AP.
+        per_class: class name to its difference, of the classes that have objects.
+    """
+
+    mean: Difference
+    per_class: dict[str, Difference]
+
+
+def compare_results(earlier: ErrorAnalysis, later: ErrorAnalysis) -> Comparison:
+    """See how often the difference of two results holds among draws of the images.
+
+    Both results see the same draws, so that what is hard about an image cancels. The
+    p-value is two-sided, from the normal distribution with the draws' deviation.
+
+    Args:
+        earlier: analysis of one result.
+        later: of another on the same data set, with as many resamples and one seed.
+
+    Raises:
+        ValueError: the two are not of the same images and objects, or not of as many
+            draws.
+    """
+    _check_alike(earlier.matches, later.matches)
+    if earlier.draws.shape != later.draws.shape:
+        raise ValueError(
+            f"expected as many draws of both results, found {len(earlier.draws)} and "
+            f"{len(later.draws)}; analyse both with the same resamples and seed"
+        )
+    aps = [_aps(analysis.matches) for analysis in (earlier, later)]
+    names = earlier.matches.classes
+    held = [c for c in range(len(names)) if not np.isnan(aps[0][c])]
+    changes = later.draws - earlier.draws
+    p_values = [_p_value(aps[1][c] - aps[0][c], changes[:, c]) for c in held]
+    per_class = {
+        names[c]: _difference(aps[0][c], aps[1][c], changes[:, c], p, sure)
+        for c, p, sure in zip(held, p_values, holm(p_values), strict=True)
+    }
+    before, after = (mean_of_known(values) for values in aps)
+    change = mean_aps(later.draws) - mean_aps(earlier.draws)
+    p = _p_value(after - before, change)
+    return Comparison(_difference(before, after, change, p, p < 0.05), per_class)
+
+
+def _check_alike(earlier: Matches, later: Matches) -> None:
+    same = (
+        earlier.classes == later.classes
+        and earlier.images == later.images
+        and np.array_equal(earlier.objects.boxes, later.objects.boxes)
+        and np.array_equal(earlier.objects.images, later.objects.images)
+    )
+    if not same:
+        raise ValueError(
+            f"expected two results on the same data set, found {earlier.images} images "
+            f"with {len(earlier.objects.boxes)} objects and {later.images} images with "
+            f"{len(later.objects.boxes)} objects, or other classes; test both again on "
+            "one set"
+        )
+
+
+def holm(p_values: list[float], *, level: float = 0.05) -> list[bool]:
+    """Tell which of many tests hold if none may be wrong by chance (Holm 1979)."""
+    held = [False] * len(p_values)
+    for rank, test in enumerate(sorted(range(len(p_values)), key=p_values.__getitem__)):
+        if p_values[test] >= level / (len(p_values) - rank):
+            break
+        held[test] = True
+    return held
+
+
+def _aps(matches: Matches) -> Float64Array:
+    kept, found = ~matches.ignored, matches.found
+    objects = matches.count_objects()
+    aps = average_precisions(
+        found.scores[kept], found.classes[kept], matches.true[kept], objects
+    )
+    aps[objects == 0] = np.nan
+    return aps
+
+
+def _difference(
+    earlier: float,
+    later: float,
+    changes: Float64Array,
+    p_value: float,
+    significant: bool,
+) -> Difference:
+    return Difference(
+        float(earlier),
+        float(later),
+        float(later - earlier),
+        interval(changes),
+        p_value,
+        significant,
+    )
+
+
+def _p_value(change: float, changes: Float64Array) -> float:
+    # Draws that all agree, as for a class in one image alone, cannot rule out chance.
+    known = changes[~np.isnan(changes)]
+    deviation = float(known.std()) if len(known) else 0.0
+    return math.erfc(abs(change) / deviation / 2**0.5) if deviation else 1.0
