@@ -1,29 +1,49 @@
-"""Which data sets there are, and where on disk each is looked for.
+"""Which data sets there are, by name, by word and by path.
 
-A data set is asked for in one of three ways:
+A data set is asked for in one of these ways, or by several of them joined with `+`:
 
-    a word on the command line      shapes, voc, voc0712, coco     -> `resolve`
-    the name of a set               voc_2007_trainval, joined by + -> `load_dataset`
-    the path of a folder in VOC or COCO layout                     -> both
+    a word on the command line   shapes, voc, voc0712, coco    -> `resolve`
+    the name of a set            voc_2007_trainval             -> `load_dataset`
+    the path of a folder in VOC, COCO or YOLO layout           -> both
 
-To add one in code, write a function that takes the data root and returns a `Dataset`,
-and enter it in `_SETS`, with the pair of train and test set in `WORDS`.
+One more is added in code by `register`.
 """
 
+import logging
 import re
-from collections import Counter
-from collections.abc import Callable
-from dataclasses import replace
+from collections.abc import Callable, Iterable, Sequence
 from functools import partial
 from pathlib import Path
-from typing import Literal
 
+from .folders import (
+    Split,
+    coco_annotations,
+    coco_folder,
+    coco_images,
+    devkit_folder,
+    recognise,
+    voc_split,
+    yolo_split,
+)
 from .formats.coco import read_coco
-from .formats.voc import VOC_CLASSES, image_lists, read_voc
-from .index.access import Records, as_records
-from .records import Dataset, MissingDataError, did_you_mean
+from .formats.voc import VOC_CLASSES, read_voc
+from .formats.yolo import read_yolo
+from .joining import count_difficult, join, select_classes
+from .published import COCO_SETS, VOC_SETS, coco_file, voc_files
+from .records import Dataset, did_you_mean
 
-Split = Literal["train", "test"]
+__all__ = [
+    "WORDS",
+    "Split",
+    "coco_folder",
+    "dataset_name",
+    "devkit_folder",
+    "load_dataset",
+    "register",
+    "resolve",
+]
+
+logger = logging.getLogger(__name__)
 
 WORDS: dict[str, tuple[str, str]] = {
     "shapes": ("shapes_train", "shapes_test"),
@@ -33,6 +53,33 @@ WORDS: dict[str, tuple[str, str]] = {
 }
 """Train and test set of each word of the command line."""
 
+_registered: dict[str, Callable[[Path, Split], Dataset]] = {}
+
+
+def register(name: str, function: Callable[[Path, Split], Dataset]) -> None:
+    """Add a data set: `name` becomes a word, its sets are <name>_train and <name>_test.
+
+    A name registered before is given to the new function.
+
+    Args:
+        name: letters, digits, and ``_ . -`` inside.
+        function: reads one of the two from a data root.
+
+    Raises:
+        ValueError: the name is malformed, or that of a data set of this file.
+    """
+    if not re.fullmatch(r"\w[\w.-]*", name):
+        raise ValueError(
+            f"expected a name of letters, digits, _ . and -, found {name!r}; rename it"
+        )
+    taken = {name, f"{name}_train", f"{name}_test"} & {*WORDS, *_SETS}
+    if taken:
+        raise ValueError(
+            f"expected a new name, found {name!r}, but there is "
+            f"{' and '.join(sorted(taken))} already; rename it"
+        )
+    _registered[name] = function
+
 
 def resolve(dataset_word: str) -> tuple[str, str, str]:
     """Turn the command line's word into (short name, train set, test set).
@@ -40,13 +87,25 @@ def resolve(dataset_word: str) -> tuple[str, str, str]:
     For a folder, train set and test set are its path; the split tells them apart.
 
     Raises:
-        ValueError: it is neither a known word nor a folder.
+        ValueError: it is neither a known word nor a folder, nor several joined.
     """
-    if dataset_word in WORDS:
-        return dataset_word, *WORDS[dataset_word]
-    if not Path(dataset_word).expanduser().is_dir():
-        raise _unknown(dataset_word, list(WORDS))
-    return dataset_name(dataset_word), dataset_word, dataset_word
+    words = _words()
+    if dataset_word in words:
+        return dataset_word, *words[dataset_word]
+    if Path(dataset_word).expanduser().is_dir():
+        return dataset_name(dataset_word), dataset_word, dataset_word
+    if "+" in dataset_word:
+        found = [resolve(part) for part in dataset_word.split("+")]
+        names, train_sets, test_sets = zip(*found, strict=True)
+        tests = dict.fromkeys(test_sets)  # voc and voc0712 have the same
+        return "+".join(names), "+".join(train_sets), "+".join(tests)
+    if dataset_word in _sets():
+        raise ValueError(
+            f"expected a word or a folder, which has a training and a test set, found "
+            f"the name of one set, {dataset_word!r}; name both sets, as in: voc --set "
+            "data.train_set voc_2007_train data.test_set voc_2007_val"
+        )
+    raise _unknown(dataset_word, words, "")
 
 
 def dataset_name(name_or_path: str) -> str:
@@ -54,68 +113,93 @@ def dataset_name(name_or_path: str) -> str:
 
     A folder called VOCdevkit takes the name of the folder it lies in.
     """
-    if name_or_path in WORDS or name_or_path in _SETS:
+    if name_or_path in _words() or name_or_path in _sets():
         return name_or_path
     folder = Path(name_or_path).expanduser()
     if not folder.is_dir():
-        return "+".join(re.sub(r"[^\w.-]", "_", p) for p in name_or_path.split("+"))
+        if "+" in name_or_path:
+            return "+".join(map(dataset_name, name_or_path.split("+")))
+        return re.sub(r"[^\w.-]", "_", name_or_path)
     folder = folder.resolve()
     if folder.name.lower() == "vocdevkit":
         folder = folder.parent
     return re.sub(r"[^\w.-]", "_", folder.name.lower())
 
 
-def load_dataset(name_or_path: str, *, root: Path, split: Split) -> Dataset:
+def load_dataset(
+    name_or_path: str,
+    *,
+    root: Path,
+    split: Split,
+    classes: Sequence[str] | None = None,
+) -> Dataset:
     """Read a data set.
 
     Args:
-        name_or_path: a set's name, names joined by +, a word, or a folder's path.
+        name_or_path: a set's name, a word, a folder's path, or several joined by +.
         root: the folder that holds VOCdevkit, coco and shapes, or is itself a VOCdevkit
             or a coco folder. A path does not need it.
         split: which set of a word or of a folder; a set's name says it already.
+        classes: those to keep, in order; objects of others are left out and counted.
+            None: all that the data has.
 
     Raises:
         MissingDataError: a known set is not on disk.
-        ValueError: the name is unknown, the folder has neither layout, or its files are
-            at fault.
+        ValueError: the name or a class is unknown, the folder has no layout or several,
+            or its files are at fault.
     """
-    if name_or_path in WORDS:
-        name_or_path = WORDS[name_or_path][split == "test"]
-    if name_or_path in _SETS:
-        return _SETS[name_or_path](root)
+    parts = [_load(part, root, split) for part in _parts(name_or_path, split)]
+    if classes is not None:
+        parts = select_classes(parts, classes)
+    return join(parts)
+
+
+def _parts(name_or_path: str, split: Split) -> list[str]:
+    """Take apart what is joined: names of sets and paths of folders."""
+    words = _words()
+    if name_or_path in words:
+        return words[name_or_path][split == "test"].split("+")
+    if "+" in name_or_path and not Path(name_or_path).expanduser().is_dir():
+        return [p for part in name_or_path.split("+") for p in _parts(part, split)]
+    return [name_or_path]
+
+
+def _load(name_or_path: str, root: Path, split: Split) -> Dataset:
+    """Read one set."""
+    sets = _sets()
+    if name_or_path in sets:
+        return sets[name_or_path](root)
     folder = Path(name_or_path).expanduser()
-    if folder.is_dir():
-        return _load_folder(folder, f"{dataset_name(name_or_path)}_{split}", split)
-    if "+" in name_or_path:
-        parts = name_or_path.split("+")
-        return _join([load_dataset(part, root=root, split=split) for part in parts])
-    raise _unknown(name_or_path, [*WORDS, *_SETS])
+    if not folder.is_dir():
+        sets_too = "the name of a set such as voc_2007_trainval or coco_2014_minival, "
+        raise _unknown(name_or_path, [*_words(), *sets], sets_too)
+    return _load_folder(folder, f"{dataset_name(name_or_path)}_{split}", split)
 
 
-def devkit_folder(root: Path) -> Path:
-    """Give the folder that holds VOC2007 and VOC2012, or is to hold them."""
-    years = [root / "VOC2007", root / "VOC2012"]
-    return root if any(year.is_dir() for year in years) else root / "VOCdevkit"
+def _load_folder(folder: Path, name: str, split: Split) -> Dataset:
+    """Read a folder of the user's in whichever layout it has."""
+    layout, folder, classes = recognise(folder)
+    if layout == "coco":
+        annotations = coco_annotations(folder, split)
+        return read_coco(annotations, coco_images(annotations), name=name)
+    if layout == "yolo":
+        return read_yolo(folder, yolo_split(folder, split), name=name)
+    return read_voc(folder, voc_split(folder, split), name=name, classes=classes)
 
 
-def coco_folder(root: Path) -> Path:
-    """Give the folder that holds COCO's annotations, or is to hold them."""
-    return root if _json_files(root) else root / "coco"
+def _voc(name: str, root: Path) -> Dataset:
+    chosen = VOC_SETS[name]
+    folder = voc_files(name, root)
+    found = read_voc(folder, chosen.split, name=name, classes=VOC_CLASSES)
+    return count_difficult(found) if chosen.difficult_counts else found
 
 
-def _voc(year: str, split: str, root: Path) -> Dataset:
-    folder = devkit_folder(root) / f"VOC{year}"
-    name = f"voc_{year}_{split}"
-    _expect(folder / "ImageSets" / "Main" / f"{split}.txt", name, "VOCdevkit")
-    return read_voc(folder, split, name=name, classes=VOC_CLASSES)
-
-
-def _coco(year: str, split: str, root: Path) -> Dataset:
-    folder = coco_folder(root)
-    name = f"coco_{year}_{split}"
-    annotations = folder / "annotations" / f"instances_{split}{year}.json"
-    _expect(annotations, name, "coco")
-    return read_coco(annotations, _coco_images(annotations), name=name)
+def _coco(name: str, root: Path) -> Dataset:
+    chosen = COCO_SETS[name]
+    annotations = coco_file(name, root)
+    if chosen.side == "test":
+        logger.info("%s has no ground truth: a test saves detections, and no AP", name)
+    return read_coco(annotations, coco_images(annotations, chosen.images), name=name)
 
 
 def _shapes(split: str, root: Path) -> Dataset:
@@ -129,157 +213,46 @@ def _shapes(split: str, root: Path) -> Dataset:
 
 
 _SETS: dict[str, Callable[[Path], Dataset]] = {
-    **{
-        f"voc_{year}_{split}": partial(_voc, year, split)
-        for year in ("2007", "2012")
-        for split in ("train", "val", "trainval", "test")
-    },
-    **{
-        f"coco_{year}_{split}": partial(_coco, year, split)
-        for year in ("2014", "2017")
-        for split in ("train", "val")
-    },
+    **{name: partial(_voc, name) for name in VOC_SETS},
+    **{name: partial(_coco, name) for name in COCO_SETS},
     "shapes_train": partial(_shapes, "train"),
     "shapes_test": partial(_shapes, "test"),
 }
 
 
-def _expect(file: Path, name: str, holder: str) -> None:
-    if not file.is_file():
-        raise MissingDataError(
-            f"{name}: expected {file}, not found; unpack the data set so that this "
-            f"file is there, or give the folder that holds {holder} as the data root"
+def _words() -> dict[str, tuple[str, str]]:
+    return WORDS | {name: (f"{name}_train", f"{name}_test") for name in _registered}
+
+
+def _sets() -> dict[str, Callable[[Path], Dataset]]:
+    splits: tuple[Split, ...] = ("train", "test")
+    return _SETS | {
+        f"{name}_{split}": partial(_call, name, split)
+        for name in _registered
+        for split in splits
+    }
+
+
+def _call(name: str, split: Split, root: Path) -> Dataset:
+    found = _registered[name](root, split)
+    if not isinstance(found, Dataset):
+        raise ValueError(
+            f"{name}: expected its function to return a Dataset, found "
+            f"{type(found).__name__}; see docs/own_data.md"
         )
+    return found
 
 
-def _unknown(word: str, known: list[str]) -> ValueError:
+def _unknown(word: str, known: Iterable[str], besides: str) -> ValueError:
+    if Path(word).expanduser().is_file():
+        return ValueError(
+            f"data set {word!r}: expected a folder, found a file; name the folder that "
+            "holds it"
+        )
     if "/" in word or "\\" in word:
         return ValueError(f"data set {word!r}: no such folder; check the path")
     return ValueError(
         f"unknown data set {word!r}{did_you_mean(word, known)}; expected one of "
-        f"{', '.join(known)}, or the path of a folder in VOC or COCO layout"
+        f"{', '.join(_words())}, {besides}or the path of a folder in VOC, COCO or YOLO "
+        "layout"
     )
-
-
-def _load_folder(folder: Path, name: str, split: Split) -> Dataset:
-    """Read a folder of the user's in whichever layout it has."""
-    # COCO first: on a file system without cases, annotations is Annotations.
-    if _json_files(folder):
-        annotations = _coco_annotations(folder, split)
-        return read_coco(annotations, _coco_images(annotations), name=name)
-    if (folder / "Annotations").is_dir():
-        return read_voc(folder, _voc_split(folder, split), name=name)
-    for year in ("VOC2007", "VOC2012"):
-        inside = devkit_folder(folder) / year
-        if inside.is_dir():
-            chosen = _voc_split(inside, split)
-            return read_voc(inside, chosen, name=name, classes=VOC_CLASSES)
-    there = ", ".join(sorted(entry.name for entry in folder.iterdir())[:8])
-    raise ValueError(
-        f"{folder}: expected Annotations/ and ImageSets/ (VOC layout), a VOCdevkit, or "
-        f"annotations/*.json (COCO layout), found {there or 'an empty folder'}; see "
-        "the section on own data in README.md"
-    )
-
-
-def _voc_split(folder: Path, split: Split) -> str:
-    """Choose the list: trainval and test, or train and val where there is no test."""
-    there = image_lists(folder)
-    if "test" in there:
-        wanted = ["test"] if split == "test" else ["trainval", "train"]
-    else:  # never trainval here, which would train on the images of the test
-        wanted = ["val"] if split == "test" else ["train"]
-    for choice in wanted:
-        if choice in there:
-            return choice
-    raise ValueError(
-        f"{folder / 'ImageSets' / 'Main'}: expected trainval.txt or train.txt together "
-        "with test.txt, or train.txt with val.txt, found "
-        f"{', '.join(f'{t}.txt' for t in there) or 'no list'}; write image names, one "
-        "per line, into the missing one"
-    )
-
-
-def _json_files(folder: Path) -> list[str]:
-    return sorted(path.name for path in (folder / "annotations").glob("*.json"))
-
-
-def _coco_annotations(folder: Path, split: Split) -> Path:
-    """Choose the instances file; of several years the last."""
-    there = _json_files(folder)
-    for kind in ("train",) if split == "train" else ("val", "test"):
-        chosen = [f for f in there if f.startswith(f"instances_{kind}")]
-        if chosen:
-            return folder / "annotations" / chosen[-1]
-    kinds = "train" if split == "train" else "val*.json or instances_test"
-    raise ValueError(
-        f"{folder / 'annotations'}: expected instances_{kinds}*.json, found "
-        f"{', '.join(there)}; rename or add the file"
-    )
-
-
-def _coco_images(annotations: Path) -> Path:
-    """Find the image folder that belongs to instances_<images>.json."""
-    folder = annotations.parent.parent
-    images = annotations.stem.removeprefix("instances_")
-    places = [folder / images, folder / "images" / images, folder / "images"]
-    for place in places:
-        if place.is_dir():
-            return place
-    raise MissingDataError(
-        f"{annotations}: expected its images in {' or '.join(map(str, places))}, found "
-        "no such folder; unpack them there"
-    )
-
-
-def _join(parts: list[Dataset]) -> Dataset:
-    """Put data sets of the same classes one after the other."""
-    first, *others = parts
-    for other in others:
-        if (other.classes, other.layout) != (first.classes, first.layout):
-            raise ValueError(
-                f"{first.name}+{other.name}: expected the same layout and classes, "
-                f"found {first.layout} with {', '.join(first.classes[1:])} and "
-                f"{other.layout} with {', '.join(other.classes[1:])}; train on one"
-            )
-    drops: dict[str, int] = {}
-    for part in parts:
-        for kind, count in part.drops.items():
-            drops[kind] = drops.get(kind, 0) + count
-    return Dataset(
-        name="+".join(part.name for part in parts),
-        layout=first.layout,
-        classes=first.classes,
-        records=_join_records(parts),
-        drops=drops,
-        annotation_file=None,
-        category_ids=first.category_ids,
-    )
-
-
-def _join_records(parts: list[Dataset]) -> Records:
-    """Join records; if ids of different images collide, set names go before them."""
-    columns = [as_records(part.records) for part in parts]
-    joined = Records([piece for records in columns for piece in records.parts])
-    path = _repeated(joined.paths)
-    if path is not None:
-        raise ValueError(
-            f"{'+'.join(part.name for part in parts)}: expected sets without "
-            f"common images, found {path} twice; take one set out"
-        )
-    if _repeated(joined.image_ids) is None:
-        return joined
-    return Records(
-        [
-            replace(piece, prefix=f"{part.name}/{piece.prefix}")
-            for part, records in zip(parts, columns, strict=True)
-            for piece in records.parts
-        ]
-    )
-
-
-def _repeated(words: list[str]) -> str | None:
-    """A word that is there more than once."""
-    if len(set(words)) == len(words):
-        return None
-    return max(Counter(words).items(), key=lambda item: item[1])[0]

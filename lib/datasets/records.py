@@ -44,7 +44,8 @@ class Record:
     """One image and its objects.
 
     Attributes:
-        image_id: the file's stem (VOC) or the decimal id (COCO).
+        image_id: the file's stem (VOC, YOLO; the path where stems repeat) or the
+            decimal id (COCO).
         path: the image file.
         width: pixels, of the image as stored.
         height: pixels, of the image as stored.
@@ -74,12 +75,13 @@ class Dataset:
 
     Attributes:
         name: for example voc_2007_trainval or bccd_train.
-        layout: which files it came from; evaluation follows it.
+        layout: whose rules evaluation follows; files in YOLO layout count as VOC's.
         classes: C names, the first being the background's.
         records: one per image; of what the readers return, also as columns.
         drops: how often each kind of fault was found, for example
             ``{"zero-area box": 2}``.
-        annotation_file: COCO's JSON file; None for VOC and for joined sets.
+        annotation_file: COCO's JSON file; None for other layouts, joined sets, and
+            sets without ground truth.
         category_ids: COCO's category id of each class, 0 for the background; for VOC
             the class index itself.
     """

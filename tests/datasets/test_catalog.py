@@ -1,64 +1,21 @@
 import json
 from pathlib import Path
 
-import cv2
 import numpy as np
 import pytest
+from dataset_folders import ids, load, write_coco, write_image, write_voc
 from faster_rcnn.datasets import catalog
 from faster_rcnn.datasets.catalog import (
     coco_folder,
     dataset_name,
     devkit_folder,
-    load_dataset,
+    register,
     resolve,
 )
+from faster_rcnn.datasets.formats.in_code import make_dataset
 from faster_rcnn.datasets.records import MissingDataError
-
-
-def write_image(path):
-    path.parent.mkdir(parents=True, exist_ok=True)
-    cv2.imwrite(str(path), np.zeros((30, 40, 3), np.uint8))
-
-
-def write_voc(folder, name="cat", **lists):
-    """Write a folder in VOC layout whose images each show one object."""
-    (folder / "Annotations").mkdir(parents=True)
-    (folder / "ImageSets" / "Main").mkdir(parents=True)
-    corners = "<xmin>2</xmin><ymin>2</ymin><xmax>9</xmax><ymax>9</ymax>"
-    thing = f"<object><name>{name}</name><bndbox>{corners}</bndbox></object>"
-    for split, stems in lists.items():
-        lines = "".join(f"{stem}\n" for stem in stems)
-        (folder / "ImageSets" / "Main" / f"{split}.txt").write_text(lines)
-        for stem in stems:
-            write_image(folder / "JPEGImages" / f"{stem}.jpg")
-            xml = f"<annotation>{thing}</annotation>"
-            (folder / "Annotations" / f"{stem}.xml").write_text(xml)
-    return folder
-
-
-def write_coco(folder, images="{}", **counts):
-    """Write a folder in COCO layout: a file and an image folder per keyword."""
-    (folder / "annotations").mkdir(parents=True)
-    for number, (split, count) in enumerate(counts.items()):
-        ids = [100 * number + i for i in range(count)]
-        for i in ids:
-            write_image(folder / images.format(split) / f"{i}.jpg")
-        content = {
-            "images": [{"id": i, "file_name": f"{i}.jpg"} for i in ids],
-            "categories": [{"id": 1, "name": "person"}],
-            "annotations": [],
-        }
-        file = folder / "annotations" / f"instances_{split}.json"
-        file.write_text(json.dumps(content))
-    return folder
-
-
-def load(name, root, split="train"):
-    return load_dataset(str(name), root=root, split=split)
-
-
-def ids(dataset):
-    return [record.image_id for record in dataset.records]
+from faster_rcnn.evaluation.report import evaluate
+from faster_rcnn.evaluation.results import ImageDetections
 
 
 def test_words():
@@ -119,36 +76,6 @@ def test_voc_by_name(tmp_path, inside):
     assert devkit_folder(tmp_path) == tmp_path / inside
 
 
-def test_joined_sets(tmp_path):
-    write_voc(tmp_path / "VOCdevkit" / "VOC2007", trainval=["a"], test=["c"])
-    write_voc(tmp_path / "VOCdevkit" / "VOC2012", trainval=["b"])
-    found = load("voc0712", tmp_path)
-    assert found.name == "voc_2007_trainval+voc_2012_trainval"
-    assert ids(found) == ["a", "b"] and found.annotation_file is None
-
-
-def test_joined_folders_whose_ids_collide(tmp_path):
-    one = write_voc(tmp_path / "one", train=["a"], test=["b"])
-    two = write_voc(tmp_path / "two", train=["a"], test=["c"])
-    assert ids(load(f"{one}+{two}", tmp_path)) == ["one_train/a", "two_train/a"]
-    assert ids(load(f"{one}+{two}", tmp_path, "test")) == ["b", "c"]
-
-
-def test_join_adds_drops(tmp_path):
-    folders = [write_voc(tmp_path / n, train=[n, n], test=["t"]) for n in ("p", "q")]
-    found = load("+".join(map(str, folders)), tmp_path)
-    assert found.drops == {"repeated line in a list": 2}
-
-
-def test_join_refuses_other_classes_and_common_images(tmp_path):
-    cats = write_voc(tmp_path / "cats", train=["a"], test=["b"])
-    dogs = write_voc(tmp_path / "dogs", "dog", train=["c"], test=["d"])
-    with pytest.raises(ValueError, match=r"cats_train\+dogs_train.*cat and voc .* dog"):
-        load(f"{cats}+{dogs}", tmp_path)
-    with pytest.raises(ValueError, match=r"a\.jpg twice"):
-        load(f"{cats}+{cats}", tmp_path)
-
-
 def test_missing_sets(tmp_path):
     with pytest.raises(MissingDataError, match=r"voc_2007_test: .*VOC2007.*test\.txt"):
         load("voc_2007_test", tmp_path)
@@ -169,68 +96,51 @@ def test_coco_by_name(tmp_path, inside, images):
     assert coco_folder(tmp_path) == tmp_path / inside
 
 
-def test_voc_folder(tmp_path):
-    folder = write_voc(
-        tmp_path / "Own", train=["a"], val=["b"], trainval=["a", "b"], test=["c"]
-    )
-    found = load(folder, tmp_path)
-    assert found.name == "own_train" and ids(found) == ["a", "b"]
-    assert found.classes == ("__background__", "cat")
-    found = load(folder, tmp_path, "test")
-    assert found.name == "own_test" and ids(found) == ["c"]
+def test_all_names_of_the_family():
+    voc = {
+        f"voc_{year}_{split}{ending}"
+        for year in (2007, 2012)
+        for split in ("train", "val", "trainval", "test")
+        for ending in ("", "_diff")
+    }
+    coco = {f"coco_2014_{s}" for s in ("train", "val", "minival", "valminusminival")}
+    coco |= {"coco_2017_train", "coco_2017_val"}
+    coco |= {f"coco_{year}_{s}" for year in (2015, 2017) for s in ("test", "test-dev")}
+    assert set(catalog._SETS) == {*voc, *coco, "shapes_train", "shapes_test"}
 
 
-def test_voc_folder_without_test_never_trains_on_val(tmp_path):
-    folder = write_voc(tmp_path / "own", train=["a"], val=["b"], trainval=["a", "b"])
-    assert ids(load(folder, tmp_path)) == ["a"]
-    assert ids(load(folder, tmp_path, "test")) == ["b"]
+def test_minival_lies_in_val2014(tmp_path):
+    folder = write_coco(tmp_path / "coco", "val2014", minival2014=1, train2014=1)
+    found = load("coco_2014_minival", tmp_path)
+    assert found.records[0].path == folder / "val2014" / "0.jpg"
+    assert found.name == "coco_2014_minival" and found.annotation_file is not None
+    with pytest.raises(
+        MissingDataError, match=r"expected its images in .*train2014 or"
+    ):
+        load("coco_2014_train", tmp_path)
+    with pytest.raises(
+        MissingDataError, match=r"instances_valminusminival2014\.json, not"
+    ):
+        load("coco_2014_valminusminival", tmp_path)
 
 
-@pytest.mark.parametrize("lists", [{}, {"trainval": ["a"], "val": ["a"]}])
-def test_voc_folder_without_the_lists(tmp_path, lists):
-    folder = write_voc(tmp_path / "own", **lists)
-    there = ", ".join(f"{name}.txt" for name in lists) or "no list"
-    with pytest.raises(ValueError, match=f"Main: expected .* found {there};"):
-        load(folder, tmp_path)
-
-
-def test_devkit_folder_by_path(tmp_path):
-    root = tmp_path / "tiny"
-    write_voc(root / "VOCdevkit" / "VOC2007", trainval=["a"], test=["b"])
-    for path in (root, root / "VOCdevkit"):
-        found = load(path, tmp_path / "elsewhere")
-        assert found.name == "tiny_train" and len(found.classes) == 21
-        assert ids(load(path, tmp_path / "elsewhere", "test")) == ["b"]
-
-
-def test_coco_folder_by_path(tmp_path):
-    folder = write_coco(tmp_path / "own", train2014=1, train2017=2, val2017=3)
-    found = load(folder, tmp_path / "elsewhere")
-    assert found.name == "own_train" and len(found.records) == 2
-    assert found.annotation_file == folder / "annotations" / "instances_train2017.json"
-    assert len(load(folder, tmp_path, "test").records) == 3
-
-
-def test_coco_folder_with_one_image_folder(tmp_path):
-    folder = write_coco(tmp_path / "own", "images", train=1, test=2)
-    assert len(load(folder, tmp_path).records) == 1
-    assert len(load(folder, tmp_path, "test").records) == 2
-
-
-def test_coco_folder_without_files(tmp_path):
-    folder = write_coco(tmp_path / "own", "elsewhere", train=1)
-    with pytest.raises(MissingDataError, match=r"images in .*train or .*images"):
-        load(folder, tmp_path)
-    with pytest.raises(ValueError, match=r"found instances_train\.json"):
-        load(folder, tmp_path, "test")
-
-
-def test_folder_of_neither_layout(tmp_path):
-    with pytest.raises(ValueError, match=r"expected Annotations/.*an empty folder"):
-        load(tmp_path, tmp_path)
-    (tmp_path / "photos").mkdir()
-    with pytest.raises(ValueError, match="found photos;"):
-        load(tmp_path, tmp_path)
+@pytest.mark.parametrize("name", ["2015_test", "2017_test-dev"])
+def test_sets_without_ground_truth(tmp_path, name, caplog):
+    year, _, split = name.partition("_")
+    folder = write_coco(tmp_path / "coco", f"test{year}", x=2)
+    file = folder / "annotations" / "instances_x.json"
+    content = json.loads(file.read_text())
+    del content["annotations"]
+    (file.parent / f"image_info_{split}{year}.json").write_text(json.dumps(content))
+    with caplog.at_level("INFO"):
+        found = load(f"coco_{name}", tmp_path)
+    assert f"coco_{name} has no ground truth" in caplog.text
+    assert ids(found) == ["0", "1"] and found.classes[1:] == ("person",)
+    assert found.annotation_file is None
+    box = np.array([[1, 2, 3, 4]], np.float32), np.ones(1, np.float32), np.ones(1, int)
+    evaluation = evaluate(found, [ImageDetections(i, *box) for i in ids(found)])
+    assert np.isnan(evaluation.headline[1]) and evaluation.detections == 2
+    assert f"coco_{name} has no " in evaluation.table()
 
 
 def test_shapes_are_drawn_once(tmp_path, monkeypatch):
@@ -249,6 +159,13 @@ def test_shapes_are_drawn_once(tmp_path, monkeypatch):
     assert found.name == "shapes_test" and ids(found) == ["b"]
     assert found.classes[1:] == tuple(sorted(shapes.CLASSES))
     assert drawn == [tmp_path / "shapes"]
+
+
+def test_set_name_is_no_word():
+    with pytest.raises(
+        ValueError, match="found the name of one set, 'coco_2014_train'"
+    ):
+        resolve("coco_2014_train")
 
 
 def test_every_word_names_known_sets():
@@ -272,3 +189,48 @@ def test_real_folders(shared, tmp_path):
         assert len(load(path, tmp_path, "test").records) == 400
     for root in (devkit, devkit.parent):
         assert len(load("voc", root).records) == 500
+
+
+@pytest.fixture
+def _no_additions(monkeypatch):
+    monkeypatch.setattr(catalog, "_registered", {})
+
+
+@pytest.mark.usefixtures("_no_additions")
+def test_register(tmp_path):
+    for stem in "ab":
+        write_image(tmp_path / f"{stem}.png")
+
+    def cells(root, split):
+        file = root / ("a.png" if split == "train" else "b.png")
+        boxes = [[1, 2, 11, 22], [30, 20, 60, 60], [5, 5, 5, 9]]
+        return make_dataset(
+            f"cells_{split}",
+            [(file, boxes, ["RBC", "WBC", "RBC"])],
+            classes=["WBC", "RBC"],
+        )
+
+    register("cells", cells)
+    assert resolve("cells") == ("cells", "cells_train", "cells_test")
+    assert dataset_name("cells") == "cells"
+    found = load("cells", tmp_path)
+    assert found.name == "cells_train" and ids(found) == ["a"]
+    (record,) = found.records
+    assert record.boxes.tolist() == [[1, 2, 11, 22], [30, 20, 40, 30]]
+    assert record.classes.tolist() == [2, 1]
+    assert found.drops == {"zero-area box": 1, "clipped box": 1}
+    assert ids(load("cells_test", tmp_path)) == ["b"]
+    assert ids(load("cells_train+cells_test", tmp_path)) == ["a", "b"]
+    with pytest.raises(ValueError, match="did you mean 'cells'"):
+        resolve("cell")
+
+    register("cells", lambda root, split: None)
+    with pytest.raises(ValueError, match="return a Dataset, found NoneType"):
+        load("cells", tmp_path)
+
+
+@pytest.mark.usefixtures("_no_additions")
+@pytest.mark.parametrize("name", ["voc", "voc_2007_test", "shapes", "a+b", "a/b", ""])
+def test_names_that_cannot_be_registered(name):
+    with pytest.raises(ValueError, match=r"expected a (new )?name"):
+        register(name, lambda root, split: None)

@@ -1,1 +1,1 @@
-"""The layouts in which annotations are read."""
+"""The layouts in which annotations are read: VOC, COCO, YOLO, or given by code."""

@@ -13,7 +13,12 @@ from ..index.access import Part, Records
 from ..index.format import Index
 from ..index.writer import pack
 from ..records import BACKGROUND, Dataset, Drops
-from .coco_tables import expect_images, read_tables, unreadable
+from .coco_tables import (
+    expect_images,
+    is_without_objects,
+    read_tables,
+    unreadable,
+)
 
 
 def read_coco(annotation_file: Path, image_folder: Path, *, name: str) -> Dataset:
@@ -22,7 +27,8 @@ def read_coco(annotation_file: Path, image_folder: Path, *, name: str) -> Datase
     Class indices follow the ascending category ids, whatever gaps those have. An
     annotation of an image that the file does not list is left out and counted, as
     files cut down to some images have them; one of an unknown category is an error,
-    since its object would be trained as background.
+    since its object would be trained as background. A file whose name starts with
+    image_info, as those of COCO's test sets, needs no annotations.
 
     The file is parsed once, a few entries at a time, and then opened as an index.
 
@@ -50,13 +56,14 @@ def read_coco(annotation_file: Path, image_folder: Path, *, name: str) -> Datase
         ),
     )
     notes.write()
+    without_objects = is_without_objects(annotation_file)
     return Dataset(
         name=name,
         layout="coco",
         classes=(BACKGROUND, *index.facts["classes"]),
         records=Records([Part(index, image_folder)]),
         drops=Drops(index.facts["drops"]).log(name),
-        annotation_file=annotation_file,
+        annotation_file=None if without_objects else annotation_file,
         category_ids=(0, *index.facts["category_ids"]),
     )
 

@@ -1,0 +1,235 @@
+"""Reading annotations in the layout of YOLO: one text file of labels per image.
+
+Labels are shares of the image's width and height; here they become pixel edges of the
+image as stored. `yolo_folder.py` finds the files, `yolo_labels.py` reads one.
+"""
+
+import functools
+import hashlib
+import json
+import os
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, BinaryIO
+
+import numpy as np
+from PIL import Image
+
+from ..index import files as index_files
+from ..index.access import Part, Records
+from ..index.writer import RawImages, pack
+from ..records import BACKGROUND, Dataset, Drops, RawObjects, few
+from .yolo_folder import Pair, YoloFolder, list_pairs, open_yolo
+from .yolo_labels import Row, parse_labels
+
+_ORIENTATION = 274  # EXIF's tag
+
+
+def read_yolo(folder: Path, split: str, *, name: str) -> Dataset:
+    """Read one split of a folder in YOLO layout.
+
+    An image without a label file is one without objects, and counted, as misplaced
+    labels look the same. Of a polygon the box around it is taken. The set counts as one
+    of VOC's layout, so evaluation follows VOC's rules.
+
+    Args:
+        folder: holds data.yaml, or images and labels.
+        split: train, val or test.
+        name: of the data set returned.
+
+    Raises:
+        ValueError: settings, a list, an image or a label file is missing, empty or
+            malformed, or names a class that has no name; no image has labels; or EXIF
+            turns one, since then it cannot be told what its labels refer to.
+    """
+    drops = Drops()
+    yolo = open_yolo(folder)
+    pairs = list_pairs(yolo, split, drops)
+    _expect_images(yolo, split, pairs)
+    source = _Source(yolo, split, pairs, unused_labels(yolo, split, pairs))
+    folders = index_files.index_folders(folder)
+    # Without a folder the index needs no name, and the files are read only once.
+    content = _content(source) if folders else ""
+    settings = index_files.settings_key("yolo", yolo.root, split, list(yolo.names))
+    index = index_files.load_index(
+        folders,
+        split,
+        index_files.index_key(settings, content),
+        functools.partial(_pack, source, content),
+        check=lambda found: index_files.same_sizes(found, yolo.root),
+    )
+    for kind, (count, example) in index.facts["drops"].items():
+        drops.add(kind, example, count)
+    return Dataset(
+        name=name,
+        layout="voc",
+        classes=(BACKGROUND, *yolo.names.values()),
+        records=Records([Part(index, yolo.root)]),
+        drops=drops.log(name),
+        annotation_file=None,
+        category_ids=tuple(range(len(yolo.names) + 1)),
+    )
+
+
+@dataclass(frozen=True)
+class _Source:
+    """What an index is made of.
+
+    Attributes:
+        yolo: the folder.
+        split: of it.
+        pairs: images and label files.
+        unused: label files beside them that are of no image.
+    """
+
+    yolo: YoloFolder
+    split: str
+    pairs: Sequence[Pair]
+    unused: Sequence[str]
+
+
+def _expect_images(yolo: YoloFolder, split: str, pairs: Sequence[Pair]) -> None:
+    missing = [p.image for p in pairs if not os.path.isfile(yolo.root / p.image)]
+    if missing:
+        raise ValueError(
+            f"{', '.join(map(str, yolo.splits[split]))}: {len(missing)} of "
+            f"{len(pairs)} images of the split {split} are not there: {few(missing)}; "
+            "restore the files or take their lines out"
+        )
+
+
+def unused_labels(yolo: YoloFolder, split: str, pairs: Sequence[Pair]) -> list[str]:
+    """Name the label files without an image, where a split is whole folders."""
+    if not all(place.is_dir() for place in yolo.splits[split]):
+        return []
+    own = {pair.label for pair in pairs}
+    found = []
+    for folder in sorted({os.path.dirname(label) for label in own}):
+        place = yolo.root / folder
+        for file in sorted(os.listdir(place)) if place.is_dir() else ():
+            label = os.path.join(folder, file)
+            named = file.endswith(".txt") and not file.startswith(".")
+            if named and file != "classes.txt" and label not in own:
+                found.append(label)
+    return found
+
+
+def _read(path: Path) -> bytes | None:
+    try:
+        return path.read_bytes()
+    except FileNotFoundError:
+        return None
+    except OSError as error:
+        raise ValueError(
+            f"{path}: expected labels, cannot read the file ({error}); restore it"
+        ) from error
+
+
+def _names_hash(source: _Source) -> Any:
+    text = json.dumps([source.pairs, source.unused])
+    return hashlib.sha256(text.encode("utf-8", "surrogatepass"))
+
+
+def _hash(data: bytes | None) -> bytes:
+    return b"-" if data is None else hashlib.sha256(data).digest()
+
+
+def _content(source: _Source) -> str:
+    """The hash of all that goes into the index."""
+    digest = _names_hash(source)
+    for pair in source.pairs:
+        digest.update(_hash(_read(source.yolo.root / pair.label)))
+    return str(digest.hexdigest())
+
+
+def _pack(source: _Source, content: str, file: BinaryIO, scratch: Path | None) -> None:
+    """Parse the files, whose hash was `content`, and write their index."""
+    yolo, pairs = source.yolo, source.pairs
+    digest, drops = _names_hash(source), Drops()
+    labels: list[list[Row]] = []
+    missing = []
+    for pair in pairs:
+        path = yolo.root / pair.label
+        data = _read(path)
+        digest.update(_hash(data))
+        labels.append([] if data is None else parse_labels(path, data, yolo.names))
+        if data is None:
+            missing.append(pair)
+    if content and digest.hexdigest() != content:
+        raise ValueError(
+            f"{yolo.root}: expected finished labels, but one changed while they were "
+            "read; start again when they are complete"
+        )
+    if len(missing) == len(pairs):
+        raise ValueError(
+            f"{yolo.root}: expected label files for the split {source.split}, found "
+            f"none for its {len(pairs)} images, the first would be "
+            f"{yolo.root / missing[0].label}; put them there (an image without objects "
+            "may have an empty one)"
+        )
+    if missing:
+        kind = "image without a label file, taken to have no objects"
+        drops.add(kind, str(yolo.root / missing[0].image), len(missing))
+    if source.unused:
+        first = str(yolo.root / source.unused[0])
+        drops.add("label file without an image", first, len(source.unused))
+    _expect_upright(yolo, pairs)
+    images = RawImages(yolo.root, lambda row: yolo.root / pairs[row].label)
+    for image_id, pair in zip(image_ids([p.image for p in pairs]), pairs, strict=True):
+        images.add(image_id, pair.image, 0, 0)
+    images.measure()
+    objects = [_columns(yolo, images, labels)]
+    pack(file, images, objects, drops, closing=0.0, facts={}, scratch=scratch)
+
+
+def _expect_upright(yolo: YoloFolder, pairs: Sequence[Pair]) -> None:
+    """Raise ValueError if EXIF turns an image.
+
+    Labelling tools show it turned, training reads it as stored, and labels do not tell
+    a size by which the two could be told apart.
+    """
+    turned = [p.image for p in pairs if _orientation(yolo.root / p.image) != 1]
+    if turned:
+        raise ValueError(
+            f"{yolo.root}: expected upright images, found {len(turned)} of "
+            f"{len(pairs)} that EXIF turns: {few(turned)}; write their pixels as "
+            "viewers show them (mogrify -auto-orient) if the labels were drawn so, "
+            "else remove the tag"
+        )
+
+
+def _orientation(path: Path) -> int:
+    try:
+        with Image.open(path) as image:
+            return int(image.getexif().get(_ORIENTATION, 1)) or 1
+    except Exception:  # `measure` tells what is wrong with the file; EXIF may hold all
+        return 1
+
+
+def image_ids(names: Sequence[str]) -> list[str]:
+    """Name images by their stems; by their paths without suffix if stems repeat."""
+    paths = [os.path.splitext(name)[0] for name in names]
+    stems = [os.path.basename(path) for path in paths]
+    if max(Counter(stems).values(), default=0) > 1:
+        return [path.lstrip("/") for path in paths]
+    return stems
+
+
+def _columns(
+    yolo: YoloFolder, images: RawImages, labels: Sequence[Sequence[Row]]
+) -> RawObjects:
+    """Turn the images' rows into columns, shares into pixel edges."""
+    class_of = {number: c for c, number in enumerate(yolo.names, start=1)}
+    counts = [len(rows) for rows in labels]
+    image = np.repeat(np.arange(len(labels)), counts)
+    shares = np.array([row.box for rows in labels for row in rows], np.float64)
+    sizes = np.array(images.sizes, np.float64).reshape(-1, 2)[image]
+    return RawObjects(
+        image=image,
+        boxes=shares.reshape(-1, 4) * np.concatenate([sizes, sizes], axis=1),
+        classes=np.array([class_of[r.class_id] for rows in labels for r in rows], int),
+        difficult=np.zeros(len(image), np.bool_),
+        crowd=np.zeros(len(image), np.bool_),
+    )

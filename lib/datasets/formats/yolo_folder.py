@@ -1,0 +1,217 @@
+"""A folder in YOLO's layout: its classes, its splits, and the files of a split.
+
+    data.yaml                 names of the classes; train, val, test; path (the root)
+    classes.txt or obj.names  the names, one per line, where there is no data.yaml
+    images/<split>/**         pictures, and in the same place under
+    labels/<split>/**         their labels: <stem>.txt
+
+A split is a folder, a list of files in a .txt, or several of these. Where no folder of
+the path is called images, labels lie beside the pictures.
+"""
+
+import os
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from ..loading.images import IMAGE_SUFFIXES
+from ..records import Drops
+from .yolo_settings import NAMES_FILES, class_names, names_file, read_settings
+
+_SETTINGS = ("data.yaml", "data.yml", "dataset.yaml", "dataset.yml")
+_SPLITS = {
+    "train": ("train",),
+    "val": ("val", "valid", "validation"),
+    "test": ("test",),
+}
+
+
+@dataclass(frozen=True)
+class YoloFolder:
+    """What a folder says about itself.
+
+    Attributes:
+        root: what names of files are relative to.
+        settings: data.yaml, if it has one.
+        names: of the classes, by rising class id.
+        splits: by train, val and test, where their images are listed or lie.
+    """
+
+    root: Path
+    settings: Path | None
+    names: Mapping[int, str]
+    splits: Mapping[str, Sequence[Path]]
+
+
+class Pair(NamedTuple):
+    """An image and its label file, relative to the root where they lie in it."""
+
+    image: str
+    label: str
+
+
+def is_yolo(folder: Path) -> str | None:
+    """Name the sign by which a folder has YOLO's layout, None if it has not."""
+    for name in _SETTINGS:
+        if (folder / name).is_file():
+            return name
+    for name in (
+        "labels",
+        *(f"{s}/labels" for names in _SPLITS.values() for s in names),
+    ):
+        if (folder / name).is_dir():
+            return f"{name}/"
+    for name in NAMES_FILES:
+        if (folder / name).is_file() and not (folder / "annotations").is_dir():
+            return name
+    return None
+
+
+def open_yolo(folder: Path) -> YoloFolder:
+    """Read a folder's settings and class names, and find its splits.
+
+    A `path` that is not there, as of another machine, gives way to the folder itself.
+
+    Raises:
+        ValueError: the settings are malformed, or tell no class names.
+    """
+    found = [folder / name for name in _SETTINGS if (folder / name).is_file()]
+    if len(found) > 1:
+        raise ValueError(
+            f"{folder}: expected one file of settings, found "
+            f"{' and '.join(path.name for path in found)}; take one out"
+        )
+    settings = found[0] if found else None
+    content = read_settings(settings) if settings else {}
+    root = Path(os.path.normpath(folder / str(content.get("path") or "")))
+    if not root.is_dir():
+        root = folder
+    if settings and content.get("names") is not None:
+        names = class_names(settings, content["names"], content.get("nc"))
+    else:
+        names = names_file(folder, settings)
+    return YoloFolder(root, settings, names, _splits(settings, content, root))
+
+
+def _splits(
+    settings: Path | None, content: Mapping[str, Any], root: Path
+) -> dict[str, list[Path]]:
+    """Find where the images of each split are: as told, else in the usual places."""
+    told: dict[str, list[Path]] = {}
+    for split, keys in _SPLITS.items():
+        for key in keys:
+            values = content.get(key) or []
+            values = [values] if isinstance(values, str) else values
+            if not isinstance(values, list) or not all(
+                isinstance(value, str) for value in values
+            ):
+                raise ValueError(
+                    f"{settings}: expected under {key} a folder, a file, or a list of "
+                    f"them, found {content[key]!r}; correct it"
+                )
+            if values:
+                told[split] = [_place(root, value) for value in values]
+    if told:
+        return told
+    usual: dict[str, list[Path]] = {}
+    for split, names in _SPLITS.items():
+        places = [Path("images", name) for name in names]
+        places += [Path(name, "images") for name in names]
+        places += [Path(f"{name}.txt") for name in names]
+        there = [root / place for place in places if (root / place).exists()]
+        if there:
+            usual[split] = there[:1]
+    return usual
+
+
+def _place(root: Path, value: str) -> Path:
+    place = Path(os.path.normpath(root / value))
+    # Exporters write ../train/images for a train/images that lies beside data.yaml.
+    if not place.exists() and value.startswith("../"):
+        return root / value.removeprefix("../")
+    return place
+
+
+def list_pairs(yolo: YoloFolder, split: str, drops: Drops) -> list[Pair]:
+    """List the images of a split, in the order of the lists, folders sorted.
+
+    Raises:
+        ValueError: nothing is there, or two images have one label file.
+    """
+    names: dict[str, str] = {}  # of the image by label
+    label_folders: dict[str, str] = {}
+    for place in yolo.splits[split]:
+        for path in _images(place, yolo.root, drops):
+            name = _relative(path, yolo.root)
+            folder, file = os.path.split(name)
+            if folder not in label_folders:
+                label_folders[folder] = _label_folder(folder)
+            stem = os.path.splitext(file)[0]
+            label = os.path.join(label_folders[folder], f"{stem}.txt")
+            if names.get(label) == name:
+                drops.add("image listed twice", f"{name} in the split {split}")
+            elif label in names:
+                raise ValueError(
+                    f"{yolo.root / label}: expected the labels of one image, but "
+                    f"{names[label]} and {name} share it; rename or remove one"
+                )
+            names[label] = name
+    if not names:
+        places = ", ".join(map(str, yolo.splits[split]))
+        raise ValueError(
+            f"{places}: expected images ({' '.join(IMAGE_SUFFIXES)}) for the split "
+            f"{split}, found none; add them"
+        )
+    return [Pair(name, label) for label, name in names.items()]
+
+
+def _images(place: Path, root: Path, drops: Drops) -> Iterator[str]:
+    if place.is_dir():
+        for folder, folders, files in os.walk(place):
+            folders.sort()
+            for file in sorted(files):
+                suffix = os.path.splitext(file)[1].lower()
+                # Some systems put a hidden file beside each picture.
+                if suffix in IMAGE_SUFFIXES and not file.startswith("."):
+                    yield os.path.join(folder, file)
+    elif place.suffix.lower() in IMAGE_SUFFIXES:
+        yield str(place)
+    elif place.is_file():
+        yield from _listed(place, root)
+    else:
+        raise ValueError(
+            f"{place}: expected a folder of images, or a list of them in a .txt, found "
+            "neither; correct the path (in data.yaml, relative to path, or else to the "
+            "folder of data.yaml)"
+        )
+
+
+def _listed(path: Path, root: Path) -> list[str]:
+    """Read a list of images, relative to the folder that has the first of them."""
+    try:
+        lines = path.read_text(encoding="utf-8-sig").splitlines()
+    except (OSError, UnicodeDecodeError) as error:
+        raise ValueError(
+            f"{path}: expected a list of images in UTF-8, cannot read it ({error}); "
+            "save it as plain text"
+        ) from error
+    entries = [line.strip() for line in lines if line.strip()]
+    places = (path.parent, root, root.parent)
+    homes = [p for p in places if entries and (p / entries[0]).is_file()]
+    home = homes[0] if homes else path.parent
+    return [os.path.normpath(os.path.join(home, entry)) for entry in entries]
+
+
+def _relative(path: str, root: Path) -> str:
+    start = os.path.join(root, "")
+    return path.removeprefix("./" if start == "./" else start)
+
+
+def _label_folder(folder: str) -> str:
+    """Put labels for the last images in a path; without one it stays as it is."""
+    parts = folder.split(os.sep)
+    for place in range(len(parts) - 1, -1, -1):
+        if parts[place] == "images":
+            return os.sep.join([*parts[:place], "labels", *parts[place + 1 :]])
+    return folder

@@ -1,0 +1,118 @@
+"""The settings of a folder in YOLO's layout, above all the names of its classes."""
+
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+NAMES_FILES = ("classes.txt", "obj.names")
+"""Hold the names where data.yaml does not."""
+
+
+def read_settings(path: Path) -> dict[str, Any]:
+    """Read data.yaml.
+
+    Raises:
+        ValueError: it is no YAML, holds no keys, or is of key points.
+    """
+    try:
+        content = yaml.safe_load(path.read_text(encoding="utf-8-sig"))
+    except (OSError, ValueError, yaml.YAMLError) as error:
+        reason = " ".join(str(error).split())
+        raise ValueError(
+            f"{path}: expected settings in YAML, cannot read them ({reason}); correct "
+            "the file"
+        ) from error
+    if not isinstance(content, dict):
+        raise ValueError(
+            f"{path}: expected keys such as names, train and val, found "
+            f"{type(content).__name__}; correct the file"
+        )
+    if content.get("kpt_shape") is not None:
+        raise ValueError(
+            f"{path}: expected boxes or polygons, found kpt_shape, that is key points; "
+            "write labels of five numbers a row, and take the key out"
+        )
+    return content
+
+
+def class_names(path: Path, names: Any, count: Any) -> dict[int, str]:
+    """Take the class names from a list or a mapping from class ids, by rising id.
+
+    Args:
+        path: of data.yaml.
+        names: what it has under names.
+        count: what it has under nc.
+
+    Raises:
+        ValueError: they are neither, not names, not distinct, or not that many.
+    """
+    if not isinstance(names, (list, dict)) or not names:
+        raise ValueError(
+            f"{path}: expected under names a list of class names, or a mapping from "
+            f"class ids, found {names!r}; correct it"
+        )
+    if isinstance(names, list):
+        names = dict(enumerate(names))
+    for number, name in names.items():
+        if type(number) is not int or number < 0:
+            raise ValueError(
+                f"{path}: expected class ids of 0 or more under names, found "
+                f"{number!r}; correct it"
+            )
+        if isinstance(name, bool) or not isinstance(name, (str, int)) or name == "":
+            raise ValueError(
+                f"{path}: expected a name for class {number}, found {name!r}; write "
+                "it in quotes"
+            )
+    if isinstance(count, int) and count != len(names):
+        raise ValueError(
+            f"{path}: expected nc to be the number of names, found {count} for "
+            f"{len(names)} names; correct one of the two"
+        )
+    return _distinct(path, {number: str(names[number]) for number in sorted(names)})
+
+
+def names_file(folder: Path, settings: Path | None) -> dict[int, str]:
+    """Read the class names from a file of their own, one per line.
+
+    Raises:
+        ValueError: there is none, or it is malformed.
+    """
+    for path in (
+        place / name for place in (folder, folder / "labels") for name in NAMES_FILES
+    ):
+        if not path.is_file():
+            continue
+        try:
+            lines = path.read_text(encoding="utf-8-sig").splitlines()
+        except (OSError, UnicodeDecodeError) as error:
+            raise ValueError(
+                f"{path}: expected class names, cannot read them ({error}); save the "
+                "file as plain text in UTF-8"
+            ) from error
+        while lines and not lines[-1].strip():
+            lines.pop()
+        names = {number: line.strip() for number, line in enumerate(lines)}
+        if not names or "" in names.values():
+            raise ValueError(
+                f"{path}: expected a class name in each line, found an empty "
+                f"{'line' if names else 'file'}; correct it"
+            )
+        return _distinct(path, names)
+    raise ValueError(
+        f"{folder}: expected the names of the classes under names in "
+        f"{settings.name if settings else 'data.yaml'}, or in classes.txt, one per "
+        "line, found neither; write one of them"
+    )
+
+
+def _distinct(path: Path, names: dict[int, str]) -> dict[int, str]:
+    for name in names.values():
+        same = [str(number) for number, other in names.items() if other == name]
+        if len(same) > 1:
+            raise ValueError(
+                f"{path}: expected class names that differ, found {name!r} for the "
+                f"class ids {' and '.join(same)}; rename one"
+            )
+    return names

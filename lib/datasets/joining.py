@@ -1,0 +1,168 @@
+"""Data sets made of others: some of their classes, several as one.
+
+They keep the columns of the index that they come from; what changes is held in memory.
+"""
+
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+
+import numpy as np
+
+from .index.access import Part, Records, as_records
+from .index.format import Array, Index
+from .records import BACKGROUND, BoolArray, Dataset, Drops, did_you_mean
+
+
+def count_difficult(dataset: Dataset) -> Dataset:
+    """Make difficult objects ordinary: trained on, and counted in evaluation."""
+
+    def plain(columns: Mapping[str, Array]) -> Mapping[str, Array]:
+        return {**columns, "difficult": np.zeros_like(columns["difficult"])}
+
+    return replace(dataset, records=_changed(dataset, plain))
+
+
+def select_classes(parts: Sequence[Dataset], classes: Sequence[str]) -> list[Dataset]:
+    """Keep the objects of some classes, in a given order; all images stay.
+
+    Args:
+        parts: one data set, or several that are to be joined. Each class must be known
+            to one of them.
+        classes: names without the background.
+
+    Raises:
+        ValueError: a class is unknown, or named twice.
+    """
+    known: dict[str, int] = {}  # name to category id, the first part's that has it
+    for part in reversed(parts):
+        known |= dict(zip(part.classes[1:], part.category_ids[1:], strict=True))
+    for place, name in enumerate(classes):
+        if name not in known:
+            raise ValueError(
+                f"{'+'.join(part.name for part in parts)}: unknown class {name!r}"
+                f"{did_you_mean(name, known)}; expected data.classes among "
+                f"{', '.join(known)}"
+            )
+        if name in classes[:place]:
+            raise ValueError(
+                f"data.classes: expected names that differ, found {name!r} twice"
+            )
+    ids = tuple(known[name] for name in classes)
+    if parts[0].layout == "voc" or len(set(ids)) < len(ids):
+        ids = tuple(range(1, len(classes) + 1))
+    return [_select(part, tuple(classes), ids) for part in parts]
+
+
+def _select(
+    dataset: Dataset, classes: tuple[str, ...], ids: tuple[int, ...]
+) -> Dataset:
+    class_of = np.zeros(len(dataset.classes), np.int32)  # 0 for those not asked for
+    for number, name in enumerate(classes, start=1):
+        if name in dataset.classes:
+            class_of[dataset.classes.index(name)] = number
+
+    def chosen(columns: Mapping[str, Array]) -> Mapping[str, Array]:
+        wanted = class_of[columns["classes"]]
+        return {**_rows(columns, wanted > 0), "classes": wanted[wanted > 0]}
+
+    drops = Drops()
+    records = as_records(dataset.records)
+    others = np.flatnonzero(class_of[records.classes] == 0)
+    if len(others):
+        first = int(others[0])
+        name = dataset.classes[records.classes[first]]
+        image = records[int(records.images[first])].path
+        drops.add("object of a class not asked for", f"{name} in {image}", len(others))
+    return replace(
+        dataset,
+        classes=(BACKGROUND, *classes),
+        records=_changed(dataset, chosen),
+        drops=dataset.drops | drops.log(dataset.name),
+        category_ids=(0, *ids),
+    )
+
+
+def _changed(
+    dataset: Dataset, change: Callable[[Mapping[str, Array]], Mapping[str, Array]]
+) -> Records:
+    return Records(
+        [
+            Part(
+                Index(None, part.index.facts, change(part.index.columns)),
+                part.folder,
+                part.prefix,
+            )
+            for part in as_records(dataset.records).parts
+        ]
+    )
+
+
+def _rows(columns: Mapping[str, Array], kept: BoolArray) -> dict[str, Array]:
+    """The columns with some of the objects only."""
+    ends = np.concatenate([np.zeros(1, np.int64), np.cumsum(kept)])
+    of_objects = ("boxes", "difficult", "crowd", "areas", "object_ids")
+    return {
+        **columns,
+        "starts": ends[columns["starts"]],
+        **{name: columns[name][kept] for name in of_objects},
+    }
+
+
+def join(parts: Sequence[Dataset]) -> Dataset:
+    """Put data sets of the same classes one after the other.
+
+    Raises:
+        ValueError: they differ in layout or classes, or share an image.
+    """
+    first, *others = parts
+    for other in others:
+        if (other.classes, other.layout) != (first.classes, first.layout):
+            raise ValueError(
+                f"{first.name}+{other.name}: expected the same layout and classes, "
+                f"found {first.layout} with {', '.join(first.classes[1:])} and "
+                f"{other.layout} with {', '.join(other.classes[1:])}; train on one, or "
+                "name the classes to use in data.classes"
+            )
+    if not others:
+        return first
+    drops: Counter[str] = Counter()
+    for part in parts:
+        drops.update(part.drops)
+    return Dataset(
+        name="+".join(part.name for part in parts),
+        layout=first.layout,
+        classes=first.classes,
+        records=_join_records(parts),
+        drops=dict(drops),
+        annotation_file=None,
+        category_ids=first.category_ids,
+    )
+
+
+def _join_records(parts: Sequence[Dataset]) -> Records:
+    """Join records; if ids of different images collide, set names go before them."""
+    columns = [as_records(part.records) for part in parts]
+    joined = Records([piece for records in columns for piece in records.parts])
+    path = _repeated(joined.paths)
+    if path is not None:
+        raise ValueError(
+            f"{'+'.join(part.name for part in parts)}: expected sets without "
+            f"common images, found {path} twice; take one set out"
+        )
+    if _repeated(joined.image_ids) is None:
+        return joined
+    return Records(
+        [
+            replace(piece, prefix=f"{part.name}/{piece.prefix}")
+            for part, records in zip(parts, columns, strict=True)
+            for piece in records.parts
+        ]
+    )
+
+
+def _repeated(words: list[str]) -> str | None:
+    """A word that is there more than once."""
+    if len(set(words)) == len(words):
+        return None
+    return max(Counter(words).items(), key=lambda item: item[1])[0]

@@ -1,0 +1,99 @@
+"""The published data sets: their names, and their files below a data root."""
+
+from pathlib import Path
+from typing import NamedTuple
+
+from .folders import coco_folder, devkit_folder
+from .formats.voc import image_lists
+from .records import MissingDataError
+
+
+class VocSet(NamedTuple):
+    """A set of PASCAL VOC.
+
+    Attributes:
+        year: of the challenge.
+        split: name of the image list.
+        difficult_counts: whether difficult objects are like any others, in training and
+            in evaluation (`_diff` in the family).
+    """
+
+    year: str
+    split: str
+    difficult_counts: bool
+
+
+class CocoSet(NamedTuple):
+    """A set of COCO.
+
+    Attributes:
+        annotations: name of the file without .json.
+        images: name of the folder.
+        side: split that the set counts as where splits must not share pictures.
+    """
+
+    annotations: str
+    images: str
+    side: str
+
+
+VOC_SETS = {
+    f"voc_{year}_{split}{ending}": VocSet(year, split, bool(ending))
+    for year in ("2007", "2012")
+    for split in ("train", "val", "trainval", "test")
+    for ending in ("", "_diff")
+}
+
+COCO_SETS = {
+    "coco_2014_train": CocoSet("instances_train2014", "train2014", "train"),
+    "coco_2014_val": CocoSet("instances_val2014", "val2014", "val"),
+    # Of val2014, 5000 images to test on, and the 35504 others to train on.
+    "coco_2014_minival": CocoSet("instances_minival2014", "val2014", "val"),
+    "coco_2014_valminusminival": CocoSet(
+        "instances_valminusminival2014", "val2014", "train"
+    ),
+    "coco_2017_train": CocoSet("instances_train2017", "train2017", "train"),
+    "coco_2017_val": CocoSet("instances_val2017", "val2017", "val"),
+    # Their ground truth is on the evaluation server only.
+    **{
+        f"coco_{year}_{split}": CocoSet(
+            f"image_info_{split}{year}", f"test{year}", "test"
+        )
+        for year in ("2015", "2017")
+        for split in ("test", "test-dev")
+    },
+}
+
+
+def voc_files(name: str, root: Path) -> Path:
+    """Find the folder of a set of VOC, such as VOCdevkit/VOC2007.
+
+    Raises:
+        MissingDataError: its image list is not there.
+    """
+    year, split, _ = VOC_SETS[name]
+    folder = devkit_folder(root) / f"VOC{year}"
+    if split not in image_lists(folder):
+        raise _missing(
+            name, folder / "ImageSets" / "Main" / f"{split}.txt", "VOCdevkit"
+        )
+    return folder
+
+
+def coco_file(name: str, root: Path) -> Path:
+    """Find the annotation file of a set of COCO.
+
+    Raises:
+        MissingDataError: it is not there.
+    """
+    file = coco_folder(root) / "annotations" / f"{COCO_SETS[name].annotations}.json"
+    if not file.is_file():
+        raise _missing(name, file, "coco")
+    return file
+
+
+def _missing(name: str, file: Path, holder: str) -> MissingDataError:
+    return MissingDataError(
+        f"{name}: expected {file}, not found; unpack the data set so that this file is "
+        f"there, or give the folder that holds {holder} as data.root"
+    )
