@@ -36,7 +36,7 @@ data.workers 0
 train.iterations 4  train.batch_size 2  train.lr 0.01  train.precision float32
 train.log_every 1  train.snapshot_every 100  train.picture_every 0
 train.histogram_every 0
-test.batch_size 2  test.pictures 1
+test.batch_size 2  test.pictures 1  test.report false
 """
 
 
@@ -180,7 +180,7 @@ def ground_truth(*objects: list[tuple[int, float, float, float, float]], slots=4
             boxes[i, j] = torch.tensor(box)
             classes[i, j] = label
             valid[i, j] = True
-    return GroundTruth(boxes, classes, valid)
+    return GroundTruth(boxes, classes, valid, crowd=torch.zeros_like(valid))
 
 
 @torch.no_grad()

@@ -20,6 +20,7 @@ from faster_rcnn.evaluation.command_line import (
 )
 from faster_rcnn.evaluation.detections import ImageDetections
 from faster_rcnn.evaluation.ground_truth import read_annotations
+from faster_rcnn.evaluation.page.report import write_report
 from faster_rcnn.evaluation.proposals import evaluate_proposals
 from faster_rcnn.evaluation.report import evaluate, save_results
 from faster_rcnn.evaluation.results import save_coco_upload, save_detections
@@ -39,7 +40,7 @@ logger = logging.getLogger("faster_rcnn")
 
 OF_DETECTIONS = (
     *("rules", "classes", "score", "nms", "soft_nms", "soft_nms_linear", "max"),
-    *("curves", "save", "save_voc", "upload", "comp"),
+    *("curves", "report", "earlier", "save", "save_voc", "upload", "comp"),
 )
 
 
@@ -90,6 +91,15 @@ def build_parser() -> argparse.ArgumentParser:
     out = parser.add_argument_group("what is written")
     out.add_argument("--results", type=Path, metavar="FILE", help="numbers as JSON")
     out.add_argument("--curves", type=Path, metavar="FILE", help="VOC's curves as CSV")
+    out.add_argument(
+        "--report", type=Path, metavar="FOLDER", help="report.html and errors.json"
+    )
+    out.add_argument(
+        "--earlier",
+        type=Path,
+        metavar="FOLDER",
+        help="another test's folder, to compare with in the report",
+    )
     out.add_argument("--save", type=Path, metavar="FILE", help="detections as JSON")
     out.add_argument("--save-voc", type=Path, metavar="FOLDER", help="VOC's files")
     out.add_argument(
@@ -165,6 +175,10 @@ def measure_detections(dataset: Dataset, arguments: argparse.Namespace) -> None:
         chosen = {name: getattr(arguments, name) for name in names}
         settings = {"source": str(arguments.source), "chosen": chosen}
         save_results(arguments.results, evaluation, settings=settings)
+    if arguments.report:
+        write_report(
+            arguments.report, dataset, detections, evaluation, earlier=arguments.earlier
+        )
     if arguments.curves:
         save_curves(arguments.curves, evaluation)
     if arguments.save:

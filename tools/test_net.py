@@ -6,6 +6,7 @@ import logging
 from pathlib import Path
 
 from faster_rcnn.datasets.catalog import resolve
+from faster_rcnn.evaluation.command_line import add_evaluation_arguments
 from faster_rcnn.model.checkpoint import load_checkpoint
 from faster_rcnn.model.command_line import (
     REPOSITORY,
@@ -17,7 +18,9 @@ from faster_rcnn.model.command_line import (
 )
 from faster_rcnn.model.config import config_from_checkpoint
 from faster_rcnn.model.device import keep_freed_memory, pick_device
+from faster_rcnn.model.processes import add_process_arguments, join_processes
 from faster_rcnn.model.run_folder import RunFolder, newest_run
+from faster_rcnn.utils import distributed
 from faster_rcnn.utils.logs import setup_logging
 
 logger = logging.getLogger("faster_rcnn")
@@ -27,6 +30,8 @@ def build_parser() -> argparse.ArgumentParser:
     """The arguments of test.sh."""
     parser = argparse.ArgumentParser(prog="test.sh", description=__doc__)
     add_arguments(parser)
+    add_process_arguments(parser)
+    add_evaluation_arguments(parser)
     parser.add_argument(
         "--checkpoint",
         type=Path,
@@ -41,6 +46,7 @@ def main() -> None:
     arguments = build_parser().parse_args()
     keep_freed_memory()
     with clear_errors():
+        join_processes(arguments)
         _, train_set, test_set = resolve(arguments.dataset)
         parent = run_parent(arguments.output, arguments.net, train_set)
         if arguments.checkpoint is not None:
@@ -68,10 +74,21 @@ def main() -> None:
                 f"for was {arguments.net}; give NET as {config.net.name}"
             )
         dataset = get_dataset(arguments.dataset, config, "test")
-        setup_logging(run.log_file)
+        if distributed.is_main():
+            setup_logging(run.log_file)
         logger.info("testing %s on %s", checkpoint, dataset.name)
         device = pick_device(arguments.device)
-        test_checkpoint(run, checkpoint, state, dataset, config, device=device)
+        test_checkpoint(
+            run,
+            checkpoint,
+            state,
+            dataset,
+            config,
+            device=device,
+            measure=arguments.eval,
+            evaluator=arguments.evaluator,
+            comp=arguments.comp,
+        )
 
 
 if __name__ == "__main__":

@@ -15,10 +15,16 @@ from faster_rcnn.model.command_line import (
     test_checkpoint,
 )
 from faster_rcnn.model.device import keep_freed_memory, seed_everything
+from faster_rcnn.model.dry_run import add_dry_run_arguments, dry_run
 from faster_rcnn.model.faster_rcnn import build_detector
+from faster_rcnn.model.out_of_memory import memory_advice
+from faster_rcnn.model.processes import add_process_arguments, join_processes
+from faster_rcnn.model.profiling import add_profile_arguments, make_profile
 from faster_rcnn.model.run_folder import RunFolder
+from faster_rcnn.model.schedule import settle_schedule
 from faster_rcnn.model.train import train
 from faster_rcnn.model.weights import load_initial_weights
+from faster_rcnn.utils import distributed
 from faster_rcnn.utils.logs import setup_logging
 
 logger = logging.getLogger("faster_rcnn")
@@ -29,6 +35,9 @@ def build_parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="train.sh", description=__doc__)
     add_arguments(parser)
     add_training_arguments(parser)
+    add_process_arguments(parser)
+    add_dry_run_arguments(parser)
+    add_profile_arguments(parser)
     parser.add_argument("--no-test", action="store_true", help="only train")
     return parser
 
@@ -38,6 +47,7 @@ def main() -> None:
     arguments = build_parser().parse_args()
     keep_freed_memory()
     with clear_errors():
+        join_processes(arguments)
         job = make_job(arguments)
         config = job.config
         train_set = get_dataset(job.dataset, config, "train")
@@ -46,8 +56,17 @@ def main() -> None:
         test_set = get_dataset(job.dataset, config, "test")
         parent = run_parent(arguments.output, config.net.name, config.data.train_set)
         run = RunFolder(parent / job.tag)
-        run.claim(config)
-        setup_logging(run.log_file)
+        processes = distributed.place().processes
+        config, scaling = settle_schedule(
+            config,
+            processes=processes,
+            given=job.given,
+            recorded=distributed.from_main(run.recorded_config()),
+        )
+        if distributed.is_main() and not arguments.dry_run:
+            run.claim(config)
+            setup_logging(run.log_file)
+        distributed.barrier()
         logger.info("run folder: %s", run.path)
         logger.info("recipes: %s", " + ".join(path.name for path in job.recipes))
         logger.info(
@@ -55,15 +74,26 @@ def main() -> None:
             train_set.name,
             len(train_set.records),
             len(train_set.classes) - 1,
-            job.device,
+            job.device if processes == 1 else f"{processes} x {job.device.type}",
             str(job.dtype).removeprefix("torch."),
         )
+        for line in scaling:
+            logger.info("%s", line)
         seed_everything(config.train.seed)
         model = build_detector(config, len(train_set.classes))
-        if not run.checkpoints():
-            load_initial_weights(model, config.net)
+        if distributed.from_main(not run.checkpoints()):
+            with distributed.main_first():
+                load_initial_weights(model, config.net)
         model.to(job.device)
-        train(model, train_set, config, run, device=job.device, dtype=job.dtype)
+        place = {"device": job.device, "dtype": job.dtype}
+        if arguments.dry_run:
+            if distributed.is_main():
+                picture = arguments.picture or run.path / "first_batch.jpg"
+                dry_run(model, train_set, config, picture=picture, **place)
+            return
+        profile = make_profile(arguments, run.path, device=job.device)
+        with memory_advice(model, config, **place):
+            train(model, train_set, config, run, profile=profile, **place)
         if not arguments.no_test:
             final = run.checkpoints()[-1]
             state = load_checkpoint(final)

@@ -216,6 +216,11 @@ def _by_iou(results: Sequence[Mapping[Metric, VocResult]]) -> list[str]:
 def _hint(evaluation: Evaluation) -> str:
     name, value = evaluation.headline
     if math.isnan(value):
+        if not sum(evaluation.objects.values()) and not evaluation.ignored:
+            return (
+                f"{name} has no value: {evaluation.dataset} has no ground truth; "
+                "detections.json is what an evaluation server takes"
+            )
         return (
             f"{name} has no value: {evaluation.dataset} has no object that counts; "
             "check its annotations and class names"

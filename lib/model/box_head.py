@@ -48,6 +48,7 @@ class BoxHead(nn.Module):
             replacement=head.replacement,
             delta_std=self.boxes.delta_std,
             offset=self.boxes.offset,
+            crowd_overlap=head.crowd_overlap,
             generator=generator,
         )
 

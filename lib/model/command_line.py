@@ -6,20 +6,28 @@ import hashlib
 import logging
 import re
 import sys
+import traceback
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import torch
 
-from ..datasets.catalog import Split, dataset_name, load_dataset, resolve
+from ..datasets.catalog import WORDS, Split, dataset_name, load_dataset, resolve
 from ..datasets.download import ensure_downloaded
 from ..datasets.records import Dataset
+from ..evaluation.coco_evaluators import Evaluator
+from ..evaluation.command_line import Measure
+from ..utils import distributed
+from ..utils.heartbeat import Failure
 from ..utils.logs import setup_logging
 from ..utils.summaries import Summaries
 from .config import NET_NAMES, Config, load_config
 from .device import pick_device, pick_dtype
+from .dry_run import DryRunError
 from .faster_rcnn import build_detector
+from .out_of_memory import TESTING_ADVICE, NotEnoughMemoryError, is_out_of_memory
+from .proposal_testing import test_proposals, with_many_proposals
 from .run_folder import RunFolder
 from .testing import test_detector
 from .train import Interrupted, NonFiniteLossError
@@ -30,7 +38,8 @@ REPOSITORY = Path(__file__).resolve().parents[2]
 RECIPES = REPOSITORY / "experiments" / "cfgs"
 
 _DATASET_HELP = (
-    "shapes, voc (2007), voc0712, coco, or the path of a folder in VOC or COCO layout"
+    "shapes, voc (2007), voc0712, coco, the path of a folder in VOC, COCO or YOLO "
+    "layout, or several joined by +"
 )
 
 
@@ -44,6 +53,7 @@ class Job(NamedTuple):
         tag: name of the run.
         device: where to run.
         dtype: what to compute in.
+        given: keys that the command line sets itself, ``section.key``.
     """
 
     dataset: str
@@ -52,6 +62,7 @@ class Job(NamedTuple):
     tag: str
     device: torch.device
     dtype: torch.dtype
+    given: frozenset[str] = frozenset()
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -138,6 +149,7 @@ def make_job(arguments: argparse.Namespace) -> Job:
         tag=arguments.tag or automatic_tag(arguments.cfg, overrides),
         device=device,
         dtype=pick_dtype(config.train.precision, device),
+        given=frozenset(key.lower() for key in overrides[::2]),
     )
 
 
@@ -179,10 +191,34 @@ def get_dataset(word: str, config: Config, split: Split) -> Dataset:
     Raises:
         ValueError: it is not to be had, or its files are at fault.
     """
+    with distributed.main_first():
+        return _get_dataset(word, config, split)
+
+
+def _get_dataset(word: str, config: Config, split: Split) -> Dataset:
+    fetch_dataset(word, config, split)
     data = config.data
-    ensure_downloaded(word, data.root)
     name = data.train_set if split == "train" else data.test_set
-    return load_dataset(name, root=data.root, split=split)
+    return load_dataset(name, root=data.root, split=split, classes=data.classes)
+
+
+def fetch_dataset(word: str, config: Config, split: Split) -> None:
+    """Download what is missing of a word's own training or test set.
+
+    A set that --set names in its place is not downloaded, nor is the word's own then.
+
+    Args:
+        word, config, split: as of `get_dataset`.
+
+    Raises:
+        ValueError: it is not to be had.
+    """
+    data = config.data
+    name = data.train_set if split == "train" else data.test_set
+    for part in word.split("+"):
+        own = WORDS[part][split == "test"].split("+") if part in WORDS else []
+        if set(own) & set(name.split("+")):
+            ensure_downloaded(part, data.root)
 
 
 def run_parent(output: Path, net: str, train_set: str) -> Path:
@@ -201,6 +237,9 @@ def test_checkpoint(
     config: Config,
     *,
     device: torch.device,
+    measure: Measure = "detection",
+    evaluator: Evaluator = "hotcoco",
+    comp: str | None = None,
 ) -> None:
     """Test a checkpoint, print the table, and add the figures to TensorBoard.
 
@@ -211,6 +250,9 @@ def test_checkpoint(
         dataset: the test set.
         config: to test under.
         device: where to run.
+        measure: detections, or the proposals alone, by COCO's evaluator or in NumPy.
+        evaluator: who computes COCO's numbers.
+        comp: competition of VOC's result files; None for no files.
 
     Raises:
         ValueError: the checkpoint is of other classes.
@@ -221,6 +263,8 @@ def test_checkpoint(
             f"{dataset.name} has {', '.join(dataset.classes[1:])}; test it on a set of "
             "the same classes"
         )
+    if measure != "detection":
+        config = with_many_proposals(config)
     model = build_detector(config, len(dataset.classes))
     try:
         model.load_state_dict(state["model"])
@@ -230,15 +274,35 @@ def test_checkpoint(
             f"describe; leave out what changes the network: {error}"
         ) from error
     folder = run.test_folder(dataset.name, checkpoint)
+    dtype = pick_dtype(config.train.precision, device)
+    if measure != "detection":
+        result = test_proposals(
+            model.to(device),
+            dataset,
+            config,
+            folder=folder,
+            device=device,
+            dtype=dtype,
+            checkpoint=checkpoint.name,
+            evaluator="fast" if measure == "proposal_fast" else evaluator,
+        )
+        if result is not None:
+            print(result.table())
+            logger.info("proposals and their recall are in %s", folder)
+        return
     evaluation = test_detector(
         model.to(device),
         dataset,
         config,
         folder=folder,
         device=device,
-        dtype=pick_dtype(config.train.precision, device),
+        dtype=dtype,
         checkpoint=checkpoint.name,
+        evaluator=evaluator,
+        comp=comp,
     )
+    if evaluation is None:  # the main process has it
+        return
     with Summaries(run.tensorboard) as summaries:
         summaries.results(evaluation.scalars(), state["iteration"])
     print(evaluation.table())
@@ -252,20 +316,34 @@ test_checkpoint.__test__ = False  # type: ignore[attr-defined]  # not a test cas
 def clear_errors() -> Iterator[None]:
     """Show users the message of an expected error, not its stack.
 
-    Exit status: 2 for wrong input, 1 for a failed run, 130 for an interrupted one.
+    Exit status: 2 for wrong input, 1 for a failed run, 130 for an interrupted one. If
+    there are several processes, all end with the first failure of any.
     """
     setup_logging()
     try:
         yield
-    except (Interrupted, KeyboardInterrupt) as error:
-        logger.warning("%s", str(error) or "interrupted")
-        sys.exit(130)
-    except NonFiniteLossError as error:
-        logger.error("%s", error)
-        sys.exit(1)
-    except ValueError as error:
-        logger.error("%s", error)
-        sys.exit(2)
-    except OSError as error:
-        logger.error("%s", error)
-        sys.exit(1)
+        distributed.finish()
+    except (Exception, KeyboardInterrupt) as error:
+        failure = _failure(error)
+        if distributed.together():
+            stack = "".join(traceback.format_exception(error))
+            distributed.end(failure or Failure(1, stack.rstrip()), error)
+        if failure is None:
+            raise
+        logger.log(failure.level, "%s", failure.text)
+        sys.exit(failure.status)
+
+
+def _failure(error: BaseException) -> Failure | None:
+    """What to tell users of an error; None for one that nobody expects."""
+    if isinstance(error, Interrupted | KeyboardInterrupt):
+        return Failure(130, str(error) or "interrupted", logging.WARNING)
+    if isinstance(error, ValueError):
+        return Failure(2, str(error))
+    if isinstance(error, NonFiniteLossError | NotEnoughMemoryError | DryRunError):
+        return Failure(1, str(error))
+    if is_out_of_memory(error):
+        return Failure(1, f"out of memory: {error}\n{TESTING_ADVICE}")
+    if isinstance(error, OSError):
+        return Failure(1, str(error))
+    return None

@@ -9,6 +9,8 @@ from typing import Any
 import numpy as np
 import torch
 
+from ..utils.place import find_place
+
 # From glibc's malloc.h.
 _M_TRIM_THRESHOLD = -1
 _M_MMAP_THRESHOLD = -3
@@ -16,6 +18,8 @@ _M_MMAP_THRESHOLD = -3
 
 def pick_device(name: str) -> torch.device:
     """The device of that name; ``auto`` takes CUDA, then MPS, then the CPU.
+
+    Of several processes on a machine each gets a GPU of its own.
 
     Raises:
         ValueError: the device is unknown or not there.
@@ -26,13 +30,17 @@ def pick_device(name: str) -> torch.device:
         "cpu": True,
     }
     if name == "auto":
-        return torch.device(next(kind for kind, usable in there.items() if usable))
+        name = next(kind for kind, usable in there.items() if usable)
     if name not in there or not there[name]:
         usable = ", ".join(kind for kind, is_there in there.items() if is_there)
         raise ValueError(
             f"device {name!r} is not available here; this machine has {usable}. "
             "Use --device auto."
         )
+    place = find_place(os.environ)
+    if name == "cuda" and place is not None:
+        # SLURM may show each process its own GPU only.
+        return torch.device(name, place.local_rank % torch.cuda.device_count())
     return torch.device(name)
 
 

@@ -149,6 +149,12 @@ class FasterRCNN(nn.Module):
         self, features: Tensor, rois: Tensor, sizes: Tensor | None
     ) -> tuple[Tensor, Tensor]:
         """Class logits ``(N, R, C)`` and normalised deltas of RoIs ``(N, R, 4)``."""
+        vectors = self.backbone.head(self.pool(features, rois, sizes))
+        logits, deltas = self.box_head(vectors, len(rois))
+        return logits, deltas
+
+    def pool(self, features: Tensor, rois: Tensor, sizes: Tensor | None) -> Tensor:
+        """Features of RoIs ``(N, R, 4)``, each P x P: ``(N * R, C, P, P)``."""
         pooling = self.pooling
         pooled = pool_rois(
             features,
@@ -162,9 +168,7 @@ class FasterRCNN(nn.Module):
             max_pool=pooling.max_pool,
             box_gradient=pooling.box_gradient,
         )
-        pooled = pooled.contiguous(memory_format=torch.channels_last)
-        logits, deltas = self.box_head(self.backbone.head(pooled), len(rois))
-        return logits, deltas
+        return pooled.contiguous(memory_format=torch.channels_last)
 
 
 def build_detector(config: Config, num_classes: int) -> FasterRCNN:

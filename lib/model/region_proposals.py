@@ -128,6 +128,7 @@ class RegionProposalNetwork(nn.Module):
             border=rpn.border,
             offset=self.boxes.offset,
             clobber_positives=rpn.clobber_positives,
+            crowd_overlap=rpn.crowd_overlap,
             usable=output.usable,
             generator=generator,
         )

@@ -71,6 +71,14 @@ class RunFolder:
         """Where the test of a checkpoint on a set leaves its files."""
         return self.path / "test" / test_set / checkpoint.stem
 
+    def recorded_config(self) -> Config | None:
+        """The configuration of the run that is here; None if there is no run yet.
+
+        Raises:
+            ConfigError: the file cannot be read.
+        """
+        return load_config([self.config_file]) if self.config_file.exists() else None
+
     def claim(self, config: Config) -> None:
         """Record the configuration, or check that it is the one recorded.
 
@@ -79,8 +87,17 @@ class RunFolder:
         Raises:
             ConfigError: the folder belongs to a run of another configuration.
         """
-        if self.config_file.exists():
-            differing = differing_keys(config, load_config([self.config_file]))
+        recorded = self.recorded_config()
+        if recorded is not None:
+            train = recorded.train
+            if train.images_per_update is None:
+                # From before these keys, when there was one process and no scaling.
+                now = config.train
+                keys = ("images_per_update", "reference_batch")
+                same = {key: getattr(now, key) for key in keys}
+                train = train.model_copy(update=same)
+            recorded = recorded.model_copy(update={"train": train})
+            differing = differing_keys(config, recorded)
             if differing:
                 raise ConfigError(
                     f"{self.path} holds a run of another configuration; it differs in\n"

@@ -116,6 +116,9 @@ class RPNConfig(Section):
     clobber_positives: bool = False
     """An anchor whose best overlap is below ``negative_overlap`` is negative even if it
     is the best one of some object."""
+    crowd_overlap: Share | None = None
+    """Share of an anchor's area in a crowd (COCO) above which it is not negative; null:
+    crowds do not matter, as in the family."""
     positive_weight: Share | None = None
     """Weight of all positives together in the box loss, p / positives for each; null:
     1 / labelled anchors for each, as in the family's recipes (-1 there)."""
@@ -171,6 +174,9 @@ class HeadConfig(Section):
     fg_overlap: Share = 0.5
     bg_overlap_high: Share = 0.5
     bg_overlap_low: Share = 0
+    crowd_overlap: Share | None = None
+    """Share of a RoI's area in a crowd (COCO) above which it is not background; null:
+    crowds do not matter. Detectron: 0.7."""
     add_ground_truth: bool = False
     """Whether ground-truth boxes join the proposals in training."""
     replacement: bool = True
@@ -188,6 +194,9 @@ class DataConfig(Section):
     """Folder that holds VOCdevkit/, coco/ and shapes/."""
     train_set: str = "voc_2007_trainval"
     test_set: str = "voc_2007_test"
+    classes: Annotated[tuple[str, ...], Field(min_length=1)] | None = None
+    """Names of the classes to learn, in order, among those of the data; objects of
+    others are left out. null: all that the data has."""
     short_sides: Annotated[tuple[Count, ...], Field(min_length=1)] = (600,)
     """Training scales in pixels of the short side; one is drawn per batch."""
     long_side: Count = 1000
@@ -232,7 +241,22 @@ class TrainConfig(Section):
 
     iterations: Count = 70000
     batch_size: Count = 1
-    """Images per update."""
+    """Images in one pass of one process. An update is made of the gradients of
+    ``accumulate`` passes of each process."""
+    accumulate: Count = 1
+    """Passes of each process per update."""
+    images_per_update: Count | None = None
+    """Images whose mean loss an update minimises; null: batch_size x accumulate x
+    processes. Given, or recorded by a run that is resumed, it stands, and however many
+    processes there are share its passes."""
+    reference_batch: Whole | None = None
+    """Images per update that lr, iterations, lr_steps, warmup_iterations and
+    snapshot_every are meant for. With k times as many, lr is multiplied by k and the
+    others are divided by k (Goyal et al. 2017, section 2.1), but for those given on the
+    command line. null or 0: nothing is scaled."""
+    sync_bn: bool = False
+    """Normalise over the passes of all processes; matters only where batch
+    normalisation is trained (``net.norm``)."""
     optimizer: Literal["sgd", "adamw"] = "sgd"
     lr: Positive = 0.001
     lr_steps: tuple[Count, ...] = (50000,)
@@ -288,6 +312,8 @@ class TestConfig(Section):
     """Test images drawn with their detections into the run folder."""
     picture_threshold: Share = 0.5
     """Least score of a detection that is drawn."""
+    report: bool = True
+    """Whether report.html and errors.json are left: a few seconds per test."""
 
 
 class Config(Section):

@@ -6,11 +6,16 @@ from pathlib import Path
 
 import torch
 
+from ..datasets.index.access import as_records
 from ..datasets.loading.images import read_image
 from ..datasets.loading.loader import test_batches
 from ..datasets.records import Dataset
+from ..evaluation.coco_evaluators import Evaluator
+from ..evaluation.page.report import write_report
 from ..evaluation.report import Evaluation, evaluate, save_results
 from ..evaluation.results import ImageDetections, save_detections
+from ..evaluation.voc_files import save_voc_files
+from ..utils import distributed
 from ..utils.drawing import class_color, draw_boxes, save_image, side_by_side
 from ..utils.progress import Progress
 from .config import Config
@@ -29,22 +34,33 @@ def test_detector(
     device: torch.device,
     dtype: torch.dtype,
     checkpoint: str,
-) -> Evaluation:
+    evaluator: Evaluator = "hotcoco",
+    comp: str | None = None,
+) -> Evaluation | None:
     """Detect, measure, and leave everything in ``folder``.
+
+    Several processes detect in a part of the images each; the main one measures. The
+    batches are those of a single process, so the detections are the same.
 
     Args:
         model: the detector.
         dataset: the test set.
         config: of the run.
-        folder: gets detections.json, results.json and pictures/.
+        folder: gets detections.json, results.json, pictures/ and report.html.
         device: of the model.
         dtype: type that the network computes in.
         checkpoint: name of the weights, for the record.
+        evaluator: who computes COCO's numbers.
+        comp: competition of VOC's result files, to be left in voc/; None for no files.
+
+    Returns:
+        The figures; None on processes that are not the main one.
 
     Raises:
         ImageError: an image cannot be read; a test without it would not be comparable.
     """
     data, test = config.data, config.test
+    place = distributed.place()
     batches = test_batches(
         dataset.records,
         batch_size=test.batch_size,
@@ -54,6 +70,7 @@ def test_detector(
         size_multiple=data.size_multiple,
         workers=data.workers,
         pin_memory=device.type == "cuda",
+        share=(place.rank, place.processes),
     )
     found: list[ImageDetections] = []
     started = time.perf_counter()
@@ -68,15 +85,23 @@ def test_detector(
             dtype=dtype,
         ):
             found += detections
-            progress.update(len(found), images=len(detections))
+            if place.rank == 0:  # the others' shares are as large
+                done = min(len(found) * place.processes, count)
+                progress.update(done, images=len(detections) * place.processes)
+    parts = distributed.gather(found)
+    if place.rank != 0:
+        return None
+    found = [entry for part in parts for entry in part]
     seconds = time.perf_counter() - started
     logger.info("tested %d images of %s in %.1f s", count, dataset.name, seconds)
 
-    order = {record.image_id: i for i, record in enumerate(dataset.records)}
+    order = {name: i for i, name in enumerate(as_records(dataset.records).image_ids)}
     found.sort(key=lambda entry: order[entry.image_id])
     folder.mkdir(parents=True, exist_ok=True)
     save_detections(folder / "detections.json", found, dataset)
-    evaluation = evaluate(dataset, found)
+    if comp is not None:
+        save_voc_files(folder / "voc", found, dataset, comp=comp)
+    evaluation = evaluate(dataset, found, evaluator=evaluator)
     save_results(
         folder / "results.json",
         evaluation,
@@ -94,6 +119,9 @@ def test_detector(
         count=test.pictures,
         threshold=test.picture_threshold,
     )
+    if test.report:
+        write_report(folder, dataset, found, evaluation)
+        logger.info("what the errors are: %s", folder / "report.html")
     return evaluation
 
 

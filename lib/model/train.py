@@ -1,36 +1,39 @@
 """The training loop: a plain for, from batch to update to record."""
 
 import logging
-import signal
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from types import FrameType
-from typing import Any
+from collections.abc import Iterator
+from contextlib import nullcontext
+from pathlib import Path
 
 import torch
-from torch import Tensor, nn
 
 from ..datasets.loading.batches import Batch
 from ..datasets.loading.loader import training_batches
 from ..datasets.records import Dataset
+from ..utils import distributed
 from .checkpoint import load_checkpoint, save_checkpoint
 from .config import Config
-from .device import autocast, restore_random_states
-from .faster_rcnn import FasterRCNN, TrainOutput
+from .device import restore_random_states
+from .faster_rcnn import FasterRCNN
+from .finite import NonFiniteLossError, check_finite, check_finite_together
+from .profiling import WAITING, Profile
 from .run_folder import RunFolder
+from .schedule import Passes, share_passes
 from .solver import build_optimizer, learning_rate, set_learning_rate
-from .train_record import TrainRecord
+from .stop_signals import Interrupted, stop_signals
+from .train_record import TrainRecord, UnreadableFiles
+from .update import BatchGradient, clip_gradient
+
+__all__ = [
+    "Interrupted",
+    "NonFiniteLossError",
+    "check_finite",
+    "stream_batches",
+    "train",
+]
 
 logger = logging.getLogger(__name__)
-
-
-class NonFiniteLossError(RuntimeError):
-    """A loss became NaN or infinite."""
-
-
-class Interrupted(Exception):
-    """A signal asked the run to stop; its state is saved."""
 
 
 def train(
@@ -41,8 +44,11 @@ def train(
     *,
     device: torch.device,
     dtype: torch.dtype,
+    profile: Profile | None = None,
 ) -> None:
     """Train until ``train.iterations``, resuming from the run's newest checkpoint.
+
+    Several processes share the work on each batch; the main one logs and saves.
 
     Args:
         model: the detector with its first weights, on ``device``.
@@ -51,23 +57,35 @@ def train(
         run: its folder, already claimed.
         device: of the model.
         dtype: type that the network computes in.
+        profile: takes the time of some updates.
 
     Raises:
-        ValueError: the checkpoint to resume from is damaged or of other classes.
+        ValueError: the checkpoint to resume from is damaged or of other classes; or
+            the processes cannot share the batch.
         NonFiniteLossError: names iteration, images and loss; checkpoints are intact.
         Interrupted: after SIGINT or SIGTERM, the state having been saved.
         OSError: a checkpoint could not be written.
     """
     settings = config.train
+    place = distributed.place()
+    passes = share_passes(settings, rank=place.rank, processes=place.processes)
+    _tell_of_passes(passes, place.processes)
     optimizer = build_optimizer(model, settings)
     # Sampling has a generator of its own, so that it does not depend on what else
     # draws random numbers.
     generator = torch.Generator(device).manual_seed(settings.seed)
     start = 0
-    if run.checkpoints():
-        start = _resume(run, model, optimizer, generator, dataset)
+    # What the main process finds counts: another machine's folder may lag behind.
+    newest = distributed.from_main(run.checkpoints()[-1:])
+    if newest:
+        start = _resume(newest[0], model, optimizer, generator, dataset)
+    gradient = BatchGradient(
+        model, config, passes, generator, device=device, dtype=dtype
+    )
 
     def save(iteration: int) -> None:
+        if not distributed.is_main():
+            return
         save_checkpoint(
             run.checkpoint(iteration),
             model=model,
@@ -80,42 +98,55 @@ def train(
         run.keep_newest(settings.snapshots_kept)
         logger.info("saved %s", run.checkpoint(iteration))
 
-    record = TrainRecord(run, config, dataset.classes, start=start)
-    batches = stream_batches(dataset, config, start=start, pin=device.type == "cuda")
+    record: TrainRecord | None = None
+    if distributed.is_main():
+        record = TrainRecord(run, config, dataset.classes, start=start)
+    unreadable = record.unreadable_files if record else UnreadableFiles()
+    batches = stream_batches(
+        dataset, config, start=start, pin=device.type == "cuda", passes=passes
+    )
+    profile = profile or Profile(None)
+    profile.watch_detector(model)
+    profile.watch(gradient, "backward", "backward")
+    profile.watch(optimizer, "step", "optimizer")
     model.train()
-    with record, _stop_signals() as stop_requested:
+    with record or nullcontext(), profile, stop_signals() as stop_requested:
         for iteration in range(start, settings.iterations):
             waited = time.perf_counter()
-            batch = next(batches)
+            with profile.stage(WAITING):
+                own = [next(batches) for _ in passes.mine]
             waited = time.perf_counter() - waited
-            record.problems(batch.problems)
-            batch = batch.to(device)
+            for batch in own:
+                unreadable.tell(batch.problems)
+            with profile.stage("data"):
+                own = [batch.to(device) for batch in own]
 
             rate = learning_rate(iteration, settings)
             set_learning_rate(optimizer, rate)
-            with autocast(device, dtype):
-                output: TrainOutput = model(batch.images, batch.ground_truth, generator)
-                loss = torch.stack(list(output.losses.values())).sum()
-            check_finite(output.losses, iteration, batch.image_ids)
-            optimizer.zero_grad(set_to_none=True)
-            torch.autograd.backward(loss)
-            norm = _clip_gradient(model, settings.clip_norm)
-            check_finite({"gradient norm": norm}, iteration, batch.image_ids)
+            update = gradient(iteration, own, stopping=bool(stop_requested()))
+            norm = clip_gradient(model, settings.clip_norm)
+            check_finite_together({"gradient norm": norm}, iteration, own)
             optimizer.step()
 
             done = iteration + 1
-            record.step(
-                done,
-                model,
-                batch,
-                output,
-                loss=loss,
-                rate=rate,
-                norm=norm,
-                waited=waited,
-                dtype=dtype,
-            )
+            unreadable.count += update.problems
+            if record:
+                record.step(
+                    done,
+                    model,
+                    own[-1],
+                    update.output,
+                    images=passes.images,
+                    rate=rate,
+                    norm=norm,
+                    waited=waited,
+                    dtype=dtype,
+                )
+            profile.step()
+            # Alone, a process may act on a signal at once; else all have to agree.
             stopping = stop_requested()
+            if distributed.together():
+                stopping = (stopping or "another process") if update.stopping else ""
             if (
                 stopping
                 or done == settings.iterations
@@ -123,47 +154,34 @@ def train(
             ):
                 save(done)
             if stopping and done < settings.iterations:
+                distributed.barrier()  # launchers end all once one has ended
                 raise Interrupted(
                     f"stopped by {stopping} after iteration {done}; the same command "
                     "goes on from there"
                 )
+    distributed.barrier()  # the last checkpoint is there
 
 
-def check_finite(
-    values: dict[str, Tensor], iteration: int, image_ids: tuple[str, ...]
-) -> None:
-    """Raise if any value is NaN or infinite.
-
-    Raises:
-        NonFiniteLossError: naming the value, the iteration and the images.
-    """
-    # One copy to the host for all of them.
-    numbers = torch.stack([v.detach().float() for v in values.values()]).tolist()
-    for name, number in zip(values, numbers, strict=True):
-        if not abs(number) < float("inf"):
-            raise NonFiniteLossError(
-                f"{name} is {number} at iteration {iteration + 1}, images "
-                f"{', '.join(image_ids)}. The checkpoints before it are intact. Lower "
-                "train.lr, set train.clip_norm or a longer train.warmup_iterations, "
-                "and check the boxes of these images."
-            )
-
-
-def _clip_gradient(model: nn.Module, limit: float) -> Tensor:
-    """Scale the gradient down to ``limit`` (0: leave it); returns its norm before."""
-    parameters = [p for p in model.parameters() if p.grad is not None]
-    return nn.utils.clip_grad_norm_(parameters, limit or float("inf"), foreach=True)
+def _tell_of_passes(passes: Passes, processes: int) -> None:
+    if passes.total > 1:
+        logger.info(
+            "an update: %d images in %d passes of %d, shared by %d process%s",
+            passes.images,
+            passes.total,
+            passes.size,
+            processes,
+            "es" if processes > 1 else "",
+        )
 
 
 def _resume(
-    run: RunFolder,
+    path: Path,
     model: FasterRCNN,
     optimizer: torch.optim.Optimizer,
     generator: torch.Generator,
     dataset: Dataset,
 ) -> int:
-    """Restore the newest checkpoint; returns the number of updates done."""
-    path = run.checkpoints()[-1]
+    """Restore a checkpoint; returns the number of updates done."""
     state = load_checkpoint(path)
     if tuple(state["classes"]) != dataset.classes:
         raise ValueError(
@@ -190,24 +208,33 @@ def _resume(
 
 
 def stream_batches(
-    dataset: Dataset, config: Config, *, start: int = 0, pin: bool = False
+    dataset: Dataset,
+    config: Config,
+    *,
+    start: int = 0,
+    pin: bool = False,
+    passes: Passes | None = None,
 ) -> Iterator[Batch]:
-    """The training batches of a configuration, without end.
+    """The training batches of a configuration, or the passes over them, without end.
 
     Args:
         dataset: the training set.
         config: of the run.
         start: batches to skip.
         pin: page-lock the tensors for faster copies to a GPU.
+        passes: of each update, with those that are wanted; None for all passes.
 
     Raises:
         ImageError: too many files cannot be read.
         ValueError: the set has no images.
     """
     data = config.data
+    passes = passes or share_passes(config.train)
     return training_batches(
         dataset.records,
-        batch_size=config.train.batch_size,
+        batch_size=passes.images,
+        pass_size=passes.size,
+        passes=passes.mine,
         short_sides=data.short_sides,
         long_side=data.long_side,
         offset=config.boxes.offset,
@@ -225,28 +252,3 @@ def stream_batches(
         min_visible=data.min_visible,
         max_unreadable=data.max_unreadable,
     )
-
-
-@contextmanager
-def _stop_signals() -> Iterator[Callable[[], str]]:
-    """Turn the first SIGINT or SIGTERM into a request; the second acts at once."""
-    received: list[str] = []
-    before: dict[int, Any] = {}
-
-    def restore() -> None:
-        for number, handler in before.items():
-            signal.signal(number, handler)
-
-    def request(number: int, frame: FrameType | None) -> None:
-        received.append(signal.Signals(number).name)
-        logger.warning(
-            "%s: saving after this iteration; once more to stop at once", received[0]
-        )
-        restore()
-
-    for number in (signal.SIGINT, signal.SIGTERM):
-        before[number] = signal.signal(number, request)
-    try:
-        yield lambda: received[0] if received else ""
-    finally:
-        restore()

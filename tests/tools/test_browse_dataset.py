@@ -8,6 +8,7 @@ import pytest
 import torch
 from command_lines import load_tool
 from faster_rcnn.model.train import stream_batches
+from faster_rcnn.utils.contact_sheets import GREY
 from faster_rcnn.utils.drawing import class_color, draw_boxes
 from tiny_runs import CLASSES, draw_dataset, make_dataset, make_record, tiny_config
 
@@ -74,7 +75,7 @@ def test_ignored_objects_are_grey(tmp_path):
         batches, CLASSES, offset=0, count=1, size=96
     )
     assert tuple(picture[30, 10]) == class_color(1)
-    assert tuple(picture[50, 50]) == browse._GREY == tuple(picture[59, 60])
+    assert tuple(picture[50, 50]) == GREY == tuple(picture[59, 60])
 
 
 def test_sheet_by_hand():

@@ -242,3 +242,16 @@ def test_wrong_input(call, folder, saved, words, problem):
 def test_another_split_is_refused(call, folder, saved):
     status, _, err = call(folder, saved, "--split", "train")
     assert status == 2 and "6 rows of unknown images (first is row 0: " in err
+
+
+def test_report_beside_an_earlier_one(call, folder, dataset, detections, tmp_path):
+    before, after = tmp_path / "before", tmp_path / "after"
+    before.mkdir()
+    save_detections(before / "detections.json", detections, dataset)
+    words = (folder, before, "--score", 0.5, "--report", after, "--earlier", before)
+    status, out, err = call(*words)
+    assert (status, err) == (0, "")
+    assert "mAP" in out
+    page = (after / "report.html").read_text()
+    assert "before" in page
+    assert json.loads((after / "errors.json").read_text())

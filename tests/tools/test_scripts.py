@@ -204,8 +204,11 @@ def call(tool, monkeypatch, capsys, *words):
 @pytest.mark.parametrize(
     ("tool", "options"),
     [
-        ("train_net", "--set --tag --device --output --cfg --weights --iters --seed"),
-        ("test_net", "--set --tag --device --output --checkpoint"),
+        (
+            "train_net",
+            "--set --tag --device --output --cfg --weights --iters --seed --gpus",
+        ),
+        ("test_net", "--set --tag --device --output --checkpoint --gpus"),
     ],
 )
 def test_help_of_the_tools(monkeypatch, capsys, tool, options):
@@ -249,6 +252,7 @@ BAD_ARGUMENTS = [
     ("voc res18 --tag a/b", "argument --tag: expected a folder's name"),
     ("vco res18", "unknown data set 'vco'"),
     ("no/such/folder res18", "'no/such/folder': no such folder"),
+    ("voc res18 --gpus 0", "argument --gpus: expected 1 or more, found '0'"),
 ]
 BAD_TRAINING = [
     ("voc res18 --iters x", "argument --iters: invalid int value: 'x'"),

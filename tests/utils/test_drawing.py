@@ -229,6 +229,7 @@ def test_ground_truth_picture(images: Images, offset: float) -> None:
         torch.tensor([rows, rows]),
         torch.tensor([[1, 1, 1], [2, 0, 99]]),
         torch.tensor([[True] * 3, [True, False, False]]),
+        torch.tensor([[False] * 3, [False, True, False]]),
     )
     picture = ground_truth_picture(images, gt, 1, NAMES, offset=offset)
     assert picture.shape == (60, 80, 3)

@@ -69,6 +69,7 @@ class Sample(NamedTuple):
         boxes: ``(G, 4)``.
         classes: ``(G,)``.
         ignored: ``(I, 4)``, boxes of what is seen but not trained on.
+        crowd: ``(I,)``, which of those are crowds.
         scale: network pixels per original pixel.
         original_size: height and width that ``scale`` starts from: of the stored image,
             or of the part of it that is seen.
@@ -79,6 +80,7 @@ class Sample(NamedTuple):
     boxes: npt.NDArray[np.float32]
     classes: npt.NDArray[np.int64]
     ignored: npt.NDArray[np.float32]
+    crowd: npt.NDArray[np.bool_]
     scale: float
     original_size: tuple[int, int]
     image_id: str
@@ -101,7 +103,7 @@ def make_sample(
 ) -> Sample:
     """Read and resize an image and its objects.
 
-    Crowd regions are left out, and difficult objects unless ``use_difficult``.
+    Crowd regions are no objects, and difficult ones are not unless ``use_difficult``.
 
     Args:
         record: the image.
@@ -160,6 +162,7 @@ def make_sample(
         boxes=boxes[wanted],
         classes=record.classes[wanted],
         ignored=boxes[seen & ~wanted],
+        crowd=record.crowd[seen & ~wanted],
         scale=scale,
         original_size=(height, width),
         image_id=record.image_id,
@@ -181,19 +184,23 @@ def collate(
     # Channels last in memory, which is what the network computes in; the transposed
     # view is (N, 3, H, W).
     canvas = np.zeros((len(samples), height, width, 3), dtype=np.uint8)
-    most = max(len(sample.boxes) for sample in samples)
+    most = max(len(sample.boxes) + int(sample.crowd.sum()) for sample in samples)
     slots = _GT_SLOTS
     while slots < most:
         slots *= 2
     boxes = np.zeros((len(samples), slots, 4), dtype=np.float32)
     classes = np.zeros((len(samples), slots), dtype=np.int64)
     valid = np.zeros((len(samples), slots), dtype=np.bool_)
+    crowd = np.zeros((len(samples), slots), dtype=np.bool_)
     for i, sample in enumerate(samples):
         canvas[i, : sizes[i, 0], : sizes[i, 1]] = sample.pixels
         count = len(sample.boxes)
         boxes[i, :count] = sample.boxes
         classes[i, :count] = sample.classes
         valid[i, :count] = True
+        crowds = sample.ignored[sample.crowd]
+        boxes[i, count : count + len(crowds)] = crowds
+        crowd[i, count : count + len(crowds)] = True
     return Batch(
         images=Images(
             pixels=torch.from_numpy(canvas).permute(0, 3, 1, 2),
@@ -201,7 +208,7 @@ def collate(
             padded=bool((sizes != (height, width)).any()),
         ),
         ground_truth=GroundTruth(
-            torch.from_numpy(boxes), torch.from_numpy(classes), torch.from_numpy(valid)
+            *map(torch.from_numpy, (boxes, classes, valid, crowd))
         ),
         scales=torch.tensor([s.scale for s in samples], dtype=torch.float32),
         original_sizes=torch.tensor([s.original_size for s in samples]),

@@ -20,7 +20,7 @@ from .batches import Batch, Sample, collate, make_sample
 from .images import ImageError
 from .mosaic import join_mosaic, mosaic_windows
 from .resizing import resize_scale
-from .training_stream import Draw, shape_groups, training_stream
+from .training_stream import Draw, shape_groups, split_passes, training_stream
 
 _MOST_REPLACEMENTS = 20
 """Unreadable files in a row after which reading on is pointless."""
@@ -133,8 +133,13 @@ def training_batches(
     mosaic: float = 0.0,
     min_visible: float = 0.25,
     max_unreadable: float = 1.0,
+    pass_size: int | None = None,
+    passes: range = range(1),
 ) -> Iterator[Batch]:
     """Endless training batches from iteration ``start`` on.
+
+    Each batch may come in passes, of which this process takes some: the batches are the
+    same whoever takes what.
 
     Args:
         records: the training set.
@@ -155,6 +160,8 @@ def training_batches(
         mosaic: share of the images that are put together from four.
         min_visible: least share of its area that a cut has to leave of an object.
         max_unreadable: share of the images that may be unreadable; those are replaced.
+        pass_size: images per pass; None for a batch in one pass.
+        passes: numbers of the passes of each batch that are wanted.
 
     Raises:
         ImageError: too many files cannot be read, in all or in a row.
@@ -181,7 +188,8 @@ def training_batches(
         min_visible=min_visible,
         use_difficult=use_difficult,
     )
-    draws = itertools.islice(stream, start, None)
+    ahead = itertools.islice(stream, start, None)
+    draws = split_passes(ahead, pass_size or batch_size, passes)
     batches = _batches(dataset, draws, workers, pin_memory)
     return _stop_at_many_problems(batches, len(records), max_unreadable)
 
@@ -236,6 +244,7 @@ def test_batches(
     size_multiple: int,
     workers: int,
     pin_memory: bool = False,
+    share: tuple[int, int] = (0, 1),
 ) -> Iterator[Batch]:
     """Every image once, those of like shape together; match results by image id.
 
@@ -250,6 +259,8 @@ def test_batches(
         size_multiple: padded height and width are multiples of this.
         workers: processes that prepare batches; 0 for the calling one.
         pin_memory: page-lock the tensors for faster copies to a GPU.
+        share: (r, n) for batches r, r + n, r + 2n, ... only. The n shares together have
+            the very batches that one process would make.
 
     Raises:
         ImageError: a file cannot be read.
@@ -269,7 +280,8 @@ def test_batches(
         offset=offset,
         size_multiple=size_multiple,
     )
-    return _batches(dataset, iter(chunks), workers, pin_memory)
+    mine = chunks[share[0] :: share[1]]
+    return _batches(dataset, iter(mine), workers, pin_memory)
 
 
 class _Order:

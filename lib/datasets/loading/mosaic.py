@@ -39,6 +39,7 @@ def join_mosaic(parts: Sequence[Sample]) -> Sample:
         boxes=np.concatenate([part.boxes + shift for part, shift in pairs]),
         classes=np.concatenate([part.classes for part in parts]),
         ignored=np.concatenate([part.ignored + shift for part, shift in pairs]),
+        crowd=np.concatenate([part.crowd for part in parts]),
         scale=1.0,
         original_size=(pixels.shape[0], pixels.shape[1]),
         image_id="+".join(part.image_id for part in parts),

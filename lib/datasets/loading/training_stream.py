@@ -100,6 +100,21 @@ def training_stream(
             group.clear()
 
 
+def split_passes(
+    batches: Iterator[list[Draw]], size: int, mine: range
+) -> Iterator[list[Draw]]:
+    """The passes of one process over the batches of all.
+
+    Args:
+        batches: from `training_stream`.
+        size: images per pass; the last one of a batch may hold fewer.
+        mine: numbers of the passes of each batch that this process makes.
+    """
+    for draws in batches:
+        for number in mine:
+            yield draws[number * size : (number + 1) * size]
+
+
 def shape_groups(sizes: npt.NDArray[np.int32]) -> npt.NDArray[np.int64]:
     """Buckets of images: aspect ratio in steps of a quarter octave.
 

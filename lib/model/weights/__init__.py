@@ -1,6 +1,7 @@
 """Weights of other origin: recognised by content, loaded strictly, written back."""
 
-from .initial import fetch_imagenet, load_initial_weights, load_weights
+from .imagenet import fetch_imagenet
+from .initial import load_initial_weights, load_weights
 from .recognition import import_weights, recognise_weights
 from .structures import ImportedWeights
 

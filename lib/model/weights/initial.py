@@ -1,20 +1,14 @@
 """First weights of a detector: ImageNet's, a file's, or random ones."""
 
 import logging
-import pickle
-from collections.abc import Mapping
 from pathlib import Path
-
-import torch
-import torchvision
-from torch import Tensor
 
 from ..checkpoint import CheckpointError
 from ..config import NetConfig
 from ..faster_rcnn import FasterRCNN
 from ..normalisation import NORMALISATIONS
 from .fit import few
-from .layouts import long_name
+from .imagenet import fetch_imagenet
 from .recognition import import_weights, recognise_weights
 from .structures import ImportedWeights
 
@@ -124,34 +118,3 @@ def load_weights(
         buffer.copy_(buffer.new_tensor(values)[:, None, None])
     logger.info("weights from %s: %d tensors", weights.source, len(fitting))
     return sorted(other)
-
-
-def fetch_imagenet(name: str) -> Mapping[str, Tensor]:
-    """torchvision's ImageNet weights of a net, downloaded once into its cache.
-
-    Raises:
-        CheckpointError: there are none, or the download failed.
-    """
-    if name == "mobile":
-        raise CheckpointError(
-            f"there are no ImageNet weights of {name} to download; give a file with "
-            "--weights FILE, or train from random weights with --weights none"
-        )
-    weights = torchvision.models.get_model_weights(long_name(name))["IMAGENET1K_V1"]
-    try:
-        state: Mapping[str, Tensor] = weights.get_state_dict(
-            progress=True, check_hash=True, map_location="cpu", weights_only=True
-        )
-    except (OSError, RuntimeError) as error:
-        # URLError and HTTPError are OSErrors; a wrong hash is a RuntimeError.
-        raise CheckpointError(
-            f"the ImageNet weights of {name} could not be downloaded ({error}). Fetch "
-            f"{weights.url} by hand and name the file with --weights FILE, or train "
-            "from random weights with --weights none"
-        ) from error
-    except (EOFError, pickle.UnpicklingError) as error:
-        raise CheckpointError(
-            f"the ImageNet weights of {name} in {torch.hub.get_dir()}/checkpoints are "
-            "damaged; delete the file there, and run this again"
-        ) from error
-    return state

@@ -118,6 +118,23 @@ def test_what_is_not_trained_on_is_kept_for_pictures(image):
     np.testing.assert_array_equal(batch.ignored[0], train.ignored)
 
 
+def test_crowds_take_slots_of_their_own(image):
+    boxes = [(2, 2, 6, 6)] * 6 + [(4, 2, 20, 12)] + [(0, 0, 8, 8), (10, 0, 18, 8)]
+    flags = {"difficult": [*[False] * 6, True, *[False] * 2]}
+    flags["crowd"] = [*[False] * 7, True, True]
+    full = sample(make_record(image(), 40, 20, boxes, **flags), short_side=10)
+    truth = collate([full, sample(make_record(image(), 40, 20))], size_multiple=1)[1]
+    assert truth.valid.tolist() == [[True] * 6 + [False] * 2, [False] * 8]
+    assert truth.crowd.tolist() == [[False] * 6 + [True] * 2, [False] * 8]
+    np.testing.assert_array_equal(truth.boxes[0, 6:], np.array(boxes[7:]) / 2)
+    # An object more, and the slots grow.
+    flags["difficult"][6] = False
+    full = sample(make_record(image(), 40, 20, boxes, **flags))
+    truth = collate([full], size_multiple=1).ground_truth
+    assert truth.valid.sum() == 7 and truth.crowd.sum() == 2
+    assert truth.valid.shape == truth.crowd.shape == (1, 16)
+
+
 def test_zoom_in_keeps_the_usual_size_and_boxes_follow(image):
     # At twice the scale the 40 x 20 image is 80 x 40, of which 40 x 20 are seen.
     boxes = [(4, 2, 20, 12), (0, 0, 40, 20), (30, 12, 34, 16), (18, 0, 24, 4)]

@@ -229,6 +229,24 @@ def test_workers_that_are_spawned(records, monkeypatch):
     assert_same(training(items, 4, workers=1, **VARIED), alone)
 
 
+@pytest.mark.parametrize("workers", [0, 1])
+def test_processes_share_the_batches_of_one(records, workers):
+    """Three passes of two images, the last of one, by two processes."""
+    items = records(MIXED + MIXED)
+    options = {"batch_size": 5, "workers": workers}
+    want = [batch.image_ids for batch in training(items, 3, **options)]
+    options["pass_size"] = 2
+    first = training(items, 6, passes=range(2), **options)
+    second = training(items, 3, passes=range(2, 3), **options)
+    found = [
+        first[2 * i].image_ids + first[2 * i + 1].image_ids + second[i].image_ids
+        for i in range(3)
+    ]
+    assert found == want
+    resumed = training(items, 2, passes=range(2, 3), start=1, **options)
+    assert_same(resumed, second[1:])
+
+
 def test_training_without_images():
     with pytest.raises(ValueError, match="the training set has no images"):
         training([], 1)
@@ -270,6 +288,16 @@ def test_test_batches_are_the_same_from_workers(records):
     assert_same(ordered(items, workers=2), ordered(items))
 
 
+@pytest.mark.parametrize("processes", [2, 3, 20])
+def test_shares_of_the_test_batches_are_those_of_one_process(records, processes):
+    items = records(MIXED)
+    want = ordered(items)
+    shares = [ordered(items, share=(r, processes)) for r in range(processes)]
+    for number, batch in enumerate(want):
+        assert_same([shares[number % processes][number // processes]], [batch])
+    assert sum(map(len, shares)) == len(want)
+
+
 def test_test_batches_of_no_images():
     assert ordered([]) == []
 
@@ -309,8 +337,9 @@ def test_workers_outlive_the_signals_that_stop_a_run(records):
         workers=1,
         **options,
     )
+    others = set(multiprocessing.active_children())  # of other tests, not yet collected
     got = [next(batches)]
-    (worker,) = multiprocessing.active_children()
+    (worker,) = set(multiprocessing.active_children()) - others
     os.kill(worker.pid, signal.SIGINT)
     os.kill(worker.pid, signal.SIGTERM)
     # More than what was prepared before.

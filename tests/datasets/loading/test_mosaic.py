@@ -36,6 +36,6 @@ def test_boxes_follow_into_the_mosaic(tmp_path, offset):
         object_ = joined.pixels[y + 3 : y + 6, x + 5 : x + 11]
         assert (object_ == 100 + number).all()
         assert (joined.pixels[y + 14, x : x + 20] == 10 + number).all()
-    assert joined.ignored.shape == (4, 4)
+    assert joined.ignored.shape == (4, 4) and joined.crowd.tolist() == [True] * 4
     assert joined.ignored[3].tolist() == [35, 25, 40 - offset / 2, 30 - offset / 2]
     assert joined.boxes.dtype == joined.ignored.dtype == np.float32

@@ -1,0 +1,248 @@
+"""What a detector costs: parameters, FLOPs and memory, without computing anything.
+
+A training step is traced in shapes alone (PyTorch's fake tensors), so that the costs of
+images of any size are known within a second and in no memory: also after a GPU's has
+run out.
+"""
+
+import math
+import weakref
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor, nn
+from torch._subclasses.fake_tensor import FakeTensorMode
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves
+from torch.utils.flop_counter import FlopCounterMode
+
+from ..layer_utils.structures import GroundTruth, Images
+from .config import DataConfig, TrainConfig
+from .device import autocast
+from .faster_rcnn import FasterRCNN, TrainOutput
+
+_OBJECTS = 32  # ground-truth slots; their number hardly matters
+
+
+class Part(NamedTuple):
+    """Parameters of a part of the detector."""
+
+    name: str
+    total: int
+    trainable: int
+
+
+class Flops(NamedTuple):
+    """Of one image, an addition and a multiplication being two.
+
+    Attributes:
+        test: forward pass.
+        train: forward and backward pass.
+    """
+
+    test: int
+    train: int
+
+
+class Memory(NamedTuple):
+    """Bytes that a training step needs.
+
+    Attributes:
+        weights: parameters and buffers.
+        optimizer: its state.
+        step: what a step needs whatever the number of images, mostly gradients.
+        image: for each image, mostly activations that the backward pass needs.
+    """
+
+    weights: int
+    optimizer: int
+    step: int
+    image: int
+
+    def total(self, images: int) -> int:
+        """Bytes with so many images in a pass."""
+        return self.weights + self.optimizer + self.step + images * self.image
+
+
+def count_parameters(model: FasterRCNN) -> list[Part]:
+    """Parameters of the shared trunk, the RPN, the head and the predictor."""
+    trunk = [
+        parameter
+        for block in model.backbone.blocks()
+        for module in block
+        for parameter in module.parameters()
+    ]
+    shared = {id(parameter) for parameter in trunk}
+    head = [p for p in model.backbone.parameters() if id(p) not in shared]
+    return [
+        _part("trunk", trunk),
+        _part("RPN", model.rpn.parameters()),
+        _part("head", head),
+        _part("predictor", model.box_head.parameters()),
+        _part("together", model.parameters()),
+    ]
+
+
+def largest_size(data: DataConfig) -> tuple[int, int]:
+    """Height and width of the largest padded training image, lying on its side."""
+    sides = min(max(data.short_sides), data.long_side), data.long_side
+    multiple = data.size_multiple
+    height, width = (-(-side // multiple) * multiple for side in sides)
+    return height, width
+
+
+def count_flops(
+    model: FasterRCNN, size: tuple[int, int], *, dtype: torch.dtype
+) -> Flops:
+    """FLOPs of convolutions and matrix products; all else is little beside them.
+
+    Args:
+        model: in training mode or not, it is left so.
+        size: height and width of the padded image.
+        dtype: type that the network computes in.
+    """
+    counts = []
+    training = model.training
+    for train in (False, True):
+        model.train(train)
+        with FlopCounterMode(display=False, custom_mapping=_FORMULAS) as counter:
+            _step(model, 1, size, dtype=dtype)
+        counts.append(counter.get_total_flops())
+    model.train(training)
+    return Flops(*counts)
+
+
+def estimate_memory(
+    model: FasterRCNN,
+    train: TrainConfig,
+    size: tuple[int, int],
+    *,
+    dtype: torch.dtype,
+) -> Memory:
+    """Memory of a training step: the tensors alive at its fullest moment.
+
+    Workspace inside of operators and the allocator's gaps come on top.
+
+    Args:
+        model: the detector.
+        train: names the optimizer.
+        size: height and width of the padded images.
+        dtype: type that the network computes in.
+    """
+    peaks = []
+    training = model.training
+    model.train()
+    for images in (1, 2):
+        with _LiveBytes() as live:
+            _step(model, images, size, dtype=dtype)
+        peaks.append(live.peak)
+    model.train(training)
+    image = peaks[1] - peaks[0]
+    trainable = [p for p in model.parameters() if p.requires_grad]
+    states = 2 if train.optimizer == "adamw" else int(train.momentum > 0)
+    return Memory(
+        weights=_bytes([*model.parameters(), *model.buffers()]),
+        optimizer=states * _bytes(trainable),
+        step=max(0, peaks[0] - image),
+        image=image,
+    )
+
+
+def _convolution_backward(
+    grad_shape: Sequence[int],
+    _inputs: Sequence[int],
+    weight_shape: Sequence[int],
+    *rest: Any,
+    **_options: Any,
+) -> int:
+    """FLOPs of a convolution's backward pass; PyTorch's own formula forgets groups."""
+    wanted = sum(rest[-1][:2])  # gradients of input and weight
+    return int(2 * wanted * math.prod(grad_shape) * math.prod(weight_shape[1:]))
+
+
+_FORMULAS = {torch.ops.aten.convolution_backward: _convolution_backward}
+
+
+def _part(name: str, parameters: Iterable[nn.Parameter]) -> Part:
+    parameters = list(parameters)
+    return Part(
+        name,
+        sum(p.numel() for p in parameters),
+        sum(p.numel() for p in parameters if p.requires_grad),
+    )
+
+
+def _bytes(tensors: Iterable[Tensor]) -> int:
+    return sum(tensor.numel() * tensor.element_size() for tensor in tensors)
+
+
+def _step(
+    model: FasterRCNN, count: int, size: tuple[int, int], *, dtype: torch.dtype
+) -> None:
+    """A step in shapes alone, with its backward pass if the model is training."""
+    fake = FakeTensorMode()
+    state = {
+        name: fake.from_tensor(tensor)
+        for name, tensor in [*model.named_parameters(), *model.named_buffers()]
+    }
+    device = next(model.parameters()).device
+    with fake:
+
+        def empty(*shape: int, of: torch.dtype) -> Tensor:
+            return torch.empty(count, *shape, dtype=of, device=device)
+
+        images = Images(
+            empty(3, *size, of=torch.uint8), empty(2, of=torch.int64), padded=True
+        )
+        truth = None
+        if model.training:
+            truth = GroundTruth(
+                empty(_OBJECTS, 4, of=torch.float32),
+                empty(_OBJECTS, of=torch.int64),
+                empty(_OBJECTS, of=torch.bool),
+                empty(_OBJECTS, of=torch.bool),
+            )
+        with torch.set_grad_enabled(model.training), autocast(device, dtype):
+            output = torch.func.functional_call(model, state, (images, truth))
+        if isinstance(output, TrainOutput):
+            torch.autograd.backward(torch.stack(list(output.losses.values())).sum())
+
+
+class _LiveBytes(TorchDispatchMode):
+    """Counts the bytes of the tensors that operators make, while they live.
+
+    Attributes:
+        peak: the most at any time.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.peak = 0
+        self._now = 0
+        self._live: set[int] = set()
+
+    def __torch_dispatch__(
+        self,
+        function: Callable[..., Any],
+        types: Any,
+        args: tuple[Any, ...] = (),
+        kwargs: dict[str, Any] | None = None,
+    ) -> Any:
+        result = function(*args, **(kwargs or {}))
+        for leaf in tree_leaves(result):
+            if isinstance(leaf, Tensor):
+                self._add(leaf.untyped_storage())
+        self.peak = max(self.peak, self._now)
+        return result
+
+    def _add(self, storage: torch.UntypedStorage) -> None:
+        key = storage._cdata
+        if key not in self._live:
+            self._live.add(key)
+            self._now += storage.nbytes()
+            weakref.finalize(storage, self._drop, key, storage.nbytes())
+
+    def _drop(self, key: int, size: int) -> None:
+        self._live.discard(key)
+        self._now -= size

@@ -1,0 +1,216 @@
+"""A look at a run before it begins: its costs, its schedule, its first batch."""
+
+import argparse
+import time
+from pathlib import Path
+
+import torch
+from torch import nn
+
+from ..datasets.loading.batches import Batch
+from ..datasets.records import Dataset
+from ..utils.contact_sheets import contact_sheet, network_pictures
+from ..utils.drawing import save_image
+from .config import Config, TrainConfig
+from .costs import count_flops, count_parameters, estimate_memory, largest_size
+from .device import autocast
+from .faster_rcnn import FasterRCNN, TrainOutput
+from .finite import check_finite
+from .out_of_memory import memory_advice, memory_lines
+from .schedule import images_per_update
+from .solver import learning_rate
+from .train import stream_batches
+
+_MOST_SHOWN = 16  # images of the first batch
+_MOST_NAMED = 5  # parameters without a gradient
+
+
+class DryRunError(RuntimeError):
+    """Training would begin, but some of the detector would not learn."""
+
+
+def add_dry_run_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the options of a dry run."""
+    parser.add_argument(
+        "--dry-run",
+        action="store_true",
+        help="show parameters, FLOPs, memory, schedule and the first batch, make one "
+        "forward and backward pass, and stop",
+    )
+    parser.add_argument(
+        "--picture",
+        type=Path,
+        metavar="FILE",
+        help="where --dry-run draws the first batch (.jpg or .png); default: "
+        "first_batch.jpg in the run's folder",
+    )
+
+
+def dry_run(
+    model: FasterRCNN,
+    dataset: Dataset,
+    config: Config,
+    *,
+    device: torch.device,
+    dtype: torch.dtype,
+    picture: Path,
+) -> None:
+    """Print what a run is, and try its first pass. No weight is changed.
+
+    Args:
+        model: the detector with its first weights, on ``device``.
+        dataset: the training set.
+        config: of the run, its schedule settled.
+        device: of the model.
+        dtype: type that the network computes in.
+        picture: gets the first batch with its boxes.
+
+    Raises:
+        NonFiniteLossError: a loss is not finite.
+        DryRunError: a trainable parameter gets no gradient, or one that is not finite.
+        NotEnoughMemoryError: the pass does not fit into memory.
+        ValueError: the picture's ending names no format; no image can be read.
+    """
+    print(_parameter_table(model))
+    size = largest_size(config.data)
+    flops = count_flops(model, size, dtype=dtype)
+    print(
+        f"\nFLOPs of an image of {size[1]} x {size[0]}: {flops.test / 1e9:.1f} G in "
+        f"testing, {flops.train / 1e9:.1f} G in training"
+    )
+    memory = estimate_memory(model, config.train, size, dtype=dtype)
+    print("\n".join(memory_lines(memory, config, size)))
+    print("\n" + "\n".join(schedule_lines(config.train, len(dataset.records))))
+
+    batch = first_batch(dataset, config)
+    draw_batch(picture, batch, dataset.classes, offset=config.boxes.offset)
+    print(
+        f"\nfirst batch: {len(batch.image_ids)} images, "
+        f"{int(batch.ground_truth.valid.sum())} objects, "
+        f"{' x '.join(map(str, reversed(batch.images.pixels.shape[-2:])))} pixels; "
+        f"drawn in {picture}"
+    )
+    with memory_advice(model, config, device=device, dtype=dtype):
+        seconds, output = try_batch(
+            model, batch, seed=config.train.seed, device=device, dtype=dtype
+        )
+    losses = ", ".join(f"{k} {float(v.detach()):.4f}" for k, v in output.losses.items())
+    print(
+        f"forward and backward on {device} in {str(dtype).removeprefix('torch.')}: "
+        f"{seconds:.2f} s\n  losses, all finite: {losses}"
+    )
+    print(f"  {check_gradients(model)}")
+    model.zero_grad(set_to_none=True)
+
+
+def schedule_lines(train: TrainConfig, images: int) -> list[str]:
+    """The course of training as text.
+
+    Args:
+        train: settled, that is for the batch that there will be.
+        images: of the training set.
+    """
+    batch = images_per_update(train, 1)
+    epochs = train.iterations * batch / images
+    last = train.iterations - 1
+    turns = {0, train.warmup_iterations, *train.lr_steps, last}
+    if train.schedule != "step":
+        turns |= {last * quarter // 4 for quarter in (1, 2, 3)}
+    width = len(str(last))
+    return [
+        f"schedule: {train.iterations} iterations of {batch} images "
+        f"({epochs:.1f} epochs), {train.optimizer}, {train.schedule}",
+        *(
+            f"  iteration {turn:{width}}: lr {learning_rate(turn, train):.3g}"
+            for turn in sorted(turns)
+            if turn <= last
+        ),
+        f"  a checkpoint every {train.snapshot_every} iterations",
+    ]
+
+
+def first_batch(dataset: Dataset, config: Config) -> Batch:
+    """The batch of the first pass, read by this process alone."""
+    data = config.data.model_copy(update={"workers": 0})  # the stream is the same
+    return next(stream_batches(dataset, config.model_copy(update={"data": data})))
+
+
+def draw_batch(
+    path: Path, batch: Batch, class_names: tuple[str, ...], *, offset: float
+) -> None:
+    """Draw a batch as the network gets it; of a large one, the first images."""
+    count = min(len(batch.image_ids), _MOST_SHOWN)
+    size = max(batch.images.pixels.shape[-2:])
+    cells = list(
+        network_pictures(
+            iter([batch]), class_names, offset=offset, count=count, size=size
+        )
+    )
+    save_image(path, contact_sheet(cells, columns=min(count, 4)))
+
+
+def try_batch(
+    model: FasterRCNN,
+    batch: Batch,
+    *,
+    seed: int,
+    device: torch.device,
+    dtype: torch.dtype,
+) -> tuple[float, TrainOutput]:
+    """Make a forward and a backward pass; leaves the gradients in the model.
+
+    Returns:
+        Seconds, and what the forward pass gave.
+
+    Raises:
+        NonFiniteLossError: a loss is not finite.
+    """
+    model.train()
+    model.zero_grad(set_to_none=True)
+    generator = torch.Generator(device).manual_seed(seed)
+    batch = batch.to(device)
+    start = time.perf_counter()
+    with autocast(device, dtype):
+        output = model(batch.images, batch.ground_truth, generator)
+    check_finite(output.losses, 0, batch.image_ids)
+    torch.autograd.backward(torch.stack(list(output.losses.values())).sum())
+    if device.type == "cuda":
+        torch.cuda.synchronize()
+    return time.perf_counter() - start, output
+
+
+def check_gradients(model: nn.Module) -> str:
+    """Tell that every trainable parameter has a finite gradient.
+
+    Raises:
+        DryRunError: naming the first ones that have none.
+    """
+    trainable = {k: p for k, p in model.named_parameters() if p.requires_grad}
+    missing = [k for k, p in trainable.items() if p.grad is None]
+    infinite = [
+        k
+        for k, p in trainable.items()
+        if p.grad is not None and not bool(p.grad.isfinite().all())
+    ]
+    for names, fault in (
+        (missing, "get no gradient"),
+        (infinite, "get a gradient that is not finite"),
+    ):
+        if names:
+            named = ", ".join(names[:_MOST_NAMED])
+            more = ", ..." if len(names) > _MOST_NAMED else ""
+            raise DryRunError(
+                f"{len(names)} of {len(trainable)} trainable parameters {fault}: "
+                f"{named}{more}. They would not be trained: freeze them, or let a loss "
+                "reach them"
+            )
+    return f"all {len(trainable)} trainable parameters get a finite gradient"
+
+
+def _parameter_table(model: FasterRCNN) -> str:
+    lines = [f"{'parameters':<12}{'total':>13}{'trainable':>13}"]
+    lines += [
+        f"{part.name:<12}{part.total:>13,}{part.trainable:>13,}"
+        for part in count_parameters(model)
+    ]
+    return "\n".join(lines)

@@ -1,0 +1,128 @@
+"""Tells what to do when the memory of a GPU, or of the machine, does not suffice."""
+
+import contextlib
+import logging
+from collections.abc import Iterator
+
+import torch
+
+from .config import Config
+from .costs import Memory, estimate_memory, largest_size
+from .faster_rcnn import FasterRCNN
+
+logger = logging.getLogger(__name__)
+
+TESTING_ADVICE = (
+    "What helps in testing: --set test.batch_size 1, smaller data.test_short_side and "
+    "data.test_long_side, fewer rpn.test_pre_nms and rpn.test_post_nms"
+)
+
+_GB = 1e9
+
+
+class NotEnoughMemoryError(RuntimeError):
+    """A training step did not fit into memory."""
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """Whether an error says that memory has run out, on a GPU or a CPU."""
+    if isinstance(error, MemoryError | torch.OutOfMemoryError):
+        return True
+    # The CPU's allocator has no type of its own.
+    return isinstance(error, RuntimeError) and "can't allocate memory" in str(error)
+
+
+@contextlib.contextmanager
+def memory_advice(
+    model: FasterRCNN, config: Config, *, device: torch.device, dtype: torch.dtype
+) -> Iterator[None]:
+    """Turn an out-of-memory error of training into one that helps.
+
+    Args:
+        model: the detector that is trained.
+        config: of the run.
+        device: of the model.
+        dtype: type that the network computes in.
+
+    Raises:
+        NotEnoughMemoryError: with an estimate of the memory and the settings to change.
+    """
+    try:
+        yield
+    except (MemoryError, RuntimeError) as error:
+        if not is_out_of_memory(error):
+            raise
+        first = str(error).partition("\n")[0]
+        try:
+            size = largest_size(config.data)
+            memory = estimate_memory(model, config.train, size, dtype=dtype)
+            lines = memory_lines(memory, config, size)
+        except Exception as fault:  # the message matters more than its figures
+            lines = [f"(no estimate of what is needed: {fault})"]
+        text = [f"out of memory on {device}: {first}", *_there(device), *lines]
+        text += ["What helps:", *_remedies(config, dtype)]
+        text.append("A run with other settings is a new one, with a folder of its own.")
+        raise NotEnoughMemoryError("\n".join(text)) from error
+
+
+def memory_lines(memory: Memory, config: Config, size: tuple[int, int]) -> list[str]:
+    """An estimate as text.
+
+    Args:
+        memory: the estimate.
+        config: of the run.
+        size: height and width of an image, padded.
+    """
+    images = config.train.batch_size
+    return [
+        f"memory of training, estimated: {memory.total(images) / _GB:.2f} GB with "
+        f"{images} image{'s' if images > 1 else ''} of {size[1]} x {size[0]} in a pass",
+        f"  weights {memory.weights / _GB:.2f} GB, "
+        f"{config.train.optimizer}'s state {memory.optimizer / _GB:.2f} GB, "
+        f"gradients and the like {memory.step / _GB:.2f} GB, "
+        f"each image {memory.image / _GB:.2f} GB",
+        "  workspace of operators and the allocator's gaps come on top",
+    ]
+
+
+def _there(device: torch.device) -> list[str]:
+    """What a GPU has, and who uses it."""
+    if device.type != "cuda" or not torch.cuda.is_available():
+        return []
+    free, total = torch.cuda.mem_get_info(device)
+    own = torch.cuda.memory_reserved(device)
+    others = max(0, total - free - own)
+    return [
+        f"the GPU has {total / _GB:.1f} GB, of which {own / _GB:.1f} GB are this "
+        f"process's and {others / _GB:.1f} GB others' or the driver's"
+    ]
+
+
+def _remedies(config: Config, dtype: torch.dtype) -> list[str]:
+    """Settings to change, those that change least of the result first."""
+    train, rpn, data = config.train, config.rpn, config.data
+    lines = []
+    if train.batch_size > 1:
+        smaller = next(
+            size
+            for size in range(train.batch_size // 2, 0, -1)
+            if train.batch_size % size == 0
+        )
+        passes = train.accumulate * train.batch_size // smaller
+        lines.append(
+            f"--set train.batch_size {smaller} train.accumulate {passes}: the same "
+            f"update in smaller passes (now {train.batch_size} and {train.accumulate})"
+        )
+    if dtype == torch.float32:
+        lines.append("--set train.precision bfloat16: half of the activations")
+    sides = ", ".join(map(str, data.short_sides))
+    lines += [
+        f"--set data.short_sides, data.long_side: smaller images (now [{sides}] and "
+        f"{data.long_side}); memory goes with their area",
+        "--set head.rois_per_image: fewer regions through the head (now "
+        f"{config.head.rois_per_image})",
+        "--set rpn.train_pre_nms, rpn.train_post_nms: fewer proposals (now "
+        f"{rpn.train_pre_nms} and {rpn.train_post_nms})",
+        "a smaller net, or --gpus with more of them and a smaller train.batch_size",
+    ]
+    return [f"  {line}" for line in lines]

@@ -1,0 +1,299 @@
+"""Where the time of an update goes: a table by stage, and a trace of every operator.
+
+The stages are methods of the detector, and are only wrapped while a profile is taken:
+the detector's code knows nothing of it, and without a profile nothing is paid.
+"""
+
+import argparse
+import contextlib
+import functools
+import logging
+import time
+from collections import defaultdict
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch.profiler import ProfilerActivity, profile, record_function
+
+from ..utils import distributed
+from ..utils.closing import Closing
+from ..utils.files import write_atomic
+from .faster_rcnn import FasterRCNN
+
+logger = logging.getLogger(__name__)
+
+WAITING = "waiting for data"
+STAGES = (
+    "data",
+    "backbone",
+    "RPN",
+    "proposals",
+    "targets",
+    "pooling",
+    "head",
+    "losses",
+    "backward",
+    "optimizer",
+)
+"""The stages of an update, in the order of the table; ``data`` is its way to the
+device. Waiting for the loader is no work of this process, and stands apart."""
+
+
+def add_profile_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the options of a profile."""
+    parser.add_argument(
+        "--profile",
+        action="store_true",
+        help="time some updates by stage, and trace some more, into profile/ of the "
+        "run's folder",
+    )
+    parser.add_argument(
+        "--profile-updates",
+        type=int,
+        default=5,
+        metavar="N",
+        help="how many --profile times, after as many of warm-up; default: 5",
+    )
+
+
+def make_profile(
+    arguments: argparse.Namespace, run: Path, *, device: torch.device
+) -> "Profile | None":
+    """The profile that the options ask for, on the main process; None for none.
+
+    Args:
+        arguments: with those of `add_profile_arguments`.
+        run: the run's folder.
+        device: that trains.
+
+    Raises:
+        ValueError: a number of updates below 1.
+    """
+    if not arguments.profile or not distributed.is_main():
+        return None
+    updates = arguments.profile_updates
+    return Profile(run / "profile", device=device, updates=updates, warm_up=updates)
+
+
+class Profile(Closing):
+    """Times some updates by stage, then traces as many.
+
+    The trace slows down what it records, so the table is of updates without it.
+
+    Args:
+        folder: gets ``stages.txt`` and ``trace.json.gz``, for chrome://tracing or
+            Perfetto; None for a profile that does nothing.
+        device: that trains.
+        updates: to time, and to trace; more than 0.
+        warm_up: updates before, which are slower than all others.
+    """
+
+    def __init__(
+        self,
+        folder: Path | None,
+        *,
+        device: torch.device | str = "cpu",
+        updates: int = 5,
+        warm_up: int = 5,
+    ) -> None:
+        if updates < 1 or warm_up < 0:
+            raise ValueError(
+                "a profile takes at least 1 update after 0 or more of warm-up, found "
+                f"{updates} and {warm_up}"
+            )
+        self.folder = folder
+        self.updates = updates
+        self.warm_up = warm_up
+        self._clock = _Clock(torch.device(device))
+        self._unwatch: list[Callable[[], None]] = []
+        self._done = 0
+        self._tracer: profile | None = None
+
+    def watch(self, owner: object, method: str, stage: str) -> None:
+        """Count the calls of an object's method as a stage, until the profile ends."""
+        if self.folder is None:
+            return
+        function = getattr(owner, method)
+
+        @functools.wraps(function)
+        def marked(*arguments: Any, **options: Any) -> Any:
+            with self.stage(stage):
+                return function(*arguments, **options)
+
+        setattr(owner, method, marked)
+        self._unwatch.append(functools.partial(delattr, owner, method))
+
+    def watch_detector(self, model: FasterRCNN) -> None:
+        """Count what the detector does in its forward pass as stages."""
+        self.watch(model, "features", "backbone")
+        self.watch(model.rpn, "forward", "RPN")
+        self.watch(model.rpn, "propose", "proposals")
+        self.watch(model.rpn, "sample", "targets")
+        self.watch(model.box_head, "sample", "targets")
+        self.watch(model, "pool", "pooling")
+        self.watch(model.backbone, "head", "head")
+        self.watch(model.box_head, "forward", "head")
+        self.watch(model.rpn, "losses", "losses")
+        self.watch(model.box_head, "losses", "losses")
+
+    def stage(self, name: str) -> contextlib.AbstractContextManager[None]:
+        """Context of a stage."""
+        if self._tracer is not None:
+            return _mark(name)
+        if self._timing:
+            return self._clock.stage(name)
+        return contextlib.nullcontext()
+
+    def step(self) -> None:
+        """Tell that an update has been made."""
+        if self.folder is None:
+            return
+        self._done += 1
+        if self._done == self.warm_up + self.updates:
+            self._clock.stop(self.updates)
+            self._write_table()
+            self._start_trace()
+        elif self._done == self.warm_up + 2 * self.updates:
+            self.close()
+        if self._timing and not self._clock.running:
+            self._clock.start()
+
+    def close(self) -> None:
+        """Write what there is, and leave the detector as it was. Safe to call twice."""
+        folder, self.folder = self.folder, None
+        for unwatch in self._unwatch:
+            unwatch()
+        self._unwatch.clear()
+        tracer, self._tracer = self._tracer, None
+        if folder is None:
+            return
+        if tracer is None:
+            logger.warning(
+                "no profile: training ended after %d updates of this start, and it "
+                "takes %d of warm-up and %d to time",
+                self._done,
+                self.warm_up,
+                self.updates,
+            )
+            return
+        tracer.__exit__(None, None, None)
+        with _at_no_risk():
+            tracer.export_chrome_trace(str(folder / "trace.json.gz"))
+            traced = self._done - self.warm_up - self.updates
+            logger.info("trace of %d updates: %s", traced, folder / "trace.json.gz")
+
+    def __enter__(self) -> "Profile":
+        if self._timing:
+            self._clock.start()
+        return self
+
+    @property
+    def _timing(self) -> bool:
+        timed = range(self.warm_up, self.warm_up + self.updates)
+        return self.folder is not None and self._done in timed
+
+    def _write_table(self) -> None:
+        assert self.folder is not None
+        text = self._clock.table(self.updates, self.warm_up)
+        logger.info("where the time goes:\n%s", text.rstrip())
+        with _at_no_risk():
+            write_atomic(self.folder / "stages.txt", text)
+
+    def _start_trace(self) -> None:
+        activities = [ProfilerActivity.CPU]
+        if torch.cuda.is_available():
+            activities.append(ProfilerActivity.CUDA)
+        self._tracer = profile(activities=activities)
+        self._tracer.__enter__()
+
+
+@contextlib.contextmanager
+def _at_no_risk() -> Iterator[None]:
+    """Keep a full disk from ending a run for the sake of its profile."""
+    try:
+        yield
+    except (OSError, RuntimeError) as error:
+        logger.warning("cannot write the profile: %s", error)
+
+
+@contextlib.contextmanager
+def _mark(name: str) -> Iterator[None]:
+    with record_function(name):
+        yield
+
+
+class _Clock:
+    """Seconds by stage: of this process and, where it computes on a GPU, of that."""
+
+    def __init__(self, device: torch.device) -> None:
+        self.cuda = device.type == "cuda"
+        self.running = False
+        self.seconds: dict[str, float] = defaultdict(float)
+        self.events: list[tuple[str, torch.cuda.Event, torch.cuda.Event]] = []
+        self.total = 0.0
+
+    def start(self) -> None:
+        self._synchronise()
+        self.running = True
+        self.total -= time.perf_counter()
+
+    def stop(self, updates: int) -> None:
+        """End the measurement and take means over the updates."""
+        self._synchronise()
+        self.running = False
+        self.total = (self.total + time.perf_counter()) / updates
+        if self.cuda:
+            # What is computed counts when it runs, not when it is asked for.
+            self.seconds = defaultdict(float, {WAITING: self.seconds[WAITING]})
+            for name, first, last in self.events:
+                if name != WAITING:
+                    self.seconds[name] += first.elapsed_time(last) / 1000
+        for name in self.seconds:
+            self.seconds[name] /= updates
+
+    @contextlib.contextmanager
+    def stage(self, name: str) -> Iterator[None]:
+        first = self._event()
+        start = time.perf_counter()
+        yield
+        self.seconds[name] += time.perf_counter() - start
+        last = self._event()
+        if first is not None and last is not None:
+            self.events.append((name, first, last))
+
+    def table(self, updates: int, warm_up: int) -> str:
+        """The means as text."""
+        waiting = self.seconds[WAITING]
+        rest = self.total - sum(self.seconds.values())
+        rows = [(name, self.seconds[name]) for name in STAGES]
+        rows += [("the rest", rest), ("update", self.total - waiting)]
+        rule = "-" * 32
+        lines = [f"{'stage':<16}{'ms':>9}{'share':>7}", rule]
+        for name, seconds in rows:
+            if name == "update":
+                lines.append(rule)
+            lines.append(self._line(name, seconds))
+        lines += [self._line(WAITING, waiting), self._line("together", self.total)]
+        where = "the GPU's time" if self.cuda else "wall time"
+        lines += [
+            "",
+            f"Means of {updates} updates after {warm_up} of warm-up; {where}.",
+        ]
+        return "\n".join(lines) + "\n"
+
+    def _line(self, name: str, seconds: float) -> str:
+        share = 100 * seconds / self.total
+        return f"{name:<16}{1000 * seconds:9.2f}{share:5.1f} %"
+
+    def _event(self) -> torch.cuda.Event | None:
+        if not self.cuda:
+            return None
+        event = torch.cuda.Event(enable_timing=True)
+        event.record()
+        return event
+
+    def _synchronise(self) -> None:
+        if self.cuda:
+            torch.cuda.synchronize()

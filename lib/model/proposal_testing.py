@@ -1,0 +1,162 @@
+"""The test of the region proposal network alone: average recall of its proposals."""
+
+import json
+import logging
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import Literal
+
+import torch
+
+from ..datasets.index.access import as_records
+from ..datasets.loading.batches import Batch
+from ..datasets.loading.loader import test_batches
+from ..datasets.records import Dataset
+from ..evaluation.coco_evaluators import Evaluator
+from ..evaluation.proposals import (
+    LIMITS,
+    ImageProposals,
+    ProposalResult,
+    evaluate_proposals,
+    save_proposals,
+)
+from ..layer_utils.boxes import clip
+from ..layer_utils.structures import Detections
+from ..utils import distributed
+from ..utils.files import write_atomic
+from ..utils.progress import Progress
+from .config import Config
+from .device import autocast
+from .faster_rcnn import FasterRCNN
+from .inference import to_image_detections
+
+logger = logging.getLogger(__name__)
+
+_PRE_NMS = 12000
+"""Anchors before suppression, so that 2000 proposals remain (as in Detectron)."""
+
+
+def with_many_proposals(config: Config) -> Config:
+    """Let the RPN propose as many boxes in a test as the largest limit asks for."""
+    rpn = config.rpn
+    more = {
+        "test_pre_nms": max(rpn.test_pre_nms, _PRE_NMS),
+        "test_post_nms": max(rpn.test_post_nms, LIMITS[-1]),
+    }
+    return config.model_copy(update={"rpn": rpn.model_copy(update=more)})
+
+
+@torch.inference_mode()
+def propose_images(
+    model: FasterRCNN,
+    batches: Iterable[Batch],
+    *,
+    offset: float,
+    device: torch.device,
+    dtype: torch.dtype,
+) -> Iterator[list[ImageProposals]]:
+    """Propose regions batch by batch, in test mode.
+
+    Args:
+        model: the detector; it is put into evaluation mode.
+        batches: from ``datasets.loading.loader.test_batches``.
+        offset: 1 for legacy boxes, 0 for continuous ones.
+        device: of the model.
+        dtype: type that the network computes in.
+
+    Yields:
+        The images of each batch, boxes as pixel edges of the original image.
+    """
+    model.eval()
+    for batch in batches:
+        here = batch.to(device)
+        with autocast(device, dtype):
+            features, sizes = model.features(here.images)
+            regions = model.rpn(features, sizes)
+            boxes, scores, valid = model.rpn.propose(regions, here.images.sizes)
+        original = boxes / here.scales.to(device)[:, None, None]
+        original = clip(original, here.original_sizes.to(device), offset=offset)
+        classes = torch.ones_like(valid, dtype=torch.int64)
+        found = to_image_detections(
+            Detections(original, scores.float(), classes, valid),
+            batch.image_ids,
+            offset=offset,
+        )
+        yield [ImageProposals(e.image_id, e.boxes, e.scores) for e in found]
+
+
+def test_proposals(
+    model: FasterRCNN,
+    dataset: Dataset,
+    config: Config,
+    *,
+    folder: Path,
+    device: torch.device,
+    dtype: torch.dtype,
+    checkpoint: str,
+    evaluator: Evaluator | Literal["fast"] = "hotcoco",
+) -> ProposalResult | None:
+    """Propose, measure, and leave both in ``folder``.
+
+    Several processes propose in a part of the images each; the main one measures.
+
+    Args:
+        model: the detector, built ``with_many_proposals``.
+        dataset: the test set.
+        config: of the run.
+        folder: gets proposals.npz and proposal_results.json.
+        device: of the model.
+        dtype: type that the network computes in.
+        checkpoint: name of the weights, for the record.
+        evaluator: who measures.
+
+    Returns:
+        The figures; None on processes that are not the main one.
+
+    Raises:
+        ImageError: an image cannot be read.
+    """
+    data, place = config.data, distributed.place()
+    batches = test_batches(
+        dataset.records,
+        batch_size=config.test.batch_size,
+        short_side=data.test_short_side,
+        long_side=data.test_long_side,
+        offset=config.boxes.offset,
+        size_multiple=data.size_multiple,
+        workers=data.workers,
+        pin_memory=device.type == "cuda",
+        share=(place.rank, place.processes),
+    )
+    image_ids = as_records(dataset.records).image_ids
+    count, found = len(image_ids), list[ImageProposals]()
+    with Progress(count, log_every=max(count // 5, 1)) as progress:
+        for proposals in propose_images(
+            model, batches, offset=config.boxes.offset, device=device, dtype=dtype
+        ):
+            found += proposals
+            if place.rank == 0:  # the others' shares are as large
+                done = min(len(found) * place.processes, count)
+                progress.update(done, images=len(proposals) * place.processes)
+    parts = distributed.gather(found)
+    if place.rank != 0:
+        return None
+    found = [entry for part in parts for entry in part]
+    order = {name: i for i, name in enumerate(image_ids)}
+    found.sort(key=lambda entry: order[entry.image_id])
+    save_proposals(folder / "proposals.npz", found, dataset)
+    result = evaluate_proposals(dataset, found, evaluator=evaluator)
+    content = result.to_json() | {
+        "settings": {
+            "checkpoint": checkpoint,
+            "evaluator": evaluator,
+            "precision": str(dtype).removeprefix("torch."),
+            "rpn": config.rpn.model_dump(mode="json"),
+        }
+    }
+    text = json.dumps(content, indent=2, allow_nan=False)
+    write_atomic(folder / "proposal_results.json", text + "\n")
+    return result
+
+
+test_proposals.__test__ = False  # type: ignore[attr-defined]  # not a test case

@@ -1,0 +1,149 @@
+"""How many images an update sees, who computes them, and the schedule that fits.
+
+An update's images are cut into passes of ``train.batch_size``, which the processes
+share. What a pass computes, its random numbers included, depends on its number and not
+on the process, so that an update is the same however many processes make it.
+"""
+
+from collections.abc import Collection
+from fractions import Fraction
+from typing import NamedTuple
+
+from .config import Config, TrainConfig
+
+
+class Passes(NamedTuple):
+    """The passes of one update.
+
+    Attributes:
+        images: in all of them.
+        size: images of a pass; the last one may hold fewer.
+        total: passes, of all processes together.
+        mine: numbers of those that this process makes.
+    """
+
+    images: int
+    size: int
+    total: int
+    mine: range
+
+
+def images_per_update(train: TrainConfig, processes: int) -> int:
+    """Images whose mean loss an update minimises."""
+    if train.images_per_update is not None:
+        return train.images_per_update
+    return train.batch_size * train.accumulate * processes
+
+
+def share_passes(train: TrainConfig, *, rank: int = 0, processes: int = 1) -> Passes:
+    """Cut an update into passes and give each process its part.
+
+    Raises:
+        ValueError: there are fewer passes than processes, or ``sync_bn`` is set and
+            they are no multiple of them.
+    """
+    images = images_per_update(train, processes)
+    count = -(-images // train.batch_size)
+    expected = ""
+    if count < processes:
+        expected = f"at least {processes}"
+    elif train.sync_bn and count % processes:
+        expected = f"a multiple of {processes} (train.sync_bn)"
+    if expected:
+        raise ValueError(
+            f"an update of this run has {images} images in {count} passes of "
+            f"train.batch_size {train.batch_size}; expected {expected} passes for "
+            f"{processes} processes. Start as many processes as share them, or give "
+            "another --tag for a run with other batches"
+        )
+    first, last = (r * count // processes for r in (rank, rank + 1))
+    return Passes(images, train.batch_size, count, range(first, last))
+
+
+def settle_schedule(
+    config: Config, *, processes: int, given: Collection[str], recorded: Config | None
+) -> tuple[Config, list[str]]:
+    """Fit the schedule to the batch (linear scaling, Goyal et al. 2017, section 2.1).
+
+    With k times the recipe's reference batch, the learning rate is multiplied by k, and
+    all that counts updates is divided by k.
+
+    Args:
+        config: as the recipes and the command line have it.
+        processes: that train.
+        given: keys of the command line, ``section.key``, which are meant as they are.
+        recorded: configuration of the run to resume, which keeps its batch.
+
+    Returns:
+        The configuration with its batch and the schedule for that (settled once more,
+        it stays as it is), and what was done, in lines for the log.
+    """
+    train = config.train
+    images = images_per_update(train, processes)
+    lines: list[str] = []
+    if recorded is not None and train.images_per_update is None:
+        begun = images_per_update(recorded.train, 1)
+        if begun != images:
+            lines.append(f"an update keeps the {begun} images that this run began with")
+        images = begun
+    changes: dict[str, object] = {"images_per_update": images}
+    if train.reference_batch:
+        changes["reference_batch"] = images
+        factor = Fraction(images, train.reference_batch)
+        if factor != 1:
+            scaled = _scaled(train, factor)
+            for key in [key for key in scaled if f"train.{key}" in given]:
+                scaled[key] = getattr(train, key)
+            changes |= scaled
+            lines += _account(train, images, factor, scaled, given)
+    # Not model_copy alone: a scaled value must be as valid as one from a file.
+    settled = TrainConfig.model_validate(train.model_dump() | changes)
+    return config.model_copy(update={"train": settled}), lines
+
+
+def _scaled(train: TrainConfig, factor: Fraction) -> dict[str, object]:
+    """What changes with the batch, for ``factor`` times the reference batch."""
+
+    def updates(count: int) -> int:
+        return max(1, round(count / factor)) if count else 0
+
+    return {
+        "lr": float(Fraction(repr(train.lr)) * factor),
+        "iterations": updates(train.iterations),
+        # In a very large batch steps may fall together.
+        "lr_steps": tuple(sorted({updates(step) for step in train.lr_steps})),
+        "warmup_iterations": updates(train.warmup_iterations),
+        "snapshot_every": updates(train.snapshot_every),
+    }
+
+
+def _account(
+    train: TrainConfig,
+    images: int,
+    factor: Fraction,
+    scaled: dict[str, object],
+    given: Collection[str],
+) -> list[str]:
+    lines = [
+        f"an update has {images} images, the recipe is for {train.reference_batch}: "
+        f"linear scaling by {factor}"
+    ]
+    for key, name in (
+        ("lr", "learning rate"),
+        ("iterations", "iterations"),
+        ("lr_steps", "learning rate steps"),
+        ("warmup_iterations", "warm-up iterations"),
+        ("snapshot_every", "iterations between snapshots"),
+    ):
+        before, after = _text(getattr(train, key)), _text(scaled[key])
+        if f"train.{key}" in given:
+            lines.append(f"  {name} {after}, as given")
+        elif getattr(train, key):
+            lines.append(f"  {name} {after} = {before} {'x/'[key != 'lr']} {factor}")
+    return lines
+
+
+def _text(value: object) -> str:
+    if isinstance(value, tuple):
+        return ", ".join(map(_text, value))
+    return f"{value:.10g}" if isinstance(value, float) else str(value)

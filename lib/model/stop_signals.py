@@ -1,0 +1,39 @@
+"""Signals that ask a run to save and stop."""
+
+import logging
+import signal
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from types import FrameType
+from typing import Any
+
+logger = logging.getLogger(__name__)
+
+
+class Interrupted(Exception):
+    """A signal asked the run to stop; its state is saved."""
+
+
+@contextmanager
+def stop_signals() -> Iterator[Callable[[], str]]:
+    """Turn the first SIGINT or SIGTERM into a request; the second acts at once."""
+    received: list[str] = []
+    before: dict[int, Any] = {}
+
+    def restore() -> None:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+    def request(number: int, frame: FrameType | None) -> None:
+        received.append(signal.Signals(number).name)
+        logger.warning(
+            "%s: saving after this iteration; once more to stop at once", received[0]
+        )
+        restore()
+
+    for number in (signal.SIGINT, signal.SIGTERM):
+        before[number] = signal.signal(number, request)
+    try:
+        yield lambda: received[0] if received else ""
+    finally:
+        restore()

@@ -1,0 +1,253 @@
+"""The gradient of an update, from passes over the parts of its batch.
+
+Letters: L losses.
+"""
+
+import contextlib
+import inspect
+import logging
+from collections.abc import Iterable, Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from ..datasets.loading.batches import Batch
+from ..utils import distributed
+from .config import Config
+from .device import autocast
+from .faster_rcnn import FasterRCNN, TrainOutput
+from .finite import check_finite, check_finite_together
+from .schedule import Passes
+
+logger = logging.getLogger(__name__)
+
+
+class Update(NamedTuple):
+    """What is known of an update before its step.
+
+    Attributes:
+        output: losses and counts of the whole batch, whoever computed them; activations
+            of this process's last pass.
+        problems: unreadable files that all processes met.
+        stopping: whether any process was asked to stop.
+    """
+
+    output: TrainOutput
+    problems: int
+    stopping: bool
+
+
+class BatchGradient:
+    """Leaves the gradient of the whole batch's loss in the parameters.
+
+    A loss is a mean over the batch's samples (labelled anchors, sampled RoIs), of which
+    each pass holds a part. So a pass's mean counts by its share of the samples:
+    ``sum_p mean_p * samples_p / samples`` is the mean over all, whatever the number of
+    passes and processes.
+
+    Args:
+        model: the detector, on the device.
+        config: of the run.
+        passes: of each update, and which of them are this process's.
+        generator: of the sampling. A batch of several passes seeds it anew for each,
+            so that the samples do not depend on the process that draws them.
+        device: of the model.
+        dtype: type that the network computes in.
+    """
+
+    def __init__(
+        self,
+        model: FasterRCNN,
+        config: Config,
+        passes: Passes,
+        generator: torch.Generator,
+        *,
+        device: torch.device,
+        dtype: torch.dtype,
+    ) -> None:
+        self.model = model
+        self.config = config
+        self.passes = passes
+        self.generator = generator
+        self.device = device
+        self.dtype = dtype
+        self.processes = distributed.place().processes
+        self.network: nn.Module = model
+        if distributed.together():
+            if config.train.sync_bn:
+                _synchronise_norms(model)
+            # The statistics of norms need no copies: training does not read them.
+            options: dict[str, Any] = {_buffers_option(): False}
+            self.network = nn.parallel.DistributedDataParallel(
+                model, gradient_as_bucket_view=True, **options
+            )
+
+    def __call__(
+        self, iteration: int, batches: Sequence[Batch], *, stopping: bool = False
+    ) -> Update:
+        """Compute the gradient.
+
+        Args:
+            iteration: updates done before.
+            batches: of this process's passes.
+            stopping: whether this process was asked to stop.
+
+        Raises:
+            NonFiniteLossError: a loss of the whole batch is not finite.
+        """
+        if self.passes.total == 1:
+            (batch,) = batches
+            output = self._forward(batch)
+            check_finite(output.losses, iteration, batch.image_ids)
+            self.model.zero_grad(set_to_none=True)
+            self.backward(torch.stack(list(output.losses.values())).sum())
+            return Update(output, len(batch.problems), stopping)
+
+        flags = [sum(len(batch.problems) for batch in batches), stopping]
+        # Where a process makes several passes, it needs the number of samples before
+        # all of them are drawn: taken for full, as they are but for tiny images. If
+        # they are not, the update is made once more.
+        samples = None
+        while True:
+            output, found = self._passes(iteration, batches, flags, samples)
+            if found.complete:
+                return Update(output, *found.flags)
+            samples = found.samples
+
+    def backward(self, loss: Tensor) -> None:
+        """Add a loss's gradient to that of the parameters."""
+        torch.autograd.backward(loss)
+
+    def _passes(
+        self,
+        iteration: int,
+        batches: Sequence[Batch],
+        flags: Sequence[int],
+        samples: Tensor | None,
+    ) -> tuple[TrainOutput, "_Found"]:
+        """This process's passes, without the last if ``samples`` prove wrong."""
+        self.model.zero_grad(set_to_none=True)
+        sums: Tensor | None = None
+        for number, batch in zip(self.passes.mine, batches, strict=True):
+            last = number == self.passes.mine[-1]
+            with self._unsynchronised(not last):
+                self._seed(iteration, number)
+                output = self._forward(batch)
+                losses = torch.stack(list(output.losses.values()))  # (L,)
+                counts = torch.stack(list(output.counts.values())).float()
+                own = self._samples(output.losses, output.counts)  # (L,)
+                part = torch.cat((losses.detach() * own, counts))
+                sums = part if sums is None else sums + part
+                if samples is None and self.passes.total > self.processes:
+                    samples = self._full(output)
+                if last:
+                    output, found = self._add_up(output, sums, flags)
+                    check_finite_together(output.losses, iteration, batches)
+                    if samples is None:
+                        samples = found.samples
+                    elif not torch.equal(samples, found.samples):
+                        return output, found._replace(complete=False)
+                assert samples is not None
+                # The gradients of the processes are averaged, hence the factor.
+                shares = own / samples.clamp(min=1) * self.processes
+                self.backward((losses * shares).sum())
+        return output, found
+
+    def _add_up(
+        self, output: TrainOutput, sums: Tensor, flags: Sequence[int]
+    ) -> tuple[TrainOutput, "_Found"]:
+        """Losses and counts of the whole batch from this process's sums."""
+        told = torch.tensor(flags, dtype=sums.dtype, device=sums.device)
+        total = distributed.all_sum(torch.cat((sums, told)))
+        sizes = [len(output.losses), len(output.counts), len(flags)]
+        parts = torch.split(total, sizes)
+        counts = dict(zip(output.counts, parts[1], strict=True))
+        samples = self._samples(output.losses, counts)
+        means = parts[0] / samples.clamp(min=1)
+        losses = dict(zip(output.losses, means, strict=True))
+        problems, stopping = parts[2].tolist()
+        output = TrainOutput(losses, counts, output.activations)
+        return output, _Found(samples, (int(problems), stopping > 0))
+
+    def _samples(self, losses: Iterable[str], counts: dict[str, Tensor]) -> Tensor:
+        """``(L,)`` samples that each loss is a mean over."""
+        weighted = self.config.rpn.positive_weight is not None
+        return torch.stack(
+            [
+                counts["rpn_fg"]
+                if name == "rpn_box" and weighted
+                else counts[f"{stage}_fg"] + counts[f"{stage}_bg"]
+                for name in losses
+                for stage in [name.partition("_")[0]]
+            ]
+        ).float()
+
+    def _full(self, output: TrainOutput) -> Tensor:
+        """``(L,)`` samples of each loss in the whole batch if no image has too few."""
+        per_image = {
+            "rpn_bg": self.config.rpn.batch_size,
+            "head_bg": self.config.head.rois_per_image,
+        }
+        counts = {
+            name: torch.full_like(count, self.passes.images * per_image.get(name, 0))
+            for name, count in output.counts.items()
+        }
+        return self._samples(output.losses, counts)
+
+    def _forward(self, batch: Batch) -> TrainOutput:
+        with autocast(self.device, self.dtype):
+            output = self.network(batch.images, batch.ground_truth, self.generator)
+        assert isinstance(output, TrainOutput)
+        return output
+
+    def _unsynchronised(
+        self, wanted: bool
+    ) -> contextlib.AbstractContextManager[None, bool | None]:
+        """Leave the gradients of a pass to this process, for the last one to send."""
+        if wanted and isinstance(self.network, nn.parallel.DistributedDataParallel):
+            return self.network.no_sync()
+        return contextlib.nullcontext()
+
+    def _seed(self, iteration: int, number: int) -> None:
+        """Give a pass random numbers of its own: for the sampling, and for dropout."""
+        seed = self.config.train.seed
+        sequence = np.random.SeedSequence((seed, 2, iteration, number))
+        sampling, dropout = map(int, sequence.generate_state(2, np.uint32))
+        self.generator.manual_seed(sampling)
+        torch.manual_seed(dropout)
+
+
+class _Found(NamedTuple):
+    """What the processes told each other.
+
+    Attributes:
+        samples: ``(L,)`` samples of each loss in the whole batch.
+        flags: unreadable files, and whether to stop.
+        complete: whether the gradient was computed with these samples.
+    """
+
+    samples: Tensor
+    flags: tuple[int, bool]
+    complete: bool = True
+
+
+def _buffers_option() -> str:
+    """What PyTorch calls the copying of buffers, which newer versions renamed."""
+    options = inspect.signature(nn.parallel.DistributedDataParallel).parameters
+    new = "forward_sync_buffers"
+    return new if new in options else "broadcast_buffers"
+
+
+def _synchronise_norms(model: nn.Module) -> None:
+    from ..nets.sync_norm import synchronise_norms  # not needed by a single process
+
+    if not synchronise_norms(model):
+        logger.warning("train.sync_bn has no effect: no batch normalisation is trained")
+
+
+def clip_gradient(model: nn.Module, limit: float) -> Tensor:
+    """Scale the gradient down to ``limit`` (0: leave it); returns its norm before."""
+    parameters = [p for p in model.parameters() if p.grad is not None]
+    return nn.utils.clip_grad_norm_(parameters, limit or float("inf"), foreach=True)

@@ -1,0 +1,229 @@
+"""The processes of a run: which one this is, how many there are, what they share.
+
+A single process never starts a process group: every function here then acts as the one
+and only process would, at no cost. Several processes are started by `launch.py`,
+torchrun, SLURM's srun or mpirun, each of which tells a process its place by variables
+of the environment.
+"""
+
+import contextlib
+import datetime
+import os
+import time
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
+
+import torch
+from torch import Tensor
+
+from .heartbeat import Failure, Heartbeat
+from .place import Place, find_meeting_point
+
+if TYPE_CHECKING:
+    from torch.distributed import Store  # type: ignore[attr-defined]
+
+_T = TypeVar("_T")
+
+_ARRIVAL_SECONDS = 300
+"""How long the first process waits for the last."""
+
+_REDUCTION_SECONDS = 1800
+"""Longest wait inside one reduction; a process that died is noticed long before."""
+
+_LEAVE_SECONDS = 10
+"""How long the main process waits at the end for the others to have left."""
+
+
+class _Group:
+    """What a process that is not alone holds on to."""
+
+    def __init__(self, place: Place, store: "Store", heartbeat: Heartbeat) -> None:
+        self.place = place
+        self.store = store
+        self.heartbeat = heartbeat
+        self.meetings = 0
+
+
+_group: _Group | None = None
+
+
+def start(place: Place, device: torch.device) -> None:
+    """Meet the other processes; NCCL carries what lies on GPUs, Gloo what does not.
+
+    Args:
+        place: of this process.
+        device: that it computes on; a GPU becomes the current one.
+
+    Raises:
+        ValueError: as `find_meeting_point`; or not all have come in time.
+    """
+    global _group
+    import torch.distributed as dist
+
+    address, port = find_meeting_point(os.environ, place)
+    # torchrun's agent keeps the store itself.
+    agent = os.environ.get("TORCHELASTIC_USE_AGENT_STORE") == "True"
+
+    def connect(*, host: bool) -> "Store":
+        store = dist.TCPStore(  # type: ignore[attr-defined]
+            address,
+            port,
+            is_master=host,
+            timeout=datetime.timedelta(seconds=_ARRIVAL_SECONDS),
+            wait_for_workers=False,
+        )
+        restart = os.environ.get("TORCHELASTIC_RESTART_COUNT", "0")
+        return _part_of(store, f"faster_rcnn/{restart}")
+
+    try:
+        store = connect(host=place.rank == 0 and not agent)
+        # Its own connection: a request that waits would block the thread that watches.
+        heartbeat = Heartbeat(connect(host=False), place.rank, place.processes)
+    except (dist.DistError, RuntimeError) as error:
+        raise ValueError(
+            f"process {place.rank} of {place.processes} cannot meet the others at "
+            f"{address}:{port} ({_first_line(error)}); check MASTER_ADDR and "
+            "MASTER_PORT, and that all processes were started"
+        ) from error
+    _group = _Group(place, store, heartbeat)
+    heartbeat.start()
+    _meet("arrived", limit=_ARRIVAL_SECONDS)
+    if device.type == "cuda":
+        torch.cuda.set_device(device)
+    if place.local_processes > 1 and "OMP_NUM_THREADS" not in os.environ:
+        cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else 1
+        torch.set_num_threads(max(1, cores // place.local_processes))
+    dist.init_process_group(
+        "cpu:gloo,cuda:nccl" if device.type == "cuda" else "gloo",
+        store=_part_of(store, "group"),
+        rank=place.rank,
+        world_size=place.processes,
+        timeout=datetime.timedelta(seconds=_REDUCTION_SECONDS),
+    )
+
+
+def _part_of(store: "Store", name: str) -> "Store":
+    """Keys of a store apart from those of others."""
+    return torch.distributed.PrefixStore(name, store)  # type: ignore[attr-defined]
+
+
+def place() -> Place:
+    """The place of this process: that of the only one, unless `start` was called."""
+    return Place() if _group is None else _group.place
+
+
+def is_main() -> bool:
+    """Whether this process logs and saves."""
+    return place().rank == 0
+
+
+def together() -> bool:
+    """Whether there are other processes."""
+    return _group is not None
+
+
+def barrier() -> None:
+    """Wait until every process is here, for as long as all of them live."""
+    if _group is not None:
+        _group.meetings += 1
+        _meet(f"meeting/{_group.meetings}")
+
+
+def all_sum(tensor: Tensor) -> Tensor:
+    """Sum of a tensor over all processes, in place."""
+    if _group is not None:
+        torch.distributed.all_reduce(tensor)
+    return tensor
+
+
+def gather(item: _T) -> list[_T]:
+    """Every process's item in the order of ranks, on the main process; else empty."""
+    if _group is None:
+        return [item]
+    items: list[Any] | None = [None] * place().processes if is_main() else None
+    torch.distributed.gather_object(item, items)
+    return items or []
+
+
+def from_main(item: _T) -> _T:
+    """The main process's item, on every process."""
+    if _group is None:
+        return item
+    items = [item]
+    torch.distributed.broadcast_object_list(items)
+    return items[0]
+
+
+@contextlib.contextmanager
+def main_first() -> Iterator[None]:
+    """Let the first process of each machine through the block before the others.
+
+    For what is downloaded, drawn or indexed once and then read by all.
+    """
+    first = place().local_rank == 0
+    if not first:
+        barrier()
+    yield
+    if first:
+        barrier()
+    barrier()
+
+
+def finish() -> None:
+    """Part from the other processes once all have got here."""
+    global _group
+    if _group is None:
+        return
+    barrier()
+    _group.heartbeat.stop()
+    torch.distributed.destroy_process_group()
+    # The store ends with the main process: that leaves last.
+    if is_main():
+        limit = time.monotonic() + _LEAVE_SECONDS
+        while _group.store.add("gone", 0) < _group.place.processes - 1:
+            if time.monotonic() > limit:
+                break
+            time.sleep(0.02)
+    else:
+        _group.store.add("gone", 1)
+    _group = None
+
+
+def end(failure: Failure, error: BaseException | None = None) -> NoReturn:
+    """End this process, and with it all others, telling of the first failure once.
+
+    Args:
+        failure: what happened here.
+        error: its cause; if that is only the loss of another process, what happened
+            there is waited for and told instead.
+    """
+    assert _group is not None
+    _group.heartbeat.end(failure, consequence=error is not None and _is_loss(error))
+
+
+def _is_loss(error: BaseException) -> bool:
+    """Whether an error tells no more than that another process has gone."""
+    if isinstance(error, torch.distributed.DistError):
+        return True
+    signs = ("gloo", "NCCL", "Connection closed", "Connection reset", "Broken pipe")
+    return isinstance(error, RuntimeError) and any(s in str(error) for s in signs)
+
+
+def _meet(name: str, limit: float = float("inf")) -> None:
+    """Wait in the store, which, unlike a reduction, never gives up on a long task."""
+    assert _group is not None
+    waited, pause = time.monotonic(), 0.001
+    arrived = _group.store.add(name, 1)
+    while arrived < _group.place.processes:
+        if time.monotonic() - waited > limit:
+            raise ValueError(
+                f"only {arrived} of {_group.place.processes} processes have come in "
+                f"{limit:g} s; start all of them (with SLURM: by srun)"
+            )
+        time.sleep(pause)
+        pause = min(2 * pause, 0.1)
+        arrived = _group.store.add(name, 0)
+
+
+def _first_line(error: BaseException) -> str:
+    return (str(error).splitlines() or [type(error).__name__])[0]

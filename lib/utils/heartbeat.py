@@ -1,0 +1,189 @@
+"""Notices that a process of a run has failed or vanished, and ends the others.
+
+A process that waits for another one inside a reduction waits in C, where no signal and
+no exception reaches it. So a thread of each process tells the others every second, by
+the store in which the processes met, that it lives, and looks for what they tell.
+"""
+
+import json
+import logging
+import os
+import sys
+import threading
+import time
+from typing import TYPE_CHECKING, NamedTuple, NoReturn
+
+if TYPE_CHECKING:
+    from torch.distributed import Store  # type: ignore[attr-defined]
+
+logger = logging.getLogger(__name__)
+
+LAUNCHED = "FRCNN_LAUNCHED"
+"""Set by `launch.py`, which tells itself which process was killed, and by what."""
+
+_EVERY_SECONDS = 1.0
+_SILENT_SECONDS = 20.0
+"""Silence after which a process is taken for dead."""
+
+_EXPLANATION_SECONDS = 1.0
+"""How long a lost connection waits for the failure that it is a consequence of; that
+is told before the connection is closed."""
+
+_SHOWN_SECONDS = 5.0
+"""How long the others stay for the main process to tell of a failure, since launchers
+kill all once one has ended."""
+
+_LEAVE_SECONDS = 2.0
+"""How long the main process stays for the others to have seen a failure."""
+
+
+class Failure(NamedTuple):
+    """Why a process ends.
+
+    Attributes:
+        status: exit status of the whole run.
+        text: for the user.
+        level: of the log.
+    """
+
+    status: int
+    text: str
+    level: int = logging.ERROR
+
+
+class Heartbeat:
+    """The thread that tells and looks.
+
+    Args:
+        store: a connection of its own.
+        rank: of this process.
+        processes: in all.
+    """
+
+    def __init__(self, store: "Store", rank: int, processes: int) -> None:
+        self._store = store
+        self._rank = rank
+        self._processes = processes
+        self._stopped = threading.Event()
+        self._ending = threading.Lock()
+        self._thread = threading.Thread(target=self._run, daemon=True)
+
+    def start(self) -> None:
+        """Start telling and looking."""
+        self._thread.start()
+
+    def stop(self) -> None:
+        """Stop, before the process ends as it should."""
+        self._stopped.set()
+        self._thread.join()
+
+    def end(self, failure: Failure, *, consequence: bool = False) -> NoReturn:
+        """Tell all processes of a failure, and end this one.
+
+        Only the first failure of all is told of, by the main process.
+
+        Args:
+            failure: of this process.
+            consequence: whether it may only follow from another one's.
+        """
+        # Where the thread is ending the process already, this never returns.
+        self._ending.acquire()
+        self._stopped.set()
+        first = None
+        try:
+            if consequence:
+                failure = _vanished("another process")
+                # Where there is an explanation, that is shown.
+                consequence = not self._wait_for("failure", _EXPLANATION_SECONDS)
+            first = self._publish(failure)
+            self._show(first, silent=consequence and LAUNCHED in os.environ)
+        except RuntimeError:
+            if first is None:
+                self._end_without_store(failure)
+        _exit((first or failure).status)
+
+    def _run(self) -> None:
+        try:
+            self._watch()
+        except RuntimeError:
+            if self._stopped.is_set():
+                return
+            if self._ending.acquire(blocking=False):
+                self._end_without_store(_vanished("the main process or its launcher"))
+
+    def _watch(self) -> None:
+        # The main process watches all, the others only the main one.
+        others = range(1, self._processes) if self._rank == 0 else range(1)
+        beats = dict.fromkeys(others, 0)
+        heard = dict.fromkeys(others, time.monotonic())
+        while not self._stopped.is_set():
+            self._store.add(f"beat/{self._rank}", 1)
+            now = time.monotonic()
+            for other in others:
+                beat = self._store.add(f"beat/{other}", 0)
+                # One that has not come yet is waited for elsewhere.
+                if beat != beats[other] or beat == 0:
+                    beats[other], heard[other] = beat, now
+            silent = [o for o in others if now - heard[o] > _SILENT_SECONDS]
+            if silent:
+                self._publish(_vanished(f"process {silent[0]}"))
+            if self._store.check(["failure"]):
+                if not self._ending.acquire(blocking=False):
+                    return
+                first = _read(self._store.get("failure"))
+                self._show(first, silent=False)
+                _exit(first.status)
+            self._stopped.wait(_EVERY_SECONDS)
+
+    def _publish(self, failure: Failure) -> Failure:
+        """Make a failure the first one, or get the one that was."""
+        return _read(self._store.compare_set("failure", "", json.dumps(failure)))
+
+    def _show(self, failure: Failure, *, silent: bool) -> None:
+        if self._rank == 0:
+            if not silent:
+                logger.log(failure.level, "%s", failure.text)
+            self._store.set("shown", "")
+            # The store may end with this process.
+            limit = time.monotonic() + _LEAVE_SECONDS
+            while self._store.add("left", 0) < self._processes - 1:
+                if time.monotonic() > limit:
+                    break
+                time.sleep(0.05)
+        else:
+            self._wait_for("shown", _SHOWN_SECONDS)
+            self._store.add("left", 1)
+
+    def _end_without_store(self, failure: Failure) -> NoReturn:
+        """End when the main process, or what kept the store, has gone."""
+        if self._rank == 1 and LAUNCHED not in os.environ:
+            logger.log(failure.level, "%s", failure.text)
+        _exit(failure.status)
+
+    def _wait_for(self, key: str, seconds: float) -> bool:
+        limit = time.monotonic() + seconds
+        while not self._store.check([key]):
+            if time.monotonic() > limit:
+                return False
+            time.sleep(0.05)
+        return True
+
+
+def _vanished(who: str) -> Failure:
+    return Failure(
+        1,
+        f"{who} has ended without a word: killed (out of memory?), or its machine is "
+        "gone. The same command goes on from the newest checkpoint.",
+    )
+
+
+def _read(message: bytes) -> Failure:
+    return Failure(*json.loads(message))
+
+
+def _exit(status: int) -> NoReturn:
+    # Not sys.exit: taking down a group that has lost a process may never end.
+    logging.shutdown()
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(status)

@@ -1,0 +1,71 @@
+"""Starts a tool several times on this machine, through torchrun, and ends as it did."""
+
+import logging
+import os
+import signal
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from .heartbeat import LAUNCHED
+
+logger = logging.getLogger(__name__)
+
+
+def launch(processes: int, command: Sequence[str]) -> int:
+    """Run a Python script in several processes until all have ended.
+
+    torchrun starts them, hands on SIGINT and SIGTERM, and ends all when one fails.
+
+    Args:
+        processes: how many.
+        command: the script and its arguments.
+
+    Returns:
+        The exit status: 0, that of the process that failed first, or 130 if a signal
+        stopped all.
+    """
+    from torch.distributed import run
+    from torch.distributed.elastic.multiprocessing import SignalException
+    from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
+
+    os.environ[LAUNCHED] = "1"
+    # One thread for each core of this process's share, as a single process would.
+    os.environ.setdefault("OMP_NUM_THREADS", str(max(1, _cores() // processes)))
+    # What PyTorch has to say of a failure, the failed process has said better.
+    os.environ.setdefault("TORCH_CPP_LOG_LEVEL", "ERROR")
+    logging.getLogger("torch").addHandler(logging.NullHandler())
+    for name in list(logging.root.manager.loggerDict):
+        if name.startswith("torch.distributed"):
+            logging.getLogger(name).setLevel(logging.CRITICAL + 1)
+    arguments = run.parse_args(  # type: ignore[no-untyped-call]
+        ["--standalone", f"--nproc-per-node={processes}", "--", *command]
+    )
+    try:
+        run.run(arguments)  # type: ignore[no-untyped-call]
+    except SignalException:
+        return 130
+    except ChildFailedError as error:
+        rank, failure = error.get_first_failure()
+        if failure.exitcode < 0:
+            logger.error(
+                "process %d of %d was ended by %s; the same command goes on from the "
+                "newest checkpoint",
+                rank,
+                processes,
+                signal.Signals(-failure.exitcode).name,
+            )
+            return 1
+        return int(failure.exitcode)
+    return 0
+
+
+def this_command() -> list[str]:
+    """The script that is running, and its arguments."""
+    return [str(Path(sys.argv[0]).resolve()), *sys.argv[1:]]
+
+
+def _cores() -> int:
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1

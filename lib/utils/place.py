@@ -1,0 +1,120 @@
+"""Which of a run's processes this is, as launchers tell by the environment."""
+
+import re
+from collections.abc import Mapping
+from typing import NamedTuple
+
+# Variables of rank, processes, rank on this machine, processes on this machine. mpirun
+# inside a SLURM job inherits SLURM's, which then tell nothing: so MPI goes first.
+_LAUNCHERS = (
+    ("RANK", "WORLD_SIZE", "LOCAL_RANK", "LOCAL_WORLD_SIZE"),
+    (
+        "OMPI_COMM_WORLD_RANK",
+        "OMPI_COMM_WORLD_SIZE",
+        "OMPI_COMM_WORLD_LOCAL_RANK",
+        "OMPI_COMM_WORLD_LOCAL_SIZE",
+    ),
+    ("PMI_RANK", "PMI_SIZE", "MPI_LOCALRANKID", "MPI_LOCALNRANKS"),
+    ("SLURM_PROCID", "SLURM_STEP_NUM_TASKS", "SLURM_LOCALID", "SLURM_NTASKS_PER_NODE"),
+    ("SLURM_PROCID", "SLURM_NTASKS", "SLURM_LOCALID", "SLURM_NTASKS_PER_NODE"),
+)
+
+
+class Place(NamedTuple):
+    """Which of the processes this is.
+
+    Attributes:
+        rank: among all, from 0; 0 is the main one, which logs and saves.
+        processes: in all.
+        local_rank: among those of this machine.
+        local_processes: on this machine; 0 if the launcher does not tell.
+    """
+
+    rank: int = 0
+    processes: int = 1
+    local_rank: int = 0
+    local_processes: int = 1
+
+
+def find_place(environ: Mapping[str, str]) -> Place | None:
+    """The place that a launcher gave to this process; None if it is alone.
+
+    Args:
+        environ: the environment, with the variables of torchrun, Open MPI, other MPIs
+            (PMI) or SLURM.
+
+    Raises:
+        ValueError: the variables contradict each other or are no numbers.
+    """
+    for names in _LAUNCHERS:
+        if names[0] not in environ or names[1] not in environ:
+            continue
+        rank, processes = (_number(environ, name) for name in names[:2])
+        if not 0 <= rank < processes:
+            raise ValueError(
+                f"expected {names[0]} from 0 to {names[1]} - 1, found {rank} and "
+                f"{processes}; unset both to run as a single process"
+            )
+        if processes == 1:
+            return None
+        # Some PMI launchers leave the local rank to SLURM, or to nobody.
+        local = next((n for n in (names[2], "SLURM_LOCALID") if n in environ), names[0])
+        count = environ.get(names[3], "0")
+        return Place(
+            rank=rank,
+            processes=processes,
+            local_rank=_number(environ, local),
+            local_processes=int(count) if count.isdecimal() else 0,
+        )
+    return None
+
+
+def find_meeting_point(environ: Mapping[str, str], place: Place) -> tuple[str, int]:
+    """Address and port of the main process.
+
+    ``MASTER_ADDR`` and ``MASTER_PORT`` where set; else the first host of SLURM's list,
+    with a port by the job's number, or this machine if all processes are on it.
+
+    Raises:
+        ValueError: there is more than one machine, and none is known to be the first.
+    """
+    hosts = next(
+        (
+            environ[name]
+            for name in ("SLURM_STEP_NODELIST", "SLURM_JOB_NODELIST", "SLURM_NODELIST")
+            if environ.get(name)
+        ),
+        "",
+    )
+    port = 29500
+    if "MASTER_PORT" in environ:
+        port = _number(environ, "MASTER_PORT")
+    elif "SLURM_JOB_ID" in environ:
+        port = 20000 + _number(environ, "SLURM_JOB_ID") % 10000
+    if environ.get("MASTER_ADDR"):
+        return environ["MASTER_ADDR"], port
+    if place.local_processes == place.processes:
+        return "127.0.0.1", port
+    if hosts:
+        return first_host(hosts), port
+    raise ValueError(
+        f"{place.processes} processes on several machines, but MASTER_ADDR is not set; "
+        "export MASTER_ADDR with the name of the machine of rank 0"
+    )
+
+
+def first_host(hosts: str) -> str:
+    """The first name of a SLURM list such as ``gpu[03-05,9]-ib,login1``."""
+    match = re.match(r"([^,\[]*)(?:\[(\w+)[^\]]*\]([^,\[]*))?", hosts)
+    assert match is not None  # it matches the empty text too
+    return "".join(part or "" for part in match.groups())
+
+
+def _number(environ: Mapping[str, str], name: str) -> int:
+    try:
+        return int(environ[name])
+    except ValueError as error:
+        raise ValueError(
+            f"expected a number in the variable {name}, found {environ[name]!r}; unset "
+            "it to run as a single process"
+        ) from error

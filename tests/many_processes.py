@@ -1,0 +1,93 @@
+"""Runs a function in several processes that share a gloo group, as a launcher would."""
+
+import multiprocessing
+import os
+import socket
+import time
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from faster_rcnn.model.command_line import clear_errors
+from faster_rcnn.utils import distributed
+from faster_rcnn.utils.place import find_place
+
+# Forked from a server that has imported everything, a process starts at once. (Forked
+# from here, where gradients were computed, it could compute none.)
+_CONTEXT = multiprocessing.get_context("forkserver")
+_CONTEXT.set_forkserver_preload(["faster_rcnn.model.command_line"])
+
+
+def in_processes(
+    function: Callable[..., Any], *arguments: Any, processes: int = 2
+) -> list[Any]:
+    """What ``function(*arguments)`` gives in each process; all have to succeed."""
+    ended = start_processes(function, *arguments, processes=processes)
+    statuses = [status for status, _, _ in ended]
+    assert statuses == [0] * processes
+    return [result for _, result, _ in ended]
+
+
+def start_processes(
+    function: Callable[..., Any],
+    *arguments: Any,
+    processes: int = 2,
+    wait_for: int | None = None,
+) -> list[tuple[int, Any, float]]:
+    """Exit status, result and seconds of each process, None for no result.
+
+    Only the first ``wait_for`` have to end, the others are killed then.
+    """
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    started, running = time.monotonic(), []
+    for rank in range(processes):
+        ours, theirs = _CONTEXT.Pipe(duplex=False)
+        settings = {
+            "RANK": str(rank),
+            "WORLD_SIZE": str(processes),
+            "LOCAL_RANK": str(rank),
+            "LOCAL_WORLD_SIZE": str(processes),
+            "MASTER_ADDR": "127.0.0.1",
+            "MASTER_PORT": str(port),
+        }
+        process = _CONTEXT.Process(
+            target=_work, args=(settings, theirs, function, arguments), daemon=True
+        )
+        process.start()
+        theirs.close()
+        running.append((process, ours))
+    if wait_for is not None:
+        running, others = running[:wait_for], running[wait_for:]
+    # All results first: a process with a large one stands still until it is read.
+    results = [_receive(pipe) for _, pipe in running]
+    ended = []
+    for (process, _), result in zip(running, results, strict=True):
+        process.join(40)
+        if process.exitcode is None:
+            process.kill()
+            raise AssertionError(f"{process.name} hangs")
+        ended.append((process.exitcode, result, time.monotonic() - started))
+    for process, _ in others if wait_for is not None else []:
+        process.kill()
+    return ended
+
+
+def _receive(pipe: Any) -> Any:
+    try:
+        return pipe.recv() if pipe.poll(40) else None
+    except EOFError:
+        return None
+
+
+def _work(
+    settings: dict[str, str], pipe: Any, function: Callable[..., Any], arguments: Any
+) -> None:
+    os.environ.update(settings)
+    torch.set_num_threads(1)
+    with clear_errors():
+        place = find_place(os.environ)
+        assert place is not None
+        distributed.start(place, torch.device("cpu"))
+        pipe.send(function(*arguments))

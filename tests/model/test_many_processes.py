@@ -1,0 +1,173 @@
+"""Training and testing in two processes, beside one."""
+
+import os
+import signal
+
+import pytest
+import torch
+from faster_rcnn.model.checkpoint import load_checkpoint
+from faster_rcnn.model.run_folder import RunFolder
+from faster_rcnn.model.testing import test_detector as run_test
+from faster_rcnn.model.train import Interrupted
+from faster_rcnn.model.train_record import TrainRecord
+from faster_rcnn.utils import distributed
+from many_processes import in_processes, start_processes
+from tiny_runs import (
+    CPU,
+    assert_equal,
+    checkpoint_names,
+    draw_dataset,
+    read_metrics,
+    tiny_config,
+    tiny_detector,
+    train_tiny,
+)
+
+# Two images per update in any case: one process makes two passes, or two one each.
+WORDS = [
+    *("net.norm", "frozen", "train.batch_size", 1, "train.images_per_update", 2),
+    *("train.iterations", 4, "train.clip_norm", 5, "train.snapshot_every", 2),
+]
+
+
+@pytest.fixture(scope="module")
+def dataset(tmp_path_factory):
+    return draw_dataset(tmp_path_factory.mktemp("images"), 5)
+
+
+@pytest.fixture(scope="module")
+def alone(dataset, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("alone")
+    train_tiny(dataset, tiny_config(*WORDS), folder)
+    return folder
+
+
+def train_here(dataset, config, folder, seed=0):
+    train_tiny(dataset, config, folder, seed=seed + distributed.place().rank)
+    assert distributed.place().processes == 2
+
+
+def assert_same_run(one, other):
+    """Weights, momenta and logged numbers agree to rounding."""
+    states = [load_checkpoint(RunFolder(f).newest_checkpoint()) for f in (one, other)]
+    assert states[0]["iteration"] == states[1]["iteration"]
+    assert_close(states[0]["model"], states[1]["model"])
+    assert_close(states[0]["optimizer"]["state"], states[1]["optimizer"]["state"])
+    lines = list(zip(read_metrics(one), read_metrics(other), strict=True))
+    assert len(lines) == states[0]["iteration"]
+    for line, other_line in lines:
+        assert line == pytest.approx(other_line, rel=2e-4, abs=1e-6)
+
+
+def assert_close(one, other):
+    assert one.keys() == other.keys()
+    for key, value in one.items():
+        if isinstance(value, dict):
+            assert_close(value, other[key])
+        elif isinstance(value, torch.Tensor) and value.is_floating_point():
+            torch.testing.assert_close(value, other[key], rtol=1e-3, atol=2e-5)
+
+
+def test_two_processes_train_as_one(dataset, alone, tmp_path):
+    # Their first weights differ: those of the main process count.
+    in_processes(train_here, dataset, tiny_config(*WORDS), tmp_path)
+    assert checkpoint_names(tmp_path) == ["iter_0000002.pth", "iter_0000004.pth"]
+    assert_same_run(tmp_path, alone)
+
+
+def test_a_run_goes_on_with_another_number_of_processes(dataset, alone, tmp_path):
+    config = tiny_config(*WORDS)
+    in_processes(train_here, dataset, config, tmp_path)
+    (tmp_path / "checkpoints" / "iter_0000004.pth").unlink()
+    train_tiny(dataset, config, tmp_path, seed=7)
+    assert_same_run(tmp_path, alone)
+
+
+def test_resumed_run_of_two_processes_equals_an_unbroken_one(dataset, tmp_path):
+    config = tiny_config(*WORDS)
+    in_processes(train_here, dataset, config, tmp_path)
+    last = tmp_path / "checkpoints" / "iter_0000004.pth"
+    want, lines = load_checkpoint(last), read_metrics(tmp_path)
+    last.unlink()
+    in_processes(train_here, dataset, config, tmp_path, 9)
+    found = load_checkpoint(last)
+    for key in ("model", "optimizer", "iteration", "generator"):
+        assert_equal(found[key], want[key])
+    assert read_metrics(tmp_path) == lines
+
+
+def stop_one(dataset, config, folder):
+    """Send a signal to the second process alone."""
+    if not distributed.is_main():
+        step = torch.optim.SGD.step
+
+        def with_signal(*arguments, **options):
+            os.kill(os.getpid(), signal.SIGTERM)
+            torch.optim.SGD.step = step
+            return step(*arguments, **options)
+
+        torch.optim.SGD.step = with_signal
+    with pytest.raises(Interrupted) as caught:
+        train_here(dataset, config, folder)
+    return str(caught.value)
+
+
+@pytest.mark.skipif(os.name == "nt", reason="POSIX signals")
+def test_all_stop_after_the_same_update(dataset, alone, tmp_path):
+    texts = in_processes(stop_one, dataset, tiny_config(*WORDS), tmp_path)
+    assert texts[0].startswith("stopped by another process after iteration 2;")
+    assert texts[1].startswith("stopped by SIGTERM after iteration 2;")
+    assert checkpoint_names(tmp_path) == ["iter_0000002.pth"]
+
+
+def fail_to_log(dataset, config, folder):
+    def full(*arguments, **options):
+        raise OSError(28, "No space left on device")
+
+    TrainRecord.step = full
+    train_here(dataset, config, folder)
+
+
+def test_full_disk_of_the_main_process_ends_all(dataset, tmp_path):
+    ended = start_processes(fail_to_log, dataset, tiny_config(*WORDS), tmp_path)
+    assert [status for status, _, _ in ended] == [1, 1]
+    assert max(seconds for _, _, seconds in ended) < 30
+
+
+def test_images_without_objects_on_one_side(tmp_path):
+    """Every parameter takes part though no loss reaches it; else all would hang."""
+    dataset = draw_dataset(tmp_path / "images", 2)
+    bare = dataset.records[0]
+    for name in ("boxes", "classes", "difficult", "crowd", "areas", "object_ids"):
+        object.__setattr__(bare, name, getattr(bare, name)[:0])
+    in_processes(train_here, dataset, tiny_config(*WORDS), tmp_path / "run")
+    assert len(read_metrics(tmp_path / "run")) == 4
+
+
+def test_here(dataset, config, folder):
+    evaluation = run_test(
+        tiny_detector(config),
+        dataset,
+        config,
+        folder=folder,
+        device=CPU,
+        dtype=torch.float32,
+        checkpoint="iter_0000004.pth",
+    )
+    return None if evaluation is None else evaluation.to_json()
+
+
+test_here.__test__ = False
+
+
+@pytest.mark.parametrize("images", [1, 7])
+def test_detections_are_those_of_one_process(tmp_path, images):
+    dataset = draw_dataset(tmp_path / "images", images)
+    config = tiny_config("data.test_short_side", 32, "test.batch_size", 2)
+    want = test_here(dataset, config, tmp_path / "one")
+    first, second = in_processes(test_here, dataset, config, tmp_path / "two")
+    assert first == want and second is None
+    one, two = (
+        (tmp_path / name / "detections.json").read_bytes() for name in ("one", "two")
+    )
+    assert one == two and len(one) > 1000

@@ -1,0 +1,140 @@
+"""Tools that become several processes."""
+
+import argparse
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import torch
+from faster_rcnn.model import processes
+from faster_rcnn.model.processes import add_process_arguments, join_processes
+
+LAUNCHER = ("RANK", "WORLD_SIZE", "LOCAL_RANK", "LOCAL_WORLD_SIZE")
+
+
+def parse(*words):
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--device", default="auto")
+    add_process_arguments(parser)
+    return parser.parse_args(list(words))
+
+
+@pytest.fixture(autouse=True)
+def _no_gpu(monkeypatch):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    monkeypatch.setattr(torch.backends.mps, "is_available", lambda: False)
+
+
+@pytest.fixture
+def launched(monkeypatch):
+    """Calls of `launch`, which does nothing."""
+    calls = []
+    monkeypatch.setattr(processes, "launch", lambda *a: calls.append(a) or 7)
+    return calls
+
+
+@pytest.mark.parametrize("words", [(), ("--gpus", "1"), ("--device", "cpu")])
+def test_one_process_is_this_one(launched, words):
+    join_processes(parse(*words))
+    assert launched == [] and not torch.distributed.is_initialized()
+
+
+def test_several_processes_are_started(launched, monkeypatch):
+    monkeypatch.setattr(sys, "argv", ["tools/a.py", "voc", "--gpus", "2"])
+    with pytest.raises(SystemExit) as caught:
+        join_processes(parse("--gpus", "2", "--device", "cpu"))
+    assert caught.value.code == 7
+    assert launched == [(2, [str(Path("tools/a.py").resolve()), "voc", "--gpus", "2"])]
+
+
+def test_too_few_gpus(launched, monkeypatch):
+    with pytest.raises(ValueError, match="no GPU; add --device cpu for 2 processes"):
+        join_processes(parse("--gpus", "2"))
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 4)
+    with pytest.raises(ValueError, match="--gpus 8, but this machine has 4"):
+        join_processes(parse("--gpus", "8"))
+    with pytest.raises(SystemExit):
+        join_processes(parse("--gpus", "4"))
+    assert [count for count, _ in launched] == [4]
+
+
+def test_other_number_than_was_started(monkeypatch):
+    for name, value in zip(LAUNCHER, "0424", strict=True):
+        monkeypatch.setenv(name, value)
+    with pytest.raises(ValueError, match="--gpus 2, but 4 processes were started"):
+        join_processes(parse("--gpus", "2", "--device", "cpu"))
+
+
+@pytest.mark.parametrize("number", ["0", "-1", "two", "1.5"])
+def test_faulty_number(capsys, number):
+    with pytest.raises(SystemExit):
+        parse(f"--gpus={number}")
+    assert f"expected 1 or more, found '{number}'" in capsys.readouterr().err
+
+
+# The launcher itself, with a script that needs no PyTorch.
+
+SCRIPT = """
+import os, signal, sys, time
+rank, folder, what = int(os.environ["RANK"]), sys.argv[1], sys.argv[2]
+signal.signal(signal.SIGINT, lambda *_: sys.exit(130))
+open(f"{folder}/{rank}", "w").write(os.environ["WORLD_SIZE"] + sys.argv[3])
+if rank == 1 and what == "fail":
+    sys.exit(2)
+if rank == 1 and what == "kill":
+    os.kill(os.getpid(), signal.SIGKILL)
+if what != "pass":
+    time.sleep(60)
+"""
+
+
+@pytest.fixture
+def script(tmp_path):
+    (tmp_path / "script.py").write_text(SCRIPT)
+    return tmp_path / "script.py"
+
+
+def start(script, what):
+    """Launch in a process of its own, since signals come to that."""
+    code = (
+        "import sys; from faster_rcnn.utils.logs import setup_logging\n"
+        "setup_logging()\n"
+        "from faster_rcnn.utils.launch import launch; sys.exit(launch(2, sys.argv[1:]))"
+    )
+    words = [str(script), str(script.parent), what, "a b*"]
+    return subprocess.Popen(
+        [sys.executable, "-c", code, *words], stderr=subprocess.PIPE, text=True
+    )
+
+
+@pytest.mark.skipif(os.name == "nt", reason="POSIX signals")
+@pytest.mark.parametrize(
+    ("what", "status", "text"),
+    [
+        ("fail", 2, ""),  # the process has told of it
+        ("kill", 1, "process 1 of 2 was ended by SIGKILL; the same command goes on"),
+        ("interrupt", 130, ""),
+    ],
+)
+def test_launcher_ends_as_its_processes_did(script, what, status, text):
+    running = start(script, what)
+    files = [script.parent / name for name in "01"]
+    while not all(file.exists() and file.read_text() for file in files):
+        assert running.poll() is None
+        time.sleep(0.02)
+    if what == "interrupt":
+        running.send_signal(signal.SIGINT)
+    _, errors = running.communicate(timeout=40)
+    assert running.returncode == status, errors
+    assert [file.read_text() for file in files] == ["2a b*"] * 2
+    assert text in errors and len(errors.splitlines()) == bool(text), errors
+
+
+def test_launcher_of_a_success(script):
+    running = start(script, "pass")
+    assert running.communicate(timeout=40) == (None, "") and running.returncode == 0

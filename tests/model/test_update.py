@@ -1,0 +1,170 @@
+"""One gradient, whoever computes it: one pass, several passes, several processes."""
+
+import itertools
+
+import numpy as np
+import pytest
+import torch
+from faster_rcnn.model import region_proposals
+from faster_rcnn.model.config import Config
+from faster_rcnn.model.finite import NonFiniteLossError
+from faster_rcnn.model.schedule import share_passes
+from faster_rcnn.model.train import stream_batches
+from faster_rcnn.model.update import BatchGradient
+from faster_rcnn.utils import distributed
+from many_processes import in_processes
+from tiny_runs import (
+    CPU,
+    draw_dataset,
+    make_dataset,
+    make_record,
+    randomise,
+    tiny_config,
+    tiny_detector,
+)
+
+# All anchors and all proposals are taken, so that nothing is left to chance; their
+# number differs from image to image.
+ALL = [
+    *("rpn.batch_size", 100000, "rpn.fg_fraction", 1),
+    *("head.rois_per_image", 400, "head.fg_fraction", 1, "head.replacement", "false"),
+    *("net.norm", "frozen", "data.flip", "false"),
+]
+
+
+@pytest.fixture(scope="module")
+def dataset(tmp_path_factory):
+    """Four images of one bucket but different sizes, one of them without objects."""
+    folder = tmp_path_factory.mktemp("images")
+    sizes = [(80, 64), (84, 64), (80, 66), (76, 64)]
+    records = []
+    for number, (width, height) in enumerate(sizes):
+        (record,) = draw_dataset(
+            folder / str(number), 1, seed=number, width=width, height=height
+        ).records
+        path = folder / f"{number}.png"
+        record.path.rename(path)
+        boxes = record.boxes if number != 2 else []
+        classes = record.classes if number != 2 else None
+        records.append(make_record(path, width, height, boxes, classes))
+    return make_dataset(records)
+
+
+def gradient(dataset, config: Config, *, iteration: int = 0):
+    """Losses, counts and this process's gradients of an update."""
+    torch.manual_seed(0)
+    model = tiny_detector(config)
+    randomise(model)
+    model.train()
+    place = distributed.place()
+    passes = share_passes(config.train, rank=place.rank, processes=place.processes)
+    stream = stream_batches(dataset, config, passes=passes)
+    batches = list(itertools.islice(stream, len(passes.mine)))
+    step = BatchGradient(
+        model,
+        config,
+        passes,
+        torch.Generator().manual_seed(5),
+        device=CPU,
+        dtype=torch.float32,
+    )
+    update = step(iteration, batches)
+    numbers = {**update.output.losses, **update.output.counts}
+    return (
+        {name: number.item() for name, number in numbers.items()},
+        {n: p.grad.numpy() for n, p in model.named_parameters() if p.grad is not None},
+    )
+
+
+def assert_alike(found, want, tolerance=1e-5):
+    """Gradients agree to the tolerance, relative to the largest of each tensor."""
+    (numbers, gradients), (want_numbers, want_gradients) = found, want
+    assert numbers == pytest.approx(want_numbers, rel=1e-5)
+    assert gradients.keys() == want_gradients.keys()
+    scale = max(np.abs(g).max() for g in want_gradients.values())
+    assert scale > 0.01
+    for name, expected in want_gradients.items():
+        difference = np.abs(gradients[name] - expected).max()
+        assert difference <= tolerance * max(np.abs(expected).max(), 1e-3 * scale), name
+
+
+@pytest.fixture(scope="module")
+def whole(dataset):
+    return gradient(dataset, tiny_config(*ALL, "train.batch_size", 4))
+
+
+def test_every_parameter_has_a_gradient(dataset, whole):
+    model = tiny_detector(tiny_config(*ALL))
+    trained = {n for n, p in model.named_parameters() if p.requires_grad}
+    assert whole[1].keys() == trained
+
+
+@pytest.mark.parametrize(("size", "passes"), [(2, 2), (1, 4), (3, 2)])
+def test_accumulated_gradient_is_that_of_the_large_batch(dataset, whole, size, passes):
+    words = ("train.batch_size", size, "train.images_per_update", 4)
+    assert_alike(gradient(dataset, tiny_config(*ALL, *words)), whole)
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ("train.batch_size", 2),  # one pass each
+        ("train.batch_size", 1, "train.accumulate", 2),
+        ("train.batch_size", 2, "rpn.positive_weight", 0.5),
+    ],
+    ids=["passes", "accumulate", "positive_weight"],
+)
+def test_two_processes_have_the_gradient_of_the_large_batch(dataset, whole, words):
+    if "rpn.positive_weight" in words:
+        large = tiny_config(*ALL, *words[2:], "train.batch_size", 4)
+        whole = gradient(dataset, large)
+    for found in in_processes(gradient, dataset, tiny_config(*ALL, *words)):
+        assert_alike(found, whole)
+
+
+def test_samples_do_not_depend_on_the_process(dataset):
+    """Sampling is on here: each pass has random numbers of its own."""
+    words = ("net.norm", "frozen", "train.batch_size", 1)
+    want = gradient(dataset, tiny_config(*words, "train.accumulate", 4))
+    shared = tiny_config(*words, "train.accumulate", 2)
+    for found in in_processes(gradient, dataset, shared):
+        assert_alike(found, want)
+    other = gradient(dataset, tiny_config(*words, "train.accumulate", 4), iteration=1)
+    assert other[0]["rpn_cls"] != want[0]["rpn_cls"]  # another draw
+
+
+@pytest.mark.parametrize("sync", [True, False])
+def test_batch_norm_over_all_processes(dataset, sync):
+    words = [*ALL, "net.norm", "batch", "data.size_multiple", 32]
+    _, want = gradient(dataset, tiny_config(*words, "train.batch_size", 4))
+    words += ["train.batch_size", 2, "train.sync_bn", sync]
+    for _, found in in_processes(gradient, dataset, tiny_config(*words)):
+        # On maps of a few cells rounding grows from layer to layer.
+        difference = sum(np.square(found[name] - g).sum() for name, g in want.items())
+        share = (difference / sum(np.square(g).sum() for g in want.values())) ** 0.5
+        assert share < 0.1 if sync else share > 0.5
+
+
+def spoilt(dataset, config):
+    """The error that a process gets when the other one's loss is no number."""
+    if not distributed.is_main():
+        plain = region_proposals.rpn_losses
+
+        def losses(*arguments, **options):
+            cls_loss, box_loss = plain(*arguments, **options)
+            return cls_loss, box_loss * float("nan")
+
+        region_proposals.rpn_losses = losses
+    with pytest.raises(NonFiniteLossError) as caught:
+        gradient(dataset, config)
+    return str(caught.value)
+
+
+def test_loss_that_is_not_finite_anywhere_stops_all(dataset):
+    words = ("net.norm", "frozen", "train.batch_size", 2)
+    first, other = in_processes(spoilt, dataset, tiny_config(*words))
+    assert first.startswith("rpn_box is nan at iteration 1, images ")
+    assert other.startswith("rpn_box is nan at iteration 1, images ")
+    of_all = first.partition("images ")[2].partition(". ")[0].split(", ")
+    own = other.partition("images ")[2].partition(". ")[0].split(", ")
+    assert len(of_all) == 4 and of_all[2:] == own

@@ -1,0 +1,110 @@
+"""Several processes: what they share, and how they end when one of them fails."""
+
+import os
+import signal
+import time
+from pathlib import Path
+
+import pytest
+import torch
+from faster_rcnn.utils import distributed, heartbeat
+from faster_rcnn.utils.place import Place
+from many_processes import in_processes, start_processes
+
+
+def test_alone():
+    assert distributed.place() == Place(0, 1, 0, 1)
+    assert distributed.is_main() and not distributed.together()
+    distributed.barrier()
+    distributed.finish()
+    tensor = torch.tensor([1.0, 2.0])
+    assert distributed.all_sum(tensor) is tensor
+    assert distributed.gather("a") == ["a"] and distributed.from_main("a") == "a"
+    with distributed.main_first():
+        pass
+    assert not torch.distributed.is_initialized()
+
+
+def share(folder):
+    place = distributed.place()
+    rank = place.rank
+    with distributed.main_first():
+        # The others come after the main process has written.
+        found = sorted(path.name for path in folder.iterdir())
+        time.sleep(0.1 if rank == 0 else 0)
+        (folder / str(rank)).touch()
+    distributed.barrier()
+    left = sorted(path.name for path in folder.iterdir())
+    total = distributed.all_sum(torch.tensor([float(rank), 1.0])).tolist()
+    items = distributed.gather({"rank": rank})
+    given = distributed.from_main(f"from {rank}")
+    return place, "0" in found, left, total, items, given
+
+
+def test_together(tmp_path):
+    results = in_processes(share, tmp_path, processes=3)
+    for rank, (place, found, left, total, items, given) in enumerate(results):
+        assert place == Place(rank, 3, rank, 3)
+        assert found == (rank > 0)
+        assert left == ["0", "1", "2"]
+        assert total == [3.0, 3.0]
+        assert items == ([{"rank": r} for r in range(3)] if rank == 0 else [])
+        assert given == "from 0"
+
+
+def fail(kind, rank, log):
+    """Fail in one process, while the others wait for it in a reduction."""
+    own = f"{log}{distributed.place().rank}"
+    os.dup2(os.open(own, os.O_WRONLY | os.O_CREAT), 2)
+    if distributed.place().rank == rank:
+        if kind == "error":
+            raise ValueError("image7.png cannot be read")
+        if kind == "bug":
+            raise KeyError("bug")
+        os.kill(os.getpid(), signal.SIGKILL)
+    distributed.all_sum(torch.zeros(1))
+
+
+@pytest.mark.parametrize("rank", [0, 1])
+@pytest.mark.parametrize(
+    ("kind", "status", "text"),
+    [("error", 2, "ERROR: image7.png cannot be read"), ("bug", 1, "KeyError: 'bug'")],
+)
+def test_all_end_with_the_first_error(tmp_path, rank, kind, status, text):
+    log = tmp_path / "log"
+    ended = start_processes(fail, kind, rank, log, processes=3)
+    assert [code for code, _, _ in ended] == [status] * 3
+    assert max(seconds for _, _, seconds in ended) < 20
+    first, *others = (Path(f"{log}{r}").read_text() for r in range(3))
+    assert first.count(text) == 1 and "gloo" not in first
+    assert not any("ERROR" in other for other in others)
+
+
+@pytest.mark.skipif(os.name == "nt", reason="POSIX signals")
+@pytest.mark.parametrize("rank", [0, 1])
+def test_all_end_when_one_is_killed(tmp_path, rank):
+    log = tmp_path / "log"
+    ended = start_processes(fail, "kill", rank, log)
+    codes = [code for code, _, _ in ended]
+    assert codes[rank] == -signal.SIGKILL and codes[1 - rank] == 1
+    assert max(seconds for _, _, seconds in ended) < 30
+    told = Path(f"{log}{1 - rank}").read_text()
+    assert told.count("has ended without a word") == 1, told
+
+
+def stand_still(log):
+    os.dup2(os.open(log, os.O_WRONLY | os.O_CREAT), 2)
+    heartbeat._SILENT_SECONDS = 2.0
+    if not distributed.is_main():
+        os.kill(os.getpid(), signal.SIGSTOP)
+    distributed.all_sum(torch.zeros(1))
+
+
+@pytest.mark.skipif(os.name == "nt", reason="POSIX signals")
+def test_a_process_that_stands_still_is_noticed(tmp_path):
+    """No connection is closed then; the silence is all there is to notice."""
+    assert heartbeat._SILENT_SECONDS + heartbeat._SHOWN_SECONDS < 30
+    ((code, _, seconds),) = start_processes(stand_still, tmp_path / "log", wait_for=1)
+    assert code == 1 and seconds < 20
+    told = (tmp_path / "log").read_text()
+    assert told.count("process 1 has ended without a word") == 1
