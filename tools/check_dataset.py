@@ -4,22 +4,28 @@
 import argparse
 import logging
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from faster_rcnn.datasets.catalog import resolve
-from faster_rcnn.datasets.checks.fix import write_cleaned
+from faster_rcnn.datasets.checks.fix import expect_mendable, write_cleaned
 from faster_rcnn.datasets.checks.page import write_page
 from faster_rcnn.datasets.checks.report import Recipe, check_dataset
 from faster_rcnn.datasets.checks.sources import find_sources
 from faster_rcnn.datasets.checks.text import report_text
-from faster_rcnn.datasets.download import ensure_downloaded
-from faster_rcnn.model.command_line import REPOSITORY, clear_errors, find_recipes
+from faster_rcnn.model.command_line import (
+    REPOSITORY,
+    clear_errors,
+    fetch_dataset,
+    find_recipes,
+)
 from faster_rcnn.model.config import NET_NAMES, Config, load_config
 from faster_rcnn.nets.backbone import Backbone
 
 logger = logging.getLogger("faster_rcnn")
 
-_EPILOG = "Exit status: 0 pass, 1 defects found, 2 wrong input."
+_EPILOG = "Exit status: 0 pass, 1 defects found, 2 wrong input or no room to write."
 
 
 def build_parser() -> argparse.ArgumentParser:
@@ -52,7 +58,12 @@ def build_parser() -> argparse.ArgumentParser:
         metavar=("SECTION.KEY", "VALUE"),
         help='settings on top, e.g. --set anchors.scales "[2, 4, 8]"',
     )
-    parser.add_argument("--html", type=Path, metavar="FILE", help="write a page")
+    parser.add_argument(
+        "--html",
+        type=Path,
+        metavar="FILE",
+        help="the page with plots and pictures, default output/check/<data set>.html",
+    )
     parser.add_argument(
         "--pictures", type=_count, default=30, help="images on the page, default 30"
     )
@@ -75,19 +86,22 @@ def main() -> None:
         given = ["net.name", arguments.net, "data.root", str(REPOSITORY / "data")]
         given += ["data.train_set", train_set, "data.test_set", test_set]
         config = load_config(recipes, [*given, *arguments.overrides])
-        ensure_downloaded(arguments.dataset, config.data.root)
-        names = [*config.data.train_set.split("+"), *config.data.test_set.split("+")]
-        if Path(train_set).expanduser().is_dir():
-            names = [train_set]
+        fetch_dataset(arguments.dataset, config, "train")
+        fetch_dataset(arguments.dataset, config, "test")
+        names = [config.data.train_set, config.data.test_set]
         sources = find_sources(names, root=config.data.root)
+        if arguments.fix:
+            expect_mendable(sources, arguments.fix)
         recipe = recipe_of(config, "+".join(path.stem for path in recipes))
         report = check_dataset(name, sources, recipe, jobs=arguments.jobs)
         print(report_text(report))
-        if arguments.html:
-            write_page(arguments.html, report, pictures=arguments.pictures)
-            logger.info("the page is %s", arguments.html)
+        page = arguments.html or REPOSITORY / "output" / "check" / f"{name}.html"
+        with _writing(page):
+            write_page(page, report, pictures=arguments.pictures)
+        logger.info("the page is %s", page)
         if arguments.fix:
-            counts = write_cleaned(report, arguments.fix)
+            with _writing(arguments.fix):
+                counts = write_cleaned(report, arguments.fix)
             logger.info("a cleaned copy is in %s: %s", arguments.fix, counts)
         sys.exit(1 if report.failed else 0)
 
@@ -108,6 +122,18 @@ def recipe_of(config: Config, name: str) -> Recipe:
         rounding=config.anchors.rounding,
         use_ignored=config.data.use_difficult,
     )
+
+
+@contextmanager
+def _writing(place: Path) -> Iterator[None]:
+    """Say what to do where a place cannot be written."""
+    try:
+        yield
+    except OSError as error:
+        raise ValueError(
+            f"{place}: expected to write it, cannot ({error}); make room, or name "
+            "another place"
+        ) from error
 
 
 def _count(text: str) -> int:

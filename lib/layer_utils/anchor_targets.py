@@ -52,6 +52,7 @@ def anchor_targets(
     border: float,
     offset: float,
     clobber_positives: bool = False,
+    crowd_overlap: float | None = None,
     usable: Tensor | None = None,
     generator: torch.Generator | None = None,
 ) -> AnchorTargets:
@@ -72,6 +73,8 @@ def anchor_targets(
         border: pixels by which an anchor may leave the image; negative for no limit.
         offset: 1 for legacy boxes, 0 for continuous ones.
         clobber_positives: the negative rule wins where both hold.
+        crowd_overlap: share of an anchor's area in a crowd above which it is not
+            negative; None: crowds do not matter.
         usable: ``(N, A)`` bool, anchors of cells inside the image; None for all.
         generator: source of random numbers on the anchors' device.
 
@@ -87,6 +90,7 @@ def anchor_targets(
         border=border,
         offset=offset,
         clobber_positives=clobber_positives,
+        crowd_overlap=crowd_overlap,
         usable=usable,
     )
     labels = sample_labels(
@@ -112,6 +116,7 @@ def match_anchors(
     border: float,
     offset: float,
     clobber_positives: bool = False,
+    crowd_overlap: float | None = None,
     usable: Tensor | None = None,
 ) -> AnchorMatches:
     """Find the candidates, without drawing from them.
@@ -120,7 +125,10 @@ def match_anchors(
     is positive if it overlaps an object by ``positive_overlap`` or more, or overlaps
     some object more than any other anchor does (ties included); else it is negative if
     its best overlap is below ``negative_overlap``. With ``clobber_positives`` the
-    negative rule goes first, so that a best anchor of low overlap is negative.
+    negative rule goes first, so that a best anchor of low overlap is negative. An
+    anchor that lies in a crowd by more than ``crowd_overlap`` is not negative, since
+    there may be objects. It is positive as any other, which is how COCO's evaluation
+    goes about detections in a crowd.
 
     Deviation: an object that no inside anchor touches makes no anchor positive; in
     tf-faster-rcnn it makes all anchors positive that do not touch it either.
@@ -133,12 +141,14 @@ def match_anchors(
     inside = inside_image(anchors, image_sizes, border=border, offset=offset)  # (N, A)
     if usable is not None:
         inside = inside & usable
+    crowd = None if crowd_overlap is None else ground_truth.crowd
     matches = match_boxes(
         anchors,
         ground_truth.boxes,
-        ground_truth.valid,
+        ground_truth.valid if crowd is None else ground_truth.valid | crowd,
         offset=offset,
         usable=inside,
+        crowd=crowd,
     )
     positive = inside & (matches.is_best | (matches.overlap >= positive_overlap))
     negative = inside & (matches.overlap < negative_overlap)
@@ -146,6 +156,8 @@ def match_anchors(
         positive = positive & ~negative
     else:
         negative = negative & ~positive
+    if crowd_overlap is not None:
+        negative = negative & (matches.crowd_share <= crowd_overlap)
     return AnchorMatches(positive, negative, matches.matched)
 
 

@@ -45,13 +45,15 @@ def sample_rois(
     replacement: bool,
     delta_std: tuple[float, float, float, float],
     offset: float,
+    crowd_overlap: float | None = None,
     generator: torch.Generator | None = None,
 ) -> RoISamples:
     """Sample foreground and background RoIs of each image.
 
     1. Match every proposal to the object it overlaps most.
     2. Foreground: overlap of at least ``fg_overlap``; background: overlap in
-       ``[bg_overlap_low, bg_overlap_high)``.
+       ``[bg_overlap_low, bg_overlap_high)``, and not in a crowd by more than
+       ``crowd_overlap``.
     3. Draw up to ``fg_fraction * batch_size`` foreground RoIs; background fills up. An
        image without background is filled with foreground. With ``replacement`` a side
        that has too few is drawn repeatedly, otherwise slots stay empty.
@@ -70,6 +72,8 @@ def sample_rois(
         replacement: fill up by drawing again.
         delta_std: the deltas are divided by these.
         offset: 1 for legacy boxes, 0 for continuous ones.
+        crowd_overlap: share of a RoI's area in a crowd above which it is not
+            background; None: crowds do not matter.
         generator: source of random numbers on the proposals' device.
 
     Returns:
@@ -81,7 +85,14 @@ def sample_rois(
         valid = torch.cat((valid, ground_truth.valid), dim=1)
 
     # 1. Match.
-    matches = match_boxes(boxes, ground_truth.boxes, ground_truth.valid, offset=offset)
+    crowd = None if crowd_overlap is None else ground_truth.crowd
+    matches = match_boxes(
+        boxes,
+        ground_truth.boxes,
+        ground_truth.valid if crowd is None else ground_truth.valid | crowd,
+        offset=offset,
+        crowd=crowd,
+    )
     best_overlap = matches.overlap
 
     # 2. Foreground and background.
@@ -92,6 +103,8 @@ def sample_rois(
         & (best_overlap < bg_overlap_high)
         & (best_overlap >= bg_overlap_low)
     )
+    if crowd_overlap is not None:
+        background = background & (matches.crowd_share <= crowd_overlap)
 
     # 3. Draw.
     index, is_fg, drawn = _draw(

@@ -39,11 +39,14 @@ class GroundTruth(NamedTuple):
         boxes: ``(N, G, 4)`` boxes.
         classes: ``(N, G)`` int64 class indices, 1..C-1 where valid.
         valid: ``(N, G)`` bool.
+        crowd: ``(N, G)`` bool, other slots whose box bounds objects that nobody told
+            apart (COCO's iscrowd); None for none.
     """
 
     boxes: Tensor
     classes: Tensor
     valid: Tensor
+    crowd: Tensor | None = None
 
 
 class Proposals(NamedTuple):

@@ -74,7 +74,7 @@ def random_boxes(count, *, size=100.0, seed=0, whole=False):
 
 
 def ground_truth(*images, slots=4, junk=0.0):
-    """Ground truth of images given as lists of ``(class, box)``.
+    """Ground truth of images given as lists of ``(class, box)``, 0 being a crowd.
 
     Rows that are not valid are spread before, between and after the valid ones, and
     hold ``junk``.
@@ -83,13 +83,14 @@ def ground_truth(*images, slots=4, junk=0.0):
     boxes = torch.full((count, slots, 4), junk)
     classes = torch.full((count, slots), 77, dtype=torch.int64)
     valid = torch.zeros((count, slots), dtype=torch.bool)
+    crowd = torch.zeros((count, slots), dtype=torch.bool)
     for i, objects in enumerate(images):
         for k, (label, box) in enumerate(objects):
             slot = slots - 1 - 2 * k if 2 * len(objects) <= slots else k
             boxes[i, slot] = torch.as_tensor(box, dtype=torch.float32)
             classes[i, slot] = label
-            valid[i, slot] = True
-    return GroundTruth(boxes, classes, valid)
+            valid[i, slot], crowd[i, slot] = label > 0, label == 0
+    return GroundTruth(boxes, classes, valid, crowd)
 
 
 def flip(boxes, width, offset):

@@ -118,6 +118,28 @@ def test_clobbering_by_hand():
     assert not clobbered.target_deltas.any()
 
 
+def test_anchors_in_a_crowd_are_not_negative():
+    anchors = torch.tensor(
+        [
+            [0.0, 0.0, 9.0, 9.0],  # the object itself, in the crowd
+            [20.0, 0.0, 29.0, 9.0],  # 8 of 10 columns in the crowd
+            [21.0, 0.0, 30.0, 9.0],  # 7 of 10
+            [40.0, 40.0, 49.0, 49.0],  # nowhere near
+        ]
+    )
+    gt = ground_truth([(1, [0, 0, 9, 9]), (0, [0, 0, 27, 9])])
+    assert targets(anchors, gt).labels.tolist() == [[1, 0, 0, 0]]
+    for limit, labels in ((0.7, [1, -1, 0, 0]), (0.6, [1, -1, -1, 0])):
+        result = targets(anchors, gt, crowd_overlap=limit)
+        assert result.labels.tolist() == [labels]
+        assert not result.target_deltas.any()
+    # An image without crowds does not mind, nor a batch that knows of none.
+    alone = ground_truth([(1, [0, 0, 9, 9])])
+    for truth in (alone, alone._replace(crowd=None)):
+        result = targets(anchors, truth, crowd_overlap=0)
+        assert result.labels.tolist() == [[1, 0, 0, 0]]
+
+
 def test_matches_are_what_is_drawn_from():
     anchors, sizes = small_anchors(), torch.tensor([[96, 96], [60, 80]])
     gt = ground_truth(

@@ -102,6 +102,20 @@ def test_ground_truth_joins_the_proposals():
     assert counts(sample(proposals, gt)) == [(0, 2)]
 
 
+def test_rois_in_a_crowd_are_not_background():
+    # The object is foreground, crowd or not; FAR lies in the crowd by half.
+    x1, y1, x2, y2 = FAR
+    half = [x1, y1, x1 + (x2 - x1 + 1) / 2 - 1, y2]
+    gt = ground_truth([(5, OBJECT), (0, OBJECT), (0, half)], slots=6)
+    proposals = as_proposals([FOREGROUND, FAR])
+    assert counts(sample(proposals, gt)) == [(1, 1)]
+    assert counts(sample(proposals, gt, crowd_overlap=0.5)) == [(1, 1)]
+    assert counts(sample(proposals, gt, crowd_overlap=0.49)) == [(1, 0)]
+    # A crowd is no object to learn, and its box joins no proposals.
+    result = sample(proposals, gt, crowd_overlap=0.49, add_ground_truth=True)
+    assert [row[4] for row in drawn(result)] == [5, 5]
+
+
 def test_deltas_are_normalised():
     plain = sample(
         as_proposals([FOREGROUND]), ground_truth([(1, OBJECT)]), delta_std=(1, 1, 1, 1)

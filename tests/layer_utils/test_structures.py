@@ -27,9 +27,9 @@ def inputs(images=2, seed=0):
     """Feature maps and outputs of a network that is not there, and ground truth."""
     generator = torch.Generator().manual_seed(seed)
     anchors = HEIGHT * WIDTH * len(BASE)
-    objects = random_boxes(2, size=70, seed=seed).tolist()
+    objects = random_boxes(3, size=70, seed=seed).tolist()  # the first is a crowd
     gt = ground_truth(
-        *([(k + 1, box) for k, box in enumerate(objects)] for _ in range(images))
+        *([(k, box) for k, box in enumerate(objects)] for _ in range(images))
     )
     return {
         "base": BASE,
@@ -43,6 +43,7 @@ def inputs(images=2, seed=0):
         "boxes": gt.boxes,
         "classes": gt.classes,
         "valid": gt.valid,
+        "crowd": gt.crowd,
     }
 
 
@@ -69,7 +70,7 @@ def proposals_of(x):
 
 def training(x, replacement=False, mode="align"):
     """From the RPN's outputs to the four losses."""
-    gt = GroundTruth(x["boxes"], x["classes"], x["valid"])
+    gt = GroundTruth(x["boxes"], x["classes"], x["valid"], x["crowd"])
     anchors, inside, proposals = proposals_of(x)
     targets = anchor_targets(
         anchors,
@@ -81,6 +82,7 @@ def training(x, replacement=False, mode="align"):
         negative_overlap=0.3,
         border=0,
         offset=1,
+        crowd_overlap=0.7,
         usable=inside,
         generator=None,
     )
@@ -96,6 +98,7 @@ def training(x, replacement=False, mode="align"):
         replacement=replacement,
         delta_std=(0.1, 0.1, 0.2, 0.2),
         offset=1,
+        crowd_overlap=0.7,
         generator=None,
     )
     pooled = pool_rois(

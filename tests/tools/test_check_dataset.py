@@ -1,10 +1,10 @@
 """The tool's arguments, exit status, page and cleaned copy."""
 
-import functools
 import logging
 
 import pytest
 from checked_folders import VocFolder, thing
+from faster_rcnn.model.command_line import REPOSITORY
 
 
 @pytest.fixture(autouse=True)
@@ -25,8 +25,23 @@ def folder(tmp_path):
 
 
 @pytest.fixture
-def call(run_tool):
-    return functools.partial(run_tool, "check_dataset")
+def call(run_tool, tmp_path):
+    """Runs the tool; its page goes into a temporary folder unless told otherwise."""
+
+    def run(*words):
+        return run_tool("check_dataset", "--html", tmp_path / "own.html", *words)
+
+    return run
+
+
+def test_the_page_s_own_place(folder, run_tool, monkeypatch):
+    written = []
+    monkeypatch.setattr(
+        "faster_rcnn.datasets.checks.page.write_page",
+        lambda path, report, **_: written.append(path),
+    )
+    assert run_tool("check_dataset", folder.root)[0] == 0
+    assert written == [REPOSITORY / "output" / "check" / "own.html"]
 
 
 def test_clean_folder_passes(folder, call):
@@ -67,11 +82,15 @@ def test_recipe_and_settings(folder, call, tmp_path):
         (["{own}", "--set", "anchors.scale", "1"], "did you mean anchors.scales?"),
         (["{own}", "--cfg", "gone.yml"], "gone.yml cannot be read"),
         (["{own}", "--fix", "{own}/copy"], "outside the source"),
+        (["{own}", "--html", "{file}/page.html"], "page.html: expected to write it"),
+        (["{own}", "--fix", "{file}/copy"], "copy: expected to write it, cannot ("),
     ],
 )
 def test_wrong_input(folder, call, tmp_path, words, problem):
     (tmp_path / "empty").mkdir()
+    (tmp_path / "file").touch()
     names = {"own": folder.root, "empty": tmp_path / "empty"}
+    names["file"] = tmp_path / "file"
     status, _, err = call(*(word.format(**names) for word in words))
     assert status == 2
     assert problem in err and "Traceback" not in err

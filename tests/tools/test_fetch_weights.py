@@ -9,6 +9,7 @@ import torchvision
 from command_lines import load_tool
 from faster_rcnn.model.settings import NET_NAMES
 from faster_rcnn.model.weights import fetch_imagenet
+from faster_rcnn.model.weights.imagenet import imagenet_weights
 from web_server import serving
 
 TOOL = load_tool("fetch_weights")
@@ -114,7 +115,7 @@ def test_every_other_net_has_them(fetch, tmp_path):
     status, out, _ = fetch("--dry-run", *NETS)
     assert status == 0 and not (tmp_path / "home").exists()
     for net, name in NETS.items():
-        weights = TOOL.find_weights(net)
+        weights = imagenet_weights(net)
         assert weights.url.startswith("https://download.pytorch.org/models/")
         assert weights.target.name.startswith(f"{name}-{weights.sha256}.")
         assert len(weights.sha256) == 8 and weights.size > 10**7
@@ -133,4 +134,4 @@ def test_disk_that_is_too_full(fetch, publish, server, monkeypatch):
 
 def test_folder_is_torch_s(fetch):
     expected = Path(torch.hub.get_dir()) / "checkpoints"
-    assert TOOL.find_weights("res18").target.parent == expected
+    assert imagenet_weights("res18").target.parent == expected

@@ -138,7 +138,8 @@ def misspellings(
     """Map each name that looks like another one misspelt to that other.
 
     The rarer of the two is the misspelt one. Names that differ in their digits, and
-    short ones that differ in a letter, are classes of their own (RBC and WBC).
+    short ones that differ in a letter, are classes of their own (RBC and WBC); a short
+    one with two letters swapped is a slip if it is rare (RCB).
 
     Args:
         counts: objects of each name.
@@ -166,12 +167,17 @@ def _alike(ours: str, theirs: str, our_count: int, their_count: int) -> bool:
     """Tell whether a name in plain letters is likely meant to be a more common one."""
     if ours == theirs:
         return True
-    length = min(len(ours), len(theirs))
-    if length < 5 or not (ours[:2] == theirs[:2] or ours[-2:] == theirs[-2:]):
-        return False
     if re.findall(r"\d+", ours) != re.findall(r"\d+", theirs):
         return False
+    length = min(len(ours), len(theirs))
     distance = edit_distance(ours, theirs)
+    if length < 5:
+        # Too short for other slips than two letters in the wrong order, and those make
+        # other words too, such as act of cat.
+        swapped = distance == 1 and sorted(ours) == sorted(theirs)
+        return swapped and 20 * our_count <= their_count
+    if not (ours[:2] == theirs[:2] or ours[-2:] == theirs[-2:]):
+        return False
     if distance == 1 and len(ours) == len(theirs) and sorted(ours) != sorted(theirs):
         # One letter for another also makes another word, such as grass of brass.
         return 4 * our_count <= their_count

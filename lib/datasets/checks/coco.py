@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from ...utils.json_files import read_json
+from ..formats.coco_tables import is_without_objects
 from .entries import Defect, Entry, Source, Written
 
 
@@ -18,7 +19,8 @@ def read_coco_entries(
     try:
         content = read_json(path, expected="COCO annotations", remedy="replace it")
     except ValueError as error:
-        return [], [Defect("malformed annotation", path, str(error))], []
+        detail = str(error).removeprefix(f"{path}: ")
+        return [], [Defect("malformed annotation", path, detail)], []
     if not isinstance(content, dict):
         detail = f"a {type(content).__name__}, expected an object with tables"
         return [], [Defect("malformed annotation", path, detail)], []
@@ -73,6 +75,9 @@ def _images(
             width, height = row.get("width"), row.get("height")
             if type(width) is int and type(height) is int and min(width, height) > 0:
                 entry.width, entry.height = width, height
+            depth = row.get("depth")  # COCO has none; some exporters write one
+            if type(depth) is int and depth > 0:
+                entry.depth = depth
     return entries
 
 
@@ -80,6 +85,8 @@ def _rows(
     path: Path, content: dict[str, Any], table: str, defects: list[Defect]
 ) -> Iterator[tuple[int, dict[str, Any]]]:
     rows = content.get(table)
+    if rows is None and table == "annotations" and is_without_objects(path):
+        return
     if not isinstance(rows, list):
         detail = f"expected a list under {table!r}"
         defects.append(Defect("malformed annotation", path, detail))

@@ -8,6 +8,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal, NamedTuple
 
+from ..folders import Layout
+
 Action = Literal["image", "object", "clip", "size", "pixels", "rename", "none"]
 
 
@@ -33,6 +35,7 @@ KINDS: dict[str, Kind] = {
     "unreadable image": Kind(True, "image", "truncated, or no image at all"),
     "malformed annotation": Kind(True, "object", "cannot be read as what it should be"),
     "repeated entry": Kind(True, "none", "listed more than once"),
+    "empty split": Kind(True, "none", "there is no image in it"),
     "leakage between splits": Kind(
         True, "image", "the same picture on two sides; the copy keeps the test side"
     ),
@@ -41,9 +44,7 @@ KINDS: dict[str, Kind] = {
         True, "pixels", "viewers turn the picture, training reads it as stored"
     ),
     "wrong size": Kind(True, "size", "annotation and file differ"),
-    "wrong channel count": Kind(
-        True, "pixels", "differs from the annotation, or from 3 where that is silent"
-    ),
+    "wrong channel count": Kind(True, "pixels", "annotation and file differ"),
     "unknown class": Kind(True, "object", "not among the classes"),
     "misspelt class": Kind(True, "rename", "very like another class's name"),
     "box with a NaN or infinite coordinate": Kind(True, "object", "no place at all"),
@@ -67,8 +68,9 @@ class Written(NamedTuple):
     """One object as written.
 
     Attributes:
-        place: its number among the file's objects (VOC) or annotations (COCO), from 0.
-        name: class name; COCO's unknown category ids become their decimal number.
+        place: its number among the file's objects (VOC), annotations (COCO) or lines
+            (YOLO), from 0.
+        name: class name; an unknown id of COCO or YOLO becomes its decimal number.
         box: pixel edges, neither checked nor clipped.
         ignored: difficult or crowd.
     """
@@ -109,17 +111,17 @@ UNREAD = FileFacts()
 
 @dataclass(frozen=True, slots=True)
 class Source:
-    """A folder in VOC layout with its lists, or one COCO file with its images.
+    """A folder in VOC or YOLO layout with its splits, or a COCO file with its images.
 
     Attributes:
-        layout: which of the two.
-        folder: VOC's folder, or COCO's folder of images.
+        layout: which of the three.
+        folder: VOC's or YOLO's folder, or COCO's folder of images.
         splits: lists that are read, or the one split that the file is.
         annotation_file: COCO's file.
         classes: all that there may be; None where the annotations tell.
     """
 
-    layout: Literal["voc", "coco"]
+    layout: Layout
     folder: Path
     splits: tuple[str, ...]
     annotation_file: Path | None = None
@@ -131,7 +133,7 @@ class Entry:
     """One image of a source, with all that is written about it.
 
     Attributes:
-        image_id: the file's stem (VOC) or the decimal id (COCO).
+        image_id: the file's stem (VOC, YOLO) or the decimal id (COCO).
         path: the image file, or where it should be.
         annotation: the file that tells its objects.
         source: where both belong.

@@ -117,8 +117,7 @@ def check_files(entries: Iterable[Entry]) -> list[Defect]:
             detail = f"{written} in the annotation, {stored} in the file"
             detail += " (swapped)" if swapped else ""
             defects.append(Defect("wrong size", file, detail, entry))
-        if facts.channels != (entry.depth or 3):
-            expected = entry.depth or "3 (not written)"
-            detail = f"{expected} in the annotation, {facts.channels} in the file"
+        if entry.depth and entry.depth != facts.channels:
+            detail = f"{entry.depth} in the annotation, {facts.channels} in the file"
             defects.append(Defect("wrong channel count", file, detail, entry))
     return defects

@@ -36,10 +36,10 @@ def write_cleaned(report: Report, folder: Path) -> dict[str, int]:
         images per split of the copy.
 
     Raises:
-        ValueError: `folder` holds something, or lies in the source or around it.
+        ValueError: as of `expect_mendable`.
         OSError: a file cannot be read or written.
     """
-    _check_place(report.sources, folder)
+    expect_mendable(report.sources, folder)
     mends = _mends(report.defects)
     names = misspelt_names(report.entries)
     kept = [e for e in report.entries if e.splits and "image" not in mends[e][None]]
@@ -67,7 +67,20 @@ def write_cleaned(report: Report, folder: Path) -> dict[str, int]:
     return counts
 
 
-def _check_place(sources: Sequence[Source], folder: Path) -> None:
+def expect_mendable(sources: Sequence[Source], folder: Path) -> None:
+    """See that a cleaned copy can be written.
+
+    Raises:
+        ValueError: a source has YOLO's layout, or `folder` holds something, or lies in
+            a source or around it.
+    """
+    for source in sources:
+        if source.layout == "yolo":
+            raise ValueError(
+                f"{source.folder}: expected VOC or COCO layout for a cleaned copy, "
+                "found YOLO's, which cannot be written; mend the files that the report "
+                "names, and check again"
+            )
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
         raise ValueError(
             f"{folder}: expected no such folder, or an empty one, for the cleaned copy;"
@@ -210,7 +223,10 @@ def _write_coco(
         relative = entry.path.relative_to(source.folder)
         _write_image(entry, images / relative, mends[entry][None])
         width, height = entry.size
-        content["images"].append({**rows[key], "width": width, "height": height})
+        row = {**rows[key], "width": width, "height": height}
+        if entry.depth:
+            row["depth"] = 3 if "pixels" in mends[entry][None] else entry.depth
+        content["images"].append(row)
     gone = set(names)
     categories = {row["name"]: row["id"] for row in content["categories"]}
     content["categories"] = [c for c in content["categories"] if c["name"] not in gone]

@@ -31,7 +31,7 @@ p { margin: .3rem 0; }
 .soft { color: var(--soft); }
 .grid { display: grid; gap: 1rem;
   grid-template-columns: repeat(auto-fill, minmax(min(100%, 360px), 1fr)); }
-.table { overflow-x: auto; max-height: 32rem; overflow-y: auto;
+.table { overflow-x: auto; max-height: 85vh; overflow-y: auto;
   border: 1px solid var(--line); }
 table { border-collapse: collapse; width: 100%; font-size: .9rem; }
 th, td { padding: .25rem .6rem; text-align: left; vertical-align: top;
@@ -46,7 +46,7 @@ input { font: inherit; width: min(100%, 24rem); margin: 0 0 .5rem;
 figure { margin: 0; }
 figure img { display: block; max-width: 100%; height: auto; }
 figcaption { font-size: .85rem; overflow-wrap: anywhere; }
-svg { display: block; width: 100%; height: auto; font: 11px system-ui, sans-serif; }
+svg { display: block; width: 100%; height: auto; font: 14px system-ui, sans-serif; }
 svg text { fill: var(--soft); }
 .bar, .dot { fill: var(--bar); }
 .dot { fill-opacity: .5; }
@@ -134,30 +134,31 @@ def _plots(report: Report) -> list[str]:
     return [
         histogram(
             coverage.overlaps,
-            label="best IoU of each object with an anchor",
+            label="objects by best IoU with an anchor",
             marks=(0.3, 0.5, 0.7),
             limits=(0, 1),
         ),
         histogram(
             coverage.sides,
-            label="side of objects in network pixels, and the anchors'",
+            label="side in network pixels; dashed: anchors",
             marks=[scale * recipe.stride for scale in recipe.scales],
             log=True,
         ),
         histogram(
             objects.ratios(recipe.offset),
-            label="height / width of objects, and the anchors'",
+            label="height / width; dashed: anchors",
             marks=recipe.ratios,
             log=True,
         ),
         scatter(
             [width for width, _ in sizes],
             [height for _, height in sizes],
-            label="width and height of images",
+            label="width and height of images, pixels",
         ),
         histogram(
             [float(len(entry.objects)) for entry in listed],
-            label="objects per image",
+            label="images by number of objects",
+            whole=True,
         ),
         bars(
             [name for name, _ in most],

@@ -7,7 +7,7 @@ import numpy as np
 import numpy.typing as npt
 
 _WIDTH, _HEIGHT = 460, 220
-_LEFT, _BOTTOM, _TOP, _RIGHT = 46, 34, 12, 10
+_LEFT, _BOTTOM, _TOP, _RIGHT = 52, 42, 12, 18
 
 Values = Sequence[float] | npt.NDArray[np.float64]
 
@@ -20,6 +20,7 @@ def histogram(
     log: bool = False,
     limits: tuple[float, float] | None = None,
     bins: int = 40,
+    whole: bool = False,
 ) -> str:
     """Draw how often values occur.
 
@@ -29,7 +30,8 @@ def histogram(
         marks: values shown as dashed lines.
         log: a logarithmic horizontal axis; values must be positive.
         limits: of the axis; None for the values' own, marks included.
-        bins: how many bars.
+        bins: how many bars, at most.
+        whole: the values are whole numbers; each bar stands for as many of them.
     """
     array = np.asarray(values, np.float64)
     if not len(array):
@@ -38,6 +40,10 @@ def histogram(
     low, high = limits or (float(every.min()), float(every.max()))
     if high <= low:
         low, high = low / 1.1, max(high * 1.1, low + 1)
+    if whole:
+        each = -(-round(high - low + 1) // bins)  # so many numbers to a bar
+        bins = -(-round(high - low + 1) // each)
+        low, high = low - 0.5, low - 0.5 + each * bins
     turn = np.log if log else np.asarray
     edges = np.linspace(turn(low), turn(high), bins + 1)
     counts, _ = np.histogram(np.clip(turn(array), edges[0], edges[-1]), edges)
@@ -64,8 +70,10 @@ def histogram(
                 f'y1="{_TOP}" y2="{_HEIGHT - _BOTTOM}"><title>{mark:g}</title></line>'
             )
     ticks = np.geomspace(low, high, 5) if log else np.linspace(low, high, 5)
+    if whole:
+        ticks = np.unique(np.rint(np.linspace(low + 0.5, high - 0.5, 5)))
     for tick in ticks:
-        shapes.append(_text(x(float(tick)), _HEIGHT - 18, _short(float(tick))))
+        shapes.append(_text(x(float(tick)), _HEIGHT - 24, _short(float(tick))))
     shapes.append(_text(_LEFT - 6, _TOP + 8, str(most), anchor="end"))
     shapes.append(_text(_LEFT - 6, _HEIGHT - _BOTTOM, "0", anchor="end"))
     shapes.append(_axis())
@@ -82,12 +90,12 @@ def scatter(xs: Values, ys: Values, *, label: str, most: int = 3000) -> str:
     wide, tall = _WIDTH - _LEFT - _RIGHT, _HEIGHT - _TOP - _BOTTOM
     shapes = [
         f'<circle class="dot" cx="{_LEFT + px / right * wide:.1f}" '
-        f'cy="{_HEIGHT - _BOTTOM - py / top * tall:.1f}" r="2.5"/>'
+        f'cy="{_HEIGHT - _BOTTOM - py / top * tall:.1f}" r="3"/>'
         for px, py in sorted(set(zip(xs.tolist(), ys.tolist(), strict=True)))
     ]
     for share in (0, 0.5, 1):
         at = _LEFT + share * wide
-        shapes.append(_text(at, _HEIGHT - 18, _short(share * right)))
+        shapes.append(_text(at, _HEIGHT - 24, _short(share * right)))
         at = _HEIGHT - _BOTTOM - share * tall + 4
         shapes.append(_text(_LEFT - 6, at, _short(share * top), anchor="end"))
     shapes.append(_axis())
@@ -98,25 +106,25 @@ def bars(names: Sequence[str], counts: Sequence[int], *, label: str) -> str:
     """Draw a horizontal bar for each name."""
     if not names:
         return ""
-    row, left = 18, 130
-    height = row * len(names) + 22
+    row, left = 20, 150
+    height = row * len(names) + 28
     most = max([*counts, 1])
     shapes = []
     for place, (name, count) in enumerate(zip(names, counts, strict=True)):
         y = place * row + 2
         wide = count / most * (_WIDTH - left - 60)
         shown = name if len(name) <= 18 else name[:17] + "…"
-        shapes.append(_text(left - 6, y + 12, shown, anchor="end"))
+        shapes.append(_text(left - 6, y + 13, shown, anchor="end"))
         shapes.append(
             f'<rect class="bar" x="{left}" y="{y}" width="{wide:.1f}" '
             f'height="{row - 4}"/>'
         )
-        shapes.append(_text(left + wide + 4, y + 12, str(count), anchor="start"))
+        shapes.append(_text(left + wide + 4, y + 13, str(count), anchor="start"))
     return _figure(shapes, label, height=height)
 
 
 def _figure(shapes: Sequence[str], label: str, *, height: int = _HEIGHT) -> str:
-    caption = _text(_WIDTH / 2, height - 3, label)
+    caption = _text(_WIDTH / 2, height - 4, label)
     return (
         f'<svg viewBox="0 0 {_WIDTH} {height}" role="img" aria-label="{escape(label)}">'
         f"{''.join(shapes)}{caption}</svg>"

@@ -2,9 +2,10 @@
 
 import os
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Sequence, Set
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 
@@ -23,6 +24,7 @@ from .entries import KINDS, Defect, Entry, Source
 from .files import check_files, inspect_files
 from .likeness import check_likeness
 from .voc import read_voc_entries
+from .yolo import read_yolo_entries
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -161,11 +163,14 @@ def check_dataset(
         for source in sources:
             if source.layout == "coco":
                 found, faults, categories[source] = read_coco_entries(source)
+            elif source.layout == "yolo":
+                found, faults, categories[source] = read_yolo_entries(source, pool=pool)
             else:
                 found, faults = read_voc_entries(source, pool=pool)
             entries += found
             defects += faults
         inspect_files(entries, pool=pool)
+    defects += _empty_splits(sources, entries, {defect.file for defect in defects})
     classes = known_classes(entries, categories)
     defects += check_files(entries)
     defects += check_likeness(entries)
@@ -181,6 +186,22 @@ def check_dataset(
         defects=defects,
         coverage=measure_coverage(entries, recipe),
     )
+
+
+def _empty_splits(
+    sources: Sequence[Source], entries: Sequence[Entry], reported: Set[Path]
+) -> list[Defect]:
+    """Find splits without any image, but for those whose file is reported already."""
+    filled = {(entry.source, split) for entry in entries for split in entry.splits}
+    defects = []
+    for source in sources:
+        for split in source.splits:
+            file = source.annotation_file or source.folder
+            if source.layout == "voc":
+                file = file / "ImageSets" / "Main" / f"{split}.txt"
+            if (source, split) not in filled and file not in reported:
+                defects.append(Defect("empty split", file, f"no image in {split}"))
+    return defects
 
 
 def measure_coverage(entries: Sequence[Entry], recipe: Recipe) -> Coverage:

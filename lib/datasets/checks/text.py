@@ -72,7 +72,7 @@ def coverage_lines(coverage: Coverage) -> list[str]:
     small, scale = coverage.small
     if small:
         lines.append(
-            f"too small for the smallest scale: {small} objects; scale {scale:g} would "
+            f"objects too small for the smallest scale: {small}; scale {scale:g} would "
             "suit them"
         )
     if coverage.suggested_poor < coverage.poor:
@@ -95,14 +95,16 @@ def size_lines(report: Report) -> list[str]:
         (width, height), count = sizes.most_common(1)[0]
         lines.append(
             f"image sizes: {len(sizes)}, most often {width} x {height} ({count} x); "
-            f"widths {spread([w for (w, _), n in sizes.items() for _ in range(n)])}, "
-            f"heights {spread([h for (_, h), n in sizes.items() for _ in range(n)])}"
+            "least - median - largest: width "
+            f"{spread([w for (w, _), n in sizes.items() for _ in range(n)])}, "
+            f"height {spread([h for (_, h), n in sizes.items() for _ in range(n)])}"
         )
     if len(coverage.sides):
         ratios = coverage.objects.ratios(coverage.recipe.offset)
         lines.append(
-            "objects, in pixels of the network input: side (root of the area) "
-            f"{spread(coverage.sides)}; height / width {spread(ratios, digits=2)}"
+            "objects, in pixels of the network input, likewise: side (root of the "
+            f"area) {spread(coverage.sides)}; height / width "
+            f"{spread(ratios, digits=2)}"
         )
     return lines
 

@@ -57,7 +57,9 @@ class Batch(NamedTuple):
             images=self.images._replace(
                 pixels=move(self.images.pixels), sizes=move(self.images.sizes)
             ),
-            ground_truth=GroundTruth(*map(move, self.ground_truth)),
+            ground_truth=GroundTruth(
+                *(move(field) for field in self.ground_truth if field is not None)
+            ),
         )
 
 

@@ -219,6 +219,7 @@ class _TestSet(_BatchSet):
     long_side: int
     offset: float
     size_multiple: int
+    use_difficult: bool
 
     def batch(self, indices: list[int]) -> Batch:
         samples = [
@@ -227,7 +228,7 @@ class _TestSet(_BatchSet):
                 short_side=self.short_side,
                 long_side=self.long_side,
                 offset=self.offset,
-                use_difficult=True,
+                use_difficult=self.use_difficult,
             )
             for index in indices
         ]
@@ -245,6 +246,7 @@ def test_batches(
     workers: int,
     pin_memory: bool = False,
     share: tuple[int, int] = (0, 1),
+    use_difficult: bool = True,
 ) -> Iterator[Batch]:
     """Every image once, those of like shape together; match results by image id.
 
@@ -261,6 +263,7 @@ def test_batches(
         pin_memory: page-lock the tensors for faster copies to a GPU.
         share: (r, n) for batches r, r + n, r + 2n, ... only. The n shares together have
             the very batches that one process would make.
+        use_difficult: whether VOC's difficult objects are among the ground truth.
 
     Raises:
         ImageError: a file cannot be read.
@@ -279,6 +282,7 @@ def test_batches(
         long_side=long_side,
         offset=offset,
         size_multiple=size_multiple,
+        use_difficult=use_difficult,
     )
     mine = chunks[share[0] :: share[1]]
     return _batches(dataset, iter(mine), workers, pin_memory)

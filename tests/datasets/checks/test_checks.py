@@ -245,10 +245,19 @@ def test_channels_as_written_are_right(voc):
     voc.image("a", encoded(picture(0)[..., 0]))
     voc.annotate("a", thing(), depth=1)
     assert found(voc.root) == []
-    voc.annotate("a", thing(), depth="")
-    ((kind, file, detail),) = found(voc.root)
-    assert (kind, file) == ("wrong channel count", voc.image_path("a"))
-    assert detail == "3 (not written) in the annotation, 1 in the file"
+    voc.annotate("a", thing(), depth="")  # not written
+    assert found(voc.root) == []
+
+
+def test_channels_of_coco(coco):
+    image = coco.root / "images" / "1.jpg"
+    image.write_bytes(encoded(picture(1)[..., 0]))
+    assert found(coco.root) == []  # as in COCO itself, which has gray images
+    coco.tables["train"]["images"][0]["depth"] = 3
+    coco.write()
+    ((kind, file, detail),) = found(coco.root)
+    assert (kind, file) == ("wrong channel count", image)
+    assert detail == "3 in the annotation, 1 in the file"
 
 
 def test_two_classes_on_one_box(voc):
@@ -343,6 +352,24 @@ def test_coco_file_that_is_none(coco, text):
     coco.path("val").write_text(text)
     named = {(kind, file) for kind, file, _ in found(coco.root)}
     assert named == {("malformed annotation", coco.path("val"))}
+
+
+def test_an_empty_split_fails(voc):
+    path = voc.list("test", "")
+    voc.list("train", "abcdef")
+    assert found(voc.root) == [("empty split", path, "no image in test")]
+    assert check(voc.root).failed
+
+
+def test_an_empty_split_of_coco_fails(coco):
+    coco.tables["val"] = {"images": [], "annotations": [], "categories": []}
+    coco.write()
+    assert found(coco.root) == [("empty split", coco.path("val"), "no image in val")]
+    # A file that cannot be read has one defect, not two.
+    coco.path("val").write_text("{")
+    ((kind, file, detail),) = found(coco.root)
+    assert (kind, file) == ("malformed annotation", coco.path("val"))
+    assert detail.startswith("expected COCO annotations, cannot read it")
 
 
 def test_devkit_has_the_published_classes(tmp_path):

@@ -111,7 +111,7 @@ def test_small_objects_and_advice(tmp_path):
     assert coverage.small == (6, 0.25) and coverage.suggested == (0.25,)
     text = "\n".join(coverage_lines(coverage))
     assert "below 0.5 for 6 of 6 objects (100.0 %)" in text
-    assert "6 objects; scale 0.25 would suit them" in text
+    assert "smallest scale: 6; scale 0.25 would suit them" in text
     assert "larger images" in text
     # Under 0.25 the anchors are 4 x 4 at centres 8, 24, ...: none touches 30 to 34.
     assert coverage.suggested_poor == 6 and "try --set" not in text

@@ -43,6 +43,9 @@ def test_edit_distance(ours, theirs, distance):
         ({"bottle": 9, "bottie": 5}, {}),
         ({"class1": 9, "class2": 9, "class11": 1}, {}),
         ({"+": 9, "*": 1}, {}),
+        ({"RBC": 500, "RCB": 1, "WBC": 400}, {"RCB": "RBC"}),
+        ({"cat": 19, "act": 1}, {}),
+        ({"a12": 90, "a21": 1}, {}),
     ],
 )
 def test_misspellings(counts, renamed):

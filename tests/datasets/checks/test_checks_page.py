@@ -135,3 +135,12 @@ def test_plots():
     assert "<svg" in histogram([3, 3], label="x")
     assert scatter([1, 1, 2], [3, 3, 4], label="x").count("<circle") == 2
     assert bars(["a<"], [3], label="x").count("a&lt;") == 1
+
+
+def test_bars_of_whole_numbers():
+    # One bar for each of 1 to 4, with round ticks; of 1 to 100, three numbers each.
+    svg = histogram([1, 1, 3, 4], label="x", whole=True, bins=40)
+    assert re.findall(r"<title>(\d+)</title></rect>", svg) == ["2", "1", "1"]
+    assert re.findall(r'">(\d+)</text>', svg)[:4] == ["1", "2", "3", "4"]
+    svg = histogram([*range(1, 101)], label="x", whole=True, bins=40)
+    assert re.findall(r"<title>(\d+)</title></rect>", svg) == ["3"] * 33 + ["1"]

@@ -1,3 +1,5 @@
+import os
+import signal
 import time
 from pathlib import Path
 
@@ -52,6 +54,28 @@ def test_a_full_disk_leads_to_the_next_folder(tmp_path):
 
     index = load_index(places, "a", "0", fill, check=lambda _: True)
     assert index.path == places[1] / "a-0.index" and list(places[0].iterdir()) == []
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="POSIX")
+def test_a_process_killed_while_writing(tmp_path):
+    def half(file, scratch):
+        file.write(b"half of it")
+        file.flush()
+        os.kill(os.getpid(), signal.SIGKILL)
+
+    child = os.fork()
+    if not child:
+        load_index([tmp_path], "a", "0", half, check=lambda _: True)
+    assert os.WTERMSIG(os.waitpid(child, 0)[1]) == signal.SIGKILL
+    (left,) = tmp_path.iterdir()
+    assert left.read_bytes() == b"half of it" and left.suffix != ".index"
+
+    def whole(file, scratch):
+        images = RawImages(tmp_path, lambda _: tmp_path)
+        pack(file, images, [], Drops(), closing=0.0, facts={})
+
+    index = load_index([tmp_path], "a", "0", whole, check=lambda _: True)
+    assert list(tmp_path.iterdir()) == [index.path]
 
 
 def test_notes(tmp_path):
