@@ -19,6 +19,8 @@
 #include "roi_level.h"
 #include "roi_sums.h"
 
+#define CHUNK 256 /* channels at a time: a RoI's columns of them stay in the cache */
+
 /* One RoI on its map, or on the sums of its gradients. Steps are in elements. */
 typedef struct {
     const Taps *rows, *columns; /* (m * size) each */
@@ -136,26 +138,28 @@ int roi_bilinear_backward(const RoiTask *task, const void *grad, const uint8_t *
     {
         Room room;
         failed |= make_room(task, &room);
-        float *sums = malloc(bytes_of_sums(task));
-        failed |= !sums;
+        float *aside = malloc((size_t)room_for_sums(task) * sizeof *aside);
+        failed |= !aside;
 #pragma omp for schedule(dynamic)
         for (int64_t job = 0; job < part_count(task); job++) {
             if (failed) continue;
-            const Part part = part_of(task, job);
-            memset(sums, 0, (size_t)(part.cells * part.lanes) * sizeof *sums);
+            const Part part = begin_part(task, job, aside);
             for (int64_t n = part.image * task->per_image;
                  n < (part.image + 1) * task->per_image; n++) {
                 if (level_of(task, task->rois + 4 * n) != part.level) continue;
                 Roi r;
-                prepare(task, n, &room, part.lanes, &r);
+                prepare(task, n, &room, part.step, &r);
                 if (r.width == 0) continue;
-                int64_t at = n * task->channels * cells + part.channel;
-                run(&r, sums, part.lanes, room.sums, (const char *)grad + at * bytes,
-                    which ? which + at : NULL);
+                for (int64_t c = 0; c < part.lanes; c += CHUNK) {
+                    int64_t lanes = part.lanes - c < CHUNK ? part.lanes - c : CHUNK;
+                    int64_t at = n * task->channels * cells + part.channel + c;
+                    run(&r, part.sums + c, lanes, room.sums, (const char *)grad + at * bytes,
+                        which ? which + at : NULL);
+                }
             }
-            store_part(task, &part, sums);
+            end_part(task, &part);
         }
-        free(sums);
+        free(aside);
         free_room(&room);
     }
     return failed;

@@ -48,7 +48,7 @@ static void bin_of(int64_t i, int64_t size, int64_t cells, float low_px, float h
 #include "roi_max_loops.h"
 
 typedef int Forward(const RoiTask *, void *, int32_t *);
-typedef void Scatter(const void *, const int32_t *, int64_t, int64_t, int64_t, float *);
+typedef void Scatter(const void *, const int32_t *, int64_t, int64_t, const Part *);
 
 static Forward *const forward_of[3] = {max_forward_f32, max_forward_bf16,
                                        max_forward_f16};
@@ -66,23 +66,22 @@ int roi_max_backward(const RoiTask *task, const void *grad, const int32_t *argma
     int failed = 0;
 #pragma omp parallel num_threads(task->threads) reduction(| : failed)
     {
-        float *sums = malloc(bytes_of_sums(task));
-        failed |= !sums;
+        float *aside = malloc((size_t)room_for_sums(task) * sizeof *aside);
+        failed |= !aside;
 #pragma omp for schedule(dynamic)
         for (int64_t job = 0; job < part_count(task); job++) {
             if (failed) continue;
-            const Part part = part_of(task, job);
-            memset(sums, 0, (size_t)(part.cells * part.lanes) * sizeof *sums);
+            const Part part = begin_part(task, job, aside);
             for (int64_t n = part.image * task->per_image;
                  n < (part.image + 1) * task->per_image; n++) {
                 if (level_of(task, task->rois + 4 * n) != part.level) continue;
                 const int64_t at = n * task->channels * cells + part.channel;
                 scatter((const char *)grad + at * bytes, argmax + at, cells,
-                        task->channels, part.lanes, sums);
+                        task->channels, &part);
             }
-            store_part(task, &part, sums);
+            end_part(task, &part);
         }
-        free(sums);
+        free(aside);
     }
     return failed;
 }

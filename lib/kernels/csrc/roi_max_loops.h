@@ -54,14 +54,18 @@ static int NAME(max_forward)(const RoiTask *task, void *pooled_, int32_t *argmax
     return failed;
 }
 
-/* Add the gradients of one RoI to the sums of `lanes` channels. */
+/* Add the gradients of one RoI to the sums of a part. */
 static void NAME(max_scatter)(const void *grad_, const int32_t *argmax, int64_t cells,
-                              int64_t channels, int64_t lanes, float *sums) {
+                              int64_t channels, const Part *part) {
     const ELEMENT *grad = grad_;
+    float *sums = part->sums;
+    const int64_t lanes = part->lanes, step = part->step;
     for (int64_t at = 0; at < cells * channels; at += channels)
-        for (int64_t c = 0; c < lanes; c++)
-            if (argmax[at + c] >= 0)
-                sums[argmax[at + c] * lanes + c] += LOAD(grad[at + c]);
+        for (int64_t c = 0; c < lanes; c++) {
+            const int32_t cell = argmax[at + c];
+            const float value = LOAD(grad[at + c]);
+            if (cell >= 0) sums[cell * step + c] += value;
+        }
 }
 
 #undef ELEMENT
