@@ -16,6 +16,7 @@ from faster_rcnn.model.faster_rcnn import FasterRCNN, build_detector
 from faster_rcnn.model.run_folder import RunFolder
 from faster_rcnn.model.train import train
 from faster_rcnn.model.train_record import TrainRecord
+from faster_rcnn.utils import distributed
 from torch import nn
 
 CPU = torch.device("cpu")
@@ -55,14 +56,29 @@ def tiny_detector(config: Config, *, classes: int = 3, seed: int = 0) -> FasterR
 
 
 def train_tiny(
-    dataset: Dataset, config: Config, folder: Path, *, seed: int = 0
+    dataset: Dataset,
+    config: Config,
+    folder: Path,
+    *,
+    seed: int = 0,
+    validation_set: Dataset | None = None,
 ) -> FasterRCNN:
     """Train in ``folder``, or resume what is there; gives the trained detector."""
     run = RunFolder(folder)
-    run.claim(config)
+    if distributed.is_main():
+        run.claim(config)
+    distributed.barrier()
     model = tiny_detector(config, classes=len(dataset.classes), seed=seed)
     dtype = torch.bfloat16 if config.train.precision == "bfloat16" else torch.float32
-    train(model, dataset, config, run, device=CPU, dtype=dtype)
+    train(
+        model,
+        dataset,
+        config,
+        run,
+        device=CPU,
+        dtype=dtype,
+        validation_set=validation_set,
+    )
     return model
 
 

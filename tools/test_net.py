@@ -36,7 +36,8 @@ def build_parser() -> argparse.ArgumentParser:
         "--checkpoint",
         type=Path,
         metavar="FILE",
-        help="default: the newest one of the run --tag, or of the newest run",
+        help="default: the newest one of the run --tag, or of the newest run; best: "
+        "that which did best in validation",
     )
     return parser
 
@@ -49,7 +50,8 @@ def main() -> None:
         join_processes(arguments)
         _, train_set, test_set = resolve(arguments.dataset)
         parent = run_parent(arguments.output, arguments.net, train_set)
-        if arguments.checkpoint is not None:
+        best = arguments.checkpoint == Path("best")
+        if arguments.checkpoint is not None and not best:
             checkpoint = arguments.checkpoint
             folder = checkpoint.resolve().parent
             # One from elsewhere gets a run folder of its own for its results.
@@ -64,7 +66,12 @@ def main() -> None:
                 if arguments.tag
                 else newest_run(parent)
             )
-            checkpoint = run.newest_checkpoint()
+            checkpoint = run.best_checkpoint if best else run.newest_checkpoint()
+            if best and not checkpoint.exists():
+                raise ValueError(
+                    f"no best checkpoint in {checkpoint.parent}, the run having had no "
+                    "validation; leave out --checkpoint for its newest one"
+                )
         state = load_checkpoint(checkpoint)
         given = ["data.root", str(REPOSITORY / "data"), "data.test_set", test_set]
         config = config_from_checkpoint(state, [*given, *arguments.overrides])

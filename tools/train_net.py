@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Train a detector, then test its final checkpoint."""
+"""Train a detector, then test its final checkpoint, or the best if it validates."""
 
 import argparse
 import logging
@@ -14,6 +14,7 @@ from faster_rcnn.model.command_line import (
     run_parent,
     test_checkpoint,
 )
+from faster_rcnn.model.determinism import be_deterministic
 from faster_rcnn.model.device import keep_freed_memory, seed_everything
 from faster_rcnn.model.dry_run import add_dry_run_arguments, dry_run
 from faster_rcnn.model.faster_rcnn import build_detector
@@ -23,9 +24,11 @@ from faster_rcnn.model.profiling import add_profile_arguments, make_profile
 from faster_rcnn.model.run_folder import RunFolder
 from faster_rcnn.model.schedule import settle_schedule
 from faster_rcnn.model.train import train
+from faster_rcnn.model.validation import get_validation_set
 from faster_rcnn.model.weights import load_initial_weights
 from faster_rcnn.utils import distributed
 from faster_rcnn.utils.logs import setup_logging
+from faster_rcnn.utils.trackers import check_trackers
 
 logger = logging.getLogger("faster_rcnn")
 
@@ -50,10 +53,12 @@ def main() -> None:
         join_processes(arguments)
         job = make_job(arguments)
         config = job.config
+        check_trackers(config.train.trackers)
         train_set = get_dataset(job.dataset, config, "train")
-        # Both sets are read now: a fault in the test set should not show up only after
+        # All sets are read now: a fault in the test set should not show up only after
         # days of training.
         test_set = get_dataset(job.dataset, config, "test")
+        validation_set = get_validation_set(config, train_set)
         parent = run_parent(arguments.output, config.net.name, config.data.train_set)
         run = RunFolder(parent / job.tag)
         processes = distributed.place().processes
@@ -62,6 +67,7 @@ def main() -> None:
             processes=processes,
             given=job.given,
             recorded=distributed.from_main(run.recorded_config()),
+            train_images=len(train_set.records),
         )
         if distributed.is_main() and not arguments.dry_run:
             run.claim(config)
@@ -79,23 +85,42 @@ def main() -> None:
         )
         for line in scaling:
             logger.info("%s", line)
+        if config.train.deterministic:
+            be_deterministic(job.device)
         seed_everything(config.train.seed)
         model = build_detector(config, len(train_set.classes))
         if distributed.from_main(not run.checkpoints()):
             with distributed.main_first():
                 load_initial_weights(model, config.net)
         model.to(job.device)
-        place = {"device": job.device, "dtype": job.dtype}
+        device, dtype = job.device, job.dtype
         if arguments.dry_run:
             if distributed.is_main():
                 picture = arguments.picture or run.path / "first_batch.jpg"
-                dry_run(model, train_set, config, picture=picture, **place)
+                dry_run(
+                    model,
+                    train_set,
+                    config,
+                    device=device,
+                    dtype=dtype,
+                    picture=picture,
+                )
             return
-        profile = make_profile(arguments, run.path, device=job.device)
-        with memory_advice(model, config, **place):
-            train(model, train_set, config, run, profile=profile, **place)
+        profile = make_profile(arguments, run.path, device=device)
+        with memory_advice(model, config, device=device, dtype=dtype):
+            train(
+                model,
+                train_set,
+                config,
+                run,
+                device=device,
+                dtype=dtype,
+                profile=profile,
+                validation_set=validation_set,
+            )
         if not arguments.no_test:
-            final = run.checkpoints()[-1]
+            best = run.best_checkpoint
+            final = best if best.exists() else run.checkpoints()[-1]
             state = load_checkpoint(final)
             test_checkpoint(run, final, state, test_set, config, device=job.device)
 

@@ -1,11 +1,14 @@
 """Checkpoints: a run's whole state in one file, written atomically."""
 
+import dataclasses
 import pickle
+import zipfile
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from ..utils.files import atomic_path
 from .config import Config
@@ -18,6 +21,25 @@ class CheckpointError(ValueError):
     """A file that cannot be read as what it should be."""
 
 
+class DamagedFileError(CheckpointError):
+    """A file whose bytes are not those that were written, or no PyTorch file."""
+
+
+@dataclasses.dataclass
+class Counts:
+    """What a run counts from its first update on.
+
+    Attributes:
+        unreadable_images: files that were replaced by others, in all processes.
+        skipped_updates: left out since a number was not finite.
+        skipped_in_a_row: the last of them.
+    """
+
+    unreadable_images: int = 0
+    skipped_updates: int = 0
+    skipped_in_a_row: int = 0
+
+
 def save_checkpoint(
     path: Path,
     *,
@@ -27,6 +49,8 @@ def save_checkpoint(
     iteration: int,
     config: Config,
     classes: tuple[str, ...],
+    counts: Counts | None = None,
+    extra: Mapping[str, object] | None = None,
 ) -> None:
     """Write everything that resuming needs.
 
@@ -41,6 +65,9 @@ def save_checkpoint(
         iteration: updates done.
         config: the run's configuration.
         classes: names, background first.
+        counts: of the run so far; None for zeros.
+        extra: what only some runs have: the averaged weights as ``ema``, how
+            validations went as ``validation``.
 
     Raises:
         OSError: the disk is full or not writable; earlier checkpoints are intact.
@@ -54,6 +81,8 @@ def save_checkpoint(
         "optimizer": optimizer.state_dict(),
         "generator": generator.get_state(),
         "random_states": random_states(),
+        "counts": dataclasses.asdict(counts or Counts()),
+        **(extra or {}),
     }
     path.parent.mkdir(parents=True, exist_ok=True)
     with atomic_path(path) as temporary:
@@ -64,21 +93,22 @@ def read_tensors(path: Path) -> dict[str, Any]:
     """Load a file of tensors and plain values; no code in it is ever run.
 
     Raises:
-        CheckpointError: missing, truncated, or in need of executing pickled code.
+        CheckpointError: missing, no dictionary, or in need of executing pickled code.
+        DamagedFileError: truncated or no PyTorch file.
     """
     if not path.is_file():
         raise CheckpointError(f"{path} is not there; give the path of a .pth file")
     try:
         content = torch.load(path, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
-        raise CheckpointError(
+        raise DamagedFileError(
             f"{path} is damaged, or holds objects that only executing code from the "
             f"file could load, which is not done ({_first_line(error)}); give a file "
             "of tensors (a state dict)"
         ) from error
     except Exception as error:
         # Damaged bytes make the reader fail in any way: IndexError, struct.error, ...
-        raise CheckpointError(
+        raise DamagedFileError(
             f"{path} is damaged or no PyTorch file ({_first_line(error)}); delete it, "
             "or fetch it again"
         ) from error
@@ -94,7 +124,9 @@ def load_checkpoint(path: Path) -> dict[str, Any]:
 
     Raises:
         CheckpointError: not such a file.
+        DamagedFileError: it was one.
     """
+    _check_sums(path)
     state = read_tensors(path)
     if state.get("format") != FORMAT:
         raise CheckpointError(
@@ -105,5 +137,40 @@ def load_checkpoint(path: Path) -> dict[str, Any]:
     return state
 
 
+def detector_weights(state: Mapping[str, Any], *, averaged: bool) -> dict[str, Tensor]:
+    """The weights of a checkpoint that make detections.
+
+    Args:
+        state: the checkpoint.
+        averaged: whether to take the averaged weights, where there are any.
+    """
+    weights: dict[str, Tensor] = dict(state["model"])
+    if averaged and "ema" in state:
+        weights |= state["ema"]["weights"]
+    return weights
+
+
+def _check_sums(path: Path) -> None:
+    """Compare a file's bytes with their checksums, which torch.load does not.
+
+    Raises:
+        DamagedFileError: they differ.
+    """
+    if not path.is_file() or not zipfile.is_zipfile(path):
+        return  # reading it tells more
+    try:
+        with zipfile.ZipFile(path) as file:
+            member = file.testzip()
+            damaged = member and f"wrong checksum of {member.partition('/')[2]}"
+    except (zipfile.BadZipFile, EOFError, NotImplementedError, OSError) as error:
+        damaged = _first_line(error)
+    if damaged is not None:
+        raise DamagedFileError(
+            f"{path} is damaged ({damaged}); delete it, or fetch it again"
+        )
+
+
 def _first_line(error: BaseException) -> str:
-    return (str(error).splitlines() or [type(error).__name__])[0]
+    """What happened, without what PyTorch supposes about it."""
+    line = (str(error).splitlines() or [type(error).__name__])[0]
+    return line.partition(". ")[0]

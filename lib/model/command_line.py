@@ -22,6 +22,8 @@ from ..utils import distributed
 from ..utils.heartbeat import Failure
 from ..utils.logs import setup_logging
 from ..utils.summaries import Summaries
+from ..utils.trackers import Trackers
+from .checkpoint import detector_weights
 from .config import NET_NAMES, Config, load_config
 from .device import pick_device, pick_dtype
 from .dry_run import DryRunError
@@ -107,6 +109,12 @@ def add_training_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--iters", type=int, help="updates to train for")
     parser.add_argument("--seed", type=int, help="of all random numbers")
+    parser.add_argument(
+        "--deterministic",
+        action="store_true",
+        help="the same bits from the same seed; tells what cannot be had "
+        "(docs/faults.md)",
+    )
 
 
 def _tag(name: str) -> str:
@@ -128,6 +136,7 @@ def make_job(arguments: argparse.Namespace) -> Job:
         ("net.weights", arguments.weights),
         ("train.iterations", arguments.iters),
         ("train.seed", arguments.seed),
+        ("train.deterministic", "true" if arguments.deterministic else None),
     ):
         if value is not None:
             overrides += [key, str(value)]
@@ -267,7 +276,7 @@ def test_checkpoint(
         config = with_many_proposals(config)
     model = build_detector(config, len(dataset.classes))
     try:
-        model.load_state_dict(state["model"])
+        model.load_state_dict(detector_weights(state, averaged=config.train.ema > 0))
     except RuntimeError as error:
         raise ValueError(
             f"{checkpoint} does not fit the network that its configuration and --set "
@@ -305,6 +314,11 @@ def test_checkpoint(
         return
     with Summaries(run.tensorboard) as summaries:
         summaries.results(evaluation.scalars(), state["iteration"])
+    with Trackers(config.train.trackers, run.path) as trackers:
+        results = {
+            f"test/{name}": value for name, value in evaluation.scalars().items()
+        }
+        trackers.scalars(results, state["iteration"])
     print(evaluation.table())
     logger.info("detections, results and pictures are in %s", folder)
 

@@ -87,8 +87,12 @@ def config_from_checkpoint(
     return _validate(merged, source="checkpoint")
 
 
-_NOT_PART_OF_A_RUN = {"data.root", "data.workers"}
-"""Keys that say where data lies and how fast it comes, and change no result."""
+_NOT_PART_OF_A_RUN = {
+    *("data.root", "data.workers"),
+    *("train.nonfinite", "train.nonfinite_limit"),
+}
+"""Keys that say where data lies and how fast it comes, and change no result; and those
+by which a run goes on that a fault has stopped."""
 
 
 def differing_keys(config: Config, other: Config) -> list[str]:

@@ -49,7 +49,7 @@ class Memory(NamedTuple):
     """Bytes that a training step needs.
 
     Attributes:
-        weights: parameters and buffers.
+        weights: parameters and buffers, and their averages if ``train.ema`` is set.
         optimizer: its state.
         step: what a step needs whatever the number of images, mostly gradients.
         image: for each image, mostly activations that the backward pass needs.
@@ -140,9 +140,10 @@ def estimate_memory(
     model.train(training)
     image = peaks[1] - peaks[0]
     trainable = [p for p in model.parameters() if p.requires_grad]
+    copies = 2 if train.ema else 1
     states = 2 if train.optimizer == "adamw" else int(train.momentum > 0)
     return Memory(
-        weights=_bytes([*model.parameters(), *model.buffers()]),
+        weights=copies * _bytes([*model.parameters(), *model.buffers()]),
         optimizer=states * _bytes(trainable),
         step=max(0, peaks[0] - image),
         image=image,
@@ -182,7 +183,7 @@ def _step(
 ) -> None:
     """A step in shapes alone, with its backward pass if the model is training."""
     fake = FakeTensorMode()
-    state = {
+    state: dict[str, Tensor] = {
         name: fake.from_tensor(tensor)
         for name, tensor in [*model.named_parameters(), *model.named_buffers()]
     }
@@ -209,7 +210,7 @@ def _step(
             torch.autograd.backward(torch.stack(list(output.losses.values())).sum())
 
 
-class _LiveBytes(TorchDispatchMode):
+class _LiveBytes(TorchDispatchMode):  # type: ignore[no-untyped-call]
     """Counts the bytes of the tensors that operators make, while they live.
 
     Attributes:
@@ -217,7 +218,7 @@ class _LiveBytes(TorchDispatchMode):
     """
 
     def __init__(self) -> None:
-        super().__init__()
+        super().__init__()  # type: ignore[no-untyped-call]
         self.peak = 0
         self._now = 0
         self._live: set[int] = set()

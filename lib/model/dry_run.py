@@ -19,7 +19,7 @@ from .finite import check_finite
 from .out_of_memory import memory_advice, memory_lines
 from .schedule import images_per_update
 from .solver import learning_rate
-from .train import stream_batches
+from .stream import stream_batches
 
 _MOST_SHOWN = 16  # images of the first batch
 _MOST_NAMED = 5  # parameters without a gradient

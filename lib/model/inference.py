@@ -41,10 +41,17 @@ def detect_batch(
     Returns:
         Detections in pixels of each original image.
     """
-    device = batch.images.pixels.device
-    with autocast(device, dtype):
+    with autocast(batch.images.pixels.device, dtype):
         predictions = model(batch.images)
     assert isinstance(predictions, Predictions)
+    return detections_of(predictions, batch, boxes=boxes, test=test)
+
+
+def detections_of(
+    predictions: Predictions, batch: Batch, *, boxes: BoxConfig, test: TestConfig
+) -> Detections:
+    """The detections that a batch's predictions amount to; see `detect_batch`."""
+    device = batch.images.pixels.device
     scales = batch.scales.to(device)[:, None, None]
     return detect(
         predictions.proposals.boxes / scales,

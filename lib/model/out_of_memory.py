@@ -2,6 +2,7 @@
 
 import contextlib
 import logging
+import traceback
 from collections.abc import Iterator
 
 import torch
@@ -53,6 +54,8 @@ def memory_advice(
         if not is_out_of_memory(error):
             raise
         first = str(error).partition("\n")[0]
+        # The stack's variables hold all that was computed; to tell takes memory too.
+        traceback.clear_frames(error.__traceback__)
         try:
             size = largest_size(config.data)
             memory = estimate_memory(model, config.train, size, dtype=dtype)

@@ -8,8 +8,6 @@ import argparse
 import contextlib
 import functools
 import logging
-import time
-from collections import defaultdict
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -20,25 +18,12 @@ from torch.profiler import ProfilerActivity, profile, record_function
 from ..utils import distributed
 from ..utils.closing import Closing
 from ..utils.files import write_atomic
+from ..utils.stage_clock import WAITING, StageClock
 from .faster_rcnn import FasterRCNN
 
-logger = logging.getLogger(__name__)
+__all__ = ["WAITING", "Profile", "add_profile_arguments", "make_profile"]
 
-WAITING = "waiting for data"
-STAGES = (
-    "data",
-    "backbone",
-    "RPN",
-    "proposals",
-    "targets",
-    "pooling",
-    "head",
-    "losses",
-    "backward",
-    "optimizer",
-)
-"""The stages of an update, in the order of the table; ``data`` is its way to the
-device. Waiting for the loader is no work of this process, and stands apart."""
+logger = logging.getLogger(__name__)
 
 
 def add_profile_arguments(parser: argparse.ArgumentParser) -> None:
@@ -106,7 +91,7 @@ class Profile(Closing):
         self.folder = folder
         self.updates = updates
         self.warm_up = warm_up
-        self._clock = _Clock(torch.device(device))
+        self._clock = StageClock(torch.device(device))
         self._unwatch: list[Callable[[], None]] = []
         self._done = 0
         self._tracer: profile | None = None
@@ -178,7 +163,7 @@ class Profile(Closing):
                 self.updates,
             )
             return
-        tracer.__exit__(None, None, None)
+        tracer.stop()
         with _at_no_risk():
             tracer.export_chrome_trace(str(folder / "trace.json.gz"))
             traced = self._done - self.warm_up - self.updates
@@ -206,7 +191,7 @@ class Profile(Closing):
         if torch.cuda.is_available():
             activities.append(ProfilerActivity.CUDA)
         self._tracer = profile(activities=activities)
-        self._tracer.__enter__()
+        self._tracer.start()
 
 
 @contextlib.contextmanager
@@ -222,78 +207,3 @@ def _at_no_risk() -> Iterator[None]:
 def _mark(name: str) -> Iterator[None]:
     with record_function(name):
         yield
-
-
-class _Clock:
-    """Seconds by stage: of this process and, where it computes on a GPU, of that."""
-
-    def __init__(self, device: torch.device) -> None:
-        self.cuda = device.type == "cuda"
-        self.running = False
-        self.seconds: dict[str, float] = defaultdict(float)
-        self.events: list[tuple[str, torch.cuda.Event, torch.cuda.Event]] = []
-        self.total = 0.0
-
-    def start(self) -> None:
-        self._synchronise()
-        self.running = True
-        self.total -= time.perf_counter()
-
-    def stop(self, updates: int) -> None:
-        """End the measurement and take means over the updates."""
-        self._synchronise()
-        self.running = False
-        self.total = (self.total + time.perf_counter()) / updates
-        if self.cuda:
-            # What is computed counts when it runs, not when it is asked for.
-            self.seconds = defaultdict(float, {WAITING: self.seconds[WAITING]})
-            for name, first, last in self.events:
-                if name != WAITING:
-                    self.seconds[name] += first.elapsed_time(last) / 1000
-        for name in self.seconds:
-            self.seconds[name] /= updates
-
-    @contextlib.contextmanager
-    def stage(self, name: str) -> Iterator[None]:
-        first = self._event()
-        start = time.perf_counter()
-        yield
-        self.seconds[name] += time.perf_counter() - start
-        last = self._event()
-        if first is not None and last is not None:
-            self.events.append((name, first, last))
-
-    def table(self, updates: int, warm_up: int) -> str:
-        """The means as text."""
-        waiting = self.seconds[WAITING]
-        rest = self.total - sum(self.seconds.values())
-        rows = [(name, self.seconds[name]) for name in STAGES]
-        rows += [("the rest", rest), ("update", self.total - waiting)]
-        rule = "-" * 32
-        lines = [f"{'stage':<16}{'ms':>9}{'share':>7}", rule]
-        for name, seconds in rows:
-            if name == "update":
-                lines.append(rule)
-            lines.append(self._line(name, seconds))
-        lines += [self._line(WAITING, waiting), self._line("together", self.total)]
-        where = "the GPU's time" if self.cuda else "wall time"
-        lines += [
-            "",
-            f"Means of {updates} updates after {warm_up} of warm-up; {where}.",
-        ]
-        return "\n".join(lines) + "\n"
-
-    def _line(self, name: str, seconds: float) -> str:
-        share = 100 * seconds / self.total
-        return f"{name:<16}{1000 * seconds:9.2f}{share:5.1f} %"
-
-    def _event(self) -> torch.cuda.Event | None:
-        if not self.cuda:
-            return None
-        event = torch.cuda.Event(enable_timing=True)
-        event.record()
-        return event
-
-    def _synchronise(self) -> None:
-        if self.cuda:
-            torch.cuda.synchronize()

@@ -1,9 +1,12 @@
 """The folder of a run: where everything is, and which checkpoint is newest."""
 
+import errno
 import re
 from pathlib import Path
+from typing import IO
 
 from ..utils.files import remove_stale, write_atomic
+from ..utils.locks import HeldElsewhereError, take_lock
 from .config import Config, ConfigError, differing_keys, load_config
 
 _CHECKPOINT = re.compile(r"iter_(\d+)\.pth")
@@ -14,6 +17,7 @@ class RunFolder:
 
     def __init__(self, path: Path) -> None:
         self.path = path
+        self._lock: IO[str] | None = None
 
     @property
     def config_file(self) -> Path:
@@ -38,6 +42,11 @@ class RunFolder:
     def checkpoint(self, iteration: int) -> Path:
         """File of the state after ``iteration`` updates."""
         return self.path / "checkpoints" / f"iter_{iteration:07d}.pth"
+
+    @property
+    def best_checkpoint(self) -> Path:
+        """File of the state that did best in validation; outside of the others' row."""
+        return self.path / "checkpoints" / "best.pth"
 
     def checkpoints(self) -> list[Path]:
         """Checkpoint files, oldest first."""
@@ -82,11 +91,15 @@ class RunFolder:
     def claim(self, config: Config) -> None:
         """Record the configuration, or check that it is the one recorded.
 
-        What an earlier process left half-written is removed.
+        The folder is then this process's until it ends. What an earlier one left
+        half-written is removed.
 
         Raises:
             ConfigError: the folder belongs to a run of another configuration.
+            ValueError: another process has claimed it, or it cannot be written to.
         """
+        if self._lock is None:
+            self._lock = self._take_lock()
         recorded = self.recorded_config()
         if recorded is not None:
             train = recorded.train
@@ -106,10 +119,26 @@ class RunFolder:
                     "for a new one."
                 )
         else:
-            self.path.mkdir(parents=True, exist_ok=True)
             write_atomic(self.config_file, config.to_yaml())
         for folder in (self.path, self.path / "checkpoints"):
             remove_stale(folder)
+
+    def _take_lock(self) -> IO[str]:
+        try:
+            self.path.mkdir(parents=True, exist_ok=True)
+            return take_lock(self.path / ".lock")
+        except HeldElsewhereError as error:
+            raise ValueError(
+                f"another run is at work in {self.path}: {error}. Wait for it or stop "
+                "it, or give another --tag for a new run."
+            ) from error
+        except OSError as error:
+            if error.errno not in (errno.EACCES, errno.EPERM, errno.EROFS):
+                raise
+            raise ValueError(
+                f"cannot write to {self.path} ({error.strerror}); give --output a "
+                "folder that you may write to"
+            ) from error
 
 
 def newest_run(parent: Path) -> RunFolder:

@@ -61,22 +61,32 @@ def share_passes(train: TrainConfig, *, rank: int = 0, processes: int = 1) -> Pa
 
 
 def settle_schedule(
-    config: Config, *, processes: int, given: Collection[str], recorded: Config | None
+    config: Config,
+    *,
+    processes: int,
+    given: Collection[str],
+    recorded: Config | None,
+    train_images: int | None = None,
 ) -> tuple[Config, list[str]]:
     """Fit the schedule to the batch (linear scaling, Goyal et al. 2017, section 2.1).
 
     With k times the recipe's reference batch, the learning rate is multiplied by k, and
-    all that counts updates is divided by k.
+    all that counts updates is divided by k. What is given in epochs needs no scaling,
+    and becomes updates of the batch as it is.
 
     Args:
         config: as the recipes and the command line have it.
         processes: that train.
         given: keys of the command line, ``section.key``, which are meant as they are.
         recorded: configuration of the run to resume, which keeps its batch.
+        train_images: of an epoch; needed only for what is given in epochs.
 
     Returns:
         The configuration with its batch and the schedule for that (settled once more,
         it stays as it is), and what was done, in lines for the log.
+
+    Raises:
+        ValueError: the command line gives a length in iterations and in epochs.
     """
     train = config.train
     images = images_per_update(train, processes)
@@ -87,18 +97,81 @@ def settle_schedule(
             lines.append(f"an update keeps the {begun} images that this run began with")
         images = begun
     changes: dict[str, object] = {"images_per_update": images}
+    in_epochs, told = _in_epochs(train, images, train_images, given)
     if train.reference_batch:
         changes["reference_batch"] = images
         factor = Fraction(images, train.reference_batch)
         if factor != 1:
             scaled = _scaled(train, factor)
+            for key in in_epochs.keys() & scaled.keys():
+                del scaled[key]
             for key in [key for key in scaled if f"train.{key}" in given]:
                 scaled[key] = getattr(train, key)
             changes |= scaled
             lines += _account(train, images, factor, scaled, given)
+    changes |= in_epochs
+    lines += told
     # Not model_copy alone: a scaled value must be as valid as one from a file.
     settled = TrainConfig.model_validate(train.model_dump() | changes)
     return config.model_copy(update={"train": settled}), lines
+
+
+def _in_epochs(
+    train: TrainConfig, images: int, train_images: int | None, given: Collection[str]
+) -> tuple[dict[str, object], list[str]]:
+    """What is given in epochs, in updates of ``images`` images; and lines for the log.
+
+    The same again if ``train`` has it already.
+    """
+    changes: dict[str, object] = {}
+    lines: list[str] = []
+
+    def updates(epochs: float) -> int:
+        assert train_images is not None
+        return max(1, round(Fraction(repr(epochs)) * train_images / images))
+
+    def outranked(key: str, epochs_key: str) -> bool:
+        """Whether the command line counts updates, in place of a recipe's epochs."""
+        if f"train.{key}" not in given:
+            return False
+        if f"train.{epochs_key}" in given:
+            raise ValueError(
+                f"train.{key} and train.{epochs_key} are both given; give one of them"
+            )
+        changes[epochs_key] = None
+        return True
+
+    if train.epochs is not None and not outranked("iterations", "epochs"):
+        total = changes["iterations"] = updates(train.epochs)
+        lines.append(
+            f"{train.epochs:g} epochs of {train_images} images: {total} iterations of "
+            f"{images}"
+        )
+        if train.lr_epochs is None and "train.lr_steps" not in given:
+            share = Fraction(total, train.iterations)
+            steps = {max(1, round(step * share)) for step in train.lr_steps}
+            changes["lr_steps"] = tuple(sorted(steps))
+            if train.schedule == "step" and share != 1:
+                lines.append(
+                    f"  learning rate steps {_text(changes['lr_steps'])}, as "
+                    f"{_text(train.lr_steps)} of {train.iterations}"
+                )
+    if train.lr_epochs is not None and not outranked("lr_steps", "lr_epochs"):
+        steps = {updates(epochs) for epochs in train.lr_epochs}
+        changes["lr_steps"] = tuple(sorted(steps))
+        lines.append(
+            f"  learning rate steps {_text(changes['lr_steps'])}, after "
+            f"{_text(train.lr_epochs)} epochs"
+        )
+    if train.validate_epochs is not None and not outranked(
+        "validate_every", "validate_epochs"
+    ):
+        every = changes["validate_every"] = updates(train.validate_epochs)
+        lines.append(
+            f"  a validation every {every} iterations, that is "
+            f"{train.validate_epochs:g} epochs"
+        )
+    return changes, lines
 
 
 def _scaled(train: TrainConfig, factor: Fraction) -> dict[str, object]:
@@ -114,6 +187,9 @@ def _scaled(train: TrainConfig, factor: Fraction) -> dict[str, object]:
         "lr_steps": tuple(sorted({updates(step) for step in train.lr_steps})),
         "warmup_iterations": updates(train.warmup_iterations),
         "snapshot_every": updates(train.snapshot_every),
+        "validate_every": updates(train.validate_every),
+        # The average spans as many images as before (Busbridge et al. 2023).
+        "ema": train.ema ** float(factor),
     }
 
 
@@ -134,12 +210,17 @@ def _account(
         ("lr_steps", "learning rate steps"),
         ("warmup_iterations", "warm-up iterations"),
         ("snapshot_every", "iterations between snapshots"),
+        ("validate_every", "iterations between validations"),
+        ("ema", "decay of averaged weights"),
     ):
+        if key not in scaled:
+            continue
         before, after = _text(getattr(train, key)), _text(scaled[key])
         if f"train.{key}" in given:
             lines.append(f"  {name} {after}, as given")
         elif getattr(train, key):
-            lines.append(f"  {name} {after} = {before} {'x/'[key != 'lr']} {factor}")
+            sign = {"lr": "x", "ema": "^"}.get(key, "/")
+            lines.append(f"  {name} {after} = {before} {sign} {factor}")
     return lines
 
 

@@ -1,6 +1,7 @@
 """The optimizer's parameter groups and the learning rate's course."""
 
 import math
+from collections.abc import Callable
 
 import torch
 from torch import nn
@@ -46,17 +47,35 @@ def build_optimizer(model: nn.Module, train: TrainConfig) -> torch.optim.Optimiz
     return torch.optim.SGD(parameters, lr=train.lr, momentum=train.momentum, fused=True)
 
 
+def _steps(iteration: int, train: TrainConfig) -> float:
+    return train.gamma ** sum(iteration >= step for step in train.lr_steps)
+
+
+def _cosine(iteration: int, train: TrainConfig) -> float:
+    """Half a period over the whole run (Loshchilov and Hutter 2017, section 3)."""
+    return 0.5 * (1 + math.cos(math.pi * iteration / train.iterations))
+
+
+def _polynomial(iteration: int, train: TrainConfig) -> float:
+    """Down to 0 at the end of the run (DeepLab, section 4.1)."""
+    return math.pow(1 - iteration / train.iterations, train.power)
+
+
+SCHEDULES: dict[str, Callable[[int, TrainConfig], float]] = {
+    "step": _steps,
+    "cosine": _cosine,
+    "polynomial": _polynomial,
+}
+"""Share of ``train.lr`` that is left after so many updates, by name."""
+
+
 def learning_rate(iteration: int, train: TrainConfig) -> float:
     """Learning rate of the update after ``iteration`` updates.
 
-    Linear warm-up from ``warmup_factor`` (Goyal et al. 2017, section 2.2), times steps
-    or half a cosine over the whole run.
+    The schedule's, times a linear warm-up from ``warmup_factor`` (Goyal et al. 2017,
+    section 2.2).
     """
-    rate = train.lr
-    if train.schedule == "cosine":
-        rate *= 0.5 * (1 + math.cos(math.pi * iteration / train.iterations))
-    else:
-        rate *= train.gamma ** sum(iteration >= step for step in train.lr_steps)
+    rate = train.lr * SCHEDULES[train.schedule](iteration, train)
     if iteration < train.warmup_iterations:
         done = iteration / train.warmup_iterations
         rate *= train.warmup_factor + (1 - train.warmup_factor) * done

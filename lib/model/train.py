@@ -2,28 +2,33 @@
 
 import logging
 import time
-from collections.abc import Iterator
 from contextlib import nullcontext
 from pathlib import Path
 
 import torch
 
-from ..datasets.loading.batches import Batch
-from ..datasets.loading.loader import training_batches
 from ..datasets.records import Dataset
 from ..utils import distributed
-from .checkpoint import load_checkpoint, save_checkpoint
+from .checkpoint import Counts, save_checkpoint
 from .config import Config
-from .device import restore_random_states
+from .ema import WeightAverage
 from .faster_rcnn import FasterRCNN
-from .finite import NonFiniteLossError, check_finite, check_finite_together
+from .finite import (
+    FaultyUpdates,
+    NonFiniteLossError,
+    check_finite,
+    find_common_fault,
+)
 from .profiling import WAITING, Profile
+from .resume import resume
 from .run_folder import RunFolder
 from .schedule import Passes, share_passes
 from .solver import build_optimizer, learning_rate, set_learning_rate
 from .stop_signals import Interrupted, stop_signals
+from .stream import stream_batches
 from .train_record import TrainRecord, UnreadableFiles
 from .update import BatchGradient, clip_gradient
+from .validation import Validation
 
 __all__ = [
     "Interrupted",
@@ -45,8 +50,11 @@ def train(
     device: torch.device,
     dtype: torch.dtype,
     profile: Profile | None = None,
+    validation_set: Dataset | None = None,
 ) -> None:
     """Train until ``train.iterations``, resuming from the run's newest checkpoint.
+
+    It may end before if validations get no better (``train.patience``).
 
     Several processes share the work on each batch; the main one logs and saves.
 
@@ -58,11 +66,13 @@ def train(
         device: of the model.
         dtype: type that the network computes in.
         profile: takes the time of some updates.
+        validation_set: from ``get_validation_set``; None to never validate.
 
     Raises:
-        ValueError: the checkpoint to resume from is damaged or of other classes; or
+        ValueError: all checkpoints are damaged, or they are of other classes; or
             the processes cannot share the batch.
         NonFiniteLossError: names iteration, images and loss; checkpoints are intact.
+            With ``train.nonfinite`` skip, only after many in a row.
         Interrupted: after SIGINT or SIGTERM, the state having been saved.
         OSError: a checkpoint could not be written.
     """
@@ -74,34 +84,64 @@ def train(
     # Sampling has a generator of its own, so that it does not depend on what else
     # draws random numbers.
     generator = torch.Generator(device).manual_seed(settings.seed)
-    start = 0
-    # What the main process finds counts: another machine's folder may lag behind.
-    newest = distributed.from_main(run.checkpoints()[-1:])
-    if newest:
-        start = _resume(newest[0], model, optimizer, generator, dataset)
+    start, state = resume(run, model, optimizer, generator, dataset)
+    counts = Counts(**state.get("counts", {}))
     gradient = BatchGradient(
         model, config, passes, generator, device=device, dtype=dtype
     )
+    # Of the weights that all processes have by now.
+    average = WeightAverage(model, settings.ema) if settings.ema else None
+    validation = Validation(validation_set, config, device=device, dtype=dtype)
+    # What only some runs have, and keep in their checkpoints.
+    extra: dict[str, WeightAverage | Validation] = {}
+    if average:
+        extra["ema"] = average
+    if validation_set is not None:
+        extra["validation"] = validation
+    for name, part in extra.items():
+        if name in state:
+            part.load_state_dict(state[name])
 
-    def save(iteration: int) -> None:
+    def save(iteration: int, path: Path | None = None) -> None:
         if not distributed.is_main():
             return
+        path = path or run.checkpoint(iteration)
+        if record:
+            record.flush()  # a run that resumes from here will not write it again
         save_checkpoint(
-            run.checkpoint(iteration),
+            path,
             model=model,
             optimizer=optimizer,
             generator=generator,
             iteration=iteration,
             config=config,
             classes=dataset.classes,
+            counts=counts,
+            extra={name: part.state_dict() for name, part in extra.items()},
         )
         run.keep_newest(settings.snapshots_kept)
-        logger.info("saved %s", run.checkpoint(iteration))
+        logger.info("saved %s", path)
+
+    def validate(done: int) -> str:
+        """Validate if that is due; tells which signal came in between, if any."""
+        if not validation.due(done):
+            return ""
+        with record.progress.paused() if record else nullcontext():
+            measures = validation.measure(model, average, stop_requested=stop_requested)
+        if measures is None:
+            return stop_requested() or "another process"
+        better = validation.take(done, measures)
+        if record:
+            record.validation(done, measures.numbers(), validation.summary(measures))
+        if better:
+            save(done, run.best_checkpoint)
+        return ""
 
     record: TrainRecord | None = None
     if distributed.is_main():
-        record = TrainRecord(run, config, dataset.classes, start=start)
-    unreadable = record.unreadable_files if record else UnreadableFiles()
+        record = TrainRecord(run, config, dataset.classes, start=start, counts=counts)
+    unreadable = UnreadableFiles()
+    faulty = FaultyUpdates(model, settings, counts)
     batches = stream_batches(
         dataset, config, start=start, pin=device.type == "cuda", passes=passes
     )
@@ -111,7 +151,15 @@ def train(
     profile.watch(optimizer, "step", "optimizer")
     model.train()
     with record or nullcontext(), profile, stop_signals() as stop_requested:
+        if validation.due(start):  # a signal came before it
+            stopping = validate(start)
+            save(start)
+            if stopping:
+                raise _interrupted(stopping, start)
         for iteration in range(start, settings.iterations):
+            if validation.exhausted:
+                logger.info("stopped early after iteration %d", iteration)
+                break
             waited = time.perf_counter()
             with profile.stage(WAITING):
                 own = [next(batches) for _ in passes.mine]
@@ -125,12 +173,22 @@ def train(
             set_learning_rate(optimizer, rate)
             update = gradient(iteration, own, stopping=bool(stop_requested()))
             norm = clip_gradient(model, settings.clip_norm)
-            check_finite_together({"gradient norm": norm}, iteration, own)
-            optimizer.step()
+            fault = update.fault or find_common_fault(
+                {"gradient norm": norm}, iteration, own
+            )
+            if fault is None:
+                optimizer.step()
+                if average:
+                    average.update()
+                faulty.passed()
+            else:
+                faulty.leave_out(fault)
 
             done = iteration + 1
-            unreadable.count += update.problems
-            if record:
+            counts.unreadable_images += update.problems
+            if record and fault:
+                record.skip(done, images=passes.images, waited=waited)
+            elif record:
                 record.step(
                     done,
                     model,
@@ -147,19 +205,22 @@ def train(
             stopping = stop_requested()
             if distributed.together():
                 stopping = (stopping or "another process") if update.stopping else ""
-            if (
-                stopping
-                or done == settings.iterations
-                or done % settings.snapshot_every == 0
-            ):
+            stopping = stopping or validate(done)
+            complete = done == settings.iterations and not validation.due(done)
+            finished = complete or validation.exhausted
+            if stopping or finished or done % settings.snapshot_every == 0:
                 save(done)
-            if stopping and done < settings.iterations:
-                distributed.barrier()  # launchers end all once one has ended
-                raise Interrupted(
-                    f"stopped by {stopping} after iteration {done}; the same command "
-                    "goes on from there"
-                )
+            if stopping and not finished:
+                raise _interrupted(stopping, done)
     distributed.barrier()  # the last checkpoint is there
+
+
+def _interrupted(cause: str, done: int) -> Interrupted:
+    distributed.barrier()  # launchers end all once one has ended
+    return Interrupted(
+        f"stopped by {cause} after iteration {done}; the same command goes on from "
+        "there"
+    )
 
 
 def _tell_of_passes(passes: Passes, processes: int) -> None:
@@ -172,83 +233,3 @@ def _tell_of_passes(passes: Passes, processes: int) -> None:
             processes,
             "es" if processes > 1 else "",
         )
-
-
-def _resume(
-    path: Path,
-    model: FasterRCNN,
-    optimizer: torch.optim.Optimizer,
-    generator: torch.Generator,
-    dataset: Dataset,
-) -> int:
-    """Restore a checkpoint; returns the number of updates done."""
-    state = load_checkpoint(path)
-    if tuple(state["classes"]) != dataset.classes:
-        raise ValueError(
-            f"{path} was trained on the classes {', '.join(state['classes'][1:])}, but "
-            f"{dataset.name} now has {', '.join(dataset.classes[1:])}; give another "
-            "--tag for a new run"
-        )
-    model.load_state_dict(state["model"])
-    optimizer.load_state_dict(state["optimizer"])
-    restore_random_states(state["random_states"])
-    iteration: int = state["iteration"]
-    try:
-        generator.set_state(state["generator"])
-    except RuntimeError:
-        # Generators of a CPU and of a GPU do not understand each other's state.
-        generator.manual_seed(state["config"]["train"]["seed"] + iteration)
-        logger.warning(
-            "%s was saved on another kind of device: sampling goes on with new random "
-            "numbers",
-            path,
-        )
-    logger.info("resumed from %s", path)
-    return iteration
-
-
-def stream_batches(
-    dataset: Dataset,
-    config: Config,
-    *,
-    start: int = 0,
-    pin: bool = False,
-    passes: Passes | None = None,
-) -> Iterator[Batch]:
-    """The training batches of a configuration, or the passes over them, without end.
-
-    Args:
-        dataset: the training set.
-        config: of the run.
-        start: batches to skip.
-        pin: page-lock the tensors for faster copies to a GPU.
-        passes: of each update, with those that are wanted; None for all passes.
-
-    Raises:
-        ImageError: too many files cannot be read.
-        ValueError: the set has no images.
-    """
-    data = config.data
-    passes = passes or share_passes(config.train)
-    return training_batches(
-        dataset.records,
-        batch_size=passes.images,
-        pass_size=passes.size,
-        passes=passes.mine,
-        short_sides=data.short_sides,
-        long_side=data.long_side,
-        offset=config.boxes.offset,
-        size_multiple=data.size_multiple,
-        flip=data.flip,
-        colour_jitter=data.colour_jitter,
-        use_difficult=data.use_difficult,
-        seed=config.train.seed,
-        workers=data.workers,
-        start=start,
-        pin_memory=pin,
-        hue_jitter=data.hue_jitter,
-        scale_jitter=data.scale_jitter,
-        mosaic=data.mosaic,
-        min_visible=data.min_visible,
-        max_unreadable=data.max_unreadable,
-    )

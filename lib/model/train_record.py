@@ -17,6 +17,8 @@ from ..utils.drawing import (
 )
 from ..utils.progress import Progress, memory_in_use_mb
 from ..utils.summaries import MetricsFile, Summaries
+from ..utils.trackers import Trackers
+from .checkpoint import Counts
 from .config import Config
 from .device import autocast
 from .faster_rcnn import FasterRCNN, Predictions, TrainOutput
@@ -29,14 +31,9 @@ _MOST_PROBLEMS_LOGGED = 10
 
 
 class UnreadableFiles:
-    """Training images that could not be read; the first ones are told of.
-
-    Attributes:
-        count: of all processes; kept by who knows them.
-    """
+    """Tells of the first training images that could not be read."""
 
     def __init__(self) -> None:
-        self.count = 0
         self._told = 0
 
     def tell(self, problems: tuple[str, ...]) -> None:
@@ -47,18 +44,26 @@ class UnreadableFiles:
 
 
 class TrainRecord(Closing):
-    """Progress line, metrics.jsonl and TensorBoard of one run.
+    """Progress line, metrics.jsonl, TensorBoard and trackers of one run.
 
     Args:
         run: the run's folder.
         config: of the run.
         classes: names, background first.
         start: updates done before.
+        counts: of the run; kept by the training loop. None for zeros.
     """
 
     def __init__(
-        self, run: RunFolder, config: Config, classes: tuple[str, ...], *, start: int
+        self,
+        run: RunFolder,
+        config: Config,
+        classes: tuple[str, ...],
+        *,
+        start: int,
+        counts: Counts | None = None,
     ) -> None:
+        self.counts = counts or Counts()
         self.settings = config.train
         self.config = config
         self.classes = classes
@@ -69,7 +74,9 @@ class TrainRecord(Closing):
         # Also at the start: a run may have died before its first checkpoint.
         self.summaries = Summaries(run.tensorboard, purge_step=start + 1)
         self.summaries.text("config", config.to_yaml(), start)
-        self.unreadable_files = UnreadableFiles()
+        self.trackers = Trackers(
+            config.train.trackers, run.path, config=config.model_dump(mode="json")
+        )
         self.waited = 0.0
 
     def close(self) -> None:
@@ -77,6 +84,16 @@ class TrainRecord(Closing):
         self.progress.close()
         self.metrics.close()
         self.summaries.close()
+        self.trackers.close()
+
+    def flush(self) -> None:
+        """Bring the curves to the disk, as the lines of metrics.jsonl always are."""
+        self.summaries.flush()
+
+    def skip(self, done: int, *, images: int, waited: float) -> None:
+        """Record that an update was left out: nothing but that time has passed."""
+        self.waited += waited
+        self.progress.update(done, images=images)
 
     def step(
         self,
@@ -123,18 +140,22 @@ class TrainRecord(Closing):
             values={name: numbers[name] for name in ("loss", *output.losses)}
             | {"lr": rate},
         )
-        numbers |= {"lr": rate, "unreadable_images": float(self.unreadable_files.count)}
+        unreadable = float(self.counts.unreadable_images)
+        numbers |= {"lr": rate, "unreadable_images": unreadable}
+        if self.settings.nonfinite == "skip":
+            numbers["skipped_updates"] = float(self.counts.skipped_updates)
         self.metrics.append(done, numbers)
         _, images_per_second = self.progress.rates()
         speed = {"waiting_seconds": self.waited / self.settings.log_every}
         if math.isfinite(images_per_second):  # it is not before the first few updates
             speed["images_per_second"] = images_per_second
-        self.summaries.scalars(
+        curves = (
             {_tag(name, output): value for name, value in numbers.items()}
             | {f"speed/{name}": value for name, value in speed.items()}
-            | {f"memory/{kind}_mb": mb for kind, mb in memory_in_use_mb().items()},
-            done,
+            | {f"memory/{kind}_mb": mb for kind, mb in memory_in_use_mb().items()}
         )
+        self.summaries.scalars(curves, done)
+        self.trackers.scalars(curves, done)
         self.waited = 0.0
         if self._due(done, self.settings.picture_every):
             self._pictures(done, model, batch, dtype)
@@ -148,6 +169,13 @@ class TrainRecord(Closing):
                 },
                 done,
             )
+
+    def validation(self, done: int, numbers: dict[str, float], line: str) -> None:
+        """Record a validation after ``done`` updates; ``line`` is for the log."""
+        logger.info("%s", line)
+        self.metrics.append(done, numbers)
+        self.summaries.scalars(numbers, done)
+        self.trackers.scalars(numbers, done)
 
     def _due(self, done: int, every: int) -> bool:
         """Whether a multiple of ``every`` falls into the updates just logged."""
@@ -203,7 +231,9 @@ def _first_image(batch: Batch) -> Batch:
     images = batch.images
     return batch._replace(
         images=Images(images.pixels[:1], images.sizes[:1], images.padded),
-        ground_truth=type(batch.ground_truth)(*(t[:1] for t in batch.ground_truth)),
+        ground_truth=type(batch.ground_truth)(
+            *(field[:1] for field in batch.ground_truth if field is not None)
+        ),
         scales=batch.scales[:1],
         original_sizes=batch.original_sizes[:1],
         image_ids=batch.image_ids[:1],

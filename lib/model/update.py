@@ -6,7 +6,7 @@ Letters: L losses.
 import contextlib
 import inspect
 import logging
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -18,7 +18,7 @@ from ..utils import distributed
 from .config import Config
 from .device import autocast
 from .faster_rcnn import FasterRCNN, TrainOutput
-from .finite import check_finite, check_finite_together
+from .finite import NonFiniteLossError, find_common_fault, find_fault
 from .schedule import Passes
 
 logger = logging.getLogger(__name__)
@@ -32,11 +32,13 @@ class Update(NamedTuple):
             of this process's last pass.
         problems: unreadable files that all processes met.
         stopping: whether any process was asked to stop.
+        fault: if a loss of the whole batch is not finite; there is no gradient then.
     """
 
     output: TrainOutput
     problems: int
     stopping: bool
+    fault: NonFiniteLossError | None = None
 
 
 class BatchGradient:
@@ -93,17 +95,15 @@ class BatchGradient:
             iteration: updates done before.
             batches: of this process's passes.
             stopping: whether this process was asked to stop.
-
-        Raises:
-            NonFiniteLossError: a loss of the whole batch is not finite.
         """
         if self.passes.total == 1:
             (batch,) = batches
             output = self._forward(batch)
-            check_finite(output.losses, iteration, batch.image_ids)
+            fault = find_fault(output.losses, iteration, batch.image_ids)
             self.model.zero_grad(set_to_none=True)
-            self.backward(torch.stack(list(output.losses.values())).sum())
-            return Update(output, len(batch.problems), stopping)
+            if fault is None:
+                self.backward(torch.stack(list(output.losses.values())).sum())
+            return Update(output, len(batch.problems), stopping, fault)
 
         flags = [sum(len(batch.problems) for batch in batches), stopping]
         # Where a process makes several passes, it needs the number of samples before
@@ -113,7 +113,7 @@ class BatchGradient:
         while True:
             output, found = self._passes(iteration, batches, flags, samples)
             if found.complete:
-                return Update(output, *found.flags)
+                return Update(output, *found.flags, found.fault)
             samples = found.samples
 
     def backward(self, loss: Tensor) -> None:
@@ -144,7 +144,9 @@ class BatchGradient:
                     samples = self._full(output)
                 if last:
                     output, found = self._add_up(output, sums, flags)
-                    check_finite_together(output.losses, iteration, batches)
+                    fault = find_common_fault(output.losses, iteration, batches)
+                    if fault is not None:
+                        return output, found._replace(fault=fault)
                     if samples is None:
                         samples = found.samples
                     elif not torch.equal(samples, found.samples):
@@ -172,17 +174,8 @@ class BatchGradient:
         return output, _Found(samples, (int(problems), stopping > 0))
 
     def _samples(self, losses: Iterable[str], counts: dict[str, Tensor]) -> Tensor:
-        """``(L,)`` samples that each loss is a mean over."""
         weighted = self.config.rpn.positive_weight is not None
-        return torch.stack(
-            [
-                counts["rpn_fg"]
-                if name == "rpn_box" and weighted
-                else counts[f"{stage}_fg"] + counts[f"{stage}_bg"]
-                for name in losses
-                for stage in [name.partition("_")[0]]
-            ]
-        ).float()
+        return loss_samples(losses, counts, weighted=weighted)
 
     def _full(self, output: TrainOutput) -> Tensor:
         """``(L,)`` samples of each loss in the whole batch if no image has too few."""
@@ -219,18 +212,41 @@ class BatchGradient:
         torch.manual_seed(dropout)
 
 
+def loss_samples(
+    losses: Iterable[str], counts: Mapping[str, Tensor], *, weighted: bool
+) -> Tensor:
+    """``(L,)`` samples that each loss is a mean over.
+
+    Args:
+        losses: their names.
+        counts: foreground and background of RPN and head.
+        weighted: whether the RPN's box loss is by ``rpn.positive_weight``.
+    """
+    return torch.stack(
+        [
+            counts["rpn_fg"]
+            if name == "rpn_box" and weighted
+            else counts[f"{stage}_fg"] + counts[f"{stage}_bg"]
+            for name in losses
+            for stage in [name.partition("_")[0]]
+        ]
+    ).float()
+
+
 class _Found(NamedTuple):
     """What the processes told each other.
 
     Attributes:
         samples: ``(L,)`` samples of each loss in the whole batch.
         flags: unreadable files, and whether to stop.
-        complete: whether the gradient was computed with these samples.
+        complete: whether the gradient was computed with these samples, or not at all.
+        fault: why not at all.
     """
 
     samples: Tensor
     flags: tuple[int, bool]
     complete: bool = True
+    fault: NonFiniteLossError | None = None
 
 
 def _buffers_option() -> str:

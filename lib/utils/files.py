@@ -18,6 +18,11 @@ from pathlib import Path
 
 _STALE_SECONDS = 3600.0
 _FULL_BYTES = 1 << 16
+_FULL = {
+    errno.ENOSPC: "the disk is full",
+    errno.EDQUOT: "the quota of the disk is used up",
+    errno.EFBIG: "files may not become so large here (ulimit -f)",
+}
 _TEMPORARY = re.compile(
     r"\..+\.(?P<host>[^.]+)-(?P<pid>\d+)-(?P<key>[0-9a-f]{32})\.tmp"
 )
@@ -54,9 +59,9 @@ def atomic_path(path: Path) -> Iterator[Path]:
         The path to write to, in the same folder.
 
     Raises:
-        OSError: with ``errno.ENOSPC`` and a message that names the file when the disk
-            is full, also where the block met that as the RuntimeError of
-            ``torch.save``; unchanged for any other reason.
+        OSError: with a message that names the file when the disk, the quota or the
+            limit of a file's size is used up, also where the block met that as the
+            RuntimeError of ``torch.save``; unchanged for any other reason.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.name}.{_host()}-{os.getpid()}-{_key()}.tmp")
@@ -67,10 +72,11 @@ def atomic_path(path: Path) -> Iterator[Path]:
         os.replace(temporary, path)
     except BaseException as error:
         # Measured before the temporary file gives its space back.
-        full = _disk_full(error, path.parent)
+        number = _failed_write(error, temporary)
         temporary.unlink(missing_ok=True)
-        if full:
-            raise OSError(errno.ENOSPC, _full_message(path), str(path)) from error
+        if number in _FULL:
+            text = _full_message(path, _FULL[number])
+            raise OSError(number, text, str(path)) from error
         raise
     finally:
         _in_progress.discard(temporary)
@@ -132,24 +138,32 @@ def _alive(pid: int) -> bool:
     return True
 
 
-def _disk_full(error: BaseException, folder: Path) -> bool:
-    """Tell whether ``error`` comes from a full disk."""
+def _failed_write(error: BaseException, temporary: Path) -> int | None:
+    """The system's number for why ``error`` came about."""
     if isinstance(error, OSError):
-        return error.errno in (errno.ENOSPC, errno.EDQUOT)
-    if isinstance(error, RuntimeError):
-        # torch.save hides the cause of a failed write, so look at the disk itself.
-        return shutil.disk_usage(folder).free < _FULL_BYTES
-    return False
+        return error.errno
+    if not isinstance(error, RuntimeError):
+        return None
+    # torch.save hides the cause of a failed write, so look at the disk, and try again.
+    if shutil.disk_usage(temporary.parent).free < _FULL_BYTES:
+        return errno.ENOSPC
+    try:
+        with temporary.open("ab", buffering=0) as file:
+            for _ in range(2):  # the first may be written in part
+                file.write(bytes(_FULL_BYTES))
+    except OSError as cause:
+        return cause.errno
+    return None
 
 
-def _full_message(path: Path) -> str:
+def _full_message(path: Path, cause: str) -> str:
     if path.exists():
         state = "the previous version is intact"
     else:
         state = "there is no previous version"
     return (
-        f"the disk is full, so {path.name} could not be written ({state}); "
-        f"free some space in {path.parent} and try again"
+        f"{cause}, so {path.name} could not be written ({state}); "
+        f"make room in {path.parent} and try again"
     )
 
 

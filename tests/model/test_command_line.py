@@ -358,3 +358,8 @@ def test_download_of_what_is_read(recipes, tmp_path, monkeypatch):
         with pytest.raises(ValueError, match=f"instances_{file}.json, not found"):
             get_dataset(job.dataset, job.config, split)
     assert asked == ["coco"]  # for coco_2017_val
+
+
+def test_deterministic():
+    assert make_job(parse("voc", "res18", "--deterministic")).config.train.deterministic
+    assert not make_job(parse("voc", "res18")).config.train.deterministic

@@ -1,6 +1,9 @@
+import errno
+import multiprocessing
 import os
 
 import pytest
+from faster_rcnn.model import run_folder
 from faster_rcnn.model.config import Config, ConfigError, load_config
 from faster_rcnn.model.run_folder import RunFolder, newest_run
 
@@ -71,7 +74,7 @@ def test_claim_records_the_configuration(tmp_path):
     config = load_config([], ["train.lr", "0.5"])
     run.claim(config)
     assert load_config([run.config_file]) == config
-    assert os.listdir(run.path) == ["config.yml"]
+    assert sorted(os.listdir(run.path)) == [".lock", "config.yml"]
     run.claim(config)
 
 
@@ -154,3 +157,37 @@ def test_no_run(tmp_path):
         newest_run(tmp_path)
     with pytest.raises(ValueError, match=r"no checkpoint in .*gone"):
         newest_run(tmp_path / "gone")
+
+
+def claim_and_wait(folder, pipe):
+    run = RunFolder(folder)
+    run.claim(Config())
+    pipe.send(os.getpid())
+    pipe.recv()  # never comes
+
+
+@pytest.mark.skipif(os.name == "nt", reason="POSIX locks")
+def test_a_run_at_work_keeps_its_folder(tmp_path):
+    context = multiprocessing.get_context("fork")
+    ours, theirs = context.Pipe()
+    process = context.Process(target=claim_and_wait, args=(tmp_path, theirs))
+    process.start()
+    assert ours.poll(30)
+    with pytest.raises(ValueError, match="another run is at work") as caught:
+        RunFolder(tmp_path).claim(Config())
+    assert f": process {ours.recv()} on " in str(caught.value)
+    assert "give another --tag" in str(caught.value)
+    process.kill()
+    process.join()
+    RunFolder(tmp_path).claim(Config())
+
+
+@pytest.mark.parametrize("number", [errno.EROFS, errno.EACCES])
+def test_claim_of_a_folder_that_cannot_be_written_to(tmp_path, monkeypatch, number):
+    def refuse(path):
+        raise OSError(number, os.strerror(number), str(path))
+
+    monkeypatch.setattr(run_folder, "take_lock", refuse)
+    with pytest.raises(ValueError, match=r"cannot write to .*; give --output") as e:
+        RunFolder(tmp_path / "run").claim(Config())
+    assert os.strerror(number) in str(e.value)

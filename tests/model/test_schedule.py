@@ -21,9 +21,13 @@ def config(*words: object) -> Config:
     return load_config([], [str(word) for word in words])
 
 
-def settle(config, processes=1, given=(), recorded=None):
+def settle(config, processes=1, given=(), recorded=None, images=None):
     settled, lines = settle_schedule(
-        config, processes=processes, given=given, recorded=recorded
+        config,
+        processes=processes,
+        given=given,
+        recorded=recorded,
+        train_images=images,
     )
     return settled.train, lines
 
@@ -123,6 +127,93 @@ def test_resumed_run_keeps_its_batch(tutorial):
     asked = tutorial.train.model_copy(update={"images_per_update": 4})
     asked = tutorial.model_copy(update={"train": asked})
     assert settle(asked, 2, recorded=begun)[0].images_per_update == 4
+
+
+def test_validation_and_averaging_scale_too():
+    words = ("train.reference_batch", 2, "train.batch_size", 8)
+    train, lines = settle(
+        config(*words, "train.validate_every", 1000, "train.ema", 0.99)
+    )
+    assert train.validate_every == 250
+    assert train.ema == pytest.approx(0.99**4, rel=1e-12)
+    assert lines[-2:] == [
+        "  iterations between validations 250 = 1000 / 4",
+        "  decay of averaged weights 0.96059601 = 0.99 ^ 4",
+    ]
+    train, lines = settle(config(*words))
+    assert (train.validate_every, train.ema) == (0, 0) and "average" not in lines[-1]
+
+
+EPOCHS = ("train.epochs", 12, "train.iterations", 60, "train.lr_steps", "[40,55]")
+
+
+@pytest.mark.parametrize(
+    ("batch", "iterations", "steps"),
+    [(1, 1200, (800, 1100)), (2, 600, (400, 550)), (7, 171, (114, 157))],
+)
+def test_epochs_by_hand(batch, iterations, steps):
+    """100 images; steps at 40 / 60 and 55 / 60 of the run stay there."""
+    train, lines = settle(config(*EPOCHS, "train.batch_size", batch), images=100)
+    assert (train.iterations, train.lr_steps) == (iterations, steps)
+    assert lines == [
+        f"12 epochs of 100 images: {iterations} iterations of {batch}",
+        f"  learning rate steps {steps[0]}, {steps[1]}, as 40, 55 of 60",
+    ]
+    assert train.epochs == 12
+
+
+def test_epochs_are_not_scaled_with_the_batch():
+    words = (*EPOCHS, "train.reference_batch", 2, "train.lr", 0.1, "train.ema", 0.9)
+    words += ("train.snapshot_every", 8, "train.validate_epochs", 0.5)
+    settled, lines = settle_schedule(
+        config(*words, "train.batch_size", 4),
+        processes=2,
+        given=(),
+        recorded=None,
+        train_images=100,
+    )
+    train = settled.train
+    assert (train.iterations, train.lr_steps) == (150, (100, 138))  # of 8 images
+    assert (train.lr, train.snapshot_every) == (pytest.approx(0.4), 2)
+    assert (train.validate_every, train.ema) == (6, pytest.approx(0.9**4))
+    assert not [line for line in lines if line.startswith("  iterations 1")]
+    assert lines[-1] == "  a validation every 6 iterations, that is 0.5 epochs"
+    # Settled once more, it stays as it is, also where a file is used as a recipe.
+    again, _ = settle(settled, images=100)
+    assert again == train
+    # More images make for a longer run of the same kind.
+    more, _ = settle(settled, images=200)
+    assert (more.iterations, more.validate_every) == (300, 12)
+
+
+def test_steps_in_epochs():
+    words = (*EPOCHS, "train.lr_epochs", "[8, 11.5]", "train.batch_size", 2)
+    train, lines = settle(config(*words), images=100)
+    assert train.lr_steps == (400, 575)
+    assert lines[1] == "  learning rate steps 400, 575, after 8, 11.5 epochs"
+    # Also where the length is in iterations.
+    train, _ = settle(config("train.lr_epochs", "[8]", "train.lr", 0.1), images=10)
+    assert (train.iterations, train.lr_steps) == (70000, (80,))
+
+
+def test_command_line_outranks_epochs_of_a_recipe():
+    train, lines = settle(config(*EPOCHS), given={"train.iterations"}, images=100)
+    assert (train.iterations, train.lr_steps) == (60, (40, 55))
+    assert train.epochs is None and not lines
+    train, _ = settle(config(*EPOCHS), given={"train.lr_steps"}, images=100)
+    assert (train.iterations, train.lr_steps) == (1200, (40, 55))
+    with pytest.raises(ValueError, match=r"train.iterations and train.epochs are both"):
+        settle(config(*EPOCHS), given={"train.iterations", "train.epochs"}, images=100)
+
+
+def test_an_epoch_has_an_update():
+    train, _ = settle(config("train.epochs", 0.01, "train.lr_steps", "[]"), images=3)
+    assert (train.iterations, train.lr_steps) == (1, ())
+
+
+def test_no_epochs_no_change():
+    plain = config("train.lr", 0.1)
+    assert settle(plain, images=100) == settle(plain)
 
 
 def shares(processes, *words):

@@ -4,7 +4,12 @@ import pytest
 import torch
 from faster_rcnn.model.config import TrainConfig, load_config
 from faster_rcnn.model.faster_rcnn import build_detector
-from faster_rcnn.model.solver import build_optimizer, learning_rate, set_learning_rate
+from faster_rcnn.model.solver import (
+    SCHEDULES,
+    build_optimizer,
+    learning_rate,
+    set_learning_rate,
+)
 from torch import nn
 
 # Names of the published port and ours.
@@ -202,3 +207,27 @@ def test_cosine():
     assert 0 < rates[99] < 0.001  # nothing to speak of is left at the end
     assert learning_rate(100, train) == pytest.approx(0, abs=1e-15)
     assert rates == sorted(rates, reverse=True)
+
+
+@pytest.mark.parametrize(
+    ("power", "shares"),
+    [(1, [1, 0.75, 0.5, 0.25, 0]), (2, [1, 0.5625, 0.25, 0.0625, 0])],
+)
+def test_polynomial_by_hand(power, shares):
+    train = TrainConfig(lr=2, iterations=40, schedule="polynomial", power=power)
+    rates = [learning_rate(i, train) for i in (0, 10, 20, 30, 40)]
+    assert rates == pytest.approx([2 * share for share in shares])
+
+
+def test_polynomial_of_usual_power():
+    train = TrainConfig(lr=1, iterations=100, schedule="polynomial", lr_steps=(10,))
+    assert learning_rate(50, train) == pytest.approx(0.5358867312681466)  # 0.5 ** 0.9
+    warm = train.model_copy(update={"warmup_iterations": 100, "warmup_factor": 0.0})
+    assert learning_rate(50, warm) == pytest.approx(0.5 * 0.5358867312681466)
+
+
+@pytest.mark.parametrize("name", SCHEDULES)
+def test_every_schedule_begins_at_the_full_rate(name):
+    train = TrainConfig(lr=0.3, iterations=10, schedule=name, lr_steps=(5,))
+    rates = [learning_rate(i, train) for i in range(10)]
+    assert rates[0] == 0.3 and rates == sorted(rates, reverse=True) and rates[9] > 0

@@ -7,7 +7,7 @@ import torch
 from faster_rcnn.datasets.loading.batches import collate, make_sample
 from faster_rcnn.model.faster_rcnn import TrainOutput
 from faster_rcnn.model.run_folder import RunFolder
-from faster_rcnn.model.train_record import TrainRecord
+from faster_rcnn.model.train_record import TrainRecord, UnreadableFiles
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from tiny_runs import CLASSES, draw_dataset, tiny_config, tiny_detector, train_tiny
 
@@ -170,14 +170,14 @@ def test_pictures_leave_the_detector_as_it_was(stepping):
 
 
 def test_unreadable_files_are_counted_and_the_first_ones_told(stepping, caplog):
-    steps = stepping()
+    steps, told = stepping(), UnreadableFiles()
     with caplog.at_level(logging.WARNING, "faster_rcnn"):
         for number in range(6):
             problems = (f"a{number}.jpg: broken", f"b{number}.jpg: broken")
-            steps.record.unreadable_files.tell(problems)
+            told.tell(problems)
     assert len(caplog.messages) == 10
     assert caplog.messages[0] == "replaced by another image: a0.jpg: broken"
-    steps.record.unreadable_files.count = 12
+    steps.record.counts.unreadable_images = 12
     steps.steps(1)
     assert metrics(steps.run)[0]["unreadable_images"] == 12
 

@@ -69,6 +69,8 @@ def gradient(dataset, config: Config, *, iteration: int = 0):
         dtype=torch.float32,
     )
     update = step(iteration, batches)
+    if update.fault is not None:
+        raise update.fault
     numbers = {**update.output.losses, **update.output.counts}
     return (
         {name: number.item() for name, number in numbers.items()},

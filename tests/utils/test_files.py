@@ -148,3 +148,26 @@ def test_remove_stale_spares_living_and_foreign_files(tmp_path: Path) -> None:
 
 def test_remove_stale_of_a_missing_folder(tmp_path: Path) -> None:
     assert remove_stale(tmp_path / "none") == []
+
+
+@pytest.mark.skipif(os.name == "nt", reason="POSIX limits")
+def test_limit_of_a_file_behind_a_runtime_error(tmp_path: Path) -> None:
+    resource = pytest.importorskip("resource")
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, before[1]))
+    try:
+        with (
+            pytest.raises(OSError, match=r"ulimit -f\), so a could not") as caught,
+            atomic_path(tmp_path / "a") as temporary,
+        ):
+            torch.save(torch.zeros(100_000), temporary)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    assert caught.value.errno == errno.EFBIG
+    assert names(tmp_path) == []
+
+
+def test_other_runtime_errors_pass_unchanged(tmp_path: Path) -> None:
+    with pytest.raises(RuntimeError, match="mine"), atomic_path(tmp_path / "a"):
+        raise RuntimeError("mine")
+    assert names(tmp_path) == []

@@ -1,17 +1,12 @@
 """Endless training batches and ordered test batches, made by worker processes."""
 
 import itertools
-import os
-import signal
 from abc import abstractmethod
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-import cv2
 import numpy as np
-import torch
-from torch.utils.data import DataLoader
 from torch.utils.data import Dataset as TorchDataset
 
 from ..index.access import as_records
@@ -21,12 +16,10 @@ from .images import ImageError
 from .mosaic import join_mosaic, mosaic_windows
 from .resizing import resize_scale
 from .training_stream import Draw, shape_groups, split_passes, training_stream
+from .workers import load
 
 _MOST_REPLACEMENTS = 20
 """Unreadable files in a row after which reading on is pointless."""
-
-_GRACE_SECONDS = 3
-"""How long a worker goes on after SIGTERM, so that the run can still be saved."""
 
 
 class _BatchSet(TorchDataset["Batch | ImageError"]):
@@ -190,7 +183,7 @@ def training_batches(
     )
     ahead = itertools.islice(stream, start, None)
     draws = split_passes(ahead, pass_size or batch_size, passes)
-    batches = _batches(dataset, draws, workers, pin_memory)
+    batches = _loaded(dataset, draws, workers, pin_memory)
     return _stop_at_many_problems(batches, len(records), max_unreadable)
 
 
@@ -285,51 +278,13 @@ def test_batches(
         use_difficult=use_difficult,
     )
     mine = chunks[share[0] :: share[1]]
-    return _batches(dataset, iter(mine), workers, pin_memory)
+    return _loaded(dataset, iter(mine), workers, pin_memory)
 
 
-class _Order:
-    """An iterator of batch contents, as DataLoader wants its samplers."""
-
-    def __init__(self, items: Iterator[object]) -> None:
-        self.items = items
-
-    def __iter__(self) -> Iterator[object]:
-        return self.items
-
-
-def _start_worker(_: int) -> None:
-    """Run single-threaded beside the others, and leave signals to the main process.
-
-    Ctrl-C, and SIGTERM from job schedulers, reach all processes of a run. The main one
-    needs its workers until it has finished its iteration.
-    """
-    cv2.setNumThreads(0)
-    torch.set_num_threads(1)
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    if hasattr(signal, "alarm"):  # not on Windows
-        signal.signal(signal.SIGALRM, lambda *_: os._exit(0))
-        signal.signal(signal.SIGTERM, lambda *_: signal.alarm(_GRACE_SECONDS))
-
-
-def _batches(
-    dataset: _BatchSet, order: Iterator[object], workers: int, pin_memory: bool
+def _loaded(
+    dataset: _BatchSet, items: Iterator[object], workers: int, pin_memory: bool
 ) -> Iterator[Batch]:
-    # batch_size=None: each item of the sampler is one call of __getitem__, which
-    # returns a whole batch.
-    results = DataLoader(
-        dataset,
-        sampler=_Order(order),
-        batch_size=None,
-        num_workers=workers,
-        pin_memory=pin_memory,
-        worker_init_fn=_start_worker,
-        prefetch_factor=4 if workers else None,
-        # Its own generator: taking the worker seeds from the default one would shift
-        # the random numbers of a resumed run.
-        generator=torch.Generator(),
-    )
-    for result in results:
+    for result in load(dataset, items, workers=workers, pin_memory=pin_memory):
         if isinstance(result, ImageError):
             raise result
         yield result

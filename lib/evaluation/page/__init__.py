@@ -13,4 +13,6 @@ pictures        small JPEGs, and what is drawn on them
 style           CSS
 script          JavaScript
 report          all of it in one file
+run_plots       curves of runs in training, beside each other
+run_page        those as one PNG, and as a page of their own
 """

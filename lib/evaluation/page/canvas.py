@@ -25,6 +25,10 @@ COLORS = {
     "mark": ("#c2410c", "#fb923c"),
     "good": ("#15803d", "#4ade80"),
     "bad": ("#b91c1c", "#f87171"),
+    "violet": ("#7e22ce", "#c084fc"),
+    "cyan": ("#0e7490", "#22d3ee"),
+    "pink": ("#be185d", "#f472b6"),
+    "amber": ("#a16207", "#facc15"),
 }
 """What a colour is for, to its light and its dark value."""
 

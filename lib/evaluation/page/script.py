@@ -1,6 +1,6 @@
 """What moves on the page: tables that sort, the filters, the galleries."""
 
-SCRIPT = r"""
+TABLES = r"""
 "use strict";
 const all = (selector, root = document) => [...root.querySelectorAll(selector)];
 const make = (name, kind = "", text = "") => {
@@ -34,7 +34,12 @@ for (const table of all("table")) {
   heads.forEach((head, column) =>
     head.firstElementChild.addEventListener("click", () => sort(head, column)));
 }
+"""
+"""Tables that sort, and what the rest needs too."""
 
+SCRIPT = (
+    TABLES
+    + r"""
 // Pictures with boxes. Roles are drawn in this order, so that errors lie on top.
 const data = JSON.parse(document.querySelector("#data").textContent);
 const ranks = ["ignored", "truth", "true", "missed", "false"];
@@ -182,3 +187,4 @@ dialog.addEventListener("keydown", event => {
 });
 dialog.addEventListener("close", () => { if (current) current.button.focus(); });
 """
+)

@@ -33,6 +33,8 @@ def own_checkpoint(content: Mapping[str, Any], source: str) -> ImportedWeights:
         CheckpointError: part of it is missing or does not fit.
     """
     model = dict(_mapping(content, "model", source))
+    if "ema" in content:  # the averaged weights, which tests use too
+        model |= _mapping(_mapping(content, "ema", source), "weights", source)
     pixels = [model.pop(key, None) for key in ("pixel_mean", "pixel_std")]
     layout = nearest_layout(model, own_layouts(), source=source)
     config = _mapping(content, "config", source)

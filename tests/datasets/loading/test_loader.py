@@ -8,11 +8,12 @@ import cv2
 import numpy as np
 import pytest
 import torch
-from faster_rcnn.datasets.loading import loader
+from faster_rcnn.datasets.loading import workers
 from faster_rcnn.datasets.loading.images import ImageError
 from faster_rcnn.datasets.loading.loader import test_batches as ordered_batches
 from faster_rcnn.datasets.loading.loader import training_batches
 from faster_rcnn.datasets.loading.training_stream import shape_groups
+from faster_rcnn.datasets.loading.workers import load
 from tiny_runs import make_record
 from torch.utils.data import DataLoader
 
@@ -225,7 +226,7 @@ def test_workers_that_are_spawned(records, monkeypatch):
     items = records(MIXED)
     alone = training(items, 4, **VARIED)
     spawning = partial(DataLoader, multiprocessing_context="spawn")
-    monkeypatch.setattr(loader, "DataLoader", spawning)
+    monkeypatch.setattr(workers, "DataLoader", spawning)
     assert_same(training(items, 4, workers=1, **VARIED), alone)
 
 
@@ -349,3 +350,40 @@ def test_workers_outlive_the_signals_that_stop_a_run(records):
     batches.close()
     worker.join(5)
     assert worker.exitcode == 0
+
+
+@pytest.mark.skipif(not hasattr(signal, "SIGCHLD"), reason="POSIX signals")
+def test_workers_that_are_killed_are_replaced(records, caplog):
+    options = {
+        **{"batch_size": 1, "flip": True, "colour_jitter": 0.2, "seed": 3},
+        **{"short_sides": [24], "long_side": 100, "offset": 0, "size_multiple": 8},
+        "use_difficult": False,
+    }
+    items = records([(32, 24)] * 7)
+    before = signal.getsignal(signal.SIGCHLD)
+    others = set(multiprocessing.active_children())
+    batches = training_batches(items, workers=2, **options)
+    got = []
+    for number in range(30):
+        got.append(next(batches))
+        if number in (2, 15):
+            worker = (set(multiprocessing.active_children()) - others).pop()
+            worker.kill()
+            worker.join()  # no error comes out of the signal
+    assert signal.getsignal(signal.SIGCHLD) == before
+    assert_same(got, list(islice(training_batches(items, workers=0, **options), 30)))
+    assert len(caplog.messages) == 2
+    assert "was killed (DataLoader worker" in caplog.messages[0]
+    batches.close()
+
+
+class _Deadly(list):
+    def __getitem__(self, item):
+        os._exit(9)
+
+
+def test_workers_that_are_killed_again_and_again(caplog):
+    batches = load(_Deadly(), iter(range(10)), workers=1)
+    with pytest.raises(ChildProcessError, match=r"3 times .* lower data\.workers"):
+        next(batches)
+    assert len(caplog.messages) == 2

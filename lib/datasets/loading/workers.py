@@ -1,0 +1,141 @@
+"""Processes that prepare batches; those that are killed are replaced."""
+
+import itertools
+import logging
+import os
+import signal
+import threading
+from collections import deque
+from collections.abc import Iterator
+from typing import Any, TypeVar
+
+import cv2
+import torch
+from torch.utils.data import DataLoader
+from torch.utils.data import Dataset as TorchDataset
+
+_T = TypeVar("_T")
+
+logger = logging.getLogger(__name__)
+
+_MOST_DEATHS = 3
+"""Deaths of workers without a batch in between that end the run."""
+
+_GRACE_SECONDS = 3
+"""How long a worker goes on after SIGTERM, so that the run can still be saved."""
+
+
+def load(
+    dataset: TorchDataset[_T],
+    items: Iterator[object],
+    *,
+    workers: int,
+    pin_memory: bool = False,
+) -> Iterator[_T]:
+    """What ``dataset[item]`` gives for each item, in their order.
+
+    Workers that are killed are replaced, and what they had not finished is made again.
+
+    Args:
+        dataset: runs in the workers.
+        items: taken a few ahead of what is wanted.
+        workers: processes; 0 for the calling one.
+        pin_memory: page-lock the tensors for faster copies to a GPU.
+
+    Raises:
+        ChildProcessError: workers are killed again and again.
+    """
+    order = _Order(items)
+    # batch_size=None: each item of the sampler is one call of __getitem__, which
+    # returns a whole batch.
+    loader = DataLoader(
+        dataset,
+        sampler=order,
+        batch_size=None,
+        num_workers=workers,
+        pin_memory=pin_memory,
+        worker_init_fn=_start_worker,
+        prefetch_factor=4 if workers else None,
+        # Its own generator: taking the worker seeds from the default one would shift
+        # the random numbers of a resumed run.
+        generator=torch.Generator(),
+    )
+    deaths = 0
+    while True:
+        try:
+            for result in _start(loader):
+                order.pending.popleft()
+                deaths = 0
+                yield result
+            return
+        except RuntimeError as error:
+            if not str(error).startswith("DataLoader worker"):
+                raise
+            deaths += 1
+            _tell_of_death(error, deaths)
+
+
+class _Order:
+    """An iterator of batch contents, as DataLoader wants its samplers.
+
+    Attributes:
+        pending: contents that were handed out and whose batches are not yet here. They
+            come first where a new loader begins.
+    """
+
+    def __init__(self, items: Iterator[object]) -> None:
+        self.items = items
+        self.pending: deque[object] = deque()
+
+    def __iter__(self) -> Iterator[object]:
+        self.items = itertools.chain(self.pending, self.items)
+        self.pending = deque()
+        for item in self.items:
+            self.pending.append(item)
+            yield item
+
+
+def _start_worker(_: int) -> None:
+    """Run single-threaded beside the others, and leave signals to the main process.
+
+    Ctrl-C, and SIGTERM from job schedulers, reach all processes of a run. The main one
+    needs its workers until it has finished its iteration.
+    """
+    cv2.setNumThreads(0)
+    torch.set_num_threads(1)
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    if hasattr(signal, "alarm"):  # not on Windows
+        signal.signal(signal.SIGALRM, lambda *_: os._exit(0))
+        signal.signal(signal.SIGTERM, lambda *_: signal.alarm(_GRACE_SECONDS))
+
+
+def _start(loader: "DataLoader[Any]") -> Iterator[Any]:
+    """Start the workers, and look for dead ones only where a batch is waited for.
+
+    DataLoader also has the signal of a dead child raise an error, wherever the program
+    is: in the middle of a step, or of a save.
+    """
+    if (
+        not hasattr(signal, "SIGCHLD")
+        or threading.current_thread() is not threading.main_thread()
+    ):
+        return iter(loader)
+    before = signal.getsignal(signal.SIGCHLD)
+    results = iter(loader)
+    signal.signal(signal.SIGCHLD, before)
+    return results
+
+
+def _tell_of_death(error: RuntimeError, deaths: int) -> None:
+    """Warn of workers that were killed, up to a limit.
+
+    Raises:
+        ChildProcessError: this has happened too often with no batch in between.
+    """
+    text = f"a process that prepares batches was killed ({error})"
+    if deaths >= _MOST_DEATHS:
+        raise ChildProcessError(
+            f"{text}, {deaths} times without a batch in between: memory or "
+            "/dev/shm is too small; lower data.workers or train.batch_size"
+        ) from error
+    logger.warning("%s; the images it had are prepared again", text)

@@ -1,0 +1,118 @@
+"""The exponential moving average of the weights (Polyak and Juditsky 1992)."""
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from ..nets.layers import Norm
+from ..utils import distributed
+
+
+class WeightAverage:
+    """The average of all that training changes: weights, and norms' statistics.
+
+    After update t = 0, 1, ... the average is ``a + (1 - d) (w - a)``, with
+    ``d = min(decay, (1 + t) / (10 + t))``: the first weights are soon forgotten. What
+    is frozen, weights or statistics, is no part of it and is taken from the model.
+
+    Args:
+        model: on its device; its tensors are changed in place only, as optimizers do.
+        decay: in [0, 1).
+    """
+
+    def __init__(self, model: nn.Module, decay: float) -> None:
+        self.decay = decay
+        self.updates = 0
+        self._weights = {
+            name: parameter.detach()
+            for name, parameter in model.named_parameters()
+            if parameter.requires_grad
+        }
+        for path, norm in _trained_norms(model):
+            for name, buffer in norm.named_buffers():
+                if buffer.is_floating_point():
+                    self._weights[f"{path}.{name}"] = buffer
+        self._means = {name: w.clone() for name, w in self._weights.items()}
+
+    @torch.no_grad()
+    def update(self) -> None:
+        """Take in the weights after an update."""
+        decay = min(self.decay, (1 + self.updates) / (10 + self.updates))
+        means, weights = list(self._means.values()), list(self._weights.values())
+        torch._foreach_lerp_(means, weights, 1 - decay)
+        self.updates += 1
+
+    @torch.no_grad()
+    def swap(self) -> None:
+        """Exchange the model's weights and their average, to the bit."""
+        for name, weight in self._weights.items():
+            mean = self._means[name]
+            before = weight.clone()
+            weight.copy_(mean)
+            mean.copy_(before)
+
+    def state_dict(self) -> dict[str, Any]:
+        """What a checkpoint keeps of it."""
+        return {"updates": self.updates, "weights": self._means}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Go on from `state_dict`.
+
+        Raises:
+            ValueError: it is of a model of which other parts are trained.
+        """
+        weights = state["weights"]
+        if weights.keys() != self._means.keys():
+            names = sorted(weights.keys() ^ self._means.keys())
+            raise ValueError(
+                f"the averaged weights of the checkpoint (train.ema) are not those of "
+                f"this model; {names[0]} is in one of them only. Give another --tag "
+                "for a new run"
+            )
+        self.updates = int(state["updates"])
+        for name, mean in self._means.items():
+            mean.copy_(weights[name])
+
+
+@contextmanager
+def weights_to_test(model: nn.Module, average: WeightAverage | None) -> Iterator[None]:
+    """Give the model the weights that a checkpoint's test will see.
+
+    These are the averaged ones if there are any; and norms' statistics are the main
+    process's, as in its checkpoints. Afterwards all is as before, to the bit.
+    """
+    if average is not None:
+        average.swap()
+    statistics = [
+        buffer
+        for _, norm in (_trained_norms(model) if distributed.together() else ())
+        for buffer in norm.buffers()
+    ]
+    own = [buffer.clone() for buffer in statistics]
+    try:
+        if statistics:
+            of_main = distributed.from_main([buffer.cpu() for buffer in statistics])
+            _copy(of_main, statistics)
+        yield
+    finally:
+        _copy(own, statistics)
+        if average is not None:
+            average.swap()
+
+
+@torch.no_grad()
+def _copy(values: list[Tensor], into: list[Tensor]) -> None:
+    for value, tensor in zip(values, into, strict=True):
+        tensor.copy_(value)
+
+
+def _trained_norms(model: nn.Module) -> list[tuple[str, Norm]]:
+    """Norms that keep statistics of what they see, by their path."""
+    return [
+        (path, module)
+        for path, module in model.named_modules()
+        if isinstance(module, Norm) and not module.frozen
+    ]

@@ -1,0 +1,185 @@
+"""What a validation measures: losses and AP from one pass over the images.
+
+Letters: L losses.
+"""
+
+import math
+from collections import defaultdict
+from collections.abc import Callable
+from typing import NamedTuple
+
+import numpy as np
+import torch
+
+from ..datasets.index.access import as_records
+from ..datasets.loading.batches import Batch
+from ..datasets.loading.loader import test_batches
+from ..datasets.records import Dataset
+from ..evaluation.report import evaluate
+from ..evaluation.results import ImageDetections
+from ..utils import distributed
+from .config import Config
+from .device import autocast
+from .faster_rcnn import FasterRCNN, Predictions, TrainOutput
+from .inference import detections_of, to_image_detections
+from .update import loss_samples
+
+
+class Measures(NamedTuple):
+    """What a validation gave.
+
+    Attributes:
+        losses: means over the samples of all images, by name.
+        scores: AP and its like, by name.
+        headline: name and value of the one to quote, NaN if there are no objects.
+    """
+
+    losses: dict[str, float]
+    scores: dict[str, float]
+    headline: tuple[str, float]
+
+    @property
+    def loss(self) -> float:
+        """Sum of the losses."""
+        return math.fsum(self.losses.values())
+
+    def numbers(self) -> dict[str, float]:
+        """All of them, by names for metrics.jsonl and TensorBoard."""
+        numbers = {"loss": self.loss, **self.losses, **self.scores}
+        return {f"val/{name}": value for name, value in numbers.items()}
+
+
+class _BatchMeasures(NamedTuple):
+    """What a batch adds.
+
+    Attributes:
+        detections: of its images.
+        losses: by name: sum over the samples, and their number.
+    """
+
+    detections: list[ImageDetections]
+    losses: dict[str, tuple[float, float]]
+
+
+def measure(
+    model: FasterRCNN,
+    dataset: Dataset,
+    config: Config,
+    *,
+    device: torch.device,
+    dtype: torch.dtype,
+    stop_requested: Callable[[], object] = lambda: False,
+) -> Measures | None:
+    """Measure a detector on a data set, in several processes as in one.
+
+    Args:
+        model: the detector; it is put into evaluation mode.
+        dataset: the validation set.
+        config: of the run.
+        device: of the model.
+        dtype: type that the network computes in.
+        stop_requested: asked before each batch.
+
+    Returns:
+        The same on all processes; None if any was asked to stop.
+
+    Raises:
+        ImageError: an image cannot be read.
+    """
+    data, place = config.data, distributed.place()
+    batches = test_batches(
+        dataset.records,
+        batch_size=config.test.batch_size,
+        short_side=data.test_short_side,
+        long_side=data.test_long_side,
+        offset=config.boxes.offset,
+        size_multiple=data.size_multiple,
+        workers=data.workers,
+        pin_memory=device.type == "cuda",
+        share=(place.rank, place.processes),
+        use_difficult=data.use_difficult,
+    )
+    found: list[_BatchMeasures] = []
+    stopped = False
+    model.eval()
+    for turn, batch in enumerate(batches):
+        if stop_requested():
+            stopped = True
+            break
+        # Always the same samples, whichever process draws them.
+        number = turn * place.processes + place.rank
+        sequence = np.random.SeedSequence((config.train.seed, 3, number))
+        seed = int(sequence.generate_state(1, np.uint32)[0])
+        generator = torch.Generator(device).manual_seed(seed)
+        found.append(
+            _measure_batch(model, batch.to(device), config, generator, dtype=dtype)
+        )
+    parts = distributed.gather((found, stopped))
+    measures = None
+    if distributed.is_main() and not any(stopped for _, stopped in parts):
+        measures = _add_up(dataset, [found for found, _ in parts])
+    return distributed.from_main(measures)
+
+
+@torch.no_grad()
+def _measure_batch(
+    model: FasterRCNN,
+    batch: Batch,
+    config: Config,
+    generator: torch.Generator,
+    *,
+    dtype: torch.dtype,
+) -> _BatchMeasures:
+    with autocast(batch.images.pixels.device, dtype):
+        output, predictions = _losses_and_predictions(model, batch, generator)
+    weighted = config.rpn.positive_weight is not None
+    samples = loss_samples(output.losses, output.counts, weighted=weighted)
+    means = torch.stack(list(output.losses.values())).float()
+    pairs = torch.stack((means, samples), dim=1).tolist()  # (L, 2)
+    detections = detections_of(predictions, batch, boxes=config.boxes, test=config.test)
+    return _BatchMeasures(
+        to_image_detections(detections, batch.image_ids, offset=config.boxes.offset),
+        {
+            name: (mean * count, count)
+            for name, (mean, count) in zip(output.losses, pairs, strict=True)
+        },
+    )
+
+
+def _losses_and_predictions(
+    model: FasterRCNN, batch: Batch, generator: torch.Generator
+) -> tuple[TrainOutput, Predictions]:
+    """Both from one pass of the backbone, the losses on samples of the proposals."""
+    images, ground_truth = batch.images, batch.ground_truth
+    features, sizes = model.features(images)
+    regions = model.rpn(features, sizes)
+    proposals = model.rpn.propose(regions, images.sizes)
+    targets = model.rpn.sample(regions, ground_truth, images.sizes, generator)
+    samples = model.box_head.sample(proposals, ground_truth, generator)
+    losses = model.losses(features, regions, targets, samples, sizes)
+    return losses, model.predict(features, proposals, sizes)
+
+
+def _add_up(dataset: Dataset, parts: list[list[_BatchMeasures]]) -> Measures:
+    """The measures of all images, in an order that is the same for any split."""
+    images = [entry for part in parts for batch in part for entry in batch.detections]
+    order = {name: i for i, name in enumerate(as_records(dataset.records).image_ids)}
+    images.sort(key=lambda entry: order[entry.image_id])
+    evaluation = evaluate(dataset, images)
+
+    by_name: defaultdict[str, list[tuple[float, float]]] = defaultdict(list)
+    for part in parts:
+        for batch in part:
+            for name, pair in batch.losses.items():
+                by_name[name].append(pair)
+    losses = {}
+    for name, pairs in by_name.items():
+        # Exactly rounded sums do not depend on the order.
+        total, count = (_sum(column) for column in zip(*pairs, strict=True))
+        losses[name] = total / max(count, 1)
+    return Measures(losses, evaluation.scalars(), evaluation.headline)
+
+
+def _sum(values: tuple[float, ...]) -> float:
+    """The exactly rounded sum, also of what is not finite."""
+    return math.fsum(values) if all(map(math.isfinite, values)) else math.nan

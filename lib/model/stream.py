@@ -1,0 +1,56 @@
+"""The training batches that a configuration asks for."""
+
+from collections.abc import Iterator
+
+from ..datasets.loading.batches import Batch
+from ..datasets.loading.loader import training_batches
+from ..datasets.records import Dataset
+from .config import Config
+from .schedule import Passes, share_passes
+
+
+def stream_batches(
+    dataset: Dataset,
+    config: Config,
+    *,
+    start: int = 0,
+    pin: bool = False,
+    passes: Passes | None = None,
+) -> Iterator[Batch]:
+    """The training batches of a configuration, or the passes over them, without end.
+
+    Args:
+        dataset: the training set.
+        config: of the run.
+        start: batches to skip.
+        pin: page-lock the tensors for faster copies to a GPU.
+        passes: of each update, with those that are wanted; None for all passes.
+
+    Raises:
+        ImageError: too many files cannot be read.
+        ValueError: the set has no images.
+    """
+    data = config.data
+    passes = passes or share_passes(config.train)
+    return training_batches(
+        dataset.records,
+        batch_size=passes.images,
+        pass_size=passes.size,
+        passes=passes.mine,
+        short_sides=data.short_sides,
+        long_side=data.long_side,
+        offset=config.boxes.offset,
+        size_multiple=data.size_multiple,
+        flip=data.flip,
+        colour_jitter=data.colour_jitter,
+        use_difficult=data.use_difficult,
+        seed=config.train.seed,
+        workers=data.workers,
+        start=start,
+        pin_memory=pin,
+        hue_jitter=data.hue_jitter,
+        scale_jitter=data.scale_jitter,
+        mosaic=data.mosaic,
+        min_visible=data.min_visible,
+        max_unreadable=data.max_unreadable,
+    )

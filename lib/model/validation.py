@@ -1,0 +1,166 @@
+"""Validation during training: when it is due, the best one, and when to stop."""
+
+import math
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import torch
+
+from ..datasets.catalog import load_dataset
+from ..datasets.records import Dataset
+from ..utils import distributed
+from .config import Config
+from .ema import WeightAverage, weights_to_test
+from .faster_rcnn import FasterRCNN
+from .measures import Measures, measure
+
+
+def get_validation_set(config: Config, train_set: Dataset) -> Dataset | None:
+    """Read ``data.val_set``; None if a run does not validate.
+
+    Raises:
+        ValueError: validation is asked for without a set, or early stopping without
+            validation; or the set is at fault, or of other classes.
+    """
+    train, name = config.train, config.data.val_set
+    if not (train.validate_every or train.validate_epochs):
+        if train.patience:
+            raise ValueError(
+                f"train.patience {train.patience} counts validations, and there are "
+                "none; set train.validate_every and data.val_set"
+            )
+        return None
+    if name is None:
+        raise ValueError(
+            "train.validate_every needs data.val_set: the name of a set, such as "
+            "voc_2007_val, or the path of a folder"
+        )
+    with distributed.main_first():
+        found = load_dataset(
+            name, root=config.data.root, split="test", classes=config.data.classes
+        )
+    if found.classes != train_set.classes:
+        raise ValueError(
+            f"data.val_set {name} has the classes {', '.join(found.classes[1:])}, but "
+            f"{train_set.name} has {', '.join(train_set.classes[1:])}; validate on a "
+            "set of the same classes"
+        )
+    if not found.records:
+        raise ValueError(f"data.val_set {name} has no images; name another set")
+    return found
+
+
+class Validation:
+    """Measures the detector every so often, and knows the best measure so far.
+
+    All processes measure a part of the images each, and know the same in the end.
+
+    Args:
+        dataset: the validation set; None to never validate.
+        config: of the run.
+        device: of the model.
+        dtype: type that the network computes in.
+
+    Attributes:
+        last: updates done at the last validation.
+        best: its metric, larger is better; None before there is one.
+        best_iteration: updates done at the best one.
+        without_gain: validations since then.
+    """
+
+    def __init__(
+        self,
+        dataset: Dataset | None,
+        config: Config,
+        *,
+        device: torch.device,
+        dtype: torch.dtype,
+    ) -> None:
+        self.dataset = dataset
+        self.config = config
+        self.device = device
+        self.dtype = dtype
+        self.last = 0
+        self.best: float | None = None
+        self.best_iteration = 0
+        self.without_gain = 0
+
+    def due(self, done: int) -> bool:
+        """Whether to validate after ``done`` updates, which has not been done yet."""
+        train = self.config.train
+        if self.dataset is None or not train.validate_every or done == self.last:
+            return False
+        return done % train.validate_every == 0 or done == train.iterations
+
+    def measure(
+        self,
+        model: FasterRCNN,
+        average: WeightAverage | None,
+        *,
+        stop_requested: Callable[[], object] = lambda: False,
+    ) -> Measures | None:
+        """Losses and AP of the weights that a test would use.
+
+        Args:
+            model: in training mode; it is left so, to the bit.
+            average: averaged weights, to be used in place of the model's.
+            stop_requested: asked before each batch.
+
+        Returns:
+            The same on all processes; None if any was asked to stop.
+        """
+        assert self.dataset is not None
+        with weights_to_test(model, average):
+            measures = measure(
+                model,
+                self.dataset,
+                self.config,
+                device=self.device,
+                dtype=self.dtype,
+                stop_requested=stop_requested,
+            )
+        model.train()
+        return measures
+
+    def take(self, done: int, measures: Measures) -> bool:
+        """Count a validation after ``done`` updates; tells whether it is the best."""
+        by_loss = self.config.train.best_by == "loss"
+        metric = -measures.loss if by_loss else measures.headline[1]
+        better = not math.isnan(metric) and (self.best is None or metric > self.best)
+        self.last = done
+        self.without_gain = 0 if better else self.without_gain + 1
+        if better:
+            self.best, self.best_iteration = metric, done
+        return better
+
+    @property
+    def exhausted(self) -> bool:
+        """Whether training has to stop for want of progress."""
+        return 0 < self.config.train.patience <= self.without_gain
+
+    def state_dict(self) -> dict[str, Any]:
+        """What a checkpoint keeps."""
+        return {
+            "last": self.last,
+            "best": self.best,
+            "best_iteration": self.best_iteration,
+            "without_gain": self.without_gain,
+        }
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Go on from `state_dict`."""
+        self.last = state["last"]
+        self.best = state["best"]
+        self.best_iteration = state["best_iteration"]
+        self.without_gain = state["without_gain"]
+
+    def summary(self, measures: Measures) -> str:
+        """A line for the log, after `take`."""
+        name, value = measures.headline
+        line = f"validation after {self.last} iterations: loss {measures.loss:.4f}, "
+        line += f"{name} {value:.4f}"
+        if self.best_iteration == self.last:
+            return f"{line}, the best so far"
+        if self.best is None:
+            return line
+        return f"{line}; the best was after {self.best_iteration}"

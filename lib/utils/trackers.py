@@ -1,0 +1,240 @@
+"""Experiment trackers beside TensorBoard: Weights & Biases and MLflow.
+
+A tracker takes the configuration, numbers by iteration, and an end. Its package is
+imported when it is asked for, and never stops a run: one that fails (no network, no
+account) is left with a warning.
+"""
+
+import importlib
+import importlib.util
+import json
+import logging
+import os
+import re
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from itertools import islice
+from pathlib import Path
+from typing import Any, Protocol
+
+from .closing import Closing
+from .files import write_atomic
+
+logger = logging.getLogger(__name__)
+
+_PROJECT = "faster-rcnn"
+_IDS = "trackers.json"
+_ITERATION = "iteration"
+# What a call of MLflow takes at most.
+_MOST_METRICS, _MOST_PARAMS, _LONGEST_PARAM = 1000, 100, 500
+
+
+class Tracker(Protocol):
+    """What a run tells a tracker.
+
+    Attributes:
+        id: by which the tracker knows the run.
+    """
+
+    id: str
+
+    def config(self, settings: Mapping[str, object]) -> None:
+        """Tell all settings, nested by section."""
+
+    def scalars(self, values: Mapping[str, float], step: int) -> None:
+        """Add numbers, each to the curve of its name."""
+
+    def end(self) -> None:
+        """Finish; what was told is on its way or on the disk."""
+
+
+class WandB:
+    """Weights & Biases. Its environment variables (WANDB_PROJECT, WANDB_MODE) count.
+
+    Args:
+        folder: of the run; gets ``wandb/``.
+        name: of the run.
+        known: id by which an earlier start began it; None for a new run.
+    """
+
+    def __init__(self, folder: Path, name: str, known: str | None) -> None:
+        wandb = importlib.import_module("wandb")
+        project = os.environ.get("WANDB_PROJECT", _PROJECT)
+        self._run: Any = wandb.init(
+            project=project, name=name, dir=str(folder), id=known, resume="allow"
+        )
+        self.id = str(self._run.id)
+        # A resumed run repeats iterations, which W&B's own steps do not allow.
+        self._run.define_metric("*", step_metric=_ITERATION)
+
+    def config(self, settings: Mapping[str, object]) -> None:
+        """Tell all settings."""
+        self._run.config.update(dict(settings), allow_val_change=True)
+
+    def scalars(self, values: Mapping[str, float], step: int) -> None:
+        """Add numbers."""
+        self._run.log({**values, _ITERATION: step})
+
+    def end(self) -> None:
+        """Finish."""
+        self._run.finish()
+
+
+class MLflow:
+    """MLflow. Its environment variables (MLFLOW_TRACKING_URI, ...) count.
+
+    Args:
+        folder: of the run.
+        name: of the run.
+        known: id by which an earlier start began it; None for a new run.
+    """
+
+    def __init__(self, folder: Path, name: str, known: str | None) -> None:
+        mlflow = importlib.import_module("mlflow")
+        self._entities: Any = importlib.import_module("mlflow.entities")
+        self._client: Any = mlflow.MlflowClient()
+        self._new = known is None
+        if known is None:
+            title = os.environ.get("MLFLOW_EXPERIMENT_NAME", _PROJECT)
+            experiment = self._client.get_experiment_by_name(title)
+            number = (
+                self._client.create_experiment(title)
+                if experiment is None
+                else experiment.experiment_id
+            )
+            known = self._client.create_run(number, run_name=name).info.run_id
+        else:
+            self._client.update_run(known, status="RUNNING")
+        self.id = str(known)
+
+    def config(self, settings: Mapping[str, object]) -> None:
+        """Tell all settings; of a resumed run they are known."""
+        if not self._new:
+            return
+        param = self._entities.Param
+        params = [
+            param(key, str(value)[:_LONGEST_PARAM]) for key, value in _flat(settings)
+        ]
+        for part in _parts(params, _MOST_PARAMS):
+            self._client.log_batch(self.id, params=part)
+
+    def scalars(self, values: Mapping[str, float], step: int) -> None:
+        """Add numbers; what a name must not hold becomes an underscore."""
+        now = int(1000 * time.time())
+        metrics = [
+            self._entities.Metric(re.sub(r"[^\w\-. /]", "_", key), value, now, step)
+            for key, value in values.items()
+        ]
+        for part in _parts(metrics, _MOST_METRICS):
+            self._client.log_batch(self.id, metrics=part)
+
+    def end(self) -> None:
+        """Finish."""
+        self._client.set_terminated(self.id)
+
+
+TRACKERS: dict[str, Callable[[Path, str, str | None], Tracker]] = {
+    "wandb": WandB,
+    "mlflow": MLflow,
+}
+"""What ``train.trackers`` can name: the name of the package, and of our extra."""
+
+
+def check_trackers(names: Iterable[str]) -> None:
+    """Refuse what cannot be imported, before a run begins.
+
+    Raises:
+        ValueError: a package is missing, with the command that installs it.
+    """
+    for name in names:
+        if importlib.util.find_spec(name) is None:
+            raise ValueError(
+                f"train.trackers names {name}, but the package {name} is not "
+                f"installed; run pip install 'faster-rcnn[{name}]' (or -e '.[{name}]' "
+                "in a clone), or leave it out"
+            )
+
+
+class Trackers(Closing):
+    """All trackers of a run, which never stop it.
+
+    Args:
+        names: of `TRACKERS`.
+        folder: of the run; keeps the ids, so that a resumed run goes on in the same
+            place.
+        config: nested by section; None to leave it as it was told.
+    """
+
+    def __init__(
+        self,
+        names: Sequence[str],
+        folder: Path,
+        *,
+        config: Mapping[str, object] | None = None,
+    ) -> None:
+        self._trackers: dict[str, Tracker] = {}
+        if not names:
+            return
+        ids = _read_ids(folder / _IDS)
+        title = "/".join(folder.absolute().parts[-3:])
+        for name in names:
+            try:
+                tracker = TRACKERS[name](folder, title, ids.get(name))
+            except Exception as error:
+                self._give_up(name, error)
+                continue
+            self._trackers[name] = tracker
+            ids[name] = tracker.id
+        write_atomic(folder / _IDS, json.dumps(ids, indent=2) + "\n")
+        if config is not None:
+            self._tell(lambda tracker: tracker.config(config))
+
+    def scalars(self, values: Mapping[str, float], step: int) -> None:
+        """Add numbers at an iteration."""
+        self._tell(lambda tracker: tracker.scalars(values, step))
+
+    def close(self) -> None:
+        """End them all. Safe to call twice."""
+        self._tell(lambda tracker: tracker.end())
+        self._trackers.clear()
+
+    def _tell(self, what: Callable[[Tracker], None]) -> None:
+        for name, tracker in list(self._trackers.items()):
+            try:
+                what(tracker)
+            except Exception as error:
+                self._give_up(name, error)
+
+    def _give_up(self, name: str, error: Exception) -> None:
+        self._trackers.pop(name, None)
+        logger.warning(
+            "%s failed (%s: %s); the run goes on without it",
+            name,
+            type(error).__name__,
+            error,
+        )
+
+
+def _read_ids(path: Path) -> dict[str, str]:
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return {}
+    return {str(k): str(v) for k, v in content.items()} if content else {}
+
+
+def _flat(
+    settings: Mapping[str, object], before: str = ""
+) -> Iterator[tuple[str, object]]:
+    """Settings as ``section.key`` and value."""
+    for key, value in settings.items():
+        if isinstance(value, Mapping):
+            yield from _flat(value, f"{before}{key}.")
+        else:
+            yield f"{before}{key}", value
+
+
+def _parts(items: Iterable[Any], size: int) -> Iterator[list[Any]]:
+    rest = iter(items)
+    while part := list(islice(rest, size)):
+        yield part

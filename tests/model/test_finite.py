@@ -1,0 +1,141 @@
+"""Updates that are not finite, left out."""
+
+import pytest
+import torch
+from faster_rcnn.model import region_proposals
+from faster_rcnn.model.checkpoint import Counts, load_checkpoint
+from faster_rcnn.model.config import Config
+from faster_rcnn.model.device import random_states, restore_random_states
+from faster_rcnn.model.finite import FaultyUpdates, NonFiniteLossError
+from faster_rcnn.model.run_folder import RunFolder
+from faster_rcnn.nets.layers import Norm
+from faster_rcnn.utils import distributed
+from many_processes import in_processes
+from tiny_runs import (
+    assert_equal,
+    draw_dataset,
+    read_metrics,
+    tiny_config,
+    train_tiny,
+)
+
+PLAIN = region_proposals.rpn_losses
+SKIP = ("train.nonfinite", "skip", "train.iterations", 6, "train.snapshot_every", 2)
+
+
+@pytest.fixture(autouse=True)
+def _keep_random_states():
+    states = random_states()
+    yield
+    restore_random_states(states)
+
+
+@pytest.fixture(scope="module")
+def dataset(tmp_path_factory):
+    return draw_dataset(tmp_path_factory.mktemp("images"), 5)
+
+
+def spoil(numbers, change=lambda loss: loss * float("nan")):
+    """Have the RPN's box loss go wrong in these of the calls from now on."""
+    calls = []
+
+    def losses(*arguments, **options):
+        calls.append(1)
+        cls_loss, box_loss = PLAIN(*arguments, **options)
+        return cls_loss, change(box_loss) if len(calls) in numbers else box_loss
+
+    region_proposals.rpn_losses = losses
+
+
+@pytest.fixture
+def spoiling(monkeypatch):
+    monkeypatch.setattr(region_proposals, "rpn_losses", PLAIN)  # set back at the end
+    return spoil
+
+
+def spoil_gradient(loss):
+    loss.register_hook(lambda gradient: gradient * float("nan"))
+    return loss * 1
+
+
+@pytest.mark.parametrize(
+    "change", [lambda loss: loss + float("inf"), spoil_gradient], ids=["loss", "grad"]
+)
+def test_update_is_left_out(tmp_path, dataset, spoiling, change, caplog):
+    words = (*SKIP, "net.norm", "batch", "train.snapshot_every", 1)
+    config = tiny_config(*words, "train.snapshots_kept", 9)
+    spoiling([3], change)
+    train_tiny(dataset, config, tmp_path)
+    before, after = (load_checkpoint(RunFolder(tmp_path).checkpoint(i)) for i in (2, 3))
+    # Weights, momenta and running means of norms are those of before.
+    assert_equal(after["model"], before["model"])
+    assert_equal(after["optimizer"]["state"], before["optimizer"]["state"])
+    assert after["counts"]["skipped_updates"] == 1
+    lines = read_metrics(tmp_path)
+    assert [line["iteration"] for line in lines] == [1, 2, 4, 5, 6]
+    assert [line["skipped_updates"] for line in lines] == [0, 0, 1, 1, 1]
+    (message,) = (m for m in caplog.messages if m.startswith("update left out"))
+    assert "at iteration 3, images image" in message
+    assert message.endswith("(1 left out so far, 1 in a row)")
+    last = load_checkpoint(RunFolder(tmp_path).checkpoint(6))
+    assert all(torch.isfinite(v.float()).all() for v in last["model"].values())
+
+
+def test_too_many_in_a_row_stop_the_run(tmp_path, dataset, spoiling):
+    config = tiny_config(*SKIP, "train.nonfinite_limit", 2)
+    spoiling([2, 3, 5, 6, 7])
+    train_tiny(dataset, config, tmp_path / "fine")  # never more than two
+    spoiling([3, 4, 5])
+    with pytest.raises(NonFiniteLossError, match=r"iteration 5, .* 2 updates in a row"):
+        train_tiny(dataset, config, tmp_path / "stopped")
+    # The two that were left out count on in the run that goes on.
+    counts = load_checkpoint(RunFolder(tmp_path / "stopped").checkpoint(4))["counts"]
+    assert (counts["skipped_updates"], counts["skipped_in_a_row"]) == (2, 2)
+    spoiling([1])
+    with pytest.raises(NonFiniteLossError, match="iteration 5"):
+        train_tiny(dataset, config, tmp_path / "stopped")
+
+
+def test_a_stopped_run_goes_on_with_skipping(tmp_path, dataset, spoiling):
+    words = SKIP[2:]
+    spoiling([4])
+    with pytest.raises(NonFiniteLossError, match=r"train\.nonfinite skip"):
+        train_tiny(dataset, tiny_config(*words), tmp_path)
+    spoiling([2])  # the same update of the resumed run
+    train_tiny(dataset, tiny_config(*SKIP), tmp_path)
+    assert [line["iteration"] for line in read_metrics(tmp_path)] == [1, 2, 3, 5, 6]
+
+
+def spoil_one(dataset, config, folder):
+    """Only the second process's loss goes wrong; all leave the update out."""
+    if not distributed.is_main():
+        spoil([3])
+    model = train_tiny(dataset, config, folder)
+    return [p.detach().numpy() for p in model.parameters()]
+
+
+def test_all_processes_decide_alike(tmp_path, dataset):
+    words = ("train.batch_size", 1, "train.images_per_update", 2)
+    config = tiny_config(*SKIP, *words, "net.norm", "frozen")
+    one, other = in_processes(spoil_one, dataset, config, tmp_path)
+    assert all((a == b).all() for a, b in zip(one, other, strict=True))
+    assert [line["iteration"] for line in read_metrics(tmp_path)] == [1, 2, 4, 5, 6]
+
+
+def test_running_means_are_set_back():
+    norm = Norm(3, "batch")
+    settings = Config.model_validate({"train": {"nonfinite": "skip"}}).train
+    counts = Counts()
+    faulty = FaultyUpdates(norm.train(), settings, counts)
+    before = {name: value.clone() for name, value in norm.state_dict().items()}
+    norm(torch.full((1, 3, 2, 2), float("nan")))
+    faulty.leave_out(NonFiniteLossError("x is nan. Do y."))
+    assert_equal(dict(norm.state_dict()), before)
+    norm(torch.rand(1, 3, 2, 2))
+    faulty.passed()
+    assert counts == Counts(skipped_updates=1)
+    after = {name: value.clone() for name, value in norm.state_dict().items()}
+    norm(torch.full((1, 3, 2, 2), float("nan")))
+    faulty.leave_out(NonFiniteLossError("x is nan. Do y."))
+    assert_equal(dict(norm.state_dict()), after)
+    assert counts == Counts(skipped_updates=2, skipped_in_a_row=1)

@@ -1,0 +1,124 @@
+import logging
+
+import pytest
+import torch
+from faster_rcnn.model import out_of_memory
+from faster_rcnn.model.command_line import clear_errors
+from faster_rcnn.model.faster_rcnn import FasterRCNN
+from faster_rcnn.model.out_of_memory import (
+    NotEnoughMemoryError,
+    is_out_of_memory,
+    memory_advice,
+)
+from tiny_runs import CPU, draw_dataset, tiny_config, tiny_detector, train_tiny
+
+FULL = "CUDA out of memory. Tried to allocate 2.00 GiB. GPU 0 has ...\nmore"
+
+
+def advice(config, error, dtype=torch.float32):
+    with (
+        pytest.raises(NotEnoughMemoryError) as caught,
+        memory_advice(tiny_detector(config), config, device=CPU, dtype=dtype),
+    ):
+        raise error
+    assert caught.value.__cause__ is error
+    return str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        torch.cuda.OutOfMemoryError(FULL),
+        torch.OutOfMemoryError(FULL),
+        MemoryError("no memory"),
+        RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried to ..."),
+    ],
+    ids=lambda error: type(error).__name__,
+)
+def test_error_tells_what_helps(error):
+    config = tiny_config("train.batch_size", 6, "train.accumulate", 2)
+    text = advice(config, error)
+    assert str(error).partition("\n")[0] in text.splitlines()[0]
+    assert "memory of training, estimated: 0." in text
+    assert "6 images of 96 x 64 in a pass" in text
+    for key in (
+        "train.batch_size 3 train.accumulate 4",  # the same 12 images
+        "train.precision bfloat16",
+        "data.short_sides, data.long_side",
+        "rpn.train_pre_nms",
+        "head.rois_per_image",
+    ):
+        assert key in text
+
+
+def test_only_what_can_still_help_is_advised():
+    text = advice(
+        tiny_config("train.batch_size", 1), MemoryError(), dtype=torch.bfloat16
+    )
+    assert "train.accumulate" not in text and "train.precision" not in text
+
+
+@pytest.mark.parametrize(("size", "smaller"), [(2, 1), (3, 1), (9, 3), (16, 8)])
+def test_smaller_passes_make_the_same_update(size, smaller):
+    text = advice(tiny_config("train.batch_size", size), MemoryError())
+    passes = size // smaller
+    assert f"train.batch_size {smaller} train.accumulate {passes}:" in text
+
+
+def test_error_is_told_even_without_an_estimate(monkeypatch):
+    def fail(*_, **__):
+        raise RuntimeError("no shapes")
+
+    monkeypatch.setattr(out_of_memory, "estimate_memory", fail)
+    text = advice(tiny_config(), torch.OutOfMemoryError(FULL))
+    assert "out of memory on cpu: CUDA out of memory" in text
+    assert "(no estimate of what is needed: no shapes)" in text and "What helps" in text
+
+
+def test_other_errors_pass(caplog):
+    config = tiny_config()
+    error = RuntimeError("shapes do not match")
+    assert not is_out_of_memory(error)
+    with (
+        pytest.raises(RuntimeError, match="shapes do not match") as caught,
+        memory_advice(tiny_detector(config), config, device=CPU, dtype=torch.float32),
+    ):
+        raise error
+    assert caught.value is error
+
+
+def test_training_that_runs_out_of_memory(tmp_path, monkeypatch, caplog):
+    def forward(*_):
+        raise torch.OutOfMemoryError(FULL)
+
+    dataset = draw_dataset(tmp_path / "images", 3)
+    config = tiny_config()
+    estimate = out_of_memory.estimate_memory
+
+    def with_real_forward(*words, **options):
+        monkeypatch.undo()
+        return estimate(*words, **options)
+
+    monkeypatch.setattr(FasterRCNN, "forward", forward)
+    monkeypatch.setattr(out_of_memory, "estimate_memory", with_real_forward)
+    with (
+        caplog.at_level(logging.ERROR, "faster_rcnn"),
+        pytest.raises(SystemExit) as ended,
+        clear_errors(),
+        memory_advice(tiny_detector(config), config, device=CPU, dtype=torch.float32),
+    ):
+        train_tiny(dataset, config, tmp_path / "run")
+    assert ended.value.code == 1
+    assert "memory of training, estimated" in caplog.text
+    assert "--set train.batch_size 1 train.accumulate 2" in caplog.text
+
+
+def test_testing_that_runs_out_of_memory(caplog):
+    with (
+        caplog.at_level(logging.ERROR, "faster_rcnn"),
+        pytest.raises(SystemExit) as ended,
+        clear_errors(),
+    ):
+        raise torch.OutOfMemoryError(FULL)
+    assert ended.value.code == 1
+    assert "test.batch_size" in caplog.text

@@ -1,0 +1,147 @@
+"""Going on from what a run has left, whatever became of it."""
+
+import logging
+import shutil
+
+import pytest
+import torch
+from faster_rcnn.model.checkpoint import CheckpointError, load_checkpoint
+from faster_rcnn.model.device import random_states, restore_random_states
+from faster_rcnn.model.run_folder import RunFolder
+from many_processes import in_processes
+from tiny_runs import (
+    assert_equal,
+    draw_dataset,
+    read_metrics,
+    tiny_config,
+    train_tiny,
+)
+
+CONFIG = tiny_config("train.iterations", 4, "train.snapshot_every", 1)
+
+
+@pytest.fixture(autouse=True)
+def _keep_random_states():
+    states = random_states()
+    yield
+    restore_random_states(states)
+
+
+@pytest.fixture(scope="module")
+def dataset(tmp_path_factory):
+    return draw_dataset(tmp_path_factory.mktemp("images"), 5)
+
+
+@pytest.fixture(scope="module")
+def unbroken(tmp_path_factory, dataset):
+    folder = tmp_path_factory.mktemp("unbroken")
+    train_tiny(dataset, CONFIG, folder)
+    return folder
+
+
+@pytest.fixture
+def folder(tmp_path, unbroken):
+    """A finished run with the checkpoints after 2, 3 and 4 updates."""
+    shutil.copytree(unbroken, tmp_path / "run")
+    return tmp_path / "run"
+
+
+def flip_a_bit(path):
+    """Of a weight: the file's structure is sound."""
+    content = bytearray(path.read_bytes())
+    content[len(content) // 2] ^= 1
+    path.write_bytes(content)
+    torch.load(path, weights_only=True)  # does not notice
+
+
+def cut(path):
+    path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+
+
+def empty(path):
+    path.write_bytes(b"")
+
+
+@pytest.mark.parametrize("damage", [flip_a_bit, cut, empty])
+def test_damaged_newest_checkpoint(dataset, folder, unbroken, damage, caplog):
+    run = RunFolder(folder)
+    damage(run.checkpoint(4))
+    damaged = run.checkpoint(4).read_bytes()
+    caplog.set_level(logging.INFO, "faster_rcnn")
+    train_tiny(dataset, CONFIG, folder, seed=7)
+    errors = [r.getMessage() for r in caplog.records if r.levelno == logging.ERROR]
+    assert f"{run.checkpoint(4)} is damaged" in errors[0]
+    assert errors[1] == (
+        "kept it as iter_0000004.pth.damaged, and go back to the one before"
+    )
+    assert f"resumed from {run.checkpoint(3)}" in caplog.messages
+    want = RunFolder(unbroken)
+    assert_equal(
+        load_checkpoint(run.checkpoint(4)), load_checkpoint(want.checkpoint(4))
+    )
+    assert run.metrics_file.read_bytes() == want.metrics_file.read_bytes()
+    aside = run.checkpoint(4).with_name("iter_0000004.pth.damaged")
+    assert aside.read_bytes() == damaged
+
+
+def test_two_damaged_checkpoints(dataset, folder, unbroken):
+    run = RunFolder(folder)
+    flip_a_bit(run.checkpoint(4))
+    cut(run.checkpoint(3))
+    train_tiny(dataset, CONFIG, folder, seed=7)
+    assert run.metrics_file.read_bytes() == (
+        RunFolder(unbroken).metrics_file.read_bytes()
+    )
+
+
+def test_all_checkpoints_damaged(dataset, folder):
+    run = RunFolder(folder)
+    files = run.checkpoints()
+    for path in files:
+        cut(path)
+    with pytest.raises(CheckpointError, match=r"every checkpoint in .* is damaged"):
+        train_tiny(dataset, CONFIG, folder)
+    assert run.checkpoints() == files and len(files) == 3
+
+
+def test_checkpoint_of_another_format_is_not_passed_over(dataset, folder):
+    path = RunFolder(folder).checkpoint(4)
+    torch.save({"format": "of tomorrow"}, path)
+    with pytest.raises(CheckpointError, match="not a checkpoint of this program"):
+        train_tiny(dataset, CONFIG, folder)
+    assert path.exists()
+
+
+def train_here(dataset, config, folder):
+    train_tiny(dataset, config, folder, seed=7)
+
+
+def test_all_processes_go_back_to_the_same_checkpoint(tmp_path, dataset):
+    config = tiny_config(
+        *("train.iterations", 3, "train.snapshot_every", 1, "train.batch_size", 1),
+        *("train.images_per_update", 2, "net.norm", "frozen"),
+    )
+    in_processes(train_here, dataset, config, tmp_path)
+    run = RunFolder(tmp_path)
+    want = load_checkpoint(run.checkpoint(3))
+    cut(run.checkpoint(3))
+    in_processes(train_here, dataset, config, tmp_path)
+    found = load_checkpoint(run.checkpoint(3))
+    for key in ("model", "optimizer", "iteration", "generator", "counts"):
+        assert_equal(found[key], want[key])
+    assert [line["iteration"] for line in read_metrics(tmp_path)] == [1, 2, 3]
+
+
+def test_unreadable_images_are_counted_on(tmp_path):
+    dataset = draw_dataset(tmp_path / "images", 4)
+    dataset.records[0].path.write_bytes(b"no picture")
+    words = ("train.snapshot_every", 1, "data.max_unreadable", 1)
+    config = tiny_config("train.iterations", 8, *words)
+    train_tiny(dataset, config, tmp_path / "run")
+    want = read_metrics(tmp_path / "run")
+    assert want[-1]["unreadable_images"] == 4
+    run = RunFolder(tmp_path / "run")
+    for iteration in (7, 8):
+        run.checkpoint(iteration).unlink()
+    train_tiny(dataset, config, tmp_path / "run")
+    assert read_metrics(tmp_path / "run") == want

@@ -1,0 +1,232 @@
+"""Runs that are killed outright, again and again, end as if nothing had been.
+
+`FRCNN_KILLS=50 pytest tests/test_killed_runs.py -s` kills at 50 random moments.
+"""
+
+import multiprocessing
+import os
+import random
+import signal
+import time
+from pathlib import Path
+
+import pytest
+import torch
+from faster_rcnn.model import train_record
+from faster_rcnn.model.checkpoint import load_checkpoint
+from faster_rcnn.model.run_folder import RunFolder
+from faster_rcnn.utils import files, summaries
+from tiny_runs import assert_equal, draw_dataset, tiny_config, train_tiny
+
+pytestmark = pytest.mark.skipif(os.name == "nt", reason="POSIX signals")
+
+KILLS = int(os.environ.get("FRCNN_KILLS", "0"))
+ITERATIONS = 6
+WORDS = ("train.snapshot_every", 1, "train.snapshots_kept", 2)
+
+# Forked from a server that has imported everything, a process starts at once.
+CONTEXT = multiprocessing.get_context("forkserver")
+CONTEXT.set_forkserver_preload(["faster_rcnn.model.train"])
+
+
+def die():
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+def before(owner, name, number):
+    """Die at the call of a function with this number, before anything is done."""
+    plain, calls = getattr(owner, name), []
+
+    def counted(*arguments, **options):
+        calls.append(1)
+        if len(calls) == number:
+            die()
+        return plain(*arguments, **options)
+
+    setattr(owner, name, counted)
+
+
+def while_writing_a_checkpoint():
+    save, calls = torch.save, []
+
+    def cut(state, path, *rest, **options):
+        save(state, path, *rest, **options)
+        calls.append(1)
+        if len(calls) == 3:
+            os.truncate(path, path.stat().st_size // 2)
+            die()
+
+    torch.save = cut
+
+
+def while_writing_a_line():
+    append = summaries.MetricsFile.append
+
+    def cut(self, iteration, values):
+        if iteration == 3:
+            self._file.write(b'{"iteration": 3, "loss": 0.')
+            die()
+        append(self, iteration, values)
+
+    summaries.MetricsFile.append = cut
+
+
+def while_writing_an_event():
+    scalars = summaries.Summaries.scalars
+
+    def cut(self, values, number):
+        scalars(self, values, number)
+        if number == 3:
+            self.flush()
+            os.truncate(self._path, self._path.stat().st_size - 7)
+            die()
+
+    summaries.Summaries.scalars = cut
+
+
+MOMENTS = {
+    "in the first update": lambda: before(torch.optim.SGD, "step", 1),
+    "while writing a checkpoint": while_writing_a_checkpoint,
+    "before a checkpoint is on the disk": lambda: before(files, "_sync_file", 3),
+    "before a checkpoint gets its name": lambda: before(files.os, "replace", 3),
+    "before old checkpoints go": lambda: before(RunFolder, "keep_newest", 3),
+    "while writing a line": while_writing_a_line,
+    "while writing an event": while_writing_an_event,
+}
+
+
+def tell_of_the_first_update(ready):
+    step = train_record.TrainRecord.step
+
+    def then_tell(*arguments, **options):
+        step(*arguments, **options)
+        ready.set()
+
+    train_record.TrainRecord.step = then_tell
+
+
+def work(moment, dataset, config, folder, ready=None):
+    torch.set_num_threads(1)
+    # As a run does; it would start a server of its own, which then had no parent.
+    multiprocessing.set_start_method("fork", force=True)
+    if moment is not None:
+        MOMENTS[moment]()
+    if ready is not None:
+        tell_of_the_first_update(ready)
+    # Resumed, a run has its weights from the checkpoint.
+    train_tiny(dataset, config, folder, seed=len(RunFolder(folder).checkpoints()))
+
+
+def start(*arguments):
+    process = CONTEXT.Process(target=work, args=arguments)
+    process.start()
+    return process
+
+
+def events(folder: Path, name: str) -> list[tuple[int, float]]:
+    # Not above: the processes that are killed import this module, and need it not.
+    from tensorboard.backend.event_processing import event_accumulator as reader
+
+    accumulator = reader.EventAccumulator(str(RunFolder(folder).tensorboard)).Reload()
+    return [(event.step, event.value) for event in accumulator.Scalars(name)]
+
+
+def assert_same_end(folder: Path, unbroken: Path) -> None:
+    """Weights, momenta, lines and curves are equal to the bit."""
+    run, want = RunFolder(folder), RunFolder(unbroken)
+    assert [p.name for p in run.checkpoints()] == [p.name for p in want.checkpoints()]
+    state, expected = (load_checkpoint(r.newest_checkpoint()) for r in (run, want))
+    for part in (state, expected):
+        del part["config"]["data"]["workers"]
+    assert_equal(state, expected)
+    assert run.metrics_file.read_bytes() == want.metrics_file.read_bytes()
+    for name in ("loss/total", "train/lr"):
+        assert events(folder, name) == events(unbroken, name)
+    assert sorted(path.name for path in folder.iterdir()) == sorted(
+        path.name for path in unbroken.iterdir()
+    )
+    left = {path.name for path in (folder / "checkpoints").iterdir()}
+    assert left == {path.name for path in want.checkpoints()}
+
+
+@pytest.fixture(scope="module")
+def dataset(tmp_path_factory):
+    return draw_dataset(tmp_path_factory.mktemp("images"), 5)
+
+
+@pytest.fixture(scope="module")
+def unbroken(tmp_path_factory, dataset):
+    folder = tmp_path_factory.mktemp("unbroken")
+    config = tiny_config("train.iterations", ITERATIONS, *WORDS)
+    process = start(None, dataset, config, folder)
+    process.join(100)
+    assert process.exitcode == 0
+    return folder
+
+
+@pytest.mark.parametrize("moment", MOMENTS)
+def test_a_run_killed_at_this_moment_goes_on(tmp_path, dataset, unbroken, moment):
+    config = tiny_config("train.iterations", ITERATIONS, *WORDS)
+    process = start(moment, dataset, config, tmp_path)
+    process.join(100)
+    assert process.exitcode == -signal.SIGKILL
+    for path in RunFolder(tmp_path).checkpoints():
+        load_checkpoint(path)
+    process = start(None, dataset, config, tmp_path)
+    process.join(100)
+    assert process.exitcode == 0
+    assert_same_end(tmp_path, unbroken)
+
+
+@pytest.mark.skipif(not KILLS, reason="FRCNN_KILLS tells how many; minutes")
+def test_runs_killed_at_random_moments(tmp_path, dataset):
+    words = ("train.iterations", 30, *WORDS)
+    unbroken, ready = tmp_path / "unbroken", CONTEXT.Event()
+    process = start(None, dataset, tiny_config(*words), unbroken, ready)
+    ready.wait(300)
+    began = time.monotonic()
+    process.join(300)
+    pace = (time.monotonic() - began) / 30
+    rng = random.Random(KILLS)
+    found = {"kills": 0, "in vain": 0, "in a save": 0, "updates lost": 0}
+    runs = 0
+    while found["kills"] < KILLS:
+        runs += 1
+        folder, done, exitcode = tmp_path / f"run{runs}", 0, None
+        while exitcode is None:
+            config = tiny_config(*words, "data.workers", rng.choice([0, 1]))
+            ready.clear()
+            process = start(None, dataset, config, folder, ready)
+            if found["kills"] == KILLS:
+                process.join(300)
+            elif rng.random() < 0.2:  # mostly before the first update
+                process.join(rng.uniform(0, 2))
+            else:
+                while process.is_alive() and not ready.wait(1):
+                    pass
+                process.join(rng.uniform(0, 6) * pace)
+            exitcode = process.exitcode
+            if exitcode is None:
+                process.kill()
+                process.join()
+                done = look_at(folder, done, found)
+        assert exitcode == 0
+        assert_same_end(folder, unbroken)
+    print(found | {"runs": runs, "seconds of an update": round(pace, 2)})
+
+
+def look_at(folder: Path, done: int, found: dict[str, int]) -> int:
+    """What a kill has left behind; gives the updates that are saved."""
+    run = RunFolder(folder)
+    # Whatever has a checkpoint's name is one.
+    saved = [load_checkpoint(path)["iteration"] for path in run.checkpoints()]
+    newest = max(saved, default=0)
+    assert newest >= done
+    text = run.metrics_file.read_text() if run.metrics_file.exists() else ""
+    logged = text.count("\n")
+    assert newest <= logged <= newest + 1, "more is lost than what was not yet saved"
+    found["kills"] += 1
+    found["in vain"] += newest == done
+    found["in a save"] += bool(list((folder / "checkpoints").glob(".*.tmp")))
+    found["updates lost"] += logged - newest
+    return newest

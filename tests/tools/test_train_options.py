@@ -1,0 +1,85 @@
+"""What train.sh can do besides training: a dry run, and a profile."""
+
+import logging
+
+import pytest
+import torch
+from command_lines import load_tool
+from faster_rcnn.model import command_line
+from tiny_runs import draw_dataset, tiny_settings
+
+TINY = [*tiny_settings(), "train.precision", "float32"]
+
+
+@pytest.fixture(autouse=True)
+def _keep_logging():
+    """Takes away the handlers that hold on to the captured console."""
+    logger = logging.getLogger("faster_rcnn")
+    before, level = list(logger.handlers), logger.level
+    yield
+    for handler in [h for h in logger.handlers if h not in before]:
+        logger.removeHandler(handler)
+        handler.close()
+    logger.setLevel(level)
+
+
+@pytest.fixture
+def train_sh(tmp_path, monkeypatch, run_tool):
+    """Runs train.sh's tool on a drawn data set, with output in tmp_path/output."""
+    dataset = draw_dataset(tmp_path / "images", 4)
+    monkeypatch.setattr(command_line, "load_dataset", lambda *_, **__: dataset)
+    monkeypatch.setattr(command_line, "fetch_dataset", lambda *_: None)
+    state = torch.get_rng_state()
+
+    def run(*words):
+        common = ["--tag", "run", "--output", tmp_path / "output", "--device", "cpu"]
+        command = ["shapes", "mobile_v2", *common, *words, "--set", *TINY]
+        return run_tool("train_net", *command)
+
+    yield run
+    torch.set_rng_state(state)
+
+
+def test_dry_run_claims_no_folder(tmp_path, train_sh):
+    status, told, _ = train_sh("--dry-run")
+    assert status == 0
+    assert "trainable parameters get a finite gradient" in told
+    files = [p.name for p in (tmp_path / "output").rglob("*") if p.is_file()]
+    assert files == ["first_batch.jpg"]
+    # Another configuration may take the folder.
+    status, _, errors = train_sh("--seed", "9", "--no-test")
+    assert status == 0, errors
+    assert list((tmp_path / "output").rglob("iter_0000004.pth"))
+
+
+def test_picture_goes_where_it_is_wanted(tmp_path, train_sh):
+    status, _, errors = train_sh("--dry-run", "--picture", tmp_path / "first.png")
+    assert status == 0, errors
+    assert (tmp_path / "first.png").stat().st_size > 1000
+    assert not (tmp_path / "output").exists()
+
+
+def test_profile_lies_in_the_run(tmp_path, train_sh):
+    words = ["--profile", "--profile-updates", "1", "--no-test"]
+    status, _, errors = train_sh(*words)
+    assert status == 0, errors
+    assert "where the time goes:\nstage " in errors
+    (folder,) = (tmp_path / "output").rglob("profile")
+    names = sorted(path.name for path in folder.iterdir())
+    assert names == ["stages.txt", "trace.json.gz"]
+
+
+def test_missing_tracker_is_told_before_anything_is_made(
+    tmp_path, monkeypatch, train_sh
+):
+    tool = load_tool("train_net")
+    monkeypatch.setattr(
+        tool.check_trackers.__globals__["importlib"].util,
+        "find_spec",
+        lambda name, *_: None,
+    )
+    monkeypatch.setitem(globals(), "TINY", [*TINY, "train.trackers", "[wandb]"])
+    status, _, errors = train_sh()
+    assert status == 2
+    assert "train.trackers names wandb" in errors
+    assert not (tmp_path / "output").exists()

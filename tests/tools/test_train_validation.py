@@ -1,0 +1,99 @@
+"""Validation through the command-line tools: the best checkpoint, and epochs."""
+
+import json
+import logging
+
+import pytest
+import torch
+from faster_rcnn.model import command_line, validation
+from faster_rcnn.model.checkpoint import load_checkpoint
+from faster_rcnn.model.run_folder import RunFolder
+from tiny_runs import checkpoint_names, draw_dataset, tiny_settings
+
+
+@pytest.fixture(autouse=True)
+def _keep_logging():
+    """Takes away the handlers that hold on to the captured console."""
+    logger = logging.getLogger("faster_rcnn")
+    before, level = list(logger.handlers), logger.level
+    yield
+    for handler in [h for h in logger.handlers if h not in before]:
+        logger.removeHandler(handler)
+        handler.close()
+    logger.setLevel(level)
+
+
+@pytest.fixture
+def tool(tmp_path, monkeypatch, run_tool):
+    """Runs a tool on a drawn data set of four images, output in tmp_path/output."""
+    dataset = draw_dataset(tmp_path / "images", 4)
+    for module in (command_line, validation):
+        monkeypatch.setattr(module, "load_dataset", lambda *_, **__: dataset)
+    monkeypatch.setattr(command_line, "fetch_dataset", lambda *_: None)
+    state = torch.get_rng_state()
+
+    def run(name, *words):
+        common = ["--tag", "run", "--output", tmp_path / "output", "--device", "cpu"]
+        return run_tool(name, "shapes", "mobile_v2", *common, *words)
+
+    yield run
+    torch.set_rng_state(state)
+
+
+@pytest.fixture
+def run_folder(tmp_path):
+    return RunFolder(tmp_path / "output" / "mobile_v2" / "shapes_train" / "run")
+
+
+def settings(*words):
+    tiny = tiny_settings(*words)
+    place = tiny.index("train.iterations")
+    del tiny[place : place + 2]  # it would outrank epochs
+    return ["--set", *tiny]
+
+
+def test_best_checkpoint_is_tested(tool, run_folder):
+    words = settings(
+        *("train.validate_every", 2, "data.val_set", "any", "train.best_by", "loss"),
+        *("train.ema", 0.9, "train.epochs", 2.5, "train.snapshots_kept", 1),
+    )
+    status, told, errors = tool("train_net", *words)
+    assert status == 0, errors
+    assert "2.5 epochs of 4 images: 5 iterations of 2" in errors
+    assert checkpoint_names(run_folder.path) == ["iter_0000005.pth"]
+    best = load_checkpoint(run_folder.best_checkpoint)
+    assert best["iteration"] in (2, 4, 5) and "mAP_07 = " in told
+    # Validation and test are of the same weights, and here of the same images.
+    lines = run_folder.metrics_file.read_text().splitlines()
+    (line,) = (
+        row
+        for row in map(json.loads, lines)
+        if row["iteration"] == best["iteration"] and "val/loss" in row
+    )
+    folder = run_folder.test_folder("tiny", run_folder.best_checkpoint)
+    results = json.loads((folder / "results.json").read_text())
+    assert results["headline"]["value"] == line["val/mAP_07"]
+
+    (folder / "results.json").unlink()
+    status, again, errors = tool("test_net", "--checkpoint", "best")
+    assert status == 0 and again == told, errors
+    assert f"testing {run_folder.best_checkpoint} on tiny" in errors
+    # The weights as they were trained, without the average.
+    status, raw, errors = tool(
+        "test_net", "--checkpoint", "best", "--set", "train.ema", "0"
+    )
+    assert status == 0, errors
+    assert raw != told
+
+
+def test_no_best_checkpoint_without_validation(tool, run_folder):
+    status, _, errors = tool("train_net", "--no-test", "--iters", "1", *settings())
+    assert status == 0, errors
+    status, _, errors = tool("test_net", "--checkpoint", "best")
+    assert status == 2 and "no best checkpoint in" in errors
+
+
+def test_validation_without_a_set_is_refused_before_the_run(tool, run_folder):
+    status, _, errors = tool("train_net", *settings("train.validate_every", 2))
+    assert status == 2 and "train.validate_every needs data.val_set" in errors
+    assert not run_folder.path.exists()

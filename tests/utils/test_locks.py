@@ -1,0 +1,79 @@
+import errno
+import multiprocessing
+import os
+import signal
+
+import pytest
+from faster_rcnn.utils.locks import HeldElsewhereError, take_lock
+
+fcntl = pytest.importorskip("fcntl")
+CONTEXT = multiprocessing.get_context("fork")
+
+
+def hold(path, pipe):
+    kept = take_lock(path)
+    pipe.send("held")
+    pipe.recv()  # never comes
+    kept.close()
+
+
+@pytest.fixture
+def holder(tmp_path):
+    """Another process that holds the lock, and what is started from it."""
+    ours, theirs = CONTEXT.Pipe()
+    process = CONTEXT.Process(target=hold, args=(tmp_path / "lock", theirs))
+    process.start()
+    assert ours.poll(30) and ours.recv() == "held"
+    yield process
+    process.kill()
+    process.join()
+
+
+def test_the_second_process_is_refused_and_told_who_is_first(tmp_path, holder):
+    with pytest.raises(HeldElsewhereError) as caught:
+        take_lock(tmp_path / "lock")
+    text = str(caught.value)
+    assert text.startswith(f"process {holder.pid} on {os.uname().nodename}, since 20")
+    with pytest.raises(HeldElsewhereError):  # asking has not let it go
+        take_lock(tmp_path / "lock")
+
+
+def test_kill_gives_the_lock_back(tmp_path, holder):
+    os.kill(holder.pid, signal.SIGKILL)
+    holder.join()
+    with take_lock(tmp_path / "lock"):
+        assert f"process {os.getpid()} on" in (tmp_path / "lock").read_text()
+
+
+def linger(pipe):
+    pipe.recv()
+
+
+def test_processes_forked_from_the_holder_hold_nothing(tmp_path):
+    kept = take_lock(tmp_path / "lock")
+    ours, theirs = CONTEXT.Pipe()
+    child = CONTEXT.Process(target=linger, args=(theirs,))
+    child.start()
+    kept.close()
+    asking, answer = CONTEXT.Pipe()
+    process = CONTEXT.Process(target=hold, args=(tmp_path / "lock", answer))
+    process.start()
+    assert asking.poll(30) and asking.recv() == "held"
+    for running in (process, child):
+        running.kill()
+        running.join()
+    assert ours
+
+
+def test_file_system_without_locks(tmp_path, monkeypatch, caplog):
+    def none(*arguments):
+        raise OSError(errno.ENOLCK, "No locks available")
+
+    monkeypatch.setattr(fcntl, "lockf", none)
+    take_lock(tmp_path / "lock").close()
+    assert "cannot be locked" in caplog.text
+
+
+def test_a_folder_that_is_not_there(tmp_path):
+    with pytest.raises(FileNotFoundError):
+        take_lock(tmp_path / "none" / "lock")
