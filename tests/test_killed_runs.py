@@ -21,7 +21,7 @@ from tiny_runs import assert_equal, draw_dataset, tiny_config, train_tiny
 pytestmark = pytest.mark.skipif(os.name == "nt", reason="POSIX signals")
 
 KILLS = int(os.environ.get("FRCNN_KILLS", "0"))
-ITERATIONS = 6
+ITERATIONS = 10
 WORDS = ("train.snapshot_every", 1, "train.snapshots_kept", 2)
 
 # Forked from a server that has imported everything, a process starts at once.
@@ -33,13 +33,15 @@ def die():
     os.kill(os.getpid(), signal.SIGKILL)
 
 
-def before(owner, name, number):
-    """Die at the call of a function with this number, before anything is done."""
+def before_second(owner, name):
+    """Die at the second call of a function, if of files then for a checkpoint."""
     plain, calls = getattr(owner, name), []
 
     def counted(*arguments, **options):
-        calls.append(1)
-        if len(calls) == number:
+        of_file = isinstance(arguments[0], Path)
+        if not of_file or arguments[0].name.startswith(".iter_"):
+            calls.append(1)
+        if len(calls) == 2:
             die()
         return plain(*arguments, **options)
 
@@ -52,7 +54,7 @@ def while_writing_a_checkpoint():
     def cut(state, path, *rest, **options):
         save(state, path, *rest, **options)
         calls.append(1)
-        if len(calls) == 3:
+        if len(calls) == 2:
             os.truncate(path, path.stat().st_size // 2)
             die()
 
@@ -60,11 +62,12 @@ def while_writing_a_checkpoint():
 
 
 def while_writing_a_line():
-    append = summaries.MetricsFile.append
+    append, calls = summaries.MetricsFile.append, []
 
     def cut(self, iteration, values):
-        if iteration == 3:
-            self._file.write(b'{"iteration": 3, "loss": 0.')
+        calls.append(1)
+        if len(calls) == 2:
+            self._file.write(b'{"iteration": %d, "loss": 0.' % iteration)
             die()
         append(self, iteration, values)
 
@@ -72,11 +75,12 @@ def while_writing_a_line():
 
 
 def while_writing_an_event():
-    scalars = summaries.Summaries.scalars
+    scalars, calls = summaries.Summaries.scalars, []
 
     def cut(self, values, number):
         scalars(self, values, number)
-        if number == 3:
+        calls.append(1)
+        if len(calls) == 2:
             self.flush()
             os.truncate(self._path, self._path.stat().st_size - 7)
             die()
@@ -85,11 +89,11 @@ def while_writing_an_event():
 
 
 MOMENTS = {
-    "in the first update": lambda: before(torch.optim.SGD, "step", 1),
+    "before the second update": lambda: before_second(torch.optim.SGD, "step"),
     "while writing a checkpoint": while_writing_a_checkpoint,
-    "before a checkpoint is on the disk": lambda: before(files, "_sync_file", 3),
-    "before a checkpoint gets its name": lambda: before(files.os, "replace", 3),
-    "before old checkpoints go": lambda: before(RunFolder, "keep_newest", 3),
+    "before a checkpoint is on the disk": lambda: before_second(files, "_sync_file"),
+    "before a checkpoint gets its name": lambda: before_second(files.os, "replace"),
+    "before old checkpoints go": lambda: before_second(RunFolder, "keep_newest"),
     "while writing a line": while_writing_a_line,
     "while writing an event": while_writing_an_event,
 }
@@ -154,28 +158,21 @@ def dataset(tmp_path_factory):
     return draw_dataset(tmp_path_factory.mktemp("images"), 5)
 
 
-@pytest.fixture(scope="module")
-def unbroken(tmp_path_factory, dataset):
-    folder = tmp_path_factory.mktemp("unbroken")
+def test_a_run_killed_at_the_worst_moments(tmp_path, dataset):
     config = tiny_config("train.iterations", ITERATIONS, *WORDS)
-    process = start(None, dataset, config, folder)
-    process.join(100)
-    assert process.exitcode == 0
-    return folder
-
-
-@pytest.mark.parametrize("moment", MOMENTS)
-def test_a_run_killed_at_this_moment_goes_on(tmp_path, dataset, unbroken, moment):
-    config = tiny_config("train.iterations", ITERATIONS, *WORDS)
-    process = start(moment, dataset, config, tmp_path)
-    process.join(100)
-    assert process.exitcode == -signal.SIGKILL
-    for path in RunFolder(tmp_path).checkpoints():
-        load_checkpoint(path)
-    process = start(None, dataset, config, tmp_path)
-    process.join(100)
-    assert process.exitcode == 0
-    assert_same_end(tmp_path, unbroken)
+    unbroken, folder = tmp_path / "unbroken", tmp_path / "killed"
+    process = start(None, dataset, config, unbroken)
+    for moment in MOMENTS:
+        killed = start(moment, dataset, config, folder)
+        killed.join(100)
+        assert killed.exitcode == -signal.SIGKILL, moment
+        for path in RunFolder(folder).checkpoints():
+            load_checkpoint(path)
+    last = start(None, dataset, config, folder)
+    for running in (process, last):
+        running.join(100)
+        assert running.exitcode == 0
+    assert_same_end(folder, unbroken)
 
 
 @pytest.mark.skipif(not KILLS, reason="FRCNN_KILLS tells how many; minutes")

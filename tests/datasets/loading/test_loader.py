@@ -15,7 +15,7 @@ from faster_rcnn.datasets.loading.loader import training_batches
 from faster_rcnn.datasets.loading.training_stream import shape_groups
 from faster_rcnn.datasets.loading.workers import load
 from tiny_runs import make_record
-from torch.utils.data import DataLoader
+from torch.utils.data import DataLoader, dataloader
 
 
 @pytest.fixture
@@ -352,8 +352,15 @@ def test_workers_outlive_the_signals_that_stop_a_run(records):
     assert worker.exitcode == 0
 
 
+@pytest.fixture
+def look_often(monkeypatch):
+    """Have the loader look for dead workers more often than every 5 s."""
+    look = dataloader._MultiProcessingDataLoaderIter._try_get_data
+    monkeypatch.setattr(look, "__defaults__", (0.2,))
+
+
 @pytest.mark.skipif(not hasattr(signal, "SIGCHLD"), reason="POSIX signals")
-def test_workers_that_are_killed_are_replaced(records, caplog):
+def test_workers_that_are_killed_are_replaced(records, caplog, look_often):
     options = {
         **{"batch_size": 1, "flip": True, "colour_jitter": 0.2, "seed": 3},
         **{"short_sides": [24], "long_side": 100, "offset": 0, "size_multiple": 8},
@@ -382,7 +389,7 @@ class _Deadly(list):
         os._exit(9)
 
 
-def test_workers_that_are_killed_again_and_again(caplog):
+def test_workers_that_are_killed_again_and_again(caplog, look_often):
     batches = load(_Deadly(), iter(range(10)), workers=1)
     with pytest.raises(ChildProcessError, match=r"3 times .* lower data\.workers"):
         next(batches)
