@@ -130,7 +130,7 @@ def _match_boxes(kernels: ModuleType, device_type: str) -> str | None:
 
 def _roi_pool(kernels: ModuleType, device_type: str) -> str | None:
     generator = torch.Generator().manual_seed(0)
-    rois = _boxes(2, 12, generator) - 20
+    rois = _boxes(2, 6, generator) - 20
     rois[:, 3, 2:] = rois[:, 3, :2]
     rois[:, 4] += 500
     rois[:, 5] = torch.tensor([0.0, 0.0, 176.0, 144.0])

@@ -338,7 +338,7 @@ def test_train_and_test(cells, tmp_path, monkeypatch, capsys):
     assert re.search(r"mAP.*\d", out) and "cell" in out
     run = tmp_path / "mobile_v2" / "cells_train" / "mine"
     found = sorted(path.name for path in run.iterdir())
-    want = "checkpoints config.yml metrics.jsonl tensorboard test train.log"
+    want = ".lock checkpoints config.yml metrics.jsonl tensorboard test train.log"
     assert found == want.split()
     newest = run / "checkpoints" / "iter_0000002.pth"
     assert newest.is_file()
