@@ -2,7 +2,7 @@
 """Time suppression, RoI pooling and matching beside torchvision's.
 
 In every round each function is called, ours first, so that whatever else the machine
-does meets all (one that takes no time is called as often as fills 5 ms); the ratio of
+does meets all (one that takes no time is called as often as fills 20 ms); the ratio of
 the medians is given with the quartiles of the rounds' ratios. Results are compared
 before they are timed: indices must be equal, values to 1e-5 of the largest (bfloat16:
 2^-8). torchvision gets contiguous float32, its best; ours also what the network gives

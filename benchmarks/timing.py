@@ -16,7 +16,7 @@ BFLOAT16 = "bfloat16"
 
 _MIB = 1 << 20
 
-_BLOCK = 0.005
+_BLOCK = 0.02
 """Seconds that the calls of one round should take at least."""
 
 
@@ -33,8 +33,9 @@ def time_rounds(
 ) -> dict[str, list[float]]:
     """Time functions in rounds, so that a slow moment of the machine meets all.
 
-    In a round each is called once, or, on a CPU, as often as fills 5 ms: a call of
-    microseconds after others of milliseconds would find the caches without its code.
+    In a round each is called once, or, on a CPU, as often as fills 20 ms, after one
+    call that does not count: a call of microseconds after others of milliseconds finds
+    the caches without its code.
 
     Args:
         calls: functions by name, called in this order.
@@ -55,6 +56,8 @@ def time_rounds(
     seconds: dict[str, list[float]] = {name: [] for name in calls}
     for _ in range(rounds):
         for name, call in calls.items():
+            if times[name] > 1:
+                call()
             taken = timer(_repeated(call, times[name]))
             seconds[name].append(taken / times[name])
     return seconds

@@ -17,12 +17,9 @@
 /* Order of a score as an integer, descending: NaN first, as torch.sort has it, and
  * both zeros alike. */
 INLINE uint32_t descending_key(float score) {
-    uint32_t bits;
-    if (score != score) return 0;
-    score += 0.0f; /* -0 becomes 0 */
-    memcpy(&bits, &score, sizeof bits);
-    bits = bits & 0x80000000u ? ~bits : bits | 0x80000000u;
-    return ~bits; /* at least 1: no number has all bits set */
+    uint32_t bits = (uint32_t)bits_of(score + 0.0f); /* -0 becomes 0 */
+    bits = bits & 0x80000000u ? bits : bits ^ 0x7fffffffu;
+    return score != score ? 0 : bits; /* at least 1: no number has that pattern */
 }
 
 /* Stable radix sort of `order` by `key`, 11 bits at a time. */
@@ -49,20 +46,39 @@ static void sort_by_key(uint32_t *key, uint32_t *order, uint32_t *key2,
     memcpy(order2, order, (size_t)count * sizeof *order);
 }
 
+/* Keys of all scores, and whether these are in order already. */
+VECTORISED
+static int make_keys(const float *scores, int64_t count, uint32_t *key, uint32_t *order) {
+    uint32_t unsorted = 0;
+    for (int64_t i = 0; i < count; i++) {
+        key[i] = descending_key(scores[i]);
+        order[i] = (uint32_t)i;
+    }
+    for (int64_t i = 1; i < count; i++) unsorted |= key[i - 1] > key[i];
+    return !unsorted;
+}
+
 /* Positions of the valid boxes in `order`, best first; returns their number. */
 static int64_t rank(const float *scores, const uint8_t *valid, int64_t count,
                     uint32_t *key, uint32_t *order, uint32_t *key2, uint32_t *order2) {
+    const int sorted = make_keys(scores, count, key, order);
     int64_t found = 0;
-    int sorted = 1;
-    for (int64_t i = 0; i < count; i++) {
-        if (!valid[i]) continue;
-        key[found] = descending_key(scores[i]);
+    if (!memchr(valid, 0, (size_t)count)) found = count;
+    for (int64_t i = 0; i < count && found < count; i++) {
+        key[found] = key[i];
         order[found] = (uint32_t)i;
-        sorted &= found == 0 || key[found - 1] <= key[found];
-        found++;
+        found += valid[i] != 0;
     }
     if (!sorted) sort_by_key(key, order, key2, order2, found);
     return found;
+}
+
+/* Whether the boxes are of several groups. */
+VECTORISED
+static int differ(const int64_t *groups, int64_t count) {
+    int64_t other = 0;
+    for (int64_t i = 1; i < count; i++) other |= groups[i] ^ groups[0];
+    return other != 0;
 }
 
 /* A legacy box's width x2 - x1 + 1 is that of its edges. */
@@ -75,19 +91,16 @@ INLINE Box box_at(const float *boxes, const int64_t *groups, uint32_t at, float 
 
 /* Choose the layout of the kept boxes from some of the candidates. */
 static int prepare(KeptBoxes *best, const float *boxes, const int64_t *groups,
-                   const uint32_t *order, int64_t candidates, float limit,
+                   int64_t count, const uint32_t *order, int64_t candidates, float limit,
                    float offset) {
     Box sample[SAMPLE];
     int64_t solid = 0;
-    int many_groups = 0;
-    for (int64_t i = 1; i < candidates && !many_groups; i++)
-        many_groups = groups[order[i]] != groups[order[0]];
     int64_t step = 1 + candidates / SAMPLE;
     for (int64_t i = 0; i < candidates; i += step) {
         sample[solid] = box_at(boxes, groups, order[i], offset);
         solid += is_solid(sample + solid);
     }
-    return begin(best, sample, solid, limit, many_groups);
+    return begin(best, sample, solid, limit, differ(groups, count));
 }
 
 static int nms_image(const float *boxes, const float *scores, const uint8_t *valid,
@@ -99,7 +112,7 @@ static int nms_image(const float *boxes, const float *scores, const uint8_t *val
     int64_t candidates =
         rank(scores, valid, count, words, order, words + 2 * count, words + 3 * count);
     KeptBoxes best;
-    int failed = prepare(&best, boxes, groups, order, candidates, limit, offset);
+    int failed = prepare(&best, boxes, groups, count, order, candidates, limit, offset);
     int64_t found = 0;
     for (int64_t i = 0; i < candidates && found < slots && !failed; i++) {
         Box box = box_at(boxes, groups, order[i], offset);
