@@ -25,7 +25,7 @@ from faster_rcnn.model.device import keep_freed_memory
 from kernel_cases import cases
 from kernel_growth import draw_growth, measure_growth, slope
 from kernel_inputs import Sizes
-from reporting import DOCS, machine, markdown, milliseconds, write_between
+from reporting import DOCS, machine, markdown, milliseconds, three, write_between
 from timing import Case, copy_bandwidth, ratio, time_rounds
 
 Result = dict[str, Any]
@@ -98,7 +98,7 @@ def table(figures: Result) -> str:
             result["variant"],
             milliseconds(result["ours"]),
             milliseconds(result["theirs"]),
-            f"{times:.3g} ({low:.3g} to {high:.3g})",
+            f"{three(times)} ({three(low)} to {three(high)})",
             ""
             if wanted is None
             else f"{wanted:g}{'' if times >= wanted else ', missed'}",

@@ -35,10 +35,15 @@ def markdown(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     return "\n".join(f"| {' | '.join(row)} |" for row in (header, rule, *rows))
 
 
+def three(value: float) -> str:
+    """Three digits, or all before the point."""
+    return f"{value:.0f}" if value >= 100 else f"{value:.3g}"
+
+
 def milliseconds(seconds: float) -> str:
     """Three significant digits, in ms."""
     value = 1000 * seconds
-    return f"{value:.0f}" if value >= 100 else f"{value:.3g}"
+    return three(value)
 
 
 def write_between(document: Path, name: str, text: str) -> None:
