@@ -70,8 +70,9 @@ static Part begin_part(const RoiTask *task, int64_t job, float *aside) {
         p.sums = (float *)task->levels[level].data + start;
         p.step = task->channels;
     }
-    for (int64_t cell = 0; cell < cells; cell++)
-        memset(p.sums + cell * p.step, 0, (size_t)lanes * sizeof *p.sums);
+    const int64_t rows = p.step == lanes ? 1 : cells; /* that lie together */
+    for (int64_t row = 0; row < rows; row++)
+        memset(p.sums + row * p.step, 0, (size_t)(cells / rows * lanes) * sizeof *p.sums);
     return p;
 }
 
