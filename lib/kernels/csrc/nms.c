@@ -63,7 +63,7 @@ static int64_t rank(const float *scores, const uint8_t *valid, int64_t count,
                     uint32_t *key, uint32_t *order, uint32_t *key2, uint32_t *order2) {
     const int sorted = make_keys(scores, count, key, order);
     int64_t found = 0;
-    if (!memchr(valid, 0, (size_t)count)) found = count;
+    if (count == 0 || !memchr(valid, 0, (size_t)count)) found = count;
     for (int64_t i = 0; i < count && found < count; i++) {
         key[found] = key[i];
         order[found] = (uint32_t)i;

@@ -71,7 +71,7 @@ static Part begin_part(const RoiTask *task, int64_t job, float *aside) {
         p.step = task->channels;
     }
     const int64_t rows = p.step == lanes ? 1 : cells; /* that lie together */
-    for (int64_t row = 0; row < rows; row++)
+    for (int64_t row = 0; row < rows && cells > 0; row++)
         memset(p.sums + row * p.step, 0, (size_t)(cells / rows * lanes) * sizeof *p.sums);
     return p;
 }
