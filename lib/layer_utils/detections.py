@@ -1,12 +1,14 @@
 """Detections from the head's outputs (Fast R-CNN, section 2.2).
 
-Letters: N images, R RoIs per image, C classes, D detections per image.
+Letters: N images, R RoIs per image, C classes, D detections per image,
+B = R * (C - 1) candidates.
 """
 
 import torch
 from torch import Tensor
 
-from ..nms import nms
+from ..nms import nms, soft_nms
+from ..nms.soft_nms import Decay
 from .boxes import box_sizes, clip, decode
 from .structures import Detections
 
@@ -29,10 +31,8 @@ def detect(
 ) -> Detections:
     """Regress, clip, suppress class by class, keep the best.
 
-    1. Move every RoI by the deltas of every class and clip it to the image.
-    2. Drop scores that do not exceed ``score_threshold``, boxes with a side below
-       ``min_size``, and deltas not finite.
-    3. Suppress within each class; keep the best ``max_detections`` of all classes.
+    1. Take every RoI as a candidate for every class: `candidates`.
+    2. Suppress within each class; keep the best ``max_detections`` of all classes.
 
     The frame is that of ``rois`` and ``image_sizes``, whichever it is.
 
@@ -55,6 +55,50 @@ def detect(
         Detections, best first. Exactly D at most: ties at the last place are settled
         by index, where tf-faster-rcnn keeps all of them. Unused slots are zero.
     """
+    found = candidates(
+        rois,
+        valid,
+        class_scores,
+        pred_deltas,
+        image_sizes,
+        score_threshold=score_threshold,
+        offset=offset,
+        max_log_size=max_log_size,
+        min_size=min_size,
+    )
+    return suppress(
+        found,
+        threshold=nms_threshold,
+        max_detections=max_detections,
+        offset=nms_offset,
+        inclusive=nms_inclusive,
+    )
+
+
+def candidates(
+    rois: Tensor,
+    valid: Tensor,
+    class_scores: Tensor,
+    pred_deltas: Tensor,
+    image_sizes: Tensor,
+    *,
+    score_threshold: float,
+    offset: float,
+    max_log_size: float | None = None,
+    min_size: float = 0.0,
+) -> Detections:
+    """Regress and clip every RoI for every class.
+
+    1. Move every RoI by the deltas of every class and clip it to the image.
+    2. Drop scores that do not exceed ``score_threshold``, boxes with a side below
+       ``min_size``, and deltas not finite.
+
+    Args:
+        rois: as the other arguments, see `detect`.
+
+    Returns:
+        ``(N, B)`` boxes with scores and classes, by RoI, then class; not suppressed.
+    """
     images, count, classes = class_scores.shape
     foreground = classes - 1
     # 1. Boxes, (N, R, C - 1, 4).
@@ -70,27 +114,91 @@ def detect(
     widths, heights = box_sizes(boxes, offset=offset)
     large = (widths >= min_size) & (heights >= min_size)  # (N, R, C - 1 or 1)
     boxes = boxes.expand(-1, -1, foreground, -1).reshape(images, -1, 4)
-    # 2. Scores, (N, R * (C - 1)).
+    # 2. Scores, (N, B).
     scores = class_scores[:, :, 1:].float()
     usable = valid[:, :, None] & finite & large & (scores > score_threshold)
-    usable = usable.flatten(1)
-    scores = scores.flatten(1)
     labels = torch.arange(1, classes, device=rois.device).repeat(images, count)
-    # 3. Suppression.
+    return Detections(boxes, scores.flatten(1), labels, usable.flatten(1))
+
+
+def suppress(
+    found: Detections,
+    *,
+    threshold: float,
+    max_detections: int,
+    offset: float,
+    inclusive: bool = False,
+) -> Detections:
+    """Drop what overlaps a better box of its class; keep the best.
+
+    Args:
+        found: ``(N, B)`` candidates in any order.
+        threshold: IoU above which a box is suppressed.
+        max_detections: D.
+        offset: 1 for legacy boxes, 0 for continuous ones.
+        inclusive: suppress at an IoU equal to the threshold too.
+
+    Returns:
+        Detections, best first; unused slots are zero.
+    """
     keep, kept = nms(
-        boxes,
-        scores,
-        usable,
-        threshold=nms_threshold,
+        found.boxes,
+        found.scores,
+        found.valid,
+        threshold=threshold,
         max_outputs=max_detections,
-        groups=labels,
-        offset=nms_offset,
-        inclusive=nms_inclusive,
+        groups=found.classes,
+        offset=offset,
+        inclusive=inclusive,
     )
-    kept_boxes = boxes.gather(1, keep[:, :, None].expand(-1, -1, 4))
+    return pick(found, keep, kept)
+
+
+def suppress_softly(
+    found: Detections,
+    *,
+    decay: Decay,
+    sigma: float,
+    threshold: float,
+    max_detections: int,
+    min_score: float,
+    offset: float,
+) -> Detections:
+    """Let what overlaps a better box of its class lose score; keep the best.
+
+    Args:
+        found: ``(N, B)`` candidates in any order.
+        decay: as of `faster_rcnn.nms.soft_nms`.
+        sigma: of the Gaussian decay.
+        threshold: IoU up to which linear decay does nothing.
+        max_detections: D.
+        min_score: detections must score more, after their loss too.
+        offset: 1 for legacy boxes, 0 for continuous ones.
+
+    Returns:
+        Detections with the scores that were left, best first; unused slots are zero.
+    """
+    picked, kept, scores = soft_nms(
+        found.boxes,
+        found.scores,
+        found.valid,
+        max_outputs=max_detections,
+        decay=decay,
+        sigma=sigma,
+        threshold=threshold,
+        min_score=min_score,
+        groups=found.classes,
+        offset=offset,
+    )
+    return pick(found, picked, kept)._replace(scores=scores)
+
+
+def pick(found: Detections, index: Tensor, kept: Tensor) -> Detections:
+    """The rows ``index (N, D)``, zero where ``kept (N, D)`` is false."""
+    boxes = found.boxes.gather(1, index[:, :, None].expand(-1, -1, 4))
     return Detections(
-        boxes=kept_boxes.masked_fill(~kept[:, :, None], 0.0),
-        scores=scores.gather(1, keep).masked_fill(~kept, 0.0),
-        classes=labels.gather(1, keep).masked_fill(~kept, 0),
+        boxes=boxes.masked_fill(~kept[:, :, None], 0.0),
+        scores=found.scores.gather(1, index).masked_fill(~kept, 0.0),
+        classes=found.classes.gather(1, index).masked_fill(~kept, 0),
         valid=kept,
     )

@@ -3,21 +3,21 @@
 Here, and only here, boxes leave the frame of the network input.
 """
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 
 import numpy as np
 import torch
 
 from ..datasets.loading.batches import Batch
 from ..evaluation.results import ImageDetections
-from ..layer_utils.detections import detect
-from ..layer_utils.structures import Detections
+from ..layer_utils.detections import candidates
+from ..layer_utils.structures import Detections, Images
 from .config import BoxConfig, TestConfig
 from .device import autocast
 from .faster_rcnn import FasterRCNN, Predictions
+from .test_time_augmentation import merge_views, mirror, unmirror
 
 
-@torch.inference_mode()
 def detect_batch(
     model: FasterRCNN,
     batch: Batch,
@@ -26,53 +26,98 @@ def detect_batch(
     test: TestConfig,
     dtype: torch.dtype,
 ) -> Detections:
-    """Detect objects in a batch.
+    """Detect objects in a batch at the one scale it has; see `detect_views`."""
+    return detect_views(model, [batch], boxes=boxes, test=test, dtype=dtype)
+
+
+@torch.inference_mode()
+def detect_views(
+    model: FasterRCNN,
+    views: Sequence[Batch],
+    *,
+    boxes: BoxConfig,
+    test: TestConfig,
+    dtype: torch.dtype,
+) -> Detections:
+    """Detect objects in images that are seen at several scales.
 
     RoIs are divided by the image's scale before they are regressed, so that clipping,
     the +1 of legacy boxes and suppression act on original pixels, as published.
 
     Args:
         model: in evaluation mode.
-        batch: on the model's device.
+        views: one batch per scale, of the same images in the same order, on the model's
+            device. With ``test.flip`` each is seen mirrored too.
         boxes: the box convention.
         test: thresholds and limits.
         dtype: type that the network computes in.
 
     Returns:
         Detections in pixels of each original image.
+
+    Raises:
+        ValueError: the batches are not of the same images.
     """
-    with autocast(batch.images.pixels.device, dtype):
-        predictions = model(batch.images)
-    assert isinstance(predictions, Predictions)
-    return detections_of(predictions, batch, boxes=boxes, test=test)
+    _check_same_images(views)
+    found = []
+    for batch in views:
+        predictions = _predict(model, batch.images, dtype)
+        found.append(_candidates(predictions, batch, boxes, test))
+        if test.flip:
+            mirrored = _predict(model, mirror(batch.images), dtype)
+            predictions = unmirror(mirrored, batch.images.sizes, offset=boxes.offset)
+            found.append(_candidates(predictions, batch, boxes, test))
+    return merge_views(found, boxes=boxes, test=test)
 
 
 def detections_of(
     predictions: Predictions, batch: Batch, *, boxes: BoxConfig, test: TestConfig
 ) -> Detections:
-    """The detections that a batch's predictions amount to; see `detect_batch`."""
+    """The detections that a batch's predictions, as its only view, amount to."""
+    found = _candidates(predictions, batch, boxes, test)
+    return merge_views([found], boxes=boxes, test=test)
+
+
+def _predict(model: FasterRCNN, images: Images, dtype: torch.dtype) -> Predictions:
+    with autocast(images.pixels.device, dtype):
+        predictions = model(images)
+    assert isinstance(predictions, Predictions)
+    return predictions
+
+
+def _candidates(
+    predictions: Predictions, batch: Batch, boxes: BoxConfig, test: TestConfig
+) -> Detections:
+    """Boxes of all classes in pixels of each original image, not suppressed."""
     device = batch.images.pixels.device
     scales = batch.scales.to(device)[:, None, None]
-    return detect(
+    return candidates(
         predictions.proposals.boxes / scales,
         predictions.proposals.valid,
         predictions.class_scores,
         predictions.pred_deltas,
         batch.original_sizes.to(device),
         score_threshold=test.score_threshold,
-        nms_threshold=test.nms_threshold,
-        max_detections=test.detections_per_image,
         offset=boxes.offset,
-        nms_offset=boxes.nms_offset,
-        nms_inclusive=boxes.nms_inclusive,
-        min_size=test.min_size,
         max_log_size=boxes.max_log_size,
+        min_size=test.min_size,
     )
+
+
+def _check_same_images(views: Sequence[Batch]) -> None:
+    if not views:
+        raise ValueError("expected a batch per view, found none; give one at least")
+    for batch in views[1:]:
+        if batch.image_ids != views[0].image_ids:
+            raise ValueError(
+                "expected the same images in every view, found "
+                f"{list(views[0].image_ids)} and {list(batch.image_ids)}"
+            )
 
 
 def detect_images(
     model: FasterRCNN,
-    batches: Iterable[Batch],
+    batches: Iterable[Batch | tuple[Batch, ...]],
     *,
     boxes: BoxConfig,
     test: TestConfig,
@@ -83,7 +128,8 @@ def detect_images(
 
     Args:
         model: the detector; it is put into evaluation mode.
-        batches: from ``datasets.loading.loader.test_batches``.
+        batches: from ``datasets.loading.loader.test_batches``, or of several views from
+            ``test_time_augmentation.view_batches``.
         boxes: the box convention.
         test: thresholds and limits.
         device: of the model.
@@ -94,10 +140,16 @@ def detect_images(
     """
     model.eval()
     for batch in batches:
-        detections = detect_batch(
-            model, batch.to(device), boxes=boxes, test=test, dtype=dtype
+        # A batch is a tuple itself.
+        views = (batch,) if isinstance(batch, Batch) else batch
+        detections = detect_views(
+            model,
+            [view.to(device) for view in views],
+            boxes=boxes,
+            test=test,
+            dtype=dtype,
         )
-        yield to_image_detections(detections, batch.image_ids, offset=boxes.offset)
+        yield to_image_detections(detections, views[0].image_ids, offset=boxes.offset)
 
 
 def to_image_detections(

@@ -8,7 +8,6 @@ import torch
 
 from ..datasets.index.access import as_records
 from ..datasets.loading.images import read_image
-from ..datasets.loading.loader import test_batches
 from ..datasets.records import Dataset
 from ..evaluation.coco_evaluators import Evaluator
 from ..evaluation.page.report import write_report
@@ -21,6 +20,7 @@ from ..utils.progress import Progress
 from .config import Config
 from .faster_rcnn import FasterRCNN
 from .inference import detect_images
+from .test_time_augmentation import view_batches
 
 logger = logging.getLogger(__name__)
 
@@ -59,16 +59,10 @@ def test_detector(
     Raises:
         ImageError: an image cannot be read; a test without it would not be comparable.
     """
-    data, test = config.data, config.test
-    place = distributed.place()
-    batches = test_batches(
+    test, place = config.test, distributed.place()
+    batches = view_batches(
         dataset.records,
-        batch_size=test.batch_size,
-        short_side=data.test_short_side,
-        long_side=data.test_long_side,
-        offset=config.boxes.offset,
-        size_multiple=data.size_multiple,
-        workers=data.workers,
+        config,
         pin_memory=device.type == "cuda",
         share=(place.rank, place.processes),
     )

@@ -3,14 +3,18 @@ import pytest
 import torch
 from faster_rcnn.datasets.loading.batches import Batch, collate, make_sample
 from faster_rcnn.datasets.loading.loader import test_batches as ordered_batches
+from faster_rcnn.layer_utils.detections import detect as detect_layer
 from faster_rcnn.layer_utils.structures import Detections, Images, Proposals
 from faster_rcnn.model.config import BoxConfig, TestConfig
 from faster_rcnn.model.faster_rcnn import Predictions
 from faster_rcnn.model.inference import (
     detect_batch,
     detect_images,
+    detect_views,
+    detections_of,
     to_image_detections,
 )
+from faster_rcnn.model.test_time_augmentation import mirror, view_batches
 from tiny_runs import (
     CPU,
     draw_dataset,
@@ -207,3 +211,138 @@ def test_detecting_in_bfloat16(tmp_path):
     assert found.valid.any()
     assert found.boxes.dtype == found.scores.dtype == torch.float32
     assert not found.boxes.requires_grad
+
+
+def tiny_batches(folder, *overrides):
+    """Batches of padded images, the views of each, and a detector for them."""
+    records = [
+        *draw_dataset(folder / "wide", 2).records,
+        *draw_dataset(folder / "high", 1, width=60, height=90).records,
+    ]
+    config = tiny_config("data.test_short_side", 60, "test.batch_size", 3, *overrides)
+    model = tiny_detector(config)
+    randomise(model)
+    return model.eval(), list(view_batches(records, config)), config
+
+
+@pytest.mark.parametrize("offset", [0, 1])
+@pytest.mark.parametrize("agnostic", ["false", "true"])
+def test_defaults_are_one_view_and_plain_suppression(tmp_path, offset, agnostic):
+    model, batches, config = tiny_batches(
+        tmp_path, "head.class_agnostic", agnostic, "boxes.offset", offset
+    )
+    for (batch,) in batches:
+        with torch.inference_mode():
+            predictions = model(batch.images)
+            want = detect_layer(
+                predictions.proposals.boxes / batch.scales[:, None, None],
+                predictions.proposals.valid,
+                predictions.class_scores,
+                predictions.pred_deltas,
+                batch.original_sizes,
+                score_threshold=0.0,
+                nms_threshold=0.3,
+                max_detections=100,
+                offset=offset,
+                nms_offset=0,
+                max_log_size=config.boxes.max_log_size,
+            )
+        test = config.test.model_copy(update={"batch_size": 9})
+        options = {"boxes": config.boxes, "test": test}
+        of_batch = detect_batch(model, batch, dtype=torch.float32, **options)
+        of_predictions = detections_of(predictions, batch, **options)
+        assert want.valid.any()
+        for fields in zip(want, of_batch, of_predictions, strict=True):
+            assert torch.equal(fields[0], fields[1])
+            assert torch.equal(fields[0], fields[2])
+
+
+class Turning(nn.Module):
+    """Finds the two bright columns of each image, wherever they are."""
+
+    def forward(self, images):
+        bright = (images.pixels[:, 0, 0] > 0).float()  # (N, W)
+        left = bright.argmax(1).float()
+        right = left + 1 - LEGACY.offset
+        rows = torch.tensor([10.0, 20.0]).expand(len(left), 2)
+        boxes = torch.stack((left, rows[:, 0], right, rows[:, 1]), dim=1)[:, None]
+        scores = torch.tensor(SURE).expand(len(left), 1, 3).clone()
+        scores[:, 0, 2] -= left / 1000  # views differ
+        deltas = torch.zeros(len(left), 1, 3, 4)
+        return Predictions(
+            Proposals(boxes, left[:, None], left[:, None] >= 0), scores, deltas
+        )
+
+
+def test_mirrored_views_find_the_same_places():
+    batch = batch_of((1.0, 64, 40), (1.0, 64, 64))
+    batch.images.pixels[0, :, :, 5] = 200
+    batch.images.pixels[1, :, :, 50] = 200
+    sizes = torch.tensor([[64, 40], [64, 64]])
+    batch = batch._replace(images=Images(batch.images.pixels, sizes, padded=True))
+    test = {"score_threshold": 0.5, "nms_threshold": 0.9}
+    plain = detect(Turning(), batch, LEGACY, **test)
+    both = detect(Turning(), batch, LEGACY, flip=True, **test)
+    assert plain.valid.sum(1).tolist() == both.valid.sum(1).tolist() == [1, 1]
+    assert torch.equal(plain.boxes[:, 0], both.boxes[:, 0])
+    # The mirror image has the second column at 13, which scores more than at 50.
+    torch.testing.assert_close(both.scores[:, 0], torch.tensor([0.695, 0.687]))
+
+
+@pytest.mark.parametrize("mode", ["nms", "soft_linear", "soft_gaussian", "weighted"])
+def test_views_of_padded_images_are_those_of_bare_ones(tmp_path, mode):
+    model, batches, config = tiny_batches(tmp_path, "test.scales", "[40,90]")
+    test = config.test.model_copy(
+        update={"suppression": mode, "flip": True, "detections_per_image": 8}
+    )
+
+    def found(batches):
+        yielded = detect_images(
+            model,
+            batches,
+            boxes=config.boxes,
+            test=test,
+            device=CPU,
+            dtype=torch.float32,
+        )
+        return [entry for images in yielded for entry in images]
+
+    bare = tiny_batches(tmp_path, "test.scales", "[40,90]", "data.size_multiple", 1)
+    together, alone = found(batches), found(bare[1])
+    assert len(together) == len(alone) == 3
+    for one, other in zip(together, alone, strict=True):
+        assert len(one.scores) > 3
+        np.testing.assert_array_equal(one.classes, other.classes)
+        np.testing.assert_allclose(one.scores, other.scores, atol=1e-4)
+        np.testing.assert_allclose(one.boxes, other.boxes, atol=5e-3)
+
+
+def test_every_view_counts(tmp_path):
+    model, batches, config = tiny_batches(tmp_path, "test.scales", [90])
+    seen = []
+
+    def counting(images):
+        seen.append(images)
+        return model(images)
+
+    test = config.test.model_copy(update={"flip": True})
+    options = {"boxes": config.boxes, "test": test, "dtype": torch.float32}
+    views = batches[0]
+    detect_views(counting, views, **options)
+    assert [images.pixels.shape[2:] for images in seen] == [
+        view.images.pixels.shape[2:] for view in views for _ in range(2)
+    ]
+    for number, view in enumerate(views):
+        assert seen[2 * number] is view.images
+        assert torch.equal(seen[2 * number + 1].pixels, mirror(view.images).pixels)
+
+
+def test_views_of_other_images_are_refused():
+    one = batch_of((1.0, 64, 64))
+    other = one._replace(image_ids=("another",))
+    options = {"boxes": CONTINUOUS, "test": TestConfig(), "dtype": torch.float32}
+    model = Oracle([[ROI]], [[SURE]]).eval()
+    with pytest.raises(ValueError, match=r"same images .* \['0'\] and \['another'\]"):
+        detect_views(model, [one, other], **options)
+    with pytest.raises(ValueError, match="a batch per view, found none"):
+        detect_views(model, [], **options)

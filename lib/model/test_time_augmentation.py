@@ -1,0 +1,160 @@
+"""Views of test images, and what becomes of the boxes found in them.
+
+A view is an image at one scale, as stored or mirrored. Scales are made from the stored
+pixels, one batch each; mirror images on the device, from those batches.
+
+Letters: N images, R RoIs per image, C classes, H, W of the padded network input.
+"""
+
+from collections.abc import Iterator, Sequence
+
+import torch
+from torch import Tensor
+
+from ..datasets.loading.batches import Batch
+from ..datasets.loading.loader import test_batches
+from ..datasets.records import Record
+from ..layer_utils.box_fusion import weighted_boxes_fusion
+from ..layer_utils.detections import suppress, suppress_softly
+from ..layer_utils.structures import Detections, Images
+from ..nms.soft_nms import Decay
+from .config import BoxConfig, Config, DataConfig, TestConfig
+from .faster_rcnn import Predictions
+
+
+def view_sizes(data: DataConfig, test: TestConfig) -> list[tuple[int, int]]:
+    """Short side and cap of the long side of each scale, in pixels, the usual first."""
+    usual, cap = data.test_short_side, data.test_long_side
+    sides = dict.fromkeys((usual, *test.scales))  # each once
+    return [(side, round(cap * side / usual)) for side in sides]
+
+
+def view_batches(
+    records: Sequence[Record],
+    config: Config,
+    *,
+    pin_memory: bool = False,
+    share: tuple[int, int] = (0, 1),
+) -> Iterator[tuple[Batch, ...]]:
+    """Every test image once, at all scales: what `detect_images` takes.
+
+    Args:
+        records: the test set.
+        config: of the run.
+        pin_memory: page-lock the tensors for faster copies to a GPU.
+        share: as of ``test_batches``.
+
+    Yields:
+        One batch per scale, of the same images in the same order.
+
+    Raises:
+        ImageError: a file cannot be read.
+    """
+    data, sizes = config.data, view_sizes(config.data, config.test)
+    return zip(
+        *(
+            test_batches(
+                records,
+                batch_size=config.test.batch_size,
+                short_side=short_side,
+                long_side=long_side,
+                offset=config.boxes.offset,
+                size_multiple=data.size_multiple,
+                workers=-(-data.workers // len(sizes)),
+                pin_memory=pin_memory,
+                share=share,
+            )
+            for short_side, long_side in sizes
+        ),
+        strict=True,
+    )
+
+
+def mirror(images: Images) -> Images:
+    """The images turned left to right, each within its own width."""
+    columns = torch.arange(images.pixels.shape[3], device=images.pixels.device)
+    widths = images.sizes[:, 1:]  # (N, 1)
+    source = torch.where(columns < widths, widths - 1 - columns, columns)  # (N, W)
+    pixels = images.pixels.take_along_dim(source[:, None, None], dim=3)
+    # In memory as the loader makes them, so that a compiled network serves both.
+    channels_last = pixels.contiguous(memory_format=torch.channels_last)
+    return images._replace(pixels=channels_last)
+
+
+def unmirror(predictions: Predictions, sizes: Tensor, *, offset: float) -> Predictions:
+    """What was predicted of mirror images, as predictions of the images themselves.
+
+    RoIs and deltas are turned before they become boxes: legacy decoding puts the far
+    corner one pixel too far, and has to do so on the same side in all views.
+
+    Args:
+        predictions: boxes in pixels of the network input.
+        sizes: ``(N, 2)`` height and width of each image in that input.
+        offset: 1 for legacy boxes, whose columns are x' = w - 1 - x; 0 for continuous
+            ones, where edges are x' = w - x.
+    """
+    proposals = predictions.proposals
+    x1, y1, x2, y2 = proposals.boxes.unbind(-1)
+    last = sizes[:, 1:].to(x1.dtype) - offset  # (N, 1)
+    boxes = torch.stack((last - x2, y1, last - x1, y2), dim=-1)
+    dx, dy, dw, dh = predictions.pred_deltas.unbind(-1)
+    return predictions._replace(
+        proposals=proposals._replace(boxes=boxes),
+        pred_deltas=torch.stack((-dx, dy, dw, dh), dim=-1),
+    )
+
+
+def merge_views(
+    views: Sequence[Detections], *, boxes: BoxConfig, test: TestConfig
+) -> Detections:
+    """Leave one box per object, by ``test.suppression``.
+
+    NMS and Soft-NMS see the candidates of all views as if they were of one. Weighted
+    boxes fusion gets what NMS leaves of each view.
+
+    Args:
+        views: candidates of the same images, in original pixels.
+        boxes: the box convention.
+        test: thresholds and limits.
+
+    Returns:
+        Detections, best first.
+    """
+    if test.suppression == "weighted":
+        return weighted_boxes_fusion(
+            _together([_suppress(view, boxes, test) for view in views]),
+            views=len(views),
+            threshold=test.fusion_threshold,
+            max_detections=test.detections_per_image,
+            min_score=test.score_threshold,
+            offset=boxes.nms_offset,
+        )
+    if test.suppression == "nms":
+        return _suppress(_together(views), boxes, test)
+    decay: Decay = "linear" if test.suppression == "soft_linear" else "gaussian"
+    return suppress_softly(
+        _together(views),
+        decay=decay,
+        sigma=test.soft_sigma,
+        threshold=test.soft_threshold,
+        max_detections=test.detections_per_image,
+        min_score=test.score_threshold,
+        offset=boxes.nms_offset,
+    )
+
+
+def _suppress(found: Detections, boxes: BoxConfig, test: TestConfig) -> Detections:
+    return suppress(
+        found,
+        threshold=test.nms_threshold,
+        max_detections=test.detections_per_image,
+        offset=boxes.nms_offset,
+        inclusive=boxes.nms_inclusive,
+    )
+
+
+def _together(views: Sequence[Detections]) -> Detections:
+    """The boxes of all views side by side."""
+    if len(views) == 1:
+        return views[0]
+    return Detections(*(torch.cat(field, dim=1) for field in zip(*views, strict=True)))
