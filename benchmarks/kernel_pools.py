@@ -11,6 +11,7 @@ import torch.nn.functional as F
 import torchvision
 from faster_rcnn.layer_utils import bilinear
 from faster_rcnn.layer_utils.roi_pooling import pool_rois
+from faster_rcnn.layer_utils.structures import FeatureMaps
 from kernel_inputs import STRIDE
 from timing import BFLOAT16, Call, Case
 from torch import Tensor
@@ -90,7 +91,12 @@ class Pools:
             lambda f: self._crop(f, rois, 7),
             theirs=lambda: _run(
                 lambda f: pool_rois(
-                    f, rois, None, mode="align", size=7, stride=STRIDE, sampling_ratio=1
+                    FeatureMaps([f], None),
+                    rois,
+                    mode="align",
+                    size=7,
+                    strides=[STRIDE],
+                    sampling_ratio=1,
                 ),
                 last,
                 upstream if backward else None,
@@ -129,7 +135,8 @@ class Pools:
         upstream = self._upstream(count, size) if backward else None
 
         def pool(features: Tensor) -> Tensor:
-            return pool_rois(features, rois, None, size=size, stride=STRIDE, **how)
+            maps = FeatureMaps([features], None)
+            return pool_rois(maps, rois, size=size, strides=[STRIDE], **how)
 
         ours, least_bytes = {}, {}
         for variant, features in self.variants.items():

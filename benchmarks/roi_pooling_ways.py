@@ -11,6 +11,7 @@ import torch
 import torch.nn.functional as F
 import torchvision
 from faster_rcnn.layer_utils.roi_pooling import pool_rois
+from faster_rcnn.layer_utils.structures import FeatureMaps
 from timing import Call, check_equal
 from torch import Tensor
 
@@ -100,7 +101,9 @@ def ours(inputs: Inputs) -> Way:
     boxes[image, slot] = rois[:, 1:]
 
     def pool(maps: Tensor) -> Tensor:
-        return pool_rois(maps, boxes, None, mode="pool", size=P, stride=1)
+        return pool_rois(
+            FeatureMaps([maps], None), boxes, mode="pool", size=P, strides=[1]
+        )
 
     last = maps.contiguous(memory_format=torch.channels_last)
     return Way(last, pool, image * slots + slot, len(maps) * slots)

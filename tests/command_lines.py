@@ -7,7 +7,7 @@ import shlex
 from pathlib import Path
 
 from faster_rcnn.datasets.catalog import WORDS, dataset_name
-from faster_rcnn.model.command_line import find_recipes
+from faster_rcnn.model.command_line import find_recipes, net_settings
 from faster_rcnn.model.config import load_config
 
 REPOSITORY = Path(__file__).resolve().parents[1]
@@ -80,8 +80,8 @@ def _check_tool(script, words):
     recipes = find_recipes(dataset_name(word), arguments.net)
     if getattr(arguments, "cfg", None) is not None:
         recipes.append(REPOSITORY / arguments.cfg)
-    config = load_config(recipes, ["net.name", arguments.net, *arguments.overrides])
-    assert config.net.name == arguments.net
+    settings = [*net_settings(arguments.net), *arguments.overrides]
+    assert load_config(recipes, settings).net.full_name == arguments.net
     options = {"train.iterations": "iters", "train.seed": "seed"}
     for key, option in options.items():
         value = getattr(arguments, option, None)

@@ -6,11 +6,13 @@ import torch
 import yaml
 from command_lines import REPOSITORY, SCRIPTS, check_command, script_commands
 from faster_rcnn.datasets.catalog import WORDS
-from faster_rcnn.model.command_line import RECIPES, find_recipes
+from faster_rcnn.model.command_line import RECIPES, find_recipes, net_settings
 from faster_rcnn.model.config import NET_NAMES, load_config
 from faster_rcnn.model.faster_rcnn import build_detector
 from faster_rcnn.model.solver import build_optimizer
 
+RESNETS = [net for net in NET_NAMES if net.startswith("res")]
+NETS = [*NET_NAMES, *(f"{n}_fpn" for n in NET_NAMES), *(f"{n}_dc5" for n in RESNETS)]
 FILES = sorted(RECIPES.glob("*.yml"))
 
 
@@ -20,9 +22,12 @@ def stem(path):
 
 def nets_of(path):
     """The nets that a recipe is for, by its name: <net>, <data set>_<net>, or all."""
-    for net in sorted(NET_NAMES, key=len, reverse=True):
+    for net in sorted(NETS, key=len, reverse=True):
         if path.stem == net or path.stem.endswith(f"_{net}"):
             return [net]
+    for kind in ("fpn", "dc5"):
+        if path.stem == kind or path.stem.endswith(f"_{kind}"):
+            return [net for net in NETS if net.endswith(f"_{kind}")]
     return list(NET_NAMES)
 
 
@@ -38,12 +43,15 @@ def check_builds(config):
     with torch.device("meta"):
         model = build_detector(config, 21)
         backbone, size = model.backbone, config.pooling.size
-        pooled = torch.empty(2, backbone.channels, size, size)
-        logits, deltas = model.box_head(backbone.head(pooled), 1)
+        channels = (model.pyramid or backbone).channels
+        channels = channels if isinstance(channels, int) else channels[0]
+        pooled = torch.empty(2, channels, size, size)
+        head = model.region_head or backbone.head
+        logits, deltas = model.box_head(head(pooled), 1)
     assert logits.shape == (1, 2, 21)
     assert deltas.shape == (1, 2, 21, 4)
     anchors = len(config.anchors.scales) * len(config.anchors.ratios)
-    assert model.rpn.base.shape == (anchors, 4)
+    assert model.rpn.base.shape == (len(model.rpn.strides), anchors, 4)
     assert any(parameter.requires_grad for parameter in backbone.parameters())
 
 
@@ -62,17 +70,18 @@ def test_nets_by_name():
 @pytest.mark.parametrize("path", FILES, ids=stem)
 def test_recipe_builds(path):
     for net in nets_of(path):
-        dataset = path.stem.removesuffix(net).rstrip("_") or "voc"
+        kind = net.rpartition("_")[2]
+        dataset = path.stem.removesuffix(net).removesuffix(kind).rstrip("_") or "voc"
         recipes = find_recipes(dataset, net)
         if path not in recipes:  # one for --cfg
             recipes = [*find_recipes("voc", net), path]
-        check_builds(load_config(recipes, ["net.name", net]))
+        check_builds(load_config(recipes, net_settings(net)))
 
 
-@pytest.mark.parametrize("net", NET_NAMES)
+@pytest.mark.parametrize("net", NETS)
 def test_every_net_builds_on_every_data_set(net):
     for dataset in (*WORDS, "my_own_cells"):
-        check_builds(load_config(find_recipes(dataset, net), ["net.name", net]))
+        check_builds(load_config(find_recipes(dataset, net), net_settings(net)))
 
 
 @pytest.mark.parametrize("path", FILES, ids=stem)

@@ -220,6 +220,10 @@ def randomise(model: FasterRCNN, *, seed: int = 1) -> None:
             part.running_var.uniform_(0.6, 1.4, generator=generator)
         elif isinstance(part, nn.Conv2d):
             draw(part.weight, 2**0.5)
+    # Nothing between a pyramid's convolutions halves what the factor doubles.
+    for part in (model.pyramid or nn.Module()).modules():
+        if isinstance(part, nn.Conv2d):
+            draw(part.weight, 1)
     draw(model.rpn.head.scores.weight, 1)
     draw(model.rpn.head.deltas.weight, 0.3)
     draw(model.box_head.predictor.scores.weight, 1)

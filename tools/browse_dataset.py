@@ -78,7 +78,7 @@ def main() -> None:
             count=arguments.count,
             size=arguments.size,
         )
-        name = f"{dataset_name(job.dataset)}_{config.net.name}.jpg"
+        name = f"{dataset_name(job.dataset)}_{config.net.full_name}.jpg"
         output = arguments.output or REPOSITORY / "output" / "browse" / name
         per_sheet = arguments.columns * arguments.rows
         for number in range(1, -(-arguments.count // per_sheet) + 1):

@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+import torch
 from faster_rcnn.datasets.catalog import resolve
 from faster_rcnn.datasets.checks.fix import expect_mendable, write_cleaned
 from faster_rcnn.datasets.checks.page import write_page
@@ -15,13 +16,16 @@ from faster_rcnn.datasets.checks.report import Recipe, check_dataset
 from faster_rcnn.datasets.checks.sources import find_sources
 from faster_rcnn.datasets.checks.text import report_text
 from faster_rcnn.model.command_line import (
+    NET_HELP,
     REPOSITORY,
     clear_errors,
     fetch_dataset,
     find_recipes,
+    net_argument,
+    net_settings,
 )
-from faster_rcnn.model.config import NET_NAMES, Config, load_config
-from faster_rcnn.nets.backbone import Backbone
+from faster_rcnn.model.config import Config, load_config
+from faster_rcnn.model.faster_rcnn import build_detector
 
 logger = logging.getLogger("faster_rcnn")
 
@@ -43,8 +47,8 @@ def build_parser() -> argparse.ArgumentParser:
         metavar="NET",
         nargs="?",
         default="res50",
-        choices=NET_NAMES,
-        help=f"whose recipe gives the anchors, default res50: {', '.join(NET_NAMES)}",
+        type=net_argument,
+        help=f"whose recipe gives the anchors, default res50: {NET_HELP}",
     )
     parser.add_argument(
         "--cfg", type=Path, metavar="FILE", help="recipe on top, as of train.sh"
@@ -83,7 +87,7 @@ def main() -> None:
         name, train_set, test_set = resolve(arguments.dataset)
         recipes = find_recipes(name, arguments.net)
         recipes += [arguments.cfg] if arguments.cfg else []
-        given = ["net.name", arguments.net, "data.root", str(REPOSITORY / "data")]
+        given = [*net_settings(arguments.net), "data.root", str(REPOSITORY / "data")]
         given += ["data.train_set", train_set, "data.test_set", test_set]
         config = load_config(recipes, [*given, *arguments.overrides])
         fetch_dataset(arguments.dataset, config, "train")
@@ -109,13 +113,15 @@ def main() -> None:
 def recipe_of(config: Config, name: str) -> Recipe:
     """Take from a configuration what anchors' coverage depends on."""
     sides = sorted(config.data.short_sides)
+    with torch.device("meta"):
+        strides = build_detector(config, 2).rpn.strides
     return Recipe(
         name=name,
         short_side=sides[len(sides) // 2],
         long_side=config.data.long_side,
-        stride=Backbone.stride,
+        strides=strides,
         ratios=config.anchors.ratios,
-        scales=config.anchors.scales,
+        scales=tuple(config.anchors.level_scales(strides)),
         offset=config.boxes.offset,
         border=config.rpn.border,
         centre=config.anchors.centre,

@@ -75,10 +75,10 @@ def main() -> None:
         state = load_checkpoint(checkpoint)
         given = ["data.root", str(REPOSITORY / "data"), "data.test_set", test_set]
         config = config_from_checkpoint(state, [*given, *arguments.overrides])
-        if config.net.name != arguments.net:
+        if config.net.full_name != arguments.net:
             raise ValueError(
-                f"{checkpoint} holds a detector with the net {config.net.name}, asked "
-                f"for was {arguments.net}; give NET as {config.net.name}"
+                f"{checkpoint} holds a detector with the net {config.net.full_name}, "
+                f"asked for was {arguments.net}; give NET as {config.net.full_name}"
             )
         dataset = get_dataset(arguments.dataset, config, "test")
         if distributed.is_main():

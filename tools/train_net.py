@@ -59,7 +59,9 @@ def main() -> None:
         # days of training.
         test_set = get_dataset(job.dataset, config, "test")
         validation_set = get_validation_set(config, train_set)
-        parent = run_parent(arguments.output, config.net.name, config.data.train_set)
+        parent = run_parent(
+            arguments.output, config.net.full_name, config.data.train_set
+        )
         run = RunFolder(parent / job.tag)
         processes = distributed.place().processes
         config, scaling = settle_schedule(

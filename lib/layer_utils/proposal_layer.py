@@ -1,7 +1,9 @@
-"""Proposals from the RPN's outputs (Faster R-CNN, section 3.1.3).
+"""Proposals from the RPN's outputs (Faster R-CNN, section 3.1.3; FPN, section 4.1).
 
 Letters: N images, A anchors, R proposals per image.
 """
+
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor
@@ -18,6 +20,8 @@ def propose(
     image_sizes: Tensor,
     usable: Tensor | None,
     *,
+    level_anchors: Sequence[int] = (),
+    score_threshold: float = 0.0,
     pre_nms: int,
     post_nms: int,
     nms_threshold: float,
@@ -30,10 +34,11 @@ def propose(
 ) -> Proposals:
     """Turn scored, regressed anchors into a fixed number of proposals.
 
-    1. Keep the ``pre_nms`` anchors of highest objectness.
+    1. Keep the ``pre_nms`` anchors of highest objectness, of each level of a pyramid.
     2. Move them by their deltas and clip them to the image.
-    3. Leave out those smaller than ``min_size``.
-    4. Suppress overlapping ones and keep the best ``post_nms``.
+    3. Leave out those smaller than ``min_size`` or below ``score_threshold``.
+    4. Suppress overlapping ones of the same level, and keep the best ``post_nms`` of
+       all levels.
 
     Args:
         anchors: ``(A, 4)``.
@@ -41,7 +46,10 @@ def propose(
         pred_deltas: ``(N, A, 4)``.
         image_sizes: ``(N, 2)`` height and width.
         usable: ``(N, A)`` bool, anchors of cells inside the image; None for all.
-        pre_nms: boxes before suppression.
+        level_anchors: how many of the A anchors belong to each level, in their order;
+            nothing for a single level.
+        score_threshold: least probability of being an object.
+        pre_nms: boxes before suppression, of each level.
         post_nms: R, slots after suppression.
         nms_threshold: IoU above which a box is suppressed.
         min_size: least width and height in input pixels.
@@ -57,19 +65,22 @@ def propose(
         Proposals. Boxes of unused slots are zero.
     """
     # 1. and 2. Best anchors, moved.
-    boxes, scores, valid = _best_boxes(
+    boxes, scores, valid, levels = _best_boxes(
         anchors,
         objectness_logits,
         pred_deltas if box_gradient else pred_deltas.detach(),
         image_sizes,
         usable,
         count=pre_nms,
+        level_anchors=level_anchors,
         offset=offset,
         max_log_size=max_log_size,
     )
     # 3. Large enough.
     widths, heights = box_sizes(boxes.detach(), offset=offset)
     valid = valid & (widths >= min_size) & (heights >= min_size)
+    if score_threshold > 0:
+        valid = valid & (scores.sigmoid() >= score_threshold)
     # 4. Suppression.
     keep, kept = nms(
         boxes.detach(),
@@ -77,6 +88,7 @@ def propose(
         valid,
         threshold=nms_threshold,
         max_outputs=post_nms,
+        groups=levels,
         offset=nms_offset,
         inclusive=nms_inclusive,
     )
@@ -118,7 +130,7 @@ def top_proposals(
     Returns:
         Proposals without gradient, min(R, A) slots; boxes of unused slots are zero.
     """
-    boxes, scores, valid = _best_boxes(
+    boxes, scores, valid, _ = _best_boxes(
         anchors,
         objectness_logits,
         pred_deltas.detach(),
@@ -141,15 +153,32 @@ def _best_boxes(
     count: int,
     offset: float,
     max_log_size: float | None,
-) -> tuple[Tensor, Tensor, Tensor]:
-    """Boxes, scores and validity of the best anchors, moved and clipped."""
+    level_anchors: Sequence[int] = (),
+) -> tuple[Tensor, Tensor, Tensor, Tensor | None]:
+    """Boxes, scores, validity and levels of the best anchors, moved and clipped."""
     logits = objectness_logits.detach().float()
     if usable is not None:
         logits = logits.masked_fill(~usable, -torch.inf)
-    scores, order = logits.topk(min(count, logits.shape[1]), dim=1)
+    scores, order, levels = _best_of_levels(logits, count, level_anchors)
     deltas = pred_deltas.float().gather(1, order[:, :, None].expand(-1, -1, 4))
     boxes = decode(anchors[order], deltas, offset=offset, max_log_size=max_log_size)
     # A delta that is not finite ends here, not in the suppression; the clip would make
     # a whole-image box of an infinite one.
     valid = (scores > -torch.inf) & deltas.detach().isfinite().all(dim=2)
-    return clip(boxes, image_sizes, offset=offset), scores, valid
+    return clip(boxes, image_sizes, offset=offset), scores, valid, levels
+
+
+def _best_of_levels(
+    logits: Tensor, count: int, level_anchors: Sequence[int]
+) -> tuple[Tensor, Tensor, Tensor | None]:
+    """The ``count`` best anchors of each level: scores, indices, levels (all None)."""
+    if len(level_anchors) < 2:
+        return *logits.topk(min(count, logits.shape[1]), dim=1), None
+    scores, order, levels, start = [], [], [], 0
+    for level, part in enumerate(torch.split(logits, list(level_anchors), 1)):
+        best, index = part.topk(min(count, part.shape[1]), dim=1)
+        scores.append(best)
+        order.append(index + start)
+        levels.append(torch.full_like(index, level))
+        start += part.shape[1]
+    return torch.cat(scores, 1), torch.cat(order, 1), torch.cat(levels, 1)

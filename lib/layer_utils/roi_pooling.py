@@ -1,9 +1,10 @@
 """RoI pooling: a fixed-size feature map for each region, in four ways.
 
 Letters: N images, R RoIs per image, C channels, P output cells per side, H x W cells
-of the feature map.
+of a feature map, L levels of a pyramid.
 """
 
+from collections.abc import Sequence
 from typing import Literal, get_args
 
 import torch
@@ -13,24 +14,28 @@ from torch import Tensor
 
 from ..kernels import pooling as kernels
 from . import bilinear
+from .structures import FeatureMaps
 
 PoolingMode = Literal["align", "pool", "crop", "crop_stn"]
 
+# FPN, eq. 1: a RoI of 224 pixels a side, ImageNet's size, is pooled at stride 16.
+CANONICAL_SIZE = 224.0
+CANONICAL_STRIDE = 16
+
 
 def pool_rois(
-    features: Tensor,
+    features: FeatureMaps,
     rois: Tensor,
-    feature_sizes: Tensor | None,
     *,
     mode: PoolingMode,
     size: int,
-    stride: int,
+    strides: Sequence[int],
     sampling_ratio: int = 0,
     aligned: bool = False,
     max_pool: bool = False,
     box_gradient: bool = False,
 ) -> Tensor:
-    """Pool every RoI to the same size.
+    """Pool every RoI to the same size, from its level if there are several.
 
     ``align`` is RoIAlign (Mask R-CNN, section 3), ``pool`` RoI max pooling (Fast R-CNN,
     section 2.1), ``crop`` TensorFlow's crop_and_resize as tf-faster-rcnn uses it, and
@@ -38,14 +43,13 @@ def pool_rois(
     the outer cells of the map: the one is 0 there, the other fades to 0 over one cell.
 
     Args:
-        features: ``(N, C, H, W)``.
+        features: L maps ``(N, C, H, W)``, finest first. Cells beyond an image's true
+            size are never read, and its far edge acts as the edge of a bare map; RoIs
+            then start inside the image.
         rois: ``(N, R, 4)`` in pixels of the network input, finite.
-        feature_sizes: ``(N, 2)`` true rows and columns of each image's features, None
-            if nothing is padded. Cells beyond them are never read, and an image's far
-            edge acts as the edge of a bare map. RoIs then start inside the image.
         mode: how to pool.
         size: P.
-        stride: input pixels per feature cell.
+        strides: input pixels per cell of each map, each twice the one before.
         sampling_ratio: RoIAlign's samples per cell and side; 0 for adaptive.
         aligned: RoIAlign's shift by half a cell.
         max_pool: pool to ``2 P`` first, then take 2x2 maxima.
@@ -80,29 +84,62 @@ def pool_rois(
         )
     if not box_gradient:
         rois = rois.detach()  # from here on requires_grad tells
-    if kernels.serves(features) and not rois.requires_grad:
+    if kernels.serves(features.maps[0]) and not rois.requires_grad:
         return kernels.roi_pool(
-            [features],
+            features.maps,
             rois,
-            None if feature_sizes is None else [feature_sizes],
-            scales=[1 / stride],
+            features.sizes,
+            scales=[1 / stride for stride in strides],
             size=size,
             mode=mode,
             sampling_ratio=sampling_ratio,
             aligned=aligned,
             max_pool=max_pool,
+            canonical_size=CANONICAL_SIZE,
+            canonical_level=_canonical_level(strides),
         )
-    return _pool_by_library(
-        features,
-        rois,
-        feature_sizes,
-        mode=mode,
-        size=size,
-        stride=stride,
-        sampling_ratio=sampling_ratio,
-        aligned=aligned,
-        max_pool=max_pool,
-    )
+    pooled = [
+        _pool_by_library(
+            x,
+            rois,
+            None if features.sizes is None else features.sizes[level],
+            mode=mode,
+            size=size,
+            stride=stride,
+            sampling_ratio=sampling_ratio,
+            aligned=aligned,
+            max_pool=max_pool,
+        )
+        for level, (x, stride) in enumerate(zip(features.maps, strides, strict=True))
+    ]
+    if len(pooled) == 1:
+        return pooled[0]
+    # Every RoI is pooled from every level, since their numbers are not known.
+    levels = roi_levels(rois, strides).flatten()[:, None, None, None]
+    chosen = pooled[0]
+    for i, x in enumerate(pooled[1:], start=1):
+        chosen = torch.where(levels == i, x, chosen)
+    return chosen
+
+
+def roi_levels(rois: Tensor, strides: Sequence[int]) -> Tensor:
+    """The level that each RoI is pooled from (FPN, eq. 1).
+
+    Args:
+        rois: ``(N, R, 4)`` in pixels of the network input.
+        strides: of the L levels, each twice the one before.
+
+    Returns:
+        ``(N, R)`` int64, 0 for the finest; of RoIs without area too.
+    """
+    side = ((rois[..., 2] - rois[..., 0]) * (rois[..., 3] - rois[..., 1])).sqrt()
+    level = (_canonical_level(strides) + (side / CANONICAL_SIZE).log2() + 1e-6).floor()
+    return level.nan_to_num(0.0, neginf=0.0).clamp(0, len(strides) - 1).long()
+
+
+def _canonical_level(strides: Sequence[int]) -> int:
+    """Level of `CANONICAL_STRIDE`, counted from the finest."""
+    return CANONICAL_STRIDE.bit_length() - strides[0].bit_length()
 
 
 def _pool_by_library(

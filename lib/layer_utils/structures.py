@@ -32,6 +32,24 @@ class Images(NamedTuple):
     padded: bool
 
 
+class FeatureMaps(NamedTuple):
+    """The maps that proposals and head share, finest first; a single one without FPN.
+
+    Attributes:
+        maps: ``(N, C, Hf, Wf)`` each.
+        sizes: of each map ``(N, 2)`` int64 true rows and columns of each image; None if
+            no image is padded.
+    """
+
+    maps: list[Tensor]
+    sizes: list[Tensor] | None
+
+    def of(self, levels: int) -> "FeatureMaps":
+        """The finest ``levels`` maps."""
+        sizes = None if self.sizes is None else self.sizes[:levels]
+        return FeatureMaps(self.maps[:levels], sizes)
+
+
 class GroundTruth(NamedTuple):
     """The annotated objects of a batch.
 

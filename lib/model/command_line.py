@@ -7,7 +7,7 @@ import logging
 import re
 import sys
 import traceback
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -31,6 +31,7 @@ from .faster_rcnn import build_detector
 from .out_of_memory import TESTING_ADVICE, NotEnoughMemoryError, is_out_of_memory
 from .proposal_testing import test_proposals, with_many_proposals
 from .run_folder import RunFolder
+from .settings import split_net
 from .testing import test_detector
 from .train import Interrupted, NonFiniteLossError
 
@@ -42,6 +43,12 @@ RECIPES = REPOSITORY / "experiments" / "cfgs"
 _DATASET_HELP = (
     "shapes, voc (2007), voc0712, coco, the path of a folder in VOC, COCO or YOLO "
     "layout, or several joined by +"
+)
+
+
+NET_HELP = (
+    f"{', '.join(NET_NAMES)}; with _fpn behind for a pyramid, _dc5 for a dilated "
+    "last stage"
 )
 
 
@@ -70,9 +77,7 @@ class Job(NamedTuple):
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the arguments that training and testing have in common."""
     parser.add_argument("dataset", metavar="DATASET", help=_DATASET_HELP)
-    parser.add_argument(
-        "net", metavar="NET", choices=NET_NAMES, help=", ".join(NET_NAMES)
-    )
+    parser.add_argument("net", metavar="NET", type=net_argument, help=NET_HELP)
     parser.add_argument(
         "--set",
         nargs="+",
@@ -117,6 +122,21 @@ def add_training_arguments(parser: argparse.ArgumentParser) -> None:
     )
 
 
+def net_argument(text: str) -> str:
+    """Check a NET of the command line."""
+    try:
+        name, kind = split_net(text)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(str(error)) from error
+    return name if kind == "c4" else f"{name}_{kind}"
+
+
+def net_settings(net: str) -> list[str]:
+    """A NET as settings, flattened, as after ``--set``."""
+    name, kind = split_net(net)
+    return ["net.name", name, "net.features", kind]
+
+
 def _tag(name: str) -> str:
     """Check a run's name, which becomes that of a folder."""
     if not name or name in (".", "..") or "/" in name or "\\" in name:
@@ -145,7 +165,7 @@ def make_job(arguments: argparse.Namespace) -> Job:
     recipes = find_recipes(name, arguments.net)
     if arguments.cfg is not None:
         recipes.append(arguments.cfg)
-    given = ["net.name", arguments.net, "data.root", str(REPOSITORY / "data")]
+    given = [*net_settings(arguments.net), "data.root", str(REPOSITORY / "data")]
     # As a path, so that the slash which a shell adds to a folder makes no difference.
     given += ["data.train_set", str(Path(train_set))]
     given += ["data.test_set", str(Path(test_set))]
@@ -165,15 +185,20 @@ def make_job(arguments: argparse.Namespace) -> Job:
 def find_recipes(dataset: str, net: str) -> list[Path]:
     """Recipes of a net on a data set, the more special ones later.
 
-    ``<net>.yml``, ``<dataset>.yml``, ``<dataset>_<net>.yml``, those that are there; a
-    data set without a recipe of its own gets ``own_data.yml``.
+    Of ``res50_fpn`` on ``coco``: ``fpn.yml``, ``res50.yml``, ``res50_fpn.yml``,
+    ``coco.yml``, then ``coco_fpn.yml``, ``coco_res50.yml`` and ``coco_res50_fpn.yml``,
+    those that are there. A data set without a recipe of its own gets ``own_data.yml``.
     """
-    by_net = RECIPES / f"{net}.yml"
-    by_dataset = [RECIPES / f"{dataset}.yml", RECIPES / f"{dataset}_{net}.yml"]
-    found = [path for path in by_dataset if path.is_file()]
-    if not found:
-        found = [RECIPES / "own_data.yml"]
-    return [by_net, *found] if by_net.is_file() else found
+    name, kind = split_net(net)
+    parts = [name] if kind == "c4" else [kind, name, net]
+    if not any(_recipes([dataset, *(f"{dataset}_{part}" for part in parts)])):
+        dataset = "own_data"
+    return _recipes([*parts, dataset, *(f"{dataset}_{part}" for part in parts)])
+
+
+def _recipes(names: Iterable[str]) -> list[Path]:
+    paths = (RECIPES / f"{name}.yml" for name in names)
+    return [path for path in paths if path.is_file()]
 
 
 def automatic_tag(cfg: Path | None, overrides: Sequence[str]) -> str:

@@ -66,7 +66,7 @@ class Memory(NamedTuple):
 
 
 def count_parameters(model: FasterRCNN) -> list[Part]:
-    """Parameters of the shared trunk, the RPN, the head and the predictor."""
+    """Parameters of the shared trunk, the pyramid, RPN, the head and the predictor."""
     trunk = [
         parameter
         for block in model.backbone.blocks()
@@ -75,8 +75,11 @@ def count_parameters(model: FasterRCNN) -> list[Part]:
     ]
     shared = {id(parameter) for parameter in trunk}
     head = [p for p in model.backbone.parameters() if id(p) not in shared]
+    head += model.region_head.parameters() if model.region_head else []
+    pyramid = [_part("pyramid", model.pyramid.parameters())] if model.pyramid else []
     return [
         _part("trunk", trunk),
+        *pyramid,
         _part("RPN", model.rpn.parameters()),
         _part("head", head),
         _part("predictor", model.box_head.parameters()),

@@ -1,8 +1,9 @@
-"""Faster R-CNN: backbone, proposals, pooled regions, classified boxes.
+"""Faster R-CNN: backbone, pyramid, proposals, pooled regions, classified boxes.
 
 Letters: N images, R RoIs per image, C classes, H x W padded network input.
 """
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import torch
@@ -11,10 +12,12 @@ from torch import Tensor, nn
 from ..layer_utils.anchor_targets import AnchorTargets
 from ..layer_utils.proposal_targets import RoISamples
 from ..layer_utils.roi_pooling import pool_rois
-from ..layer_utils.structures import GroundTruth, Images, Proposals
+from ..layer_utils.structures import FeatureMaps, GroundTruth, Images, Proposals
 from ..nets import build_backbone
 from ..nets.backbone import Backbone
+from ..nets.fpn import FeaturePyramid
 from ..nets.layers import zero_padding
+from ..nets.region_head import RegionHead
 from .box_head import BoxHead
 from .config import Config, PoolingConfig
 from .normalisation import NORMALISATIONS, Normalisation
@@ -51,7 +54,16 @@ class Predictions(NamedTuple):
 
 
 class FasterRCNN(nn.Module):
-    """The detector (Faster R-CNN, figure 2).
+    """The detector (Faster R-CNN, figure 2; FPN, section 4).
+
+    Args:
+        backbone: computes the feature maps.
+        rpn: proposes regions on all maps.
+        box_head: classifies and refines them.
+        pooling: how regions are pooled.
+        normalisation: of the input.
+        pyramid: what becomes of the backbone's maps; None if they serve as they are.
+        region_head: makes vectors of pooled regions; None if the backbone does.
 
     Attributes:
         pixel_mean: ``(3, 1, 1)`` RGB mean of the input, 0..255. Part of the state dict,
@@ -70,9 +82,14 @@ class FasterRCNN(nn.Module):
         *,
         pooling: PoolingConfig,
         normalisation: Normalisation,
+        pyramid: FeaturePyramid | None = None,
+        region_head: RegionHead | None = None,
     ) -> None:
         super().__init__()
         self.backbone = backbone
+        self.pyramid = pyramid
+        self.region_head = region_head
+        self.pooled_strides = pooled_strides(backbone.strides)
         self.rpn = rpn
         self.box_head = box_head
         self.pooling = pooling
@@ -97,40 +114,37 @@ class FasterRCNN(nn.Module):
             generator: source of the sampling's random numbers, on the images' device;
                 None for PyTorch's default one.
         """
-        features, sizes = self.features(images)
-        regions = self.rpn(features, sizes)
+        features = self.features(images)
+        regions = self.rpn(features)
         proposals = self.rpn.propose(regions, images.sizes)
         if ground_truth is None:
-            return self.predict(features, proposals, sizes)
+            return self.predict(features, proposals)
         targets = self.rpn.sample(regions, ground_truth, images.sizes, generator)
         samples = self.box_head.sample(proposals, ground_truth, generator)
-        return self.losses(features, regions, targets, samples, sizes)
+        return self.losses(features, regions, targets, samples)
 
-    def predict(
-        self, features: Tensor, proposals: Proposals, sizes: Tensor | None
-    ) -> Predictions:
-        """Classes and boxes of proposals on the feature map they came from."""
-        logits, deltas = self.classify(features, proposals.boxes, sizes)
+    def predict(self, features: FeatureMaps, proposals: Proposals) -> Predictions:
+        """Classes and boxes of proposals on the feature maps they came from."""
+        logits, deltas = self.classify(features, proposals.boxes)
         deltas = deltas * self.box_head.delta_std
         return Predictions(proposals, logits.softmax(dim=2), deltas)
 
     def losses(
         self,
-        features: Tensor,
+        features: FeatureMaps,
         regions: RPNOutput,
         targets: AnchorTargets,
         samples: RoISamples,
-        sizes: Tensor | None,
     ) -> TrainOutput:
         """The four losses under given targets, whoever drew them."""
         rpn_losses, rpn_counts = self.rpn.losses(regions, targets)
-        logits, deltas = self.classify(features, samples.rois, sizes)
+        logits, deltas = self.classify(features, samples.rois)
         head_losses, head_counts = self.box_head.losses(logits, deltas, samples)
         return TrainOutput(
             losses=rpn_losses | head_losses,
             counts=rpn_counts | head_counts,
             activations={
-                "features": features.detach(),
+                "features": features.maps[0].detach(),
                 "objectness": regions.objectness_logits.detach().sigmoid(),
                 "class_scores": logits.detach().softmax(dim=2),
                 "rpn_deltas": regions.pred_deltas.detach(),
@@ -138,37 +152,47 @@ class FasterRCNN(nn.Module):
             },
         )
 
-    def features(self, images: Images) -> tuple[Tensor, Tensor | None]:
-        """Feature map ``(N, C, Hf, Wf)`` and its true sizes, None if unpadded."""
+    def features(self, images: Images) -> FeatureMaps:
+        """The maps that proposals and head share."""
         sizes = images.sizes if images.padded else None
         pixels = (images.pixels.float() - self.pixel_mean) / self.pixel_std
         pixels = pixels.contiguous(memory_format=torch.channels_last)
-        return self.backbone.trunk(zero_padding(pixels, sizes), sizes)
+        features = self.backbone.trunk(zero_padding(pixels, sizes), sizes)
+        return features if self.pyramid is None else self.pyramid(features)
 
-    def classify(
-        self, features: Tensor, rois: Tensor, sizes: Tensor | None
-    ) -> tuple[Tensor, Tensor]:
+    def classify(self, features: FeatureMaps, rois: Tensor) -> tuple[Tensor, Tensor]:
         """Class logits ``(N, R, C)`` and normalised deltas of RoIs ``(N, R, 4)``."""
-        vectors = self.backbone.head(self.pool(features, rois, sizes))
-        logits, deltas = self.box_head(vectors, len(rois))
+        head = self.region_head or self.backbone.head
+        logits, deltas = self.box_head(head(self.pool(features, rois)), len(rois))
         return logits, deltas
 
-    def pool(self, features: Tensor, rois: Tensor, sizes: Tensor | None) -> Tensor:
+    def pool(self, features: FeatureMaps, rois: Tensor) -> Tensor:
         """Features of RoIs ``(N, R, 4)``, each P x P: ``(N * R, C, P, P)``."""
         pooling = self.pooling
         pooled = pool_rois(
-            features,
+            features.of(len(self.pooled_strides)),
             rois,
-            sizes,
             mode=pooling.mode,
             size=pooling.size,
-            stride=self.backbone.stride,
+            strides=self.pooled_strides,
             sampling_ratio=pooling.sampling_ratio,
             aligned=pooling.aligned,
             max_pool=pooling.max_pool,
             box_gradient=pooling.box_gradient,
         )
         return pooled.contiguous(memory_format=torch.channels_last)
+
+
+def pooled_strides(strides: Sequence[int]) -> tuple[int, ...]:
+    """Strides of the maps that regions are pooled from: as long as each doubles.
+
+    So the RPN alone has the pyramid's coarser maps (FPN, section 4.2), and of maps of
+    one stride, as torchvision's MobileNet v3 has, regions are pooled from the first.
+    """
+    count = 1
+    while count < len(strides) and strides[count] == 2 * strides[count - 1]:
+        count += 1
+    return tuple(strides[:count])
 
 
 def build_detector(config: Config, num_classes: int) -> FasterRCNN:
@@ -185,23 +209,45 @@ def build_detector(config: Config, num_classes: int) -> FasterRCNN:
         norm = "frozen" if pretrained else "batch"
     backbone = build_backbone(
         net.name,
+        features=net.features,
         style=net.style,
         norm=norm,
         fixed_blocks=net.fixed_blocks if pretrained else 0,
         head_stride=net.head_stride,
         dropout=net.dropout,
     )
+    pyramid = region_head = None
+    channels, strides = backbone.channels[-1], backbone.strides
+    head_channels = backbone.head_channels
+    if net.features == "fpn":
+        pyramid = FeaturePyramid(
+            backbone.channels,
+            net.fpn_channels,
+            strides=strides,
+            norm=net.fpn_norm,
+        )
+        channels, strides = pyramid.channels, pyramid.strides
+    if net.features != "c4":
+        head = config.head
+        region_head = RegionHead(
+            channels,
+            config.pooling.size,
+            convs=head.convs,
+            conv_channels=head.conv_channels,
+            fcs=head.fcs,
+            fc_channels=head.fc_channels,
+            norm=head.norm,
+        )
+        head_channels = region_head.out_channels
     rpn = RegionProposalNetwork(
-        backbone.channels,
-        backbone.stride,
+        channels,
+        strides,
         anchors=config.anchors,
         boxes=config.boxes,
         rpn=config.rpn,
         box_gradient=config.pooling.box_gradient,
     )
-    box_head = BoxHead(
-        backbone.head_channels, num_classes, boxes=config.boxes, head=config.head
-    )
+    box_head = BoxHead(head_channels, num_classes, boxes=config.boxes, head=config.head)
     model = FasterRCNN(
         backbone,
         rpn,
@@ -211,5 +257,7 @@ def build_detector(config: Config, num_classes: int) -> FasterRCNN:
         normalisation=NORMALISATIONS[
             "torchvision" if net.normalisation == "auto" else net.normalisation
         ],
+        pyramid=pyramid,
+        region_head=region_head,
     )
     return model.to(memory_format=torch.channels_last)

@@ -151,13 +151,13 @@ def _losses_and_predictions(
 ) -> tuple[TrainOutput, Predictions]:
     """Both from one pass of the backbone, the losses on samples of the proposals."""
     images, ground_truth = batch.images, batch.ground_truth
-    features, sizes = model.features(images)
-    regions = model.rpn(features, sizes)
+    features = model.features(images)
+    regions = model.rpn(features)
     proposals = model.rpn.propose(regions, images.sizes)
     targets = model.rpn.sample(regions, ground_truth, images.sizes, generator)
     samples = model.box_head.sample(proposals, ground_truth, generator)
-    losses = model.losses(features, regions, targets, samples, sizes)
-    return losses, model.predict(features, proposals, sizes)
+    losses = model.losses(features, regions, targets, samples)
+    return losses, model.predict(features, proposals)
 
 
 def _add_up(dataset: Dataset, parts: list[list[_BatchMeasures]]) -> Measures:

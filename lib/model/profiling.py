@@ -118,7 +118,10 @@ class Profile(Closing):
         self.watch(model.rpn, "sample", "targets")
         self.watch(model.box_head, "sample", "targets")
         self.watch(model, "pool", "pooling")
-        self.watch(model.backbone, "head", "head")
+        if model.region_head is None:
+            self.watch(model.backbone, "head", "head")
+        else:
+            self.watch(model.region_head, "forward", "head")
         self.watch(model.box_head, "forward", "head")
         self.watch(model.rpn, "losses", "losses")
         self.watch(model.box_head, "losses", "losses")

@@ -71,8 +71,7 @@ def propose_images(
     for batch in batches:
         here = batch.to(device)
         with autocast(device, dtype):
-            features, sizes = model.features(here.images)
-            regions = model.rpn(features, sizes)
+            regions = model.rpn(model.features(here.images))
             boxes, scores, valid = model.rpn.propose(regions, here.images.sizes)
         original = boxes / here.scales.to(device)[:, None, None]
         original = clip(original, here.original_sizes.to(device), offset=offset)

@@ -1,5 +1,6 @@
 """The proposal stage: RPN, its targets and losses, and the proposal layer."""
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import torch
@@ -9,36 +10,42 @@ from ..layer_utils.anchor_targets import AnchorTargets, anchor_targets
 from ..layer_utils.anchors import base_anchors, cells_inside, grid_anchors
 from ..layer_utils.losses import rpn_losses
 from ..layer_utils.proposal_layer import propose, top_proposals
-from ..layer_utils.structures import GroundTruth, Proposals
+from ..layer_utils.structures import FeatureMaps, GroundTruth, Proposals
 from ..nets.rpn import RPNHead
 from .config import AnchorConfig, BoxConfig, RPNConfig
 
 
 class RPNOutput(NamedTuple):
-    """What the RPN says of every anchor.
+    """What the RPN says of every anchor, those of finer levels first.
 
     Attributes:
         anchors: ``(A, 4)``.
         objectness_logits: ``(N, A)``.
         pred_deltas: ``(N, A, 4)``.
         usable: ``(N, A)`` bool, anchors of cells inside the image; None for all.
+        level_anchors: how many of the A belong to each level.
     """
 
     anchors: Tensor
     objectness_logits: Tensor
     pred_deltas: Tensor
     usable: Tensor | None
+    level_anchors: tuple[int, ...]
 
 
 class RegionProposalNetwork(nn.Module):
-    """Region proposal network (Faster R-CNN, section 3.1)."""
+    """Region proposal network (Faster R-CNN, section 3.1; FPN, section 4.1).
+
+    Attributes:
+        base: ``(L, K, 4)`` anchors of the first cell of each level.
+    """
 
     base: Tensor
 
     def __init__(
         self,
         in_channels: int,
-        stride: int,
+        strides: Sequence[int],
         *,
         anchors: AnchorConfig,
         boxes: BoxConfig,
@@ -46,35 +53,48 @@ class RegionProposalNetwork(nn.Module):
         box_gradient: bool = False,
     ) -> None:
         super().__init__()
-        self.stride = stride
+        self.strides = tuple(strides)
         self.box_gradient = box_gradient
         self.boxes = boxes
         self.rpn = rpn
-        base = base_anchors(
-            stride=stride,
-            ratios=anchors.ratios,
-            scales=anchors.scales,
-            offset=boxes.offset,
-            centre=anchors.centre,
-            rounding=anchors.rounding,
-        )
-        self.register_buffer("base", base, persistent=False)
-        self.head = RPNHead(in_channels, rpn.channels, len(base))
+        base = [
+            base_anchors(
+                stride=stride,
+                ratios=anchors.ratios,
+                scales=scales,
+                offset=boxes.offset,
+                centre=anchors.centre,
+                rounding=anchors.rounding,
+            )
+            for stride, scales in zip(
+                strides, anchors.level_scales(strides), strict=True
+            )
+        ]
+        self.register_buffer("base", torch.stack(base), persistent=False)
+        self.head = RPNHead(in_channels, rpn.channels, len(base[0]), convs=rpn.convs)
 
-    def forward(self, features: Tensor, sizes: Tensor | None) -> RPNOutput:
-        """Score and regress every anchor.
-
-        Args:
-            features: ``(N, C, H, W)``.
-            sizes: ``(N, 2)`` true rows and columns, None if nothing is padded.
-        """
-        logits, deltas = self.head(features, sizes)
-        height, width = features.shape[-2:]
+    def forward(self, features: FeatureMaps) -> RPNOutput:
+        """Score and regress every anchor of every level, by the same weights."""
+        anchors, logits, deltas, usable = [], [], [], []
+        for level, (x, stride) in enumerate(
+            zip(features.maps, self.strides, strict=True)
+        ):
+            sizes = None if features.sizes is None else features.sizes[level]
+            height, width = x.shape[-2:]
+            base = self.base[level]
+            anchors.append(grid_anchors(base, height, width, stride=stride))
+            level_logits, level_deltas = self.head(x, sizes)
+            logits.append(level_logits)
+            deltas.append(level_deltas)
+            inside = cells_inside(height, width, sizes, anchors_per_cell=len(base))
+            if inside is not None:
+                usable.append(inside)
         return RPNOutput(
-            anchors=grid_anchors(self.base, height, width, stride=self.stride),
-            objectness_logits=logits,
-            pred_deltas=deltas,
-            usable=cells_inside(height, width, sizes, anchors_per_cell=len(self.base)),
+            anchors=_joined(anchors, dim=0),
+            objectness_logits=_joined(logits, dim=1),
+            pred_deltas=_joined(deltas, dim=1),
+            usable=_joined(usable, dim=1) if usable else None,
+            level_anchors=tuple(len(a) for a in anchors),
         )
 
     def propose(self, output: RPNOutput, image_sizes: Tensor) -> Proposals:
@@ -97,6 +117,8 @@ class RegionProposalNetwork(nn.Module):
             output.pred_deltas,
             image_sizes,
             output.usable,
+            level_anchors=output.level_anchors,
+            score_threshold=rpn.score_threshold,
             pre_nms=rpn.train_pre_nms if training else rpn.test_pre_nms,
             post_nms=rpn.train_post_nms if training else rpn.test_post_nms,
             nms_threshold=rpn.nms_threshold,
@@ -150,3 +172,8 @@ class RegionProposalNetwork(nn.Module):
             {"rpn_cls": cls_loss, "rpn_box": box_loss},
             {"rpn_fg": (labels == 1).sum(), "rpn_bg": (labels == 0).sum()},
         )
+
+
+def _joined(levels: Sequence[Tensor], *, dim: int) -> Tensor:
+    """All levels in one tensor, without a copy if there is one only."""
+    return levels[0] if len(levels) == 1 else torch.cat(list(levels), dim)

@@ -4,6 +4,8 @@ The defaults are those of tf-faster-rcnn for VOC 2007. Recipes and command lines
 override them; ``config.py`` reads those.
 """
 
+import difflib
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -24,9 +26,33 @@ NET_NAMES = (
     "res50",
     "res101",
     "res152",
+    "resx101",
     "mobile",
     "mobile_v2",
 )
+
+FEATURE_KINDS = ("c4", "dc5", "fpn")
+
+
+def split_net(net: str) -> tuple[str, str]:
+    """Backbone and features of a NET of the command line: ``res50_fpn``, ``res50``.
+
+    Raises:
+        ValueError: there is none such; the message names the nearest.
+    """
+    known = {
+        f"{name}_{kind}": (name, kind) for name in NET_NAMES for kind in FEATURE_KINDS
+    }
+    known |= {name: (name, "c4") for name in NET_NAMES}
+    if net not in known:
+        near = difflib.get_close_matches(net, known, 1)
+        hint = f"; did you mean {near[0]}?" if near else ""
+        raise ValueError(
+            f"expected one of {', '.join(NET_NAMES)}, or one of them with _fpn or "
+            f"_dc5 behind; found {net!r}{hint}"
+        )
+    return known[net]
+
 
 Positive = Annotated[float, Field(gt=0)]
 Share = Annotated[float, Field(ge=0, le=1)]
@@ -55,6 +81,14 @@ class NetConfig(Section):
     """The backbone and where its first weights come from."""
 
     name: Literal[NET_NAMES] = "res101"  # type: ignore[valid-type]
+    features: Literal[FEATURE_KINDS] = "c4"  # type: ignore[valid-type]
+    """What is taken of the backbone: the map at stride 16, what follows being the
+    head (c4); the last map, at stride 16 by dilation (dc5); or a pyramid of the maps at
+    strides 4 to 32 (fpn). NET names it behind the backbone: res50_fpn."""
+    fpn_channels: Count = 256
+    """Of every map of the pyramid."""
+    fpn_norm: Literal["none", "batch"] = "none"
+    """What follows the pyramid's convolutions."""
     weights: str = "imagenet"
     """``imagenet`` (torchvision's), ``none`` (random), or the path of a file."""
     normalisation: Literal["auto", "torchvision", "caffe", "detectron2"] = "auto"
@@ -73,12 +107,22 @@ class NetConfig(Section):
     dropout: Share = 0.5
     """After fc6 and fc7 of VGG16."""
 
+    @property
+    def full_name(self) -> str:
+        """As NET on the command line: ``res50``, ``res50_fpn``."""
+        return self.name if self.features == "c4" else f"{self.name}_{self.features}"
+
 
 class AnchorConfig(Section):
     """Anchors (Faster R-CNN, section 3.1.1)."""
 
     scales: Annotated[tuple[Positive, ...], Field(min_length=1)] = (8, 16, 32)
-    """Sides in units of the stride (16 px)."""
+    """Sides in units of the stride (16 px; with FPN, that of each level)."""
+    sizes: tuple[Annotated[tuple[Positive, ...], Field(min_length=1)], ...] | None = (
+        None
+    )
+    """Sides in pixels in place of ``scales``: a list for each level, finest first, or a
+    single one for all."""
     ratios: Annotated[tuple[Positive, ...], Field(min_length=1)] = (0.5, 1, 2)
     """Height divided by width."""
     centre: Literal["cell", "corner"] = "cell"
@@ -87,6 +131,35 @@ class AnchorConfig(Section):
     rounding: Literal["auto", "none", "sides", "corners"] = "auto"
     """What is whole pixels: the sides of each ratio before scaling (py-faster-rcnn),
     the final corners (torchvision), or nothing. ``auto``: sides if legacy."""
+
+    @model_validator(mode="after")
+    def _as_many_each(self) -> "AnchorConfig":
+        if self.sizes is not None and len({len(sides) for sides in self.sizes}) != 1:
+            raise ValueError(
+                "sizes must give every level as many anchors; found "
+                f"{[list(sides) for sides in self.sizes]}"
+            )
+        return self
+
+    def level_scales(self, strides: Sequence[int]) -> list[tuple[float, ...]]:
+        """Sides in units of the stride, for each level.
+
+        Raises:
+            ValueError: ``sizes`` are of another number of levels.
+        """
+        if self.sizes is None:
+            return [self.scales] * len(strides)
+        sizes = self.sizes * len(strides) if len(self.sizes) == 1 else self.sizes
+        if len(sizes) != len(strides):
+            raise ValueError(
+                f"anchors.sizes: expected one list, or one for each of the "
+                f"{len(strides)} levels at strides {', '.join(map(str, strides))}; "
+                f"found {len(sizes)}"
+            )
+        return [
+            tuple(side / stride for side in sides)
+            for sides, stride in zip(sizes, strides, strict=True)
+        ]
 
 
 class BoxConfig(Section):
@@ -108,6 +181,8 @@ class RPNConfig(Section):
     """Region proposal network (section 3.1)."""
 
     channels: Count = 512
+    convs: Count = 1
+    """3x3 convolutions before the output layers."""
     batch_size: Count = 256
     """Labelled anchors per image."""
     fg_fraction: Share = 0.5
@@ -127,7 +202,10 @@ class RPNConfig(Section):
     sigma: Positive = 3
     """Of the smooth L1."""
     nms_threshold: Share = 0.7
+    score_threshold: Share = 0
+    """Least probability of a proposal."""
     train_pre_nms: Count = 12000
+    """Boxes before suppression, with FPN on each level; likewise in tests."""
     train_post_nms: Count = 2000
     test_mode: Literal["nms", "top"] = "nms"
     """Test proposals by suppression, or simply the ``test_top`` best."""
@@ -183,6 +261,16 @@ class HeadConfig(Section):
     """Fill up by drawing RoIs again where there are too few."""
     class_agnostic: bool = False
     """One box per RoI, shared by all classes, instead of one per class."""
+    convs: Whole = 0
+    """3x3 convolutions on each region, where no stage of the backbone is the head (dc5,
+    fpn), as all that follows but for sigma."""
+    conv_channels: Count = 256
+    fcs: Whole = 2
+    """Hidden fully connected layers."""
+    fc_channels: Count = 1024
+    norm: Literal["none", "batch", "group"] = "none"
+    """Behind each of the convolutions; ``batch`` is over all processes if
+    train.sync_bn is set."""
     sigma: Positive = 1
     """Of the smooth L1."""
 

@@ -5,27 +5,38 @@ from dataclasses import dataclass
 from difflib import get_close_matches
 from typing import cast, get_args
 
-from .backbone import Backbone
+from .backbone import Backbone, FeatureKind
 from .layers import NormKind, is_depthwise
 from .mobilenet_v1 import MobileNetV1
 from .mobilenet_v2 import MobileNetV2
 from .resnet import ResNet, Style
 from .vgg import VGG16
 
-__all__ = ["BACKBONES", "Backbone", "build_backbone", "is_depthwise"]
+__all__ = ["BACKBONES", "Backbone", "FeatureKind", "build_backbone", "is_depthwise"]
 
 
 @dataclass(frozen=True)
 class _Options:
+    kind: FeatureKind
     style: Style
     norm: NormKind
     head_stride: int
     dropout: float
 
 
-def _resnet(depth: int) -> Callable[[_Options], Backbone]:
+def _resnet(
+    depth: int, groups: int = 1, group_width: int = 64
+) -> Callable[[_Options], Backbone]:
     def build(o: _Options) -> Backbone:
-        return ResNet(depth, style=o.style, norm=o.norm, head_stride=o.head_stride)
+        return ResNet(
+            depth,
+            kind=o.kind,
+            style=o.style,
+            norm=o.norm,
+            head_stride=o.head_stride,
+            groups=groups,
+            group_width=group_width,
+        )
 
     return build
 
@@ -36,20 +47,21 @@ def _vgg16(o: _Options) -> Backbone:
             f"head_stride: expected 1 for vgg16, whose head is fully connected, "
             f"found {o.head_stride}"
         )
-    return VGG16(dropout=o.dropout)
+    return VGG16(kind=o.kind, dropout=o.dropout)
 
 
 def _mobile(o: _Options) -> Backbone:
-    return MobileNetV1(norm=o.norm, head_stride=o.head_stride)
+    return MobileNetV1(kind=o.kind, norm=o.norm, head_stride=o.head_stride)
 
 
 def _mobile_v2(o: _Options) -> Backbone:
-    return MobileNetV2(norm=o.norm, head_stride=o.head_stride)
+    return MobileNetV2(kind=o.kind, norm=o.norm, head_stride=o.head_stride)
 
 
 BACKBONES: dict[str, Callable[[_Options], Backbone]] = {
     "vgg16": _vgg16,
     **{f"res{depth}": _resnet(depth) for depth in (18, 34, 50, 101, 152)},
+    "resx101": _resnet(101, groups=32, group_width=8),
     "mobile": _mobile,
     "mobile_v2": _mobile_v2,
 }
@@ -58,6 +70,7 @@ BACKBONES: dict[str, Callable[[_Options], Backbone]] = {
 def build_backbone(
     name: str,
     *,
+    features: str = "c4",
     style: str,
     norm: str,
     fixed_blocks: int | None,
@@ -68,6 +81,7 @@ def build_backbone(
 
     Args:
         name: a key of `BACKBONES`.
+        features: see `FeatureKind`.
         style: where ResNet's bottlenecks have their stride, "pytorch" (in the 3x3) or
             "caffe" (in the 1x1). Without effect on other nets.
         norm: "frozen" (stored statistics, not trained) or "batch" (trained). Without
@@ -97,7 +111,13 @@ def build_backbone(
     if not 0 <= dropout < 1:
         raise ValueError(f"dropout: expected 0 <= dropout < 1, found {dropout}")
     backbone = BACKBONES[name](
-        _Options(cast(Style, style), cast(NormKind, norm), head_stride, dropout)
+        _Options(
+            cast(FeatureKind, features),
+            cast(Style, style),
+            cast(NormKind, norm),
+            head_stride,
+            dropout,
+        )
     )
     backbone.freeze(
         backbone.default_fixed_blocks if fixed_blocks is None else fixed_blocks

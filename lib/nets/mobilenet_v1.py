@@ -1,12 +1,15 @@
-"""MobileNet v1 (Howard et al. 2017): layers 0-11 as trunk, 12 and 13 as head."""
+"""MobileNet v1 (Howard et al. 2017).
 
-from collections.abc import Sequence
+C4: layers 0-11 are the trunk, 12 and 13 the head of each region. FPN: all is trunk.
+"""
+
+from collections.abc import Iterator, Sequence
 from typing import cast
 
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from .backbone import Backbone
+from .backbone import Backbone, FeatureKind, Stage
 from .layers import ConvNorm, NormKind, shrink, zero_padding
 
 # Table 1 of the paper, after the first layer: stride and output channels.
@@ -25,7 +28,8 @@ _LAYERS = (
     (2, 1024),
     (1, 1024),
 )
-_HEAD_START = 12  # its stride is the head's
+_HEAD_START = 12  # of C4; its stride is the head's
+_STAGE_ENDS = (3, 5, 11, 13)  # the last layers at strides 4, 8, 16 and 32
 
 
 class SeparableConv(nn.Module):
@@ -54,20 +58,30 @@ class SeparableConv(nn.Module):
 class MobileNetV1(Backbone):
     """MobileNet v1 of width 1 with the parameter names of the family.
 
-    Blocks for `freeze`: layers 0 to 11.
+    Blocks for `freeze`: layers 0 to 11, to 13 with FPN.
 
     Args:
-        norm: "frozen" or "batch".
-        head_stride: of layer 12: 1 as in the family, 2 as in the classification net.
+        kind: see `FeatureKind`.
+        norm: see `Norm`.
+        head_stride: of layer 12 as C4's head: 1 as in the family, 2 as in the
+            classification net.
     """
 
-    channels = 512
-    head_channels = 1024
     default_fixed_blocks = 5
     classifier_prefixes = ("classifier.", "fc.")
 
-    def __init__(self, *, norm: NormKind = "frozen", head_stride: int = 1) -> None:
-        super().__init__()
+    def __init__(
+        self,
+        *,
+        kind: FeatureKind = "c4",
+        norm: NormKind = "frozen",
+        head_stride: int = 1,
+    ) -> None:
+        super().__init__(kind)
+        self.channels, self.head_channels = (512,), 1024
+        if kind == "fpn":
+            self.strides, head_stride = (4, 8, 16, 32), 2
+            self.channels, self.head_channels = (128, 256, 512, 1024), 0
         self.add_module("Conv2d_0", ConvNorm(3, 32, 3, stride=2, norm=norm))
         channels = 32
         for index, (stride, width) in enumerate(_LAYERS, start=1):
@@ -81,16 +95,15 @@ class MobileNetV1(Backbone):
                 # The family's N(0, 0.09), cut at two standard deviations.
                 nn.init.trunc_normal_(module.weight, 0.0, 0.09, -0.18, 0.18)
 
-    def trunk(
-        self, images: Tensor, sizes: Tensor | None
-    ) -> tuple[Tensor, Tensor | None]:
-        """Layers 0 to 11, see `Backbone.trunk`."""
-        stem, *layers = list(self.children())[:_HEAD_START]
+    def stages(self, images: Tensor, sizes: Tensor | None) -> Iterator[Stage]:
+        """See `Backbone.stages`."""
+        stem, *layers = self._trunk_layers()
         sizes = shrink(sizes, 2)
         x = F.relu6(zero_padding(stem(images), sizes), inplace=True)
-        for layer in layers:
+        for index, layer in enumerate(layers, start=1):
             x, sizes = layer(x, sizes)
-        return x, sizes
+            if index in _STAGE_ENDS:
+                yield x, sizes
 
     def head(self, pooled: Tensor) -> Tensor:
         """Layers 12 and 13, averaged over each region; see `Backbone.head`."""
@@ -100,5 +113,9 @@ class MobileNetV1(Backbone):
         return x.mean((2, 3))
 
     def blocks(self) -> Sequence[Sequence[nn.Module]]:
-        """Layers 0 to 11, one each."""
-        return [[layer] for layer in list(self.children())[:_HEAD_START]]
+        """The trunk's layers, one each."""
+        return [[layer] for layer in self._trunk_layers()]
+
+    def _trunk_layers(self) -> list[nn.Module]:
+        layers = list(self.children())
+        return layers[:_HEAD_START] if self.kind == "c4" else layers

@@ -1,12 +1,15 @@
-"""MobileNet v2 (Sandler et al. 2018): features 0-13 as trunk, 14-18 as head."""
+"""MobileNet v2 (Sandler et al. 2018).
 
-from collections.abc import Sequence
+C4: features 0-13 are the trunk, 14-18 the head of each region. FPN: all is trunk.
+"""
+
+from collections.abc import Iterator, Sequence
 from typing import cast
 
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from .backbone import Backbone
+from .backbone import Backbone, FeatureKind, Stage
 from .layers import (
     ConvNorm,
     Norm,
@@ -27,7 +30,8 @@ _STAGES = (
     (6, 160, 3, 2),
     (6, 320, 1, 1),
 )
-_HEAD_START = 14  # the first feature of the stage with 160 channels, of stride 2
+_HEAD_START = 14  # of C4: the first feature of the stage with 160 channels
+_STAGE_ENDS = (3, 6, 13, 18)  # the last features at strides 4, 8, 16 and 32
 
 
 class InvertedResidual(nn.Module):
@@ -73,21 +77,30 @@ class InvertedResidual(nn.Module):
 class MobileNetV2(Backbone):
     """MobileNet v2 of width 1 with torchvision's parameter names.
 
-    Blocks for `freeze`: features 0 to 13.
+    Blocks for `freeze`: features 0 to 13, to 18 with FPN.
 
     Args:
-        norm: "frozen" or "batch".
-        head_stride: of feature 14: 1 keeps the region's resolution, 2 halves it as
-            the classification network does.
+        kind: see `FeatureKind`.
+        norm: see `Norm`.
+        head_stride: of feature 14 as C4's head: 1 keeps the region's resolution, 2
+            halves it as the classification network does.
     """
 
-    channels = 96
-    head_channels = 1280
     default_fixed_blocks = 5
     classifier_prefixes = ("classifier.",)
 
-    def __init__(self, *, norm: NormKind = "frozen", head_stride: int = 1) -> None:
-        super().__init__()
+    def __init__(
+        self,
+        *,
+        kind: FeatureKind = "c4",
+        norm: NormKind = "frozen",
+        head_stride: int = 1,
+    ) -> None:
+        super().__init__(kind)
+        self.channels, self.head_channels = (96,), 1280
+        if kind == "fpn":
+            self.strides, head_stride = (4, 8, 16, 32), 2
+            self.channels, self.head_channels = (24, 32, 96, 1280), 0
         features: list[nn.Module] = [ConvNorm(3, 32, 3, stride=2, norm=norm)]
         channels = 32
         for expansion, width, repeats, first_stride in _STAGES:
@@ -100,20 +113,22 @@ class MobileNetV2(Backbone):
                 )
                 features.append(block)
                 channels = width
-        features.append(ConvNorm(channels, self.head_channels, 1, norm=norm))
+        features.append(ConvNorm(channels, 1280, 1, norm=norm))
         self.features = nn.Sequential(*features)
         init_convs(self)
 
-    def trunk(
-        self, images: Tensor, sizes: Tensor | None
-    ) -> tuple[Tensor, Tensor | None]:
-        """Features 0 to 13, see `Backbone.trunk`."""
-        stem, *inverted = self.features[:_HEAD_START]
+    def stages(self, images: Tensor, sizes: Tensor | None) -> Iterator[Stage]:
+        """See `Backbone.stages`."""
+        stem, *others = self._trunk_features()
         sizes = shrink(sizes, 2)
         x = F.relu6(zero_padding(stem(images), sizes), inplace=True)
-        for block in inverted:
-            x, sizes = block(x, sizes)
-        return x, sizes
+        for index, feature in enumerate(others, start=1):
+            if isinstance(feature, InvertedResidual):
+                x, sizes = feature(x, sizes)
+            else:
+                x = F.relu6(feature(x), inplace=True)
+            if index in _STAGE_ENDS:
+                yield x, sizes
 
     def head(self, pooled: Tensor) -> Tensor:
         """Features 14 to 18, averaged over each region; see `Backbone.head`."""
@@ -124,5 +139,8 @@ class MobileNetV2(Backbone):
         return F.relu6(last(x), inplace=True).mean((2, 3))
 
     def blocks(self) -> Sequence[Sequence[nn.Module]]:
-        """Features 0 to 13, one each."""
-        return [[feature] for feature in self.features[:_HEAD_START]]
+        """The trunk's features, one each."""
+        return [[feature] for feature in self._trunk_features()]
+
+    def _trunk_features(self) -> nn.Sequential:
+        return self.features[:_HEAD_START] if self.kind == "c4" else self.features

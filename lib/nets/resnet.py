@@ -1,12 +1,16 @@
-"""ResNet (He et al. 2015): conv1 to conv4 as trunk, conv5 as head on each region."""
+"""ResNet (He et al. 2015) and ResNeXt (Xie et al. 2016).
 
-from collections.abc import Sequence
-from typing import Literal
+C4: conv1 to conv4 are the trunk, conv5 is the head of each region. DC5 and FPN: all is
+trunk.
+"""
+
+from collections.abc import Iterator, Sequence
+from typing import ClassVar, Literal, NamedTuple
 
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from .backbone import Backbone
+from .backbone import Backbone, FeatureKind, Stage
 from .layers import (
     ConvNorm,
     Norm,
@@ -20,21 +24,37 @@ from .layers import (
 Style = Literal["pytorch", "caffe"]
 
 
+class BlockOptions(NamedTuple):
+    """What the blocks of a ResNet have in common.
+
+    Attributes:
+        style: where bottlenecks have their stride: "pytorch" or "caffe".
+        norm: see `Norm`.
+        groups: of the bottlenecks' 3x3 convolutions (ResNeXt's cardinality).
+        group_width: channels of each group where a ResNet has 64.
+    """
+
+    style: Style
+    norm: NormKind
+    groups: int = 1
+    group_width: int = 64
+
+
 class BasicBlock(nn.Module):
     """Two 3x3 convolutions and a shortcut; takes and gives maps with zero padding."""
 
     expansion = 1
 
     def __init__(
-        self, in_channels: int, width: int, stride: int, style: Style, norm: NormKind
+        self, in_channels: int, width: int, stride: int, dilation: int, o: BlockOptions
     ) -> None:
         super().__init__()
         self.stride = stride
-        self.conv1 = nn.Conv2d(in_channels, width, 3, stride, 1, bias=False)
-        self.bn1 = Norm(width, norm)
-        self.conv2 = nn.Conv2d(width, width, 3, 1, 1, bias=False)
-        self.bn2 = Norm(width, norm)
-        self.downsample = _shortcut(in_channels, width, stride, norm)
+        self.conv1 = _conv3(in_channels, width, stride, dilation)
+        self.bn1 = Norm(width, o.norm)
+        self.conv2 = _conv3(width, width, 1, dilation)
+        self.bn2 = Norm(width, o.norm)
+        self.downsample = _shortcut(in_channels, width, stride, o.norm)
 
     def forward(self, x: Tensor, sizes: Tensor | None) -> tuple[Tensor, Tensor | None]:
         """Map ``(N, C, H, W)`` and its sizes to those of the block's output."""
@@ -56,18 +76,19 @@ class Bottleneck(nn.Module):
     expansion = 4
 
     def __init__(
-        self, in_channels: int, width: int, stride: int, style: Style, norm: NormKind
+        self, in_channels: int, width: int, stride: int, dilation: int, o: BlockOptions
     ) -> None:
         super().__init__()
-        self.strides = (stride, 1) if style == "caffe" else (1, stride)
+        self.strides = (stride, 1) if o.style == "caffe" else (1, stride)
         channels = width * self.expansion
-        self.conv1 = nn.Conv2d(in_channels, width, 1, self.strides[0], bias=False)
-        self.bn1 = Norm(width, norm)
-        self.conv2 = nn.Conv2d(width, width, 3, self.strides[1], 1, bias=False)
-        self.bn2 = Norm(width, norm)
-        self.conv3 = nn.Conv2d(width, channels, 1, bias=False)
-        self.bn3 = Norm(channels, norm)
-        self.downsample = _shortcut(in_channels, channels, stride, norm)
+        inner = width * o.group_width // 64 * o.groups
+        self.conv1 = nn.Conv2d(in_channels, inner, 1, self.strides[0], bias=False)
+        self.bn1 = Norm(inner, o.norm)
+        self.conv2 = _conv3(inner, inner, self.strides[1], dilation, o.groups)
+        self.bn2 = Norm(inner, o.norm)
+        self.conv3 = nn.Conv2d(inner, channels, 1, bias=False)
+        self.bn3 = Norm(channels, o.norm)
+        self.downsample = _shortcut(in_channels, channels, stride, o.norm)
 
     def forward(self, x: Tensor, sizes: Tensor | None) -> tuple[Tensor, Tensor | None]:
         """Map ``(N, C, H, W)`` and its sizes to those of the block's output."""
@@ -78,6 +99,15 @@ class Bottleneck(nn.Module):
         out = conv_norm(out, self.conv3, self.bn3)
         out += x if self.downsample is None else self.downsample(x)
         return out.relu_(), shrink(sizes, self.strides[1])
+
+
+def _conv3(
+    in_channels: int, out_channels: int, stride: int, dilation: int, groups: int = 1
+) -> nn.Conv2d:
+    """A 3x3 convolution that pads by as much as it looks aside."""
+    return nn.Conv2d(
+        in_channels, out_channels, 3, stride, dilation, dilation, groups, bias=False
+    )
 
 
 def _shortcut(
@@ -103,15 +133,20 @@ _DEPTHS: dict[int, tuple[_Block, tuple[int, int, int, int]]] = {
 class ResNet(Backbone):
     """ResNet-18, 34, 50, 101 or 152 with torchvision's parameter names.
 
-    Blocks for `freeze`: conv1 with layer1, layer2, layer3.
+    Blocks for `freeze`: conv1 with layer1, layer2, layer3, and layer4 if it is trunk.
 
     Args:
         depth: a key of the depths above.
+        kind: see `FeatureKind`.
         style: where bottlenecks have their stride: "pytorch" or "caffe".
-        norm: "frozen" or "batch".
-        head_stride: of layer4: 1 as in the family, 2 as in the classification net.
+        norm: see `Norm`.
+        head_stride: of layer4 as C4's head: 1 as in the family, 2 as in the
+            classification net.
+        groups: ResNeXt's cardinality.
+        group_width: channels of each group in the first layer.
     """
 
+    kinds: ClassVar[tuple[FeatureKind, ...]] = ("c4", "dc5", "fpn")
     default_fixed_blocks = 1
     classifier_prefixes = ("fc.",)
 
@@ -119,21 +154,33 @@ class ResNet(Backbone):
         self,
         depth: int,
         *,
+        kind: FeatureKind = "c4",
         style: Style = "pytorch",
         norm: NormKind = "frozen",
         head_stride: int = 1,
+        groups: int = 1,
+        group_width: int = 64,
     ) -> None:
-        super().__init__()
+        super().__init__(kind)
         block, counts = _DEPTHS[depth]
-        self.channels = 256 * block.expansion
-        self.head_channels = 512 * block.expansion
+        widths = [w * block.expansion for w in (64, 128, 256, 512)]
+        self.channels = tuple(
+            {"c4": widths[2:3], "dc5": widths[3:], "fpn": widths}[kind]
+        )
+        self.head_channels = widths[3] if kind == "c4" else 0
+        if kind == "fpn":
+            self.strides = (4, 8, 16, 32)
+        last_stride = {"c4": head_stride, "dc5": 1, "fpn": 2}[kind]
+        options = BlockOptions(style, norm, groups, group_width)
 
-        def layer(width: int, count: int, stride: int) -> nn.Sequential:
+        def layer(
+            width: int, count: int, stride: int, dilation: int = 1
+        ) -> nn.Sequential:
             out = width * block.expansion
             # The first layer follows the stem, the others the layer half as wide.
             into = 64 if width == 64 else out // 2
-            first = block(into, width, stride, style, norm)
-            rest = (block(out, width, 1, style, norm) for _ in range(count - 1))
+            first = block(into, width, stride, dilation, options)
+            rest = (block(out, width, 1, dilation, options) for _ in range(count - 1))
             return nn.Sequential(first, *rest)
 
         self.conv1 = nn.Conv2d(3, 64, 7, 2, 3, bias=False)
@@ -141,30 +188,33 @@ class ResNet(Backbone):
         self.layer1 = layer(64, counts[0], 1)
         self.layer2 = layer(128, counts[1], 2)
         self.layer3 = layer(256, counts[2], 2)
-        self.layer4 = layer(512, counts[3], head_stride)
+        self.layer4 = layer(512, counts[3], last_stride, 2 if kind == "dc5" else 1)
         init_convs(self)
 
-    def trunk(
-        self, images: Tensor, sizes: Tensor | None
-    ) -> tuple[Tensor, Tensor | None]:
-        """Conv1 to conv4, see `Backbone.trunk`."""
+    def stages(self, images: Tensor, sizes: Tensor | None) -> Iterator[Stage]:
+        """Conv2 to conv4, and conv5 if it is trunk; see `Backbone.stages`."""
         sizes = shrink(sizes, 2)
         x = conv_norm(images, self.conv1, self.bn1)
         x = zero_padding(x, sizes).relu_()
         # After a ReLU the zeros of the padding are as neutral as a pool's own border.
         x, sizes = F.max_pool2d(x, 3, 2, 1), shrink(sizes, 2)
         x = zero_padding(x, sizes)
-        for layer in (self.layer1, self.layer2, self.layer3):
+        for layer in self._trunk_layers():
             x, sizes = _apply(layer, x, sizes)
-        return x, sizes
+            yield x, sizes
 
     def head(self, pooled: Tensor) -> Tensor:
         """Conv5, averaged over each region; see `Backbone.head`."""
         return _apply(self.layer4, pooled, None)[0].mean((2, 3))
 
     def blocks(self) -> Sequence[Sequence[nn.Module]]:
-        """Conv1 with layer1, layer2, layer3."""
-        return [[self.conv1, self.bn1, self.layer1], [self.layer2], [self.layer3]]
+        """Conv1 with layer1, then each further layer."""
+        first, *others = self._trunk_layers()
+        return [[self.conv1, self.bn1, first], *([layer] for layer in others)]
+
+    def _trunk_layers(self) -> list[nn.Sequential]:
+        layers = [self.layer1, self.layer2, self.layer3]
+        return layers if self.kind == "c4" else [*layers, self.layer4]
 
 
 def _apply(

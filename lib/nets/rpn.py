@@ -10,17 +10,34 @@ from .layers import zero_padding
 
 
 class RPNHead(nn.Module):
-    """A 3x3 convolution and two sibling 1x1 convolutions over the feature map."""
+    """A 3x3 convolution and two sibling 1x1 convolutions over a feature map.
 
-    def __init__(self, in_channels: int, channels: int, anchors_per_cell: int) -> None:
+    Args:
+        in_channels: of the map.
+        channels: of the hidden layer.
+        anchors_per_cell: K.
+        convs: hidden layers, 1 in the paper.
+    """
+
+    def __init__(
+        self,
+        in_channels: int,
+        channels: int,
+        anchors_per_cell: int,
+        *,
+        convs: int = 1,
+    ) -> None:
         super().__init__()
         self.conv = nn.Conv2d(in_channels, channels, 3, padding=1)
+        self.more_convs = nn.ModuleList(
+            nn.Conv2d(channels, channels, 3, padding=1) for _ in range(convs - 1)
+        )
         # Two scores per anchor, as published: K for background, then K for object.
         self.scores = nn.Conv2d(channels, 2 * anchors_per_cell, 1)
         self.deltas = nn.Conv2d(channels, 4 * anchors_per_cell, 1)
-        for layer in (self.conv, self.scores, self.deltas):
+        for layer in (self.conv, *self.more_convs, self.scores, self.deltas):
+            assert isinstance(layer, nn.Conv2d) and layer.bias is not None
             nn.init.normal_(layer.weight, std=0.01)
-            assert layer.bias is not None
             nn.init.zeros_(layer.bias)
 
     def forward(self, features: Tensor, sizes: Tensor | None) -> tuple[Tensor, Tensor]:
@@ -35,6 +52,8 @@ class RPNHead(nn.Module):
             order of ``layer_utils.anchors.grid_anchors``.
         """
         x = F.relu(self.conv(zero_padding(features, sizes)), inplace=True)
+        for conv in self.more_convs:
+            x = F.relu(conv(zero_padding(x, sizes)), inplace=True)
         background, objects = self.scores(x).float().chunk(2, dim=1)  # (N, K, H, W)
         # softmax(background, object) = sigmoid(object - background).
         logits = (objects - background).permute(0, 2, 3, 1).flatten(1)  # (N, A)

@@ -1,11 +1,15 @@
-"""VGG16 (Simonyan & Zisserman 2014): conv1_1 to conv5_3 as trunk, fc6, fc7 as head."""
+"""VGG16 (Simonyan & Zisserman 2014).
 
-from collections.abc import Sequence
+C4: conv1_1 to conv5_3 are the trunk, fc6 and fc7 the head. FPN: the trunk goes on to
+pool5, and there is no head.
+"""
+
+from collections.abc import Iterator, Sequence
 from typing import cast
 
 from torch import Tensor, nn
 
-from .backbone import Backbone
+from .backbone import Backbone, FeatureKind, Stage
 from .layers import init_convs, shrink, zero_padding
 
 # Configuration D of the paper: channels and convolutions per group.
@@ -19,16 +23,21 @@ class VGG16(Backbone):
     Blocks for `freeze`: the five groups of convolutions between the pools.
 
     Args:
+        kind: see `FeatureKind`.
         dropout: probability after fc6 and fc7.
     """
 
-    channels = 512
-    head_channels = 4096
     default_fixed_blocks = 2
-    classifier_prefixes = ("classifier.6.",)
+    fc_channels = 4096
 
-    def __init__(self, *, dropout: float = 0.5) -> None:
-        super().__init__()
+    def __init__(self, *, kind: FeatureKind = "c4", dropout: float = 0.5) -> None:
+        super().__init__(kind)
+        self.channels, self.head_channels = (512,), self.fc_channels
+        self.classifier_prefixes = ("classifier.6.",)
+        if kind == "fpn":
+            self.strides = (4, 8, 16, 32)
+            self.channels, self.head_channels = (256, 512, 512, 512), 0
+            self.classifier_prefixes = ("classifier.",)
         features: list[nn.Module] = []
         channels = 3
         for width, count in _GROUPS:
@@ -37,37 +46,40 @@ class VGG16(Backbone):
             for _ in range(count):
                 features += [nn.Conv2d(channels, width, 3, 1, 1), nn.ReLU(inplace=True)]
                 channels = width
+        if kind == "fpn":
+            features.append(nn.MaxPool2d(2, 2))
         self.features = nn.Sequential(*features)
+        init_convs(self)
+        if kind == "fpn":
+            return
         self.classifier = nn.Sequential(
-            nn.Linear(channels * POOLED_SIZE**2, self.head_channels),
+            nn.Linear(channels * POOLED_SIZE**2, self.fc_channels),
             nn.ReLU(inplace=True),
             nn.Dropout(dropout),
-            nn.Linear(self.head_channels, self.head_channels),
+            nn.Linear(self.fc_channels, self.fc_channels),
             nn.ReLU(inplace=True),
             nn.Dropout(dropout),
         )
-        init_convs(self)
         for module in self.classifier:
             if isinstance(module, nn.Linear):
                 nn.init.normal_(module.weight, 0.0, 0.01)
                 nn.init.zeros_(module.bias)
 
-    def trunk(
-        self, images: Tensor, sizes: Tensor | None
-    ) -> tuple[Tensor, Tensor | None]:
-        """Conv1_1 to conv5_3 with its ReLU, see `Backbone.trunk`."""
+    def stages(self, images: Tensor, sizes: Tensor | None) -> Iterator[Stage]:
+        """Conv1_2 to conv5_3 with their ReLUs, and pool5; see `Backbone.stages`."""
         x = images
         for layer in self.features:
             if isinstance(layer, nn.ReLU):
                 x = layer(zero_padding(x, sizes))
             elif isinstance(layer, nn.MaxPool2d):
+                yield x, sizes
                 # A pool without padding leaves an odd last row or column out; on the
                 # padded canvas that row makes a cell of its own, which is masked.
                 sizes = shrink(sizes, 2, ceil=False)
                 x = zero_padding(layer(x), sizes)
             else:
                 x = layer(x)
-        return x, sizes
+        yield x, sizes
 
     def head(self, pooled: Tensor) -> Tensor:
         """Fc6 and fc7; see `Backbone.head`.
@@ -90,4 +102,4 @@ class VGG16(Backbone):
                 groups.append([])
             else:
                 groups[-1].append(layer)
-        return groups
+        return [group for group in groups if group]

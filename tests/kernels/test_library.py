@@ -131,6 +131,7 @@ def test_without_kernels_torchvision_serves():
 import torch
 from faster_rcnn.kernels.library import kernels_for
 from faster_rcnn.layer_utils.roi_pooling import pool_rois
+from faster_rcnn.layer_utils.structures import FeatureMaps
 from faster_rcnn.nms import nms
 assert kernels_for("nms", "cpu") is None
 boxes = torch.tensor([[[0.0, 0, 9, 9], [0, 0, 9, 8], [20, 20, 29, 29]]])
@@ -138,7 +139,8 @@ ones = torch.ones(1, 3, dtype=torch.bool)
 keep, kept = nms(boxes, torch.tensor([[3.0, 2, 1]]), ones, threshold=0.7, max_outputs=3)
 assert keep[kept].tolist() == [0, 2]
 features = torch.randn(1, 4, 8, 8, requires_grad=True)
-pool_rois(features, boxes, None, mode="align", size=3, stride=4).sum().backward()
+maps = FeatureMaps([features], None)
+pool_rois(maps, boxes, mode="align", size=3, strides=[4]).sum().backward()
 assert features.grad.any()
 """,
         warning="torchvision's operators serve",

@@ -362,3 +362,51 @@ def test_golden_without_suppression(shared, size):
     np.testing.assert_array_equal(
         result.scores[0].numpy(), data[f"{size}_TOP_scores"][:, 0]
     )
+
+
+def test_levels_of_a_pyramid_by_hand():
+    """Each level keeps its best, and suppresses its own only; the best of all stay."""
+    anchors = torch.tensor([[0.0, 0, 9, 9], [0, 0, 9, 8], [50, 50, 59, 59]] * 2)
+    logits = torch.tensor([[5.0, 6, 1, 4, 3, 2]])
+    nothing = torch.zeros(1, 6, 4)
+    options = {"level_anchors": (3, 3), "pre_nms": 2}
+    result = proposals(anchors, logits, nothing, post_nms=6, **options)
+    # Of the first level 1 suppresses 0, and 2 is not among the best two; of the second
+    # 3 suppresses 4, though 1, of the other level, overlaps it as much.
+    assert result.scores[result.valid].tolist() == [6, 4]
+    result = proposals(anchors, logits, nothing, post_nms=1, **options)
+    assert result.scores[result.valid].tolist() == [6]
+    alone = proposals(anchors, logits, nothing, post_nms=6)
+    assert alone.scores[alone.valid].tolist() == [6, 2]
+
+
+def test_levels_as_single_ones():
+    anchors = torch.cat([random_boxes(n, seed=n) for n in (40, 25, 4)])
+    logits, deltas = random_outputs(len(anchors))
+    usable = torch.rand(2, len(anchors)) < 0.8
+    sizes = torch.tensor([[100, 100], [70, 90]])
+    whole = {"sizes": sizes, "pre_nms": 30, "post_nms": 60}
+    got = proposals(
+        anchors, logits, deltas, usable=usable, level_anchors=(40, 25, 4), **whole
+    )
+    for i in range(2):
+        scores, start = [], 0
+        for count in (40, 25, 4):
+            part = slice(start, start + count)
+            start += count
+            level = proposals(
+                anchors[part],
+                logits[i : i + 1, part],
+                deltas[i : i + 1, part],
+                usable=usable[i : i + 1, part],
+                **(whole | {"sizes": sizes[i : i + 1]}),
+            )
+            scores += level.scores[level.valid].tolist()
+        assert got.scores[i][got.valid[i]].tolist() == sorted(scores, reverse=True)
+
+
+def test_least_probability():
+    anchors = torch.tensor([[0.0, 0, 9, 9], [20, 20, 29, 29], [50, 50, 59, 59]])
+    logits = torch.tensor([[0.0, -1, 1]])
+    result = proposals(anchors, logits, torch.zeros(1, 3, 4), score_threshold=0.5)
+    assert result.scores[result.valid].tolist() == [1, 0]

@@ -14,7 +14,7 @@ from faster_rcnn.layer_utils.losses import head_losses, rpn_losses
 from faster_rcnn.layer_utils.proposal_layer import propose
 from faster_rcnn.layer_utils.proposal_targets import sample_rois
 from faster_rcnn.layer_utils.roi_pooling import pool_rois
-from faster_rcnn.layer_utils.structures import GroundTruth
+from faster_rcnn.layer_utils.structures import FeatureMaps, GroundTruth
 from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
@@ -101,9 +101,10 @@ def training(x, replacement=False, mode="align"):
         crowd_overlap=0.7,
         generator=None,
     )
-    pooled = pool_rois(
-        x["features"], samples.rois, x["map_sizes"], mode=mode, size=3, stride=STRIDE
+    maps = FeatureMaps(
+        [x["features"]], None if x["map_sizes"] is None else [x["map_sizes"]]
     )
+    pooled = pool_rois(maps, samples.rois, mode=mode, size=3, strides=[STRIDE])
     losses = (
         *rpn_losses(x["logits"], x["deltas"], *targets, sigma=3),
         *head_losses(

@@ -62,10 +62,10 @@ def test_build_detector_refuses_what_a_net_cannot_do():
 class Mirror(Backbone):
     """Gives back its input, to see what reaches the network."""
 
-    stride, channels, head_channels = 16, 3, 3
+    channels, head_channels = (3,), 3
 
-    def trunk(self, images, sizes):
-        return images, sizes
+    def stages(self, images, sizes):
+        yield images, sizes
 
     def head(self, pooled):
         return pooled.mean((2, 3))
@@ -79,7 +79,7 @@ def test_normalisation_by_hand(family):
     config = tiny_config()
     model = tiny_detector(config)
     seer = FasterRCNN(
-        Mirror(),
+        Mirror("c4"),
         model.rpn,
         model.box_head,
         pooling=config.pooling,
@@ -89,7 +89,7 @@ def test_normalisation_by_hand(family):
     pixels[:] = torch.tensor([200, 100, 50])[:, None, None]
     pixels[1, :, :, 2] = 0
     images = Images(pixels, torch.tensor([[2, 3], [2, 2]]), padded=True)
-    features, sizes = seer.features(images)
+    (features,), (sizes,) = seer.features(images)
     expected = {
         "torchvision": [
             (200 - 123.675) / 58.395,
@@ -102,4 +102,4 @@ def test_normalisation_by_hand(family):
     torch.testing.assert_close(features[1, :, 0, 1], torch.tensor(expected))
     assert not features[1, :, :, 2].any()  # padding is zero after the mean, too
     assert sizes is images.sizes
-    assert seer.features(images._replace(padded=False))[1] is None
+    assert seer.features(images._replace(padded=False)).sizes is None

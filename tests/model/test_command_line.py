@@ -86,6 +86,17 @@ def test_recipes_from_general_to_special(recipes):
     assert names(find_recipes("coco", "vgg16")) == ["coco"]
 
 
+def test_recipes_of_a_pyramid(recipes):
+    recipes(fpn="", res50="", coco="", coco_fpn="", coco_res50_fpn="", dc5="")
+    found = find_recipes("coco", "res50_fpn")
+    expected = ["fpn", "res50", "coco", "coco_fpn", "coco_res50_fpn"]
+    assert names(found) == expected
+    assert names(find_recipes("coco", "res50_dc5")) == ["dc5", "res50", "coco"]
+    recipes(own_data="", own_data_fpn="")
+    found = find_recipes("cells", "res18_fpn")
+    assert names(found) == ["fpn", "own_data", "own_data_fpn"]
+
+
 def test_recipes_of_own_data(recipes):
     recipes(res18="", own_data="", cells_vgg16="")
     assert names(find_recipes("cells", "res18")) == ["res18", "own_data"]
@@ -205,7 +216,7 @@ def test_missing_folder_of_images(recipes, tmp_path):
 @pytest.mark.parametrize(
     ("words", "problem"),
     [
-        (["voc", "res1O1"], "argument NET: invalid choice: 'res1O1' .*res101"),
+        (["voc", "res1O1"], "argument NET: .*found 'res1O1'; did you mean res101"),
         (["voc"], "required: NET"),
         (["voc", "res18", "--iters", "many"], "--iters: invalid int value: 'many'"),
         (["voc", "res18", "--device", "tpu"], "--device: invalid choice: 'tpu'"),

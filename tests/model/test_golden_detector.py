@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 import torch
-from faster_rcnn.layer_utils.structures import Images
+from faster_rcnn.layer_utils.structures import FeatureMaps, Images
 from faster_rcnn.model.config import load_config
 from faster_rcnn.model.faster_rcnn import build_detector
 from faster_rcnn.model.region_proposals import RPNOutput
@@ -65,12 +65,13 @@ def test_proposals_of_an_odd_image(model, golden):
     height, width = golden["odd_feat_hw"].tolist()
     logits = torch.from_numpy(golden["odd_rpn_cls_score"])
     deltas = torch.from_numpy(golden["odd_rpn_bbox_pred"])
-    empty = model.rpn(torch.zeros(1, 1024, height, width), None)
+    empty = model.rpn(FeatureMaps([torch.zeros(1, 1024, height, width)], None))
     regions = RPNOutput(
         empty.anchors,
         (logits[..., 9:] - logits[..., :9]).flatten(1),
         deltas.reshape(1, -1, 4),
         None,
+        empty.level_anchors,
     )
     with torch.no_grad():
         proposals = model.rpn.propose(regions, torch.tensor([[333, 500]]))

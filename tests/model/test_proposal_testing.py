@@ -83,8 +83,7 @@ def test_boxes_leave_the_frame_of_the_network(dataset, offset):
     )
     for batch, entries in zip(batches, found, strict=True):
         with torch.no_grad():
-            features, sizes = model.features(batch.images)
-            output = model.rpn(features, sizes)
+            output = model.rpn(model.features(batch.images))
             expected = model.rpn.propose(output, batch.images.sizes)
         for i, entry in enumerate(entries):
             assert entry.image_id == batch.image_ids[i]

@@ -42,13 +42,13 @@ def pair(*overrides, seed=0):
 @torch.no_grad()
 def spread(model: FasterRCNN, images: Images) -> None:
     """Scale the output layers so that scores and boxes vary, and none saturates."""
-    features, sizes = model.features(images)
-    regions = model.rpn(features, sizes)
+    features = model.features(images)
+    regions = model.rpn(features)
     head, predictor = model.rpn.head, model.box_head.predictor
     head.scores.weight *= 2 / regions.objectness_logits.std()
     head.deltas.weight *= 0.3 / regions.pred_deltas.std()
-    proposals = model.rpn.propose(model.rpn(features, sizes), images.sizes)
-    logits, deltas = model.classify(features, proposals.boxes, sizes)
+    proposals = model.rpn.propose(model.rpn(features), images.sizes)
+    logits, deltas = model.classify(features, proposals.boxes)
     logits = logits.flatten(0, 1)
     scale = 2 / logits.std(0)  # (C,)
     predictor.scores.weight *= scale[:, None]

@@ -40,27 +40,42 @@ def load_classifier(backbone: Backbone, classifier: nn.Module) -> None:
     backbone.load_state_dict(state)
 
 
+def only_map(
+    backbone: Backbone, pixels: Tensor, sizes: Tensor | None = None
+) -> tuple[Tensor, Tensor | None]:
+    """The map of a trunk that has one, and the images' true sizes in it."""
+    (features,), cells = backbone.trunk(pixels, sizes)
+    return features, None if cells is None else cells[0]
+
+
 @torch.no_grad()
-def check_padding(backbone: Backbone, channels: int) -> None:
+def check_padding(backbone: Backbone, *channels: int) -> None:
     """Images in a padded batch have the features they have alone."""
     backbone.eval()
     assert backbone.channels == channels
+    assert len(backbone.strides) == len(channels)
     sizes = [(61, 83), (64, 96), (50, 65), (33, 47)]
     batch = torch.zeros(len(sizes), 3, 96, 112)
     singles = [images(1, 3, h, w, seed=h) for h, w in sizes]
     for slot, single in zip(batch, singles, strict=True):
         slot[:, : single.shape[2], : single.shape[3]] = single[0]
     features, cells = backbone.trunk(batch, torch.tensor(sizes))
-    assert cells is not None and cells.dtype == torch.int64
+    assert cells is not None and len(features) == len(channels)
     for i, single in enumerate(singles):
-        bare, none = backbone.trunk(single, None)
+        all_bare, none = backbone.trunk(single, None)
         assert none is None
-        assert bare.shape[1] == channels
-        assert tuple(cells[i].tolist()) == bare.shape[2:]
-        scale = bare.abs().max().item()
-        assert bare.std((2, 3)).max() > 0.05 * scale  # the image shows in them
-        padded = features[i : i + 1, :, : bare.shape[2], : bare.shape[3]]
-        torch.testing.assert_close(padded, bare, rtol=0, atol=1e-4 * max(1.0, scale))
+        for level, bare in enumerate(all_bare):
+            stride = backbone.strides[level]
+            assert bare.shape[1] == channels[level]
+            assert bare.shape[2] in (sizes[i][0] // stride, -(-sizes[i][0] // stride))
+            assert cells[level].dtype == torch.int64
+            assert tuple(cells[level][i].tolist()) == bare.shape[2:]
+            scale = bare.abs().max().item()
+            if bare[0, 0].numel() > 1:
+                assert bare.std((2, 3)).max() > 0.05 * scale  # the image shows in them
+            padded = features[level][i : i + 1, :, : bare.shape[2], : bare.shape[3]]
+            tolerance = 1e-4 * max(1.0, scale)
+            torch.testing.assert_close(padded, bare, rtol=0, atol=tolerance)
 
 
 def check_freeze(backbone: Backbone, blocks: int, trained_from: str) -> None:
@@ -73,7 +88,7 @@ def check_freeze(backbone: Backbone, blocks: int, trained_from: str) -> None:
     frozen = {n for n, p in backbone.named_parameters() if not p.requires_grad}
     assert frozen == set(names[:first])
     before = {k: v.clone() for k, v in backbone.state_dict().items()}
-    features, _ = backbone.trunk(images(2, 3, 48, 48), None)
+    features, _ = only_map(backbone, images(2, 3, 48, 48))
     features.square().mean().backward()
     for name, parameter in backbone.named_parameters():
         if name in frozen:
@@ -101,10 +116,10 @@ def check_traces(backbone: Backbone, side: int) -> None:
     """One graph, forward and backward, with padding; bfloat16 and channels_last."""
     backbone.train()
     pixels, sizes = images(2, 3, 48, 64), torch.tensor([[48, 64], [41, 52]])
-    pooled = images(3, backbone.channels, side, side)
+    pooled = images(3, backbone.channels[0], side, side)
 
     def both(pixels: Tensor, pooled: Tensor) -> tuple[Tensor, Tensor | None, Tensor]:
-        features, cells = backbone.trunk(pixels, sizes)
+        features, cells = only_map(backbone, pixels, sizes)
         return features, cells, backbone.head(pooled)
 
     expected = both(pixels, pooled)

@@ -156,7 +156,7 @@ def test_init_convs_keeps_the_scale_of_gradients():
 def test_build_backbone_of_every_name(name):
     with torch.device("meta"):
         backbone = build_backbone(name, **OPTIONS)
-    assert backbone.stride == 16
+    assert backbone.strides == (16,)
     trained = [p.requires_grad for p in backbone.parameters()]
     assert not trained[0] and any(trained)
 

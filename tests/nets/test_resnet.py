@@ -38,11 +38,11 @@ def test_equals_torchvision(depth, style):
     x = checks.images(2, 3, 77, 64).double()
     want = model.maxpool(model.relu(model.bn1(model.conv1(x))))
     want = model.layer3(model.layer2(model.layer1(want)))
-    got, sizes = one.trunk(x, None)
+    got, sizes = checks.only_map(one, x)
     assert sizes is None and got.shape == (2, 64 * model.fc.in_features // 128, 5, 4)
     torch.testing.assert_close(got, want, rtol=1e-9, atol=1e-9)
 
-    pooled = checks.images(3, one.channels, 7, 7, seed=2).double()
+    pooled = checks.images(3, one.channels[0], 7, 7, seed=2).double()
     vectors = model.layer4(pooled).mean((2, 3))
     torch.testing.assert_close(two.head(pooled), vectors, rtol=1e-9, atol=1e-9)
     vectors = unstride(model.layer4)(pooled).mean((2, 3))
@@ -61,9 +61,8 @@ def test_names_and_shapes_are_torchvisions(depth):
     del want["fc.weight"], want["fc.bias"]
     got = {k: v.shape for k, v in backbone.state_dict().items()}
     assert list(got.items()) == list(want.items())
-    assert backbone.channels == want["layer3.0.conv1.weight"][0] * (
-        4 if depth >= 50 else 1
-    )
+    expansion = 4 if depth >= 50 else 1
+    assert backbone.channels == (want["layer3.0.conv1.weight"][0] * expansion,)
 
 
 @pytest.mark.parametrize(
@@ -81,8 +80,8 @@ def test_frozen_norm_ignores_train():
     checks.randomise(backbone)
     x = checks.images(2, 3, 48, 48)
     before = {k: v.clone() for k, v in backbone.state_dict().items()}
-    training, _ = backbone.train().trunk(x, None)
-    evaluating, _ = backbone.eval().trunk(x, None)
+    training, _ = checks.only_map(backbone.train(), x)
+    evaluating, _ = checks.only_map(backbone.eval(), x)
     assert torch.equal(training, evaluating)
     torch.testing.assert_close(backbone.state_dict(), before, rtol=0, atol=0)
     norms = [n for n, p in backbone.named_parameters() if not p.requires_grad]
@@ -97,7 +96,7 @@ def test_freeze(blocks, first):
     backbone = ResNet(18, norm="batch")
     if blocks == 3:  # nothing of the trunk is left to train
         backbone.freeze(3)
-        features, _ = backbone.train().trunk(checks.images(1, 3, 48, 48), None)
+        features, _ = checks.only_map(backbone.train(), checks.images(1, 3, 48, 48))
         assert not features.requires_grad
     else:
         checks.check_freeze(backbone, blocks, first)
@@ -125,7 +124,7 @@ def test_equals_the_published_port(shared):
     golden = np.load(shared / "golden" / "test_res50.npz")
     image = np.load(shared / "golden" / "image_320x480.npz")["data"]
     x = torch.from_numpy(image).permute(0, 3, 1, 2)
-    features, _ = backbone.trunk(x, None)
+    features, _ = checks.only_map(backbone, x)
     want = torch.from_numpy(golden["net_conv"])
     tolerance = 1e-4 * want.abs().max().item()
     torch.testing.assert_close(features, want, rtol=0, atol=tolerance)

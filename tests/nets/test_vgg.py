@@ -8,7 +8,7 @@ from faster_rcnn.nets.vgg import VGG16
 @pytest.fixture
 def vgg(monkeypatch) -> VGG16:
     """The network with narrow fc6 and fc7, which otherwise take seconds to draw."""
-    monkeypatch.setattr(VGG16, "head_channels", 16)
+    monkeypatch.setattr(VGG16, "fc_channels", 16)
     torch.manual_seed(0)
     return VGG16(dropout=0.5)
 
@@ -41,7 +41,7 @@ def test_names_and_shapes_are_torchvisions():
 @torch.no_grad()
 def test_trunk_equals_torchvision(vgg, classifier):
     x = checks.images(1, 3, 77, 64)
-    got, sizes = vgg.trunk(x, None)
+    got, sizes = checks.only_map(vgg, x)
     assert sizes is None and got.shape == (1, 512, 4, 4)
     # Index 30 is the last pool, which the detector leaves out.
     want = classifier.features[:30](x)

@@ -47,7 +47,9 @@ def test_the_page_s_own_place(folder, run_tool, monkeypatch):
 def test_clean_folder_passes(folder, call):
     status, out, _ = call(folder.root, "--jobs", 1)
     assert status == 0 and out.endswith("pass\n")
-    assert "scales 2 4 8 16 32 of 16 px, short side 600" in out  # own_data.yml
+    assert (
+        "sides 32 64 128 256 512 px at strides 16, short side 600" in out
+    )  # own_data.yml
 
 
 def test_defects_fail_page_and_copy(folder, call, tmp_path):
@@ -65,9 +67,11 @@ def test_recipe_and_settings(folder, call, tmp_path):
     recipe = tmp_path / "mine.yml"
     recipe.write_text("anchors:\n  scales: [3]\ndata:\n  short_sides: [90, 30, 60]\n")
     _, out, _ = call(folder.root, "mobile_v2", "--cfg", recipe)
-    assert "mine: scales 3 of 16 px, short side 60" in out
+    assert "mine: sides 48 px at strides 16, short side 60" in out
+    _, out, _ = call(folder.root, "mobile_v2_fpn")
+    assert "sides 32 64 128 256 512 px at strides 4 8 16 32 64" in out
     _, out, _ = call(folder.root, "--set", "anchors.scales", "[5]")
-    assert "scales 5 of 16 px" in out
+    assert "sides 80 px at strides 16" in out
 
 
 @pytest.mark.parametrize(
@@ -76,7 +80,7 @@ def test_recipe_and_settings(folder, call, tmp_path):
         ([], "required: DATASET"),
         (["vco"], "unknown data set 'vco'"),
         (["no/such"], "no such folder"),
-        (["voc", "res1"], "invalid choice: 'res1'"),
+        (["voc", "res1"], "found 'res1'; did you mean res1"),
         (["voc", "--jobs", "0"], "expected a whole number"),
         (["{empty}"], "VOC layout"),
         (["{own}", "--set", "anchors.scale", "1"], "did you mean anchors.scales?"),

@@ -246,7 +246,7 @@ def test_bad_argument_of_tensorboard(tmp_path):
 BAD_ARGUMENTS = [
     ("", "the following arguments are required: DATASET, NET"),
     ("voc", "the following arguments are required: NET"),
-    ("voc res1O1", "argument NET: invalid choice: 'res1O1'"),
+    ("voc res1O1", "found 'res1O1'; did you mean res101"),
     ("voc res18 --lr 1", "unrecognized arguments: --lr 1"),
     ("voc res18 --device tpu", "argument --device: invalid choice: 'tpu'"),
     ("voc res18 --tag a/b", "argument --tag: expected a folder's name"),

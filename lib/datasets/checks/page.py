@@ -141,7 +141,7 @@ def _plots(report: Report) -> list[str]:
         histogram(
             coverage.sides,
             label="side in network pixels; dashed: anchors",
-            marks=[scale * recipe.stride for scale in recipe.scales],
+            marks=recipe.sides,
             log=True,
         ),
         histogram(

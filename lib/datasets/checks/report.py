@@ -35,9 +35,9 @@ class Recipe:
         name: of the recipe, for people.
         short_side: target of the shorter side in pixels.
         long_side: cap of the longer side in pixels.
-        stride: input pixels per cell.
+        strides: input pixels per cell, of each level.
         ratios: of the anchors, heights divided by widths.
-        scales: of the anchors, in units of the stride.
+        scales: of the anchors of each level, in units of its stride.
         offset: 1 for legacy boxes, 0 for continuous ones.
         border: pixels by which a training anchor may leave the image.
         centre: as of `base_anchors`.
@@ -48,14 +48,20 @@ class Recipe:
     name: str
     short_side: int
     long_side: int
-    stride: int
+    strides: tuple[int, ...]
     ratios: tuple[float, ...]
-    scales: tuple[float, ...]
+    scales: tuple[tuple[float, ...], ...]
     offset: float
     border: float
     centre: Centre
     rounding: Rounding
     use_ignored: bool
+
+    @property
+    def sides(self) -> list[float]:
+        """Of the anchors in pixels, rising."""
+        levels = zip(self.strides, self.scales, strict=True)
+        return sorted({stride * scale for stride, scales in levels for scale in scales})
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -99,10 +105,10 @@ class Coverage:
     def small(self) -> tuple[int, float]:
         """How many are too small for the smallest scale, and a scale for them."""
         recipe = self.recipe
-        own = self.sides[self.sides < min(recipe.scales) * recipe.stride / 2**0.5]
+        own = self.sides[self.sides < recipe.sides[0] / 2**0.5]
         if not len(own):
             return 0, 0.0
-        power = np.round(np.log2(max(np.median(own), 1.0) / recipe.stride))
+        power = np.round(np.log2(max(np.median(own), 1.0) / recipe.strides[0]))
         return len(own), float(2.0**power)
 
 
@@ -214,20 +220,26 @@ def measure_coverage(entries: Sequence[Entry], recipe: Recipe) -> Coverage:
         use_ignored=recipe.use_ignored,
     )
     sides = objects.sides(recipe.offset)
-    suggested = suggest_scales(sides, stride=recipe.stride)
+    # A pyramid's levels are its scales.
+    single = len(recipe.strides) == 1
+    suggested = suggest_scales(sides, stride=recipe.strides[0]) if single else ()
 
-    def overlaps(scales: Sequence[float], border: float) -> Array:
-        return best_overlaps(
-            objects.boxes,
-            objects.sizes,
-            stride=recipe.stride,
-            ratios=recipe.ratios,
-            scales=scales,
-            offset=recipe.offset,
-            border=border,
-            centre=recipe.centre,
-            rounding=recipe.rounding,
-        )
+    def overlaps(scales: Sequence[Sequence[float]], border: float) -> Array:
+        levels = [
+            best_overlaps(
+                objects.boxes,
+                objects.sizes,
+                stride=stride,
+                ratios=recipe.ratios,
+                scales=own,
+                offset=recipe.offset,
+                border=border,
+                centre=recipe.centre,
+                rounding=recipe.rounding,
+            )
+            for stride, own in zip(recipe.strides, scales, strict=True)
+        ]
+        return np.stack(levels).max(axis=0)
 
     return Coverage(
         recipe=recipe,
@@ -237,6 +249,6 @@ def measure_coverage(entries: Sequence[Entry], recipe: Recipe) -> Coverage:
         free_overlaps=overlaps(recipe.scales, -1),
         suggested=suggested,
         suggested_overlaps=(
-            overlaps(suggested, recipe.border) if suggested else np.zeros(0)
+            overlaps([suggested], recipe.border) if suggested else np.zeros(0)
         ),
     )

@@ -59,16 +59,20 @@ def coverage_lines(coverage: Coverage) -> list[str]:
     if not total:
         return ["no object to measure anchors on"]
     lines = [
-        f"anchors of {recipe.name}: scales {numbers(recipe.scales)} of "
-        f"{recipe.stride} px, short side {recipe.short_side}: best IoU "
+        f"anchors of {recipe.name}: sides {numbers(recipe.sides)} px at strides "
+        f"{numbers(recipe.strides)}, short side {recipe.short_side}: best IoU "
         f"{coverage.overlaps.mean():.3f} on average, below {POOR} for {coverage.poor} "
         f"of {total} objects ({100 * coverage.poor / total:.1f} %)",
         f"of those, {coverage.at_border} only because training anchors stay inside the "
         f"image (rpn.border {recipe.border:g})",
+    ]
+    if len(recipe.strides) > 1:
+        return lines
+    lines.append(
         f"scales by the objects' sizes: {numbers(coverage.suggested)}: "
         f"{coverage.suggested_overlaps.mean():.3f} on average, below {POOR} for "
-        f"{coverage.suggested_poor}",
-    ]
+        f"{coverage.suggested_poor}"
+    )
     small, scale = coverage.small
     if small:
         lines.append(

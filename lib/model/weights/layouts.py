@@ -63,7 +63,7 @@ def backbone_shapes(net: str) -> BackboneShapes:
     state = backbone.state_dict()
     return BackboneShapes(
         {f"backbone.{key}": tuple(value.shape) for key, value in state.items()},
-        backbone.channels,
+        backbone.channels[-1],
         backbone.head_channels,
     )
 

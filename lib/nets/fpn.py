@@ -1,0 +1,119 @@
+"""Feature pyramid network (Lin et al. 2017).
+
+Letters: N images in the batch, L levels.
+"""
+
+from collections.abc import Sequence
+from itertools import pairwise
+from typing import Literal, get_args
+
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from ..layer_utils.structures import FeatureMaps
+from .layers import ConvNorm, shrink, zero_padding
+
+PyramidNorm = Literal["none", "batch"]
+
+
+class FeaturePyramid(nn.Module):
+    """A top-down path over the trunk's maps (section 3, figure 3).
+
+    Args:
+        in_channels: of the trunk's maps, finest first.
+        channels: of every map of the pyramid.
+        strides: of the trunk's maps; a map is as coarse as the one before, or twice.
+        norm: "none", or "batch" behind every convolution.
+        coarser: levels that are added by taking every other cell of the one before
+            (section 4.1's P6).
+
+    Attributes:
+        channels: as given.
+        strides: of all L levels.
+
+    Raises:
+        ValueError: unknown norm.
+    """
+
+    def __init__(
+        self,
+        in_channels: Sequence[int],
+        channels: int = 256,
+        *,
+        strides: Sequence[int],
+        norm: PyramidNorm = "none",
+        coarser: int = 1,
+    ) -> None:
+        super().__init__()
+        if norm not in get_args(PyramidNorm):
+            raise ValueError(f"norm: expected none or batch, found {norm!r}")
+        self.channels = channels
+        self.coarser = coarser
+        self.strides = (*strides, *(strides[-1] << i + 1 for i in range(coarser)))
+        self.factors = [below // above for above, below in pairwise(strides)]
+        self.lateral = nn.ModuleList(_conv(c, channels, 1, norm) for c in in_channels)
+        self.output = nn.ModuleList(
+            _conv(channels, channels, 3, norm) for _ in in_channels
+        )
+
+    def forward(self, trunk: FeatureMaps) -> FeatureMaps:
+        """Build the pyramid.
+
+        1. A 1x1 convolution brings each map to the same number of channels.
+        2. From the coarsest on, the map above is enlarged by copying cells, and added.
+        3. A 3x3 convolution smooths each sum.
+        4. Coarser levels are subsampled from the last.
+
+        Args:
+            trunk: maps of `in_channels`, anything beyond the images' true sizes.
+
+        Returns:
+            L maps ``(N, channels, Hf, Wf)``, finest first.
+        """
+        sizes: list[Tensor | None] = [None] * len(trunk.maps)
+        if trunk.sizes is not None:
+            sizes = [*trunk.sizes]
+        # 1. The mask serves both the 3x3 and what is added to the map below.
+        inner = [
+            zero_padding(lateral(x), size)
+            for lateral, x, size in zip(self.lateral, trunk.maps, sizes, strict=True)
+        ]
+        # 2.
+        for i in reversed(range(len(self.factors))):
+            above = _enlarge(inner[i + 1], self.factors[i], inner[i])
+            inner[i] = inner[i] + zero_padding(above, sizes[i])
+        # 3.
+        maps = [smooth(x) for smooth, x in zip(self.output, inner, strict=True)]
+        # 4.
+        for _ in range(self.coarser):
+            maps.append(maps[-1][:, :, ::2, ::2])
+            sizes.append(shrink(sizes[-1], 2))
+        true = [size for size in sizes if size is not None]
+        return FeatureMaps(maps, true if trunk.sizes is not None else None)
+
+
+def _enlarge(x: Tensor, factor: int, like: Tensor) -> Tensor:
+    """Copy each cell ``factor`` times each way, to the height and width of another map.
+
+    A trunk that rounds up leaves cells over, which are cut away; where one rounds down
+    (VGG16), the last row or column has nothing above it, and gets zeros.
+    """
+    if factor > 1:
+        x = F.interpolate(x, scale_factor=float(factor), mode="nearest")
+    height, width = like.shape[2:]
+    down, right = height - x.shape[2], width - x.shape[3]
+    return x if down == right == 0 else F.pad(x, (0, right, 0, down))
+
+
+def _conv(in_channels: int, out_channels: int, kernel: int, norm: str) -> nn.Module:
+    layer: nn.Module
+    if norm == "none":
+        layer = nn.Conv2d(in_channels, out_channels, kernel, padding=kernel // 2)
+    else:
+        layer = ConvNorm(in_channels, out_channels, kernel, norm="batch")
+    for part in layer.modules():
+        if isinstance(part, nn.Conv2d):
+            nn.init.kaiming_uniform_(part.weight, a=1)
+            if part.bias is not None:
+                nn.init.zeros_(part.bias)
+    return layer

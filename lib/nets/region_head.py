@@ -1,0 +1,97 @@
+"""The head of a region where the trunk leaves none over (FPN, section 4.2).
+
+Letters: M RoIs of all images, P side of a pooled region.
+"""
+
+from itertools import pairwise
+from typing import Literal, get_args
+
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from .layers import ConvNorm
+
+HeadNorm = Literal["none", "batch", "group"]
+_GROUPS = 32  # Group Normalization (Wu & He 2018), section 4
+
+
+class RegionHead(nn.Module):
+    """3x3 convolutions, then hidden fully connected layers, each with a ReLU.
+
+    Two fully connected layers are those of FPN; four convolutions and one fully
+    connected layer are "4conv1fc" (Wu & He 2018, section 4.2).
+
+    Args:
+        in_channels: of the pooled regions.
+        size: P.
+        convs: convolutions.
+        conv_channels: of each.
+        fcs: hidden fully connected layers.
+        fc_channels: of each.
+        norm: behind each convolution: "none", "batch" or "group".
+
+    Attributes:
+        out_channels: of the vectors.
+
+    Raises:
+        ValueError: neither convolutions nor fully connected layers, or unknown norm.
+    """
+
+    def __init__(
+        self,
+        in_channels: int,
+        size: int,
+        *,
+        convs: int = 0,
+        conv_channels: int = 256,
+        fcs: int = 2,
+        fc_channels: int = 1024,
+        norm: HeadNorm = "none",
+    ) -> None:
+        super().__init__()
+        if norm not in get_args(HeadNorm):
+            raise ValueError(
+                f"norm: expected one of {', '.join(get_args(HeadNorm))}; found {norm!r}"
+            )
+        if convs + fcs == 0:
+            raise ValueError(
+                "the head has neither convolutions nor fully connected layers; set "
+                "head.convs or head.fcs"
+            )
+        channels = [in_channels] + [conv_channels] * convs
+        self.convs = nn.ModuleList(
+            _conv(into, out, norm) for into, out in pairwise(channels)
+        )
+        widths = [channels[-1] * size * size] + [fc_channels] * fcs
+        self.fcs = nn.ModuleList(nn.Linear(into, out) for into, out in pairwise(widths))
+        self.out_channels = widths[-1]
+        for layer in self.fcs:
+            assert isinstance(layer, nn.Linear)
+            nn.init.kaiming_uniform_(layer.weight, a=1)
+            nn.init.zeros_(layer.bias)
+
+    def forward(self, pooled: Tensor) -> Tensor:
+        """Map pooled regions ``(M, C, P, P)`` to vectors ``(M, out_channels)``."""
+        for layer in self.convs:
+            pooled = F.relu(layer(pooled), inplace=True)
+        vectors = pooled.flatten(1)
+        for layer in self.fcs:
+            vectors = F.relu(layer(vectors), inplace=True)
+        return vectors
+
+
+def _conv(in_channels: int, out_channels: int, norm: HeadNorm) -> nn.Module:
+    layer: nn.Module
+    if norm == "batch":
+        layer = ConvNorm(in_channels, out_channels, 3, norm="batch")
+    else:
+        bias = norm == "none"
+        layer = nn.Conv2d(in_channels, out_channels, 3, padding=1, bias=bias)
+        if norm == "group":
+            layer = nn.Sequential(layer, nn.GroupNorm(_GROUPS, out_channels))
+    for part in layer.modules():
+        if isinstance(part, nn.Conv2d):
+            nn.init.kaiming_normal_(part.weight, mode="fan_out", nonlinearity="relu")
+            if part.bias is not None:
+                nn.init.zeros_(part.bias)
+    return layer

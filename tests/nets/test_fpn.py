@@ -1,0 +1,177 @@
+import backbone_checks as checks
+import pytest
+import torch
+import torchvision
+from faster_rcnn.layer_utils.structures import FeatureMaps
+from faster_rcnn.nets import build_backbone
+from faster_rcnn.nets.fpn import FeaturePyramid
+from faster_rcnn.nets.mobilenet_v1 import MobileNetV1
+from faster_rcnn.nets.mobilenet_v2 import MobileNetV2
+from faster_rcnn.nets.resnet import ResNet
+from faster_rcnn.nets.vgg import VGG16
+from torch import nn
+
+STRIDES = (4, 8, 16, 32)
+
+
+def pyramid(channels=(3, 5), **options):
+    options = {"strides": STRIDES[: len(channels)], "coarser": 0} | options
+    return FeaturePyramid(channels, 4, **options)
+
+
+@torch.no_grad()
+def test_by_hand():
+    """1x1 convolutions that copy one channel, 3x3 ones that copy the cell."""
+    one = pyramid((1, 1))
+    for lateral, smooth in zip(one.lateral, one.output, strict=True):
+        nn.init.ones_(lateral.weight)
+        nn.init.zeros_(smooth.weight)
+        smooth.weight[range(4), range(4), 1, 1] = 1
+    fine = torch.arange(12.0).view(1, 1, 3, 4)
+    coarse = torch.tensor([[[[100.0, 200], [300, 400]]]])
+    maps, sizes = one(FeatureMaps([fine, coarse], None))
+    assert sizes is None
+    assert maps[1][0, 0].tolist() == [[100, 200], [300, 400]]
+    expected = [[100, 101, 202, 203], [104, 105, 206, 207], [308, 309, 410, 411]]
+    assert maps[0][0, 2].tolist() == expected
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("sides", [(64, 96), (70, 91)])
+def test_equals_torchvision(sides):
+    height, width = sides
+    maps = []
+    for i, channels in enumerate((3, 5, 6)):
+        maps.append(checks.images(2, channels, height, width, seed=i))
+        height, width = -(-height // 2), -(-width // 2)
+    peer = torchvision.ops.FeaturePyramidNetwork(
+        [3, 5, 6], 4, torchvision.ops.feature_pyramid_network.LastLevelMaxPool()
+    )
+    ours = pyramid((3, 5, 6), coarser=1)
+    for i in range(3):
+        ours.lateral[i].load_state_dict(peer.inner_blocks[i][0].state_dict())
+        ours.output[i].load_state_dict(peer.layer_blocks[i][0].state_dict())
+    want = peer(dict(enumerate(maps))).values()
+    got = ours(FeatureMaps(maps, None)).maps
+    assert ours.strides == (4, 8, 16, 32)
+    for a, b in zip(got, want, strict=True):
+        torch.testing.assert_close(a, b)
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("norm", ["none", "batch"])
+@pytest.mark.parametrize("down", ["ceil", "floor"])
+def test_padded_image_has_the_pyramid_of_the_bare_one(down, norm):
+    one = pyramid((3, 5), coarser=2, norm=norm).eval()
+    checks.randomise(one)
+    for height, width in ((7, 12), (8, 9), (5, 5)):
+        half = [(n + (down == "ceil")) // 2 for n in (height, width)]
+        bare = [checks.images(1, 3, height, width), checks.images(1, 5, *half)]
+        padded = []
+        for x, size in zip(bare, ((10, 14), (5, 7)), strict=True):
+            padded.append(torch.full((1, x.shape[1], *size), 9.0))
+            padded[-1][:, :, : x.shape[2], : x.shape[3]] = x
+        sizes = [torch.tensor([[*x.shape[2:]]]) for x in bare]
+        want = one(FeatureMaps(bare, None)).maps
+        got = one(FeatureMaps(padded, sizes))
+        for a, size, b in zip(got.maps, got.sizes, want, strict=True):
+            rows, columns = size[0].tolist()
+            assert (rows, columns) == b.shape[2:]
+            torch.testing.assert_close(a[:, :, :rows, :columns], b)
+
+
+@torch.no_grad()
+def test_maps_of_one_stride_are_added():
+    """As of torchvision's MobileNet v3, whose last two maps are both at stride 32."""
+    one = pyramid((3, 3), strides=(32, 32), coarser=1)
+    maps = [checks.images(1, 3, 4, 5), checks.images(1, 3, 4, 5, seed=2)]
+    got = one(FeatureMaps(maps, None)).maps
+    above = one.lateral[1](maps[1])
+    torch.testing.assert_close(got[0], one.output[0](one.lateral[0](maps[0]) + above))
+    assert one.strides == (32, 32, 64) and got[2].shape[2:] == (2, 3)
+
+
+def test_traces():
+    one = pyramid()
+    maps = [checks.images(2, 3, 7, 9), checks.images(2, 5, 4, 5)]
+    sizes = [torch.tensor([[7, 9], [5, 8]]), torch.tensor([[4, 5], [3, 4]])]
+    want = one(FeatureMaps(maps, sizes))
+    got = torch.compile(one, fullgraph=True, backend="eager")(FeatureMaps(maps, sizes))
+    torch.testing.assert_close(got.maps, want.maps)
+    sum(x.sum() for x in got.maps).backward()
+    assert all(p.grad is not None for p in one.parameters())
+
+
+def test_unknown_norm():
+    with pytest.raises(ValueError, match="none or batch, found 'layer'"):
+        pyramid(norm="layer")
+
+
+TRUNKS = {
+    "res18": (lambda: ResNet(18, kind="fpn"), (64, 128, 256, 512), 4),
+    "vgg16": (lambda: VGG16(kind="fpn"), (256, 512, 512, 512), 5),
+    "mobile": (lambda: MobileNetV1(kind="fpn"), (128, 256, 512, 1024), 14),
+    "mobile_v2": (lambda: MobileNetV2(kind="fpn"), (24, 32, 96, 1280), 19),
+}
+
+
+@pytest.mark.parametrize("net", TRUNKS)
+def test_trunks_of_a_pyramid(net):
+    build, channels, blocks = TRUNKS[net]
+    torch.manual_seed(0)
+    backbone = build()
+    checks.randomise(backbone)
+    assert backbone.strides == STRIDES and backbone.head_channels == 0
+    checks.check_padding(backbone, *channels)
+    checks.check_freeze_range(backbone, blocks)
+
+
+@torch.no_grad()
+def test_stages_are_the_classification_networks():
+    with torch.device("cpu"):
+        peer = torchvision.models.resnet18().eval()
+    checks.randomise(peer)
+    ours = ResNet(18, kind="fpn").eval()
+    checks.load_classifier(ours, peer)
+    x = checks.images(1, 3, 64, 96)
+    want = [peer.maxpool(peer.relu(peer.bn1(peer.conv1(x))))]
+    for layer in (peer.layer1, peer.layer2, peer.layer3, peer.layer4):
+        want.append(layer(want[-1]))
+    for a, b in zip(ours.trunk(x, None).maps, want[1:], strict=True):
+        torch.testing.assert_close(a, b, rtol=1e-4, atol=1e-4)
+
+
+@torch.no_grad()
+def test_dilated_last_stage():
+    """Every 3x3 of conv5 looks two cells aside, at the stride of conv4."""
+    ours = ResNet(18, kind="dc5").eval()
+    checks.randomise(ours)
+    assert ours.strides == (16,) and ours.channels == (512,)
+    convs = [m for m in ours.layer4.modules() if isinstance(m, nn.Conv2d)]
+    wide = [conv for conv in convs if conv.kernel_size == (3, 3)]
+    assert len(wide) == 4 and all(conv.dilation == (2, 2) for conv in wide)
+    assert all(conv.stride == (1, 1) for conv in convs)
+    checks.check_padding(ours, 512)
+
+
+@torch.no_grad()
+def test_resnext_equals_torchvision():
+    with torch.device("meta"):
+        peer = torchvision.models.resnext101_32x8d()
+        ours = build_backbone(
+            "resx101",
+            features="fpn",
+            style="pytorch",
+            norm="frozen",
+            fixed_blocks=0,
+            head_stride=1,
+            dropout=0,
+        )
+    want = {k: v.shape for k, v in peer.state_dict().items() if "fc." not in k}
+    assert {k: v.shape for k, v in ours.state_dict().items()} == want
+    assert ours.layer1[0].conv2.groups == peer.layer1[0].conv2.groups == 32
+
+
+def test_no_dilated_vgg():
+    with pytest.raises(ValueError, match="expected c4 or fpn for VGG16, found 'dc5'"):
+        VGG16(kind="dc5")
