@@ -1,0 +1,169 @@
+"""Pictures of all kinds become RGB arrays.
+
+Data sets are read as stored, for their annotations refer to that
+(``datasets/loading/images.py``). Here nothing is annotated, and a picture is turned
+upright as viewers show it.
+"""
+
+import os
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any, TypeAlias
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from PIL import Image, ImageOps
+from torch import Tensor
+
+from ..datasets.loading.images import ImageError, read_image
+from ..utils.drawing import Picture
+
+ImageInput: TypeAlias = (
+    str | os.PathLike[str] | npt.NDArray[np.uint8] | Image.Image | Tensor
+)
+"""What counts as one picture."""
+
+_KINDS = (
+    "the path of a file, a uint8 array (H, W, 3) RGB, a PIL image, or a tensor "
+    "(3, H, W)"
+)
+_ORIENTATION = 274
+"""EXIF's tag of how a picture is to be turned."""
+
+_ROUNDING = 1e-3
+"""How far a float tensor may leave [0, 1], as resizing does."""
+
+# What Pillow raises for a file that it cannot read.
+_PILLOW_ERRORS = (OSError, SyntaxError, ValueError, Image.DecompressionBombError)
+
+
+def is_one_image(images: object) -> bool:
+    """Tell one picture from several; a tensor of four dimensions is a batch."""
+    if isinstance(images, Tensor):
+        return images.ndim != 4
+    return isinstance(images, str | os.PathLike | np.ndarray | Image.Image)
+
+
+def as_images(images: ImageInput | Iterable[ImageInput]) -> Iterable[ImageInput]:
+    """One picture or several as something to iterate over, which is not begun.
+
+    Raises:
+        ValueError: it is neither.
+    """
+    if is_one_image(images):
+        return [images]  # type: ignore[list-item]
+    if isinstance(images, Iterable) and not isinstance(images, bytes | dict):
+        return images
+    raise ValueError(
+        f"expected {_KINDS}, or several of them, found {type(images).__name__}"
+    )
+
+
+def to_pixels(image: ImageInput, *, exif: bool = True, name: str = "image") -> Picture:
+    """The pixels of a picture of any kind.
+
+    Grey becomes RGB, transparency is dropped, of 16 bits the upper 8 are kept.
+
+    Args:
+        image: a file's path; uint8 ``(H, W, 3)`` RGB, ``(H, W, 4)`` or grey ``(H, W)``;
+            a PIL image; or a ``(3, H, W)`` RGB tensor, uint8 or floats from 0 to 1.
+        exif: turn files and PIL images upright as their EXIF data says.
+        name: what error messages call the picture if it has no path.
+
+    Returns:
+        ``(H, W, 3)`` uint8 RGB.
+
+    Raises:
+        ImageError: the file or PIL image cannot be read; a file is named.
+        ValueError: another kind, type or shape.
+    """
+    if isinstance(image, str | os.PathLike):
+        return _read(Path(image), exif=exif)
+    if isinstance(image, Image.Image):
+        return _from_pil(image, exif=exif, name=getattr(image, "filename", "") or name)
+    if isinstance(image, Tensor):
+        return _from_tensor(image, name)
+    if isinstance(image, np.ndarray):
+        return _from_array(image, name)
+    raise ValueError(f"{name}: expected {_KINDS}, found {type(image).__name__}")
+
+
+def _read(path: Path, *, exif: bool) -> Picture:
+    pixels = read_image(path)
+    return _turned(pixels, _orientation(path)) if exif else pixels
+
+
+def _orientation(path: Path) -> int:
+    """EXIF's 1 to 8; 1, which is upright, where there is none that can be read."""
+    try:
+        with Image.open(path) as image:
+            return int(image.getexif().get(_ORIENTATION, 1))
+    except (*_PILLOW_ERRORS, TypeError):
+        return 1
+
+
+def _turned(pixels: Picture, orientation: int) -> Picture:
+    """Turn pixels as stored so that they are upright."""
+    if orientation not in range(2, 9):
+        return pixels
+    if orientation >= 5:  # 6 and 8 are quarter turns: exchange the axes, then mirror
+        pixels = pixels.transpose(1, 0, 2)
+    if orientation in (2, 3, 6, 7):
+        pixels = pixels[:, ::-1]
+    if orientation in (3, 4, 7, 8):
+        pixels = pixels[::-1]
+    return np.ascontiguousarray(pixels)
+
+
+def _from_pil(image: Image.Image, *, exif: bool, name: str) -> Picture:
+    try:
+        if exif:
+            image = ImageOps.exif_transpose(image)
+        if image.mode in ("I", "F"):
+            raise ValueError(
+                f"no range of values is implied by mode {image.mode}; convert it to 8 "
+                "bits, or give the file's path"
+            )
+        if image.mode.startswith("I;16"):
+            return _from_array((np.asarray(image) >> 8).astype(np.uint8), name)
+        if image.mode == "RGBa":  # multiplied by the transparency
+            image = image.convert("RGBA")
+        return _from_array(np.asarray(image.convert("RGB")), name)
+    except _PILLOW_ERRORS as error:
+        raise ImageError(f"{name}: cannot read the PIL image ({error})") from error
+
+
+def _from_array(array: npt.NDArray[Any], name: str) -> Picture:
+    shape = array.shape
+    shaped = array.ndim == 2 or (array.ndim == 3 and shape[2] in (1, 3, 4))
+    if array.dtype != np.uint8 or not shaped or 0 in shape:
+        raise ValueError(
+            f"{name}: expected an array of shape (H, W, 3), (H, W, 4) or (H, W) and "
+            f"type uint8, found {shape} {array.dtype}; several pictures go in as a list"
+        )
+    if array.ndim == 2:
+        array = array[:, :, None]
+    if array.shape[2] == 1:
+        array = array.repeat(3, axis=2)
+    return np.ascontiguousarray(array[:, :, :3])
+
+
+def _from_tensor(tensor: Tensor, name: str) -> Picture:
+    known = tensor.dtype == torch.uint8 or tensor.is_floating_point()
+    if not known or tensor.ndim != 3 or len(tensor) != 3 or not tensor.numel():
+        raise ValueError(
+            f"{name}: expected a tensor of shape (3, H, W) and type uint8, or floats "
+            f"from 0 to 1, found {tuple(tensor.shape)} {tensor.dtype}"
+        )
+    tensor = tensor.detach().cpu()
+    if tensor.is_floating_point():
+        tensor = tensor.float()
+        low, high = tensor.min().item(), tensor.max().item()
+        if not (low >= -_ROUNDING and high <= 1 + _ROUNDING):  # nor NaN
+            raise ValueError(
+                f"{name}: expected floats from 0 to 1, found {low:g} to {high:g}; give "
+                "pixels that are not normalised, or convert them to uint8"
+            )
+        tensor = (tensor * 255).round().clamp(0, 255).to(torch.uint8)
+    return np.ascontiguousarray(tensor.permute(1, 2, 0).numpy())

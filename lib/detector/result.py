@@ -1,0 +1,201 @@
+"""What is found in one picture."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+
+from ..datasets.records import did_you_mean
+from ..utils.drawing import Picture, class_color, draw_boxes
+from . import conversions
+from .inputs import ImageInput, to_pixels
+
+
+@dataclass(frozen=True, eq=False)
+class Result:
+    """The D detections in a picture, best first; tensors lie on the CPU.
+
+    Attributes:
+        boxes: ``(D, 4)`` float32 ``x1, y1, x2, y2``, pixel edges of the picture:
+            pixel k spans [k, k + 1), so ``x2 - x1`` is the width.
+        scores: ``(D,)`` float32 class probabilities.
+        labels: ``(D,)`` int64, 1..C-1, positions in ``class_names``.
+        size: height and width of the picture in pixels; of one that EXIF turns, as it
+            is shown.
+        path: of the file; None if the picture was given otherwise.
+        class_names: the C classes that the detector knows, background first.
+        exif: whether EXIF's orientation was applied.
+    """
+
+    boxes: Tensor
+    scores: Tensor
+    labels: Tensor
+    size: tuple[int, int]
+    path: Path | None
+    class_names: tuple[str, ...] = field(repr=False)
+    exif: bool = field(default=True, repr=False)
+
+    @property
+    def names(self) -> list[str]:
+        """The class of each detection."""
+        return [self.class_names[label] for label in self.labels.tolist()]
+
+    def __len__(self) -> int:
+        return len(self.scores)
+
+    def __iter__(self) -> Iterator[dict[str, Any]]:
+        """The detections as `to_list` gives them."""
+        return iter(self.to_list())
+
+    def to_list(self) -> list[dict[str, Any]]:
+        """One dictionary per detection, of plain values as JSON takes them.
+
+        Its keys are ``box``, which is x1, y1, x2, y2 as pixel edges, ``score``,
+        ``label`` and ``name``.
+        """
+        return [
+            {"box": box, "score": score, "label": label, "name": name}
+            for box, score, label, name in zip(
+                self.boxes.tolist(),
+                self.scores.tolist(),
+                self.labels.tolist(),
+                self.names,
+                strict=True,
+            )
+        ]
+
+    def filter(
+        self,
+        score_threshold: float | None = None,
+        classes: Sequence[str] | None = None,
+    ) -> "Result":
+        """The detections that score more than a threshold and are of given classes.
+
+        Raises:
+            ValueError: a class that the detector does not know.
+        """
+        kept = torch.ones_like(self.labels, dtype=torch.bool)
+        if score_threshold is not None:
+            kept &= self.scores > score_threshold
+        if classes is not None:
+            labels = class_labels(classes, self.class_names)
+            kept &= torch.isin(self.labels, torch.tensor(labels, dtype=torch.int64))
+        return replace(
+            self,
+            boxes=self.boxes[kept],
+            scores=self.scores[kept],
+            labels=self.labels[kept],
+        )
+
+    def numpy(self) -> dict[str, npt.NDArray[Any]]:
+        """``boxes``, ``scores`` and ``labels`` as arrays, which share their memory."""
+        return {
+            "boxes": self.boxes.numpy(),
+            "scores": self.scores.numpy(),
+            "labels": self.labels.numpy(),
+        }
+
+    def to_coco(
+        self,
+        image_id: int | str,
+        category_ids: Sequence[int] | Mapping[str, int] | None = None,
+    ) -> list[dict[str, Any]]:
+        """Rows of COCO's result format, whose box is x, y, width, height.
+
+        Args:
+            image_id: of the picture in the data set.
+            category_ids: per class, background's (never used) first, as a ``Dataset``
+                has them; or by class name. None: the labels.
+
+        Raises:
+            ValueError: a class has no category.
+        """
+        return conversions.to_coco(self, image_id, category_ids)
+
+    def to_voc(self) -> str:
+        """An XML annotation in VOC's layout: whole, 1-based, inclusive corners.
+
+        Each object has its ``score`` too, which readers of annotations skip.
+        """
+        return conversions.to_voc(self)
+
+    def to_supervision(self) -> Any:
+        """A ``supervision.Detections``, the class names as its ``class_name``.
+
+        Raises:
+            ImportError: the package supervision is not installed.
+        """
+        return conversions.to_supervision(self)
+
+    def draw(
+        self,
+        image: ImageInput | None = None,
+        *,
+        labels: bool = True,
+        scores: bool = True,
+    ) -> Picture:
+        """The picture with a box, a class and a score for each detection.
+
+        Args:
+            image: the picture, of any kind that the detector takes; None: the file is
+                read again.
+            labels: write the class.
+            scores: write the score.
+
+        Returns:
+            ``(H, W, 3)`` uint8 RGB of the picture's own size.
+
+        Raises:
+            ImageError: the file cannot be read.
+            ValueError: no picture is given and none is on disk, or one of other size.
+        """
+        if image is None:
+            if self.path is None:
+                raise ValueError(
+                    "expected the picture to draw on, for it did not come from a file; "
+                    "give it: result.draw(image)"
+                )
+            image = self.path
+        pixels = to_pixels(image, exif=self.exif)
+        if pixels.shape[:2] != self.size:
+            height, width = self.size
+            raise ValueError(
+                f"expected the picture of {width} x {height} pixels that was searched, "
+                f"found one of {pixels.shape[1]} x {pixels.shape[0]}"
+            )
+        return draw_boxes(
+            pixels,
+            np.asarray(self.boxes.numpy(), np.float32),
+            labels=self.names if labels else None,
+            scores=self.scores.tolist() if scores else None,
+            colors=[class_color(label) for label in self.labels.tolist()],
+        )
+
+
+def class_labels(names: Sequence[str], class_names: Sequence[str]) -> list[int]:
+    """Labels of class names.
+
+    Args:
+        names: to look up.
+        class_names: the C classes, background first.
+
+    Raises:
+        ValueError: one is not known, or a string stands in place of a list.
+    """
+    if isinstance(names, str):
+        raise ValueError(
+            f"expected a list of classes, found {names!r}; give [{names!r}]"
+        )
+    known = {name: label for label, name in enumerate(class_names) if label > 0}
+    for name in names:
+        if name not in known:
+            raise ValueError(
+                f"unknown class {name!r}{did_you_mean(str(name), known)}; the detector "
+                f"knows {', '.join(known)}"
+            )
+    return [known[name] for name in names]

@@ -1,0 +1,80 @@
+"""What docs/inference.md and docs/inference.ipynb show is run."""
+
+import json
+import re
+import shutil
+
+import numpy as np
+import pytest
+from command_lines import REPOSITORY
+from PIL import Image
+
+NOTEBOOK = REPOSITORY / "docs/inference.ipynb"
+DOCUMENT = REPOSITORY / "docs/inference.md"
+
+
+def read_notebook(*, iterations: int):
+    """The notebook, with so short a training that it learns nothing."""
+    text = NOTEBOOK.read_text(encoding="utf-8")
+    short, count = re.subn(r"\biterations = \d+", f"iterations = {iterations}", text)
+    assert count == 1
+    return json.loads(short)
+
+
+def test_the_notebook_runs(tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    names = {"__name__": "notebook"}
+    cells = read_notebook(iterations=2)["cells"]
+    for number, cell in enumerate(cells):
+        if cell["cell_type"] == "code":
+            code = compile("".join(cell["source"]), f"cell {number}", "exec")
+            exec(code, names)
+    assert len(names["results"]) == len(names["paths"]) == 6
+    assert "<annotation>" in capsys.readouterr().out
+
+
+def test_a_kernel_runs_the_notebook(tmp_path, monkeypatch):
+    nbformat = pytest.importorskip("nbformat")
+    nbclient = pytest.importorskip("nbclient")
+    pytest.importorskip("ipykernel")
+    monkeypatch.setenv("TMPDIR", str(tmp_path))
+    text = json.dumps(read_notebook(iterations=2))
+    notebook = nbformat.reads(text, as_version=4)
+    nbformat.validate(notebook)
+    done = nbclient.NotebookClient(notebook, timeout=120).execute()
+    pictures = [
+        output
+        for cell in done.cells
+        for output in cell.get("outputs", [])
+        if "image/png" in output.get("data", {})
+    ]
+    assert len(pictures) == 1
+
+
+def test_the_notebook_holds_no_outputs():
+    cells = json.loads(NOTEBOOK.read_text(encoding="utf-8"))["cells"]
+    code = [cell for cell in cells if cell["cell_type"] == "code"]
+    assert len(code) > 5
+    for cell in code:
+        assert cell["outputs"] == [] and cell["execution_count"] is None
+    assert len({cell["id"] for cell in cells}) == len(cells)
+
+
+def test_the_document_runs(checkpoint, tmp_path, monkeypatch):
+    """Its blocks are one program, in a folder that has what they name."""
+    folder = tmp_path / "output/res18/shapes_train/default/checkpoints"
+    folder.mkdir(parents=True)
+    shutil.copy(checkpoint, folder)
+    photo = np.random.default_rng(0).integers(0, 256, (60, 80, 3)).astype(np.uint8)
+    (tmp_path / "photos").mkdir()
+    for name in ("photo.jpg", "other.png", "photos/1.jpg", "photos/2.jpg"):
+        Image.fromarray(photo).save(tmp_path / name)
+    monkeypatch.chdir(tmp_path)
+    text = DOCUMENT.read_text(encoding="utf-8")
+    blocks = re.findall(r"^```py\n(.*?)^```", text, re.MULTILINE | re.DOTALL)
+    assert len(blocks) >= 5
+    names = {"__name__": "document"}
+    for block in blocks:
+        exec(compile(block, DOCUMENT.name, "exec"), names)
+    assert (tmp_path / "photo_boxes.png").is_file()
+    assert (tmp_path / "photo.xml").is_file()
