@@ -60,6 +60,8 @@ def check_command(words):
         _check_tool(script.name, words[1:])
     elif script.name == "tensorboard.sh":
         _check_tensorboard(words[1:])
+    elif script.name == "demo.sh":
+        _check_demo(words[1:])
     else:
         assert script.name == "check.sh", f"{words[0]}: how to check it is not known"
         for word in words[1:]:
@@ -87,6 +89,17 @@ def _check_tool(script, words):
         value = getattr(arguments, option, None)
         if value is not None:
             load_config([], [key, str(value)])
+
+
+def _check_demo(words):
+    from faster_rcnn.demo.command_line import build_parser
+
+    try:
+        arguments = build_parser().parse_args(words)
+    except SystemExit as error:
+        assert error.code == 0, f"demo.sh {shlex.join(words)}: refused, see above"
+        return  # --help
+    load_config([], arguments.overrides)
 
 
 def _check_tensorboard(words):

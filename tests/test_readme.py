@@ -116,7 +116,7 @@ def test_every_file_named_exists(path):
             assert (path.parent / target).exists(), f"{name(path)} links to {link}"
 
 
-@pytest.mark.parametrize("script", ["train", "test", "tensorboard", "check"])
+@pytest.mark.parametrize("script", ["train", "test", "demo", "tensorboard", "check"])
 def test_readme_shows_each_script(script):
     text = (REPOSITORY / "README.md").read_text(encoding="utf-8")
     shown = {words[0] for words in commands_of(text)}

@@ -1,0 +1,1 @@
+"""A trained detector at work: pictures, videos and cameras, and a page to try it on."""

@@ -1,0 +1,187 @@
+"""Videos and cameras: each frame detected and drawn, with a line of JSON."""
+
+import contextlib
+import itertools
+import json
+import logging
+import time
+from pathlib import Path
+from typing import IO, TYPE_CHECKING, Any
+
+from ..detector import Result
+from ..utils.closing import Closing
+from ..utils.drawing import Picture
+from ..utils.files import atomic_path
+from ..utils.progress import Progress
+from .sources import Item
+from .videos import MissingCodecError, VideoError, VideoInput, VideoOutput
+
+if TYPE_CHECKING:
+    from .run import Demo
+
+logger = logging.getLogger(__name__)
+
+_LOG_LINES = 20  # of a video
+_LOG_SECONDS = 10  # between two of a camera
+
+
+def film_item(demo: "Demo", item: Item) -> bool:
+    """Write a video with boxes, and what was found in each frame.
+
+    They get their names when they are whole. A video that is cut short or stopped
+    leaves what there is of it as ``NAME.partial.mp4``, and is not noted as done; a
+    camera, which has no end of its own, is whole whenever it stops.
+
+    Returns:
+        Whether it came to the end, good or bad.
+
+    Raises:
+        MissingCodecError: no video can be written here.
+        OSError: the disk is full, and the like.
+    """
+    camera = item.kind == "camera"
+    if camera:  # each recording gets a name of its own
+        stem, now = Path(item.output).stem, time.strftime("%Y%m%d-%H%M%S")
+        item = item._replace(output=f"{stem}-{now}.mp4")
+    logger.info("%s %s", item.kind, item.source)
+    problem = ""
+    with _Film(demo.journal.unfinished, camera=camera) as film:
+        try:
+            with VideoInput(int(item.source) if camera else Path(item.source)) as video:
+                _frames(demo, video, film)
+        except MissingCodecError:
+            raise
+        except ValueError as error:
+            problem = demo.failed[item.source] = str(error)
+    ended = bool(camera or problem or film.ended)
+    if film.frames:
+        _finish(demo, item, film, whole=ended and (camera or not problem))
+    return ended
+
+
+def _frames(demo: "Demo", video: VideoInput, film: "_Film") -> None:
+    limit = demo.wishes.frames if film.camera else None
+    total = limit or video.announced
+    every = max(1, total // _LOG_LINES) if total else round(_LOG_SECONDS * video.fps)
+    film.fps = video.fps
+    frames = itertools.islice(video.frames(), limit)
+    with contextlib.ExitStack() as stack:
+        progress = Progress(total, log_every=every) if total else None
+        if progress is not None:
+            stack.enter_context(progress)
+        while chunk := list(itertools.islice(frames, 1 if film.camera else demo.batch)):
+            for frame, result in zip(chunk, demo.detect(chunk), strict=True):
+                drawn = demo.draw(frame, result)
+                film.add(result, drawn if demo.wishes.drawn else None)
+                demo.found.update(result.names)
+                demo.show(drawn, wait=False)
+            values = {"found": film.found}
+            if progress is not None:
+                progress.update(film.frames, images=len(chunk), values=values)
+            elif film.frames % every == 0:
+                logger.info("%d frames, %d found", film.frames, film.found)
+            # The last frame of a file may be the one at which it was asked to stop.
+            if demo.stopped() and film.frames != video.announced:
+                return
+        film.ended = True
+
+
+def _finish(demo: "Demo", item: Item, film: "_Film", *, whole: bool) -> None:
+    """Give files their names, and note the item as done if it is whole."""
+    folder = demo.journal.folder
+    name = item.output if whole else f"{item.output.removesuffix('.mp4')}.partial.mp4"
+    output = json_file = None
+    if film.video is not None:
+        path = film.video.finish(folder / name)
+        output = path.relative_to(folder).as_posix()
+    if demo.wishes.as_json or output is None:
+        json_file = f"{name}.jsonl"
+        with atomic_path(folder / json_file) as temporary:
+            film.path.replace(temporary)
+    if whole:
+        demo.journal.add(item, film.summary(), output=output, json_file=json_file)
+        demo.finished += 1
+        return
+    logger.warning(
+        "%s: its first %d frames are in %s; the next run begins it anew",
+        item.source,
+        film.frames,
+        folder / (output or json_file or ""),
+    )
+
+
+class _Film(Closing):
+    """What has been made of a video so far.
+
+    Attributes:
+        path: the file of its frames' lines.
+        camera: whether its frames come in real time.
+        video: the frames drawn, None as long as there are none.
+        fps: of the source.
+        frames: frames seen.
+        found: detections in them.
+        ended: whether the source came to its end.
+    """
+
+    def __init__(self, unfinished: Path, *, camera: bool) -> None:
+        unfinished.mkdir(parents=True, exist_ok=True)
+        self._unfinished = unfinished
+        self.path = unfinished / "frames.jsonl"
+        self._lines: IO[str] = self.path.open("w", encoding="utf-8")
+        self._start = time.perf_counter()
+        self.camera = camera
+        self.video: VideoOutput | None = None
+        self.fps = 0.0
+        self.frames = 0
+        self.found = 0
+        self.ended = False
+        self._size = (0, 0)
+
+    def add(self, result: Result, drawn: Picture | None) -> None:
+        """Add a frame.
+
+        Args:
+            result: of the frame.
+            drawn: ``(H, W, 3)`` RGB with boxes; None if no video is wanted.
+
+        Raises:
+            VideoError: the frames change their size.
+            MissingCodecError: no video can be written here.
+        """
+        if self._size not in ((0, 0), result.size):
+            raise VideoError(
+                f"frame {self.frames}: expected {self._size[1]} x {self._size[0]} "
+                f"pixels as before, found {result.size[1]} x {result.size[0]}; split "
+                "the video where its size changes"
+            )
+        self._size = result.size
+        now = time.perf_counter() - self._start if self.camera else None
+        if drawn is not None:
+            if self.video is None:
+                self.video = VideoOutput(
+                    self._unfinished, fps=self.fps, size=result.size
+                )
+            self.video.write(drawn, until=now)
+        line: dict[str, Any] = {"frame": self.frames}
+        line["seconds"] = self.frames / self.fps if now is None else now
+        line["detections"] = result.to_list()
+        self._lines.write(json.dumps(line) + "\n")
+        self.frames += 1
+        self.found += len(result)
+
+    def summary(self) -> dict[str, Any]:
+        """What the journal tells."""
+        height, width = self._size
+        return {
+            "width": width,
+            "height": height,
+            "fps": self.fps,
+            "frames": self.frames,
+            "found": self.found,
+        }
+
+    def close(self) -> None:
+        """End the files."""
+        self._lines.close()
+        if self.video is not None:
+            self.video.close()

@@ -1,0 +1,205 @@
+"""What a folder of results holds already, so that a long run can go on."""
+
+import json
+import logging
+import os
+import shutil
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import IO, Any
+
+from ..utils.closing import Closing
+from ..utils.files import atomic_path, remove_stale, write_atomic
+from ..utils.locks import HeldElsewhereError, take_lock
+from .sources import Item, unused_name
+
+logger = logging.getLogger(__name__)
+
+DETECTIONS = "detections.jsonl"
+SETTINGS = "demo.json"
+_HEAD = ("source", "bytes", "modified", "name", "output", "json")
+
+
+class Journal(Closing):
+    """The detections of a folder, a line of JSON for each picture or video.
+
+    A line is added once all other files of its picture are whole. So a process that
+    is killed leaves at most a torn last line, which is taken away, and the picture of
+    that line is done again.
+
+    Attributes:
+        folder: of all results.
+        unfinished: folder for files that are being written, empty at first.
+
+    Args:
+        folder: made if missing.
+        settings: what the detections depend on. Results of other settings do not
+            count as done, and are replaced.
+
+    Raises:
+        ValueError: another process writes into the folder, or it cannot be written.
+    """
+
+    def __init__(self, folder: Path, settings: Mapping[str, Any]) -> None:
+        self.folder = folder
+        self.unfinished = folder / ".unfinished"
+        self._path = folder / DETECTIONS
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+            self._lock: IO[str] = take_lock(folder / ".lock")
+        except HeldElsewhereError as error:
+            raise ValueError(
+                f"{folder}: another demo writes there ({error}); wait for it, or give "
+                "another --output"
+            ) from error
+        except OSError as error:
+            raise ValueError(
+                f"{folder}: expected a folder to write to, cannot ({error.strerror}); "
+                "give another --output"
+            ) from error
+        shutil.rmtree(self.unfinished, ignore_errors=True)
+        remove_stale(folder)
+        self._begin(dict(settings))
+        self._lines = self._read()
+        self._file = self._path.open("a", encoding="utf-8")
+
+    def settle(self, items: Sequence[Item]) -> list[Item]:
+        """Give items the names of their earlier results, and none of another source.
+
+        Args:
+            items: of this run.
+
+        Returns:
+            The same with other names where need be.
+        """
+        taken = {line["name"].lower() for line in self._lines.values()}
+        settled = []
+        for item in items:
+            line = self._lines.get(item.source)
+            name = line["name"] if line else unused_name(Path(item.output), taken)
+            settled.append(item._replace(output=name))
+        return settled
+
+    def is_done(self, item: Item, *, drawn: bool, as_json: bool) -> bool:
+        """Tell whether an item's results are there.
+
+        Args:
+            item: not done if its file has changed since.
+            drawn: whether a picture or video is wanted.
+            as_json: whether a JSON file of its own is wanted.
+        """
+        line = self._lines.get(item.source)
+        if line is None or _stamp(item).items() - line.items():
+            return False
+        wanted = [line["output"]] * drawn + [line["json"]] * as_json
+        return all(file and (self.folder / file).is_file() for file in wanted)
+
+    def forget(self, items: list[Item]) -> None:
+        """Drop the lines of items that will be done again, each being there once."""
+        gone = {item.source for item in items} & self._lines.keys()
+        if not gone:
+            return
+        self._file.close()
+        with (
+            atomic_path(self._path) as temporary,
+            temporary.open("w", encoding="utf-8") as new,
+            self._path.open(encoding="utf-8") as old,
+        ):
+            new.writelines(
+                line for line in old if json.loads(line)["source"] not in gone
+            )
+        for source in gone:
+            del self._lines[source]
+        self._file = self._path.open("a", encoding="utf-8")
+
+    def add(
+        self,
+        item: Item,
+        found: Mapping[str, Any],
+        *,
+        output: str | None,
+        json_file: str | None,
+    ) -> None:
+        """Note that an item is done.
+
+        Args:
+            item: whose other files are written.
+            found: what to tell of it.
+            output: path of its picture or video in the folder; None for none.
+            json_file: path of its own JSON file in the folder; None for none.
+        """
+        head = {**_stamp(item), "name": item.output, "output": output}
+        head["json"] = json_file
+        self._file.write(json.dumps({**head, **found}) + "\n")
+        self._file.flush()
+        self._lines[item.source] = head
+
+    def write_whole(self, path: Path) -> None:
+        """Write all lines as one JSON array, in one step."""
+        with (
+            atomic_path(path) as temporary,
+            temporary.open("w", encoding="utf-8") as new,
+            self._path.open(encoding="utf-8") as old,
+        ):
+            new.write("[")
+            for i, line in enumerate(old):
+                new.write((",\n" if i else "\n") + line.rstrip("\n"))
+            new.write("\n]\n")
+
+    def close(self) -> None:
+        """Let go of the folder."""
+        self._file.close()
+        shutil.rmtree(self.unfinished, ignore_errors=True)
+        self._lock.close()
+
+    def _begin(self, settings: dict[str, Any]) -> None:
+        """Put results of other settings out of force."""
+        path = self.folder / SETTINGS
+        try:
+            before = json.loads(path.read_text(encoding="utf-8"))
+        except (OSError, ValueError):
+            before = None
+        if before == settings:
+            return
+        if isinstance(before, dict) and self._path.exists():
+            changed = [key for key in settings if before.get(key) != settings[key]]
+            logger.warning(
+                "%s holds results of other settings (%s): they are made anew",
+                self.folder,
+                ", ".join(changed) or "of an older version",
+            )
+        self._path.unlink(missing_ok=True)
+        write_atomic(path, json.dumps(settings, indent=2) + "\n")
+
+    def _read(self) -> dict[str, dict[str, Any]]:
+        """The lines' heads by source; what does not end as a line should is cut off."""
+        lines: dict[str, dict[str, Any]] = {}
+        whole = 0
+        self._path.touch()
+        with self._path.open("r+b") as file:
+            for line in file:
+                try:
+                    head = json.loads(line)
+                    head = {key: head[key] for key in _HEAD if key in head}
+                    lines[head["source"]] = head
+                except (ValueError, KeyError, TypeError):
+                    break
+                if not line.endswith(b"\n"):
+                    break
+                whole += len(line)
+            else:
+                return lines
+            file.truncate(whole)
+        return self._read()
+
+
+def _stamp(item: Item) -> dict[str, Any]:
+    """What tells a source, and a file from its later versions."""
+    stamp: dict[str, Any] = {"source": item.source}
+    if item.kind != "camera":
+        try:
+            state = os.stat(item.source)
+        except OSError:
+            return stamp
+        stamp |= {"bytes": state.st_size, "modified": state.st_mtime_ns}
+    return stamp

@@ -1,0 +1,97 @@
+"""Pictures of files, read ahead, and of strangers' bytes, within limits."""
+
+import io
+from collections import deque
+from collections.abc import Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from pathlib import Path
+
+from PIL import Image, UnidentifiedImageError
+
+from ..datasets.loading.images import ImageError
+from ..detector.inputs import to_pixels
+from ..utils.drawing import Picture
+from .sources import Item
+
+UPLOAD_FORMATS = ("JPEG", "PNG", "WEBP", "BMP")
+"""What every browser shows too, in Pillow's words."""
+
+_READERS = 2
+
+
+def read_ahead(
+    items: Iterable[Item], *, ahead: int
+) -> Iterator[tuple[Item, Picture | ImageError]]:
+    """Read pictures upright and in their order, some before they are asked for.
+
+    Args:
+        items: pictures.
+        ahead: pictures to hold at most.
+
+    Yields:
+        Each item with its ``(H, W, 3)`` RGB pixels, or with what is wrong with it.
+    """
+    waiting: deque[tuple[Item, Future[Picture | ImageError]]] = deque()
+    with ThreadPoolExecutor(_READERS) as pool:
+        try:
+            for item in items:
+                waiting.append((item, pool.submit(_read, item)))
+                if len(waiting) >= ahead:
+                    first, future = waiting.popleft()
+                    yield first, future.result()
+            for item, future in waiting:
+                yield item, future.result()
+        finally:
+            pool.shutdown(wait=False, cancel_futures=True)
+
+
+def decode_upload(data: bytes, *, max_pixels: int) -> Picture:
+    """Decode bytes of unknown origin and turn them upright.
+
+    The kind is told by content, and the size is read from the header before any pixel
+    is decoded.
+
+    Args:
+        data: a file's content.
+        max_pixels: larger pictures are refused.
+
+    Returns:
+        ``(H, W, 3)`` RGB.
+
+    Raises:
+        ImageError: it is no such picture, damaged, or too large.
+    """
+    kinds = ", ".join(UPLOAD_FORMATS)
+    try:
+        with Image.open(io.BytesIO(data), formats=UPLOAD_FORMATS) as image:
+            width, height = image.size
+            if width * height <= max_pixels:
+                image.load()
+                return to_pixels(image)
+    except Image.DecompressionBombError as error:
+        raise ImageError(
+            f"expected at most {max_pixels / 1e6:g} million pixels ({error}); make the "
+            "picture smaller"
+        ) from error
+    except UnidentifiedImageError as error:
+        raise ImageError(
+            f"expected a picture ({kinds}), found {len(data)} bytes of another kind; "
+            "convert the file, or choose another"
+        ) from error
+    except Exception as error:
+        # Damaged bytes make decoders fail in any way: OSError, struct.error, ...
+        raise ImageError(
+            f"expected a whole picture, found a damaged one ({error}); fetch the file "
+            "again"
+        ) from error
+    raise ImageError(
+        f"expected at most {max_pixels / 1e6:g} million pixels, found {width} x "
+        f"{height}; make the picture smaller"
+    )
+
+
+def _read(item: Item) -> Picture | ImageError:
+    try:
+        return to_pixels(Path(item.source))
+    except ImageError as error:
+        return error

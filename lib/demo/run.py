@@ -1,0 +1,186 @@
+"""The detector on pictures, videos and cameras: results are whole, or absent."""
+
+import itertools
+import json
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import TypeVar
+
+import cv2
+
+from ..datasets.loading.images import ImageError
+from ..detector import Detector, Result
+from ..utils.drawing import Picture, save_image
+from ..utils.files import write_atomic
+from ..utils.progress import Progress
+from .filming import film_item
+from .journal import Journal
+from .pictures import read_ahead
+from .sources import Item
+from .window import Window
+
+_T = TypeVar("_T")
+_LOG_LINES = 20
+_CUDA_BATCH = 8
+
+
+@dataclass(frozen=True)
+class Wishes:
+    """What is wanted of a run.
+
+    Attributes:
+        threshold: score above which a detection counts.
+        classes: names of those that count; None for all.
+        batch: pictures or frames detected at once; None for what suits the device.
+        drawn: pictures and videos with boxes.
+        as_json: a JSON file for each picture or video.
+        frames: of a camera, after which it ends; None for no end.
+    """
+
+    threshold: float = 0.5
+    classes: Sequence[str] | None = None
+    batch: int | None = None
+    drawn: bool = True
+    as_json: bool = False
+    frames: int | None = None
+
+
+@dataclass
+class Demo:
+    """One run over items.
+
+    Attributes:
+        detector: finds objects.
+        journal: of the folder of results.
+        wishes: what is wanted.
+        window: where results are shown; None for nowhere.
+        stop: gives a signal's name once one has asked to stop.
+        failed: sources that could not be done, and why.
+        found: detections by class.
+        finished: items done in this run.
+    """
+
+    detector: Detector
+    journal: Journal
+    wishes: Wishes
+    window: Window | None = None
+    stop: Callable[[], str] = lambda: ""
+    failed: dict[str, str] = field(default_factory=dict)
+    found: Counter[str] = field(default_factory=Counter)
+    finished: int = 0
+    _closed: bool = False
+
+    def run(self, items: Sequence[Item], *, before: int = 0) -> int:
+        """Work through items: the pictures, then videos and cameras.
+
+        Args:
+            items: not done yet, with names settled.
+            before: pictures that were done already, for the progress.
+
+        Returns:
+            The number of items not come to: a signal or the window's key stopped it.
+
+        Raises:
+            OSError: the results cannot be written; those before are whole.
+        """
+        pictures = [item for item in items if item.kind == "picture"]
+        done = self._pictures(pictures, before)
+        for item in items:
+            if item.kind != "picture" and not self.stopped():
+                done += film_item(self, item)
+        return len(items) - done
+
+    @property
+    def batch(self) -> int:
+        """Pictures or frames detected at once."""
+        usual = _CUDA_BATCH if self.detector.device.type == "cuda" else 1
+        return self.wishes.batch or usual
+
+    def stopped(self) -> bool:
+        """Tell whether a signal or the window's key asked to stop."""
+        return self._closed or bool(self.stop())
+
+    def _pictures(self, items: Sequence[Item], before: int) -> int:
+        total = before + len(items)
+        every = max(1, total // _LOG_LINES)
+        done = 0
+        read = read_ahead(items, ahead=2 * self.batch + 2)
+        with Progress(total, start=before, log_every=every) as progress:
+            for chunk in _chunks(read, self.batch):
+                self._picture_batch(chunk)
+                done += len(chunk)
+                values = {"found": self.found.total(), "failed": len(self.failed)}
+                progress.update(before + done, images=len(chunk), values=values)
+                if self.stopped():
+                    break
+        return done
+
+    def _picture_batch(
+        self, chunk: Sequence[tuple[Item, Picture | ImageError]]
+    ) -> None:
+        good: list[tuple[Item, Picture]] = []
+        for item, picture in chunk:
+            if isinstance(picture, ImageError):
+                self.failed[item.source] = str(picture)
+            else:
+                good.append((item, picture))
+        if not good:
+            return
+        try:
+            results = self.detect([picture for _, picture in good])
+        except ValueError as error:
+            if len(good) == 1:
+                self.failed[good[0][0].source] = str(error)
+            else:  # find the one that is at fault
+                for each in good:
+                    self._picture_batch([each])
+            return
+        for (item, picture), result in zip(good, results, strict=True):
+            try:
+                self._finish_picture(item, picture, result)
+            except (ValueError, cv2.error) as error:
+                self.failed[item.source] = f"{item.output} cannot be written: {error}"
+
+    def _finish_picture(self, item: Item, picture: Picture, result: Result) -> None:
+        output = json_file = None
+        drawn = self.draw(picture, result)
+        if self.wishes.drawn and drawn is not None:
+            output = item.output
+            save_image(self.journal.folder / output, drawn)
+        height, width = result.size
+        found = {"width": width, "height": height, "detections": result.to_list()}
+        if self.wishes.as_json:
+            json_file = f"{item.output}.json"
+            text = json.dumps({"source": item.source, **found}, indent=1)
+            write_atomic(self.journal.folder / json_file, text + "\n")
+        self.journal.add(item, found, output=output, json_file=json_file)
+        self.found.update(result.names)
+        self.finished += 1
+        self.show(drawn, wait=True)
+
+    def detect(self, images: list[Picture]) -> list[Result]:
+        """The results of ``(H, W, 3)`` RGB pictures in one pass."""
+        results = self.detector(
+            images,
+            score_threshold=self.wishes.threshold,
+            classes=self.wishes.classes,
+            batch_size=len(images),
+        )
+        return results if isinstance(results, list) else [results]
+
+    def draw(self, picture: Picture, result: Result) -> Picture | None:
+        """The picture with boxes, None if nobody wants to see it."""
+        wanted = self.wishes.drawn or self.window is not None
+        return result.draw(picture) if wanted else None
+
+    def show(self, drawn: Picture | None, *, wait: bool) -> None:
+        """Show a picture, until a key is pressed or till the next one."""
+        if self.window is not None and drawn is not None and not self._closed:
+            self._closed = not self.window.show(drawn, wait=wait)
+
+
+def _chunks(values: Iterable[_T], size: int) -> Iterator[list[_T]]:
+    source = iter(values)
+    while chunk := list(itertools.islice(source, size)):
+        yield chunk

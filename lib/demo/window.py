@@ -1,0 +1,75 @@
+"""A window on the desktop, where there is one."""
+
+import os
+import sys
+
+import cv2
+import numpy as np
+
+from ..utils.closing import Closing
+from ..utils.drawing import Picture
+
+_TITLE = "demo: q ends"
+_ENDS = (ord("q"), 27)  # Esc
+
+
+class Window(Closing):
+    """Shows pictures until somebody presses q or Esc.
+
+    Raises:
+        ValueError: this OpenCV has no windows, or there is no display.
+    """
+
+    def __init__(self) -> None:
+        expect_display()
+
+    def show(self, picture: Picture, *, wait: bool) -> bool:
+        """Show a picture.
+
+        Args:
+            picture: ``(H, W, 3)`` RGB.
+            wait: until a key is pressed; else go on at once, as in a video.
+
+        Returns:
+            Whether to go on.
+        """
+        cv2.namedWindow(_TITLE, cv2.WINDOW_NORMAL | cv2.WINDOW_KEEPRATIO)
+        cv2.imshow(_TITLE, np.asarray(cv2.cvtColor(picture, cv2.COLOR_RGB2BGR)))
+        while True:
+            key = cv2.waitKey(50 if wait else 1) & 0xFF
+            closed = cv2.getWindowProperty(_TITLE, cv2.WND_PROP_VISIBLE) < 1
+            if key in _ENDS or closed:
+                return False
+            if key != 0xFF or not wait:
+                return True
+
+    def close(self) -> None:
+        """Take the window away."""
+        cv2.destroyAllWindows()
+
+
+def expect_display() -> None:
+    """Find out whether a window can be shown, before anything is computed.
+
+    Raises:
+        ValueError: it cannot; the text says what to do.
+    """
+    instead = "or leave out --show: results are in --output, and --serve shows a page"
+    if not _has_windows():
+        raise ValueError(
+            "--show needs an OpenCV with windows, found one without "
+            "(opencv-python-headless); pip uninstall opencv-python-headless, then pip "
+            f"install opencv-python, {instead}"
+        )
+    here = sys.platform not in ("darwin", "win32")
+    if here and not (os.environ.get("DISPLAY") or os.environ.get("WAYLAND_DISPLAY")):
+        raise ValueError(
+            "--show needs a display, found neither DISPLAY nor WAYLAND_DISPLAY; log in "
+            f"with ssh -X, {instead}"
+        )
+
+
+def _has_windows() -> bool:
+    lines = cv2.getBuildInformation().splitlines()
+    gui = [line.split(":", 1)[1].strip() for line in lines if "GUI:" in line]
+    return bool(gui) and gui[0] != "NONE"
