@@ -1,9 +1,11 @@
 #!/usr/bin/env python3
-"""Fetch and check torchvision's ImageNet weights, for training without a network.
+"""Fetch and check published weights, for work without a network.
 
-They go to where train.sh looks for them, the cache of torch.hub (see TORCH_HOME). What
-is there already is checked, and fetched again only if it is damaged. What was
-interrupted goes on where it stopped. train.sh itself fetches what it needs likewise.
+A NET stands for torchvision's ImageNet weights of it, any other NAME is one of
+docs/zoo.md. They go to the folder FRCNN_HOME (~/.cache/faster_rcnn), where train.sh,
+test.sh and Detector look for them; torchvision's are found in the cache of torch.hub,
+too. What is there already is checked, and fetched again only if it is damaged. What was
+interrupted goes on where it stopped. The other programs fetch what they need likewise.
 """
 
 import argparse
@@ -11,7 +13,9 @@ from collections.abc import Sequence
 
 from faster_rcnn.model.command_line import clear_errors
 from faster_rcnn.model.settings import NET_NAMES
-from faster_rcnn.model.weights.imagenet import PublishedWeights, imagenet_weights
+from faster_rcnn.model.zoo.cache import fetch_entry, find, home, place_of, to_come
+from faster_rcnn.model.zoo.entry import Entry
+from faster_rcnn.model.zoo.table import ENTRIES, find_entry, imagenet_entry
 from faster_rcnn.utils.download.disk import amount, free_space
 from faster_rcnn.utils.download.transfer import expect_space
 
@@ -20,12 +24,9 @@ def build_parser() -> argparse.ArgumentParser:
     """The arguments."""
     parser = argparse.ArgumentParser(prog="fetch_weights.py", description=__doc__)
     parser.add_argument(
-        "nets",
-        nargs="+",
-        metavar="NET",
-        choices=NET_NAMES,
-        help=", ".join(NET_NAMES),
+        "names", nargs="*", metavar="NET|NAME", help=f"{', '.join(NET_NAMES)}; a name"
     )
+    parser.add_argument("--list", action="store_true", help="print all names")
     parser.add_argument(
         "--dry-run", action="store_true", help="say what would be done, and do nothing"
     )
@@ -34,40 +35,49 @@ def build_parser() -> argparse.ArgumentParser:
 
 def main() -> None:
     """Fetch, or tell what would be fetched."""
-    arguments = build_parser().parse_args()
+    parser = build_parser()
+    arguments = parser.parse_args()
+    if arguments.list:
+        print("\n".join(ENTRIES))
+        return
+    if not arguments.names:
+        parser.error("expected a NET or NAME, or --list")
     with clear_errors():
-        wanted = [imagenet_weights(net) for net in dict.fromkeys(arguments.nets)]
-        missing = [weights for weights in wanted if not weights.is_there]
-        folder = wanted[0].target.parent
+        names = dict.fromkeys(arguments.names)
+        wanted = [entry_of(name) for name in names]
+        missing = [entry for entry in wanted if find(entry) is None]
         if arguments.dry_run:
             print(describe(wanted, missing))
-        expect_space(folder, sum(weights.to_come for weights in missing))
+        expect_space(home(), sum(to_come(entry) for entry in missing))
         if arguments.dry_run:
             return
-        for weights in wanted:
-            weights.fetch()
-            print(f"{weights.target} is there")
+        for entry in wanted:
+            print(f"{fetch_entry(entry)} is there")
 
 
-def describe(
-    wanted: Sequence[PublishedWeights], missing: Sequence[PublishedWeights]
-) -> str:
+def entry_of(word: str) -> Entry:
+    """torchvision's ImageNet weights of a net, such as res50_fpn, or a named entry."""
+    net = word.removesuffix("_fpn").removesuffix("_dc5")
+    return imagenet_entry(net) if net in NET_NAMES else find_entry(word)
+
+
+def describe(wanted: Sequence[Entry], missing: Sequence[Entry]) -> str:
     """What is to be done, and how much room there is."""
     lines = []
-    for weights in wanted:
-        size = f"{weights.target.name}  {amount(weights.size)}"
-        if weights not in missing:
-            lines += [f"{size}, there", f"  as   {weights.target}"]
+    for entry in wanted:
+        size = amount(entry.size) if entry.size else "of unknown size"
+        line = f"{entry.file}  {size}"
+        if entry not in missing:
+            lines += [f"{line}, there", f"  as   {find(entry)}"]
             continue
-        state = "damaged, fetch again" if weights.target.exists() else "fetch"
+        what = "damaged, fetch again" if place_of(entry).exists() else "fetch"
         lines += [
-            f"{size}, {state}",
-            f"  from {weights.url}",
-            f"  to   {weights.target}",
+            f"{line}, {what}",
+            f"  from {entry.url or f'{entry.page}, by hand'}",
+            f"  to   {place_of(entry)}",
         ]
-    total = sum(weights.to_come for weights in missing)
-    free = free_space(wanted[0].target.parent)
-    lines.append(f"to fetch: {amount(total)}; free: {amount(free)}")
+    total = sum(to_come(entry) for entry in missing)
+    lines.append(f"to fetch: {amount(total)}; free: {amount(free_space(home()))}")
     return "\n".join(lines)
 
 

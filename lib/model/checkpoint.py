@@ -11,10 +11,13 @@ import torch
 from torch import Tensor, nn
 
 from ..utils.files import atomic_path
+from ..utils.safe_yaml import brief
+from ..utils.tensor_survey import CodeError, SurveyError, survey_tensors
 from .config import Config
 from .device import random_states
 
 FORMAT = "faster_rcnn checkpoint 2"
+MOST_CLASSES = 100_000
 
 
 class CheckpointError(ValueError):
@@ -92,19 +95,29 @@ def save_checkpoint(
 def read_tensors(path: Path) -> dict[str, Any]:
     """Load a file of tensors and plain values; no code in it is ever run.
 
+    Its sizes are checked against the file's own before memory is taken.
+
     Raises:
-        CheckpointError: missing, no dictionary, or in need of executing pickled code.
+        CheckpointError: missing, no dictionary, in need of executing pickled code, or
+            of tensors beyond all measure.
         DamagedFileError: truncated or no PyTorch file.
     """
     if not path.is_file():
         raise CheckpointError(f"{path} is not there; give the path of a .pth file")
     try:
+        survey_tensors(path)
         content = torch.load(path, map_location="cpu", weights_only=True)
-    except pickle.UnpicklingError as error:
+    except (CodeError, pickle.UnpicklingError) as error:
         raise DamagedFileError(
             f"{path} is damaged, or holds objects that only executing code from the "
             f"file could load, which is not done ({_first_line(error)}); give a file "
-            "of tensors (a state dict)"
+            "of tensors: a state dict, saved anew where the program that wrote it is "
+            "at home, which tools/convert_weights.py then reads"
+        ) from error
+    except SurveyError as error:
+        raise DamagedFileError(
+            f"{path} is damaged, or made to fill the memory ({_first_line(error)}); "
+            "it was not loaded. Fetch it again from where you trust it"
         ) from error
     except Exception as error:
         # Damaged bytes make the reader fail in any way: IndexError, struct.error, ...
@@ -126,15 +139,60 @@ def load_checkpoint(path: Path) -> dict[str, Any]:
         CheckpointError: not such a file.
         DamagedFileError: it was one.
     """
+    return check_checkpoint(read_tensors(path), path)
+
+
+def check_checkpoint(state: dict[str, Any], path: Path) -> dict[str, Any]:
+    """Make sure that the content of a file is that of a checkpoint, undamaged.
+
+    Args:
+        state: as `read_tensors` gives it.
+        path: where it comes from.
+
+    Raises:
+        CheckpointError: another format, or a part that is missing or of another type.
+        DamagedFileError: the file's checksums do not hold.
+    """
     _check_sums(path)
-    state = read_tensors(path)
     if state.get("format") != FORMAT:
         raise CheckpointError(
             f"{path} is not a checkpoint of this program (format "
-            f"{state.get('format')!r}, expected {FORMAT!r}); weights of other origin "
-            "go in by --weights"
+            f"{brief(state.get('format'))}, expected {FORMAT!r}); weights of other "
+            "origin go in by --weights"
+        )
+    average = state.get("ema", {"weights": {}})
+    parts = {
+        "config": isinstance(state.get("config"), dict),
+        "classes": _is_names(state.get("classes")),
+        "iteration": type(state.get("iteration")) is int,
+        "model": _is_weights(state.get("model")),
+        "ema": isinstance(average, dict) and _is_weights(average.get("weights")),
+    }
+    wrong = [name for name, sound in parts.items() if not sound]
+    if wrong:
+        found = {name: brief(state.get(name)) for name in wrong}
+        raise CheckpointError(
+            f"{path} is not whole: {', '.join(wrong)} missing or of another type than "
+            f"a checkpoint has (found {', '.join(found.values())}); fetch it again, or "
+            "train again"
         )
     return state
+
+
+def _is_names(value: object) -> bool:
+    return (
+        isinstance(value, list | tuple)
+        and 2 <= len(value) <= MOST_CLASSES
+        and all(isinstance(name, str) and len(name) <= 1000 for name in value)
+        and len(set(value)) == len(value)
+    )
+
+
+def _is_weights(value: object) -> bool:
+    return isinstance(value, dict) and all(
+        isinstance(name, str) and isinstance(tensor, Tensor)
+        for name, tensor in value.items()
+    )
 
 
 def detector_weights(state: Mapping[str, Any], *, averaged: bool) -> dict[str, Tensor]:
@@ -162,7 +220,8 @@ def _check_sums(path: Path) -> None:
         with zipfile.ZipFile(path) as file:
             member = file.testzip()
             damaged = member and f"wrong checksum of {member.partition('/')[2]}"
-    except (zipfile.BadZipFile, EOFError, NotImplementedError, OSError) as error:
+    except Exception as error:
+        # Damaged bytes make this fail in any way: EOFError, UnicodeDecodeError, ...
         damaged = _first_line(error)
     if damaged is not None:
         raise DamagedFileError(

@@ -14,6 +14,8 @@ from typing import Any
 import yaml
 from pydantic import BaseModel, ValidationError
 
+from ..utils.safe_yaml import brief, read_yaml
+from .limits import excesses, too_many
 from .settings import (
     NET_NAMES,
     AnchorConfig,
@@ -79,13 +81,18 @@ def config_from_checkpoint(
     """The configuration stored in a checkpoint, with overrides.
 
     Raises:
-        ConfigError: a key or value is not valid.
+        ConfigError: there is none, or a key or value is not valid.
     """
     merged: dict[str, dict[str, Any]] = {}
-    _merge(merged, state["config"], source="checkpoint")
+    stored = state.get("config")
+    if not isinstance(stored, Mapping):
+        raise ConfigError(f"checkpoint: expected its settings, found {brief(stored)}")
+    _merge(merged, stored, source="checkpoint")
     _merge(merged, _parse_overrides(list(overrides)), source="--set")
     return _validate(merged, source="checkpoint")
 
+
+_SHOWN = 20  # errors at a time
 
 _NOT_PART_OF_A_RUN = {
     *("data.root", "data.workers"),
@@ -109,14 +116,14 @@ def differing_keys(config: Config, other: Config) -> list[str]:
 
 def _read_recipe(path: Path) -> Mapping[str, Any]:
     try:
-        content = yaml.safe_load(path.read_text(encoding="utf-8"))
+        content = read_yaml(path.read_text(encoding="utf-8"))
     except OSError as error:
         raise ConfigError(
             f"recipe {path} cannot be read ({error.strerror}); give a YAML file as in "
             "experiments/cfgs/"
         ) from error
     except (yaml.YAMLError, ValueError) as error:
-        # ValueError: not UTF-8, or a date that the calendar does not have.
+        # ValueError: not UTF-8, too large, or a date that the calendar does not have.
         raise ConfigError(f"recipe {path} is not valid YAML: {error}") from error
     if content is None:
         return {}
@@ -156,9 +163,9 @@ def _is_text(section: str, key: str) -> bool:
 
 def _parse_value(name: str, text: str) -> Any:
     try:
-        value = yaml.safe_load(text)
+        value = read_yaml(text)
     except (yaml.YAMLError, ValueError) as error:
-        raise ConfigError(f"--set {name} {text!r} is not a YAML value") from error
+        raise ConfigError(f"--set {name} {brief(text)} is not a YAML value") from error
     if isinstance(value, str):
         # YAML 1.1 reads 1e-3 as a word.
         try:
@@ -181,22 +188,32 @@ def _merge(
     for section, values in new.items():
         if section not in Config.model_fields:
             raise ConfigError(
-                f"{source}: unknown section {section!r}{_nearest(str(section), Config)}"
+                f"{source}: unknown section {brief(section)}"
+                f"{_nearest(_word(section), Config)}"
             )
         if not isinstance(values, Mapping):
             raise ConfigError(
-                f"{source}: section {section!r} must hold keys, found {values!r}"
+                f"{source}: section {section!r} must hold keys, found {brief(values)}"
             )
         model = _section_model(section)
         for key in values:
             if key not in model.model_fields:
                 raise ConfigError(
-                    f"{source}: unknown key {section}.{key}"
-                    f"{_nearest(str(key), model, prefix=section + '.')}"
+                    f"{source}: unknown key {section}.{_word(key)}"
+                    f"{_nearest(_word(key), model, prefix=section + '.')}"
+                )
+            if too_many(values[key]):
+                raise ConfigError(
+                    f"{source}: {section}.{key}: expected fewer entries, found "
+                    f"{brief(values[key])}"
                 )
         # Values are checked file by file, so that an error names its source.
         _validate({section: values}, source=source)
         into.setdefault(section, {}).update(values)
+
+
+def _word(key: object) -> str:
+    return key if isinstance(key, str) and len(key) < 100 else brief(key)
 
 
 def _nearest(name: str, model: type[BaseModel], *, prefix: str = "") -> str:
@@ -208,10 +225,15 @@ def _nearest(name: str, model: type[BaseModel], *, prefix: str = "") -> str:
 
 def _validate(values: Mapping[str, Any], *, source: str) -> Config:
     try:
-        return Config.model_validate(values)
+        config = Config.model_validate(values)
     except ValidationError as error:
         lines = [
-            f"{'.'.join(map(str, item['loc']))}: {item['msg']}, found {item['input']!r}"
-            for item in error.errors()
+            f"{'.'.join(map(str, item['loc']))}: {item['msg']}, found "
+            f"{brief(item['input'])}"
+            for item in error.errors(include_url=False)[:_SHOWN]
         ]
         raise ConfigError(f"{source}: " + "; ".join(lines)) from error
+    beyond = list(excesses(config))
+    if beyond:
+        raise ConfigError(f"{source}: " + "; ".join(beyond))
+    return config

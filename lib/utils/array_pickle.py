@@ -3,10 +3,12 @@
 A pickle is a program: it names functions, and the reader calls them. Here every name
 stands for a replacement of our own, and only those few are known that NumPy writes for
 plain arrays and numbers. The replacements check all they are given, since a crafted
-file can call them with anything.
+file can call them with anything. Nor do they copy more than the file could hold: a few
+bytes can ask for the same array a million times.
 """
 
 import math
+import mmap
 import pickle
 import re
 from collections.abc import Callable
@@ -16,8 +18,11 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from .pickle_scan import scan_pickle
+
 Array = npt.NDArray[Any]
 
+_LEAST_ALLOWED = 1 << 26  # bytes of all arrays, of even a small file
 _DTYPE = re.compile(r"[<>=|]?(b1|[iu][1248]|f[248])")
 
 
@@ -40,7 +45,14 @@ def read_arrays(path: Path) -> Any:
     """
     try:
         with path.open("rb") as file:
-            return _resolve(_Reader(file, encoding="latin1").load(), set())
+            size = path.stat().st_size
+            if size == 0:
+                raise EOFError("it is empty")
+            with mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
+                scan_pickle(data)
+                data.seek(0)
+                reader = _Reader(data, _Budget(max(4 * size, _LEAST_ALLOWED)))
+                return _resolve(reader.load(), set())
     except ArrayPickleError as error:
         raise ArrayPickleError(f"{path}: {error}") from None
     except OSError:
@@ -53,8 +65,24 @@ def read_arrays(path: Path) -> Any:
         ) from error
 
 
+class _Budget:
+    """Bytes that may still be taken for a file's arrays."""
+
+    def __init__(self, size: int) -> None:
+        self._left = size
+
+    def spend(self, size: int) -> None:
+        self._left -= size
+        if self._left < 0:
+            raise ArrayPickleError("its arrays are larger than the file could hold")
+
+
 class _Reader(pickle.Unpickler):
     """An unpickler that knows our replacements only."""
+
+    def __init__(self, data: mmap.mmap, budget: _Budget) -> None:
+        super().__init__(data, encoding="latin1")
+        self._budget = budget
 
     def find_class(self, module: str, name: str) -> Any:
         # NumPy 2 renamed numpy.core.
@@ -65,7 +93,7 @@ class _Reader(pickle.Unpickler):
                 "is not executed; give a file of arrays or tensors"
             )
         # One instance each time: what a file does to it ends with the file.
-        return _Replacement(_REPLACEMENTS[full])
+        return _Replacement(_REPLACEMENTS[full], self._budget)
 
     def persistent_load(self, pid: Any) -> Any:
         raise ArrayPickleError("expected all data in the file, found a reference")
@@ -74,13 +102,14 @@ class _Reader(pickle.Unpickler):
 class _Replacement:
     """A function that a pickle can call, and can do nothing else with."""
 
-    __slots__ = ("_function",)
+    __slots__ = ("_budget", "_function")
 
-    def __init__(self, function: Callable[..., Any]) -> None:
+    def __init__(self, function: Callable[..., Any], budget: _Budget) -> None:
         self._function = function
+        self._budget = budget
 
     def __call__(self, *arguments: Any) -> Any:
-        return self._function(*arguments)
+        return self._function(self._budget, *arguments)
 
     def __setstate__(self, state: Any) -> None:
         raise ArrayPickleError("found an attempt to change a function")
@@ -91,7 +120,7 @@ class _DType:
 
     __slots__ = ("dtype",)
 
-    def __init__(self, name: Any, *_: Any) -> None:
+    def __init__(self, _budget: _Budget, name: Any, *_: Any) -> None:
         name = name.decode("latin1") if isinstance(name, bytes) else name
         if not isinstance(name, str) or not _DTYPE.fullmatch(name):
             raise ArrayPickleError(f"expected arrays of numbers, found type {name!r}")
@@ -112,21 +141,23 @@ class _DType:
 class _Array:
     """An array under construction: empty first, its content follows as a state."""
 
-    __slots__ = ("array",)
+    __slots__ = ("_budget", "array")
 
-    def __init__(self, *_: Any) -> None:
+    def __init__(self, budget: _Budget, *_: Any) -> None:
+        self._budget = budget
         self.array: Array | None = None
 
     def __setstate__(self, state: Any) -> None:
         if not isinstance(state, tuple) or len(state) != 5:
             raise ArrayPickleError("found an unknown description of an array")
         _, shape, dtype, fortran, data = state
-        self.array = _array(data, dtype, shape, "F" if fortran else "C")
+        self.array = _array(self._budget, data, dtype, shape, "F" if fortran else "C")
 
 
-def _array(data: Any, dtype: Any, shape: Any, order: str) -> Array:
+def _array(budget: _Budget, data: Any, dtype: Any, shape: Any, order: str) -> Array:
     """The array of these bytes, if they are just its bytes."""
     if isinstance(data, str):
+        budget.spend(len(data))
         data = data.encode("latin1")  # Python 2 had one type for text and bytes
     if not isinstance(data, bytes | bytearray) or not isinstance(dtype, _DType):
         raise ArrayPickleError("expected an array's numbers as bytes, found other data")
@@ -140,41 +171,45 @@ def _array(data: Any, dtype: Any, shape: Any, order: str) -> Array:
             f"expected {expected} bytes for an array {shape} of {dtype.dtype}, found "
             f"{len(data)}"
         )
+    budget.spend(expected)
     flat = np.frombuffer(data, dtype.dtype)
     array = flat.reshape(shape, order="F" if order == "F" else "C")
     return array.astype(dtype.dtype.newbyteorder("="), order="C", copy=True)
 
 
 def _from_buffer(
-    data: Any, dtype: Any, shape: Any, order: Any, axes: Any = None
+    budget: _Budget, data: Any, dtype: Any, shape: Any, order: Any, axes: Any = None
 ) -> Array:
     """NumPy's protocol 5; order K says how the axes lie in memory."""
     if order == "K" and axes is not None:
         if sorted(axes) != list(range(len(shape))):
             raise ArrayPickleError(f"expected an order of axes, found {axes!r}")
-        return np.ascontiguousarray(_array(data, dtype, shape, "C").transpose(axes))
+        array = _array(budget, data, dtype, shape, "C")
+        budget.spend(array.nbytes)
+        return np.ascontiguousarray(array.transpose(axes))
     if order not in ("C", "F"):
         raise ArrayPickleError(f"expected the order C or F, found {order!r}")
-    return _array(data, dtype, shape, order)
+    return _array(budget, data, dtype, shape, order)
 
 
-def _scalar(dtype: Any, data: Any) -> Any:
-    return _array(data, dtype, (), "C")[()]
+def _scalar(budget: _Budget, dtype: Any, data: Any) -> Any:
+    return _array(budget, data, dtype, (), "C")[()]
 
 
-def _encode(text: Any, encoding: Any) -> bytes:
+def _encode(budget: _Budget, text: Any, encoding: Any) -> bytes:
     """How protocol 2 writes bytes."""
     if not isinstance(text, str) or encoding != "latin1":
         raise ArrayPickleError("expected bytes written as latin1, found other data")
+    budget.spend(len(text))
     return text.encode("latin1")
 
 
-def _no_bytes() -> bytes:
+def _no_bytes(_: _Budget) -> bytes:
     """How protocol 2 writes no bytes."""
     return b""
 
 
-def _ordered_dict(pairs: Any = ()) -> dict[Any, Any]:
+def _ordered_dict(_: _Budget, pairs: Any = ()) -> dict[Any, Any]:
     return dict(pairs)
 
 

@@ -47,12 +47,13 @@ class _Group:
 _group: _Group | None = None
 
 
-def start(place: Place, device: torch.device) -> None:
+def start(place: Place, device: torch.device, *, sharing: bool = False) -> None:
     """Meet the other processes; NCCL carries what lies on GPUs, Gloo what does not.
 
     Args:
         place: of this process.
         device: that it computes on; a GPU becomes the current one.
+        sharing: whether processes share GPUs, which NCCL cannot: Gloo carries all then.
 
     Raises:
         ValueError: as `find_meeting_point`; or not all have come in time.
@@ -94,7 +95,7 @@ def start(place: Place, device: torch.device) -> None:
         cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else 1
         torch.set_num_threads(max(1, cores // place.local_processes))
     dist.init_process_group(
-        "cpu:gloo,cuda:nccl" if device.type == "cuda" else "gloo",
+        "cpu:gloo,cuda:nccl" if device.type == "cuda" and not sharing else "gloo",
         store=_part_of(store, "group"),
         rank=place.rank,
         world_size=place.processes,

@@ -259,3 +259,19 @@ def test_weights_of_other_origin_are_no_checkpoint(tmp_path):
     assert "--weights" in message
     torch.save({"format": "faster_rcnn checkpoint 99"}, path)
     assert "'faster_rcnn checkpoint 99', expected" in refusal(path)
+
+
+def test_damaged_name_within_the_archive(saved):
+    data = bytearray(saved.read_bytes())
+    at = data.index(b"PK\x03\x04", 4)  # the second part
+    data[at + 30 : at + 34] = b"\xff" * 4
+    data[at + 7] |= 8  # the name is said to be UTF-8
+    saved.write_bytes(data)
+    assert "is damaged" in refusal(saved)
+
+
+def test_file_that_is_larger_than_it_seems(tmp_path):
+    path = tmp_path / "a.pth"
+    torch.save({"format": FORMAT, "w": torch.zeros(()).expand(10**12)}, path)
+    assert "made to fill the memory" in (message := refusal(path))
+    assert "shape (1000000000000)" in message and "not loaded" in message

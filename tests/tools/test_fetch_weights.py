@@ -1,33 +1,26 @@
+import dataclasses
 import functools
 import hashlib
 import io
-from pathlib import Path
 
 import pytest
 import torch
-import torchvision
 from command_lines import load_tool
 from faster_rcnn.model.settings import NET_NAMES
-from faster_rcnn.model.weights import fetch_imagenet
-from faster_rcnn.model.weights.imagenet import imagenet_weights
+from faster_rcnn.model.zoo import ENTRIES, table
+from faster_rcnn.model.zoo.cache import fetch_entry
+from faster_rcnn.model.zoo.table import imagenet_entry
 from web_server import serving
 
 TOOL = load_tool("fetch_weights")
-NETS = {
-    "vgg16": "vgg16",
-    "res18": "resnet18",
-    "res34": "resnet34",
-    "res50": "resnet50",
-    "res101": "resnet101",
-    "res152": "resnet152",
-    "mobile_v2": "mobilenet_v2",
-}
+NETS = [net for net in NET_NAMES if net != "mobile"]
 
 
 @pytest.fixture
 def fetch(run_tool, monkeypatch, tmp_path):
     """Runs the tool in this process; gives its exit status and what it prints."""
-    monkeypatch.setenv("TORCH_HOME", str(tmp_path / "home"))
+    monkeypatch.setenv("FRCNN_HOME", str(tmp_path / "home"))
+    monkeypatch.setenv("TORCH_HOME", str(tmp_path / "torch"))
 
     return functools.partial(run_tool, "fetch_weights")
 
@@ -47,12 +40,19 @@ def publish(server, monkeypatch, tmp_path):
         torch.save({"net": torch.tensor([float(len(net))])}, stream)
         data = stream.getvalue()
         digits = digits or hashlib.sha256(data).hexdigest()[:8]
-        name = f"{NETS[net]}-{digits}.pth"
+        name = f"{net}-{digits}.pth"
         server.files[f"/models/{name}"] = data
-        entry = torchvision.models.get_model_weights(NETS[net])["IMAGENET1K_V1"].value
-        monkeypatch.setattr(entry, "url", f"{server.url}/models/{name}")
-        monkeypatch.setitem(entry.meta, "_file_size", len(data) / 2**20)
-        return tmp_path / "home" / "hub" / "checkpoints" / name
+        old = imagenet_entry(net)
+        new = dataclasses.replace(
+            old,
+            file=name,
+            url=f"{server.url}/models/{name}",
+            sha256=digits,
+            size=len(data),
+        )
+        entries = tuple(new if entry is old else entry for entry in table._ALL)
+        monkeypatch.setattr(table, "_ALL", entries)
+        return tmp_path / "home" / name
 
     return run
 
@@ -65,7 +65,7 @@ def test_training_finds_them_without_a_network(fetch, publish, server):
     assert len(server.requests) == 2
     server.stop()
     for net in places:
-        assert fetch_imagenet(net)["net"] == len(net)
+        assert torch.load(fetch_entry(imagenet_entry(net)))["net"] == len(net)
     assert fetch(*places)[0] == 0  # nothing to do
 
 
@@ -97,7 +97,7 @@ def test_damaged_file_is_fetched_again(fetch, publish, damage):
     assert "damaged, fetch again" in fetch("res18", "--dry-run")[1]
     assert place.read_bytes() == damage
     assert fetch("res18")[0] == 0
-    assert fetch_imagenet("res18")["net"] == 5
+    assert torch.load(place)["net"] == 5
     status, out, _ = fetch("res18", "--dry-run")
     assert status == 0 and "there" in out and "to fetch: 0 bytes" in out
 
@@ -111,16 +111,25 @@ def test_no_weights_of_mobilenet_v1(fetch, publish, server):
 
 
 def test_every_other_net_has_them(fetch, tmp_path):
-    assert set(NET_NAMES) == {*NETS, "mobile"}
     status, out, _ = fetch("--dry-run", *NETS)
     assert status == 0 and not (tmp_path / "home").exists()
-    for net, name in NETS.items():
-        weights = imagenet_weights(net)
-        assert weights.url.startswith("https://download.pytorch.org/models/")
-        assert weights.target.name.startswith(f"{name}-{weights.sha256}.")
-        assert len(weights.sha256) == 8 and weights.size > 10**7
-        assert f"  from {weights.url}\n  to   {weights.target}\n" in out
-    assert "to fetch: 1.2 GB" in out
+    for net in NETS:
+        entry = imagenet_entry(net)
+        place = tmp_path / "home" / entry.file
+        assert f"  from {entry.url}\n  to   {place}\n" in out
+        assert entry.size > 10**7
+    assert "to fetch: 1." in out
+
+
+def test_names_of_the_zoo(fetch, tmp_path):
+    status, out, _ = fetch("--list")
+    assert status == 0 and out.split() == list(ENTRIES)
+    status, out, _ = fetch("--dry-run", "R-50", "res101_coco")
+    assert status == 0 and "R-50.pkl  of unknown size, fetch" in out
+    assert "from https://drive.google.com/" in out and "by hand" in out
+    status, _, err = fetch("res5O")
+    assert status == 2 and "did you mean" in err
+    assert fetch()[0] == 2
 
 
 def test_disk_that_is_too_full(fetch, publish, server, monkeypatch):
@@ -130,8 +139,3 @@ def test_disk_that_is_too_full(fetch, publish, server, monkeypatch):
         status, _, err = fetch(*words)
         assert status == 2 and "found 100 bytes; make room" in err
     assert server.requests == []
-
-
-def test_folder_is_torch_s(fetch):
-    expected = Path(torch.hub.get_dir()) / "checkpoints"
-    assert imagenet_weights("res18").target.parent == expected

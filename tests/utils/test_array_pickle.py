@@ -243,3 +243,31 @@ def test_self_reference(file):
 def test_missing_file(tmp_path):
     with pytest.raises(FileNotFoundError):
         read_arrays(tmp_path / "gone.pkl")
+
+
+def test_few_bytes_that_ask_for_much_memory(file):
+    array = pickle.dumps(np.zeros(1 << 20, np.uint8), protocol=2)
+    # An entry of the reader's memory numbered in the billions takes 8 bytes for each.
+    numbered = array[:-1] + b"r" + struct.pack("<I", 1 << 30) + b"."
+    assert "is to be remembered" in refusal(file(numbered))
+    # Data said to be longer than the file.
+    long = b"\x80\x04\x8e" + struct.pack("<Q", 1 << 40) + b"x."
+    assert "truncated or damaged" in refusal(file(long))
+    assert "instructions" in refusal(file(b"\x80\x02" + b"N0" * 1_000_001 + b"N."))
+
+
+def test_same_bytes_for_many_arrays(file):
+    """One megabyte, remembered, as the content of a hundred arrays."""
+    # An array's construction up to its type, which is the first thing remembered.
+    data = b"\x80\x04\x8e" + struct.pack("<Q", 1 << 20) + bytes(1 << 20) + b"\x940"
+    dtype = pickle.dumps(np.dtype(np.uint8), protocol=4)[2:-1].replace(b"\x94", b"")
+    one = (
+        b"cnumpy._core.numeric\n_frombuffer\n(h\x00"
+        + dtype[dtype.index(b"\x8c") :]
+        + b"(J"
+        + struct.pack("<i", 1 << 20)
+        + b"t\x8c\x01CtR"
+    )
+    assert len(read_arrays(file(data + b"](" + one * 3 + b"e."))) == 3
+    message = refusal(file(data + b"](" + one * 100 + b"e."))
+    assert "larger than the file could hold" in message

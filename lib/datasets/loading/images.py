@@ -5,6 +5,9 @@ in EXIF is not applied, neither to the pixels nor to the size.
 """
 
 import io
+import math
+import warnings
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Literal
 
@@ -16,12 +19,19 @@ from PIL import Image, TiffImagePlugin
 # The order in which files of one stem are preferred.
 IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff")
 
+_PNG_START = b"\x89PNG\r\n\x1a\n"
+_JPEG_START = b"\xff\xd8\xff"
+_SCAN = 0xDA
+_FRAMES = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
+"""JPEG's markers of parts that tell the size."""
+
 _TIFF_STARTS = (b"II*\0", b"MM\0*")
 _ORIENTATION = 274
 """The TIFF and EXIF tag of how an image is to be turned for showing."""
 
-# What Pillow raises for a file that it cannot read.
-_PILLOW_ERRORS = (OSError, SyntaxError, ValueError, Image.DecompressionBombError)
+MAX_PIXELS = 178_956_970
+"""Of an image; where Pillow, too, takes it for a bomb: a few bytes can claim more than
+the memory holds."""
 
 
 class ImageError(ValueError):
@@ -38,7 +48,8 @@ def read_image(path: Path) -> npt.NDArray[np.uint8]:
         ``(H, W, 3)`` RGB.
 
     Raises:
-        ImageError: the file cannot be read, is cut short or is no image.
+        ImageError: the file cannot be read, is cut short, is no image, or claims more
+            than `MAX_PIXELS`.
     """
     try:
         data = path.read_bytes()
@@ -53,6 +64,7 @@ def read_image(path: Path) -> npt.NDArray[np.uint8]:
             f"{path}: expected a whole image, found one cut short after {len(data)} "
             "bytes; fetch the file again or take it out of the list"
         )
+    _expect_size(path, data)
     pixels = _decode_tiff(data) if data.startswith(_TIFF_STARTS) else _decode(data)
     if pixels is None:
         raise ImageError(
@@ -66,20 +78,49 @@ def image_size(path: Path) -> tuple[int, int]:
     """Read an image's width and height, in pixels as stored, from its header alone.
 
     Raises:
-        ImageError: the file cannot be read or is no image.
+        ImageError: the file cannot be read, is no image, or claims more than
+            `MAX_PIXELS`.
     """
     try:
-        with Image.open(path) as image:
+        width, height = _stored_size(path)
+    except Exception as error:
+        # Damaged bytes make Pillow fail in any way: struct.error, IndexError, ...
+        raise ImageError(
+            f"{path}: expected an image, cannot read its size ({error}); replace the "
+            "file or take it out of the list"
+        ) from error
+    _expect_pixels(path, width, height)
+    return width, height
+
+
+def _stored_size(file: Path | io.BytesIO) -> tuple[int, int]:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of odd metadata, and of large images
+        with Image.open(file) as image:
             width, height = image.size
             if isinstance(image, TiffImagePlugin.TiffImageFile):
                 # Of a TIFF alone, Pillow gives the size after turning.
                 width, height = image.tag_v2[256], image.tag_v2[257]
             return int(width), int(height)
-    except _PILLOW_ERRORS as error:
+
+
+def _expect_size(path: Path, data: bytes) -> None:
+    """Refuse what only claims to be large, before a decoder makes room for it."""
+    try:
+        width, height = _claimed_size(data)
+    except Image.DecompressionBombError as error:
+        raise ImageError(f"{path}: expected an image to train on: {error}") from error
+    except Exception:
+        return  # an odd header, which the decoder may judge
+    _expect_pixels(path, width, height)
+
+
+def _expect_pixels(path: Path, width: int, height: int) -> None:
+    if width * height > MAX_PIXELS:
         raise ImageError(
-            f"{path}: expected an image, cannot read its size ({error}); replace the "
-            "file or take it out of the list"
-        ) from error
+            f"{path}: expected an image of at most {MAX_PIXELS} pixels, found one that "
+            f"claims {width} x {height}; cut it into parts or take it out of the list"
+        )
 
 
 def _decode(data: bytes) -> npt.NDArray[np.uint8] | None:
@@ -87,7 +128,7 @@ def _decode(data: bytes) -> npt.NDArray[np.uint8] | None:
     flags = cv2.IMREAD_COLOR | cv2.IMREAD_IGNORE_ORIENTATION
     try:
         pixels = cv2.imdecode(np.frombuffer(data, np.uint8), flags) if data else None
-    except cv2.error:
+    except (cv2.error, MemoryError):
         return None
     if pixels is None:
         return None
@@ -109,7 +150,7 @@ def _decode_tiff(data: bytes) -> npt.NDArray[np.uint8] | None:
             if image.mode == "RGBa":  # multiplied by the transparency
                 image = image.convert("RGBA")
             return np.array(image.convert("RGB"))
-    except _PILLOW_ERRORS:
+    except Exception:  # damaged bytes make Pillow fail in any way
         return None
 
 
@@ -131,19 +172,49 @@ def _unturned(data: bytes) -> bytes:
 
 def _is_cut_short(data: bytes) -> bool:
     """Tell whether a JPEG or PNG lacks its end marker; bytes after the end are fine."""
-    if data.startswith(b"\x89PNG\r\n\x1a\n"):
+    if data.startswith(_PNG_START):
         return data.rfind(b"IEND") < 0
-    if not data.startswith(b"\xff\xd8\xff"):
+    if not data.startswith(_JPEG_START):
         return False
     # A thumbnail inside the header has an end marker of its own, so the search begins
     # at the scan, in which 0xFF is never followed by 0xD9 except at the end.
-    at = 2
-    while data[at : at + 1] == b"\xff":
-        marker = data[at + 1 : at + 2]
-        if marker == b"\xff":  # fill byte
-            at += 1
-        elif marker == b"\xda":  # start of scan
+    at = 0
+    for at, marker in _jpeg_segments(data):
+        if marker == _SCAN:
             return data.find(b"\xff\xd9", at) < 0
-        else:
-            at += 2 + int.from_bytes(data[at + 2 : at + 4], "big")
     return at >= len(data)  # else an odd header, which the decoder may judge
+
+
+def _jpeg_segments(data: bytes) -> Iterator[tuple[int, int]]:
+    """Position and marker of each part of a JPEG's header, up to the first scan.
+
+    The last position is where no marker follows; it comes with the marker 0.
+    """
+    at = 2
+    while data[at : at + 1] == b"\xff" and at + 1 < len(data):
+        marker = data[at + 1]
+        if marker == 0xFF:  # fill byte
+            at += 1
+            continue
+        yield at, marker
+        if marker == _SCAN:
+            return
+        at += 2 + int.from_bytes(data[at + 2 : at + 4], "big")
+    yield at + (data[at : at + 1] == b"\xff"), 0
+
+
+def _claimed_size(data: bytes) -> tuple[int, int]:
+    """Width and height by the header; of the common formats without Pillow's help."""
+    if data.startswith(_PNG_START):
+        return int.from_bytes(data[16:20], "big"), int.from_bytes(data[20:24], "big")
+    if data.startswith(_JPEG_START):
+        sizes = [
+            (
+                int.from_bytes(data[at + 7 : at + 9], "big"),
+                int.from_bytes(data[at + 5 : at + 7], "big"),
+            )
+            for at, marker in _jpeg_segments(data)
+            if marker in _FRAMES
+        ]
+        return max(sizes, key=math.prod, default=(0, 0))
+    return _stored_size(io.BytesIO(data))

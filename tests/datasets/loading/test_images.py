@@ -1,5 +1,6 @@
 import io
 import struct
+import zlib
 
 import cv2
 import numpy as np
@@ -211,3 +212,54 @@ def test_real_photos(shared):
     for path in sorted(folder.iterdir())[:10]:
         width, height = image_size(path)
         assert read_image(path).shape == (height, width, 3)
+
+
+def claiming(data, suffix, width, height):
+    """An image's bytes with another size in the header."""
+    data = bytearray(data)
+    if suffix == ".png":
+        data[16:24] = struct.pack(">II", width, height)
+        data[29:33] = struct.pack(">I", zlib.crc32(data[12:29]))
+    elif suffix == ".bmp":
+        data[18:26] = struct.pack("<II", width, height)
+    elif suffix == ".jpg":
+        start = data.find(b"\xff\xc0")
+        data[start + 5 : start + 9] = struct.pack(">HH", height, width)
+    else:  # a TIFF whose first directory begins with width and height
+        (directory,) = struct.unpack("<I", data[4:8])
+        (count,) = struct.unpack("<H", data[directory : directory + 2])
+        for entry in range(directory + 2, directory + 2 + 12 * count, 12):
+            (tag,) = struct.unpack("<H", data[entry : entry + 2])
+            if tag in (256, 257):
+                side = width if tag == 256 else height
+                data[entry + 2 : entry + 12] = struct.pack("<HII", 4, 1, side)
+    return bytes(data)
+
+
+@pytest.mark.parametrize("suffix", [".png", ".bmp", ".jpg", ".tif"])
+def test_small_file_that_claims_many_pixels(tmp_path, suffix):
+    path = tmp_path / f"bomb{suffix}"
+    stream = io.BytesIO()
+    kind = {".png": "PNG", ".bmp": "BMP", ".jpg": "JPEG", ".tif": "TIFF"}[suffix]
+    Image.new("RGB", (8, 6)).save(stream, kind)
+    path.write_bytes(claiming(stream.getvalue(), suffix, 60_000, 3000))
+    for read in (read_image, image_size):
+        with pytest.raises(ImageError, match=r"178956970 pixels|DOS attack") as caught:
+            read(path)
+        assert str(path) in str(caught.value)
+    path.write_bytes(claiming(stream.getvalue(), suffix, 8, 6))
+    assert read_image(path).shape == (6, 8, 3) and image_size(path) == (8, 6)
+
+
+def test_largest_of_the_sizes_that_a_jpeg_claims(tmp_path):
+    path = tmp_path / "bomb.jpg"
+    stream = io.BytesIO()
+    Image.new("RGB", (8, 6)).save(stream, "JPEG")
+    data = stream.getvalue()
+    start = data.find(b"\xff\xc0")
+    large = claiming(data, ".jpg", 60_000, 60_000)[start : start + 19]
+    path.write_bytes(
+        data[:start] + data[start : start + 19] + large + data[start + 19 :]
+    )
+    with pytest.raises(ImageError, match="claims 60000 x 60000"):
+        read_image(path)

@@ -1,0 +1,95 @@
+"""How large a setting may be: beyond all use, and below what fills the memory.
+
+A file of settings, or a checkpoint with one inside, may come from anywhere. These
+limits do not say what is sensible; they keep a single number from asking for a
+thousand times the memory of any machine.
+"""
+
+from collections.abc import Iterator
+from typing import Any
+
+from pydantic import BaseModel
+
+from ..utils.safe_yaml import brief
+
+_WORD = 4096  # characters of a text
+_ENTRIES = 20_000  # of a list, or of lists within lists
+_NUMBER = 1 << 53  # what a float64 still counts by ones
+
+_CHANNELS = 1 << 16  # of any layer
+_LARGEST = {
+    "anchors.scales": 100_000,
+    "anchors.ratios": 1000,
+    "anchors.sizes": 100_000,
+    **dict.fromkeys(("rpn.convs", "head.convs", "head.fcs"), 64),
+    "pooling.size": 128,
+    "pooling.sampling_ratio": 128,
+    "data.short_sides": 1 << 14,
+    "data.long_side": 1 << 15,
+    "data.test_short_side": 1 << 14,
+    "data.test_long_side": 1 << 15,
+    "data.size_multiple": 1 << 12,
+    "data.scale_jitter": 100,
+    "data.workers": 1 << 12,
+    "test.scales": 1 << 14,
+    **dict.fromkeys(("rpn.train_pre_nms", "rpn.train_post_nms"), 1 << 20),
+    **dict.fromkeys(("rpn.test_pre_nms", "rpn.test_post_nms"), 1 << 20),
+    **dict.fromkeys(("rpn.test_top", "rpn.batch_size"), 1 << 20),
+    **dict.fromkeys(("head.rois_per_image", "test.detections_per_image"), 1 << 20),
+    **dict.fromkeys(("train.batch_size", "test.batch_size"), 1 << 16),
+}
+"""Upper limits in the setting's own unit, each far above any recipe's."""
+
+_MOST = {
+    "anchors.scales": 100,
+    "anchors.ratios": 100,
+    "anchors.sizes": 100,
+    "data.short_sides": 1000,
+    "test.scales": 100,
+}
+"""Longest lists."""
+
+
+def too_many(value: Any) -> bool:
+    """Whether a value, of whatever kind, holds more than any setting could.
+
+    Looked at before it is checked against the settings, for which a fault of each
+    entry takes far more memory than the entry.
+    """
+    waiting, seen = [value], 0
+    while waiting:
+        entry = waiting.pop()
+        if isinstance(entry, dict | list | tuple | set | frozenset):
+            seen += len(entry)
+            if seen > _ENTRIES:
+                return True
+            waiting += entry.values() if isinstance(entry, dict) else entry
+    return False
+
+
+def excesses(config: BaseModel) -> Iterator[str]:
+    """Say of each setting that is beyond its limit what it is and may be."""
+    for section in type(config).model_fields:
+        values = getattr(config, section)
+        for key in type(values).model_fields:
+            name = f"{section}.{key}"
+            fault = _fault(name, getattr(values, key))
+            if fault is not None:
+                yield f"{name}: {fault}, found {brief(getattr(values, key))}"
+
+
+def _fault(name: str, value: Any) -> str | None:
+    if isinstance(value, tuple | list):
+        most = _MOST.get(name, _ENTRIES)
+        if len(value) > most:
+            return f"expected at most {most} entries"
+        faults = (_fault(name, entry) for entry in value)
+        return next((fault for fault in faults if fault), None)
+    if isinstance(value, str):
+        return f"expected at most {_WORD} characters" if len(value) > _WORD else None
+    if isinstance(value, int | float):
+        largest = _LARGEST.get(name, _NUMBER)
+        if name.endswith("channels"):
+            largest = _CHANNELS
+        return f"expected at most {largest}" if abs(value) > largest else None
+    return None

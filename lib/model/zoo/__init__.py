@@ -1,0 +1,8 @@
+"""Published weights by name: fetched once, verified, opened as checkpoints of ours."""
+
+from .cache import fetch, home
+from .entry import Entry
+from .opening import open_checkpoint
+from .table import ENTRIES, find_entry
+
+__all__ = ["ENTRIES", "Entry", "fetch", "find_entry", "home", "open_checkpoint"]

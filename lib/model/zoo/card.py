@@ -1,0 +1,97 @@
+"""The model card: what a published file is, for the people who find it."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from ..normalisation import NORMALISATIONS
+
+NO_LICENCE = "not chosen yet; ask before you use these weights"
+
+
+def model_card(
+    content: Mapping[str, Any], file: Path, *, sha256: str, licence: str = NO_LICENCE
+) -> str:
+    """Markdown on a published file.
+
+    Args:
+        content: of `published_state`.
+        file: that was written.
+        sha256: of the file, hexadecimal.
+        licence: of the weights.
+    """
+    config, classes = content["config"], content["classes"][1:]
+    net, train, data = config["net"], config["train"], config["data"]
+    mean, std = NORMALISATIONS[content["normalisation"]]
+    averaged = ", weights averaged over updates" if content["averaged"] else ""
+    lines = [
+        f"# {file.stem}",
+        "",
+        f"A Faster R-CNN detector with the net {net['name']}.",
+        "",
+        "| | |",
+        "|---|---|",
+        f"| file | `{file.name}`, {file.stat().st_size} bytes |",
+        f"| SHA-256 | `{sha256}` |",
+        f"| trained on | {data['train_set']} |",
+        f"| first weights | {net['weights']} |",
+        f"| schedule | {content['iteration']} of {train['iterations']} updates, "
+        f"batches of {train['batch_size']}, {train['optimizer']}, learning rate "
+        f"{train['lr']:g}, {train['schedule']}{averaged} |",
+        f"| test size | short side {data['test_short_side']} px, long side at most "
+        f"{data['test_long_side']} px |",
+        f"| input | RGB, 0..255, minus mean {_row(mean)}, over deviation {_row(std)} "
+        f"({content['normalisation']}); done inside the detector |",
+        f"| licence | {licence} |",
+        "",
+        f"## Classes ({len(classes)})",
+        "",
+        ", ".join(classes),
+        "",
+        "## Results",
+        "",
+        *_results(content, file),
+        "",
+        "## Use",
+        "",
+        "    from faster_rcnn import Detector",
+        f'    detections = Detector.from_checkpoint("{file.name}")("photo.jpg")',
+        "",
+        "    # fine-tuning on other classes",
+        f"    ./experiments/scripts/train.sh DATASET {net['name']} "
+        f"--weights {file.name}",
+        "",
+        "## Limits",
+        "",
+        "It finds the classes above in pictures like those it was trained on; on "
+        "others its figures do not hold. Scores are no probabilities.",
+        "",
+    ]
+    return "\n".join(lines)
+
+
+def _results(content: Mapping[str, Any], file: Path) -> list[str]:
+    if not content["metrics"]:
+        return ["Not measured."]
+    lines = ["| test set | images | figures |", "|---|---|---|"]
+    for name, figures in content["metrics"].items():
+        headline = figures["headline"]
+        others = [
+            f"{key} {value:.4f}"
+            for key, value in figures.items()
+            if key not in ("headline", "images", headline)
+        ]
+        first = [f"**{headline} {figures[headline]:.4f}**"] * (headline in figures)
+        lines.append(f"| {name} | {figures['images']} | {', '.join(first + others)} |")
+    net = content["config"]["net"]["name"]
+    return [
+        *lines,
+        "",
+        "Measured by",
+        "",
+        f"    ./experiments/scripts/test.sh DATASET {net} --checkpoint {file.name}",
+    ]
+
+
+def _row(values: tuple[float, float, float]) -> str:
+    return "(" + ", ".join(f"{value:g}" for value in values) + ")"

@@ -1,0 +1,103 @@
+"""A detector from any file: ours, published, or another program's."""
+
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from ..checkpoint import (
+    FORMAT,
+    CheckpointError,
+    check_checkpoint,
+    detector_weights,
+)
+from ..config import ConfigError, config_from_checkpoint
+from ..faster_rcnn import build_detector
+from ..weights.class_names import read_classes
+from ..weights.export import detector_state
+from ..weights.fit import few
+from ..weights.recognition import read_file, recognise_weights
+from ..weights.structures import ImportedWeights
+from .cache import locate
+
+
+def open_checkpoint(path_or_name: str | Path) -> dict[str, Any]:
+    """The content of a detector's file, as `load_checkpoint` gives it.
+
+    Args:
+        path_or_name: a checkpoint of a run, a file of tools/publish.py, a detector of
+            another program that the importers read, or a name of docs/zoo.md, which is
+            fetched. Names of foreign detectors' classes are VOC's or COCO's, by their
+            number.
+
+    Returns:
+        ``config``, ``classes``, ``model`` and more; on the CPU. The weights fit the
+        detector that the configuration describes.
+
+    Raises:
+        CheckpointError: no such file or name, not to be had, damaged, unknown, or of a
+            backbone only.
+        ConfigError: the configuration inside is not valid.
+    """
+    path = locate(path_or_name)
+    content = read_file(path)
+    if content.get("format") == FORMAT:
+        state = check_checkpoint(content, path)
+        _check_fit(state, path)
+        return state
+    weights = recognise_weights(content, str(path))
+    if weights.num_classes is None:
+        raise CheckpointError(
+            f"{path} holds {weights.kind}: a backbone only, which detects nothing; "
+            "train with it by --weights, or give a detector"
+        )
+    try:
+        classes = list(weights.classes or read_classes(None, weights.num_classes))
+    except CheckpointError as error:
+        raise CheckpointError(
+            f"{path}: {error}, to tools/convert_weights.py {path} --output FILE, and "
+            "take that file"
+        ) from error
+    state = detector_state(weights, recipes=_recipes(weights, classes), classes=classes)
+    _check_fit(state, path)
+    return state
+
+
+def _recipes(weights: ImportedWeights, classes: list[str]) -> list[Path]:
+    """Of the data set that has so many classes; none without the repository."""
+    from ..command_line import RECIPES, find_recipes  # imports all that tools need
+
+    dataset = {21: "voc", 81: "coco"}.get(len(classes), "own")
+    features = weights.settings.get("net.features", "c4")
+    net = weights.net if features == "c4" else f"{weights.net}_{features}"
+    return find_recipes(dataset, net) if RECIPES.is_dir() else []
+
+
+def _check_fit(state: dict[str, Any], path: Path) -> None:
+    """Hold the weights against what the configuration describes, taking no memory.
+
+    A configuration alone can ask for any amount; weights are as large as their file.
+    """
+    config = config_from_checkpoint(state, [])
+    try:
+        with torch.device("meta"):
+            shapes = build_detector(config, len(state["classes"])).state_dict()
+    except (ValueError, RuntimeError) as error:
+        raise ConfigError(f"{path}: its settings make no detector: {error}") from error
+    weights = detector_weights(state, averaged=True)
+    faults = [
+        f"{key} is {_shape(weights.get(key))}, expected {tuple(tensor.shape)}"
+        for key, tensor in shapes.items()
+        if _shape(weights.get(key)) != tuple(tensor.shape)
+    ]
+    faults += [f"{key} is unknown" for key in weights.keys() - shapes.keys()]
+    if faults:
+        raise CheckpointError(
+            f"{path}: its weights do not fit the detector that its settings describe: "
+            f"{len(faults)} faults ({few(faults)}); the file is damaged"
+        )
+
+
+def _shape(tensor: Tensor | None) -> tuple[int, ...] | None:
+    return None if tensor is None else tuple(tensor.shape)

@@ -1,0 +1,128 @@
+"""A checkpoint made ready for others: weights and what they mean, nothing else.
+
+1. the averaged weights where there are any; no optimizer, no random states
+2. the configuration without places on this machine
+3. classes, normalisation, and the figures of the run's tests
+4. a name with the first digits of the file's SHA-256, so that it tells of itself
+"""
+
+import hashlib
+import io
+import json
+from collections.abc import Mapping
+from pathlib import Path, PurePath
+from typing import Any
+
+import torch
+
+from ...utils.files import write_atomic
+from ..checkpoint import CheckpointError, detector_weights, load_checkpoint
+from ..weights.recognition import recognise_weights
+
+_MOST = 1 << 24  # bytes of a results.json
+DIGITS = 8
+
+
+def published_state(
+    checkpoint: Path, *, results: Mapping[str, Mapping[str, Any]] | None = None
+) -> dict[str, Any]:
+    """What a published file holds, of the form that `load_checkpoint` gives.
+
+    Args:
+        checkpoint: of a run.
+        results: figures by test set; None for those that tests of this checkpoint have
+            left in its run's folder.
+
+    Raises:
+        CheckpointError: not a whole checkpoint, or a file of figures that is none.
+    """
+    state = load_checkpoint(checkpoint)
+    weights = detector_weights(state, averaged=True)
+    content = {
+        "format": state["format"],
+        "iteration": state["iteration"],
+        "config": without_places(state["config"]),
+        "classes": list(state["classes"]),
+        "model": {key: value.contiguous() for key, value in weights.items()},
+    }
+    known = recognise_weights(content, str(checkpoint))  # whole, with a known input
+    figures = test_results(checkpoint) if results is None else results
+    return content | {
+        "normalisation": known.normalisation,
+        "metrics": {name: dict(figures[name]) for name in sorted(figures)},
+        "averaged": "ema" in state,
+    }
+
+
+def write_published(
+    content: Mapping[str, Any], folder: Path, name: str
+) -> tuple[Path, str]:
+    """Write the content to ``<name>-<8 digits>.pth``, the same bytes each time.
+
+    Returns:
+        The file, and its SHA-256.
+
+    Raises:
+        OSError: the folder cannot be written to.
+    """
+    stream = io.BytesIO()  # written to a path, that path's name would be in the file
+    torch.save(dict(content), stream)
+    data = stream.getvalue()
+    digest = hashlib.sha256(data).hexdigest()
+    path = folder / f"{name}-{digest[:DIGITS]}.pth"
+    write_atomic(path, data)
+    return path, digest
+
+
+def without_places(config: Mapping[str, Any]) -> dict[str, Any]:
+    """A configuration whose paths are reduced to their last parts."""
+    result = {section: dict(values) for section, values in config.items()}
+    data, net = result.get("data", {}), result.get("net", {})
+    data["root"] = "data"
+    for key in ("train_set", "test_set", "val_set"):
+        if isinstance(data.get(key), str):
+            data[key] = "+".join(PurePath(part).name for part in data[key].split("+"))
+    if isinstance(net.get("weights"), str):
+        net["weights"] = PurePath(net["weights"]).name
+    return result
+
+
+def test_results(checkpoint: Path) -> dict[str, dict[str, Any]]:
+    """The figures of a checkpoint's tests, by test set; none outside of a run.
+
+    Raises:
+        CheckpointError: a file of them is damaged.
+    """
+    run = checkpoint.resolve().parent.parent
+    files = sorted((run / "test").glob(f"*/{checkpoint.stem}/results.json"))
+    return dict(map(read_results, files))
+
+
+test_results.__test__ = False  # type: ignore[attr-defined]  # not a test case
+
+
+def read_results(path: Path) -> tuple[str, dict[str, Any]]:
+    """The test set and the figures of a test's results.json.
+
+    Raises:
+        CheckpointError: it is no such file.
+    """
+    try:
+        if path.stat().st_size > _MOST:
+            raise ValueError(f"more than {_MOST} bytes")
+        found = json.loads(path.read_text(encoding="utf-8"))
+        parts = [found.get(rules) or {} for rules in ("voc", "coco")]
+        figures = {
+            key: round(value, 4)
+            for part in parts
+            for key, value in part.items()
+            if isinstance(value, float) and key != "iou_threshold"
+        }
+        headline = found["headline"]["name"]
+        images = found["counts"]["images"]
+        return found["dataset"], {"headline": headline, "images": images, **figures}
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        raise CheckpointError(
+            f"{path}: expected the results.json of a test, cannot read it ({error!r}); "
+            "test the checkpoint again"
+        ) from error

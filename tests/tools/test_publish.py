@@ -1,0 +1,113 @@
+import json
+
+import pytest
+import torch
+from faster_rcnn.model.checkpoint import load_checkpoint, save_checkpoint
+from faster_rcnn.model.config import NetConfig
+from faster_rcnn.model.weights import load_initial_weights
+from faster_rcnn.model.zoo import open_checkpoint
+from faster_rcnn.model.zoo.table import ENTRIES
+from tiny_runs import CLASSES, assert_equal, tiny_config, tiny_detector
+
+
+@pytest.fixture
+def run(tmp_path):
+    """A run with one checkpoint, its averaged weights and a test."""
+    path = tmp_path / "run" / "checkpoints" / "iter_0000005.pth"
+    words = ["data.root", "/home/me/data", "data.train_set", "/home/me/cats/train"]
+    config = tiny_config(*words, "net.weights", "/home/me/r50.pth", "train.ema", "0.9")
+    model = tiny_detector(config)
+    optimizer = torch.optim.SGD(model.parameters(), lr=1, momentum=0.9)
+    sum(p.sum() for p in model.parameters() if p.requires_grad).backward()
+    optimizer.step()
+    average = {
+        key: value + 1
+        for key, value in model.state_dict().items()
+        if key.startswith("rpn.")
+    }
+    save_checkpoint(
+        path,
+        model=model,
+        optimizer=optimizer,
+        generator=torch.Generator(),
+        iteration=5,
+        config=config,
+        classes=CLASSES,
+        extra={"ema": {"weights": average}},
+    )
+    test = tmp_path / "run" / "test" / "cats_test" / "iter_0000005" / "results.json"
+    test.parent.mkdir(parents=True)
+    content = {
+        "dataset": "cats_test",
+        "headline": {"name": "mAP_07", "value": 0.12345},
+        "counts": {"images": 7},
+        "voc": {"iou_threshold": 0.5, "mAP_07": 0.12345, "mAP_all": 0.25},
+        "coco": None,
+    }
+    test.write_text(json.dumps(content))
+    return path
+
+
+def test_what_is_published(run_tool, run, tmp_path):
+    folder = tmp_path / "out"
+    licence = "CC BY 4.0"
+    words = ["--output", folder, "--licence", licence]
+    status, out, err = run_tool("publish", run, *words)
+    assert status == 0, err
+    card, path = sorted(folder.iterdir())
+    assert str(path) in out and str(card) in out
+    import hashlib
+
+    sha256 = hashlib.sha256(path.read_bytes()).hexdigest()
+    assert path.name == f"mobile_v2_train-{sha256[:8]}.pth"
+    assert path.stat().st_size < 0.6 * run.stat().st_size
+    # The same input gives the same bytes.
+    again = tmp_path / "again"
+    assert run_tool("publish", run, "--output", again, "--name", "x")[0] == 0
+    assert (again / f"x-{sha256[:8]}.pth").read_bytes() == path.read_bytes()
+    # Nothing of the machine, and nothing of the training.
+    assert b"/home/me" not in path.read_bytes()
+    state, old = load_checkpoint(path), load_checkpoint(run)
+    assert "optimizer" not in state and "random_states" not in state
+    assert state["metrics"]["cats_test"] == {
+        **{"headline": "mAP_07", "images": 7, "mAP_07": 0.1235, "mAP_all": 0.25},
+    }
+    assert state["normalisation"] == "torchvision"
+    assert_equal(dict(state["model"]), dict(old["model"]) | old["ema"]["weights"])
+    text = card.read_text()
+    for part in (
+        *(sha256, path.name, licence, "box, disc", "0.1235", "cats_test"),
+        *("5 of 4 updates", "--checkpoint", "(123.675, 116.28, 103.53)", "averaged"),
+    ):
+        assert part in text, part
+    assert "/home/me" not in text
+
+
+def test_published_file_is_taken_everywhere(run_tool, run, tmp_path):
+    assert run_tool("publish", run, "--output", tmp_path / "out")[0] == 0
+    (path,) = (tmp_path / "out").glob("*.pth")
+    state = open_checkpoint(path)
+    config = tiny_config()
+    model = tiny_detector(config, seed=3)
+    load_initial_weights(model, NetConfig(name="mobile_v2", weights=str(path)))
+    assert_equal(dict(model.state_dict()), dict(state["model"]))
+
+
+def test_faults(run_tool, run, tmp_path):
+    results = tmp_path / "results.json"
+    for text in ("[]", "{}", "no", '{"dataset": 1, "headline": 3}'):
+        results.write_text(text)
+        status, _, err = run_tool("publish", run, "--results", results)
+        assert status == 2 and "expected the results.json of a test" in err
+    assert run_tool("publish", tmp_path / "gone.pth")[0] == 2
+    assert run_tool("publish", run, "--name", "../x")[0] == 2
+
+
+def test_untested(run_tool, run, tmp_path):
+    for path in run.parent.parent.rglob("results.json"):
+        path.unlink()
+    status, out, _ = run_tool("publish", run, "--output", tmp_path / "out")
+    assert status == 0 and "not measured" in out
+    (card,) = (tmp_path / "out").glob("*.md")
+    assert "Not measured." in card.read_text() and "not chosen yet" in card.read_text()
+    assert not any(card.stem in name for name in ENTRIES)
