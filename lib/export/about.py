@@ -1,0 +1,100 @@
+"""What a file says of itself, so that images can be made ready for it."""
+
+import dataclasses
+import json
+from typing import Any, ClassVar
+
+from ..model.config import Config
+from .errors import ExportError
+from .program import Shape
+
+
+@dataclasses.dataclass(frozen=True)
+class About:
+    """Facts of an exported detector, kept in its file as JSON.
+
+    Attributes:
+        kind: ``program``, ``aoti`` or ``onnx``.
+        classes: names, background first.
+        short_side: pixels that the shorter side of an image is resized to.
+        long_side: cap of the longer side in pixels.
+        multiple: H and W of the input are multiples of this.
+        batch: N; None for any.
+        size: H and W; None for any.
+        padded: whether images may be smaller than H x W.
+        precision: what the network computes in: float32, bfloat16 or int8.
+        device: that a file of PyTorch's runs on.
+        score_threshold: least score of the boxes that come out.
+    """
+
+    KEY: ClassVar[str] = "faster_rcnn.json"
+
+    kind: str
+    classes: tuple[str, ...]
+    short_side: int
+    long_side: int
+    multiple: int
+    batch: int | None
+    size: tuple[int, int] | None
+    padded: bool
+    precision: str
+    device: str
+    score_threshold: float
+
+    @classmethod
+    def of(
+        cls,
+        kind: str,
+        config: Config,
+        classes: tuple[str, ...],
+        shape: Shape,
+        *,
+        precision: str = "float32",
+        device: str = "cpu",
+    ) -> "About":
+        """The facts of a configuration's detector."""
+        return cls(
+            kind=kind,
+            classes=classes,
+            short_side=config.data.test_short_side,
+            long_side=config.data.test_long_side,
+            multiple=shape.multiple,
+            batch=shape.batch,
+            size=shape.size,
+            padded=shape.padded,
+            precision=precision,
+            device=device,
+            score_threshold=config.test.score_threshold,
+        )
+
+    @property
+    def shape(self) -> Shape:
+        """What of the inputs is fixed."""
+        return Shape(self.batch, self.size, self.multiple, self.padded)
+
+    def to_json(self) -> str:
+        """As text."""
+        return json.dumps(dataclasses.asdict(self))
+
+    @classmethod
+    def from_json(cls, text: str, *, source: object) -> "About":
+        """Read it back.
+
+        Raises:
+            ExportError: the text is something else.
+        """
+        try:
+            values: dict[str, Any] = json.loads(text)
+            size = values["size"]
+            return cls(
+                **{
+                    **values,
+                    "classes": tuple(values["classes"]),
+                    "size": None if size is None else (int(size[0]), int(size[1])),
+                }
+            )
+        except (ValueError, TypeError, KeyError, IndexError) as error:
+            raise ExportError(
+                f"{source}: expected a file that tools/export.py wrote, found no facts "
+                f"of a detector in it ({error!r}); export it again"
+            ) from error

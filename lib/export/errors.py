@@ -1,0 +1,5 @@
+"""What can go wrong."""
+
+
+class ExportError(ValueError):
+    """A detector cannot be exported so, or the file differs from the detector."""

@@ -1,0 +1,238 @@
+"""An export from beginning to end: checkpoint, file, check, measurement."""
+
+import dataclasses
+import logging
+import os
+import tempfile
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+import torch
+from torch.export import ExportedProgram
+
+from ..datasets.catalog import load_dataset
+from ..datasets.records import Dataset
+from ..model.checkpoint import CheckpointError, detector_weights, load_checkpoint
+from ..model.config import Config, config_from_checkpoint
+from ..model.device import pick_device
+from ..model.faster_rcnn import build_detector
+from . import aot, check, onnx, photos, torch_export
+from .about import About
+from .errors import ExportError
+from .measure import measure
+from .program import LEAST_SIDE, DetectionProgram, Shape
+from .quantize import quantize
+from .running import load_exported
+
+logger = logging.getLogger(__name__)
+
+_CALIBRATION_PHOTOS = 32
+
+
+class Format(NamedTuple):
+    """A kind of file.
+
+    Attributes:
+        suffix: of its name.
+        write: writes a traced program.
+    """
+
+    suffix: str
+    write: Callable[[ExportedProgram, Path, About], None]
+
+
+FORMATS = {
+    "program": Format(".program.pt2", torch_export.write_program),
+    "aoti": Format(".aoti.pt2", aot.write_package),
+    "onnx": Format(".onnx", onnx.write_onnx),
+}
+
+
+@dataclasses.dataclass(frozen=True)
+class Job:
+    """What to export, and how.
+
+    Attributes:
+        checkpoint: the ``.pth`` file.
+        to: a key of `FORMATS`.
+        output: the file; None for one beside the checkpoint.
+        batch: N; None for any.
+        size: H and W; None for any multiples of ``data.size_multiple``.
+        padded: whether images may be smaller than the input.
+        device: to run on, for PyTorch's formats.
+        precision: ``float32`` or ``bfloat16``.
+        int8: whether to quantize; for ONNX.
+        images: folder of photos to check on; None for the configuration's test set, or
+            drawn shapes where it is not at hand.
+        count: photos to check on.
+        calibration: folder of photos to quantize by; None for the training set.
+        threshold: least score of detections that have to agree.
+        measure: data set to measure on; None for none, or the test set if ``int8``.
+        overrides: of the configuration, as after ``--set``.
+    """
+
+    checkpoint: Path
+    to: str
+    output: Path | None = None
+    batch: int | None = None
+    size: tuple[int, int] | None = None
+    padded: bool = True
+    device: str = "cpu"
+    precision: str = "float32"
+    int8: bool = False
+    images: Path | None = None
+    count: int = 8
+    calibration: Path | None = None
+    threshold: float = 0.05
+    measure: str | None = None
+    overrides: tuple[str, ...] = ()
+
+
+def export(job: Job) -> Path:
+    """Write the file, if it does what the detector does.
+
+    Returns:
+        The file.
+
+    Raises:
+        ExportError: options that do not go together, a missing package or compiler, or
+            a file that finds something else than the detector. No file is left then.
+        CheckpointError: the checkpoint cannot be read.
+    """
+    state = load_checkpoint(job.checkpoint)
+    config = config_from_checkpoint(state, job.overrides)
+    classes = tuple(state["classes"])
+    shape = Shape(job.batch, job.size, config.data.size_multiple, job.padded)
+    _check(job, shape)
+    device = pick_device(job.device)
+    model = build_detector(config, len(classes))
+    try:
+        model.load_state_dict(detector_weights(state, averaged=config.train.ema > 0))
+    except RuntimeError as error:
+        raise CheckpointError(
+            f"{job.checkpoint} does not fit the network that its configuration and "
+            f"--set describe; leave out what changes the network: {error}"
+        ) from error
+    program = DetectionProgram(
+        model.to(device),
+        boxes=config.boxes,
+        test=config.test,
+        padded=job.padded,
+        dtype=torch.bfloat16 if job.precision == "bfloat16" else torch.float32,
+    )
+    if job.to == "onnx":
+        onnx.check_expressible(program)
+    about = About.of(
+        job.to, config, classes, shape, precision=job.precision, device=job.device
+    )
+    pictures = _pictures(job, config)
+    suffix = (".int8" if job.int8 else "") + FORMATS[job.to].suffix
+    output = job.output or job.checkpoint.with_suffix(suffix)
+    output.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=output.parent, prefix=".export-") as folder:
+        # With its own end, which PyTorch insists on.
+        path = Path(folder) / f"exported{FORMATS[job.to].suffix}"
+        logger.info("tracing %s", job.checkpoint)
+        traced = torch_export.trace(program, shape)
+        FORMATS[job.to].write(traced, path, about)
+        found = check.compare(
+            program,
+            load_exported(path),
+            photos.batches(pictures, about),
+            threshold=job.threshold,
+            device=device,
+        )
+        logger.info("beside the detector: %s", found)
+        if job.precision == "float32":
+            check.require_equal(found)
+        if job.int8:
+            path = _quantized(job, config, path, about)
+        elif job.measure is not None:
+            _measure(path, _dataset(job.measure, config, "test"))
+        os.replace(path, output)
+    return output
+
+
+def _check(job: Job, shape: Shape) -> None:
+    """Refuse what does not go together.
+
+    Raises:
+        ExportError: naming the options.
+    """
+    suffix = "." + FORMATS[job.to].suffix.rpartition(".")[2]
+    if job.output is not None and job.output.suffix != suffix:
+        raise ExportError(
+            f"--to {job.to} writes {suffix} files, found --output {job.output}; give "
+            f"it the end {suffix}"
+        )
+    if job.to == "onnx" and job.device != "cpu":
+        raise ExportError("ONNX files are made on the CPU; leave out --device")
+    if job.int8 and job.to != "onnx":
+        raise ExportError(f"--int8 is for --to onnx, found --to {job.to}")
+    if job.size is not None and min(job.size) < LEAST_SIDE:
+        raise ExportError(
+            f"--size: expected at least {LEAST_SIDE} pixels, found "
+            f"{job.size[0]}x{job.size[1]}"
+        )
+    if not shape.padded and shape.batch != 1 and shape.size is None:
+        logger.warning("--bare: all images of a batch must have the same size")
+
+
+def _quantized(job: Job, config: Config, source: Path, about: About) -> Path:
+    """The int8 form of an ONNX file, with what it costs told."""
+    path = source.with_name("int8.onnx")
+    about = dataclasses.replace(about, precision="int8")
+    chosen: Sequence[Path]
+    if job.calibration is not None:
+        chosen = photos.find_photos(job.calibration, _CALIBRATION_PHOTOS)
+    else:
+        records = _dataset(config.data.train_set, config, "train").records
+        chosen = photos.spread([r.path for r in records], _CALIBRATION_PHOTOS)
+    logger.info("quantizing by %d photos", len(chosen))
+    done = quantize(source, path, photos.batches(chosen, about), about)
+    logger.info(
+        "int8: %s; float32: %s, and all that is no convolution or matrix product",
+        ", ".join(f"{count} {kind}" for kind, count in done.nodes.items()),
+        ", ".join(done.kept),
+    )
+    try:
+        dataset = _dataset(job.measure or config.data.test_set, config, "test")
+    except ValueError as error:
+        if job.measure is not None:
+            raise
+        logger.warning("what int8 costs was NOT MEASURED: %s", error)
+        return path
+    before, after = _measure(source, dataset), _measure(path, dataset)
+    logger.info("int8 costs %.1f points of mAP", 100 * (before - after))
+    return path
+
+
+def _measure(path: Path, dataset: Dataset) -> float:
+    exported = load_exported(path)
+    name, value = measure(exported, dataset).headline
+    logger.info(
+        "%s on %s: %s %.1f", exported.about.precision, dataset.name, name, 100 * value
+    )
+    return value
+
+
+def _pictures(job: Job, config: Config) -> Sequence[photos.Picture | Path]:
+    """What to check on."""
+    if job.images is not None:
+        return photos.find_photos(job.images, job.count)
+    try:
+        records = _dataset(config.data.test_set, config, "test").records
+    except ValueError as error:
+        logger.warning("checking on drawn shapes instead of photos: %s", error)
+        return photos.drawn_pictures(job.count)
+    return photos.spread([record.path for record in records], job.count)
+
+
+def _dataset(name: str, config: Config, split: str) -> Dataset:
+    return load_dataset(
+        name,
+        root=config.data.root,
+        split="train" if split == "train" else "test",
+        classes=config.data.classes,
+    )

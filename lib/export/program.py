@@ -1,0 +1,133 @@
+"""The computation that is exported: from padded pixels to boxes of the original image.
+
+Letters: N images, D detections per image, H x W padded input.
+"""
+
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor, nn
+from torch.export import Dim
+
+from ..datasets.loading.batches import Batch
+from ..layer_utils.structures import GroundTruth, Images
+from ..model.config import BoxConfig, TestConfig
+from ..model.device import autocast
+from ..model.faster_rcnn import FasterRCNN, Predictions
+from ..model.inference import detections_of
+
+LEAST_SIDE = 65
+"""Least H and W where they are free: more than one cell of the coarsest map."""
+
+
+class Inputs(NamedTuple):
+    """What an exported detector is given, in this order and by these names.
+
+    Attributes:
+        pixels: ``(N, 3, H, W)`` uint8 RGB, zero beyond each image's own size.
+        sizes: ``(N, 2)`` int64, height and width of each image without padding.
+        scales: ``(N,)`` float32, input pixels per original pixel.
+        original_sizes: ``(N, 2)`` int64, height and width of each original image.
+    """
+
+    pixels: Tensor
+    sizes: Tensor
+    scales: Tensor
+    original_sizes: Tensor
+
+
+class Shape(NamedTuple):
+    """What of the inputs' shape is fixed.
+
+    Attributes:
+        batch: N; None for any.
+        size: H and W; None for any that are multiples of ``multiple``.
+        multiple: of H and W, where they are free.
+        padded: whether images may be smaller than H x W. If not, no masks are computed.
+    """
+
+    batch: int | None = None
+    size: tuple[int, int] | None = None
+    multiple: int = 32
+    padded: bool = True
+
+
+class DetectionProgram(nn.Module):
+    """A detector with all that comes after it, in tensors alone."""
+
+    def __init__(
+        self,
+        model: FasterRCNN,
+        *,
+        boxes: BoxConfig,
+        test: TestConfig,
+        padded: bool = True,
+        dtype: torch.dtype = torch.float32,
+    ) -> None:
+        """Wrap a detector.
+
+        Args:
+            model: the detector; it is put into evaluation mode.
+            boxes: the box convention.
+            test: thresholds and limits. Its views (``scales``, ``flip``) are not used.
+            padded: whether images may be smaller than the input.
+            dtype: type that the network computes in.
+        """
+        super().__init__()
+        self.model = model.eval()
+        self.boxes = boxes
+        self.test = test
+        self.padded = padded
+        self.dtype = dtype
+
+    def forward(
+        self, pixels: Tensor, sizes: Tensor, scales: Tensor, original_sizes: Tensor
+    ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        """Detect objects; the arguments are the fields of `Inputs`.
+
+        Returns:
+            The fields of ``Detections``: boxes ``(N, D, 4)`` as pixel edges of each
+            original image, scores ``(N, D)``, classes and valid, best first; unused
+            slots are zero.
+        """
+        images = Images(pixels, sizes, self.padded)
+        with autocast(pixels.device, self.dtype):
+            predictions = self.model(images)
+        assert isinstance(predictions, Predictions)
+        nothing = pixels.new_zeros((0,))
+        batch = Batch(
+            images, GroundTruth(*[nothing] * 3), scales, original_sizes, image_ids=()
+        )
+        found = detections_of(predictions, batch, boxes=self.boxes, test=self.test)
+        # A legacy box ends on its last pixel; files speak of edges.
+        far = torch.tensor([0, 0, self.boxes.offset, self.boxes.offset])
+        far = found.valid[:, :, None] * far.to(found.boxes)
+        return found.boxes + far, found.scores, found.classes, found.valid
+
+
+def example_inputs(shape: Shape, device: torch.device) -> Inputs:
+    """Noise of a permitted shape, for tracing."""
+    images = shape.batch or 2
+    # Unequal, so that no two free sizes are taken for one.
+    step = -(-32 // shape.multiple) * shape.multiple
+    height, width = shape.size or (8 * step, 10 * step)
+    generator = torch.Generator().manual_seed(0)
+    pixels = torch.randint(0, 256, (images, 3, height, width), generator=generator)
+    size = torch.tensor([[height, width]]).repeat(images, 1)
+    inputs = Inputs(pixels.to(torch.uint8), size, torch.ones(images), size.clone())
+    return Inputs(*(tensor.to(device) for tensor in inputs))
+
+
+def dynamic_shapes(shape: Shape) -> dict[str, Any] | None:
+    """Which sizes are free, as ``torch.export`` wants it; None for none."""
+    free: dict[int, Any] = {}
+    if shape.batch is None:
+        free[0] = Dim.DYNAMIC
+    of_pixels = dict(free)
+    if shape.size is None:
+        least = -(-LEAST_SIDE // shape.multiple)
+        of_pixels[2] = shape.multiple * Dim("rows", min=least)
+        of_pixels[3] = shape.multiple * Dim("columns", min=least)
+    if not of_pixels:
+        return None
+    return {"pixels": of_pixels, **dict.fromkeys(Inputs._fields[1:], free)}

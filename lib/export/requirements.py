@@ -1,0 +1,3 @@
+"""Packages that only exporting needs."""
+
+INSTALL = "pip install faster-rcnn[export]"

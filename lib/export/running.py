@@ -1,0 +1,105 @@
+"""Exported files, loaded and called like the detector."""
+
+import zipfile
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from ..layer_utils.structures import Detections
+from .about import About
+from .errors import ExportError
+from .program import Inputs
+from .requirements import INSTALL
+
+
+class Exported:
+    """A detector from a file.
+
+    Attributes:
+        about: what the file says of itself.
+    """
+
+    def __init__(
+        self, about: About, call: Callable[[Inputs], Sequence[Tensor]]
+    ) -> None:
+        self.about = about
+        self._call = call
+
+    def __call__(self, inputs: Inputs) -> Detections:
+        """Detect objects.
+
+        Args:
+            inputs: of a shape that the file permits; `photos.make_inputs` makes them.
+
+        Returns:
+            Boxes as pixel edges of each original image, best first.
+        """
+        return Detections(*self._call(inputs))
+
+
+def load_exported(path: Path) -> Exported:
+    """Load a file that ``tools/export.py`` wrote, of any kind.
+
+    Raises:
+        ExportError: it is no such file, or onnxruntime is not installed.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise ExportError(f"{path} is not there; give a file of tools/export.py")
+    if path.suffix == ".onnx":
+        return _load_onnx(path)
+    try:
+        with zipfile.ZipFile(path) as file:
+            names = file.namelist()
+    except zipfile.BadZipFile as error:
+        raise ExportError(
+            f"{path} is neither an .onnx file nor a .pt2 archive; give a file of "
+            "tools/export.py"
+        ) from error
+    if any("aotinductor" in name and name.endswith(".so") for name in names):
+        return _load_package(path)
+    return _load_program(path)
+
+
+def _load_program(path: Path) -> Exported:
+    extra: dict[str, Any] = {About.KEY: ""}
+    module = torch.export.load(path, extra_files=extra).module()
+    return Exported(
+        About.from_json(extra[About.KEY], source=path), lambda inputs: module(*inputs)
+    )
+
+
+def _load_package(path: Path) -> Exported:
+    package = torch._inductor.aoti_load_package(str(path))
+    facts = package.get_metadata().get(About.KEY, "")
+    return Exported(
+        About.from_json(facts, source=path), lambda inputs: package(*inputs)
+    )
+
+
+def _load_onnx(path: Path) -> Exported:
+    try:
+        import onnxruntime
+    except ImportError as error:
+        raise ExportError(f"{path} needs onnxruntime to run; {INSTALL}") from error
+    options = onnxruntime.SessionOptions()
+    options.log_severity_level = 3
+    options.intra_op_num_threads = torch.get_num_threads()
+    session = onnxruntime.InferenceSession(
+        path, options, providers=["CPUExecutionProvider"]
+    )
+    facts = session.get_modelmeta().custom_metadata_map.get(About.KEY, "")
+    names = {node.name for node in session.get_inputs()}
+
+    def call(inputs: Inputs) -> list[Tensor]:
+        given = {
+            name: tensor.numpy()
+            for name, tensor in inputs._asdict().items()
+            if name in names  # what the graph does not read is left out of it
+        }
+        return [torch.from_numpy(array) for array in session.run(None, given)]
+
+    return Exported(About.from_json(facts, source=path), call)

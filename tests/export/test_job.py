@@ -1,0 +1,86 @@
+import logging
+import sys
+
+import pytest
+import torch
+from command_lines import load_tool
+from exported_detectors import small_config
+from faster_rcnn.export import ExportError, load_exported
+from faster_rcnn.export import check as checking
+from faster_rcnn.export.job import Job, export
+from faster_rcnn.model.checkpoint import save_checkpoint
+from tiny_runs import CLASSES, draw_dataset, randomise, tiny_detector
+
+
+@pytest.fixture
+def checkpoint(tmp_path):
+    """A checkpoint whose test set is not at hand."""
+    config = small_config("data.test_set", tmp_path / "nothing")
+    model = tiny_detector(config)
+    randomise(model)
+    path = tmp_path / "run" / "iter_0000004.pth"
+    save_checkpoint(
+        path,
+        model=model,
+        optimizer=torch.optim.SGD(model.parameters(), lr=0.1),
+        generator=torch.Generator(),
+        iteration=4,
+        config=config,
+        classes=CLASSES,
+    )
+    return path
+
+
+FIXED = {"to": "program", "batch": 1, "size": (96, 128)}
+
+
+def test_written_beside_the_checkpoint(checkpoint, tmp_path, caplog):
+    draw_dataset(tmp_path / "photos", 3)
+    with caplog.at_level(logging.INFO, "faster_rcnn"):
+        path = export(Job(checkpoint, images=tmp_path / "photos", count=2, **FIXED))
+    assert path == checkpoint.parent / "iter_0000004.program.pt2"
+    assert "beside the detector: 2 images" in caplog.text
+    about = load_exported(path).about
+    assert (about.batch, about.size, about.precision) == (1, (96, 128), "float32")
+    assert about.classes == CLASSES and about.short_side == 96
+    assert {p.name for p in path.parent.iterdir()} == {path.name, checkpoint.name}
+
+
+def test_a_file_that_differs_is_not_kept(checkpoint, monkeypatch, caplog):
+    other = checking.Differences(1, 3, 0.2, 0.0, ("only the file found class 1",))
+    monkeypatch.setattr(checking, "compare", lambda *_, **__: other)
+    with pytest.raises(ExportError, match="only the file found class 1"):
+        export(Job(checkpoint, **FIXED))
+    assert "drawn shapes instead of photos" in caplog.text
+    assert list(checkpoint.parent.iterdir()) == [checkpoint]
+
+
+@pytest.mark.parametrize(
+    ("options", "text"),
+    [
+        ({"int8": True}, "--int8 is for --to onnx"),
+        ({"size": (64, 128)}, "at least 65 pixels, found 64x128"),
+        ({"output": "a.onnx"}, "give it the end .pt2"),
+        ({"to": "onnx", "device": "cuda"}, "made on the CPU"),
+        ({"to": "onnx", "precision": "bfloat16"}, "leave out --precision"),
+        ({"images": "nothing"}, "found none"),
+    ],
+)
+def test_options_that_do_not_go_together(checkpoint, tmp_path, options, text):
+    for name in ("output", "images"):
+        if name in options:
+            options = {**options, name: tmp_path / options[name]}
+    with pytest.raises(ExportError, match=text):
+        export(Job(checkpoint, **{**FIXED, **options}))
+
+
+def test_command_line(monkeypatch, capsys, checkpoint):
+    words = [checkpoint, "--to", "program", "--batch", 1, "--size", "64x99"]
+    monkeypatch.setattr(sys, "argv", ["export.py", *map(str, words)])
+    with pytest.raises(SystemExit) as ended:
+        load_tool("export").main()
+    assert ended.value.code == 2
+    monkeypatch.setattr(sys, "argv", ["export.py", "a.pth", "--size", "64"])
+    with pytest.raises(SystemExit):
+        load_tool("export").build_parser().parse_args()
+    assert "height x width such as 608x1024" in capsys.readouterr().err

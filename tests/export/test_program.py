@@ -1,0 +1,154 @@
+"""Whole detectors, traced, written, loaded and compared."""
+
+import pytest
+import torch
+from exported_detectors import (
+    FREE,
+    CallsOperators,
+    facts,
+    pictures,
+    small_config,
+    small_program,
+)
+from faster_rcnn.datasets.loading.loader import test_batches as loaded_batches
+from faster_rcnn.export import ExportError, load_exported
+from faster_rcnn.export.about import About
+from faster_rcnn.export.aot import write_package
+from faster_rcnn.export.check import compare, require_equal
+from faster_rcnn.export.onnx import check_expressible, write_onnx
+from faster_rcnn.export.photos import batches, make_inputs
+from faster_rcnn.export.program import Inputs, Shape, example_inputs
+from faster_rcnn.export.torch_export import trace, write_program
+from faster_rcnn.layer_utils.structures import Detections
+from faster_rcnn.model.inference import detect_batch, to_image_detections
+from tiny_runs import draw_dataset
+
+CPU = torch.device("cpu")
+
+
+@pytest.fixture(scope="module")
+def small():
+    """A detector whose sizes and batch are free, and its trace."""
+    config = small_config()
+    program = small_program(config)
+    return config, program, trace(program, FREE)
+
+
+def assert_same(program, exported, sizes):
+    """The file finds what the detector finds, in batches of 1 and of several."""
+    for count in (1, len(sizes)):
+        made = batches(pictures(*sizes), exported.about, batch=count)
+        found = compare(program, exported, made, threshold=0.05, device=CPU)
+        require_equal(found)
+        assert found.images >= len(sizes) and found.detections > 5
+
+
+def test_program_is_the_detector(tmp_path):
+    """Of a legacy detector: boxes become edges, as the evaluation has them."""
+    config = small_config("boxes.offset", 1, "boxes.nms_offset", 1)
+    program = small_program(config)
+    dataset = draw_dataset(tmp_path, 3)
+    (batch,) = loaded_batches(
+        dataset.records,
+        batch_size=3,
+        short_side=96,
+        long_side=140,
+        offset=1,
+        size_multiple=32,
+        workers=0,
+    )
+    detections = detect_batch(
+        program.model, batch, boxes=config.boxes, test=config.test, dtype=torch.float32
+    )
+    expected = to_image_detections(detections, batch.image_ids, offset=1)
+    with torch.no_grad():
+        found = Detections(
+            *program(*batch.images[:2], batch.scales, batch.original_sizes)
+        )
+    assert not found.boxes[~found.valid].any()
+    for entry, got in zip(
+        expected, to_image_detections(found, batch.image_ids, offset=0), strict=True
+    ):
+        assert len(entry.boxes) > 0
+        assert (entry.boxes == got.boxes).all() and (entry.scores == got.scores).all()
+
+
+def test_exported_program(small, tmp_path):
+    config, program, traced = small
+    about = facts("program", config, FREE)
+    write_program(traced, tmp_path / "a.pt2", about)
+    exported = load_exported(tmp_path / "a.pt2")
+    assert exported.about == about
+    assert_same(program, exported, [(96, 140), (100, 100), (180, 96)])
+
+
+def test_onnx(tmp_path):
+    """With a pyramid; of fixed shape, since a free one takes PyTorch a minute."""
+    pytest.importorskip("onnxruntime")
+    config = small_config(
+        *("net.features", "fpn", "net.fpn_channels", 32, "anchors.scales", "[2]"),
+        *("head.fcs", 2, "head.fc_channels", 64, "data.size_multiple", 32),
+    )
+    shape = Shape(batch=2, size=(96, 128))
+    program = small_program(config)
+    about = facts("onnx", config, shape)
+    write_onnx(trace(program, shape), tmp_path / "a.onnx", about)
+    exported = load_exported(tmp_path / "a.onnx")
+    assert exported.about == about
+    assert_same(program, exported, [(96, 128), (100, 100), (180, 96)])
+
+
+def test_fixed_and_bare():
+    config = small_config()
+    shape = Shape(batch=2, size=(96, 128), padded=False)
+    program = small_program(config, padded=False)
+    module = trace(program, shape).module()
+    inputs = make_inputs(pictures((96, 128), (50, 200)), facts("", config, shape))
+    with torch.no_grad():
+        for one, other in zip(program(*inputs), module(*inputs), strict=True):
+            torch.testing.assert_close(one, other)
+        with pytest.raises((AssertionError, RuntimeError)):
+            module(*example_inputs(shape._replace(batch=1), CPU))
+
+
+def test_compiled_operators(tmp_path):
+    """The package's operators are found from compiled code."""
+    module = CallsOperators()
+    inputs = Inputs(
+        torch.rand(1, 2, 6, 6) * 255,
+        torch.zeros(1, 2),
+        torch.ones(1),
+        torch.tensor([[3, 4, 5]]),
+    )
+    expected = module(*inputs)
+    assert expected[3].sum() == 2  # a half of the largest suppresses none of it
+    about = facts("aoti", small_config(), FREE)
+    try:
+        write_package(torch.export.export(module, inputs), tmp_path / "a.pt2", about)
+    except ExportError as error:
+        pytest.skip(str(error))
+    exported = load_exported(tmp_path / "a.pt2")
+    assert exported.about == about
+    for one, other in zip(expected, exported(inputs), strict=True):
+        torch.testing.assert_close(one, other)
+
+
+def test_what_onnx_cannot_express():
+    program = small_program(small_config("test.suppression", "soft_gaussian"))
+    with pytest.raises(ExportError, match="suppression"):
+        check_expressible(program)
+    program = small_program(small_config())
+    check_expressible(program)
+    program.dtype = torch.bfloat16
+    with pytest.raises(ExportError, match="bfloat16"):
+        check_expressible(program)
+
+
+def test_other_files_are_refused(tmp_path):
+    with pytest.raises(ExportError, match="not there"):
+        load_exported(tmp_path / "none.onnx")
+    (tmp_path / "a.pt2").write_bytes(b"something else")
+    with pytest.raises(ExportError, match="neither"):
+        load_exported(tmp_path / "a.pt2")
+    with pytest.raises(ExportError, match="export it again"):
+        About.from_json("{}", source="a.pt2")
