@@ -173,10 +173,11 @@ def _best_of_levels(
 ) -> tuple[Tensor, Tensor, Tensor | None]:
     """The ``count`` best anchors of each level: scores, indices, levels (all None)."""
     if len(level_anchors) < 2:
-        return *logits.topk(min(count, logits.shape[1]), dim=1), None
+        # Not min(): while a program is exported, the number of anchors may be free.
+        return *logits.topk(torch.sym_min(count, logits.shape[1]), dim=1), None
     scores, order, levels, start = [], [], [], 0
     for level, part in enumerate(torch.split(logits, list(level_anchors), 1)):
-        best, index = part.topk(min(count, part.shape[1]), dim=1)
+        best, index = part.topk(torch.sym_min(count, part.shape[1]), dim=1)
         scores.append(best)
         order.append(index + start)
         levels.append(torch.full_like(index, level))

@@ -56,10 +56,12 @@ class Predictions(NamedTuple):
 class FasterRCNN(nn.Module):
     """The detector (Faster R-CNN, figure 2; FPN, section 4).
 
+    Each of its two modules alone is in `modules.py`.
+
     Args:
         backbone: computes the feature maps.
-        rpn: proposes regions on all maps.
-        box_head: classifies and refines them.
+        rpn: proposes regions on all maps; None for Fast R-CNN alone.
+        box_head: classifies and refines them; None for a proposal network alone.
         pooling: how regions are pooled.
         normalisation: of the input.
         pyramid: what becomes of the backbone's maps; None if they serve as they are.
@@ -73,12 +75,14 @@ class FasterRCNN(nn.Module):
 
     pixel_mean: Tensor
     pixel_std: Tensor
+    rpn: RegionProposalNetwork
+    box_head: BoxHead
 
     def __init__(
         self,
         backbone: Backbone,
-        rpn: RegionProposalNetwork,
-        box_head: BoxHead,
+        rpn: RegionProposalNetwork | None,
+        box_head: BoxHead | None,
         *,
         pooling: PoolingConfig,
         normalisation: Normalisation,
@@ -90,8 +94,10 @@ class FasterRCNN(nn.Module):
         self.pyramid = pyramid
         self.region_head = region_head
         self.pooled_strides = pooled_strides(backbone.strides)
-        self.rpn = rpn
-        self.box_head = box_head
+        if rpn is not None:
+            self.rpn = rpn
+        if box_head is not None:
+            self.box_head = box_head
         self.pooling = pooling
         self.register_buffer(
             "pixel_mean", torch.tensor(normalisation.mean)[:, None, None]
@@ -137,20 +143,32 @@ class FasterRCNN(nn.Module):
         samples: RoISamples,
     ) -> TrainOutput:
         """The four losses under given targets, whoever drew them."""
-        rpn_losses, rpn_counts = self.rpn.losses(regions, targets)
+        of_rpn = self.rpn_losses(features, regions, targets)
+        of_head = self.head_losses(features, samples)
+        return TrainOutput(*(a | b for a, b in zip(of_rpn, of_head, strict=True)))
+
+    def rpn_losses(
+        self, features: FeatureMaps, regions: RPNOutput, targets: AnchorTargets
+    ) -> TrainOutput:
+        """The two losses of the proposals."""
+        losses, counts = self.rpn.losses(features, regions, targets)
+        activations = {
+            "features": features.maps[0].detach(),
+            "objectness": regions.objectness_logits.detach().sigmoid(),
+            "rpn_deltas": regions.pred_deltas.detach(),
+        }
+        return TrainOutput(losses, counts, activations)
+
+    def head_losses(self, features: FeatureMaps, samples: RoISamples) -> TrainOutput:
+        """The two losses of the classified regions."""
         logits, deltas = self.classify(features, samples.rois)
-        head_losses, head_counts = self.box_head.losses(logits, deltas, samples)
-        return TrainOutput(
-            losses=rpn_losses | head_losses,
-            counts=rpn_counts | head_counts,
-            activations={
-                "features": features.maps[0].detach(),
-                "objectness": regions.objectness_logits.detach().sigmoid(),
-                "class_scores": logits.detach().softmax(dim=2),
-                "rpn_deltas": regions.pred_deltas.detach(),
-                "head_deltas": deltas.detach(),
-            },
-        )
+        losses, counts = self.box_head.losses(logits, deltas, samples)
+        activations = {
+            "features": features.maps[0].detach(),
+            "class_scores": logits.detach().softmax(dim=2),
+            "head_deltas": deltas.detach(),
+        }
+        return TrainOutput(losses, counts, activations)
 
     def features(self, images: Images) -> FeatureMaps:
         """The maps that proposals and head share."""
@@ -162,9 +180,21 @@ class FasterRCNN(nn.Module):
 
     def classify(self, features: FeatureMaps, rois: Tensor) -> tuple[Tensor, Tensor]:
         """Class logits ``(N, R, C)`` and normalised deltas of RoIs ``(N, R, 4)``."""
-        head = self.region_head or self.backbone.head
-        logits, deltas = self.box_head(head(self.pool(features, rois)), len(rois))
+        if self.region_head is None:
+            vectors = self.backbone.head(self.pool(self.lifted(features, rois), rois))
+        else:
+            vectors = self.region_head(self.pool(features, rois))
+        logits, deltas = self.box_head(vectors, rois.shape[0])
         return logits, deltas
+
+    def lifted(self, features: FeatureMaps, rois: Tensor) -> FeatureMaps:
+        """Maps behind the head's first layers, where these take less time there."""
+        pooling, cells = self.pooling, features.maps[0][0, 0].numel()
+        if pooling.mode != "align" or pooling.max_pool or torch.compiler.is_exporting():
+            return features  # maxima do not commute; exported sizes may be free
+        if rois.shape[1] * pooling.size**2 <= cells:
+            return features
+        return self.backbone.lift(features) or features
 
     def pool(self, features: FeatureMaps, rois: Tensor) -> Tensor:
         """Features of RoIs ``(N, R, 4)``, each P x P: ``(N * R, C, P, P)``."""
@@ -201,7 +231,12 @@ def build_detector(config: Config, num_classes: int) -> FasterRCNN:
     Args:
         config: the run's configuration.
         num_classes: C, background included.
+
+    Returns:
+        What ``net.modules`` says: both modules, or `FastRCNN` or `ProposalNetwork`.
     """
+    from . import modules  # its classes are kinds of the one above
+
     net = config.net
     pretrained = net.weights != "none"
     norm = net.norm
@@ -227,7 +262,9 @@ def build_detector(config: Config, num_classes: int) -> FasterRCNN:
             norm=net.fpn_norm,
         )
         channels, strides = pyramid.channels, pyramid.strides
-    if net.features != "c4":
+    if net.modules == "rpn":
+        modules.drop_head(backbone)
+    elif net.features != "c4":
         head = config.head
         region_head = RegionHead(
             channels,
@@ -239,16 +276,21 @@ def build_detector(config: Config, num_classes: int) -> FasterRCNN:
             norm=head.norm,
         )
         head_channels = region_head.out_channels
-    rpn = RegionProposalNetwork(
-        channels,
-        strides,
-        anchors=config.anchors,
-        boxes=config.boxes,
-        rpn=config.rpn,
-        box_gradient=config.pooling.box_gradient,
-    )
-    box_head = BoxHead(head_channels, num_classes, boxes=config.boxes, head=config.head)
-    model = FasterRCNN(
+    rpn = box_head = None
+    if net.modules != "fast_rcnn":
+        rpn = RegionProposalNetwork(
+            channels,
+            strides,
+            anchors=config.anchors,
+            boxes=config.boxes,
+            rpn=config.rpn,
+            box_gradient=config.pooling.box_gradient,
+        )
+    if net.modules != "rpn":
+        box_head = BoxHead(
+            head_channels, num_classes, boxes=config.boxes, head=config.head
+        )
+    model = modules.DETECTORS[net.modules](
         backbone,
         rpn,
         box_head,
@@ -260,4 +302,6 @@ def build_detector(config: Config, num_classes: int) -> FasterRCNN:
         pyramid=pyramid,
         region_head=region_head,
     )
+    if net.fixed_trunk and pretrained:
+        modules.fix_trunk(model)
     return model.to(memory_format=torch.channels_last)

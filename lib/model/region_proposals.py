@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from ..layer_utils.anchor_targets import AnchorTargets, anchor_targets
 from ..layer_utils.anchors import base_anchors, cells_inside, grid_anchors
 from ..layer_utils.losses import rpn_losses
+from ..layer_utils.patches import cell_patches
 from ..layer_utils.proposal_layer import propose, top_proposals
 from ..layer_utils.structures import FeatureMaps, GroundTruth, Proposals
 from ..nets.rpn import RPNHead
@@ -74,7 +75,26 @@ class RegionProposalNetwork(nn.Module):
         self.head = RPNHead(in_channels, rpn.channels, len(base[0]), convs=rpn.convs)
 
     def forward(self, features: FeatureMaps) -> RPNOutput:
-        """Score and regress every anchor of every level, by the same weights."""
+        """Score and regress every anchor of every level, by the same weights.
+
+        In training that is for the proposals alone, through which no gradient passes:
+        `losses` does it again for the few anchors that were drawn.
+        """
+        learning = torch.is_grad_enabled() and not self._recomputes(features)
+        with torch.set_grad_enabled(learning):
+            return self._forward(features)
+
+    def _recomputes(self, features: FeatureMaps) -> bool:
+        """Whether the gradient of drawn anchors is cheaper than that of all.
+
+        With them the head is computed twice, forwards; without, its backward pass, of
+        twice the cost, is over all cells instead of those drawn.
+        """
+        cells = sum(x.shape[2] * x.shape[3] for x in features.maps)
+        single = self.rpn.convs == 1 and not self.box_gradient
+        return single and 3 * self.rpn.batch_size < 2 * cells
+
+    def _forward(self, features: FeatureMaps) -> RPNOutput:
         anchors, logits, deltas, usable = [], [], [], []
         for level, (x, stride) in enumerate(
             zip(features.maps, self.strides, strict=True)
@@ -94,7 +114,7 @@ class RegionProposalNetwork(nn.Module):
             objectness_logits=_joined(logits, dim=1),
             pred_deltas=_joined(deltas, dim=1),
             usable=_joined(usable, dim=1) if usable else None,
-            level_anchors=tuple(len(a) for a in anchors),
+            level_anchors=tuple(a.shape[0] for a in anchors),
         )
 
     def propose(self, output: RPNOutput, image_sizes: Tensor) -> Proposals:
@@ -156,13 +176,19 @@ class RegionProposalNetwork(nn.Module):
         )
 
     def losses(
-        self, output: RPNOutput, targets: AnchorTargets
+        self, features: FeatureMaps, output: RPNOutput, targets: AnchorTargets
     ) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
         """Losses by name, and the sampled anchors' counts by name."""
         labels, target_deltas = targets
+        logits, deltas = output.objectness_logits, output.pred_deltas
+        if torch.is_grad_enabled() and not logits.requires_grad:
+            drawn = labels.float().topk(self.rpn.batch_size, dim=1).indices  # (N, S)
+            labels = labels.gather(1, drawn)
+            target_deltas = target_deltas.gather(1, drawn[:, :, None].expand(-1, -1, 4))
+            logits, deltas = self.at_anchors(features, drawn)
         cls_loss, box_loss = rpn_losses(
-            output.objectness_logits,
-            output.pred_deltas,
+            logits,
+            deltas,
             labels,
             target_deltas,
             sigma=self.rpn.sigma,
@@ -172,6 +198,17 @@ class RegionProposalNetwork(nn.Module):
             {"rpn_cls": cls_loss, "rpn_box": box_loss},
             {"rpn_fg": (labels == 1).sum(), "rpn_bg": (labels == 0).sum()},
         )
+
+    def at_anchors(self, features: FeatureMaps, index: Tensor) -> tuple[Tensor, Tensor]:
+        """Logits ``(N, S)`` and deltas ``(N, S, 4)`` of anchors by their indices."""
+        per_cell = self.base.shape[1]
+        cells = index // per_cell
+        patches = cell_patches(features, cells).flatten(0, 1)  # (N * S, 9, C)
+        logits, deltas = self.head.at_cells(patches)  # (N * S, K), (N * S, K, 4)
+        own = (index % per_cell).flatten()[:, None]  # (N * S, 1)
+        logits = logits.gather(1, own)
+        deltas = deltas.gather(1, own[:, :, None].expand(-1, -1, 4))
+        return logits.view(index.shape), deltas.view(*index.shape, 4)
 
 
 def _joined(levels: Sequence[Tensor], *, dim: int) -> Tensor:

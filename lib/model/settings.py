@@ -29,6 +29,7 @@ NET_NAMES = (
     "resx101",
     "mobile",
     "mobile_v2",
+    "mobile_v3",
 )
 
 FEATURE_KINDS = ("c4", "dc5", "fpn")
@@ -89,6 +90,10 @@ class NetConfig(Section):
     """Of every map of the pyramid."""
     fpn_norm: Literal["none", "batch"] = "none"
     """What follows the pyramid's convolutions."""
+    modules: Literal["both", "rpn", "fast_rcnn"] = "both"
+    """Of the two modules (Faster R-CNN, section 3), both, or one alone: the region
+    proposal network, or the Fast R-CNN detector on proposals of a file
+    (``data.proposals``). docs/proposals.md"""
     weights: str = "imagenet"
     """``imagenet`` (torchvision's), ``none`` (random), or the path of a file."""
     normalisation: Literal["auto", "torchvision", "caffe", "detectron2"] = "auto"
@@ -102,6 +107,9 @@ class NetConfig(Section):
     fixed_blocks: Whole | None = None
     """Leading blocks that are not trained; null: as many as the family fixes. With
     random weights all are trained."""
+    fixed_trunk: bool = False
+    """Train neither trunk nor pyramid, which the two modules share (section 3.2, steps
+    3 and 4); needs weights."""
     head_stride: Literal[1, 2] = 1
     """Stride of the stage that serves as head (ResNet conv5)."""
     dropout: Share = 0.5
@@ -285,6 +293,13 @@ class DataConfig(Section):
     val_set: str | None = None
     """What is measured during training (``train.validate_every``): a set's name, or the
     path of a folder, of which it is the set that a test would take."""
+    proposals: str | None = None
+    """File with proposals of the training images, for Fast R-CNN alone; those of the
+    best scores are taken, up to ``rpn.train_post_nms`` of each image."""
+    test_proposals: str | None = None
+    """The same of the test images, up to ``rpn.test_post_nms`` of each."""
+    val_proposals: str | None = None
+    """The same of the images of ``val_set``."""
     classes: Annotated[tuple[str, ...], Field(min_length=1)] | None = None
     """Names of the classes to learn, in order, among those of the data; objects of
     others are left out. null: all that the data has."""

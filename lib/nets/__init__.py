@@ -9,6 +9,7 @@ from .backbone import Backbone, FeatureKind
 from .layers import NormKind, is_depthwise
 from .mobilenet_v1 import MobileNetV1
 from .mobilenet_v2 import MobileNetV2
+from .mobilenet_v3 import MobileNetV3
 from .resnet import ResNet, Style
 from .vgg import VGG16
 
@@ -58,12 +59,17 @@ def _mobile_v2(o: _Options) -> Backbone:
     return MobileNetV2(kind=o.kind, norm=o.norm, head_stride=o.head_stride)
 
 
+def _mobile_v3(o: _Options) -> Backbone:
+    return MobileNetV3(kind=o.kind, norm=o.norm, head_stride=o.head_stride)
+
+
 BACKBONES: dict[str, Callable[[_Options], Backbone]] = {
     "vgg16": _vgg16,
     **{f"res{depth}": _resnet(depth) for depth in (18, 34, 50, 101, 152)},
     "resx101": _resnet(101, groups=32, group_width=8),
     "mobile": _mobile,
     "mobile_v2": _mobile_v2,
+    "mobile_v3": _mobile_v3,
 }
 
 

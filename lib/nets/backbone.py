@@ -95,8 +95,20 @@ class Backbone(nn.Module, ABC):
     def head(self, pooled: Tensor) -> Tensor:
         """Map pooled regions ``(M, C, P, P)`` to vectors ``(M, head_channels)``.
 
-        Only of the kind c4.
+        Only of the kind c4. Regions of a trunk's map or of a lifted one.
         """
+
+    def lift(self, features: FeatureMaps) -> FeatureMaps | None:
+        """What the head's first layers make of the maps, where they may go first.
+
+        1x1 convolutions commute with bilinear pooling, both being linear. A map has
+        often fewer cells than its regions together.
+
+        Returns:
+            Maps for `head` to be pooled in place of ``features``; None if the head has
+            no such layers.
+        """
+        return None
 
     @abstractmethod
     def blocks(self) -> Sequence[Sequence[nn.Module]]:

@@ -4,18 +4,22 @@ C4: conv1 to conv4 are the trunk, conv5 is the head of each region. DC5 and FPN:
 trunk.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import ClassVar, Literal, NamedTuple
 
+import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from ..layer_utils.structures import FeatureMaps
 from .backbone import Backbone, FeatureKind, Stage
 from .layers import (
     ConvNorm,
     Norm,
     NormKind,
     conv_norm,
+    convolve,
+    folded_norm,
     init_convs,
     shrink,
     zero_padding,
@@ -99,6 +103,29 @@ class Bottleneck(nn.Module):
         out = conv_norm(out, self.conv3, self.bn3)
         out += x if self.downsample is None else self.downsample(x)
         return out.relu_(), shrink(sizes, self.strides[1])
+
+    def lift(self, x: Tensor) -> Tensor:
+        """The first 1x1 and the shortcut's, without shifts: ``(N, width + C', H, W)``.
+
+        Linear as they are, they commute with bilinear pooling, also where that takes
+        zeros from beyond the map.
+        """
+        assert self.downsample is not None
+        folded = (folded_norm(self.conv1, self.bn1), self.downsample.folded())
+        return convolve(x, self.conv1, torch.cat([weight for weight, _ in folded]))
+
+    def finish(self, pooled: Tensor) -> Tensor:
+        """The block's output from pooled regions of a lifted map."""
+        assert self.downsample is not None
+        width = self.conv1.out_channels
+        _, first_shift = folded_norm(self.conv1, self.bn1)
+        _, shortcut_shift = self.downsample.folded()
+        weight, shift = folded_norm(self.conv3, self.bn3)
+        out = pooled[:, :width] + first_shift.to(pooled.dtype)[:, None, None]
+        out = conv_norm(out.relu_(), self.conv2, self.bn2).relu_()
+        out = convolve(out, self.conv3, weight, shift + shortcut_shift)
+        out += pooled[:, width:]
+        return out.relu_()
 
 
 def _conv3(
@@ -205,7 +232,20 @@ class ResNet(Backbone):
 
     def head(self, pooled: Tensor) -> Tensor:
         """Conv5, averaged over each region; see `Backbone.head`."""
-        return _apply(self.layer4, pooled, None)[0].mean((2, 3))
+        if pooled.shape[1] == self.channels[0]:
+            return _apply(self.layer4, pooled, None)[0].mean((2, 3))
+        block, *others = self.layer4
+        assert isinstance(block, Bottleneck)
+        return _apply(others, block.finish(pooled), None)[0].mean((2, 3))
+
+    def lift(self, features: FeatureMaps) -> FeatureMaps | None:
+        """Conv5's first 1x1 and its shortcut; see `Backbone.lift`."""
+        block = self.layer4[0]
+        if self.kind != "c4" or not isinstance(block, Bottleneck):
+            return None
+        if block.strides != (1, 1) or block.bn1.training:
+            return None
+        return FeatureMaps([block.lift(x) for x in features.maps], features.sizes)
 
     def blocks(self) -> Sequence[Sequence[nn.Module]]:
         """Conv1 with layer1, then each further layer."""
@@ -218,7 +258,7 @@ class ResNet(Backbone):
 
 
 def _apply(
-    layer: nn.Sequential, x: Tensor, sizes: Tensor | None
+    layer: Iterable[nn.Module], x: Tensor, sizes: Tensor | None
 ) -> tuple[Tensor, Tensor | None]:
     for block in layer:
         x, sizes = block(x, sizes)

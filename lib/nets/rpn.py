@@ -1,6 +1,6 @@
 """The convolutions of the region proposal network (Faster R-CNN, section 3.1).
 
-Letters: N images, K anchors per cell, A = H * W * K anchors.
+Letters: N images, K anchors per cell, A = H * W * K anchors, M cells of all images.
 """
 
 import torch.nn.functional as F
@@ -59,3 +59,19 @@ class RPNHead(nn.Module):
         logits = (objects - background).permute(0, 2, 3, 1).flatten(1)  # (N, A)
         deltas = self.deltas(x).float().permute(0, 2, 3, 1)  # (N, H, W, 4K)
         return logits, deltas.reshape(deltas.shape[0], -1, 4)
+
+    def at_cells(self, patches: Tensor) -> tuple[Tensor, Tensor]:
+        """The same at single cells, of a head with one convolution.
+
+        Args:
+            patches: ``(M, 9, C)``, each cell and its neighbours by row.
+
+        Returns:
+            Objectness logits ``(M, K)`` and deltas ``(M, K, 4)``, float32.
+        """
+        weight = self.conv.weight.permute(0, 2, 3, 1).flatten(1)  # (C', 9 C)
+        x = F.relu(F.linear(patches.flatten(1), weight, self.conv.bias), inplace=True)
+        scores = F.linear(x, self.scores.weight.flatten(1), self.scores.bias).float()
+        background, objects = scores.chunk(2, dim=1)
+        deltas = F.linear(x, self.deltas.weight.flatten(1), self.deltas.bias).float()
+        return objects - background, deltas.unflatten(1, (-1, 4))

@@ -1,0 +1,44 @@
+"""What a 3x3 convolution sees at some cells of its maps.
+
+Letters: N images, S cells per image, C channels, H x W cells of a map.
+"""
+
+import torch
+from torch import Tensor
+
+from .structures import FeatureMaps
+
+
+def cell_patches(features: FeatureMaps, cells: Tensor) -> Tensor:
+    """Gather each cell with its eight neighbours.
+
+    Args:
+        features: maps ``(N, C, H, W)``, anything beyond the images' true sizes.
+        cells: ``(N, S)`` int64, counted by row through all maps in their order.
+
+    Returns:
+        ``(N, S, 9, C)``, neighbours by row, zero beyond the image.
+    """
+    near = torch.arange(-1, 2, device=cells.device)
+    images = torch.arange(cells.shape[0], device=cells.device)[:, None, None]
+    patches, start = None, 0
+    for level, x in enumerate(features.maps):
+        height, width = x.shape[2:]
+        own = cells - start
+        start += height * width
+        here = ((own >= 0) & (own < height * width))[:, :, None]  # (N, S, 1)
+        rows = (own // width)[:, :, None] + near.repeat_interleave(3)  # (N, S, 9)
+        columns = (own % width)[:, :, None] + near.repeat(3)
+        limits = torch.tensor([[height, width]], device=cells.device)
+        if features.sizes is not None:
+            limits = features.sizes[level]
+        inside = here & (rows >= 0) & (rows < limits[:, 0, None, None])
+        inside = inside & (columns >= 0) & (columns < limits[:, 1, None, None])
+        index = rows.clamp(0, height - 1) * width + columns.clamp(0, width - 1)
+        index = images * (height * width) + index
+        flat = x.permute(0, 2, 3, 1).flatten(0, 2)  # (N * H * W, C)
+        found = flat.index_select(0, index.flatten()).unflatten(0, index.shape)
+        found = found.masked_fill(~inside[..., None], 0.0)
+        patches = found if patches is None else patches + found
+    assert patches is not None
+    return patches

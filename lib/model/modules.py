@@ -1,0 +1,127 @@
+"""The two modules of Faster R-CNN, each alone (Faster R-CNN, section 3).
+
+A region proposal network of its own, and the Fast R-CNN detector on proposals that are
+given: with both, the alternating training of section 3.2 shares what lies below them.
+"""
+
+from typing import Any
+
+import torch
+from torch import nn
+
+from ..layer_utils.structures import GroundTruth, Images, Proposals
+from ..nets.backbone import Backbone
+from ..nets.layers import Norm
+from .faster_rcnn import FasterRCNN, Predictions, TrainOutput
+
+
+class ProposalNetwork(FasterRCNN):
+    """A region proposal network alone (section 3.1): there is no box head."""
+
+    def forward(  # type: ignore[override]  # it stops at the proposals
+        self,
+        images: Images,
+        ground_truth: GroundTruth | None = None,
+        generator: torch.Generator | None = None,
+    ) -> TrainOutput | Proposals:
+        """Losses when given ground truth, proposals otherwise; see `FasterRCNN`."""
+        features = self.features(images)
+        regions = self.rpn(features)
+        if ground_truth is None:
+            return self.rpn.propose(regions, images.sizes)
+        targets = self.rpn.sample(regions, ground_truth, images.sizes, generator)
+        return self.rpn_losses(features, regions, targets)
+
+
+class FastRCNN(FasterRCNN):
+    """The Fast R-CNN detector alone (Fast R-CNN, section 2): there is no RPN."""
+
+    def __init__(self, *arguments: Any, **options: Any) -> None:
+        super().__init__(*arguments, **options)
+        if self.pyramid is not None:
+            # Maps that no region is pooled from are for the RPN.
+            self.pyramid.output[len(self.pooled_strides) :].requires_grad_(False)
+
+    def forward(
+        self,
+        images: Images,
+        ground_truth: GroundTruth | None = None,
+        generator: torch.Generator | None = None,
+        proposals: Proposals | None = None,
+    ) -> TrainOutput | Predictions:
+        """Losses when given ground truth, predictions otherwise; see `FasterRCNN`.
+
+        Args:
+            images: the batch.
+            ground_truth: objects of the same images, in training.
+            generator: source of the sampling's random numbers.
+            proposals: of the same images, in pixels of the network input.
+
+        Raises:
+            ValueError: there are no proposals.
+        """
+        if proposals is None:
+            raise ValueError(
+                "Fast R-CNN alone (net.modules fast_rcnn) needs proposals of the "
+                "images, and found none; name their file by data.proposals or "
+                "data.test_proposals"
+            )
+        features = self.features(images)
+        if ground_truth is None:
+            return self.predict(features, proposals)
+        samples = self.box_head.sample(proposals, ground_truth, generator)
+        return self.head_losses(features, samples)
+
+
+DETECTORS: dict[str, type[FasterRCNN]] = {
+    "both": FasterRCNN,
+    "rpn": ProposalNetwork,
+    "fast_rcnn": FastRCNN,
+}
+"""By ``net.modules``."""
+
+
+def drop_head(backbone: Backbone) -> None:
+    """Let go of what is no trunk: the layers of C4's head."""
+    trunk = {
+        id(parameter)
+        for block in backbone.blocks()
+        for module in block
+        for parameter in module.parameters()
+    }
+
+    def drop(parent: nn.Module) -> None:
+        for name, child in parent.named_children():
+            own = {id(parameter) for parameter in child.parameters()}
+            if own and not own & trunk:
+                # Backbones count their layers: an empty one keeps the place.
+                setattr(parent, name, nn.Identity())
+            elif own - trunk:
+                drop(child)
+
+    drop(backbone)
+
+
+def fix_trunk(model: FasterRCNN) -> None:
+    """Stop training what both modules share: the trunk and the pyramid."""
+    model.backbone.freeze(len(model.backbone.blocks()))
+    if model.pyramid is not None:
+        model.pyramid.requires_grad_(False)
+        for part in model.pyramid.modules():
+            if isinstance(part, Norm):
+                part.freeze()
+
+
+def shared_keys(model: FasterRCNN) -> set[str]:
+    """Keys of the state dict that both modules share: input, trunk and pyramid."""
+    shared = [module for block in model.backbone.blocks() for module in block]
+    if model.pyramid is not None:
+        shared.append(model.pyramid)
+    tensors = {
+        id(tensor)
+        for module in shared
+        for tensor in module.state_dict(keep_vars=True).values()
+    }
+    state = model.state_dict(keep_vars=True)
+    trunk = {key for key, tensor in state.items() if id(tensor) in tensors}
+    return trunk | {"pixel_mean", "pixel_std"}
