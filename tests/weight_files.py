@@ -1,5 +1,6 @@
 """Contents of weight files of every origin, for tests of what reads them."""
 
+import math
 import zlib
 
 import numpy as np
@@ -20,6 +21,8 @@ TORCHVISION = {
     "res101": "resnet101",
     "res152": "resnet152",
     "mobile_v2": "mobilenet_v2",
+    "mobile_v3": "mobilenet_v3_large",
+    "resx101": "resnext101_32x8d",
 }
 
 
@@ -67,11 +70,16 @@ def name_of(model):
         parts = [len(getattr(model.backbone, f"layer{i}")) for i in (2, 3)]
         wide = hasattr(model.backbone.layer1[0], "conv3")
         depths = {(4, 6): "res50" if wide else "res34", (2, 2): "res18"}
-        return (depths | {(4, 23): "res101", (8, 36): "res152"})[tuple(parts)]
-    return {"VGG16": "vgg16", "MobileNetV1": "mobile", "MobileNetV2": "mobile_v2"}[kind]
+        name = (depths | {(4, 23): "res101", (8, 36): "res152"})[tuple(parts)]
+        groups = model.backbone.layer1[0].conv2.groups
+        return name if groups == 1 else name.replace("res", "resx")
+    names = {"MobileNetV1": "mobile", "MobileNetV2": "mobile_v2"}
+    return (names | {"VGG16": "vgg16", "MobileNetV3": "mobile_v3"})[kind]
 
 
 def load(model, source, **net):
+    features = "c4" if model.region_head is None else "dc5"
+    net = {"features": features if model.pyramid is None else "fpn"} | net
     load_initial_weights(
         model, NetConfig(name=name_of(model), weights=str(source), **net)
     )
@@ -112,43 +120,136 @@ def ramp(shape, seed):
 
 
 # Letters of the shapes: C classes with background.
-BLOCKS = {"res50": (3, 4, 6, 3), "res101": (3, 4, 23, 3)}
+BLOCKS = {"res50": (3, 4, 6, 3), "res101": (3, 4, 23, 3), "resx101": (3, 4, 23, 3)}
+TRUNKS = {"c4": "backbone", "dc5": "backbone", "fpn": "backbone.bottom_up"}
 
 
-def detectron2_state(net, classes=81):
-    """A C4 detector under Detectron2's names: distinct rows, meaningless values."""
-    shapes = {"backbone.stem.conv1": (64, 3, 7, 7)}
-    channels = 64
+def detectron2_shapes(net, classes=81, features="c4"):
+    """Shapes of a detector's tensors under Detectron2's names."""
+    trunk = TRUNKS[features]
+    shapes = {f"{trunk}.stem.conv1": (64, 3, 7, 7)}
+    channels, groups = 64, 32 if net == "resx101" else 1
     for stage, count in enumerate(BLOCKS[net], start=2):
-        owner = "roi_heads" if stage == 5 else "backbone"
-        width = 64 * 2 ** (stage - 2)
+        owner = "roi_heads" if stage == 5 and features == "c4" else trunk
+        out = 256 * 2 ** (stage - 2)
+        width = out // 4 if groups == 1 else out
         for block in range(count):
             name = f"{owner}.res{stage}.{block}"
             if block == 0:
-                shapes[f"{name}.shortcut"] = (4 * width, channels, 1, 1)
+                shapes[f"{name}.shortcut"] = (out, channels, 1, 1)
             shapes[f"{name}.conv1"] = (width, channels, 1, 1)
-            shapes[f"{name}.conv2"] = (width, width, 3, 3)
-            shapes[f"{name}.conv3"] = (4 * width, width, 1, 1)
-            channels = 4 * width
+            shapes[f"{name}.conv2"] = (width, width // groups, 3, 3)
+            shapes[f"{name}.conv3"] = (out, width, 1, 1)
+            channels = out
     state = {}
     for name, shape in shapes.items():
         state[f"{name}.weight"] = shape
         for part in ("weight", "bias", "running_mean", "running_var"):
             state[f"{name}.norm.{part}"] = shape[:1]
+    inner, vector, anchors = {
+        "c4": (1024, 2048, 15),
+        "dc5": (2048, 1024, 15),
+        "fpn": (256, 1024, 3),
+    }[features]
     heads = {
-        "proposal_generator.rpn_head.conv": (1024, 1024, 3, 3),
-        "proposal_generator.rpn_head.objectness_logits": (15, 1024, 1, 1),
-        "proposal_generator.rpn_head.anchor_deltas": (60, 1024, 1, 1),
-        "roi_heads.box_predictor.cls_score": (classes, 2048),
-        "roi_heads.box_predictor.bbox_pred": (4 * (classes - 1), 2048),
+        "proposal_generator.rpn_head.conv": (inner, inner, 3, 3),
+        "proposal_generator.rpn_head.objectness_logits": (anchors, inner, 1, 1),
+        "proposal_generator.rpn_head.anchor_deltas": (4 * anchors, inner, 1, 1),
+        "roi_heads.box_predictor.cls_score": (classes, vector),
+        "roi_heads.box_predictor.bbox_pred": (4 * (classes - 1), vector),
     }
+    if features == "fpn":
+        for stage in range(2, 6):
+            into = 256 * 2 ** (stage - 2)
+            heads[f"backbone.fpn_lateral{stage}"] = (256, into, 1, 1)
+            heads[f"backbone.fpn_output{stage}"] = (256, 256, 3, 3)
+    if features != "c4":
+        heads["roi_heads.box_head.fc1"] = (1024, inner * 49)
+        heads["roi_heads.box_head.fc2"] = (1024, 1024)
     for name, shape in heads.items():
         state[f"{name}.weight"] = shape
         state[f"{name}.bias"] = shape[:1]
+    return state
+
+
+def detectron2_state(net, classes=81, features="c4"):
+    """A detector under Detectron2's names: distinct rows, meaningless values."""
+    state = detectron2_shapes(net, classes, features)
     tensors = {k: ramp(s, zlib.crc32(k.encode())) for k, s in state.items()}
-    key = "backbone.stem.conv1.weight"
+    key = f"{TRUNKS[features]}.stem.conv1.weight"
     tensors[key] = torch.randn(64, 3, 7, 7, generator=torch.Generator().manual_seed(3))
     return tensors
+
+
+def lively(shapes, seed=0):
+    """Random tensors that carry an image through the depth of a network."""
+    generator = torch.Generator().manual_seed(seed)
+    state = {}
+    for key, shape in shapes.items():
+        # Large ones repeat, which is faster; the period divides no side of a layer.
+        period = min(math.prod(shape), 1_000_003)
+        drawn = torch.randn(period, generator=generator)
+        drawn = drawn.repeat(-(-math.prod(shape) // period))[: math.prod(shape)]
+        drawn = drawn.view(shape)
+        if key.endswith("running_var"):
+            drawn = 1 + 0.3 * drawn.abs()
+        elif key.endswith("norm.weight"):
+            drawn = (1 + 0.2 * drawn) * (0.3 if "conv3" in key else 1)
+        elif len(shape) == 1:
+            drawn = 0.1 * drawn
+        else:
+            drawn = drawn * (2 / drawn[0].numel()) ** 0.5
+        state[key] = drawn
+    return state
+
+
+_BRANCHES = {
+    "conv1": "branch2a",
+    "conv2": "branch2b",
+    "conv3": "branch2c",
+    "shortcut": "branch1",
+}
+
+
+def detectron_blobs(net, classes=81, features="c4"):
+    """Shapes of a detector's blobs under Detectron's names, by Detectron2's names."""
+    last = [count - 1 for count in BLOCKS[net]]
+    level = "_fpn2" if features == "fpn" else ""
+    names = {
+        "rpn_head.conv": f"conv_rpn{level}",
+        "rpn_head.objectness_logits": f"rpn_cls_logits{level}",
+        "rpn_head.anchor_deltas": f"rpn_bbox_pred{level}",
+        "box_head.fc1": "fc6",
+        "box_head.fc2": "fc7",
+        "box_predictor.cls_score": "cls_score",
+        "box_predictor.bbox_pred": "bbox_pred",
+        "fpn_lateral5": f"fpn_inner_res5_{last[3]}_sum",
+        **{
+            f"fpn_lateral{i + 2}": f"fpn_inner_res{i + 2}_{last[i]}_sum_lateral"
+            for i in range(3)
+        },
+        **{f"fpn_output{i + 2}": f"fpn_res{i + 2}_{last[i]}_sum" for i in range(4)},
+    }
+    blobs = {}
+    for key, shape in detectron2_shapes(net, classes, features).items():
+        layer, _, part = key.rpartition(".")
+        if part.startswith("running"):
+            continue
+        norm = layer.endswith(".norm")
+        layer = layer.removesuffix(".norm")
+        ending = {"weight": "s", "bias": "b"} if norm else {"weight": "w", "bias": "b"}
+        if layer.endswith("stem.conv1"):
+            name = "res_conv1_bn" if norm else "conv1"
+        elif ".res" in layer:
+            stage, block, conv = layer.split(".")[-3:]
+            name = f"{stage}_{block}_{_BRANCHES[conv]}{'_bn' if norm else ''}"
+        else:
+            short = layer.split(".", 1)[1]
+            name = names[short]
+            if short == "box_predictor.bbox_pred":  # the background has boxes there
+                shape = (4 * classes, *shape[1:])
+        blobs[key] = (f"{name}_{ending[part]}", shape)
+    return blobs
 
 
 def detectron2_content(net, classes=81, **more):

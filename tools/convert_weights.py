@@ -1,8 +1,9 @@
 #!/usr/bin/env python3
 """Say what a file of weights is, or convert it: to a file of ours, or to the family's.
 
-Reads checkpoints of this program, of tf-faster-rcnn's PyTorch port and of Detectron2's
-C4 detectors, and classification weights of torchvision and Caffe.
+Reads checkpoints of this program, detectors of tf-faster-rcnn's PyTorch port, of
+torchvision, Detectron and Detectron2, and classification weights of torchvision, Caffe
+and Caffe2.
 """
 
 import argparse
@@ -38,10 +39,17 @@ def build_parser() -> argparse.ArgumentParser:
         help="the input the weights expect, as a fact; default: found out",
     )
     parser.add_argument(
+        "--norm-eps",
+        type=float,
+        metavar="NUMBER",
+        help="epsilon of the backbone's norms in training, as a fact; 0 for what was "
+        "fine-tuned from torchvision's own fasterrcnn_resnet50_fpn",
+    )
+    parser.add_argument(
         "--classes",
         metavar="NAMES|FILE",
         help="names without background, separated by commas or one per line of a file; "
-        "default: VOC's for 20, COCO's for 80",
+        "default: VOC's for 20, COCO's for 80, or 90 with the gaps of its ids",
     )
     parser.add_argument(
         "--dataset",
@@ -55,7 +63,11 @@ def main() -> None:
     """Recognise, print, convert."""
     arguments = build_parser().parse_args()
     with clear_errors():
-        weights = import_weights(arguments.file, normalisation=arguments.normalisation)
+        weights = import_weights(
+            arguments.file,
+            normalisation=arguments.normalisation,
+            norm_eps=arguments.norm_eps,
+        )
         print(describe(weights))
         if arguments.output is not None:
             convert(weights, arguments)
@@ -66,7 +78,7 @@ def describe(weights: ImportedWeights) -> str:
     """What is known of weights, one thing a line."""
     lines = [
         f"kind            {weights.kind}",
-        f"net             {weights.net}",
+        f"net             {weights.full_net}",
         f"style           {weights.style or '-'}",
         f"normalisation   {weights.normalisation} ({weights.reason})",
     ]
@@ -95,8 +107,9 @@ def convert(weights: ImportedWeights, arguments: argparse.Namespace) -> None:
         save_backbone(weights, arguments.output)
     else:
         classes = read_classes(arguments.classes, weights.num_classes)
-        dataset = arguments.dataset or {21: "voc", 81: "coco"}.get(len(classes), "own")
-        recipes = find_recipes(dataset, weights.net)
+        known = {21: "voc", 81: "coco", 91: "coco"}
+        dataset = arguments.dataset or known.get(len(classes), "own")
+        recipes = find_recipes(dataset, weights.full_net)
         save_detector(weights, arguments.output, recipes=recipes, classes=classes)
 
 

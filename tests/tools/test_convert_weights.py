@@ -8,10 +8,12 @@ import torch
 from command_lines import load_tool
 from faster_rcnn.datasets.formats.voc import VOC_CLASSES
 from faster_rcnn.model.checkpoint import CheckpointError, load_checkpoint
-from faster_rcnn.model.config import config_from_checkpoint
+from faster_rcnn.model.command_line import find_recipes
+from faster_rcnn.model.config import config_from_checkpoint, load_config
 from faster_rcnn.model.faster_rcnn import build_detector
 from faster_rcnn.model.weights.class_names import COCO_CLASSES, read_classes
 from formula_weights import caffe_state, formula_state, golden_entries
+from torchvision.models import detection
 from weight_files import detectron2_content
 
 TOOL = load_tool("convert_weights")
@@ -80,7 +82,7 @@ def test_detectron2s_detector(convert, tmp_path):
     path.write_bytes(pickle.dumps(detectron2_content("res50")))
     status, out, _ = convert(path, "--output", output)
     assert status == 0
-    assert "not used        pixel_mean: recorded as the normalisation detectron2" in out
+    assert "not used        pixel_mean: recorded as the normalisation" in out
     model, config, state = rebuilt(output)
     assert tuple(state["classes"][1:]) == COCO_CLASSES
     assert config.pooling.aligned and config.pooling.size == 14
@@ -90,6 +92,46 @@ def test_detectron2s_detector(convert, tmp_path):
     assert model.pixel_mean.flatten()[0].item() == pytest.approx(123.675)
     status, _, err = convert(path, "--output", output, "--to", "family")
     assert status == 2 and "cannot be written for the family's port" in err
+
+
+def test_torchvisions_detector(convert, tmp_path):
+    path, output = tmp_path / "theirs.pth", tmp_path / "ours.pth"
+    torch.manual_seed(0)
+    theirs = detection.fasterrcnn_mobilenet_v3_large_fpn(
+        weights=None, weights_backbone=None
+    )
+    torch.save(theirs.state_dict(), path)
+    status, out, _ = convert(path, "--output", output)
+    assert status == 0
+    lines = out.splitlines()
+    name = "fasterrcnn_mobilenet_v3_large_fpn"
+    assert f"kind            torchvision {name} detector" in lines
+    assert "net             mobile_v3_fpn" in lines
+    assert "classes         90 and background" in lines
+    assert "anchors         15 per cell" in lines
+    assert "needs           rpn.score_threshold 0.05" in lines
+    _, config, state = rebuilt(output)
+    assert state["classes"][1:3] == ["person", "bicycle"]
+    assert state["classes"][12] == "N/A 12" and state["classes"][90] == "toothbrush"
+    assert config.net.full_name == "mobile_v3_fpn"
+    assert config.anchors.sizes == ((32, 64, 128, 256, 512),)
+    recipes = load_config(find_recipes("coco", "mobile_v3_fpn"))
+    assert config.train == recipes.train
+    status, _, err = convert(path, "--output", output, "--to", "family")
+    assert status == 2 and "it has no mobile_v3" in err
+
+
+def test_epsilon_as_a_fact(convert, tmp_path):
+    path, output = tmp_path / "theirs.pth", tmp_path / "ours.pth"
+    theirs = detection.fasterrcnn_resnet50_fpn(
+        weights=None, weights_backbone=None, num_classes=3
+    )
+    torch.save(theirs.state_dict(), path)
+    options = ("--output", output, "--classes", "cat,dog", "--norm-eps", "0")
+    assert convert(path, *options)[0] == 0
+    model, _, _ = rebuilt(output)
+    norm = model.backbone.bn1
+    assert (norm.running_var + norm.eps - 1).abs().max() < 1e-7
 
 
 def test_backbone_with_a_fact(convert, shared, tmp_path):

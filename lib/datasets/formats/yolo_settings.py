@@ -5,6 +5,8 @@ from typing import Any
 
 import yaml
 
+from ...utils.safe_yaml import read_yaml
+
 NAMES_FILES = ("classes.txt", "obj.names")
 """Hold the names where data.yaml does not."""
 
@@ -16,7 +18,7 @@ def read_settings(path: Path) -> dict[str, Any]:
         ValueError: it is no YAML, holds no keys, or is of key points.
     """
     try:
-        content = yaml.safe_load(path.read_text(encoding="utf-8-sig"))
+        content = read_yaml(path.read_text(encoding="utf-8-sig"))
     except (OSError, ValueError, yaml.YAMLError) as error:
         reason = " ".join(str(error).split())
         raise ValueError(

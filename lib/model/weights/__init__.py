@@ -1,13 +1,11 @@
 """Weights of other origin: recognised by content, loaded strictly, written back."""
 
-from .imagenet import fetch_imagenet
 from .initial import load_initial_weights, load_weights
 from .recognition import import_weights, recognise_weights
 from .structures import ImportedWeights
 
 __all__ = [
     "ImportedWeights",
-    "fetch_imagenet",
     "import_weights",
     "load_initial_weights",
     "load_weights",

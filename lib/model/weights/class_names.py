@@ -1,9 +1,14 @@
 """Names of the classes of published detectors, whose files hold only their number."""
 
+from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
+
+import numpy as np
 
 from ...datasets.formats.voc import VOC_CLASSES
 from ...datasets.records import BACKGROUND
+from ...evaluation.detections import ImageDetections
 from ..checkpoint import CheckpointError
 from .fit import few
 
@@ -22,6 +27,17 @@ COCO_CLASSES = (
     *("refrigerator", "book", "clock", "vase", "scissors", "teddy bear"),
     *("hair drier", "toothbrush"),
 )
+# Category ids from 1 to 90 that COCO does not use.
+_GAPS = (12, 26, 29, 30, 45, 66, 68, 69, 71, 83)
+
+
+def _by_category_id() -> tuple[str, ...]:
+    """Names of the ids from 1 to 90: the classes of torchvision's detectors."""
+    names = iter(COCO_CLASSES)
+    return tuple(f"N/A {i}" if i in _GAPS else next(names) for i in range(1, 91))
+
+
+COCO_IDS = _by_category_id()
 
 
 def read_classes(given: str | None, num_classes: int) -> list[str]:
@@ -29,20 +45,21 @@ def read_classes(given: str | None, num_classes: int) -> list[str]:
 
     Args:
         given: names separated by commas, or a file with one per line, without
-            background; None for those of VOC or COCO, by their number.
+            background; None for those of VOC or COCO, or of COCO's category ids with
+            their gaps as in torchvision's detectors, by their number.
         num_classes: with background.
 
     Raises:
-        CheckpointError: none are given, and the number is neither VOC's nor COCO's; or
+        CheckpointError: none are given, and the number is not VOC's or COCO's; or
             others are given than there are classes, or one twice.
     """
     if given is None:
-        for known in (VOC_CLASSES, COCO_CLASSES):
+        for known in (VOC_CLASSES, COCO_CLASSES, COCO_IDS):
             if len(known) == num_classes - 1:
                 return [BACKGROUND, *known]
         raise CheckpointError(
             f"the detector has {num_classes - 1} classes, neither VOC's 20 nor COCO's "
-            "80; name them, in order, with --classes NAMES or --classes FILE"
+            "80 or 90; name them, in order, with --classes NAMES or --classes FILE"
         )
     path = Path(given)
     lines = path.read_text("utf-8").splitlines() if path.is_file() else given.split(",")
@@ -53,3 +70,37 @@ def read_classes(given: str | None, num_classes: int) -> list[str]:
             f"{len(names)}: {few(names)}; leave the background out"
         )
     return [BACKGROUND, *names]
+
+
+def class_places(known: Sequence[str], wanted: Sequence[str]) -> list[int] | None:
+    """Where the classes that a detector knows stand among those of a data set.
+
+    Args:
+        known: names of the detector's classes, background first; torchvision's ten
+            more than COCO's 80.
+        wanted: the same of the data set.
+
+    Returns:
+        For each known class its index among the wanted ones, 0 if it is not wanted;
+        None if the detector lacks one that is.
+    """
+    if not set(wanted) <= set(known):
+        return None
+    return [wanted.index(name) if name in wanted else 0 for name in known]
+
+
+def in_places(found: ImageDetections, places: Sequence[int]) -> ImageDetections:
+    """Detections with the classes of a data set, those of others left out.
+
+    Args:
+        found: in one image, with the detector's classes.
+        places: from `class_places`.
+    """
+    classes = np.asarray(places, np.int64)[found.classes]
+    wanted = classes > 0
+    return replace(
+        found,
+        boxes=found.boxes[wanted],
+        scores=found.scores[wanted],
+        classes=classes[wanted],
+    )

@@ -1,4 +1,4 @@
-"""Detectron2's C4 detectors: its names, order of classes and order of anchors.
+"""Detectron2's detectors: its names, order of classes and order of anchors.
 
 Letters: K anchors per cell, C classes with background.
 """
@@ -12,80 +12,124 @@ from torch import Tensor
 
 from ..checkpoint import CheckpointError
 from ..normalisation import NORMALISATIONS
+from .adjust import double_scores
+from .structures import Layout
 
 _SIZES = (32, 64, 128, 256, 512)
 _RATIOS = (0.5, 1.0, 2.0)
 
-SETTINGS: dict[str, Any] = {
-    "net.style": "caffe",
-    "net.head_stride": 2,
-    "anchors.scales": (2, 4, 8, 16, 32),
+_SHARED: dict[str, Any] = {
     "anchors.ratios": _RATIOS,
     "anchors.centre": "corner",
     "boxes.offset": 0,
     "boxes.nms_offset": 0,
     "boxes.max_log_size": 4.135166556742356,
     "pooling.mode": "align",
-    "pooling.size": 14,
     "pooling.aligned": True,
     "pooling.sampling_ratio": 0,
-    "rpn.channels": 1024,
-    "rpn.test_pre_nms": 6000,
     "rpn.test_post_nms": 1000,
     "test.nms_threshold": 0.5,
     "test.score_threshold": 0.05,
     "data.test_short_side": 800,
     "data.test_long_side": 1333,
 }
+_ONE_MAP = {"anchors.scales": (2, 4, 8, 16, 32), "rpn.test_pre_nms": 6000}
+_TWO_FCS = {
+    "pooling.size": 7,
+    "head.convs": 0,
+    "head.fcs": 2,
+    "head.fc_channels": 1024,
+    "head.norm": "none",
+}
+_C4 = {"net.head_stride": 2, "pooling.size": 14, "rpn.channels": 1024}
+_DC5 = {"net.features": "dc5", "rpn.channels": 2048}
+_FPN = {
+    "net.features": "fpn",
+    "net.fpn_channels": 256,
+    "net.fpn_norm": "none",
+    "anchors.scales": (8,),
+    "rpn.channels": 256,
+    "rpn.test_pre_nms": 1000,
+}
+SETTINGS: dict[str, dict[str, Any]] = {
+    "c4": _C4 | _ONE_MAP | _SHARED,
+    "dc5": _DC5 | _ONE_MAP | _TWO_FCS | _SHARED,
+    "fpn": _FPN | _TWO_FCS | _SHARED,
+}
+"""By features; the style of the ResNet comes on top."""
+
+NETS = {
+    "c4": ("res50", "res101", "res152"),
+    "dc5": ("res50", "res101", "res152"),
+    "fpn": ("res50", "res101", "res152", "resx101"),
+}
 
 _PIXELS = ("pixel_mean", "pixel_std")
-_CELL = "proposal_generator.anchor_generator.cell_anchors.0"
+_CELLS = "proposal_generator.anchor_generator.cell_anchors."
 UNUSED = {
-    **dict.fromkeys(_PIXELS, "recorded as the normalisation detectron2"),
-    _CELL: "anchors follow from the configuration",
+    **dict.fromkeys(_PIXELS, "recorded as the normalisation"),
+    _CELLS: "anchors follow from the configuration",
 }
 
 _HEADS = {
     "rpn.head.conv": "proposal_generator.rpn_head.conv",
     "rpn.head.scores": "proposal_generator.rpn_head.objectness_logits",
     "rpn.head.deltas": "proposal_generator.rpn_head.anchor_deltas",
+    "region_head.fcs.0": "roi_heads.box_head.fc1",
+    "region_head.fcs.1": "roi_heads.box_head.fc2",
     "box_head.predictor.scores": "roi_heads.box_predictor.cls_score",
     "box_head.predictor.deltas": "roi_heads.box_predictor.bbox_pred",
 }
 _PARTS = {"downsample.0": "shortcut", "downsample.1": "shortcut.norm"}
 
 
-def detectron2_name(key: str) -> str:
-    """Detectron2's name of one of our keys."""
+def style_of(net: str) -> str:
+    """Where the bottlenecks have their stride."""
+    return "pytorch" if net == "resx101" else "caffe"
+
+
+def input_of(net: str) -> str:
+    """The normalisation: ResNeXts divide by a deviation, which is torchvision's."""
+    return "torchvision" if net == "resx101" else "detectron2"
+
+
+def detectron2_name(key: str, features: str = "c4") -> str:
+    """Detectron2's name of one of our keys, of a detector with these features."""
     layer, _, part = key.rpartition(".")
     if layer in _HEADS:
         return f"{_HEADS[layer]}.{part}"
+    found = re.fullmatch(r"pyramid\.(lateral|output)\.(\d)", layer)
+    if found:
+        return f"backbone.fpn_{found[1]}{int(found[2]) + 2}.{part}"
+    trunk = "backbone.bottom_up" if features == "fpn" else "backbone"
     stem = re.fullmatch(r"backbone\.(conv|bn)1", layer)
     if stem:
         module = "conv1" if stem[1] == "conv" else "conv1.norm"
-        return f"backbone.stem.{module}.{part}"
+        return f"{trunk}.stem.{module}.{part}"
     found = re.fullmatch(r"backbone\.layer(\d)\.(\d+)\.(.+)", layer)
-    assert found is not None
+    assert found is not None, key
     stage, block, module = int(found[1]) + 1, found[2], found[3]
     module = _PARTS.get(module) or re.sub(r"bn(\d)", r"conv\1.norm", module)
-    owner = "roi_heads" if stage == 5 else "backbone"
+    owner = "roi_heads" if stage == 5 and features == "c4" else trunk
     return f"{owner}.res{stage}.{block}.{module}.{part}"
 
 
-def check_input(tensors: Mapping[str, Tensor], anchors: int, *, source: str) -> None:
+def check_input(tensors: Mapping[str, Tensor], layout: Layout, *, source: str) -> None:
     """Make sure that what is not loaded is what we assume in its place.
 
     Raises:
         CheckpointError: another mean, deviation or set of anchors.
     """
-    mean = NORMALISATIONS["detectron2"].mean[::-1]  # BGR there
-    expected = dict(zip(_PIXELS, (torch.tensor(mean), torch.ones(3)), strict=True))
-    expected[_CELL] = _cell_anchors()
-    if anchors != len(expected[_CELL]):
-        raise CheckpointError(
-            f"{source}: expected {len(expected[_CELL])} anchors per cell (sides "
-            f"{_SIZES}, ratios {_RATIOS}), as the C4 detectors have; found {anchors}"
-        )
+    normalisation = NORMALISATIONS[input_of(layout.net)]
+    expected = {  # BGR there
+        name: torch.tensor(values[::-1])
+        for name, values in zip(_PIXELS, normalisation, strict=True)
+    }
+    if layout.features == "fpn":
+        for level, size in enumerate(_SIZES):
+            expected[f"{_CELLS}{level}"] = _cell_anchors((size,))
+    else:
+        expected[f"{_CELLS}0"] = _cell_anchors(_SIZES)
     for name, values in expected.items():
         tensor = tensors.get(name)
         if tensor is None:
@@ -95,15 +139,15 @@ def check_input(tensors: Mapping[str, Tensor], anchors: int, *, source: str) -> 
             flat, values.double().flatten(), rtol=1e-4, atol=1e-3
         ):
             raise CheckpointError(
-                f"{source}: {name}: expected {_short(values)}, as the C4 detectors "
-                f"have, found {_short(tensor)}; weights of that kind cannot be read"
+                f"{source}: {name}: expected {_short(values)}, as a {layout.kind} "
+                f"has, found {_short(tensor)}; weights of that kind cannot be read"
             )
 
 
-def _cell_anchors() -> Tensor:
+def _cell_anchors(sizes: tuple[int, ...]) -> Tensor:
     """Corners of the anchors around 0, larger ones later, ratios within."""
     rows = []
-    for size in _SIZES:
+    for size in sizes:
         for ratio in _RATIOS:
             width = (size * size / ratio) ** 0.5
             height = ratio * width
@@ -123,12 +167,10 @@ def convert_heads(state: dict[str, Tensor]) -> None:
     anchor has one score there and two here; anchors are ordered by size, then ratio
     there, by ratio, then scale here.
     """
-    sizes, ratios = len(_SIZES), len(_RATIOS)
-    order = torch.arange(sizes * ratios).view(sizes, ratios).T.flatten()  # (K,)
+    anchors, ratios = len(state["rpn.head.scores.bias"]), len(_RATIOS)
+    order = torch.arange(anchors).view(-1, ratios).T.flatten()  # (K,)
     for part in ("weight", "bias"):
-        scores = state[f"rpn.head.scores.{part}"][order]  # (K, ...)
-        background = torch.zeros_like(scores)
-        state[f"rpn.head.scores.{part}"] = torch.cat([background, scores])
+        state[f"rpn.head.scores.{part}"] = state[f"rpn.head.scores.{part}"][order]
         deltas = state[f"rpn.head.deltas.{part}"]
         per_anchor = deltas.view(len(order), 4, *deltas.shape[1:])
         state[f"rpn.head.deltas.{part}"] = per_anchor[order].flatten(0, 1)  # (4K, ...)
@@ -137,3 +179,4 @@ def convert_heads(state: dict[str, Tensor]) -> None:
         boxes = state[f"box_head.predictor.deltas.{part}"]
         nothing = boxes.new_zeros(4, *boxes.shape[1:])
         state[f"box_head.predictor.deltas.{part}"] = torch.cat([nothing, boxes])
+    double_scores(state)

@@ -22,6 +22,7 @@ from .structures import ImportedWeights, Layout
 
 # What the family's port has no switch for.
 _FAMILY_ONLY = {
+    "net.features": "c4",
     "net.style": "caffe",
     "net.head_stride": 1,
     "anchors.centre": "cell",
@@ -133,8 +134,24 @@ def save_detector(
     """Write a detector as a checkpoint that ``test.sh --checkpoint`` takes.
 
     Args:
-        weights: of a detector.
+        weights, recipes, classes: as for `detector_state`.
         path: the file.
+
+    Raises:
+        CheckpointError: as for `detector_state`.
+    """
+    content = detector_state(weights, recipes=recipes, classes=classes)
+    with atomic_path(path) as temporary:
+        torch.save(content, temporary)
+
+
+def detector_state(
+    weights: ImportedWeights, *, recipes: Sequence[Path], classes: list[str]
+) -> dict[str, Any]:
+    """A detector as `load_checkpoint` gives one.
+
+    Args:
+        weights: of a detector.
         recipes: of the data set it was trained on.
         classes: names, background first.
 
@@ -148,7 +165,7 @@ def save_detector(
         )
     values = NORMALISATIONS[weights.normalisation]
     mean, std = (torch.tensor(value)[:, None, None] for value in values)
-    content = {
+    return {
         "format": FORMAT,
         "iteration": 0,
         "config": detector_config(weights, recipes).model_dump(mode="json"),
@@ -159,8 +176,6 @@ def save_detector(
             "pixel_std": std,
         },
     }
-    with atomic_path(path) as temporary:
-        torch.save(content, temporary)
 
 
 def detector_config(weights: ImportedWeights, recipes: Sequence[Path]) -> Config:

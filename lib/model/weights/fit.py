@@ -6,8 +6,8 @@ import torch
 from torch import Tensor
 
 from ..checkpoint import CheckpointError
-from .layouts import HEADS, backbone_shapes
-from .structures import Layout, Numbers, Shape, is_detector
+from .shapes import backbone_shapes, detector_shapes
+from .structures import Layout, Numbers, Shape
 
 
 def read_numbers(tensors: Mapping[str, object], layout: Layout) -> Numbers:
@@ -27,30 +27,23 @@ def read_numbers(tensors: Mapping[str, object], layout: Layout) -> Numbers:
     )
 
 
-def expected_shapes(
-    layout: Layout, numbers: Numbers, *, class_agnostic: bool = False
-) -> dict[str, Shape]:
+def expected_shapes(layout: Layout, numbers: Numbers) -> dict[str, Shape]:
     """Shapes in the file by our keys, for a layout and the sizes of its outputs."""
-    shapes, channels, head_channels = backbone_shapes(layout.net)
-    if not is_detector(layout):
-        return shapes
-    classes, anchors, width = numbers
-    boxes, scores = classes, 2 * anchors
-    if layout.origin == "detectron2":
-        boxes, scores = classes - 1, anchors
-    weights: tuple[Shape, ...] = (
-        (width, channels, 3, 3),
-        (scores, width, 1, 1),
-        (4 * anchors, width, 1, 1),
-        (classes, head_channels),
-        (4 if class_agnostic else 4 * boxes, head_channels),
-    )
-    heads = dict(zip(HEADS, weights, strict=True))
-    return {
-        **shapes,
-        **{f"{layer}.weight": shape for layer, shape in heads.items()},
-        **{f"{layer}.bias": shape[:1] for layer, shape in heads.items()},
-    }
+    if layout.backbone_only:
+        return backbone_shapes(layout.net).shapes
+    shapes = detector_shapes(layout.net, layout.settings, numbers)
+    if layout.origin in ("torchvision", "detectron2", "detectron"):
+        shapes |= _rows(shapes, "rpn.head.scores", numbers.anchors)
+    if layout.origin == "detectron2":  # background has no boxes there
+        boxes = 4 * (numbers.num_classes - 1)
+        shapes |= _rows(shapes, "box_head.predictor.deltas", boxes)
+    return shapes
+
+
+def _rows(shapes: Mapping[str, Shape], layer: str, rows: int) -> dict[str, Shape]:
+    """The shapes of a layer with another number of outputs."""
+    keys = (f"{layer}.weight", f"{layer}.bias")
+    return {key: (rows, *shapes[key][1:]) for key in keys}
 
 
 def check_fit(

@@ -7,9 +7,10 @@ from ..checkpoint import CheckpointError
 from ..config import NetConfig
 from ..faster_rcnn import FasterRCNN
 from ..normalisation import NORMALISATIONS
+from ..zoo.cache import fetch_entry, looks_like_a_name
+from ..zoo.table import find_entry, imagenet_entry
 from .fit import few
-from .imagenet import fetch_imagenet
-from .recognition import import_weights, recognise_weights
+from .recognition import import_weights
 from .structures import ImportedWeights
 
 logger = logging.getLogger(__name__)
@@ -19,9 +20,10 @@ def load_initial_weights(model: FasterRCNN, net: NetConfig) -> None:
     """Fill a new detector as ``net.weights`` says.
 
     ``none`` leaves it random, ``imagenet`` fetches torchvision's classification
-    weights, anything else is the path of a file of any kind that `import_weights` can
-    read. Of a detector all that fits is taken; output layers for other classes or
-    anchors stay random. The input that the weights expect becomes the detector's.
+    weights, a name of docs/zoo.md those it stands for; anything else is the path of a
+    file of any kind that `import_weights` can read. Of a detector all that fits is
+    taken; output layers for other classes or anchors stay random. The input that the
+    weights expect becomes the detector's.
 
     Raises:
         CheckpointError: the file is of another net or style, contradicts
@@ -30,12 +32,7 @@ def load_initial_weights(model: FasterRCNN, net: NetConfig) -> None:
     """
     if net.weights == "none":
         return
-    if net.weights == "imagenet":
-        weights = recognise_weights(
-            fetch_imagenet(net.name), "ImageNet", normalisation="torchvision"
-        )
-    else:
-        weights = import_weights(Path(net.weights))
+    weights = _read(net)
     _check_settings(weights, net)
     left = load_weights(model, weights, fine_tuning=True)
     if left:
@@ -47,12 +44,29 @@ def load_initial_weights(model: FasterRCNN, net: NetConfig) -> None:
         logger.info("its detector was made for %s", ", ".join(demands))
 
 
+def _read(net: NetConfig) -> ImportedWeights:
+    path = Path(net.weights).expanduser()
+    imagenet = net.weights == "imagenet"
+    if not imagenet and (path.exists() or not looks_like_a_name(net.weights)):
+        return import_weights(path)
+    entry = imagenet_entry(net.name) if imagenet else find_entry(net.weights)
+    return import_weights(fetch_entry(entry), normalisation=entry.normalisation)
+
+
 def _check_settings(weights: ImportedWeights, net: NetConfig) -> None:
     found = f"{weights.source} holds {weights.kind}"
     if weights.net != net.name:
         raise CheckpointError(
             f"{found}, of the net {weights.net}, but the net asked for is {net.name}; "
             f"give NET as {weights.net}, or weights of {net.name}"
+        )
+    features = weights.settings.get("net.features", "c4")
+    if weights.num_classes is not None and features != net.features:
+        wanted = net.name if features == "c4" else f"{net.name}_{features}"
+        raise CheckpointError(
+            f"{found}, a detector with the features {features}, but those asked for "
+            f"are {net.features}; give NET as {wanted}, or weights of a backbone or of "
+            f"a {net.full_name} detector"
         )
     if weights.style not in (None, net.style):
         raise CheckpointError(
@@ -88,28 +102,33 @@ def load_weights(
             is unchanged then.
     """
     own = {k: v for k, v in model.state_dict().items() if not k.startswith("pixel_")}
+    state = weights.state
     if weights.num_classes is None:
         own = {k: v for k, v in own.items() if k.startswith("backbone.")}
-    missing = own.keys() - weights.state.keys()
-    unknown = weights.state.keys() - own.keys()
+        # VGG16's fc6 and fc7, where another head follows.
+        names = [key.removeprefix("backbone.") for key in state]
+        ignored = {f"backbone.{key}" for key in model.backbone.ignored_keys(names)}
+        state = {key: value for key, value in state.items() if key not in ignored}
+    missing = own.keys() - state.keys()
+    unknown = state.keys() - own.keys()
     if missing or unknown:
         raise CheckpointError(
             f"{weights.source}, {weights.kind}, does not fit this detector: "
             f"{len(missing)} missing ({few(missing)}), {len(unknown)} unknown "
             f"({few(unknown)}). Is it of another net?"
         )
-    other = [key for key in own if weights.state[key].shape != own[key].shape]
+    other = [key for key in own if state[key].shape != own[key].shape]
     wrong = [k for k in other if not fine_tuning or k.startswith("backbone.")]
     if wrong:
         shapes = [
-            f"{k} is {tuple(weights.state[k].shape)}, expected {tuple(own[k].shape)}"
+            f"{k} is {tuple(state[k].shape)}, expected {tuple(own[k].shape)}"
             for k in wrong
         ]
         raise CheckpointError(
             f"{weights.source}, {weights.kind}, does not fit this detector: "
             f"{len(wrong)} of other shape ({few(shapes)})"
         )
-    fitting = {k: v for k, v in weights.state.items() if k not in other}
+    fitting = {k: v for k, v in state.items() if k not in other}
     model.load_state_dict(fitting, strict=False)
     normalisation = NORMALISATIONS[weights.normalisation]
     for buffer, values in zip(

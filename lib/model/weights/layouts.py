@@ -4,26 +4,17 @@ A layout gives every key of our state dict its name in a file. A file is recogni
 the layout with which it shares most, and must then fit it wholly.
 """
 
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
-from functools import cache
-from typing import NamedTuple
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import cache, partial
+from types import MappingProxyType
+from typing import Any
 
-import torch
-
-from ...nets import build_backbone
 from ..checkpoint import CheckpointError
 from ..settings import NET_NAMES
-from .detectron2 import UNUSED as DETECTRON2_UNUSED
-from .detectron2 import detectron2_name
-from .structures import Layout, Origin, Shape
+from . import detectron, detectron2, torchvision
+from .shapes import backbone_shapes, detector_shapes
+from .structures import BATCH_EPS, Layout, Numbers, Origin
 
-HEADS = (
-    "rpn.head.conv",
-    "rpn.head.scores",
-    "rpn.head.deltas",
-    "box_head.predictor.scores",
-    "box_head.predictor.deltas",
-)
 _FAMILY_HEADS = {
     "rpn.head.conv": "rpn_net",
     "rpn.head.scores": "rpn_cls_score_net",
@@ -36,42 +27,22 @@ _CLASSIFIERS = {
     "vgg16": ("classifier.6.",),
     "mobile": ("classifier.", "fc."),
     "mobile_v2": ("classifier.",),
+    "mobile_v3": ("classifier.",),
 }  # ResNets: fc.
 _NO_CLASSIFIER = "classifier of whole images, which a detector does not have"
-
-
-class BackboneShapes(NamedTuple):
-    """Shapes by our keys, and the channels that the output layers see."""
-
-    shapes: dict[str, Shape]
-    channels: int
-    head_channels: int
-
-
-@cache
-def backbone_shapes(net: str) -> BackboneShapes:
-    """What the state dict of a net's backbone looks like; style makes no difference."""
-    with torch.device("meta"):
-        backbone = build_backbone(
-            net,
-            style="pytorch",
-            norm="frozen",
-            fixed_blocks=0,
-            head_stride=1,
-            dropout=0,
-        )
-    state = backbone.state_dict()
-    return BackboneShapes(
-        {f"backbone.{key}": tuple(value.shape) for key, value in state.items()},
-        backbone.channels[-1],
-        backbone.head_channels,
-    )
+_LONG_NAMES = {
+    "mobile": "mobilenet_v1",
+    "mobile_v2": "mobilenet_v2",
+    "mobile_v3": "mobilenet_v3_large",
+    "resx101": "resnext101_32x8d",
+}
+_LEAST_SHARE = 0.02  # of the names that a file and its layout have
+_EPS = {"mobile_v3": 1e-3}  # of torchvision's classification weights
 
 
 def long_name(net: str) -> str:
     """torchvision's name of a net."""
-    names = {"mobile": "mobilenet_v1", "mobile_v2": "mobilenet_v2"}
-    return names.get(net, net.replace("res", "resnet"))
+    return _LONG_NAMES.get(net, net.replace("res", "resnet"))
 
 
 @cache
@@ -82,11 +53,14 @@ def layouts() -> tuple[Layout, ...]:
 
 @cache
 def own_layouts() -> tuple[Layout, ...]:
-    """Checkpoints of this program, one per net."""
-    return tuple(
-        _layout("checkpoint of this program", "own", net, lambda key: key, {})
-        for net in NET_NAMES
-    )
+    """Detectors of this program at stride 16, one per net, to tell the nets apart."""
+    return tuple(own_layout(net, {}) for net in NET_NAMES)
+
+
+def own_layout(net: str, settings: Mapping[str, Any]) -> Layout:
+    """A detector of this program with the settings of its configuration."""
+    kind = "checkpoint of this program"
+    return _layout(kind, "own", net, lambda key: key, {}, settings)
 
 
 def _layouts_of(net: str) -> Iterator[Layout]:
@@ -101,7 +75,8 @@ def _layouts_of(net: str) -> Iterator[Layout]:
         key = plain(key).replace("classifier.3.", "classifier.4.")
         return key.replace("classifier.0.", "classifier.1.")
 
-    yield _layout(kind, "classification", net, plain, classifier)
+    eps = _EPS.get(net, BATCH_EPS)
+    yield _layout(kind, "classification", net, plain, classifier, eps=eps)
     if net == "vgg16":
         old = f"{kind} with the layers named as in Caffe's and the oldest torchvision's"
         yield _layout(old, "classification", net, old_vgg, classifier)
@@ -114,7 +89,7 @@ def _layouts_of(net: str) -> Iterator[Layout]:
             lambda k: f"features.{plain(k)}",
             classifier,
         )
-    if net != "mobile_v2":
+    if net not in ("mobile_v2", "mobile_v3", "resx101"):
         prefix = _FAMILY_PREFIX.get(net, "resnet.")
         yield _layout(
             f"detector of tf-faster-rcnn's PyTorch port with {long_name(net)}",
@@ -123,14 +98,69 @@ def _layouts_of(net: str) -> Iterator[Layout]:
             lambda key: _family_name(key, prefix),
             {prefix + start: reason for start, reason in classifier.items()},
         )
-    if net in ("res50", "res101", "res152"):
-        yield _layout(
-            f"Detectron2 R{net.removeprefix('res')}-C4 detector",
-            "detectron2",
-            net,
-            detectron2_name,
-            DETECTRON2_UNUSED,
-        )
+    yield from _torchvisions(net)
+    yield from _detectron2s(net)
+    yield from _detectrons(net)
+
+
+def _torchvisions(net: str) -> Iterator[Layout]:
+    for name, (its_net, _, with_old) in torchvision.DETECTORS.items():
+        if its_net != net:
+            continue
+        settings = torchvision.settings_of(name)
+        for old in (False, True) if with_old else (False,):
+            yield _layout(
+                f"torchvision {name} detector",
+                "torchvision",
+                net,
+                partial(
+                    torchvision.torchvision_name, old=old, convs=settings["head.convs"]
+                ),
+                {},
+                settings,
+            )
+
+
+def _detectron2s(net: str) -> Iterator[Layout]:
+    for features, settings in detectron2.SETTINGS.items():
+        if net in detectron2.NETS[features]:
+            yield _layout(
+                f"Detectron2 {_short_name(net)}-{features.upper()} detector",
+                "detectron2",
+                net,
+                partial(detectron2.detectron2_name, features=features),
+                detectron2.UNUSED,
+                settings | {"net.style": detectron2.style_of(net)},
+            )
+
+
+def _detectrons(net: str) -> Iterator[Layout]:
+    if net not in detectron.NETS:
+        return
+    style = {"net.style": detectron2.style_of(net)}
+    for features, settings in detectron.SETTINGS.items():
+        if features == "fpn" or net != "resx101":
+            yield _layout(
+                f"Detectron {_short_name(net)}-{features.upper()} detector",
+                "detectron",
+                net,
+                partial(detectron.detectron_name, net=net, features=features),
+                detectron.UNUSED,
+                settings | style,
+            )
+    yield _layout(
+        f"Caffe2 {long_name(net)} classification weights",
+        "detectron",
+        net,
+        partial(detectron.detectron_name, net=net, features="c4"),
+        detectron.UNUSED,
+        style,
+        backbone_only=True,
+    )
+
+
+def _short_name(net: str) -> str:
+    return {"resx101": "X101"}.get(net, net.replace("res", "R"))
 
 
 def _family_name(key: str, prefix: str) -> str:
@@ -144,22 +174,40 @@ def _layout(
     kind: str,
     origin: Origin,
     net: str,
-    name: Callable[[str], str],
+    name: Callable[[str], str | None],
     unused: Mapping[str, str],
+    settings: Mapping[str, Any] = MappingProxyType({}),
+    *,
+    eps: float = BATCH_EPS,
+    backbone_only: bool = False,
 ) -> Layout:
-    keys = list(backbone_shapes(net).shapes)
-    if origin != "classification":
-        keys += [f"{layer}.{part}" for layer in HEADS for part in ("weight", "bias")]
-    return Layout(kind, origin, net, {key: name(key) for key in keys}, unused)
+    if origin == "classification" or backbone_only:
+        keys = backbone_shapes(net).shapes
+    else:
+        keys = detector_shapes(net, settings, Numbers(1, 1, 1))
+    names = {key: name(key) for key in keys}
+    return Layout(
+        kind,
+        origin,
+        net,
+        {key: there for key, there in names.items() if there is not None},
+        unused,
+        settings,
+        eps,
+        backbone_only or origin == "classification",
+    )
 
 
 def nearest_layout(
-    tensors: Collection[str], choices: Sequence[Layout], *, source: str
+    tensors: Mapping[str, object], choices: Sequence[Layout], *, source: str
 ) -> Layout:
     """The layout that shares most names with a file.
 
+    Of nets with the same names, such as ResNet-101 and ResNeXt-101, the one with the
+    file's shapes.
+
     Raises:
-        CheckpointError: none shares any.
+        CheckpointError: none shares more than a name by chance.
     """
 
     def likeness(layout: Layout) -> float:
@@ -167,12 +215,23 @@ def nearest_layout(
         names = {n for n in tensors if not n.startswith(tuple(layout.unused) or "\0")}
         return len(known & names) / len(known | names)
 
-    best = max(choices, key=likeness)
-    if likeness(best) == 0:
+    def fitting(layout: Layout) -> int:
+        return sum(
+            getattr(tensors.get(layout.names.get(key, "")), "shape", None) == shape
+            for key, shape in backbone_shapes(layout.net).shapes.items()
+        )
+
+    shares = [likeness(layout) for layout in choices]
+    tied = [i for i, share in enumerate(shares) if share == max(shares)]
+    index = tied[0]
+    if len(tied) > 1:
+        index = max(tied, key=lambda i: fitting(choices[i]))
+    best = choices[index]
+    if shares[index] < _LEAST_SHARE:
         found = ", ".join(list(tensors)[:3]) or "nothing"
         raise CheckpointError(
             f"{source}: expected weights of one of {', '.join(NET_NAMES)} named by "
-            "torchvision, the family's PyTorch port, Detectron2 or this program; found "
-            f"{len(tensors)} entries ({found}, ...). Give a file of those"
+            "torchvision, the family's PyTorch port, Detectron, Detectron2 or this "
+            f"program; found {len(tensors)} entries ({found}, ...). Give one of those"
         )
     return best

@@ -12,17 +12,18 @@ from torch import Tensor
 from ..checkpoint import CheckpointError
 from ..normalisation import NORMALISATIONS
 from .fit import check_fit, expected_shapes, read_numbers, take_state
-from .layouts import backbone_shapes, nearest_layout, own_layouts
+from .layouts import nearest_layout, own_layout, own_layouts
+from .shapes import DECISIVE, backbone_shapes
 from .structures import WITH_STYLE, ImportedWeights, Layout
 
 BACKBONE_FORMAT = "faster_rcnn backbone 1"
 
 # Those of a checkpoint's settings that its weights cannot do without.
 _SHAPING = (
-    *("net.style", "net.head_stride", "anchors.scales", "anchors.ratios"),
-    *("anchors.centre", "anchors.rounding", "boxes.offset", "boxes.delta_std"),
-    *("boxes.max_log_size", "rpn.channels", "pooling.mode", "pooling.size"),
-    *("pooling.aligned", "pooling.max_pool", "head.class_agnostic"),
+    *("net.style", "net.head_stride", "anchors.scales", "anchors.sizes"),
+    *("anchors.ratios", "anchors.centre", "anchors.rounding", "boxes.offset"),
+    *("boxes.delta_std", "boxes.max_log_size", "rpn.channels", "pooling.mode"),
+    *("pooling.aligned", "pooling.max_pool", *DECISIVE),
 )
 
 
@@ -36,7 +37,7 @@ def own_checkpoint(content: Mapping[str, Any], source: str) -> ImportedWeights:
     if "ema" in content:  # the averaged weights, which tests use too
         model |= _mapping(_mapping(content, "ema", source), "weights", source)
     pixels = [model.pop(key, None) for key in ("pixel_mean", "pixel_std")]
-    layout = nearest_layout(model, own_layouts(), source=source)
+    net = nearest_layout(model, own_layouts(), source=source).net
     config = _mapping(content, "config", source)
     words = {key: key.split(".") for key in _SHAPING}
     settings = {
@@ -44,10 +45,21 @@ def own_checkpoint(content: Mapping[str, Any], source: str) -> ImportedWeights:
         for key, (section, name) in words.items()
         if isinstance(config.get(section), Mapping) and name in config[section]
     }
-    numbers = read_numbers(model, layout)
-    expected = expected_shapes(
-        layout, numbers, class_agnostic=settings.get("head.class_agnostic", False)
-    )
+    section = config.get("net")
+    modules = section.get("modules") if isinstance(section, Mapping) else None
+    if modules not in (None, "both"):
+        raise CheckpointError(
+            f"{source}: expected a whole detector, found the module {modules} alone "
+            f"(net.modules); it gives weights to a run with net.modules {modules}"
+        )
+    try:
+        layout = own_layout(net, settings)
+        numbers = read_numbers(model, layout)
+        expected = expected_shapes(layout, numbers)
+    except (TypeError, ValueError, RuntimeError) as error:
+        raise CheckpointError(
+            f"{source}: its settings make no detector with {net}: {error}"
+        ) from error
     check_fit(model, layout, expected, source=source)
     state, used = take_state(model, layout)
     style = settings.pop("net.style", "pytorch")

@@ -5,7 +5,7 @@
 3. find the layout of names that fits, and check that it does so wholly
 4. find the input the weights expect: recorded, implied by the program, or told from
    the weights
-5. rename; turn BGR into RGB; bring Detectron2's classes and anchors into our order
+5. rename; turn BGR into RGB; bring classes, anchors and norms to our conventions
 """
 
 import logging
@@ -19,42 +19,47 @@ from torch import Tensor
 
 from ...utils.array_pickle import ArrayPickleError, read_arrays
 from ..checkpoint import FORMAT, CheckpointError, read_tensors
-from .detectron2 import SETTINGS as DETECTRON2_SETTINGS
-from .detectron2 import check_input, convert_heads
+from . import detectron, detectron2, torchvision
+from .adjust import check_anchors, complete_norms, double_scores, move_eps
+from .family import family_settings
 from .fit import check_fit, expected_shapes, read_numbers, take_state
 from .layouts import layouts, nearest_layout
 from .own import BACKBONE_FORMAT, own_backbone, own_checkpoint
 from .scale import first_conv, told_scale
-from .structures import (
-    WITH_STYLE,
-    ImportedWeights,
-    Layout,
-    Numbers,
-    is_detector,
-)
+from .structures import WITH_STYLE, ImportedWeights, Layout, Numbers
 
 logger = logging.getLogger(__name__)
 
-_FAMILY_SCALES = {9: (8, 16, 32), 12: (4, 8, 16, 32), 15: (2, 4, 8, 16, 32)}
 _TORCH_MAGIC = b"\x6c\xfc\x9c\x46\xf9\x20\x6a\xa8\x50\x19"
 
 
-def import_weights(path: Path, *, normalisation: str | None = None) -> ImportedWeights:
+def import_weights(
+    path: Path, *, normalisation: str | None = None, norm_eps: float | None = None
+) -> ImportedWeights:
     """Read a file of weights of any known kind.
 
     Args:
-        path: a PyTorch file, or Detectron2's pickle of arrays.
+        path: a PyTorch file, or Detectron's or Detectron2's pickle of arrays.
         normalisation: the input these weights expect, as a fact that overrules what
             names and numbers suggest; None to find it out.
+        norm_eps: epsilon of the backbone's norms, as a fact; None for that which the
+            program has, or the published file.
 
     Raises:
         CheckpointError: missing, truncated, unknown, or not wholly of the kind that it
             resembles most.
     """
-    return recognise_weights(_read(path), str(path), normalisation=normalisation)
+    return recognise_weights(
+        read_file(path), str(path), normalisation=normalisation, norm_eps=norm_eps
+    )
 
 
-def _read(path: Path) -> Mapping[str, Any]:
+def read_file(path: Path) -> dict[str, Any]:
+    """The content of a file of weights of any known kind, without recognising it.
+
+    Raises:
+        CheckpointError: missing, truncated, or no dictionary; no code of it was run.
+    """
     if path.is_file():
         with path.open("rb") as file:
             start = file.read(64)
@@ -74,14 +79,19 @@ def _read(path: Path) -> Mapping[str, Any]:
 
 
 def recognise_weights(
-    content: Mapping[str, Any], source: str, *, normalisation: str | None = None
+    content: Mapping[str, Any],
+    source: str,
+    *,
+    normalisation: str | None = None,
+    norm_eps: float | None = None,
 ) -> ImportedWeights:
     """Recognise weights that are loaded already.
 
     Args:
         content: of the file: a state dict, one in a wrapper, or a checkpoint of ours.
-        source: for messages.
-        normalisation: as for `import_weights`.
+        source: for messages; the file's path, if it came from one, since a published
+            file of torchvision is told by its hash.
+        normalisation, norm_eps: as for `import_weights`.
 
     Raises:
         CheckpointError: as for `import_weights`.
@@ -91,7 +101,7 @@ def recognise_weights(
     elif content.get("format") == BACKBONE_FORMAT:
         weights = own_backbone(content, source)
     else:
-        weights = _foreign(content, source, normalisation)
+        weights = _foreign(content, source, normalisation, norm_eps)
     if normalisation not in (None, weights.normalisation):
         raise CheckpointError(
             f"{source}: the normalisation of these weights is {weights.normalisation} "
@@ -108,29 +118,34 @@ def recognise_weights(
 
 
 def _foreign(
-    content: Mapping[str, Any], source: str, given: str | None
+    content: Mapping[str, Any],
+    source: str,
+    given: str | None,
+    norm_eps: float | None,
 ) -> ImportedWeights:
     tensors, beside = _unwrap(content)
     layout = nearest_layout(tensors, layouts(), source=source)
-    numbers = read_numbers(tensors, layout) if is_detector(layout) else None
+    numbers = None if layout.backbone_only else read_numbers(tensors, layout)
     expected = expected_shapes(layout, numbers or Numbers(0, 0, 0))
     unused = check_fit(tensors, layout, expected, source=source)
     state, used = take_state(tensors, layout)
-    if layout.origin == "detectron2":
-        assert numbers is not None
-        check_input(tensors, numbers.anchors, source=source)
-        convert_heads(state)
+    if layout.origin == "detectron":
+        state = complete_norms(state)
+    if numbers is not None:
+        _convert_outputs(state, tensors, layout, numbers, source)
+    digits = ""
+    if layout.origin == "torchvision" and Path(source).is_file():
+        digits = torchvision.published_digits(Path(source))
     normalisation, reason = _input(tensors, layout, state, given)
-    if normalisation != "torchvision":
+    eps = torchvision.trained_eps(layout, digits) if norm_eps is None else norm_eps
+    move_eps(state, eps)
+    if layout.origin in ("detectron", "detectron2") or normalisation != "torchvision":
         key = first_conv(layout.net)
         state[key] = state[key].flip(1)  # BGR there, RGB here
     kind = layout.kind
     if layout.origin == "classification":
         kind = f"{'torchvision' if normalisation == 'torchvision' else 'Caffe'} {kind}"
-    style = None
-    if layout.net in WITH_STYLE:
-        rgb = layout.origin == "classification" and normalisation == "torchvision"
-        style = "pytorch" if rgb else "caffe"
+    style = _style(layout, normalisation)
     return ImportedWeights(
         source=source,
         kind=kind,
@@ -141,20 +156,52 @@ def _foreign(
         state=state,
         unused=beside | unused,
         used=used,
-        settings=_settings(layout, numbers, style),
+        settings=_settings(layout, numbers, style)
+        | torchvision.file_settings(layout, digits),
         **(numbers._asdict() if numbers else {}),
     )
+
+
+def _convert_outputs(
+    state: dict[str, Tensor],
+    tensors: Mapping[str, Tensor],
+    layout: Layout,
+    numbers: Numbers,
+    source: str,
+) -> None:
+    """Check that a detector's anchors are those we assume; order its output layers."""
+    if layout.origin == "family":
+        return
+    check_anchors(layout, numbers, source=source)
+    if layout.origin == "detectron2":
+        detectron2.check_input(tensors, layout, source=source)
+        detectron2.convert_heads(state)
+    else:
+        double_scores(state)
+
+
+def _style(layout: Layout, normalisation: str) -> str | None:
+    if layout.net not in WITH_STYLE:
+        return None
+    known = layout.settings.get("net.style")
+    if known is not None:
+        return str(known)
+    rgb = layout.origin == "classification" and normalisation == "torchvision"
+    return "pytorch" if rgb or layout.net == "resx101" else "caffe"
 
 
 def _unwrap(content: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, str]]:
     """The tensors by name, and why what lay beside them is not used."""
     beside: dict[str, str] = {}
-    for wrapper in ("state_dict", "model"):
+    for wrapper in ("state_dict", "model", "blobs"):
         inner = content.get(wrapper)
         if isinstance(inner, Mapping):
             others = (str(key) for key in content if key != wrapper)
             beside |= dict.fromkeys(others, "stored beside the weights")
             content = inner
+    momenta = [str(key) for key in content if str(key).endswith(detectron.MOMENTUM)]
+    beside |= dict.fromkeys(momenta, "state of the solver")
+    content = {key: value for key, value in content.items() if str(key) not in beside}
     parallel = all(str(key).startswith("module.") for key in content)
     tensors = {
         str(key).removeprefix("module.") if parallel else str(key): (
@@ -173,10 +220,12 @@ def _input(
 ) -> tuple[str, str]:
     """The normalisation of the input, and how it is known."""
     if layout.origin == "detectron2":
-        return "detectron2", "implied by its names"
+        return detectron2.input_of(layout.net), "implied by its names"
+    if layout.origin == "torchvision":
+        return "torchvision", "implied by its names"
     if given is not None:
         return given, "as given"
-    if layout.origin == "family":
+    if layout.origin in ("family", "detectron"):
         return "caffe", "implied by its names"
     names = ("classifier.6.weight", "classifier.6.bias")
     last = [tensors[n] for n in names if isinstance(tensors.get(n), Tensor)]
@@ -192,25 +241,6 @@ def _settings(
     layout: Layout, numbers: Numbers | None, style: str | None
 ) -> dict[str, Any]:
     settings: dict[str, Any] = {} if style is None else {"net.style": style}
-    if layout.origin == "detectron2":
-        return settings | DETECTRON2_SETTINGS
-    return settings if numbers is None else settings | _family_settings(numbers)
-
-
-def _family_settings(numbers: Numbers) -> dict[str, Any]:
-    settings = {
-        "net.head_stride": 1,
-        "anchors.ratios": (0.5, 1, 2),
-        "anchors.centre": "cell",
-        "boxes.offset": 1,
-        # Of the port's last version; earlier ones cropped, see docs/weights.md.
-        "pooling.mode": "align",
-        "pooling.sampling_ratio": 0,
-        "pooling.aligned": False,
-        "pooling.size": 7,
-        "pooling.max_pool": False,
-        "rpn.channels": numbers.rpn_channels,
-    }
-    if numbers.anchors in _FAMILY_SCALES:
-        settings["anchors.scales"] = _FAMILY_SCALES[numbers.anchors]
-    return settings
+    if layout.origin == "family" and numbers is not None:
+        return settings | family_settings(numbers)
+    return settings | dict(layout.settings)

@@ -16,8 +16,13 @@ FIRST_CONV = {
     "vgg16": "backbone.features.0",
     "mobile": "backbone.Conv2d_0.0",
     "mobile_v2": "backbone.features.0.0",
+    "mobile_v3": "backbone.features.0.0",
 }
-_FIRST_NORM = {"mobile": "backbone.Conv2d_0.1", "mobile_v2": "backbone.features.0.1"}
+_FIRST_NORM = {
+    "mobile": "backbone.Conv2d_0.1",
+    "mobile_v2": "backbone.features.0.1",
+    "mobile_v3": "backbone.features.0.1",
+}
 
 _BOUNDARY = 58**0.5  # in the middle between 1 and 58 on a logarithmic scale
 _PLAUSIBLE = (0.01, 5800)

@@ -2,15 +2,21 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from types import MappingProxyType
 from typing import Any, Literal, NamedTuple
 
 from torch import Tensor
 
-Origin = Literal["own", "classification", "family", "detectron2"]
+Origin = Literal[
+    "own", "classification", "family", "torchvision", "detectron2", "detectron"
+]
 Shape = tuple[int, ...]
 
 # Only bottlenecks come in two styles.
-WITH_STYLE = ("res50", "res101", "res152")
+WITH_STYLE = ("res50", "res101", "res152", "resx101")
+
+BATCH_EPS = 1e-5
+"""Epsilon of all our norms."""
 
 
 class Layout(NamedTuple):
@@ -22,6 +28,10 @@ class Layout(NamedTuple):
         net: one of `NET_NAMES`.
         names: of each of our keys in the file.
         unused: starts of names that may be there too, and why they are not used.
+        settings: ``SECTION.KEY`` and value, of a detector: what its weights need to
+            mean what they meant in training.
+        eps: epsilon of its backbone's norms.
+        backbone_only: whether it has no output layers.
     """
 
     kind: str
@@ -29,6 +39,14 @@ class Layout(NamedTuple):
     net: str
     names: dict[str, str]
     unused: Mapping[str, str]
+    settings: Mapping[str, Any] = MappingProxyType({})
+    eps: float = BATCH_EPS
+    backbone_only: bool = False
+
+    @property
+    def features(self) -> str:
+        """What of the backbone the detector takes, a `FeatureKind`."""
+        return str(self.settings.get("net.features", "c4"))
 
 
 class Numbers(NamedTuple):
@@ -37,11 +55,6 @@ class Numbers(NamedTuple):
     num_classes: int
     anchors: int
     rpn_channels: int
-
-
-def is_detector(layout: Layout) -> bool:
-    """Whether it has output layers besides the backbone."""
-    return layout.origin != "classification"
 
 
 @dataclass(frozen=True)
@@ -81,3 +94,9 @@ class ImportedWeights:
     rpn_channels: int | None = None
     classes: tuple[str, ...] | None = None
     settings: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def full_net(self) -> str:
+        """As NET on the command line: ``res50``, and of a pyramid ``res50_fpn``."""
+        features = self.settings.get("net.features", "c4")
+        return self.net if features == "c4" else f"{self.net}_{features}"

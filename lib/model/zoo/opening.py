@@ -68,7 +68,7 @@ def _recipes(weights: ImportedWeights, classes: list[str]) -> list[Path]:
     """Of the data set that has so many classes; none without the repository."""
     from ..command_line import RECIPES, find_recipes  # imports all that tools need
 
-    dataset = {21: "voc", 81: "coco"}.get(len(classes), "own")
+    dataset = {21: "voc", 81: "coco", 91: "coco"}.get(len(classes), "own")
     features = weights.settings.get("net.features", "c4")
     net = weights.net if features == "c4" else f"{weights.net}_{features}"
     return find_recipes(dataset, net) if RECIPES.is_dir() else []

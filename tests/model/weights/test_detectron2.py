@@ -119,10 +119,10 @@ def test_each_anchor_keeps_its_score_and_deltas():
 
     ours = base_anchors(
         stride=16,
-        ratios=SETTINGS["anchors.ratios"],
-        scales=SETTINGS["anchors.scales"],
-        offset=SETTINGS["boxes.offset"],
-        centre=SETTINGS["anchors.centre"],
+        ratios=SETTINGS["c4"]["anchors.ratios"],
+        scales=SETTINGS["c4"]["anchors.scales"],
+        offset=SETTINGS["c4"]["boxes.offset"],
+        centre=SETTINGS["c4"]["anchors.centre"],
     ).numpy()
     theirs = cell_anchors()
     places = []
@@ -137,10 +137,10 @@ def test_each_anchor_keeps_its_score_and_deltas():
 
 def test_settings_are_settings():
     words = ["net.name", "res50"]
-    for key, value in SETTINGS.items():
+    for key, value in SETTINGS["c4"].items():
         words += [key, str(list(value) if isinstance(value, tuple) else value)]
     config = load_config([], words).model_dump()
-    for key, value in SETTINGS.items():
+    for key, value in SETTINGS["c4"].items():
         section, name = key.split(".")
         assert config[section][name] == value, key
     with torch.device("meta"):

@@ -73,7 +73,7 @@ def test_loading_leaves_layers_outside_the_backbone_alone(file):
 
 
 def test_none_leaves_all_random(monkeypatch):
-    monkeypatch.setattr("faster_rcnn.model.weights.fetch_imagenet", pytest.fail)
+    monkeypatch.setattr("faster_rcnn.model.weights.initial.fetch_entry", pytest.fail)
     model = detector("res18")
     for parameter in model.parameters():
         torch.nn.init.constant_(parameter, 0.5)

@@ -1,0 +1,28 @@
+"""Settings of tf-faster-rcnn's PyTorch port."""
+
+from typing import Any
+
+from .structures import Numbers
+
+# By the number of anchors per cell, at three ratios.
+_SCALES = {9: (8, 16, 32), 12: (4, 8, 16, 32), 15: (2, 4, 8, 16, 32)}
+
+
+def family_settings(numbers: Numbers) -> dict[str, Any]:
+    """What a detector of the port needs to mean what it meant there."""
+    settings = {
+        "net.head_stride": 1,
+        "anchors.ratios": (0.5, 1, 2),
+        "anchors.centre": "cell",
+        "boxes.offset": 1,
+        # Of the port's last version; earlier ones cropped, see docs/weights.md.
+        "pooling.mode": "align",
+        "pooling.sampling_ratio": 0,
+        "pooling.aligned": False,
+        "pooling.size": 7,
+        "pooling.max_pool": False,
+        "rpn.channels": numbers.rpn_channels,
+    }
+    if numbers.anchors in _SCALES:
+        settings["anchors.scales"] = _SCALES[numbers.anchors]
+    return settings

@@ -1,0 +1,113 @@
+"""Shapes of our own state dicts, without their memory."""
+
+from collections.abc import Mapping
+from functools import cache
+from typing import Any, NamedTuple
+
+import torch
+from torch import nn
+
+from ...nets import build_backbone
+from ...nets.box_head import BoxPredictor
+from ...nets.fpn import FeaturePyramid
+from ...nets.region_head import RegionHead
+from ...nets.rpn import RPNHead
+from ..settings import Config
+from .structures import Numbers, Shape
+
+DECISIVE = (
+    *("net.features", "net.fpn_channels", "net.fpn_norm", "rpn.convs", "pooling.size"),
+    *("head.convs", "head.conv_channels", "head.fcs", "head.fc_channels"),
+    *("head.norm", "head.class_agnostic"),
+)
+"""The settings, besides the numbers, that decide what tensors a detector has."""
+
+
+class BackboneShapes(NamedTuple):
+    """Shapes by our keys, and what else follows from the backbone."""
+
+    shapes: dict[str, Shape]
+    channels: tuple[int, ...]
+    strides: tuple[int, ...]
+    head_channels: int
+
+
+@cache
+def backbone_shapes(net: str, features: str = "c4") -> BackboneShapes:
+    """What the state dict of a net's backbone looks like; style makes no difference."""
+    with torch.device("meta"):
+        backbone = build_backbone(
+            net,
+            features=features,
+            style="pytorch",
+            norm="frozen",
+            fixed_blocks=0,
+            head_stride=1,
+            dropout=0,
+        )
+    return BackboneShapes(
+        _shapes({"backbone": backbone}),
+        backbone.channels,
+        backbone.strides,
+        backbone.head_channels,
+    )
+
+
+def detector_shapes(
+    net: str, settings: Mapping[str, Any], numbers: Numbers
+) -> dict[str, Shape]:
+    """What the state dict of a detector looks like, but for the pixels' mean.
+
+    Args:
+        net: its backbone.
+        settings: those of `DECISIVE` that are not the default; others do not matter.
+        numbers: of the output layers.
+
+    Raises:
+        ValueError: the net has no such features, or a value is not valid.
+    """
+    chosen = {key: settings.get(key, _default(key)) for key in DECISIVE}
+    features = chosen["net.features"]
+    backbone = backbone_shapes(net, features)
+    channels, head_channels = backbone.channels[-1], backbone.head_channels
+    parts: dict[str, nn.Module] = {}
+    # A layer that a damaged file lacks has 0 rows, and is missed later.
+    classes, anchors, width = (max(number, 1) for number in numbers)
+    with torch.device("meta"):
+        if features == "fpn":
+            parts["pyramid"] = pyramid = FeaturePyramid(
+                backbone.channels,
+                chosen["net.fpn_channels"],
+                strides=backbone.strides,
+                norm=chosen["net.fpn_norm"],
+            )
+            channels = pyramid.channels
+        if features != "c4":
+            parts["region_head"] = region_head = RegionHead(
+                channels,
+                chosen["pooling.size"],
+                convs=chosen["head.convs"],
+                conv_channels=chosen["head.conv_channels"],
+                fcs=chosen["head.fcs"],
+                fc_channels=chosen["head.fc_channels"],
+                norm=chosen["head.norm"],
+            )
+            head_channels = region_head.out_channels
+        parts["rpn.head"] = RPNHead(channels, width, anchors, convs=chosen["rpn.convs"])
+        parts["box_head.predictor"] = BoxPredictor(
+            head_channels, classes, class_agnostic=chosen["head.class_agnostic"]
+        )
+    return backbone.shapes | _shapes(parts)
+
+
+def _default(key: str) -> Any:
+    section, _, name = key.partition(".")
+    return getattr(getattr(Config(), section), name)
+
+
+def _shapes(parts: Mapping[str, nn.Module]) -> dict[str, Shape]:
+    return {
+        f"{prefix}.{key}": tuple(tensor.shape)
+        for prefix, part in parts.items()
+        for key, tensor in part.state_dict().items()
+    }

@@ -1,0 +1,142 @@
+"""torchvision's detectors with a pyramid: names, settings, published files."""
+
+import hashlib
+import re
+from pathlib import Path
+from typing import Any
+
+from .structures import Layout
+
+_SETTINGS: dict[str, Any] = {
+    "net.features": "fpn",
+    "net.fpn_channels": 256,
+    "net.fpn_norm": "none",
+    "anchors.scales": (8,),
+    "anchors.ratios": (0.5, 1.0, 2.0),
+    "anchors.centre": "corner",
+    "anchors.rounding": "corners",
+    "boxes.offset": 0,
+    "boxes.nms_offset": 0,
+    "boxes.max_log_size": 4.135166556742356,
+    "rpn.channels": 256,
+    "rpn.convs": 1,
+    "rpn.test_pre_nms": 1000,
+    "rpn.test_post_nms": 1000,
+    "rpn.min_size": 0.001,
+    "rpn.score_threshold": 0,
+    "pooling.mode": "align",
+    "pooling.size": 7,
+    "pooling.aligned": False,
+    "pooling.sampling_ratio": 2,
+    "pooling.max_pool": False,
+    "head.class_agnostic": False,
+    "head.convs": 0,
+    "head.fcs": 2,
+    "head.fc_channels": 1024,
+    "head.norm": "none",
+    "test.nms_threshold": 0.5,
+    "test.score_threshold": 0.05,
+    "test.min_size": 0.01,
+    "test.detections_per_image": 100,
+    "data.test_short_side": 800,
+    "data.test_long_side": 1333,
+}
+_V2 = {
+    "net.fpn_norm": "batch",
+    "rpn.convs": 2,
+    "head.convs": 4,
+    "head.conv_channels": 256,
+    "head.fcs": 1,
+    "head.norm": "batch",
+}
+_MOBILE = {
+    "anchors.sizes": ((32, 64, 128, 256, 512),),
+    "rpn.score_threshold": 0.05,
+}
+_SMALL = {
+    "rpn.test_pre_nms": 150,
+    "rpn.test_post_nms": 150,
+    "data.test_short_side": 320,
+    "data.test_long_side": 640,
+}
+
+# By name in torchvision: our net, the settings that differ from those above, and
+# whether files of versions before 0.13 exist, which leave two levels of names out.
+DETECTORS: dict[str, tuple[str, dict[str, Any], bool]] = {
+    "fasterrcnn_resnet50_fpn": ("res50", {"net.style": "pytorch"}, True),
+    "fasterrcnn_resnet50_fpn_v2": ("res50", {"net.style": "pytorch"} | _V2, False),
+    "fasterrcnn_mobilenet_v3_large_fpn": ("mobile_v3", _MOBILE, True),
+}
+
+# Digits that begin the SHA-256 of published files of which the tensors do not tell all.
+SMALL_FILE = "907ea3f9"
+"""Of mobilenet_v3_large_320_fpn, whose tensors are those of the 800 pixels' one."""
+NO_EPS_FILE = "258fb6c6"
+"""Of resnet50_fpn, which was trained without the norms' epsilon."""
+
+_HEADS = {
+    "rpn.head.scores": "rpn.head.cls_logits",
+    "rpn.head.deltas": "rpn.head.bbox_pred",
+    "box_head.predictor.scores": "roi_heads.box_predictor.cls_score",
+    "box_head.predictor.deltas": "roi_heads.box_predictor.bbox_pred",
+}
+
+
+def settings_of(name: str) -> dict[str, Any]:
+    """All settings of a detector that torchvision calls by this name."""
+    return _SETTINGS | DETECTORS[name][1]
+
+
+def torchvision_name(key: str, *, old: bool, convs: int) -> str:
+    """torchvision's name of one of our keys.
+
+    Args:
+        key: of a detector with a pyramid.
+        old: as named before version 0.13.
+        convs: of the head of a region.
+    """
+    layer, _, part = key.rpartition(".")
+    if layer in _HEADS:
+        return f"{_HEADS[layer]}.{part}"
+    if key.startswith("backbone."):
+        rest = key.removeprefix("backbone.").removeprefix("features.")
+        return f"backbone.body.{rest}"
+    single = "" if old else ".0"
+    if layer == "rpn.head.conv":
+        return f"{layer}{single}{single}.{part}"
+    found = re.fullmatch(r"rpn\.head\.more_convs\.(\d+)", layer)
+    if found:
+        return f"rpn.head.conv.{int(found[1]) + 1}.0.{part}"
+    found = re.fullmatch(r"pyramid\.(lateral|output)\.(\d+)(\.[01])?", layer)
+    if found:
+        kind = "inner" if found[1] == "lateral" else "layer"
+        return f"backbone.fpn.{kind}_blocks.{found[2]}{found[3] or single}.{part}"
+    found = re.fullmatch(r"region_head\.convs\.(\d+\.[01])", layer)
+    if found:
+        return f"roi_heads.box_head.{found[1]}.{part}"
+    found = re.fullmatch(r"region_head\.fcs\.(\d+)", layer)
+    assert found is not None, key
+    number = int(found[1])
+    # Behind convolutions comes a layer without weights that flattens.
+    name = f"{convs + 1 + 2 * number}" if convs else f"fc{6 + number}"
+    return f"roi_heads.box_head.{name}.{part}"
+
+
+def published_digits(path: Path) -> str:
+    """The first eight digits of a file's SHA-256; torchvision's file names end so."""
+    digest = hashlib.sha256()
+    with path.open("rb") as file:
+        while block := file.read(1 << 20):
+            digest.update(block)
+    return digest.hexdigest()[:8]
+
+
+def file_settings(layout: Layout, digits: str) -> dict[str, Any]:
+    """Settings that a published file needs besides those of its layout."""
+    return _SMALL if layout.net == "mobile_v3" and digits == SMALL_FILE else {}
+
+
+def trained_eps(layout: Layout, digits: str) -> float:
+    """The epsilon that the backbone's norms were trained with."""
+    no_eps = layout.origin == "torchvision" and digits == NO_EPS_FILE
+    return 0.0 if no_eps else layout.eps
