@@ -6,7 +6,8 @@ from difflib import get_close_matches
 from typing import cast, get_args
 
 from .backbone import Backbone, FeatureKind
-from .layers import NormKind, is_depthwise
+from .convolution import is_depthwise
+from .layers import NormKind
 from .mobilenet_v1 import MobileNetV1
 from .mobilenet_v2 import MobileNetV2
 from .mobilenet_v3 import MobileNetV3

@@ -5,11 +5,12 @@ Letters: N images in the batch, C channels, H and W height and width of a featur
 the map, or None where no image of the batch is padded.
 """
 
-from typing import Any, Literal, TypeVar, cast
+from typing import Literal, TypeVar, cast
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
+
+from .convolution import convolve
 
 NormKind = Literal["frozen", "batch"]
 
@@ -74,55 +75,6 @@ def folded_norm(conv: nn.Conv2d, norm: Norm) -> tuple[Tensor, Tensor]:
     scale = norm.weight * torch.rsqrt(norm.running_var + norm.eps)
     shift = norm.bias - norm.running_mean * scale
     return conv.weight * scale[:, None, None, None], shift
-
-
-def convolve(
-    x: Tensor, conv: nn.Conv2d, weight: Tensor, bias: Tensor | None = None
-) -> Tensor:
-    """Convolve as `conv` does, with another weight and bias."""
-    stride, step = conv.stride, 1
-    slow_backward = x.is_cpu and x.dtype == torch.bfloat16 and is_depthwise(conv)
-    if slow_backward and torch.is_grad_enabled() and stride[0] == stride[1]:
-        # On CPUs the backward pass of a strided depthwise convolution in bfloat16 is
-        # 3 to 20 times as slow as that of stride 1, of which every other output is
-        # the same.
-        stride, step = (1, 1), stride[0]
-    learns = weight.requires_grad and torch.is_grad_enabled()
-    if learns and is_pointwise(conv) and x.is_cpu and x.dtype == torch.bfloat16:
-        bias = None if bias is None else bias.to(x.dtype)
-        return cast(Tensor, _Pointwise.apply(x, weight.to(x.dtype), bias))
-    x = F.conv2d(x, weight, bias, stride, conv.padding, conv.dilation, conv.groups)
-    return x if step == 1 else x[:, :, ::step, ::step]
-
-
-class _Pointwise(torch.autograd.Function):
-    """A 1x1 convolution whose weights get their gradient from a matrix product.
-
-    On CPUs in bfloat16 that takes 0.4 to 0.9 of the time of the convolution's own.
-    """
-
-    @staticmethod
-    def forward(ctx: Any, x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
-        ctx.save_for_backward(x, weight)
-        return F.conv2d(x, weight, bias)
-
-    @staticmethod
-    def backward(
-        ctx: Any, *gradients: Tensor
-    ) -> tuple[Tensor | None, Tensor | None, Tensor | None]:
-        x, weight = ctx.saved_tensors
-        grad = gradients[0].contiguous(memory_format=torch.channels_last)
-        grads: list[Tensor | None] = [None, None, None]
-        rows = grad.permute(0, 2, 3, 1).flatten(0, 2)  # (N * H * W, C')
-        if ctx.needs_input_grad[0]:
-            grads[0] = F.conv2d(grad, weight.transpose(0, 1))
-        if ctx.needs_input_grad[1]:
-            cells = x.contiguous(memory_format=torch.channels_last)
-            cells = cells.permute(0, 2, 3, 1).flatten(0, 2)  # (N * H * W, C)
-            grads[1] = (rows.T @ cells)[:, :, None, None]
-        if ctx.needs_input_grad[2]:
-            grads[2] = rows.sum(0)
-        return grads[0], grads[1], grads[2]
 
 
 class ConvNorm(nn.Sequential):
@@ -194,16 +146,6 @@ def shrink(sizes: Tensor | None, stride: int, *, ceil: bool = True) -> Tensor | 
     if sizes is None or stride == 1:
         return sizes
     return (sizes + stride - 1) // stride if ceil else sizes // stride
-
-
-def is_depthwise(module: nn.Module) -> bool:
-    """Whether a module is a depthwise convolution, which gets no weight decay."""
-    return isinstance(module, nn.Conv2d) and 1 < module.groups == module.in_channels
-
-
-def is_pointwise(conv: nn.Conv2d) -> bool:
-    """Whether a convolution sees one cell at a time, and each."""
-    return conv.kernel_size == (1, 1) and conv.stride == (1, 1) and conv.groups == 1
 
 
 def init_convs(module: nn.Module) -> None:

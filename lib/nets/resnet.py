@@ -13,12 +13,12 @@ from torch import Tensor, nn
 
 from ..layer_utils.structures import FeatureMaps
 from .backbone import Backbone, FeatureKind, Stage
+from .convolution import convolve
 from .layers import (
     ConvNorm,
     Norm,
     NormKind,
     conv_norm,
-    convolve,
     folded_norm,
     init_convs,
     shrink,

@@ -3,10 +3,9 @@
 import backbone_checks as checks
 import pytest
 import torch
-import torch.nn.functional as F
 from faster_rcnn.layer_utils.structures import FeatureMaps
 from faster_rcnn.model.faster_rcnn import FasterRCNN
-from faster_rcnn.nets import layers
+from faster_rcnn.nets.convolution import _Products, convolve
 from faster_rcnn.nets.resnet import ResNet
 from tiny_runs import (
     ground_truth,
@@ -24,39 +23,66 @@ RES50 = (
 
 
 @pytest.mark.parametrize("bias", [True, False])
-@pytest.mark.parametrize("shape", [(2, 8, 5, 7), (6, 8, 3, 3), (1, 8, 1, 1)])
-def test_gradient_of_a_pointwise_convolution(shape, bias):
-    conv = nn.Conv2d(8, 6, 1, bias=bias)
+@pytest.mark.parametrize(("kernel", "stride"), [(1, 1), (3, 1), (3, 2)])
+@pytest.mark.parametrize("shape", [(2, 8, 5, 7), (40, 8, 3, 3), (3, 8, 2, 1)])
+@pytest.mark.parametrize("small", [True, False])
+def test_convolution_by_products(shape, kernel, stride, bias, small):
+    conv = nn.Conv2d(8, 6, kernel, stride, kernel // 2, bias=bias).double()
+
+    def plain(x):
+        return conv(x)
+
+    def products(x):
+        return _Products.apply(x, conv.weight, conv.bias, stride, small)
+
     values = []
-    for way in (F.conv2d, layers._Pointwise.apply):
-        x = checks.images(*shape).requires_grad_()
+    for way in (plain, products):
+        x = checks.images(*shape).double().requires_grad_()
         conv.zero_grad()
-        out = way(x, conv.weight, conv.bias)
-        out.backward(checks.images(*out.shape, seed=3))
-        grads = [p.grad.clone() for p in conv.parameters()]
-        values.append([out, x.grad, *grads])
+        out = way(x)
+        out.backward(checks.images(*out.shape, seed=3).double())
+        values.append([out, x.grad, *(p.grad.clone() for p in conv.parameters())])
     for want, got in zip(*values, strict=True):
         torch.testing.assert_close(got, want)
 
 
-def test_pointwise_where_it_pays(monkeypatch):
-    """In bfloat16, in training, on CPUs."""
+CONVOLUTIONS = {
+    "pointwise": (nn.Conv2d(8, 8, 1), (2, 20, 20), True, False),
+    "strided pointwise": (nn.Conv2d(8, 8, 1, 2), (2, 20, 20), False, False),
+    "map": (nn.Conv2d(8, 8, 3, padding=1), (2, 20, 20), False, False),
+    "region": (nn.Conv2d(8, 8, 3, padding=1), (40, 7, 7), True, False),
+    "small region": (nn.Conv2d(8, 8, 3, padding=1), (40, 2, 2), True, True),
+    "to a small one": (nn.Conv2d(8, 8, 3, 2, 1), (40, 5, 5), True, True),
+    "wide": (nn.Conv2d(8, 8, 7, padding=3), (2, 3, 3), False, False),
+    "dilated": (nn.Conv2d(8, 8, 3, 1, 2, 2), (40, 2, 2), False, False),
+    "grouped": (nn.Conv2d(8, 8, 3, 1, 1, groups=2), (40, 2, 2), False, False),
+    "strided depthwise": (nn.Conv2d(8, 8, 3, 2, 1, groups=8), (2, 9, 9), False, False),
+}
+
+
+@pytest.mark.parametrize("name", CONVOLUTIONS)
+def test_convolutions_by_whichever_way(name, monkeypatch):
+    """The result is that of PyTorch, and products serve where they are faster."""
+    conv, (number, height, width), training, testing = CONVOLUTIONS[name]
     calls = []
-    real = layers._Pointwise.apply
-    monkeypatch.setattr(
-        layers._Pointwise, "apply", lambda *a: calls.append(1) or real(*a)
-    )
-    conv = nn.Conv2d(4, 4, 1, bias=False)
-    x = checks.images(1, 4, 5, 5)
-    layers.convolve(x, conv, conv.weight)
-    with torch.no_grad(), torch.autocast("cpu", torch.bfloat16):
-        layers.convolve(x.bfloat16(), conv, conv.weight)
-    assert not calls
+    real = _Products.apply
+    monkeypatch.setattr(_Products, "apply", lambda *a: calls.append(1) or real(*a))
+    x = checks.images(number, 8, height, width)
     with torch.autocast("cpu", torch.bfloat16):
-        out = layers.convolve(x.bfloat16(), conv, conv.weight)
-    assert calls and out.dtype == torch.bfloat16
-    out.sum().backward()
-    assert conv.weight.grad.dtype == torch.float32
+        out = convolve(x.bfloat16(), conv, conv.weight, conv.bias)
+        want = conv(x.bfloat16())
+        assert bool(calls) == training and out.dtype == torch.bfloat16
+        torch.testing.assert_close(out, want, rtol=0.02, atol=0.02)
+        calls.clear()
+        with torch.no_grad():
+            convolve(x.bfloat16(), conv, conv.weight, conv.bias)
+        assert bool(calls) == testing
+    calls.clear()
+    torch.testing.assert_close(convolve(x, conv, conv.weight, conv.bias), conv(x))
+    assert not calls  # in float32 the convolution is the faster one
+    conv.zero_grad()
+    out.float().sum().backward()
+    assert conv.weight.grad.dtype == torch.float32 and conv.weight.grad.any()
 
 
 @torch.no_grad()

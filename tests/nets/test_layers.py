@@ -4,12 +4,12 @@ import pytest
 import torch
 from backbone_checks import images, randomise
 from faster_rcnn.nets import BACKBONES, build_backbone
+from faster_rcnn.nets.convolution import is_depthwise
 from faster_rcnn.nets.layers import (
     ConvNorm,
     Norm,
     conv_norm,
     init_convs,
-    is_depthwise,
     shrink,
     zero_padding,
 )
