@@ -1,8 +1,10 @@
 """Detections from the head's outputs (Fast R-CNN, section 2.2).
 
 Letters: N images, R RoIs per image, C classes, D detections per image,
-B = R * (C - 1) candidates.
+B = R * (C - 1) candidates, or fewer.
 """
+
+import math
 
 import torch
 from torch import Tensor
@@ -11,6 +13,8 @@ from ..nms import nms, soft_nms
 from ..nms.soft_nms import Decay
 from .boxes import box_sizes, clip, decode
 from .structures import Detections
+
+_MANY = 8  # times as many classes as can be likely: choosing then pays
 
 
 def detect(
@@ -98,11 +102,23 @@ def candidates(
 
     Returns:
         ``(N, B)`` boxes with scores and classes, by RoI, then class; not suppressed.
+        Of very many classes only as many of each RoI as can exceed the threshold.
     """
     images, count, classes = class_scores.shape
-    foreground = classes - 1
-    # 1. Boxes, (N, R, C - 1, 4).
-    if pred_deltas.shape[2] > 1:
+    labels = torch.arange(1, classes, device=rois.device).expand(images, count, -1)
+    scores = class_scores[:, :, 1:].float()
+    # 1. Boxes, (N, R, C - 1, 4), or fewer classes: probabilities sum to 1.
+    likely = classes
+    if score_threshold > 0:
+        likely = math.floor(1 / score_threshold + 1e-4)  # for sums that round up
+    if _MANY * likely < classes:
+        # In the order of the classes, since ties are settled by index.
+        likeliest = scores.topk(likely, dim=2).indices.sort(dim=2).values
+        scores, labels = scores.gather(2, likeliest), labels.gather(2, likeliest)
+        if pred_deltas.shape[2] > 1:
+            index = labels[..., None].expand(-1, -1, -1, 4)
+            pred_deltas = pred_deltas.gather(2, index)
+    elif pred_deltas.shape[2] > 1:
         pred_deltas = pred_deltas[:, :, 1:]
     pred_deltas = pred_deltas.float()
     boxes = decode(
@@ -113,12 +129,10 @@ def candidates(
     finite = (boxes.isfinite() & pred_deltas.isfinite()).all(dim=3)
     widths, heights = box_sizes(boxes, offset=offset)
     large = (widths >= min_size) & (heights >= min_size)  # (N, R, C - 1 or 1)
-    boxes = boxes.expand(-1, -1, foreground, -1).reshape(images, -1, 4)
+    boxes = boxes.expand(-1, -1, labels.shape[2], -1).reshape(images, -1, 4)
     # 2. Scores, (N, B).
-    scores = class_scores[:, :, 1:].float()
     usable = valid[:, :, None] & finite & large & (scores > score_threshold)
-    labels = torch.arange(1, classes, device=rois.device).repeat(images, count)
-    return Detections(boxes, scores.flatten(1), labels, usable.flatten(1))
+    return Detections(boxes, scores.flatten(1), labels.flatten(1), usable.flatten(1))
 
 
 def suppress(

@@ -273,3 +273,25 @@ def test_types_and_shapes():
         ((2, 10), torch.int64),
         ((2, 10), torch.bool),
     ]
+
+
+@pytest.mark.parametrize("boxes", [1, 200])
+@pytest.mark.parametrize("threshold", [0.05, 0.3])
+def test_likely_classes_of_many(boxes, threshold, monkeypatch):
+    """Choosing those that can exceed the threshold changes nothing, ties included."""
+    rois, _, _ = random_outputs(images=2, rois=30)
+    generator = torch.Generator().manual_seed(0)
+    logits = torch.randn(2, 30, 200, generator=generator).mul(3).round()  # with ties
+    logits[0, 0] = -50
+    logits[0, 0, 3:23] = 0  # twenty of 0.05 each
+    scores = logits.softmax(2)
+    deltas = torch.randn(2, 30, boxes, 4, generator=generator) * 0.2
+    sizes = torch.tensor([[100, 100], [80, 60]])
+    results = []
+    for many in (8, 10**9):
+        monkeypatch.setattr("faster_rcnn.layer_utils.detections._MANY", many)
+        found = detections(rois, scores, deltas, sizes=sizes, score_threshold=threshold)
+        results.append(found)
+    assert results[0].valid.sum() > 5
+    for got, want in zip(*results, strict=True):
+        assert torch.equal(got, want)
