@@ -15,7 +15,7 @@ _SMALL = (
     9  # cells of an output map: most of what a 3x3 would see lies beyond its border
 )
 _REGION = 64  # cells of an output map whose weights' gradient is better a product
-_TOGETHER = 32  # maps whose columns are laid out at once, so that they stay in cache
+_TOGETHER = 2048  # cells whose columns are laid out at once, so that they stay in cache
 
 
 def convolve(
@@ -138,7 +138,8 @@ def _summed(columns: Tensor, shape: torch.Size, kernel: int, stride: int) -> Ten
 
 
 def _weight_gradient(x: Tensor, grad: Tensor, kernel: int, stride: int) -> Tensor:
-    together = len(x) if kernel == 1 else _TOGETHER
+    cells = grad.shape[2] * grad.shape[3]
+    together = len(x) if kernel == 1 else max(_TOGETHER // cells, 1)
     sums: Tensor | None = None
     for some, theirs in zip(x.split(together), grad.split(together), strict=True):
         rows = theirs.permute(0, 2, 3, 1).flatten(0, 2)  # (N * H' * W', C')
