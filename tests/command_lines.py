@@ -12,7 +12,11 @@ from faster_rcnn.model.config import load_config
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 SCRIPTS = "./experiments/scripts/"
-TOOLS = {"train.sh": "train_net", "test.sh": "test_net"}
+TOOLS = {
+    "train.sh": "train_net",
+    "train_alternating.sh": "train_alternating",
+    "test.sh": "test_net",
+}
 
 
 def load_tool(name):

@@ -7,7 +7,6 @@ from pathlib import Path
 
 from faster_rcnn.datasets.catalog import resolve
 from faster_rcnn.evaluation.command_line import add_evaluation_arguments
-from faster_rcnn.model.checkpoint import load_checkpoint
 from faster_rcnn.model.command_line import (
     REPOSITORY,
     add_arguments,
@@ -20,6 +19,8 @@ from faster_rcnn.model.config import config_from_checkpoint
 from faster_rcnn.model.device import keep_freed_memory, pick_device
 from faster_rcnn.model.processes import add_process_arguments, join_processes
 from faster_rcnn.model.run_folder import RunFolder, newest_run
+from faster_rcnn.model.zoo import open_checkpoint
+from faster_rcnn.model.zoo.cache import locate
 from faster_rcnn.utils import distributed
 from faster_rcnn.utils.logs import setup_logging
 
@@ -30,14 +31,23 @@ def build_parser() -> argparse.ArgumentParser:
     """The arguments of test.sh."""
     parser = argparse.ArgumentParser(prog="test.sh", description=__doc__)
     add_arguments(parser)
-    add_process_arguments(parser)
+    add_process_arguments(parser, sharing=True)
     add_evaluation_arguments(parser)
+    parser.set_defaults(eval=None)  # whatever the checkpoint's network makes
+    parser.add_argument(
+        "--split",
+        default="test",
+        choices=("train", "test"),
+        help="which set of DATASET to test on; train for the proposals that Fast R-CNN "
+        "alone is trained on (docs/proposals.md). Default: test",
+    )
     parser.add_argument(
         "--checkpoint",
         type=Path,
-        metavar="FILE",
-        help="default: the newest one of the run --tag, or of the newest run; best: "
-        "that which did best in validation",
+        metavar="FILE|NAME",
+        help="a checkpoint, a detector of another program, or a name of docs/zoo.md; "
+        "default: the newest one of the run --tag, or of the newest run; best: that "
+        "which did best in validation",
     )
     return parser
 
@@ -52,7 +62,7 @@ def main() -> None:
         parent = run_parent(arguments.output, arguments.net, train_set)
         best = arguments.checkpoint == Path("best")
         if arguments.checkpoint is not None and not best:
-            checkpoint = arguments.checkpoint
+            checkpoint = locate(arguments.checkpoint)
             folder = checkpoint.resolve().parent
             # One from elsewhere gets a run folder of its own for its results.
             run = RunFolder(
@@ -72,15 +82,16 @@ def main() -> None:
                     f"no best checkpoint in {checkpoint.parent}, the run having had no "
                     "validation; leave out --checkpoint for its newest one"
                 )
-        state = load_checkpoint(checkpoint)
-        given = ["data.root", str(REPOSITORY / "data"), "data.test_set", test_set]
+        state = open_checkpoint(checkpoint)
+        given = ["data.root", str(REPOSITORY / "data")]
+        given += ["data.train_set", train_set, "data.test_set", test_set]
         config = config_from_checkpoint(state, [*given, *arguments.overrides])
         if config.net.full_name != arguments.net:
             raise ValueError(
                 f"{checkpoint} holds a detector with the net {config.net.full_name}, "
                 f"asked for was {arguments.net}; give NET as {config.net.full_name}"
             )
-        dataset = get_dataset(arguments.dataset, config, "test")
+        dataset = get_dataset(arguments.dataset, config, arguments.split)
         if distributed.is_main():
             setup_logging(run.log_file)
         logger.info("testing %s on %s", checkpoint, dataset.name)

@@ -12,12 +12,15 @@ from faster_rcnn.model.command_line import (
     get_dataset,
     make_job,
     run_parent,
+    settle_measure,
     test_checkpoint,
 )
 from faster_rcnn.model.determinism import be_deterministic
 from faster_rcnn.model.device import keep_freed_memory, seed_everything
 from faster_rcnn.model.dry_run import add_dry_run_arguments, dry_run
 from faster_rcnn.model.faster_rcnn import build_detector
+from faster_rcnn.model.first_weights import load_first_weights
+from faster_rcnn.model.given_proposals import proposal_file
 from faster_rcnn.model.out_of_memory import memory_advice
 from faster_rcnn.model.processes import add_process_arguments, join_processes
 from faster_rcnn.model.profiling import add_profile_arguments, make_profile
@@ -25,7 +28,6 @@ from faster_rcnn.model.run_folder import RunFolder
 from faster_rcnn.model.schedule import settle_schedule
 from faster_rcnn.model.train import train
 from faster_rcnn.model.validation import get_validation_set
-from faster_rcnn.model.weights import load_initial_weights
 from faster_rcnn.utils import distributed
 from faster_rcnn.utils.logs import setup_logging
 from faster_rcnn.utils.trackers import check_trackers
@@ -58,6 +60,10 @@ def main() -> None:
         # All sets are read now: a fault in the test set should not show up only after
         # days of training.
         test_set = get_dataset(job.dataset, config, "test")
+        if not arguments.no_test:
+            settle_measure(config, None)
+        if config.net.modules == "fast_rcnn":
+            proposal_file(config, "train")
         validation_set = get_validation_set(config, train_set)
         parent = run_parent(
             arguments.output, config.net.full_name, config.data.train_set
@@ -93,7 +99,7 @@ def main() -> None:
         model = build_detector(config, len(train_set.classes))
         if distributed.from_main(not run.checkpoints()):
             with distributed.main_first():
-                load_initial_weights(model, config.net)
+                load_first_weights(model, config, len(train_set.classes))
         model.to(job.device)
         device, dtype = job.device, job.dtype
         if arguments.dry_run:

@@ -68,6 +68,12 @@ def open_detector(
     """
     classes = tuple(state["classes"])
     config = config_from_checkpoint(state, overrides)
+    if config.net.modules != "both":
+        raise CheckpointError(
+            f"{source} holds one module of a detector (net.modules "
+            f"{config.net.modules}), expected both; test.sh tests it, and "
+            "train_alternating.sh joins two"
+        )
     weights = detector_weights(state, averaged=config.train.ema > 0)
     # Compared without memory first: whoever made the file chose the sizes.
     with torch.device("meta"):

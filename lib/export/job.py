@@ -13,10 +13,10 @@ from torch.export import ExportedProgram
 
 from ..datasets.catalog import load_dataset
 from ..datasets.records import Dataset
-from ..model.checkpoint import CheckpointError, detector_weights, load_checkpoint
-from ..model.config import Config, config_from_checkpoint
+from ..detector.opening import open_detector
+from ..model.config import Config
 from ..model.device import pick_device
-from ..model.faster_rcnn import build_detector
+from ..model.zoo import open_checkpoint
 from . import aot, check, onnx, photos, torch_export
 from .about import About
 from .errors import ExportError
@@ -100,20 +100,11 @@ def export(job: Job) -> Path:
             a file that finds something else than the detector. No file is left then.
         CheckpointError: the checkpoint cannot be read.
     """
-    state = load_checkpoint(job.checkpoint)
-    config = config_from_checkpoint(state, job.overrides)
-    classes = tuple(state["classes"])
+    state = open_checkpoint(job.checkpoint)
+    model, config, classes = open_detector(job.checkpoint, state, job.overrides)
     shape = Shape(job.batch, job.size, config.data.size_multiple, job.padded)
     _check(job, shape)
     device = pick_device(job.device)
-    model = build_detector(config, len(classes))
-    try:
-        model.load_state_dict(detector_weights(state, averaged=config.train.ema > 0))
-    except RuntimeError as error:
-        raise CheckpointError(
-            f"{job.checkpoint} does not fit the network that its configuration and "
-            f"--set describe; leave out what changes the network: {error}"
-        ) from error
     program = DetectionProgram(
         model.to(device),
         boxes=config.boxes,

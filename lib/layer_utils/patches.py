@@ -37,7 +37,7 @@ def cell_patches(features: FeatureMaps, cells: Tensor) -> Tensor:
         index = rows.clamp(0, height - 1) * width + columns.clamp(0, width - 1)
         index = images * (height * width) + index
         flat = x.permute(0, 2, 3, 1).flatten(0, 2)  # (N * H * W, C)
-        found = flat.index_select(0, index.flatten()).unflatten(0, index.shape)
+        found = flat.index_select(0, index.flatten()).view(*index.shape, -1)
         found = found.masked_fill(~inside[..., None], 0.0)
         patches = found if patches is None else patches + found
     assert patches is not None

@@ -28,12 +28,14 @@ from .config import NET_NAMES, Config, load_config
 from .device import pick_device, pick_dtype
 from .dry_run import DryRunError
 from .faster_rcnn import build_detector
+from .given_proposals import proposal_file
 from .out_of_memory import TESTING_ADVICE, NotEnoughMemoryError, is_out_of_memory
 from .proposal_testing import test_proposals, with_many_proposals
 from .run_folder import RunFolder
 from .settings import split_net
 from .testing import test_detector
 from .train import Interrupted, NonFiniteLossError
+from .weights.class_names import class_places
 
 logger = logging.getLogger(__name__)
 
@@ -271,7 +273,7 @@ def test_checkpoint(
     config: Config,
     *,
     device: torch.device,
-    measure: Measure = "detection",
+    measure: Measure | None = None,
     evaluator: Evaluator = "hotcoco",
     comp: str | None = None,
 ) -> None:
@@ -284,22 +286,27 @@ def test_checkpoint(
         dataset: the test set.
         config: to test under.
         device: where to run.
-        measure: detections, or the proposals alone, by COCO's evaluator or in NumPy.
+        measure: detections, or the proposals alone, by COCO's evaluator or in NumPy;
+            None for what the checkpoint's network makes.
         evaluator: who computes COCO's numbers.
         comp: competition of VOC's result files; None for no files.
 
     Raises:
-        ValueError: the checkpoint is of other classes.
+        ValueError: the checkpoint is of other classes, or its network does not make
+            what is to be measured, or lacks the proposals that it needs.
     """
-    if tuple(state["classes"]) != dataset.classes:
+    measure = settle_measure(config, measure)
+    classes = tuple(state["classes"])
+    places = class_places(classes, dataset.classes)
+    if places is None:
         raise ValueError(
-            f"{checkpoint} knows the classes {', '.join(state['classes'][1:])}, but "
+            f"{checkpoint} knows the classes {', '.join(classes[1:])}, but "
             f"{dataset.name} has {', '.join(dataset.classes[1:])}; test it on a set of "
-            "the same classes"
+            "classes that it knows"
         )
     if measure != "detection":
         config = with_many_proposals(config)
-    model = build_detector(config, len(dataset.classes))
+    model = build_detector(config, len(classes))
     try:
         model.load_state_dict(detector_weights(state, averaged=config.train.ema > 0))
     except RuntimeError as error:
@@ -334,6 +341,7 @@ def test_checkpoint(
         checkpoint=checkpoint.name,
         evaluator=evaluator,
         comp=comp,
+        places=None if classes == dataset.classes else places,
     )
     if evaluation is None:  # the main process has it
         return
@@ -346,6 +354,31 @@ def test_checkpoint(
         trackers.scalars(results, state["iteration"])
     print(evaluation.table())
     logger.info("detections, results and pictures are in %s", folder)
+
+
+def settle_measure(config: Config, measure: Measure | None) -> Measure:
+    """What a test measures: by default, whatever the network makes.
+
+    Raises:
+        ValueError: the network does not make what is asked for, or the proposals that
+            it needs are not named.
+    """
+    modules = config.net.modules
+    if measure is None:
+        measure = "proposal" if modules == "rpn" else "detection"
+    if modules == "rpn" and measure == "detection":
+        raise ValueError(
+            "a region proposal network alone (net.modules rpn) makes no detections; "
+            "leave out --eval, or give proposal"
+        )
+    if modules == "fast_rcnn":
+        if measure != "detection":
+            raise ValueError(
+                "Fast R-CNN alone (net.modules fast_rcnn) makes no proposals; measure "
+                "the file that it is given by tools/reval.py"
+            )
+        proposal_file(config, "test")
+    return measure
 
 
 test_checkpoint.__test__ = False  # type: ignore[attr-defined]  # not a test case

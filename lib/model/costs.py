@@ -17,12 +17,15 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 from torch.utils.flop_counter import FlopCounterMode
 
-from ..layer_utils.structures import GroundTruth, Images
+from ..layer_utils.structures import GroundTruth, Images, Proposals
 from .config import DataConfig, TrainConfig
 from .device import autocast
 from .faster_rcnn import FasterRCNN, TrainOutput
+from .modules import FastRCNN
 
 _OBJECTS = 32  # ground-truth slots; their number hardly matters
+_PROPOSALS = 2000  # given ones in training, which hardly matter either
+_TEST_PROPOSALS = 300
 
 
 class Part(NamedTuple):
@@ -66,7 +69,10 @@ class Memory(NamedTuple):
 
 
 def count_parameters(model: FasterRCNN) -> list[Part]:
-    """Parameters of the shared trunk, the pyramid, RPN, the head and the predictor."""
+    """Parameters of the shared trunk, the pyramid, RPN, the head and the predictor.
+
+    Of a module alone, those that it has.
+    """
     trunk = [
         parameter
         for block in model.backbone.blocks()
@@ -76,15 +82,15 @@ def count_parameters(model: FasterRCNN) -> list[Part]:
     shared = {id(parameter) for parameter in trunk}
     head = [p for p in model.backbone.parameters() if id(p) not in shared]
     head += model.region_head.parameters() if model.region_head else []
-    pyramid = [_part("pyramid", model.pyramid.parameters())] if model.pyramid else []
-    return [
-        _part("trunk", trunk),
-        *pyramid,
-        _part("RPN", model.rpn.parameters()),
-        _part("head", head),
-        _part("predictor", model.box_head.parameters()),
-        _part("together", model.parameters()),
-    ]
+    parts = [_part("trunk", trunk)]
+    if model.pyramid:
+        parts.append(_part("pyramid", model.pyramid.parameters()))
+    if hasattr(model, "rpn"):
+        parts.append(_part("RPN", model.rpn.parameters()))
+    if hasattr(model, "box_head"):
+        parts.append(_part("head", head))
+        parts.append(_part("predictor", model.box_head.parameters()))
+    return [*parts, _part("together", model.parameters())]
 
 
 def largest_size(data: DataConfig) -> tuple[int, int]:
@@ -207,8 +213,16 @@ def _step(
                 empty(_OBJECTS, of=torch.bool),
                 empty(_OBJECTS, of=torch.bool),
             )
+        given = {}
+        if isinstance(model, FastRCNN):
+            rows = _PROPOSALS if model.training else _TEST_PROPOSALS
+            given["proposals"] = Proposals(
+                empty(rows, 4, of=torch.float32),
+                empty(rows, of=torch.float32),
+                empty(rows, of=torch.bool),
+            )
         with torch.set_grad_enabled(model.training), autocast(device, dtype):
-            output = torch.func.functional_call(model, state, (images, truth))
+            output = torch.func.functional_call(model, state, (images, truth), given)
         if isinstance(output, TrainOutput):
             torch.autograd.backward(torch.stack(list(output.losses.values())).sum())
 

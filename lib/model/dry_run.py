@@ -171,7 +171,7 @@ def try_batch(
     batch = batch.to(device)
     start = time.perf_counter()
     with autocast(device, dtype):
-        output = model(batch.images, batch.ground_truth, generator)
+        output = model(batch.images, batch.ground_truth, generator, **batch.given)
     check_finite(output.losses, 0, batch.image_ids)
     torch.autograd.backward(torch.stack(list(output.losses.values())).sum())
     if device.type == "cuda":

@@ -11,11 +11,11 @@ import torch
 from ..datasets.loading.batches import Batch
 from ..evaluation.results import ImageDetections
 from ..layer_utils.detections import candidates
-from ..layer_utils.structures import Detections, Images
+from ..layer_utils.structures import Detections
 from .config import BoxConfig, TestConfig
 from .device import autocast
 from .faster_rcnn import FasterRCNN, Predictions
-from .test_time_augmentation import merge_views, mirror, unmirror
+from .test_time_augmentation import merge_views, mirror, mirror_proposals, unmirror
 
 
 def detect_batch(
@@ -61,11 +61,12 @@ def detect_views(
     _check_same_images(views)
     found = []
     for batch in views:
-        predictions = _predict(model, batch.images, dtype)
+        predictions = _predict(model, batch, dtype)
         found.append(_candidates(predictions, batch, boxes, test))
         if test.flip:
-            mirrored = _predict(model, mirror(batch.images), dtype)
-            predictions = unmirror(mirrored, batch.images.sizes, offset=boxes.offset)
+            predictions = _predict(model, _mirrored(batch, boxes.offset), dtype)
+            sizes = batch.images.sizes
+            predictions = unmirror(predictions, sizes, offset=boxes.offset)
             found.append(_candidates(predictions, batch, boxes, test))
     return merge_views(found, boxes=boxes, test=test)
 
@@ -78,11 +79,19 @@ def detections_of(
     return merge_views([found], boxes=boxes, test=test)
 
 
-def _predict(model: FasterRCNN, images: Images, dtype: torch.dtype) -> Predictions:
-    with autocast(images.pixels.device, dtype):
-        predictions = model(images)
+def _predict(model: FasterRCNN, batch: Batch, dtype: torch.dtype) -> Predictions:
+    with autocast(batch.images.pixels.device, dtype):
+        predictions = model(batch.images, **batch.given)
     assert isinstance(predictions, Predictions)
     return predictions
+
+
+def _mirrored(batch: Batch, offset: float) -> Batch:
+    """What the network gets of a batch, turned left to right."""
+    given, sizes = batch.proposals, batch.images.sizes
+    if given is not None:
+        given = mirror_proposals(given, sizes, offset=offset)
+    return batch._replace(images=mirror(batch.images), proposals=given)
 
 
 def _candidates(

@@ -11,18 +11,25 @@ from typing import NamedTuple
 import numpy as np
 import torch
 
+from ..datasets.formats.proposals import GivenProposals
 from ..datasets.index.access import as_records
 from ..datasets.loading.batches import Batch
 from ..datasets.loading.loader import test_batches
 from ..datasets.records import Dataset
+from ..evaluation.proposals import ImageProposals, evaluate_proposals
 from ..evaluation.report import evaluate
 from ..evaluation.results import ImageDetections
+from ..layer_utils.structures import Proposals
 from ..utils import distributed
 from .config import Config
 from .device import autocast
 from .faster_rcnn import FasterRCNN, Predictions, TrainOutput
 from .inference import detections_of, to_image_detections
+from .modules import FastRCNN, ProposalNetwork
+from .proposal_testing import to_image_proposals
 from .update import loss_samples
+
+_QUOTED_RECALL = "AR@1000"
 
 
 class Measures(NamedTuple):
@@ -30,7 +37,7 @@ class Measures(NamedTuple):
 
     Attributes:
         losses: means over the samples of all images, by name.
-        scores: AP and its like, by name.
+        scores: AP and its like, by name; average recall of a proposal network alone.
         headline: name and value of the one to quote, NaN if there are no objects.
     """
 
@@ -53,11 +60,11 @@ class _BatchMeasures(NamedTuple):
     """What a batch adds.
 
     Attributes:
-        detections: of its images.
+        detections: of its images; or proposals, of a proposal network alone.
         losses: by name: sum over the samples, and their number.
     """
 
-    detections: list[ImageDetections]
+    detections: list[ImageDetections] | list[ImageProposals]
     losses: dict[str, tuple[float, float]]
 
 
@@ -69,6 +76,7 @@ def measure(
     device: torch.device,
     dtype: torch.dtype,
     stop_requested: Callable[[], object] = lambda: False,
+    proposals: GivenProposals | None = None,
 ) -> Measures | None:
     """Measure a detector on a data set, in several processes as in one.
 
@@ -79,6 +87,7 @@ def measure(
         device: of the model.
         dtype: type that the network computes in.
         stop_requested: asked before each batch.
+        proposals: of the data set, for Fast R-CNN alone.
 
     Returns:
         The same on all processes; None if any was asked to stop.
@@ -98,6 +107,7 @@ def measure(
         pin_memory=device.type == "cuda",
         share=(place.rank, place.processes),
         use_difficult=data.use_difficult,
+        proposals=proposals,
     )
     found: list[_BatchMeasures] = []
     stopped = False
@@ -136,9 +146,8 @@ def _measure_batch(
     samples = loss_samples(output.losses, output.counts, weighted=weighted)
     means = torch.stack(list(output.losses.values())).float()
     pairs = torch.stack((means, samples), dim=1).tolist()  # (L, 2)
-    detections = detections_of(predictions, batch, boxes=config.boxes, test=config.test)
     return _BatchMeasures(
-        to_image_detections(detections, batch.image_ids, offset=config.boxes.offset),
+        _leave_network(predictions, batch, config),
         {
             name: (mean * count, count)
             for name, (mean, count) in zip(output.losses, pairs, strict=True)
@@ -146,15 +155,33 @@ def _measure_batch(
     )
 
 
+def _leave_network(
+    found: Predictions | Proposals, batch: Batch, config: Config
+) -> list[ImageDetections] | list[ImageProposals]:
+    """What was found, image by image, in pixels of the originals."""
+    offset = config.boxes.offset
+    if isinstance(found, Proposals):
+        return to_image_proposals(found, batch, offset=offset)
+    detections = detections_of(found, batch, boxes=config.boxes, test=config.test)
+    return to_image_detections(detections, batch.image_ids, offset=offset)
+
+
 def _losses_and_predictions(
     model: FasterRCNN, batch: Batch, generator: torch.Generator
-) -> tuple[TrainOutput, Predictions]:
+) -> tuple[TrainOutput, Predictions | Proposals]:
     """Both from one pass of the backbone, the losses on samples of the proposals."""
     images, ground_truth = batch.images, batch.ground_truth
     features = model.features(images)
+    if isinstance(model, FastRCNN):
+        assert batch.proposals is not None
+        samples = model.box_head.sample(batch.proposals, ground_truth, generator)
+        predictions = model.predict(features, batch.proposals)
+        return model.head_losses(features, samples), predictions
     regions = model.rpn(features)
     proposals = model.rpn.propose(regions, images.sizes)
     targets = model.rpn.sample(regions, ground_truth, images.sizes, generator)
+    if isinstance(model, ProposalNetwork):
+        return model.rpn_losses(features, regions, targets), proposals
     samples = model.box_head.sample(proposals, ground_truth, generator)
     losses = model.losses(features, regions, targets, samples)
     return losses, model.predict(features, proposals)
@@ -165,7 +192,7 @@ def _add_up(dataset: Dataset, parts: list[list[_BatchMeasures]]) -> Measures:
     images = [entry for part in parts for batch in part for entry in batch.detections]
     order = {name: i for i, name in enumerate(as_records(dataset.records).image_ids)}
     images.sort(key=lambda entry: order[entry.image_id])
-    evaluation = evaluate(dataset, images)
+    scores, headline = _scores(dataset, images)
 
     by_name: defaultdict[str, list[tuple[float, float]]] = defaultdict(list)
     for part in parts:
@@ -177,7 +204,21 @@ def _add_up(dataset: Dataset, parts: list[list[_BatchMeasures]]) -> Measures:
         # Exactly rounded sums do not depend on the order.
         total, count = (_sum(column) for column in zip(*pairs, strict=True))
         losses[name] = total / max(count, 1)
-    return Measures(losses, evaluation.scalars(), evaluation.headline)
+    return Measures(losses, scores, headline)
+
+
+def _scores(
+    dataset: Dataset, images: list[ImageDetections | ImageProposals]
+) -> tuple[dict[str, float], tuple[str, float]]:
+    """AP of detections or average recall of proposals, and the one to quote."""
+    proposals = [entry for entry in images if isinstance(entry, ImageProposals)]
+    if proposals:
+        result = evaluate_proposals(dataset, proposals, evaluator="fast")
+        recalls = result.average_recall
+        return recalls, (_QUOTED_RECALL, recalls[_QUOTED_RECALL])
+    found = [entry for entry in images if isinstance(entry, ImageDetections)]
+    evaluation = evaluate(dataset, found)
+    return evaluation.scalars(), evaluation.headline
 
 
 def _sum(values: tuple[float, ...]) -> float:

@@ -14,8 +14,15 @@ from ..utils.place import find_place
 from .device import pick_device
 
 
-def add_process_arguments(parser: argparse.ArgumentParser) -> None:
-    """Add the arguments that tell how many processes there are."""
+def add_process_arguments(
+    parser: argparse.ArgumentParser, *, sharing: bool = False
+) -> None:
+    """Add the arguments that tell how many processes there are.
+
+    Args:
+        parser: of the tool.
+        sharing: whether several processes may share a GPU, as a test's may.
+    """
     parser.add_argument(
         "--gpus",
         type=_positive,
@@ -24,6 +31,15 @@ def add_process_arguments(parser: argparse.ArgumentParser) -> None:
         "--device cpu, N processes on the CPU. Not needed, and only checked, where "
         "torchrun, srun or mpirun starts the processes (docs/distributed.md)",
     )
+    if sharing:
+        parser.add_argument(
+            "--procs-per-gpu",
+            type=_positive,
+            default=1,
+            metavar="N",
+            help="processes that share each GPU, or the CPU with --device cpu; the "
+            "results are those of one process. Default: 1",
+        )
 
 
 def _positive(text: str) -> int:
@@ -38,7 +54,7 @@ def join_processes(arguments: argparse.Namespace) -> None:
     Does nothing for a single process, and returns in the processes that do the work.
 
     Args:
-        arguments: with ``gpus`` and ``device``.
+        arguments: with ``gpus`` and ``device``, and perhaps ``procs_per_gpu``.
 
     Raises:
         ValueError: there are not so many GPUs, or another number of processes was
@@ -46,31 +62,44 @@ def join_processes(arguments: argparse.Namespace) -> None:
         SystemExit: after the processes that were started here.
     """
     place = find_place(os.environ)
-    count: int | None = arguments.gpus
+    sharing: int = getattr(arguments, "procs_per_gpu", 1)
     if place is None:
-        if count is not None and count > 1:
-            _check_devices(count, arguments.device)
-            sys.exit(launch(count, this_command()))
+        gpus: int = arguments.gpus or 1
+        if gpus * sharing > 1:
+            _check_devices(gpus, arguments.device, processes=gpus * sharing)
+            if sharing > 1:
+                _show_gpus(gpus)
+            sys.exit(launch(gpus * sharing, this_command()))
         return
+    count = arguments.gpus and arguments.gpus * sharing
     if count is not None and place.local_processes not in (0, count):
+        each = f" with {sharing} processes each" if sharing > 1 else ""
         raise ValueError(
-            f"--gpus {count}, but {place.local_processes} processes were started on "
-            "this machine; leave out --gpus, or start it without a launcher"
+            f"--gpus {arguments.gpus}{each}, but {place.local_processes} processes "
+            "were started on this machine; leave out --gpus, or start it without a "
+            "launcher"
         )
     device = pick_device(arguments.device)
     if device.type == "mps":
         raise ValueError("several processes need CUDA or --device cpu")
     if place.rank != 0:
         _speak_up_for(place.rank)
-    distributed.start(place, device)
+    distributed.start(place, device, sharing=sharing > 1)
 
 
-def _check_devices(count: int, name: str) -> None:
+def _show_gpus(count: int) -> None:
+    """Let the processes see the first ``count`` GPUs only; they take them in turns."""
+    there = os.environ.get("CUDA_VISIBLE_DEVICES")
+    names = there.split(",") if there else list(map(str, range(count)))
+    os.environ["CUDA_VISIBLE_DEVICES"] = ",".join(names[:count])
+
+
+def _check_devices(count: int, name: str, *, processes: int) -> None:
     device = pick_device(name)
     if device.type == "cpu" and name != "cpu":
         raise ValueError(
             f"--gpus {count}, but this machine has no GPU; add --device cpu for "
-            f"{count} processes on the CPU"
+            f"{processes} processes on the CPU"
         )
     if device.type == "mps":
         raise ValueError(f"--gpus {count} needs CUDA or --device cpu, found {device}")

@@ -113,9 +113,13 @@ class Profile(Closing):
     def watch_detector(self, model: FasterRCNN) -> None:
         """Count what the detector does in its forward pass as stages."""
         self.watch(model, "features", "backbone")
-        self.watch(model.rpn, "forward", "RPN")
-        self.watch(model.rpn, "propose", "proposals")
-        self.watch(model.rpn, "sample", "targets")
+        if hasattr(model, "rpn"):
+            self.watch(model.rpn, "forward", "RPN")
+            self.watch(model.rpn, "propose", "proposals")
+            self.watch(model.rpn, "sample", "targets")
+            self.watch(model.rpn, "losses", "losses")
+        if not hasattr(model, "box_head"):
+            return
         self.watch(model.box_head, "sample", "targets")
         self.watch(model, "pool", "pooling")
         if model.region_head is None:
@@ -123,7 +127,6 @@ class Profile(Closing):
         else:
             self.watch(model.region_head, "forward", "head")
         self.watch(model.box_head, "forward", "head")
-        self.watch(model.rpn, "losses", "losses")
         self.watch(model.box_head, "losses", "losses")
 
     def stage(self, name: str) -> contextlib.AbstractContextManager[None]:

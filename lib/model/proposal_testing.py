@@ -21,7 +21,7 @@ from ..evaluation.proposals import (
     save_proposals,
 )
 from ..layer_utils.boxes import clip
-from ..layer_utils.structures import Detections
+from ..layer_utils.structures import Detections, Proposals
 from ..utils import distributed
 from ..utils.files import write_atomic
 from ..utils.progress import Progress
@@ -72,16 +72,33 @@ def propose_images(
         here = batch.to(device)
         with autocast(device, dtype):
             regions = model.rpn(model.features(here.images))
-            boxes, scores, valid = model.rpn.propose(regions, here.images.sizes)
-        original = boxes / here.scales.to(device)[:, None, None]
-        original = clip(original, here.original_sizes.to(device), offset=offset)
-        classes = torch.ones_like(valid, dtype=torch.int64)
-        found = to_image_detections(
-            Detections(original, scores.float(), classes, valid),
-            batch.image_ids,
-            offset=offset,
-        )
-        yield [ImageProposals(e.image_id, e.boxes, e.scores) for e in found]
+            proposals = model.rpn.propose(regions, here.images.sizes)
+        yield to_image_proposals(proposals, here, offset=offset)
+
+
+def to_image_proposals(
+    proposals: Proposals, batch: Batch, *, offset: float
+) -> list[ImageProposals]:
+    """Leave the network input, the padding and the box convention behind.
+
+    Args:
+        proposals: of the batch, in pixels of the network input.
+        batch: on any device.
+        offset: 1 for legacy boxes, 0 for continuous ones.
+
+    Returns:
+        One entry per image, boxes as pixel edges of the original image.
+    """
+    boxes, scores, valid = proposals
+    original = boxes / batch.scales.to(boxes.device)[:, None, None]
+    original = clip(original, batch.original_sizes.to(boxes.device), offset=offset)
+    classes = torch.ones_like(valid, dtype=torch.int64)
+    found = to_image_detections(
+        Detections(original, scores.float(), classes, valid),
+        batch.image_ids,
+        offset=offset,
+    )
+    return [ImageProposals(e.image_id, e.boxes, e.scores) for e in found]
 
 
 def test_proposals(

@@ -6,6 +6,7 @@ from ..datasets.loading.batches import Batch
 from ..datasets.loading.loader import training_batches
 from ..datasets.records import Dataset
 from .config import Config
+from .given_proposals import given_proposals
 from .schedule import Passes, share_passes
 
 
@@ -28,7 +29,7 @@ def stream_batches(
 
     Raises:
         ImageError: too many files cannot be read.
-        ValueError: the set has no images.
+        ValueError: the set has no images, or Fast R-CNN alone has no proposals of one.
     """
     data = config.data
     passes = passes or share_passes(config.train)
@@ -53,4 +54,5 @@ def stream_batches(
         mosaic=data.mosaic,
         min_visible=data.min_visible,
         max_unreadable=data.max_unreadable,
+        proposals=given_proposals(dataset, config, "train"),
     )

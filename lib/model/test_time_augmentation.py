@@ -11,12 +11,13 @@ from collections.abc import Iterator, Sequence
 import torch
 from torch import Tensor
 
+from ..datasets.formats.proposals import GivenProposals
 from ..datasets.loading.batches import Batch
 from ..datasets.loading.loader import test_batches
 from ..datasets.records import Record
 from ..layer_utils.box_fusion import weighted_boxes_fusion
 from ..layer_utils.detections import suppress, suppress_softly
-from ..layer_utils.structures import Detections, Images
+from ..layer_utils.structures import Detections, Images, Proposals
 from ..nms.soft_nms import Decay
 from .config import BoxConfig, Config, DataConfig, TestConfig
 from .faster_rcnn import Predictions
@@ -35,6 +36,7 @@ def view_batches(
     *,
     pin_memory: bool = False,
     share: tuple[int, int] = (0, 1),
+    proposals: GivenProposals | None = None,
 ) -> Iterator[tuple[Batch, ...]]:
     """Every test image once, at all scales: what `detect_images` takes.
 
@@ -42,7 +44,7 @@ def view_batches(
         records: the test set.
         config: of the run.
         pin_memory: page-lock the tensors for faster copies to a GPU.
-        share: as of ``test_batches``.
+        share, proposals: as of ``test_batches``.
 
     Yields:
         One batch per scale, of the same images in the same order.
@@ -63,6 +65,7 @@ def view_batches(
                 workers=-(-data.workers // len(sizes)),
                 pin_memory=pin_memory,
                 share=share,
+                proposals=proposals,
             )
             for short_side, long_side in sizes
         ),
@@ -81,6 +84,21 @@ def mirror(images: Images) -> Images:
     return images._replace(pixels=channels_last)
 
 
+def mirror_proposals(
+    proposals: Proposals, sizes: Tensor, *, offset: float
+) -> Proposals:
+    """Proposals of the images as those of the mirror images, or the other way round.
+
+    Args:
+        proposals: in pixels of the network input.
+        sizes, offset: as of `unmirror`.
+    """
+    x1, y1, x2, y2 = proposals.boxes.unbind(-1)
+    last = sizes[:, 1:].to(x1.dtype) - offset  # (N, 1)
+    boxes = torch.stack((last - x2, y1, last - x1, y2), dim=-1)
+    return proposals._replace(boxes=boxes)
+
+
 def unmirror(predictions: Predictions, sizes: Tensor, *, offset: float) -> Predictions:
     """What was predicted of mirror images, as predictions of the images themselves.
 
@@ -93,13 +111,9 @@ def unmirror(predictions: Predictions, sizes: Tensor, *, offset: float) -> Predi
         offset: 1 for legacy boxes, whose columns are x' = w - 1 - x; 0 for continuous
             ones, where edges are x' = w - x.
     """
-    proposals = predictions.proposals
-    x1, y1, x2, y2 = proposals.boxes.unbind(-1)
-    last = sizes[:, 1:].to(x1.dtype) - offset  # (N, 1)
-    boxes = torch.stack((last - x2, y1, last - x1, y2), dim=-1)
     dx, dy, dw, dh = predictions.pred_deltas.unbind(-1)
     return predictions._replace(
-        proposals=proposals._replace(boxes=boxes),
+        proposals=mirror_proposals(predictions.proposals, sizes, offset=offset),
         pred_deltas=torch.stack((-dx, dy, dw, dh), dim=-1),
     )
 

@@ -2,6 +2,7 @@
 
 import logging
 import time
+from collections.abc import Sequence
 from pathlib import Path
 
 import torch
@@ -19,8 +20,10 @@ from ..utils.drawing import class_color, draw_boxes, save_image, side_by_side
 from ..utils.progress import Progress
 from .config import Config
 from .faster_rcnn import FasterRCNN
+from .given_proposals import given_proposals
 from .inference import detect_images
 from .test_time_augmentation import view_batches
+from .weights.class_names import in_places
 
 logger = logging.getLogger(__name__)
 
@@ -36,6 +39,7 @@ def test_detector(
     checkpoint: str,
     evaluator: Evaluator = "hotcoco",
     comp: str | None = None,
+    places: Sequence[int] | None = None,
 ) -> Evaluation | None:
     """Detect, measure, and leave everything in ``folder``.
 
@@ -52,12 +56,15 @@ def test_detector(
         checkpoint: name of the weights, for the record.
         evaluator: who computes COCO's numbers.
         comp: competition of VOC's result files, to be left in voc/; None for no files.
+        places: of the detector's classes among those of the set; None if they are the
+            same.
 
     Returns:
         The figures; None on processes that are not the main one.
 
     Raises:
         ImageError: an image cannot be read; a test without it would not be comparable.
+        ValueError: Fast R-CNN alone has no proposals of an image.
     """
     test, place = config.test, distributed.place()
     batches = view_batches(
@@ -65,6 +72,7 @@ def test_detector(
         config,
         pin_memory=device.type == "cuda",
         share=(place.rank, place.processes),
+        proposals=given_proposals(dataset, config, "test"),
     )
     found: list[ImageDetections] = []
     started = time.perf_counter()
@@ -91,6 +99,8 @@ def test_detector(
 
     order = {name: i for i, name in enumerate(as_records(dataset.records).image_ids)}
     found.sort(key=lambda entry: order[entry.image_id])
+    if places is not None:
+        found = [in_places(entry, places) for entry in found]
     folder.mkdir(parents=True, exist_ok=True)
     save_detections(folder / "detections.json", found, dataset)
     if comp is not None:

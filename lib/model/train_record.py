@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from ..datasets.loading.batches import Batch
-from ..layer_utils.structures import Detections, Images
+from ..layer_utils.structures import Detections, Images, Proposals
 from ..utils.closing import Closing
 from ..utils.drawing import (
     detections_picture,
@@ -190,41 +190,37 @@ class TrainRecord(Closing):
         first = _first_image(batch)
         model.eval()
         with autocast(first.images.pixels.device, dtype):
-            predictions = model(first.images)
-        assert isinstance(predictions, Predictions)
-        detections: Detections = detect_batch(
-            model, first, boxes=self.config.boxes, test=self.config.test, dtype=dtype
-        )
-        model.train()
-        scale = first.scales.to(detections.boxes.device)[:, None, None]
-        detections = detections._replace(boxes=detections.boxes * scale)
-        self.summaries.images(
-            "detections",
-            side_by_side(
-                [
-                    ground_truth_picture(
-                        first.images,
-                        first.ground_truth,
-                        0,
-                        self.classes,
-                        offset=offset,
-                    ),
-                    proposals_picture(
-                        first.images, predictions.proposals, 0, offset=offset
-                    ),
-                    detections_picture(
-                        first.images,
-                        detections,
-                        0,
-                        self.classes,
-                        offset=offset,
-                        threshold=self.config.test.picture_threshold,
-                    ),
-                ],
-                ["ground truth", "proposals", "detections"],
+            found = model(first.images, **first.given)
+        proposals = found.proposals if isinstance(found, Predictions) else found
+        pictures = {
+            "ground truth": ground_truth_picture(
+                first.images, first.ground_truth, 0, self.classes, offset=offset
             ),
-            done,
+            "proposals": proposals_picture(first.images, proposals, 0, offset=offset),
+        }
+        if isinstance(found, Predictions):  # not of a proposal network alone
+            detections = self._detections(model, first, dtype)
+            pictures["detections"] = detections_picture(
+                first.images,
+                detections,
+                0,
+                self.classes,
+                offset=offset,
+                threshold=self.config.test.picture_threshold,
+            )
+        model.train()
+        picture = side_by_side(list(pictures.values()), list(pictures))
+        self.summaries.images(list(pictures)[-1], picture, done)
+
+    def _detections(
+        self, model: FasterRCNN, batch: Batch, dtype: torch.dtype
+    ) -> Detections:
+        """Detections in pixels of the network input."""
+        detections = detect_batch(
+            model, batch, boxes=self.config.boxes, test=self.config.test, dtype=dtype
         )
+        scale = batch.scales.to(detections.boxes.device)[:, None, None]
+        return detections._replace(boxes=detections.boxes * scale)
 
 
 def _first_image(batch: Batch) -> Batch:
@@ -237,6 +233,8 @@ def _first_image(batch: Batch) -> Batch:
         scales=batch.scales[:1],
         original_sizes=batch.original_sizes[:1],
         image_ids=batch.image_ids[:1],
+        proposals=batch.proposals
+        and Proposals(*(field[:1] for field in batch.proposals)),
     )
 
 

@@ -191,7 +191,9 @@ class BatchGradient:
 
     def _forward(self, batch: Batch) -> TrainOutput:
         with autocast(self.device, self.dtype):
-            output = self.network(batch.images, batch.ground_truth, self.generator)
+            output = self.network(
+                batch.images, batch.ground_truth, self.generator, **batch.given
+            )
         assert isinstance(output, TrainOutput)
         return output
 

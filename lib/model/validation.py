@@ -7,11 +7,13 @@ from typing import Any
 import torch
 
 from ..datasets.catalog import load_dataset
+from ..datasets.formats.proposals import GivenProposals
 from ..datasets.records import Dataset
 from ..utils import distributed
 from .config import Config
 from .ema import WeightAverage, weights_to_test
 from .faster_rcnn import FasterRCNN
+from .given_proposals import given_proposals
 from .measures import Measures, measure
 
 
@@ -77,6 +79,9 @@ class Validation:
         dtype: torch.dtype,
     ) -> None:
         self.dataset = dataset
+        self.proposals: GivenProposals | None = None
+        if dataset is not None:
+            self.proposals = given_proposals(dataset, config, "val")
         self.config = config
         self.device = device
         self.dtype = dtype
@@ -118,6 +123,7 @@ class Validation:
                 device=self.device,
                 dtype=self.dtype,
                 stop_requested=stop_requested,
+                proposals=self.proposals,
             )
         model.train()
         return measures

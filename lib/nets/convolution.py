@@ -10,6 +10,7 @@ from typing import Any, cast
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.nn.grad import conv2d_input
 
 _SMALL = (
     9  # cells of an output map: most of what a 3x3 would see lies beyond its border
@@ -32,18 +33,18 @@ def convolve(
     Returns:
         ``(N, C', H', W')``.
     """
-    options = (conv.stride, conv.padding, conv.dilation, conv.groups)
     slow = x.is_cpu and x.dtype == torch.bfloat16 and not torch.compiler.is_exporting()
     if not slow or conv.stride[0] != conv.stride[1]:
-        return F.conv2d(x, weight, bias, *options)
+        return _plainly(x, conv, weight, bias)
     stride, learns = conv.stride[0], weight.requires_grad and torch.is_grad_enabled()
     if is_depthwise(conv) and stride > 1 and torch.is_grad_enabled():
         # The backward pass of a strided depthwise convolution is 3 to 20 times as slow
         # as that of stride 1, of which every other output is the same.
-        x = F.conv2d(x, weight, bias, 1, *options[1:])
+        padding = cast(tuple[int, int], conv.padding)
+        x = F.conv2d(x, weight, bias, 1, padding, conv.dilation, conv.groups)
         return x[:, :, ::stride, ::stride]
     if conv.groups > 1 or conv.dilation != (1, 1) or conv.kernel_size[0] not in (1, 3):
-        return F.conv2d(x, weight, bias, *options)
+        return _plainly(x, conv, weight, bias)
     pointwise = conv.kernel_size == (1, 1)
     cells = -(-x.shape[2] // stride) * -(-x.shape[3] // stride)
     small = not pointwise and cells <= _SMALL
@@ -51,7 +52,12 @@ def convolve(
         weight = weight.to(x.dtype)
         bias = None if bias is None else bias.to(x.dtype)
         return cast(Tensor, _Products.apply(x, weight, bias, stride, small))
-    return F.conv2d(x, weight, bias, *options)
+    return _plainly(x, conv, weight, bias)
+
+
+def _plainly(x: Tensor, conv: nn.Conv2d, weight: Tensor, bias: Tensor | None) -> Tensor:
+    padding = cast(tuple[int, int], conv.padding)
+    return F.conv2d(x, weight, bias, conv.stride, padding, conv.dilation, conv.groups)
 
 
 def is_depthwise(module: nn.Module) -> bool:
@@ -94,7 +100,9 @@ class _Products(torch.autograd.Function):
             of_columns = grad.permute(0, 2, 3, 1) @ _flat(weight)
             of_x = _summed(of_columns, x.shape, kernel, stride)
         elif ctx.needs_input_grad[0]:
-            of_x = nn.grad.conv2d_input(x.shape, weight, grad, stride, kernel // 2)
+            of_x = conv2d_input(  # type: ignore[no-untyped-call]
+                x.shape, weight, grad, stride, kernel // 2
+            )
         if ctx.needs_input_grad[1]:
             of_weight = _weight_gradient(x, grad, kernel, stride)
         if ctx.needs_input_grad[2]:
@@ -131,7 +139,7 @@ def _summed(columns: Tensor, shape: torch.Size, kernel: int, stride: int) -> Ten
     images, channels, height, width = shape
     border = kernel // 2
     x = columns.new_zeros(images, height + 2 * border, width + 2 * border, channels)
-    each = columns.split(channels, 3)
+    each = torch.split(columns, channels, 3)
     for part, values in zip(_parts(x.shape, kernel, stride), each, strict=True):
         x[part] += values
     return x[:, border : border + height, border : border + width].permute(0, 3, 1, 2)
@@ -141,12 +149,14 @@ def _weight_gradient(x: Tensor, grad: Tensor, kernel: int, stride: int) -> Tenso
     cells = grad.shape[2] * grad.shape[3]
     together = len(x) if kernel == 1 else max(_TOGETHER // cells, 1)
     sums: Tensor | None = None
-    for some, theirs in zip(x.split(together), grad.split(together), strict=True):
+    for some, theirs in zip(
+        torch.split(x, together), torch.split(grad, together), strict=True
+    ):
         rows = theirs.permute(0, 2, 3, 1).flatten(0, 2)  # (N * H' * W', C')
         product = rows.T @ _columns(some, kernel, stride).flatten(0, 2)
         if len(x) > together:
             product = product.to(torch.promote_types(product.dtype, torch.float32))
         sums = product if sums is None else sums + product
     assert sums is not None
-    flat = sums.to(grad.dtype).unflatten(1, (kernel, kernel, -1))
+    flat = sums.to(grad.dtype).view(grad.shape[1], kernel, kernel, -1)
     return flat.permute(0, 3, 1, 2)

@@ -74,4 +74,4 @@ class RPNHead(nn.Module):
         scores = F.linear(x, self.scores.weight.flatten(1), self.scores.bias).float()
         background, objects = scores.chunk(2, dim=1)
         deltas = F.linear(x, self.deltas.weight.flatten(1), self.deltas.bias).float()
-        return objects - background, deltas.unflatten(1, (-1, 4))
+        return objects - background, deltas.view(deltas.shape[0], -1, 4)

@@ -185,3 +185,12 @@ def test_checkpoints_that_lack_something(checkpoint, tmp_path, content):
     path = changed(checkpoint, tmp_path, **content)
     with pytest.raises(CheckpointError, match=str(path)):
         Detector.from_checkpoint(path)
+
+
+def test_one_module_alone_is_no_detector(tmp_path):
+    config = tiny_config("net.modules", "rpn").model_dump(mode="json")
+    state = {"config": config, "classes": CLASSES, "model": {}}
+    with pytest.raises(
+        CheckpointError, match=r"rpn.pth holds one module .*modules rpn"
+    ):
+        opening.open_detector(tmp_path / "rpn.pth", state, [])

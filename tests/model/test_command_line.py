@@ -320,7 +320,7 @@ def test_checkpoint_of_other_classes(tmp_path):
             RunFolder(tmp_path),
             tmp_path / "a.pth",
             state,
-            dataset("dog", "cat"),
+            dataset("dog", "bird"),
             Config(),
             device=torch.device("cpu"),
         )

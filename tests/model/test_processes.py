@@ -138,3 +138,52 @@ def test_launcher_ends_as_its_processes_did(script, what, status, text):
 def test_launcher_of_a_success(script):
     running = start(script, "pass")
     assert running.communicate(timeout=40) == (None, "") and running.returncode == 0
+
+
+def parse_sharing(*words):
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--device", default="auto")
+    add_process_arguments(parser, sharing=True)
+    return parser.parse_args(list(words))
+
+
+def test_processes_that_share_the_cpu(launched):
+    with pytest.raises(SystemExit):
+        join_processes(parse_sharing("--procs-per-gpu", "3", "--device", "cpu"))
+    words = ("--gpus", "2", "--procs-per-gpu", "2", "--device", "cpu")
+    with pytest.raises(SystemExit):
+        join_processes(parse_sharing(*words))
+    assert [count for count, _ in launched] == [3, 4]
+    join_processes(parse_sharing("--procs-per-gpu", "1"))
+    assert not torch.distributed.is_initialized()
+
+
+@pytest.mark.parametrize(("there", "seen"), [(None, "0,1"), ("3,5,7", "3,5")])
+def test_processes_that_share_gpus_see_those_only(launched, monkeypatch, there, seen):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 3)
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+    if there is not None:
+        monkeypatch.setenv("CUDA_VISIBLE_DEVICES", there)
+    with pytest.raises(SystemExit):
+        join_processes(parse_sharing("--gpus", "2", "--procs-per-gpu", "4"))
+    assert [count for count, _ in launched] == [8]
+    assert os.environ["CUDA_VISIBLE_DEVICES"] == seen
+
+
+def test_sharing_is_for_tests(capsys):
+    with pytest.raises(SystemExit):
+        parse("--procs-per-gpu", "2")
+    assert "unrecognized arguments: --procs-per-gpu" in capsys.readouterr().err
+    with pytest.raises(SystemExit):
+        parse_sharing("--procs-per-gpu", "0")
+    with pytest.raises(ValueError, match="--gpus 1, but this machine has no GPU"):
+        join_processes(parse_sharing("--procs-per-gpu", "2"))
+
+
+def test_sharing_and_a_launcher(monkeypatch):
+    for name, value in zip(LAUNCHER, "0424", strict=True):
+        monkeypatch.setenv(name, value)
+    words = ("--gpus", "1", "--procs-per-gpu", "2", "--device", "cpu")
+    with pytest.raises(ValueError, match="--gpus 1 with 2 processes each, but 4"):
+        join_processes(parse_sharing(*words))

@@ -14,7 +14,10 @@ from command_lines import REPOSITORY, load_tool
 
 SCRIPTS = REPOSITORY / "experiments" / "scripts"
 NAMES = sorted(path.name for path in SCRIPTS.glob("*.sh"))
-COMMANDS = ["check.sh", "demo.sh", "tensorboard.sh", "test.sh", "train.sh"]
+COMMANDS = [
+    *("check.sh", "demo.sh", "tensorboard.sh", "test.sh", "train.sh"),
+    "train_alternating.sh",
+]
 TINY = """
 anchors.scales [1,2] rpn.channels 16 rpn.batch_size 16 rpn.train_pre_nms 50
 rpn.train_post_nms 20 rpn.test_pre_nms 50 rpn.test_post_nms 10 pooling.size 4
@@ -114,6 +117,7 @@ def test_syntax(path):
     ("script", "call"),
     [
         ("train.sh", ["{root}/tools/train_net.py"]),
+        ("train_alternating.sh", ["{root}/tools/train_alternating.py"]),
         ("test.sh", ["{root}/tools/test_net.py"]),
         ("tensorboard.sh", ["-m", "tensorboard.main", "--logdir", "{root}/output"]),
         ("demo.sh", ["{root}/tools/demo.py"]),

@@ -239,7 +239,7 @@ def measure_coverage(entries: Sequence[Entry], recipe: Recipe) -> Coverage:
             )
             for stride, own in zip(recipe.strides, scales, strict=True)
         ]
-        return np.stack(levels).max(axis=0)
+        return np.asarray(np.stack(levels).max(axis=0), np.float64)
 
     return Coverage(
         recipe=recipe,

@@ -13,7 +13,8 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from ...layer_utils.structures import GroundTruth, Images
+from ...layer_utils.structures import GroundTruth, Images, Proposals
+from ..formats.proposals import ScoredBoxes
 from ..records import Record
 from .colours import recolour
 from .images import ImageError, read_image
@@ -35,6 +36,8 @@ class Batch(NamedTuple):
         problems: files that could not be read and were replaced, with the reason.
         ignored: per image ``(I, 4)`` boxes of what is seen but not trained on: crowds,
             difficult objects, what is cut away too much. For pictures.
+        proposals: R given ones of each image, best first, in pixels of the network
+            input; None where a network makes its own.
     """
 
     images: Images
@@ -44,6 +47,12 @@ class Batch(NamedTuple):
     image_ids: tuple[str, ...]
     problems: tuple[str, ...] = ()
     ignored: tuple[npt.NDArray[np.float32], ...] = ()
+    proposals: Proposals | None = None
+
+    @property
+    def given(self) -> dict[str, Proposals]:
+        """The network's argument for proposals, where they are given; else none."""
+        return {} if self.proposals is None else {"proposals": self.proposals}
 
     def to(self, device: torch.device) -> "Batch":
         """The batch with its tensors on ``device``; copies overlap if pinned."""
@@ -60,6 +69,7 @@ class Batch(NamedTuple):
             ground_truth=GroundTruth(
                 *(move(field) for field in self.ground_truth if field is not None)
             ),
+            proposals=self.proposals and Proposals(*map(move, self.proposals)),
         )
 
 
@@ -76,6 +86,7 @@ class Sample(NamedTuple):
         original_size: height and width that ``scale`` starts from: of the stored image,
             or of the part of it that is seen.
         image_id: of the image; of a mosaic, those of its images joined by ``+``.
+        proposals: given ones; None where a network makes its own.
     """
 
     pixels: npt.NDArray[np.uint8]
@@ -86,6 +97,7 @@ class Sample(NamedTuple):
     scale: float
     original_size: tuple[int, int]
     image_id: str
+    proposals: ScoredBoxes | None = None
 
 
 def make_sample(
@@ -102,6 +114,7 @@ def make_sample(
     window: tuple[int, int] | None = None,
     min_visible: float = 0.25,
     use_difficult: bool = False,
+    proposals: ScoredBoxes | None = None,
 ) -> Sample:
     """Read and resize an image and its objects.
 
@@ -121,6 +134,7 @@ def make_sample(
             raised where the image would leave some of it empty.
         min_visible: least share of its area that a cut has to leave of an object.
         use_difficult: keep VOC's difficult objects.
+        proposals: of this image, as pixel edges; they go where the objects go.
 
     Raises:
         ImageError: the file cannot be decoded, or is turned against its annotation.
@@ -128,7 +142,9 @@ def make_sample(
     pixels = read_image(record.path)
     height, width = pixels.shape[:2]
     _check_not_turned(record, height, width)
-    edges = record.boxes
+    edges, objects = record.boxes, len(record.boxes)
+    if proposals is not None:
+        edges = np.concatenate((edges, proposals.boxes))
     if flip:
         # Before the resize: a mirrored image of rounded width would be off by a part of
         # a pixel.
@@ -139,7 +155,7 @@ def make_sample(
     wanted = ~record.crowd
     if not use_difficult:
         wanted = wanted & ~record.difficult
-    seen = np.ones_like(wanted)
+    seen = np.ones(len(edges), np.bool_)
     scale = resize_scale(height, width, short_side, long_side)
     if zoom == 1 and window is None:
         pixels = resize_image(pixels, scale)
@@ -156,9 +172,14 @@ def make_sample(
         pixels, boxes = cut.resize(pixels), cut.move(boxes, offset=offset)
         share = cut.visible_share(edges)
         seen = (share > 0) & (boxes[:, 2:] + offset > boxes[:, :2]).all(axis=1)
-        wanted = wanted & seen & (share >= min_visible)
+        wanted = wanted & seen[:objects] & (share[:objects] >= min_visible)
     if colour is not None or hue:
         pixels = recolour(pixels, colour or (1.0, 1.0, 1.0), hue=hue)
+    if proposals is not None:
+        proposals = ScoredBoxes(
+            boxes[objects:][seen[objects:]], proposals.scores[seen[objects:]]
+        )
+    boxes, seen = boxes[:objects], seen[:objects]
     return Sample(
         pixels=pixels,
         boxes=boxes[wanted],
@@ -168,11 +189,16 @@ def make_sample(
         scale=scale,
         original_size=(height, width),
         image_id=record.image_id,
+        proposals=proposals,
     )
 
 
 def collate(
-    samples: Sequence[Sample], *, size_multiple: int, problems: tuple[str, ...] = ()
+    samples: Sequence[Sample],
+    *,
+    size_multiple: int,
+    problems: tuple[str, ...] = (),
+    proposal_slots: int = 0,
 ) -> Batch:
     """Stack samples of any size into one zero-padded batch.
 
@@ -180,6 +206,7 @@ def collate(
         samples: N of them.
         size_multiple: padded height and width are multiples of this.
         problems: passed on.
+        proposal_slots: R, where proposals are given.
     """
     sizes = np.array([sample.pixels.shape[:2] for sample in samples], dtype=np.int64)
     height, width = (-(-side // size_multiple) * size_multiple for side in sizes.max(0))
@@ -217,7 +244,24 @@ def collate(
         image_ids=tuple(sample.image_id for sample in samples),
         problems=problems,
         ignored=tuple(sample.ignored for sample in samples),
+        proposals=_stack_proposals(samples, proposal_slots),
     )
+
+
+def _stack_proposals(samples: Sequence[Sample], slots: int) -> Proposals | None:
+    """The best given proposals of each image; None if there are none for any."""
+    boxes = np.zeros((len(samples), slots, 4), dtype=np.float32)
+    scores = np.zeros((len(samples), slots), dtype=np.float32)
+    valid = np.zeros((len(samples), slots), dtype=np.bool_)
+    for i, sample in enumerate(samples):
+        if sample.proposals is None:
+            return None
+        # Those of a mosaic are in the order of its images.
+        best = np.argsort(-sample.proposals.scores, kind="stable")[:slots]
+        boxes[i, : len(best)] = sample.proposals.boxes[best]
+        scores[i, : len(best)] = sample.proposals.scores[best]
+        valid[i, : len(best)] = True
+    return Proposals(*map(torch.from_numpy, (boxes, scores, valid)))
 
 
 def _check_not_turned(record: Record, height: int, width: int) -> None:

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 from torch.utils.data import Dataset as TorchDataset
 
+from ..formats.proposals import GivenProposals, ScoredBoxes
 from ..index.access import as_records
 from ..records import Record
 from .batches import Batch, Sample, collate, make_sample
@@ -50,12 +51,16 @@ class _TrainingSet(_BatchSet):
     size_multiple: int
     min_visible: float
     use_difficult: bool
+    proposals: GivenProposals | None
 
     def batch(self, draws: list[Draw]) -> Batch:
         problems: list[str] = []
         samples = [self._sample(draw, problems) for draw in draws]
         return collate(
-            samples, size_multiple=self.size_multiple, problems=tuple(problems)
+            samples,
+            size_multiple=self.size_multiple,
+            problems=tuple(problems),
+            proposal_slots=self.proposals.most if self.proposals else 0,
         )
 
     def _sample(self, draw: Draw, problems: list[str]) -> Sample:
@@ -82,7 +87,8 @@ class _TrainingSet(_BatchSet):
     ) -> Sample:
         """The drawn image, or the next readable one in its place."""
         for step in range(_MOST_REPLACEMENTS):
-            record = self.records[(draw.image + step) % len(self.records)]
+            image = (draw.image + step) % len(self.records)
+            record = self.records[image]
             try:
                 return make_sample(
                     record,
@@ -97,6 +103,7 @@ class _TrainingSet(_BatchSet):
                     window=window,
                     min_visible=self.min_visible,
                     use_difficult=self.use_difficult,
+                    proposals=_of(self.proposals, image),
                 )
             except ImageError as error:
                 problems.append(str(error))
@@ -128,6 +135,7 @@ def training_batches(
     max_unreadable: float = 1.0,
     pass_size: int | None = None,
     passes: range = range(1),
+    proposals: GivenProposals | None = None,
 ) -> Iterator[Batch]:
     """Endless training batches from iteration ``start`` on.
 
@@ -155,6 +163,7 @@ def training_batches(
         max_unreadable: share of the images that may be unreadable; those are replaced.
         pass_size: images per pass; None for a batch in one pass.
         passes: numbers of the passes of each batch that are wanted.
+        proposals: of these records, to come with the batches; None for none.
 
     Raises:
         ImageError: too many files cannot be read, in all or in a row.
@@ -180,6 +189,7 @@ def training_batches(
         size_multiple=size_multiple,
         min_visible=min_visible,
         use_difficult=use_difficult,
+        proposals=proposals,
     )
     ahead = itertools.islice(stream, start, None)
     draws = split_passes(ahead, pass_size or batch_size, passes)
@@ -213,6 +223,7 @@ class _TestSet(_BatchSet):
     offset: float
     size_multiple: int
     use_difficult: bool
+    proposals: GivenProposals | None
 
     def batch(self, indices: list[int]) -> Batch:
         samples = [
@@ -222,10 +233,15 @@ class _TestSet(_BatchSet):
                 long_side=self.long_side,
                 offset=self.offset,
                 use_difficult=self.use_difficult,
+                proposals=_of(self.proposals, index),
             )
             for index in indices
         ]
-        return collate(samples, size_multiple=self.size_multiple)
+        return collate(
+            samples,
+            size_multiple=self.size_multiple,
+            proposal_slots=self.proposals.most if self.proposals else 0,
+        )
 
 
 def test_batches(
@@ -240,6 +256,7 @@ def test_batches(
     pin_memory: bool = False,
     share: tuple[int, int] = (0, 1),
     use_difficult: bool = True,
+    proposals: GivenProposals | None = None,
 ) -> Iterator[Batch]:
     """Every image once, those of like shape together; match results by image id.
 
@@ -257,6 +274,7 @@ def test_batches(
         share: (r, n) for batches r, r + n, r + 2n, ... only. The n shares together have
             the very batches that one process would make.
         use_difficult: whether VOC's difficult objects are among the ground truth.
+        proposals: of these records, to come with the batches; None for none.
 
     Raises:
         ImageError: a file cannot be read.
@@ -276,9 +294,14 @@ def test_batches(
         offset=offset,
         size_multiple=size_multiple,
         use_difficult=use_difficult,
+        proposals=proposals,
     )
     mine = chunks[share[0] :: share[1]]
     return _loaded(dataset, iter(mine), workers, pin_memory)
+
+
+def _of(proposals: GivenProposals | None, image: int) -> ScoredBoxes | None:
+    return None if proposals is None else proposals.of(image)
 
 
 def _loaded(

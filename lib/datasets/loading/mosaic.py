@@ -4,6 +4,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from ..formats.proposals import ScoredBoxes
 from .batches import Sample
 
 
@@ -34,6 +35,11 @@ def join_mosaic(parts: Sequence[Sample]) -> Sample:
     pixels = np.vstack(
         [np.hstack([part.pixels for part in row]) for row in (parts[:2], parts[2:])]
     )
+    given = [
+        ScoredBoxes(part.proposals.boxes + shift, part.proposals.scores)
+        for part, shift in pairs
+        if part.proposals is not None
+    ]
     return Sample(
         pixels=pixels,
         boxes=np.concatenate([part.boxes + shift for part, shift in pairs]),
@@ -43,4 +49,7 @@ def join_mosaic(parts: Sequence[Sample]) -> Sample:
         scale=1.0,
         original_size=(pixels.shape[0], pixels.shape[1]),
         image_id="+".join(part.image_id for part in parts),
+        proposals=ScoredBoxes(*map(np.concatenate, zip(*given, strict=True)))
+        if given
+        else None,
     )

@@ -1,0 +1,9 @@
+#!/usr/bin/env bash
+# Train a detector in the four alternating steps of the Faster R-CNN paper, test it,
+# print per-class AP and mAP.
+#   ./experiments/scripts/train_alternating.sh DATASET NET [options]  --help lists them
+# With --gpus N, in N processes; see docs/distributed.md.
+set -euo pipefail
+source "$(dirname "${BASH_SOURCE[0]}")/common.sh"
+use_environment
+exec "$PYTHON" "$REPO/tools/train_alternating.py" "$@"

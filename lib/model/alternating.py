@@ -1,0 +1,86 @@
+"""What the alternating training ends in: one detector of both modules' layers."""
+
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from .checkpoint import (
+    CheckpointError,
+    detector_weights,
+    load_checkpoint,
+    save_checkpoint,
+)
+from .config import Config, config_from_checkpoint
+from .faster_rcnn import build_detector
+from .modules import shared_keys
+from .run_folder import RunFolder
+from .solver import build_optimizer
+
+
+def join_modules(rpn: Path, fast_rcnn: Path, run: RunFolder, *, iteration: int) -> Path:
+    """Join a proposal network and a Fast R-CNN that share their trunk.
+
+    Args:
+        rpn: checkpoint of ``net.modules rpn``.
+        fast_rcnn: checkpoint of ``net.modules fast_rcnn``.
+        run: gets the detector's checkpoint.
+        iteration: updates of all steps together.
+
+    Returns:
+        The checkpoint, like any other.
+
+    Raises:
+        CheckpointError: no such checkpoints, of different classes, or they do not share
+            their trunk.
+        ConfigError: the folder belongs to another run.
+    """
+    states = {"rpn": load_checkpoint(rpn), "fast_rcnn": load_checkpoint(fast_rcnn)}
+    for modules, state in states.items():
+        found = config_from_checkpoint(state, []).net.modules
+        if found != modules:
+            raise CheckpointError(
+                f"{rpn if modules == 'rpn' else fast_rcnn}: expected a checkpoint with "
+                f"net.modules {modules}, found {found}"
+            )
+    own, other = (tuple(state["classes"]) for state in states.values())
+    if own != other:
+        raise CheckpointError(
+            f"{rpn} knows the classes {', '.join(own[1:])}, but {fast_rcnn} "
+            f"{', '.join(other[1:])}; train both on one data set"
+        )
+    config = _joined_config(states["fast_rcnn"], iteration)
+    model = build_detector(config, len(own))
+    first, second = (detector_weights(s, averaged=True) for s in states.values())
+    for key in sorted(shared_keys(model)):
+        if not (key in first and key in second and first[key].equal(second[key])):
+            raise CheckpointError(
+                f"{rpn} and {fast_rcnn} do not share their trunk: {key} differs; train "
+                "both from the same weights with net.fixed_trunk true"
+            )
+    model.load_state_dict(first | second)
+    run.claim(config)
+    path = run.checkpoint(iteration)
+    save_checkpoint(
+        path,
+        model=model,
+        optimizer=build_optimizer(model, config.train),
+        generator=torch.Generator(),
+        iteration=iteration,
+        config=config,
+        classes=own,
+    )
+    return path
+
+
+def _joined_config(state: dict[str, Any], iteration: int) -> Config:
+    """The configuration of the last step, without what only a module alone needs."""
+    config = config_from_checkpoint(state, [])
+    none = {"proposals": None, "test_proposals": None, "val_proposals": None}
+    return config.model_copy(
+        update={
+            "net": config.net.model_copy(update={"modules": "both"}),
+            "data": config.data.model_copy(update=none),
+            "train": config.train.model_copy(update={"iterations": iteration}),
+        }
+    )

@@ -1,0 +1,51 @@
+"""The proposals that a Fast R-CNN detector alone is given, from their files."""
+
+from pathlib import Path
+from typing import Literal
+
+from ..datasets.formats.proposals import GivenProposals, read_proposals
+from ..datasets.records import Dataset
+from .config import Config
+
+Use = Literal["train", "test", "val"]
+
+_KEYS = {"train": "proposals", "test": "test_proposals", "val": "val_proposals"}
+
+
+def given_proposals(
+    dataset: Dataset, config: Config, use: Use
+) -> GivenProposals | None:
+    """Read the proposals of a data set; None if the network makes its own.
+
+    Args:
+        dataset: whose images they are of.
+        config: of the run; ``rpn.train_post_nms`` or ``rpn.test_post_nms`` limits them.
+        use: what the data set is for.
+
+    Raises:
+        ValueError: no file is named, or `read_proposals` refuses it.
+    """
+    if config.net.modules != "fast_rcnn":
+        return None
+    rpn = config.rpn
+    return read_proposals(
+        proposal_file(config, use),
+        dataset.records,
+        most=rpn.train_post_nms if use == "train" else rpn.test_post_nms,
+    )
+
+
+def proposal_file(config: Config, use: Use) -> Path:
+    """The file that the configuration names.
+
+    Raises:
+        ValueError: it names none.
+    """
+    path: str | None = getattr(config.data, _KEYS[use])
+    if path is None:
+        raise ValueError(
+            f"Fast R-CNN alone (net.modules fast_rcnn) needs data.{_KEYS[use]}: a file "
+            "with proposals of the images, such as the proposals.npz of a test with "
+            "--eval proposal (docs/proposals.md)"
+        )
+    return Path(path).expanduser()

@@ -1,0 +1,103 @@
+"""Each module alone, trained and tested in two processes as in one."""
+
+import pytest
+import torch
+from faster_rcnn.model.checkpoint import load_checkpoint
+from faster_rcnn.model.proposal_testing import test_proposals as run_proposals
+from faster_rcnn.model.run_folder import RunFolder
+from faster_rcnn.model.testing import test_detector as run_test
+from faster_rcnn.utils import distributed
+from many_processes import in_processes
+from tiny_runs import CPU, draw_dataset, tiny_config, tiny_detector, train_tiny
+
+FPN = ("net.features", "fpn", "net.fpn_channels", 16, "head.fc_channels", 32)
+TRAINING = (
+    *("net.norm", "frozen", "train.batch_size", 1, "train.images_per_update", 2),
+    *("train.iterations", 2, "test.batch_size", 2),
+)
+
+
+@pytest.fixture(scope="module")
+def dataset(tmp_path_factory):
+    return draw_dataset(tmp_path_factory.mktemp("images"), 5)
+
+
+def propose_here(dataset, config, folder):
+    run_proposals(
+        tiny_detector(config),
+        dataset,
+        config,
+        folder=folder,
+        device=CPU,
+        dtype=torch.float32,
+        checkpoint="iter_0000002.pth",
+        evaluator="fast",
+    )
+
+
+def detect_here(dataset, config, folder):
+    run_test(
+        tiny_detector(config),
+        dataset,
+        config,
+        folder=folder,
+        device=CPU,
+        dtype=torch.float32,
+        checkpoint="iter_0000002.pth",
+    )
+
+
+@pytest.fixture(scope="module")
+def proposals(dataset, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("proposals")
+    propose_here(dataset, tiny_config("net.modules", "rpn"), folder)
+    return folder / "proposals.npz"
+
+
+def same_files(one, two):
+    names = {path.name for path in one.iterdir() if path.is_file()}
+    assert names == {path.name for path in two.iterdir() if path.is_file()}
+    for name in names - {"results.json"}:  # which tells the time
+        assert (one / name).read_bytes() == (two / name).read_bytes(), name
+    return names
+
+
+@pytest.mark.parametrize("net", [(), FPN], ids=["c4", "fpn"])
+@pytest.mark.parametrize("processes", [2, 3])
+def test_proposals_are_those_of_one_process(dataset, tmp_path, net, processes):
+    config = tiny_config(*net, "net.modules", "rpn")
+    propose_here(dataset, config, tmp_path / "one")
+    arguments = (dataset, config, tmp_path / "two")
+    in_processes(propose_here, *arguments, processes=processes)
+    names = same_files(tmp_path / "one", tmp_path / "two")
+    assert names == {"proposals.npz", "proposal_results.json"}
+
+
+@pytest.mark.parametrize("net", [(), FPN], ids=["c4", "fpn"])
+def test_detections_are_those_of_one_process(dataset, proposals, tmp_path, net):
+    given = ("net.modules", "fast_rcnn", "data.test_proposals", proposals)
+    config = tiny_config(*net, *given, "test.flip", "true")
+    detect_here(dataset, config, tmp_path / "one")
+    in_processes(detect_here, dataset, config, tmp_path / "two")
+    names = same_files(tmp_path / "one", tmp_path / "two")
+    assert "detections.json" in names
+
+
+def train_here(dataset, config, folder):
+    train_tiny(dataset, config, folder, seed=distributed.place().rank)
+
+
+@pytest.mark.parametrize("modules", ["rpn", "fast_rcnn"])
+def test_two_processes_train_as_one(dataset, proposals, tmp_path, modules):
+    """Every parameter takes part, else they would not agree on the gradient."""
+    words = (*FPN, *TRAINING, "net.modules", modules, "data.proposals", proposals)
+    config = tiny_config(*words)
+    train_tiny(dataset, config, tmp_path / "one")
+    in_processes(train_here, dataset, config, tmp_path / "two")
+    one, two = (
+        load_checkpoint(RunFolder(tmp_path / name).newest_checkpoint())["model"]
+        for name in ("one", "two")
+    )
+    assert one.keys() == two.keys()
+    for key, tensor in one.items():
+        torch.testing.assert_close(tensor, two[key], rtol=1e-3, atol=2e-5)

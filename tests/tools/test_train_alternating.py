@@ -1,0 +1,121 @@
+"""The four steps from the command line, in this process."""
+
+import sys
+
+import pytest
+from command_lines import load_tool
+from faster_rcnn.evaluation.proposals import load_proposals
+from faster_rcnn.model.checkpoint import load_checkpoint
+from faster_rcnn.model.command_line import get_dataset
+from faster_rcnn.model.config import load_config
+from faster_rcnn.model.run_folder import RunFolder
+from test_scripts import TINY, _keep_logging, call, cells
+
+__all__ = ["_keep_logging", "cells"]  # fixtures
+
+
+@pytest.fixture
+def alternate(cells, tmp_path, monkeypatch, capsys):
+    """Takes the steps; gives the exit status, stdout, and the calls of tools."""
+
+    def run(*words):
+        tool, calls = load_tool("train_alternating"), []
+
+        def call_here(turns, name, own):
+            given = turns.arguments
+            options = ["--device", given.device, "--output", given.output]
+            line = [given.dataset, given.net, *options, *own]
+            calls.append([name, *own])
+            status, out, err = call(
+                name.removesuffix(".py"), monkeypatch, capsys, *line
+            )
+            print(out)
+            if status:
+                pytest.fail(err)
+
+        monkeypatch.setattr(tool.Turns, "_call", call_here)
+        settings = [*TINY.split(), "data.workers", "0", "test.report", "false"]
+        line = [cells, "mobile_v2", "--weights", "none", "--device", "cpu"]
+        line += ["--output", tmp_path, *words, "--set", *settings]
+        monkeypatch.setattr(sys, "argv", ["train_alternating", *map(str, line)])
+        tool.main()
+        return capsys.readouterr().out, calls
+
+    return run
+
+
+def test_four_steps(alternate, cells, tmp_path):
+    out, calls = alternate("--tag", "turns", "--step-iters", "1", "2", "1", "3")
+    assert "mAP" in out
+    tools = [name for name, *_ in calls]
+    train, test = "train_net.py", "test_net.py"
+    assert tools == [train, test, train, train, test, train, test]
+    parent = tmp_path / "mobile_v2" / "cells_train"
+    newest = {
+        path.name: load_checkpoint(RunFolder(path).newest_checkpoint())
+        for path in parent.iterdir()
+    }
+    assert {name: state["iteration"] for name, state in newest.items()} == {
+        "turns_1_rpn": 1,
+        "turns_2_fast_rcnn": 2,
+        "turns_3_rpn": 1,
+        "turns_4_fast_rcnn": 3,
+        "turns": 7,
+    }
+    assert newest["turns"]["config"]["net"]["modules"] == "both"
+    # The proposals are of the images that are trained on.
+    config = load_config([], ["data.train_set", str(cells)])
+    train_set = get_dataset(str(cells), config, "train")
+    (file,) = (parent / "turns_3_rpn" / "test").glob("*/*/proposals.npz")
+    assert file.parent.parent.name == train_set.name == "cells_train"
+    assert len(load_proposals(file, train_set)) == 2
+    assert str(file.resolve()) in calls[5]
+    result = parent / "turns" / "test" / "cells_test" / "iter_0000007" / "results.json"
+    assert result.is_file()
+
+    # Once more: what is done is kept, and the proposals are not made again.
+    saved = {path: path.read_bytes() for path in parent.glob("*/checkpoints/*.pth")}
+    again = ("--tag", "turns", "--step-iters", "1", "2", "1", "3", "--no-test")
+    _, calls = alternate(*again)
+    assert [name for name, *_ in calls] == [train] * 4
+    for path, content in saved.items():
+        if path.parent.parent.name != "turns":  # which is joined again
+            assert path.read_bytes() == content
+
+
+def test_names_of_runs(alternate, tmp_path):
+    alternate("--iters", "1", "--no-test")
+    (run,) = {
+        path.name.rpartition("_1_rpn")[0]
+        for path in (tmp_path / "mobile_v2" / "cells_train").glob("*_1_rpn")
+    }
+    assert run.startswith("alternating_net.weights=none")
+
+
+def test_a_proposal_network_is_tested_by_its_recall(
+    cells, tmp_path, monkeypatch, capsys
+):
+    words = [cells, "mobile_v2", "--device", "cpu", "--output", tmp_path]
+    settings = [*TINY.split(), "net.modules", "rpn"]
+    train = [*words, "--weights", "none", "--iters", "1", "--set", *settings]
+    status, out, err = call("train_net", monkeypatch, capsys, *train)
+    assert status == 0 and "AR@" in out and "mAP" not in out, err
+    status, out, err = call("test_net", monkeypatch, capsys, *words)
+    assert status == 0 and "AR@" in out and "cells_test: images 2" in out, err
+    status, out, err = call("test_net", monkeypatch, capsys, *words, "--split", "train")
+    assert status == 0 and "cells_train: images 2" in out, err
+    status, out, err = call(
+        "test_net", monkeypatch, capsys, *words, "--eval", "detection"
+    )
+    assert status == 2 and "makes no detections" in err
+
+
+def test_fast_rcnn_needs_files(cells, tmp_path, monkeypatch, capsys):
+    words = [cells, "mobile_v2", "--device", "cpu", "--output", tmp_path]
+    words += ["--weights", "none", "--iters", "1", "--set", *TINY.split()]
+    words += ["net.modules", "fast_rcnn"]
+    status, _, err = call("train_net", monkeypatch, capsys, *words)
+    assert status == 2 and "needs data.test_proposals" in err
+    status, _, err = call("train_net", monkeypatch, capsys, *words, "--no-test")
+    assert status == 2 and "needs data.proposals" in err
+    assert list(tmp_path.iterdir()) == []
