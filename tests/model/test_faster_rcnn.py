@@ -263,11 +263,12 @@ def traced(model: FasterRCNN) -> FasterRCNN:
     return torch.compile(model, fullgraph=True, backend="eager")
 
 
-def test_training_is_one_graph():
+@pytest.mark.parametrize("net", ["res18", "res18_fpn"])
+def test_training_is_one_graph(net):
     images, truth = random_images((64, 80), (50, 64)), ground_truth([ONE], [])
     results = []
     for wrap in (lambda model: model, traced):
-        model = tiny_detector(tiny_config(*NETS["res18"])).train()
+        model = tiny_detector(tiny_config(*NETS[net])).train()
         torch.manual_seed(7)
         output = wrap(model)(images, truth)
         sum(output.losses.values()).backward()
@@ -277,10 +278,11 @@ def test_training_is_one_graph():
         torch.testing.assert_close(got, want)
 
 
+@pytest.mark.parametrize("net", ["res18", "res18_fpn"])
 @pytest.mark.parametrize("sizes", [[(64, 80)] * 2, [(64, 80), (50, 64)]])
 @torch.no_grad()
-def test_inference_is_one_graph(sizes):
-    model = random_detector(*NETS["res18"])
+def test_inference_is_one_graph(sizes, net):
+    model = random_detector(*NETS[net])
     images = random_images(*sizes)
     got, want = traced(model)(images), model(images)
     torch.testing.assert_close(tuple(got.proposals), tuple(want.proposals))
