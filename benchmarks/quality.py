@@ -53,7 +53,7 @@ from faster_rcnn.model.weights import load_initial_weights
 from faster_rcnn.utils.files import write_atomic
 from torch import Tensor, nn
 from torchvision.models.detection import FasterRCNN as Peer
-from torchvision_peer import build_peer, load_classification_weights
+from torchvision_peer import as_ours, build_peer, load_classification_weights
 
 logger = logging.getLogger("faster_rcnn")
 
@@ -144,13 +144,6 @@ def train_peer(
             parts = ", ".join(f"{name} {value:.4f}" for name, value in losses.items())
             seconds = (time.perf_counter() - started) / (iteration + 1)
             logger.info("%d  %s  %.3f s/update", iteration + 1, parts, seconds)
-
-
-def as_ours(peer: Peer) -> nn.Module:
-    """The peer's parts under our names, which decide how they decay."""
-    backbone = nn.ModuleList([peer.backbone, peer.roi_heads.box_head])
-    heads = nn.ModuleList([peer.rpn, peer.roi_heads.box_predictor])
-    return nn.ModuleDict({"backbone": backbone, "heads": heads})
 
 
 @torch.inference_mode()

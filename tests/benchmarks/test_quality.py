@@ -8,9 +8,13 @@ from faster_rcnn.evaluation.results import ImageDetections
 from faster_rcnn.model.command_line import Job
 from faster_rcnn.model.solver import build_optimizer
 from tiny_runs import CPU, draw_dataset, tiny_config, tiny_detector
-from torchvision_peer import build_peer
+from torchvision_peer import as_ours, build_peer
 
-FIXED = tuple(f"backbone.features.{block}." for block in range(5))
+PYRAMID = ("net.features", "fpn", "net.fpn_channels", 32, "head.fc_channels", 64)
+KINDS = pytest.mark.parametrize("kind", [(), PYRAMID], ids=["c4", "fpn"])
+FIXED = tuple(
+    f"backbone.{body}.{block}." for body in ("features", "body") for block in range(5)
+)
 SETTINGS = ("net.norm", "frozen", "train.iterations", 2, "test.score_threshold", 0)
 
 
@@ -24,11 +28,12 @@ def job(*overrides) -> Job:
     return Job("tiny", config, [], "default", CPU, torch.float32)
 
 
+@KINDS
 @pytest.mark.parametrize("precision", [torch.float32, torch.bfloat16])
 @pytest.mark.parametrize("system", quality.SYSTEMS)
-def test_each_system_trains_and_detects(drawn, system, precision):
+def test_each_system_trains_and_detects(drawn, system, precision, kind):
     run = quality.SYSTEMS[system]
-    found = run(drawn, drawn, job().config, CPU, precision)
+    found = run(drawn, drawn, job(*kind).config, CPU, precision)
     assert {entry.image_id for entry in found} == {r.image_id for r in drawn.records}
     for entry in found:
         assert len(entry.scores) > 0
@@ -37,8 +42,9 @@ def test_each_system_trains_and_detects(drawn, system, precision):
         assert (entry.boxes.max(0) <= (80, 64, 80, 64)).all()
 
 
-def test_training_moves_all_but_the_fixed_blocks(drawn):
-    config = job().config
+@KINDS
+def test_training_moves_all_but_the_fixed_blocks(drawn, kind):
+    config = job(*kind).config
     peer = build_peer(config, 3)
     before = {name: value.clone() for name, value in peer.named_parameters()}
     quality.train_peer(peer, drawn, config, device=CPU, dtype=torch.float32)
@@ -49,11 +55,12 @@ def test_training_moves_all_but_the_fixed_blocks(drawn):
     assert not moved & fixed and len(moved) > 0.9 * (len(before) - len(fixed))
 
 
-def test_decay_is_that_of_our_detector():
+@KINDS
+def test_decay_is_that_of_our_detector(kind):
     settings = ("train.backbone_decay", 0.02, "train.depthwise_decay", "false")
-    config = tiny_config(*SETTINGS, *settings, "net.fixed_blocks", 0)
+    config = tiny_config(*SETTINGS, *settings, "net.fixed_blocks", 0, *kind)
     ours = build_optimizer(tiny_detector(config), config.train)
-    theirs = build_optimizer(quality.as_ours(build_peer(config, 3)), config.train)
+    theirs = build_optimizer(as_ours(build_peer(config, 3)), config.train)
 
     def decayed(optimizer):
         return {

@@ -20,12 +20,22 @@ SETTINGS = (
     *("test.nms_threshold", 0.5),
     *CONVENTION,
 )
+PYRAMID = (
+    *("net.features", "fpn"),
+    *("net.fpn_channels", 32),
+    *("anchors.scales", "[4]"),
+    *("head.fc_channels", 64),
+)
 NETS = {
     "mobile_v2": ("net.name", "mobile_v2", "net.head_stride", 2),
     "mobile_v2, stride 1": ("net.name", "mobile_v2", "net.head_stride", 1),
     "res50": ("net.name", "res50", "net.head_stride", 1),
+    "mobile_v2_fpn": ("net.name", "mobile_v2", *PYRAMID),
+    "res18_fpn": ("net.name", "res18", *PYRAMID),
 }
-SIZES = (160, 224), (128, 192)
+# Multiples of the coarsest stride: torchvision pads to 32, and takes the padded size
+# divided by that of the map for its stride.
+SIZES = (128, 256), (192, 128)
 
 
 def pair(*overrides, seed=0):
@@ -33,7 +43,7 @@ def pair(*overrides, seed=0):
     config = tiny_config(*SETTINGS, *overrides)
     ours = tiny_detector(config, classes=CLASSES, seed=seed).eval()
     randomise(ours)
-    spread(ours, random_images(SIZES[0], multiple=32, seed=9))
+    spread(ours, random_images(SIZES[0], multiple=64, seed=9))
     peer = build_peer(config, CLASSES).eval()
     copy_weights(ours, peer)
     return ours, peer, config
@@ -108,9 +118,9 @@ def assert_same(ours, config, images: Images, wanted) -> None:
 @pytest.mark.parametrize("net", NETS)
 def test_detections_equal(net):
     ours, peer, config = pair(*NETS[net])
-    single = random_images(SIZES[0], multiple=32)
+    single = random_images(SIZES[0], multiple=64)
     assert_same(ours, config, single, torchvisions(ours, peer, single))
-    padded = random_images(*SIZES, multiple=32, seed=1)
+    padded = random_images(*SIZES, multiple=64, seed=1)
     assert padded.padded
     assert_same(ours, config, padded, torchvisions(ours, peer, padded))
 
@@ -127,7 +137,7 @@ def test_detections_equal(net):
 )
 def test_detections_differ_under_another_convention(key, value):
     ours, peer, _ = pair(*NETS["mobile_v2"])
-    images = random_images(SIZES[0], multiple=32)
+    images = random_images(SIZES[0], multiple=64)
     wanted = torchvisions(ours, peer, images)
     config = tiny_config(*SETTINGS, *NETS["mobile_v2"], key, value)
     other = tiny_detector(config, classes=CLASSES).eval()
@@ -137,12 +147,12 @@ def test_detections_differ_under_another_convention(key, value):
 
 
 OBJECTS = (
-    [(1, 10, 12, 70, 90), (3, 100, 40, 200, 150), (4, 60.5, 70.25, 92, 110.5)],
+    [(1, 10, 12, 70, 90), (3, 100, 40, 200, 120), (4, 60.5, 70.25, 92, 110.5)],
     [(2, 30, 20, 120, 100), (2, 130, 60, 180, 120)],
 )
 
 
-def training_losses(*overrides) -> tuple[dict[str, float], dict[str, float]]:
+def training_losses(net, *overrides) -> tuple[dict[str, float], dict[str, float]]:
     """Our losses and torchvision's where the samples are all candidates."""
     everything = (
         *("rpn.batch_size", 100_000),
@@ -151,8 +161,8 @@ def training_losses(*overrides) -> tuple[dict[str, float], dict[str, float]]:
         *("head.rois_per_image", 130),
         *("head.fg_fraction", 0.5),
     )
-    ours, peer, _ = pair(*NETS["mobile_v2"], *everything, *TRAINING, *overrides)
-    images = random_images(SIZES[0], SIZES[0], multiple=32, seed=2)
+    ours, peer, _ = pair(*NETS[net], *everything, *TRAINING, *overrides)
+    images = random_images(SIZES[0], SIZES[0], multiple=64, seed=2)
     targets = [
         {
             "boxes": torch.tensor([box for _, *box in objects]).float(),
@@ -175,9 +185,10 @@ def training_losses(*overrides) -> tuple[dict[str, float], dict[str, float]]:
     )
 
 
-def test_losses_equal():
-    got, want = training_losses()
-    assert min(want.values()) > 1e-3
+@pytest.mark.parametrize("net", ["mobile_v2", "mobile_v2_fpn"])
+def test_losses_equal(net):
+    got, want = training_losses(net)
+    assert min(want.values()) > 1e-4
     assert got == pytest.approx(want, rel=1e-4)
 
 
@@ -191,6 +202,6 @@ def test_losses_equal():
     ],
 )
 def test_losses_differ_by_what_is_not_torchvisions(key, value, changed):
-    got, want = training_losses(key, value)
+    got, want = training_losses("mobile_v2", key, value)
     differing = {name for name in got if got[name] != pytest.approx(want[name], 1e-4)}
     assert differing == changed

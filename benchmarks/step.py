@@ -1,0 +1,202 @@
+#!/usr/bin/env python3
+"""Time a whole step beside the peers: training and inference, ours and theirs.
+
+All ways get the same network, weights, images and counts (see step_models.py), each
+runs in a process of its own, and they take turns until the 95 % interval of each ratio
+is narrow enough or the time is up:
+
+    python benchmarks/step.py --models res50 res50_fpn --threads 2 --json step.json
+
+torchvision's detector runs as it comes (float32, contiguous), and, as
+``torchvision-bf16``, with bfloat16 and channels_last in its favour; detectron2 and
+mmdet run where they are installed. ``ours`` is what train.sh and test.sh do.
+"""
+
+import argparse
+import json
+import os
+import sys
+from pathlib import Path
+from typing import Any
+
+import torch
+from faster_rcnn.model.command_line import clear_errors, net_argument
+from reporting import DOCS, machine, write_between
+from step_measure import measure
+from step_models import MODELS, Work
+from step_peak import measure_peaks
+from step_report import draw, operators_table, report, times_table
+from step_ways import WAYS
+
+
+def _pair(text: str) -> tuple[int, int]:
+    for sign in "x/":
+        first, found, second = text.partition(sign)
+        if found and first.isdigit() and second.isdigit():
+            return int(first), int(second)
+    raise argparse.ArgumentTypeError(f"expected two numbers as in 600x800, not {text}")
+
+
+def _ways(text: str) -> list[str]:
+    names = text.split(",")
+    for name in names:
+        if name not in WAYS:
+            raise argparse.ArgumentTypeError(
+                f"expected some of {','.join(WAYS)}; found {name!r}"
+            )
+    return names
+
+
+def _phases(text: str) -> list[str]:
+    names = text.split(",")
+    if not set(names) <= {"train", "infer"}:
+        raise argparse.ArgumentTypeError(f"expected train, infer or both; not {text}")
+    return names
+
+
+def add_run_arguments(parser: argparse.ArgumentParser) -> None:
+    """What every measurement of steps needs to know."""
+    add = parser.add_argument
+    add("--device", choices=("cpu", "cuda"), default="cpu")
+    add("--threads", type=int, default=0, help="of PyTorch; default: its own choice")
+    add("--limit", type=float, default=300, help="seconds of rounds for each case")
+    add("--repeats", type=int, help="rounds; default: as many as --until takes")
+    add("--json", type=Path, help="write all figures there, after each case")
+    add("--plot", type=Path, help="draw there")
+    add(
+        "--markdown",
+        nargs="?",
+        const=DOCS / "performance.md",
+        type=Path,
+        help="write the tables between the marks of this document",
+    )
+    add("--mark", default="step", help="name of the marks")
+    add(
+        "--set",
+        nargs="*",
+        default=[],
+        dest="settings",
+        metavar="KEY VALUE",
+        help="SECTION.KEY value pairs, of all ways",
+    )
+
+
+def build_parser() -> argparse.ArgumentParser:
+    """The arguments."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    add = parser.add_argument
+    add("--models", nargs="+", type=net_argument, default=list(MODELS), metavar="NET")
+    add("--batch", type=int, nargs="+", default=[1], help="images of a step")
+    add("--size", type=_pair, nargs="+", default=[(600, 800)], metavar="HxW")
+    add(
+        "--rois",
+        type=_pair,
+        metavar="TRAIN/TEST",
+        help="RoIs per image in training, proposals in tests; "
+        "default: 128/300, with a pyramid 512/1000",
+    )
+    add("--classes", type=int, default=80, help="without background")
+    add(
+        "--ways",
+        type=_ways,
+        default=["ours", "torchvision", "torchvision-bf16"],
+        help=f"separated by commas, of {','.join(WAYS)}; all are compared with the "
+        "first",
+    )
+    add("--phases", type=_phases, default=["train", "infer"], help="train,infer")
+    add(
+        "--until",
+        type=float,
+        default=0.05,
+        help="widest 95 %% interval of a ratio, relative to it",
+    )
+    add(
+        "--keep-memory",
+        choices=("ours", "all", "none"),
+        default="ours",
+        help="whose C library keeps freed memory; ours does in its tools",
+    )
+    add(
+        "--before",
+        default="",
+        metavar="FOLDER",
+        help="another checkout, for the way of that name: what a change gains",
+    )
+    add(
+        "--one-process",
+        action="store_true",
+        help="all ways in this one; --keep-memory then meets all",
+    )
+    add("--operators", action="store_true", help="print the most expensive, too")
+    add_run_arguments(parser)
+    return parser
+
+
+def main() -> None:
+    """Measure, print, write."""
+    arguments = build_parser().parse_args()
+    device = torch.device(arguments.device)
+    if arguments.threads:
+        torch.set_num_threads(arguments.threads)
+    with clear_errors():
+        if ("before" in arguments.ways) != bool(arguments.before):
+            raise ValueError("--before FOLDER and the way `before` go together")
+        if arguments.before and arguments.one_process:
+            raise ValueError("--before needs a process of its own: no --one-process")
+        works = [
+            Work(
+                model=model,
+                phase=phase,
+                size=size,
+                batch=batch,
+                rois=arguments.rois,
+                classes=arguments.classes,
+                settings=tuple(arguments.settings),
+            )
+            for model in arguments.models
+            for size in arguments.size
+            for batch in arguments.batch
+            for phase in arguments.phases
+        ]
+        for work in works:
+            work.config()  # a wrong setting is told before anything runs
+        document: dict[str, Any] = {
+            "machine": machine(device),
+            "load": os.getloadavg() if hasattr(os, "getloadavg") else None,
+            "command": " ".join(sys.argv[1:]),
+            "peaks": measure_peaks(device),
+            "results": [],
+        }
+        for work in works:
+            result = measure(
+                work,
+                arguments.ways,
+                device=arguments.device,
+                threads=arguments.threads,
+                keep_memory=arguments.keep_memory,
+                processes=not arguments.one_process,
+                until=arguments.until,
+                limit=arguments.limit,
+                repeats=arguments.repeats,
+                peaks=document["peaks"],
+                operators=arguments.operators,
+                before=arguments.before,
+            )
+            document["results"].append(result)
+            print(times_table([result]), flush=True)
+            if arguments.operators:
+                print(operators_table(result), flush=True)
+            if arguments.json:
+                text = json.dumps(document, indent=1)
+                arguments.json.write_text(text + "\n", encoding="utf-8")
+        print(f"\n{report(document)}")
+        if arguments.plot:
+            draw(document, arguments.plot)
+        if arguments.markdown:
+            write_between(arguments.markdown, arguments.mark, report(document))
+
+
+if __name__ == "__main__":
+    main()

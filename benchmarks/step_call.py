@@ -1,0 +1,121 @@
+"""A step as a function without arguments, whose stages a clock can tell apart."""
+
+import contextlib
+import math
+from collections.abc import Callable, Iterator
+from typing import Any
+from unittest import mock
+
+import torch
+from faster_rcnn.model.config import Config
+from faster_rcnn.model.solver import build_optimizer
+from torch import Tensor, nn
+
+Clock = Callable[[str], contextlib.AbstractContextManager[Any]]
+
+
+class Step:
+    """A step that can be called again and again.
+
+    Attributes:
+        model: for its parameters.
+        dtype: that it computes in.
+        stage: gives the context of a stage; does nothing unless `timed_by` says so.
+    """
+
+    def __init__(self, model: nn.Module, dtype: torch.dtype) -> None:
+        self.model = model
+        self.dtype = dtype
+        self.stage: Clock = _no_stage
+        self.call: Callable[[], Any] = _nothing
+        self.watched: list[tuple[object, str, str]] = []
+
+    def __call__(self) -> Any:
+        """Make the step; gives its losses or detections."""
+        return self.call()
+
+    def watch(self, owner: object, method: str, stage: str) -> None:
+        """Name a method that is a stage of the step."""
+        self.watched.append((owner, method, stage))
+
+    @contextlib.contextmanager
+    def timed_by(self, clock: Clock) -> Iterator[None]:
+        """Report stages to a clock meanwhile."""
+        self.stage = clock
+        with contextlib.ExitStack() as stack:
+            for owner, method, stage in self.watched:
+                marked = _marked(getattr(owner, method), clock, stage)
+                stack.enter_context(mock.patch.object(owner, method, marked))
+            yield
+        self.stage = _no_stage
+
+
+def _no_stage(_: str) -> contextlib.AbstractContextManager[None]:
+    return contextlib.nullcontext()
+
+
+def _nothing() -> None:
+    return None
+
+
+def _marked(function: Callable[..., Any], clock: Clock, stage: str) -> Any:
+    def marked(*arguments: Any, **options: Any) -> Any:
+        with clock(stage):
+            return function(*arguments, **options)
+
+    return marked
+
+
+def training(
+    step: Step,
+    named: nn.Module,
+    losses: Callable[[], dict[str, Tensor]],
+    config: Config,
+    *,
+    fused: bool,
+) -> Callable[[], dict[str, Tensor]]:
+    """A rival's training step: SGD with momentum, the groups and clipping of ours.
+
+    Args:
+        step: gets the stages.
+        named: the model's parts under our names, which decide how they decay.
+        losses: the forward pass.
+        config: of the run.
+        fused: our optimizer's kernel; otherwise PyTorch's default.
+    """
+    optimizer = build_optimizer(named, config.train)
+    if not fused:
+        groups = [
+            {key: group[key] for key in ("params", "weight_decay")}
+            for group in optimizer.param_groups
+        ]
+        train = config.train
+        optimizer = torch.optim.SGD(groups, lr=train.lr, momentum=train.momentum)
+    parameters = [p for p in step.model.parameters() if p.requires_grad]
+    limit = config.train.clip_norm or math.inf
+
+    def call() -> dict[str, Tensor]:
+        found = losses()
+        optimizer.zero_grad(set_to_none=True)
+        with step.stage("backward"):
+            torch.autograd.backward(torch.stack(list(found.values())).sum())
+        with step.stage("optimizer"):
+            nn.utils.clip_grad_norm_(parameters, limit)
+            optimizer.step()
+        return found
+
+    return call
+
+
+def pinned(batch: Any, device: torch.device) -> Any:
+    """The batch in memory that a GPU reads while the host goes on, as loaders give."""
+    if device.type != "cuda":
+        return batch
+    images = batch.images._replace(
+        pixels=batch.images.pixels.pin_memory(), sizes=batch.images.sizes.pin_memory()
+    )
+    truth = batch.ground_truth
+    fields = {
+        name: x.pin_memory() for name, x in truth._asdict().items() if x is not None
+    }
+    return batch._replace(images=images, ground_truth=truth._replace(**fields))

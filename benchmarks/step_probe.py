@@ -1,0 +1,111 @@
+"""What a step does besides taking time: memory, stages, operators, FLOPs, waits."""
+
+import gc
+import re
+import resource
+import sys
+import time
+import warnings
+from pathlib import Path
+from typing import Any
+
+import torch
+from faster_rcnn.model import costs
+from faster_rcnn.utils.stage_clock import StageClock
+from step_call import Step
+from torch.profiler import ProfilerActivity, profile
+from torch.utils.flop_counter import FlopCounterMode
+
+_STATUS = Path("/proc/self/status")
+_CLEAR = Path("/proc/self/clear_refs")
+_OPERATORS = 10  # of the most expensive
+
+
+def seconds_of(step: Step, device: torch.device) -> float:
+    """Wall time of a step, until the device has finished it."""
+    _wait(device)
+    started = time.perf_counter()
+    step()
+    _wait(device)
+    return time.perf_counter() - started
+
+
+def reset_peak(device: torch.device) -> None:
+    """Measure the peak memory from now on."""
+    gc.collect()
+    if device.type == "cuda":
+        torch.cuda.reset_peak_memory_stats(device)
+    elif _CLEAR.is_file():
+        _CLEAR.write_text("5")  # the resident peak: proc(5)
+
+
+def peak_memory(device: torch.device) -> int:
+    """Bytes: allocated on a GPU, else resident in this process."""
+    if device.type == "cuda":
+        return torch.cuda.max_memory_allocated(device)
+    if _STATUS.is_file():
+        found = re.search(r"^VmHWM:\s*(\d+) kB", _STATUS.read_text(), re.MULTILINE)
+        if found:
+            return 1024 * int(found[1])
+    unit = 1 if sys.platform == "darwin" else 1024
+    return unit * resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+
+
+def stages_of(
+    step: Step, device: torch.device, *, repeats: int = 2
+) -> dict[str, float]:
+    """Mean seconds by stage; ``the rest`` belongs to none."""
+    clock = StageClock(device)
+    with step.timed_by(clock.stage):
+        clock.start()
+        for _ in range(repeats):
+            step()
+        clock.stop(repeats)
+    rest = clock.total - sum(clock.seconds.values())
+    return {**clock.seconds, "the rest": rest}
+
+
+def operators_of(step: Step, device: torch.device) -> dict[str, float]:
+    """Seconds of the most expensive operators by name, without what they call."""
+    activities = [ProfilerActivity.CPU]
+    if device.type == "cuda":
+        activities.append(ProfilerActivity.CUDA)
+    with profile(activities=activities) as found:
+        step()
+        _wait(device)
+    where = "self_device_time_total" if device.type == "cuda" else "self_cpu_time_total"
+    events = sorted(found.key_averages(), key=lambda event: -getattr(event, where))
+    return {
+        event.key: getattr(event, where) / 1e6
+        for event in events[:_OPERATORS]
+        if getattr(event, where)
+    }
+
+
+def flops_of(step: Step) -> int:
+    """FLOPs of convolutions and matrix products, backward pass included."""
+    formulas: Any = costs._FORMULAS
+    with FlopCounterMode(display=False, custom_mapping=formulas) as counter:
+        step()
+    return int(counter.get_total_flops())
+
+
+def waits_of(step: Step, device: torch.device) -> int | None:
+    """How often the host waits for the device in a step; None on a CPU."""
+    if device.type != "cuda":
+        return None
+    _wait(device)
+    before = torch.cuda.get_sync_debug_mode()
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        torch.cuda.set_sync_debug_mode("warn")
+        try:
+            step()
+        finally:
+            torch.cuda.set_sync_debug_mode(before)
+    return sum("synchroniz" in str(warning.message) for warning in caught)
+
+
+def _wait(device: torch.device) -> None:
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)

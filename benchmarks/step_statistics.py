@@ -1,0 +1,96 @@
+"""How sure a ratio of times is, and when rounds may end."""
+
+import time
+from collections.abc import Callable, Mapping, Sequence
+from typing import NamedTuple
+
+import numpy as np
+
+Seconds = dict[str, list[float]]
+
+LEAST_ROUNDS = 10
+"""Below, resampling says too little of how the medians vary."""
+
+
+class Interval(NamedTuple):
+    """How many times as fast: the ratio of medians with its 95 % interval."""
+
+    ratio: float
+    low: float
+    high: float
+
+    @property
+    def width(self) -> float:
+        """Of the interval, relative to the ratio."""
+        return (self.high - self.low) / self.ratio
+
+
+def ratio_interval(
+    theirs: Sequence[float], ours: Sequence[float], *, resamples: int = 2000
+) -> Interval:
+    """The ratio of medians, and where 95 % of resampled rounds have it.
+
+    Rounds are resampled as pairs, since a slow moment of the machine meets both.
+
+    Args:
+        theirs: seconds of each round.
+        ours: seconds of the same rounds.
+        resamples: drawn with replacement (bootstrap).
+
+    Raises:
+        ValueError: not as many rounds of the one as of the other, or none.
+    """
+    if len(theirs) != len(ours) or len(ours) == 0:
+        raise ValueError(
+            f"expected the same rounds of both, found {len(theirs)} and {len(ours)}"
+        )
+    times = np.array([theirs, ours])  # (2, rounds)
+    drawn = np.random.default_rng(0).integers(len(ours), size=(resamples, len(ours)))
+    medians = np.median(times[:, drawn], axis=2)  # (2, resamples)
+    low, high = np.percentile(medians[0] / medians[1], (2.5, 97.5))
+    found = np.median(times, axis=1)
+    return Interval(float(found[0] / found[1]), float(low), float(high))
+
+
+def time_until(
+    calls: Mapping[str, Callable[[], float]],
+    *,
+    until: float,
+    limit: float,
+    repeats: int | None = None,
+    clock: Callable[[], float] = time.perf_counter,
+) -> Seconds:
+    """Call all in turns until the ratios to the first are known well enough.
+
+    Every other round goes backwards, so that none always follows the same one.
+
+    Args:
+        calls: give the seconds that they took; warm already.
+        until: widest 95 % interval of a ratio, relative to it.
+        limit: seconds after which no new round begins, however wide they are.
+        repeats: rounds, whatever the intervals; None: as many as it takes.
+        clock: of ``limit``.
+
+    Returns:
+        Seconds of each round by name.
+    """
+    seconds: Seconds = {name: [] for name in calls}
+    names, started = list(calls), clock()
+    while True:
+        done = len(seconds[names[0]])
+        if repeats is not None:
+            if done >= repeats:
+                return seconds
+        elif done and (clock() - started > limit or _known(seconds, until)):
+            return seconds
+        for name in names if done % 2 == 0 else reversed(names):
+            seconds[name].append(calls[name]())
+
+
+def _known(seconds: Seconds, until: float) -> bool:
+    first, *others = seconds.values()
+    if len(first) < LEAST_ROUNDS:
+        return False
+    if not others:  # the median alone
+        others = [[1.0] * len(first)]
+    return all(ratio_interval(other, first).width <= until for other in others)

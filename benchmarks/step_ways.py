@@ -1,0 +1,160 @@
+"""Who computes a step, and how: each way is one function without arguments.
+
+A training step is upload, forward pass, losses, backward pass, clipping and the
+optimizer's step; an inference goes from uint8 pixels on the host to detections there.
+"""
+
+from typing import Any
+
+import torch
+from faster_rcnn.model import inference
+from faster_rcnn.model.config import Config
+from faster_rcnn.model.device import autocast, pick_dtype
+from faster_rcnn.model.inference import detect_batch, to_image_detections
+from faster_rcnn.model.profiling import Profile
+from faster_rcnn.model.schedule import share_passes
+from faster_rcnn.model.solver import build_optimizer
+from faster_rcnn.model.update import BatchGradient, clip_gradient
+from faster_rcnn.utils import distributed
+from quality import inputs, targets
+from step_call import Step, pinned, training
+from step_models import Work, build_ours, build_torchvision, draw_batch
+from torch import Tensor
+from torchvision.models.detection import FasterRCNN as Peer
+from torchvision_peer import as_ours
+
+WAYS = {
+    "ours": "auto",
+    "ours-float32": "float32",
+    "before": "auto",
+    "torchvision": "float32",
+    "torchvision-bf16": "bfloat16",
+    "detectron2": "float32",
+    "detectron2-bf16": "bfloat16",
+    "mmdet": "float32",
+    "mmdet-bf16": "bfloat16",
+}
+"""The ways, and what each computes in; ``-bf16`` is with channels_last, and ``before``
+is ours in another checkout."""
+
+
+def build_step(way: str, work: Work, device: torch.device) -> Step:
+    """The step of a way, with its model and its batch.
+
+    Raises:
+        ValueError: an unknown way, or a network that it does not have.
+        ImportError: its package is not there.
+    """
+    if way not in WAYS:
+        raise ValueError(f"way: expected one of {', '.join(WAYS)}; found {way!r}")
+    dtype = pick_dtype(WAYS[way], device)
+    config = work.config()
+    who = way.partition("-")[0]
+    if who in ("ours", "before"):
+        return _ours(work, config, device, dtype)
+    if who == "torchvision":
+        return _torchvision(work, config, device, dtype)
+    from step_others import OTHERS
+
+    return OTHERS[who](work, config, device, dtype)
+
+
+def _ours(work: Work, config: Config, device: torch.device, dtype: torch.dtype) -> Step:
+    model = build_ours(work, config).to(device)
+    batch = pinned(draw_batch(work, config), device)
+    step = Step(model, dtype)
+    # Profile's own list of stages, so that the two cannot differ.
+    Profile.watch_detector(step, model)  # type: ignore[arg-type]
+    if work.phase == "train":
+        place = distributed.place()
+        passes = share_passes(config.train, rank=place.rank, processes=place.processes)
+        gradient = BatchGradient(
+            model,
+            config,
+            passes,
+            torch.Generator(device).manual_seed(0),
+            device=device,
+            dtype=dtype,
+        )
+        optimizer = build_optimizer(model, config.train)
+        step.watch(gradient, "backward", "backward")
+        model.train()
+
+        def train() -> dict[str, Tensor]:
+            with step.stage("data"):
+                here = batch.to(device)
+            update = gradient(0, [here])
+            with step.stage("optimizer"):
+                clip_gradient(model, config.train.clip_norm)
+                optimizer.step()
+            return update.output.losses
+
+        step.call = train
+        return step
+    model.eval()
+    for function in ("_candidates", "merge_views"):
+        step.watch(inference, function, "detections")
+
+    def infer() -> Any:
+        with step.stage("data"):
+            here = batch.to(device)
+        found = detect_batch(
+            model, here, boxes=config.boxes, test=config.test, dtype=dtype
+        )
+        with step.stage("detections to the host"):
+            return to_image_detections(found, batch.image_ids, offset=0)
+
+    step.call = infer
+    return step
+
+
+def _torchvision(
+    work: Work, config: Config, device: torch.device, dtype: torch.dtype
+) -> Step:
+    in_favour = dtype == torch.bfloat16
+    layout = torch.channels_last if in_favour else torch.contiguous_format
+    peer = build_torchvision(work, config, layout).to(device)
+    batch = pinned(draw_batch(work, config), device)
+    step = Step(peer, dtype)
+    _watch_torchvision(step, peer)
+    if work.phase == "train":
+        peer.train()
+
+        def losses() -> dict[str, Tensor]:
+            with step.stage("data"):
+                images, objects = inputs(batch, device), targets(batch, device)
+            with autocast(device, dtype):
+                found: dict[str, Tensor] = peer(images, objects)
+            return found
+
+        step.call = training(step, as_ours(peer), losses, config, fused=in_favour)
+        return step
+    peer.eval()
+
+    @torch.inference_mode()
+    def infer() -> list[dict[str, Tensor]]:
+        with step.stage("data"):
+            images = inputs(batch, device)
+        with autocast(device, dtype):
+            found = peer(images)
+        with step.stage("detections to the host"):
+            return [{key: x.cpu() for key, x in image.items()} for image in found]
+
+    step.call = infer
+    return step
+
+
+def _watch_torchvision(step: Step, peer: Peer) -> None:
+    """The same stages as ours, under the same names."""
+    step.watch(peer.backbone, "forward", "backbone")
+    for part in (peer.rpn.head, peer.rpn.anchor_generator):
+        step.watch(part, "forward", "RPN")
+    step.watch(peer.rpn, "filter_proposals", "proposals")
+    step.watch(peer.rpn, "assign_targets_to_anchors", "targets")
+    step.watch(peer.rpn, "compute_loss", "losses")
+    heads = peer.roi_heads
+    step.watch(heads, "select_training_samples", "targets")
+    step.watch(heads.box_roi_pool, "forward", "pooling")
+    for part in (heads.box_head, heads.box_predictor):
+        step.watch(part, "forward", "head")
+    step.watch(heads, "postprocess_detections", "detections")
