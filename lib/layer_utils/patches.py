@@ -29,11 +29,12 @@ def cell_patches(features: FeatureMaps, cells: Tensor) -> Tensor:
         here = ((own >= 0) & (own < height * width))[:, :, None]  # (N, S, 1)
         rows = (own // width)[:, :, None] + near.repeat_interleave(3)  # (N, S, 9)
         columns = (own % width)[:, :, None] + near.repeat(3)
-        limits = torch.tensor([[height, width]], device=cells.device)
-        if features.sizes is not None:
-            limits = features.sizes[level]
-        inside = here & (rows >= 0) & (rows < limits[:, 0, None, None])
-        inside = inside & (columns >= 0) & (columns < limits[:, 1, None, None])
+        inside = here & (rows >= 0) & (columns >= 0)
+        if features.sizes is None:
+            inside = inside & (rows < height) & (columns < width)
+        else:
+            true = features.sizes[level][:, :, None, None]  # (N, 2, 1, 1)
+            inside = inside & (rows < true[:, 0]) & (columns < true[:, 1])
         index = rows.clamp(0, height - 1) * width + columns.clamp(0, width - 1)
         index = images * (height * width) + index
         flat = x.permute(0, 2, 3, 1).flatten(0, 2)  # (N * H * W, C)
