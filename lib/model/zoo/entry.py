@@ -6,9 +6,6 @@ from typing import Literal
 TORCHVISION = "https://download.pytorch.org/models/"
 DETECTRON2 = "https://dl.fbaipublicfiles.com/detectron2/"
 
-# Nets of their own names until the nets are here.
-V3, X101 = "mobile_v3", "resx101"
-
 _TORCHVISION_LICENCE = (
     "not stated for the weights; torchvision's code: BSD-3-Clause, and its README: the "
     "weights may have terms derived from the data"
@@ -134,7 +131,7 @@ def detectron2_on_coco(
         net,
         reader,
         # X101 divides by a deviation; in RGB, its input is torchvision's.
-        normalisation="torchvision" if net == X101 else "detectron2",
+        normalisation="torchvision" if net == "resx101" else "detectron2",
         published=f"{ap} box AP, COCO val2017",
     )
 

@@ -8,8 +8,6 @@ import difflib
 
 from ..checkpoint import CheckpointError
 from .entry import (
-    V3,
-    X101,
     Entry,
     by_hand,
     detectron2,
@@ -44,19 +42,23 @@ _ALL = (
     torchvision_backbone("resnet50", "res50", "0676ba61", 97.781, 76.130),
     torchvision_backbone("resnet101", "res101", "63fe2227", 170.511, 77.374),
     torchvision_backbone("resnet152", "res152", "394f9c45", 230.434, 78.312),
-    torchvision_backbone("resnext101_32x8d", X101, "8ba56ff5", 339.586, 79.312),
+    torchvision_backbone("resnext101_32x8d", "resx101", "8ba56ff5", 339.586, 79.312),
     torchvision_backbone("mobilenet_v2", "mobile_v2", "b0353104", 13.555, 71.878),
-    torchvision_backbone("mobilenet_v3_large", V3, "8738ca79", 21.114, 74.042),
+    torchvision_backbone("mobilenet_v3_large", "mobile_v3", "8738ca79", 21.114, 74.042),
     torchvision_detector("resnet50_fpn", "_coco-258fb6c6", "res50", 159.743, 37.0),
     torchvision_detector("resnet50_fpn_v2", "_coco-dd69338a", "res50", 167.104, 46.7),
-    torchvision_detector("mobilenet_v3_large_fpn", "-fb6a3cc7", V3, 74.239, 32.8),
-    torchvision_detector("mobilenet_v3_large_320_fpn", "-907ea3f9", V3, 74.239, 22.8),
+    torchvision_detector(
+        "mobilenet_v3_large_fpn", "-fb6a3cc7", "mobile_v3", 74.239, 32.8
+    ),
+    torchvision_detector(
+        "mobilenet_v3_large_320_fpn", "-907ea3f9", "mobile_v3", 74.239, 22.8
+    ),
     detectron2("R-50", "ImageNetPretrained/MSRA/R-50.pkl", "res50", "backbone"),
     detectron2("R-101", "ImageNetPretrained/MSRA/R-101.pkl", "res101", "backbone"),
     detectron2(
         "X-101-32x8d",
         "ImageNetPretrained/FAIR/X-101-32x8d.pkl",
-        X101,
+        "resx101",
         "backbone",
         normalisation="torchvision",
     ),
@@ -126,7 +128,7 @@ _ALL = (
     detectron2_on_coco(
         "faster_rcnn_X_101_32x8d_FPN_3x",
         "139173657/model_final_68b088.pkl",
-        net=X101,
+        net="resx101",
         reader="FPN",
         ap=43.0,
     ),
