@@ -88,7 +88,7 @@ def measure(
     work: Work, device: torch.device, *, until: float, limit: float
 ) -> dict[str, Interval]:
     """How many times as long the step takes without each means."""
-    step, exact = build_step("ours", work, device), None
+    step = build_step("ours", work, device)
     calls: dict[str, Callable[[], float]] = {"all": partial(_seconds, step)}
     for name, without in WITHOUT.items():
         calls[name] = partial(_seconds, step, without)
