@@ -112,8 +112,8 @@ def add_training_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--weights",
         metavar="imagenet|none|NAME|FILE",
-        help="first weights: torchvision's, random ones, those of a name in docs/zoo.md, "
-        "or a file's",
+        help="first weights: torchvision's, random ones, those of a name in "
+        "docs/zoo.md, or a file's",
     )
     parser.add_argument("--iters", type=int, help="updates to train for")
     parser.add_argument("--seed", type=int, help="of all random numbers")

@@ -95,8 +95,8 @@ class NetConfig(Section):
     proposal network, or the Fast R-CNN detector on proposals of a file
     (``data.proposals``). docs/proposals.md"""
     weights: str = "imagenet"
-    """``imagenet`` (torchvision's), ``none`` (random), a name of docs/zoo.md, or the path
-    of a file."""
+    """``imagenet`` (torchvision's), ``none`` (random), a name of docs/zoo.md, or a
+    file's path."""
     normalisation: Literal["auto", "torchvision", "caffe", "detectron2"] = "auto"
     """Input the weights expect; ``auto``: what is recorded with the weights, or can be
     told from them. Any other value must agree with that, or is an error."""
