@@ -3,13 +3,13 @@
 C4: features 0-13 are the trunk, 14-18 the head of each region. FPN: all is trunk.
 """
 
-from collections.abc import Iterator, Sequence
 from typing import cast
 
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from .backbone import Backbone, FeatureKind, Stage
+from .backbone import FeatureKind
+from .feature_row import FeatureRow
 from .layers import (
     ConvNorm,
     Norm,
@@ -74,7 +74,7 @@ class InvertedResidual(nn.Module):
         return out, shrink(sizes, self.stride)
 
 
-class MobileNetV2(Backbone):
+class MobileNetV2(FeatureRow):
     """MobileNet v2 of width 1 with torchvision's parameter names.
 
     Blocks for `freeze`: features 0 to 13, to 18 with FPN.
@@ -88,6 +88,9 @@ class MobileNetV2(Backbone):
 
     default_fixed_blocks = 5
     classifier_prefixes = ("classifier.",)
+    activate = F.relu6
+    head_start = _HEAD_START
+    stage_ends = _STAGE_ENDS
 
     def __init__(
         self,
@@ -116,31 +119,3 @@ class MobileNetV2(Backbone):
         features.append(ConvNorm(channels, 1280, 1, norm=norm))
         self.features = nn.Sequential(*features)
         init_convs(self)
-
-    def stages(self, images: Tensor, sizes: Tensor | None) -> Iterator[Stage]:
-        """See `Backbone.stages`."""
-        stem, *others = self._trunk_features()
-        sizes = shrink(sizes, 2)
-        x = F.relu6(zero_padding(stem(images), sizes), inplace=True)
-        for index, feature in enumerate(others, start=1):
-            if isinstance(feature, InvertedResidual):
-                x, sizes = feature(x, sizes)
-            else:
-                x = F.relu6(feature(x), inplace=True)
-            if index in _STAGE_ENDS:
-                yield x, sizes
-
-    def head(self, pooled: Tensor) -> Tensor:
-        """Features 14 to 18, averaged over each region; see `Backbone.head`."""
-        *inverted, last = self.features[_HEAD_START:]
-        x = pooled
-        for block in inverted:
-            x, _ = block(x, None)
-        return F.relu6(last(x), inplace=True).mean((2, 3))
-
-    def blocks(self) -> Sequence[Sequence[nn.Module]]:
-        """The trunk's features, one each."""
-        return [[feature] for feature in self._trunk_features()]
-
-    def _trunk_features(self) -> nn.Sequential:
-        return self.features[:_HEAD_START] if self.kind == "c4" else self.features

@@ -5,13 +5,13 @@ the pyramid is torchvision's, of two maps at stride 32: feature 13's, which star
 last stage, and the last one's.
 """
 
-from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from .backbone import Backbone, FeatureKind, Stage
+from .backbone import FeatureKind
+from .feature_row import FeatureRow
 from .layers import ConvNorm, NormKind, init_convs, shrink, zero_padding
 
 
@@ -126,7 +126,7 @@ class InvertedResidual(nn.Module):
         return out, sizes
 
 
-class MobileNetV3(Backbone):
+class MobileNetV3(FeatureRow):
     """MobileNet v3 Large of width 1 with torchvision's parameter names.
 
     The norms' epsilon is 1e-5, as in torchvision's detectors; that of its
@@ -144,6 +144,9 @@ class MobileNetV3(Backbone):
 
     default_fixed_blocks = 7
     classifier_prefixes = ("classifier.",)
+    activate = F.hardswish
+    head_start = _HEAD_START
+    stage_ends = _STAGE_ENDS
 
     def __init__(
         self,
@@ -166,31 +169,3 @@ class MobileNetV3(Backbone):
         features.append(ConvNorm(channels, _LAST, 1, norm=norm))
         self.features = nn.Sequential(*features)
         init_convs(self)
-
-    def stages(self, images: Tensor, sizes: Tensor | None) -> Iterator[Stage]:
-        """See `Backbone.stages`; stride 32 comes twice."""
-        stem, *others = self._trunk_features()
-        sizes = shrink(sizes, 2)
-        x = F.hardswish(zero_padding(stem(images), sizes), inplace=True)
-        for index, feature in enumerate(others, start=1):
-            if isinstance(feature, InvertedResidual):
-                x, sizes = feature(x, sizes)
-            else:
-                x = F.hardswish(feature(x), inplace=True)
-            if index in _STAGE_ENDS:
-                yield x, sizes
-
-    def head(self, pooled: Tensor) -> Tensor:
-        """Features 13 to 16, averaged over each region; see `Backbone.head`."""
-        *inverted, last = self.features[_HEAD_START:]
-        x = pooled
-        for block in inverted:
-            x, _ = block(x, None)
-        return F.hardswish(last(x), inplace=True).mean((2, 3))
-
-    def blocks(self) -> Sequence[Sequence[nn.Module]]:
-        """The trunk's features, one each."""
-        return [[feature] for feature in self._trunk_features()]
-
-    def _trunk_features(self) -> nn.Sequential:
-        return self.features[:_HEAD_START] if self.kind == "c4" else self.features
