@@ -14,7 +14,6 @@ import torch
 from ..datasets.formats.proposals import GivenProposals
 from ..datasets.index.access import as_records
 from ..datasets.loading.batches import Batch
-from ..datasets.loading.loader import test_batches
 from ..datasets.records import Dataset
 from ..evaluation.proposals import ImageProposals, evaluate_proposals
 from ..evaluation.report import evaluate
@@ -27,6 +26,7 @@ from .faster_rcnn import FasterRCNN, Predictions, TrainOutput
 from .inference import detections_of, to_image_detections
 from .modules import FastRCNN, ProposalNetwork
 from .proposal_testing import to_image_proposals
+from .stream import ordered_batches
 from .update import loss_samples
 
 _QUOTED_RECALL = "AR@1000"
@@ -95,18 +95,13 @@ def measure(
     Raises:
         ImageError: an image cannot be read.
     """
-    data, place = config.data, distributed.place()
-    batches = test_batches(
+    place = distributed.place()
+    batches = ordered_batches(
         dataset.records,
-        batch_size=config.test.batch_size,
-        short_side=data.test_short_side,
-        long_side=data.test_long_side,
-        offset=config.boxes.offset,
-        size_multiple=data.size_multiple,
-        workers=data.workers,
-        pin_memory=device.type == "cuda",
+        config,
+        pin=device.type == "cuda",
         share=(place.rank, place.processes),
-        use_difficult=data.use_difficult,
+        use_difficult=config.data.use_difficult,
         proposals=proposals,
     )
     found: list[_BatchMeasures] = []

@@ -10,7 +10,6 @@ import torch
 
 from ..datasets.index.access import as_records
 from ..datasets.loading.batches import Batch
-from ..datasets.loading.loader import test_batches
 from ..datasets.records import Dataset
 from ..evaluation.coco_evaluators import Evaluator
 from ..evaluation.proposals import (
@@ -29,6 +28,7 @@ from .config import Config
 from .device import autocast
 from .faster_rcnn import FasterRCNN
 from .inference import to_image_detections
+from .stream import ordered_batches
 
 logger = logging.getLogger(__name__)
 
@@ -132,16 +132,11 @@ def test_proposals(
     Raises:
         ImageError: an image cannot be read.
     """
-    data, place = config.data, distributed.place()
-    batches = test_batches(
+    place = distributed.place()
+    batches = ordered_batches(
         dataset.records,
-        batch_size=config.test.batch_size,
-        short_side=data.test_short_side,
-        long_side=data.test_long_side,
-        offset=config.boxes.offset,
-        size_multiple=data.size_multiple,
-        workers=data.workers,
-        pin_memory=device.type == "cuda",
+        config,
+        pin=device.type == "cuda",
         share=(place.rank, place.processes),
     )
     image_ids = as_records(dataset.records).image_ids

@@ -13,7 +13,6 @@ from torch import Tensor
 
 from ..datasets.formats.proposals import GivenProposals
 from ..datasets.loading.batches import Batch
-from ..datasets.loading.loader import test_batches
 from ..datasets.records import Record
 from ..layer_utils.box_fusion import weighted_boxes_fusion
 from ..layer_utils.detections import suppress, suppress_softly
@@ -21,6 +20,7 @@ from ..layer_utils.structures import Detections, Images, Proposals
 from ..nms.soft_nms import Decay
 from .config import BoxConfig, Config, DataConfig, TestConfig
 from .faster_rcnn import Predictions
+from .stream import ordered_batches
 
 
 def view_sizes(data: DataConfig, test: TestConfig) -> list[tuple[int, int]]:
@@ -52,22 +52,19 @@ def view_batches(
     Raises:
         ImageError: a file cannot be read.
     """
-    data, sizes = config.data, view_sizes(config.data, config.test)
+    sizes = view_sizes(config.data, config.test)
     return zip(
         *(
-            test_batches(
+            ordered_batches(
                 records,
-                batch_size=config.test.batch_size,
-                short_side=short_side,
-                long_side=long_side,
-                offset=config.boxes.offset,
-                size_multiple=data.size_multiple,
-                workers=-(-data.workers // len(sizes)),
-                pin_memory=pin_memory,
+                config,
+                pin=pin_memory,
                 share=share,
+                size=size,
+                workers=-(-config.data.workers // len(sizes)),
                 proposals=proposals,
             )
-            for short_side, long_side in sizes
+            for size in sizes
         ),
         strict=True,
     )
