@@ -1,6 +1,6 @@
 """Configuration: defaults, recipes, command-line overrides.
 
-A recipe is a YAML file that overrides some of the defaults in ``settings.py``;
+A recipe is a YAML file that overrides some of the defaults in ``settings``;
 ``--set SECTION.KEY value`` overrides the recipe. An unknown key or a value of the wrong
 type is an error that names the file, the key and the nearest valid name. There is no
 global configuration: builders read it and hand plain numbers to the layers.

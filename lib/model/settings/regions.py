@@ -1,0 +1,105 @@
+"""From feature maps to classified boxes: RPN, RoI pooling, head."""
+
+from typing import Literal
+
+from pydantic import Field, model_validator
+
+from .section import Count, Positive, Section, Share, Whole
+
+
+class RPNConfig(Section):
+    """Region proposal network (section 3.1)."""
+
+    channels: Count = 512
+    convs: Count = 1
+    """3x3 convolutions before the output layers."""
+    batch_size: Count = 256
+    """Labelled anchors per image."""
+    fg_fraction: Share = 0.5
+    positive_overlap: Share = 0.7
+    negative_overlap: Share = 0.3
+    clobber_positives: bool = False
+    """An anchor whose best overlap is below ``negative_overlap`` is negative even if it
+    is the best one of some object."""
+    crowd_overlap: Share | None = None
+    """Share of an anchor's area in a crowd (COCO) above which it is not negative; null:
+    crowds do not matter, as in the family."""
+    positive_weight: Share | None = None
+    """Weight of all positives together in the box loss, p / positives for each; null:
+    1 / labelled anchors for each, as in the family's recipes (-1 there)."""
+    border: float = 0
+    """Pixels by which a training anchor may leave the image; negative: no limit."""
+    sigma: Positive = 3
+    """Of the smooth L1."""
+    nms_threshold: Share = 0.7
+    score_threshold: Share = 0
+    """Least probability of a proposal."""
+    train_pre_nms: Count = 12000
+    """Boxes before suppression, with FPN on each level; likewise in tests."""
+    train_post_nms: Count = 2000
+    test_mode: Literal["nms", "top"] = "nms"
+    """Test proposals by suppression, or simply the ``test_top`` best."""
+    test_pre_nms: Count = 6000
+    test_post_nms: Count = 300
+    test_top: Count = 5000
+    min_size: float = Field(default=0, ge=0)
+    """Least side of a proposal, in pixels of the network input."""
+
+
+class PoolingConfig(Section):
+    """RoI pooling."""
+
+    mode: Literal["align", "pool", "crop", "crop_stn"] = "align"
+    """RoIAlign, RoI max pooling, TensorFlow's crop_and_resize, or the affine grid of
+    the first PyTorch ports."""
+    size: Count = 7
+    """Cells per side."""
+    sampling_ratio: Whole = 0
+    """RoIAlign's samples per cell and side; 0: adaptive."""
+    aligned: bool = False
+    """RoIAlign's shift by half a cell."""
+    max_pool: bool = False
+    """Pool to twice the size, then 2x2 maxima."""
+    box_gradient: bool = False
+    """Let the head's losses reach the proposals' coordinates (DenseCap, section 3.3);
+    not with mode ``pool``, which is not differentiable in them."""
+
+    @model_validator(mode="after")
+    def _differentiable(self) -> "PoolingConfig":
+        if self.box_gradient and self.mode == "pool":
+            raise ValueError(
+                "box_gradient needs a bilinear mode (align, crop or crop_stn); RoI max "
+                "pooling has no gradient in the coordinates"
+            )
+        return self
+
+
+class HeadConfig(Section):
+    """Fast R-CNN head (Fast R-CNN, section 2.3)."""
+
+    rois_per_image: Count = 256
+    fg_fraction: Share = 0.25
+    fg_overlap: Share = 0.5
+    bg_overlap_high: Share = 0.5
+    bg_overlap_low: Share = 0
+    crowd_overlap: Share | None = None
+    """Share of a RoI's area in a crowd (COCO) above which it is not background; null:
+    crowds do not matter. Detectron: 0.7."""
+    add_ground_truth: bool = False
+    """Whether ground-truth boxes join the proposals in training."""
+    replacement: bool = True
+    """Fill up by drawing RoIs again where there are too few."""
+    class_agnostic: bool = False
+    """One box per RoI, shared by all classes, instead of one per class."""
+    convs: Whole = 0
+    """3x3 convolutions on each region, where no stage of the backbone is the head (dc5,
+    fpn), as all that follows but for sigma."""
+    conv_channels: Count = 256
+    fcs: Whole = 2
+    """Hidden fully connected layers."""
+    fc_channels: Count = 1024
+    norm: Literal["none", "batch", "group"] = "none"
+    """Behind each of the convolutions; ``batch`` is over all processes if
+    train.sync_bn is set."""
+    sigma: Positive = 1
+    """Of the smooth L1."""
