@@ -21,14 +21,16 @@ find_python() {
 # use_environment [EXTRA]: the active environment if this repository's package is
 # importable there with what EXTRA (such as dev) needs, else .venv, made if missing.
 use_environment() {
-  local python extra=${1:-} probe='import faster_rcnn, torch, torchvision, cv2, pydantic'
-  [ "$extra" = dev ] && probe="$probe, pytest, xdist, mypy, ruff"
-  # The package must be this checkout's, not another one's.
-  probe="$probe, pathlib, sys
+  local python extra=${1:-} modules='torch torchvision cv2 pydantic' probe
+  [ "$extra" = dev ] && modules="$modules pytest xdist mypy ruff"
+  # The package must be this checkout's, not another one's. Others are only looked for:
+  # importing PyTorch takes seconds, and the program itself will do so.
+  probe='import faster_rcnn, importlib.util, pathlib, sys
 here = pathlib.Path(sys.argv[1]).resolve()
-sys.exit(pathlib.Path(faster_rcnn.__file__).resolve().parents[1] != here)"
+there = pathlib.Path(faster_rcnn.__file__).resolve().parents[1]
+sys.exit(there != here or not all(map(importlib.util.find_spec, sys.argv[2:])))'
   for PYTHON in "$(command -v python3 || true)" "$REPO/.venv/bin/python"; do
-    if [ -x "$PYTHON" ] && "$PYTHON" -c "$probe" "$REPO" >/dev/null 2>&1; then
+    if [ -x "$PYTHON" ] && "$PYTHON" -c "$probe" "$REPO" $modules >/dev/null 2>&1; then
       return
     fi
   done

@@ -12,6 +12,7 @@ from ..model.checkpoint import CheckpointError, detector_weights
 from ..model.config import Config, config_from_checkpoint
 from ..model.faster_rcnn import FasterRCNN, build_detector
 from ..model.run_folder import RunFolder
+from ..utils.weightless import weightless
 
 
 def find_checkpoint(path_or_name: str | Path) -> Path:
@@ -76,7 +77,7 @@ def open_detector(
         )
     weights = detector_weights(state, averaged=config.train.ema > 0)
     # Compared without memory first: whoever made the file chose the sizes.
-    with torch.device("meta"):
+    with weightless():
         shapes = build_detector(config, len(classes)).state_dict()
     _check_fit(source, shapes, weights)
     # The weights that it is built with are drawn from the program's random numbers.

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from ..layer_utils.boxes import box_sizes, pairwise_intersection, pairwise_iou
 from .library import kernels_for
+from .operator import operator
 
 
 class Matches(NamedTuple):
@@ -99,7 +100,7 @@ def _check(
             )
 
 
-@torch.library.custom_op("faster_rcnn::match_boxes", mutates_args=())
+@operator("faster_rcnn::match_boxes")
 def _match(
     boxes: Tensor,
     gt_boxes: Tensor,

@@ -15,19 +15,23 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from .library import kernels_for
+from .operator import operator
 from .pooling_layout import MODES, Options, empty_grads, format_of, outputs_like
 
 
 def serves(features: Tensor) -> bool:
     """Whether `roi_pool` can pool these features."""
-    served: bool = _serves(features.device.type, features.dtype)
-    return served
+    return _serves(features.device.type, features.dtype)
 
 
-@torch.compiler.assume_constant_result  # type: ignore[untyped-decorator]
 def _serves(device_type: str, dtype: torch.dtype) -> bool:
     kernels = kernels_for("roi_pool", device_type)
     return kernels is not None and dtype in kernels.POOLED_DTYPES
+
+
+# What torch.compiler.assume_constant_result does, but for importing the compiler: two
+# seconds of every start.
+_serves._dynamo_marked_constant = True  # type: ignore[attr-defined]
 
 
 def roi_pool(
@@ -161,7 +165,7 @@ def _kernels(rois: Tensor) -> ModuleType:
     return kernels
 
 
-@torch.library.custom_op("faster_rcnn::roi_pool", mutates_args=())
+@operator("faster_rcnn::roi_pool")
 def _roi_pool(
     features: Sequence[Tensor],
     rois: Tensor,
@@ -219,7 +223,7 @@ def _roi_pool_fake(
     return outputs_like(features, rois, options)
 
 
-@torch.library.custom_op("faster_rcnn::roi_pool_backward", mutates_args=())
+@operator("faster_rcnn::roi_pool_backward")
 def _roi_pool_backward(
     grad: Tensor,
     places: Tensor,

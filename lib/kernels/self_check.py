@@ -152,7 +152,7 @@ def _roi_pool(kernels: ModuleType, device_type: str) -> str | None:
             there = features.to(device_type), rois.to(device_type)
             found, places = kernels.roi_pool([there[0]], there[1], None, options)
             grad = torch.randn(found.shape, generator=generator)
-            (wanted,) = torch.autograd.grad(expected, maps, grad)
+            (wanted,) = torch.autograd.grad((expected * grad).sum(), maps)
             (got,) = kernels.roi_pool_backward(
                 grad.to(device_type).contiguous(memory_format=torch.channels_last),
                 places,

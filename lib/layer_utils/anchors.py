@@ -71,7 +71,8 @@ def base_anchors(
                     middle + half_height,
                 )
             )
-    anchors = torch.tensor(rows, dtype=torch.float32)
+    # With values also where a network is built without memory, on the meta device.
+    anchors = torch.tensor(rows, dtype=torch.float32, device="cpu")
     return anchors.round() if rounding == "corners" else anchors
 
 

@@ -9,7 +9,6 @@ from typing import Literal, get_args
 
 import torch
 import torch.nn.functional as F
-import torchvision
 from torch import Tensor
 
 from ..kernels import pooling as kernels
@@ -155,6 +154,8 @@ def _pool_by_library(
     max_pool: bool,
 ) -> Tensor:
     """The same through torchvision and PyTorch: any device, any gradient."""
+    import torchvision  # seconds of every start, and seldom needed
+
     dtype = features.dtype
     if feature_sizes is not None:
         features, rois = _to_far_corner(features, rois, feature_sizes, stride=stride)

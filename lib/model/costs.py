@@ -12,10 +12,8 @@ from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
-from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
-from torch.utils.flop_counter import FlopCounterMode
 
 from ..layer_utils.structures import GroundTruth, Images, Proposals
 from .config import DataConfig, TrainConfig
@@ -111,6 +109,9 @@ def count_flops(
         size: height and width of the padded image.
         dtype: type that the network computes in.
     """
+    # Imported late, as the other here: only dry runs and errors need them.
+    from torch.utils.flop_counter import FlopCounterMode
+
     counts = []
     training = model.training
     for train in (False, True):
@@ -191,6 +192,8 @@ def _step(
     model: FasterRCNN, count: int, size: tuple[int, int], *, dtype: torch.dtype
 ) -> None:
     """A step in shapes alone, with its backward pass if the model is training."""
+    from torch._subclasses.fake_tensor import FakeTensorMode
+
     fake = FakeTensorMode()
     state: dict[str, Tensor] = {
         name: fake.from_tensor(tensor)

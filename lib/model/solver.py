@@ -1,7 +1,9 @@
 """The optimizer's parameter groups and the learning rate's course."""
 
+import inspect
 import math
 from collections.abc import Callable
+from typing import Any
 
 import torch
 from torch import nn
@@ -42,9 +44,25 @@ def build_optimizer(model: nn.Module, train: TrainConfig) -> torch.optim.Optimiz
         {"params": members, "lr_factor": factor, "weight_decay": decay}
         for (factor, decay), members in groups.items()
     ]
+    options: dict[str, Any] = {"lr": train.lr, "fused": True}
     if train.optimizer == "adamw":
-        return torch.optim.AdamW(parameters, lr=train.lr, fused=True)
-    return torch.optim.SGD(parameters, lr=train.lr, momentum=train.momentum, fused=True)
+        return _without_compiler(torch.optim.AdamW)(parameters, **options)
+    options["momentum"] = train.momentum
+    return _without_compiler(torch.optim.SGD)(parameters, **options)
+
+
+def _without_compiler(
+    kind: type[torch.optim.Optimizer],
+) -> type[torch.optim.Optimizer]:
+    """The same optimizer, which does not import PyTorch's compiler.
+
+    PyTorch wraps these methods so that the compiler leaves them alone, and imports it
+    for that on their first call: two seconds of every start.
+    """
+    names = ("add_param_group", "state_dict", "load_state_dict", "step")
+    plain = {name: inspect.unwrap(getattr(kind, name)) for name in names}
+    plain["step"] = torch.no_grad()(plain["step"])
+    return type(kind.__name__, (kind,), plain)
 
 
 def _steps(iteration: int, train: TrainConfig) -> float:

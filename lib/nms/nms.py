@@ -5,10 +5,10 @@ Letters: N images, R boxes per image, K output slots.
 
 import numpy as np
 import torch
-import torchvision
 from torch import Tensor
 
 from ..kernels.library import kernels_for
+from ..kernels.operator import operator
 
 
 def nms(
@@ -88,7 +88,7 @@ def check_arguments(
     return groups
 
 
-@torch.library.custom_op("faster_rcnn::nms", mutates_args=())
+@operator("faster_rcnn::nms")
 def _nms(
     boxes: Tensor,
     scores: Tensor,
@@ -177,6 +177,8 @@ def _nms_image(
     offset: float,
 ) -> Tensor:
     """Indices of all kept boxes of one image, best first."""
+    import torchvision  # seconds of every start, and seldom needed
+
     candidates = valid.nonzero()[:, 0]
     order = candidates[scores[candidates].argsort(descending=True, stable=True)]
     boxes = boxes[order].clone()

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from ..kernels.library import kernels_for
+from ..kernels.operator import operator
 from ..layer_utils.boxes import pairwise_iou
 from .nms import check_arguments
 
@@ -84,7 +85,7 @@ def soft_nms(
     )
 
 
-@torch.library.custom_op("faster_rcnn::soft_nms", mutates_args=())
+@operator("faster_rcnn::soft_nms")
 def _soft_nms(
     boxes: Tensor,
     scores: Tensor,

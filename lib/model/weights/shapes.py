@@ -4,7 +4,6 @@ from collections.abc import Mapping
 from functools import cache
 from typing import Any, NamedTuple
 
-import torch
 from torch import nn
 
 from ...nets import build_backbone
@@ -12,6 +11,7 @@ from ...nets.box_head import BoxPredictor
 from ...nets.fpn import FeaturePyramid
 from ...nets.region_head import RegionHead
 from ...nets.rpn import RPNHead
+from ...utils.weightless import weightless
 from ..settings import Config
 from .structures import Numbers, Shape
 
@@ -35,7 +35,7 @@ class BackboneShapes(NamedTuple):
 @cache
 def backbone_shapes(net: str, features: str = "c4") -> BackboneShapes:
     """What the state dict of a net's backbone looks like; style makes no difference."""
-    with torch.device("meta"):
+    with weightless():
         backbone = build_backbone(
             net,
             features=features,
@@ -73,7 +73,7 @@ def detector_shapes(
     parts: dict[str, nn.Module] = {}
     # A layer that a damaged file lacks has 0 rows, and is missed later.
     classes, anchors, width = (max(number, 1) for number in numbers)
-    with torch.device("meta"):
+    with weightless():
         if features == "fpn":
             parts["pyramid"] = pyramid = FeaturePyramid(
                 backbone.channels,

@@ -1,0 +1,53 @@
+"""Registers functions as operators, which the compiler and autograd take as they are.
+
+``torch.library.custom_op`` does the same, but imports PyTorch's compiler on the first
+call of each process, which takes two seconds.
+"""
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
+
+
+class Operator:
+    """A function of tensors and numbers that changes none of its arguments.
+
+    Args:
+        name: ``namespace::name``.
+        function: computes it, on any device; its annotations give the schema.
+    """
+
+    def __init__(self, name: str, function: Callable[..., Any]) -> None:
+        self.name = name
+        torch.library.define(
+            name, torch.library.infer_schema(function, mutates_args=())
+        )
+        torch.library.impl(name, "default", function)
+        namespace, _, short = name.partition("::")
+        self.call = getattr(getattr(torch.ops, namespace), short).default
+
+    def __call__(self, *args: Any) -> Any:
+        """Compute it."""
+        return self.call(*args)
+
+    def register_fake(self, function: Callable[..., Any]) -> Callable[..., Any]:
+        """Register what gives results of the right shapes, without computing them."""
+        torch.library.register_fake(self.name, function)
+        return function
+
+    def register_autograd(
+        self,
+        backward: Callable[..., Any],
+        *,
+        setup_context: Callable[..., None],
+    ) -> None:
+        """Register the gradient, as ``torch.library.register_autograd`` does."""
+        torch.library.register_autograd(
+            self.name, backward, setup_context=setup_context
+        )
+
+
+def operator(name: str) -> Callable[[Callable[..., Any]], Operator]:
+    """Make the function below an `Operator` of this name."""
+    return lambda function: Operator(name, function)

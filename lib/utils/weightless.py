@@ -1,0 +1,37 @@
+"""Modules of shapes alone."""
+
+import contextlib
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.overrides import TorchFunctionMode
+
+_DRAWS = (
+    *(Tensor.normal_, Tensor.uniform_, nn.init.normal_, nn.init.uniform_),
+    *(nn.init.kaiming_normal_, nn.init.kaiming_uniform_, nn.init.trunc_normal_),
+)
+
+
+class _WithoutDraws(TorchFunctionMode):
+    """Random numbers are not drawn: for shapes alone, PyTorch imports its compiler."""
+
+    def __torch_function__(
+        self,
+        function: Callable[..., Any],
+        types: Sequence[type],
+        args: Sequence[Any] = (),
+        kwargs: Mapping[str, Any] | None = None,
+    ) -> Any:
+        named = kwargs or {}
+        if function in _DRAWS:
+            return args[0] if args else named["tensor"]
+        return function(*args, **named)
+
+
+@contextlib.contextmanager
+def weightless() -> Iterator[None]:
+    """Modules built in this context have tensors of the meta device, without memory."""
+    with torch.device("meta"), _WithoutDraws():
+        yield
