@@ -14,6 +14,7 @@ from typing import Literal
 
 import numpy as np
 
+from ..datasets.formats.proposal_arrays import read_saved_proposals
 from ..datasets.index.access import as_records
 from ..datasets.records import Dataset, FloatArray
 from ..utils.files import atomic_path
@@ -198,25 +199,14 @@ def load_proposals(path: Path, dataset: Dataset) -> list[ImageProposals]:
     """Read a file of ``save_proposals``.
 
     Raises:
-        ValueError: not such a file, or of other images than those of ``dataset``.
+        ValueError: not such a file, one that claims more than it holds, or of other
+            images than those of ``dataset``.
     """
-    try:
-        with np.load(path, allow_pickle=False) as file:
-            image_ids, counts = file["image_ids"].tolist(), file["counts"]
-            boxes, scores = file["boxes"], file["scores"]
-        ends = np.cumsum(counts)[:-1]
-        if len(boxes) != len(scores) or len(scores) != counts.sum():
-            raise ValueError("its arrays do not fit each other")
-    except (OSError, ValueError, KeyError, AttributeError, TypeError) as error:
-        raise ValueError(
-            f"{path}: expected proposals saved by a test, cannot read them ({error}); "
-            "test with --eval proposal again"
-        ) from error
+    saved = read_saved_proposals(path)
+    # One more than there are would tell of a stranger, as would a million more.
+    count = min(len(saved.image_ids), len(dataset.records) + 1)
     found = [
-        ImageProposals(image_id, *arrays)
-        for image_id, *arrays in zip(
-            image_ids, np.split(boxes, ends), np.split(scores, ends), strict=True
-        )
+        ImageProposals(saved.image_ids[row], *saved.of(row)) for row in range(count)
     ]
     _flatten(dataset, found)
     return found

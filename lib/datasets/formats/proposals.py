@@ -17,6 +17,7 @@ import numpy.typing as npt
 from ...utils.array_pickle import read_arrays
 from ..index.access import as_records
 from ..records import FloatArray, IntArray, Record
+from .proposal_arrays import read_saved_proposals
 
 _XYXY, _XYWH = 0, 1  # Detectron2's BoxMode
 
@@ -106,8 +107,9 @@ def read_proposals(
     boxes, scores, starts = [], [], np.zeros(len(image_ids) + 1, np.int64)
     for place, row in enumerate(rows):
         where = f"{path}, image {image_ids[place]}"
-        edges = content.to_edges(_numbers(content.boxes[row], (-1, 4), where))
-        own_scores = _numbers(content.scores[row], (-1,), where)
+        own_boxes, own_scores = content.of(row)
+        edges = content.to_edges(_numbers(own_boxes, (-1, 4), where))
+        own_scores = _numbers(own_scores, (-1,), where)
         own = _best(edges, own_scores, sizes[place], most, where)
         boxes.append(own.boxes)
         scores.append(own.scores)
@@ -125,32 +127,19 @@ class _Content(NamedTuple):
 
     Attributes:
         ids: of the images.
-        boxes: of each image, in the file's convention.
-        scores: of each image.
+        of: boxes, in the file's convention, and scores of an entry.
         to_edges: turns ``(P, 4)`` boxes into pixel edges.
     """
 
     ids: list[str]
-    boxes: Sequence[Any]
-    scores: Sequence[Any]
+    of: Callable[[int], tuple[Any, Any]]
     to_edges: Callable[[FloatArray], FloatArray] = lambda boxes: boxes
 
 
 def _read_npz(path: Path) -> _Content:
     """What ``evaluation.proposals.save_proposals`` wrote."""
-    try:
-        with np.load(path, allow_pickle=False) as file:
-            arrays = [file[k] for k in ("image_ids", "counts", "boxes", "scores")]
-    except (ValueError, EOFError) as error:
-        raise ValueError(
-            f"{path}: expected proposals saved by a test, cannot read them ({error}); "
-            "test with --eval proposal again"
-        ) from error
-    image_ids, counts, boxes, scores = arrays
-    if not len(boxes) == len(scores) == counts.sum() or len(counts) != len(image_ids):
-        raise ValueError(f"{path}: its arrays do not fit each other; make it again")
-    ends = np.cumsum(counts)[:-1]
-    return _Content(image_ids.tolist(), np.split(boxes, ends), np.split(scores, ends))
+    saved = read_saved_proposals(path)
+    return _Content(saved.image_ids, saved.of)
 
 
 def _read_pickle(path: Path) -> _Content:
@@ -158,8 +147,8 @@ def _read_pickle(path: Path) -> _Content:
     content = read_arrays(path)
     ids = content["ids"] if "ids" in content else content["indexes"]
     second = "objectness_logits" in content  # Detectron2
-    boxes = content["boxes"]
-    scores = content["objectness_logits" if second else "scores"]
+    boxes = list(content["boxes"])
+    scores = list(content["objectness_logits" if second else "scores"])
     mode = content.get("bbox_mode", _XYXY)
     if mode not in (_XYXY, _XYWH):
         raise ValueError(
@@ -181,7 +170,7 @@ def _read_pickle(path: Path) -> _Content:
         return edges
 
     names = [str(one) for one in np.asarray(ids).tolist()]
-    return _Content(names, boxes, scores, to_edges)
+    return _Content(names, lambda row: (boxes[row], scores[row]), to_edges)
 
 
 _READERS: dict[str, Callable[[Path], _Content]] = {

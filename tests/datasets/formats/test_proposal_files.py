@@ -113,6 +113,7 @@ def test_missing_image_is_named_with_the_file(records, tmp_path):
         ({"boxes": [BOXES * np.nan, BOXES]}, "image 17: a box or a score is not"),
         ({"bbox_mode": 4}, "expected bbox_mode 0"),
         ({"boxes": None}, "found other content"),
+        ({"boxes": {5: BOXES, 17: BOXES}}, "bad.pkl, image 17: expected boxes of four"),
         ({"boxes": [BOXES[:, :3], BOXES]}, "bad.pkl, image 17: expected boxes of four"),
         ({"boxes": ["none", BOXES]}, "bad.pkl, image 17: expected boxes of four"),
     ],
@@ -138,8 +139,9 @@ def test_bad_files(records, tmp_path, capsys):
         (code, "which is not executed"),
         (other, "found other content"),
         (tmp_path / "text.npz", "expected proposals saved by a test"),
-        (tmp_path / "other.npz", "found other content"),
-        (tmp_path / "gone.npz", "gone.npz: expected a file of proposals, cannot read"),
+        (tmp_path / "other.npz", "found no image_ids, counts, scores.; test with"),
+        (tmp_path / "gone.npz", "gone.npz: expected proposals saved by a test, cannot"),
+        (tmp_path / "gone.pkl", "gone.pkl: expected a file of proposals, cannot read"),
         (tmp_path / "boxes.json", "a file ending in .npz, .pkl, found .json"),
     ):
         with pytest.raises(ValueError, match=problem):

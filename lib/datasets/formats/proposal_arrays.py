@@ -1,0 +1,75 @@
+"""The proposals that a test of ours saves (``.npz``), as arrays.
+
+I  images
+P  proposals of all images
+"""
+
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+
+from ...utils.npz import Array, NpzError, read_npz
+from ..records import FloatArray, IntArray
+
+
+class SavedProposals(NamedTuple):
+    """Proposals of images in any order, boxes as pixel edges.
+
+    Attributes:
+        image_ids: I ids.
+        ends: ``(I,)`` where each image's rows end.
+        boxes: ``(P, 4)``, image after image.
+        scores: ``(P,)``.
+    """
+
+    image_ids: list[str]
+    ends: IntArray
+    boxes: FloatArray
+    scores: FloatArray
+
+    def of(self, row: int) -> tuple[FloatArray, FloatArray]:
+        """Boxes and scores of an image."""
+        own = slice(int(self.ends[row - 1]) if row else 0, int(self.ends[row]))
+        return self.boxes[own], self.scores[own]
+
+
+def read_saved_proposals(path: Path) -> SavedProposals:
+    """Read a file of ``evaluation.proposals.save_proposals``.
+
+    Whether boxes and scores are sound, and of which images, is not looked at.
+
+    Raises:
+        ValueError: not such a file, or one that claims more than it holds.
+    """
+    try:
+        arrays = read_npz(path, ("image_ids", "counts", "boxes", "scores"))
+        _check(*arrays)
+    except (OSError, NpzError) as error:
+        raise ValueError(
+            f"{path}: expected proposals saved by a test, cannot read them ({error}); "
+            "test with --eval proposal again"
+        ) from error
+    image_ids, counts, boxes, scores = arrays
+    ends = np.cumsum(counts, dtype=np.int64)
+    return SavedProposals(image_ids.tolist(), ends, boxes, scores)
+
+
+def _check(image_ids: Array, counts: Array, boxes: Array, scores: Array) -> None:
+    """Make sure that the counts part boxes and scores.
+
+    Raises:
+        NpzError: they do not.
+    """
+    arrays = {"image_ids": image_ids, "counts": counts, "boxes": boxes}
+    arrays["scores"] = scores
+    for (name, array), kinds, dimensions in zip(
+        arrays.items(), ("U", "iu", "fiu", "fiu"), (1, 1, 2, 1), strict=True
+    ):
+        if array.dtype.kind not in kinds or array.ndim != dimensions:
+            raise NpzError(f"{name} is an array {array.shape} of {array.dtype}")
+    # The range first: a sum of any counts may overflow.
+    sound = len(image_ids) == len(counts) and len(boxes) == len(scores)
+    sound &= bool(((counts >= 0) & (counts <= len(boxes))).all())
+    if not sound or counts.sum() != len(boxes):
+        raise NpzError("its arrays do not fit each other")
