@@ -22,10 +22,10 @@ import torch
 from faster_rcnn.datasets.loading.images import image_size
 from faster_rcnn.datasets.loading.loader import training_batches
 from faster_rcnn.datasets.records import Dataset, Record
-from faster_rcnn.model.command_line import find_recipes
 from faster_rcnn.model.config import Config, load_config
 from faster_rcnn.model.device import autocast, keep_freed_memory, pick_dtype
 from faster_rcnn.model.faster_rcnn import build_detector
+from faster_rcnn.model.recipes import find_recipes
 from faster_rcnn.model.solver import build_optimizer
 from faster_rcnn.model.train import stream_batches
 from PIL import Image

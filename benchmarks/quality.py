@@ -37,7 +37,6 @@ from faster_rcnn.model.command_line import (
     Job,
     add_arguments,
     add_training_arguments,
-    clear_errors,
     get_dataset,
     make_job,
 )
@@ -49,6 +48,7 @@ from faster_rcnn.model.normalisation import NORMALISATIONS
 from faster_rcnn.model.run_folder import RunFolder
 from faster_rcnn.model.solver import build_optimizer, learning_rate, set_learning_rate
 from faster_rcnn.model.train import check_finite, train
+from faster_rcnn.model.user_errors import clear_errors
 from faster_rcnn.model.weights import load_initial_weights
 from faster_rcnn.utils.files import write_atomic
 from torch import Tensor, nn

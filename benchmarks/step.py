@@ -20,7 +20,8 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from faster_rcnn.model.command_line import clear_errors, net_argument
+from faster_rcnn.model.command_line import net_argument
+from faster_rcnn.model.user_errors import clear_errors
 from reporting import DOCS, machine, write_between
 from step_measure import measure
 from step_models import MODELS, Work

@@ -18,7 +18,8 @@ from typing import Any
 
 import numpy as np
 import torch
-from faster_rcnn.model.command_line import clear_errors, net_argument
+from faster_rcnn.model.command_line import net_argument
+from faster_rcnn.model.user_errors import clear_errors
 from reporting import machine, markdown, milliseconds, write_between
 from step import add_run_arguments
 from step_measure import WARM_UP

@@ -7,8 +7,8 @@ import shlex
 from pathlib import Path
 
 from faster_rcnn.datasets.catalog import WORDS, dataset_name
-from faster_rcnn.model.command_line import find_recipes, net_settings
 from faster_rcnn.model.config import load_config
+from faster_rcnn.model.recipes import find_recipes, net_settings
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 SCRIPTS = "./experiments/scripts/"

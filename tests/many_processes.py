@@ -8,14 +8,16 @@ from collections.abc import Callable
 from typing import Any
 
 import torch
-from faster_rcnn.model.command_line import clear_errors
+from faster_rcnn.model.user_errors import clear_errors
 from faster_rcnn.utils import distributed
 from faster_rcnn.utils.place import find_place
 
 # Forked from a server that has imported everything, a process starts at once. (Forked
 # from here, where gradients were computed, it could compute none.)
 _CONTEXT = multiprocessing.get_context("forkserver")
-_CONTEXT.set_forkserver_preload(["faster_rcnn.model.command_line"])
+_CONTEXT.set_forkserver_preload(
+    ["faster_rcnn.model.checkpoint_testing", "faster_rcnn.model.train"]
+)
 
 
 def in_processes(

@@ -6,9 +6,9 @@ import torch
 import yaml
 from command_lines import REPOSITORY, SCRIPTS, check_command, script_commands
 from faster_rcnn.datasets.catalog import WORDS
-from faster_rcnn.model.command_line import RECIPES, find_recipes, net_settings
 from faster_rcnn.model.config import NET_NAMES, load_config
 from faster_rcnn.model.faster_rcnn import build_detector
+from faster_rcnn.model.recipes import RECIPES, find_recipes, net_settings
 from faster_rcnn.model.solver import build_optimizer
 
 RESNETS = [net for net in NET_NAMES if net.startswith("res")]

@@ -13,16 +13,16 @@ from pathlib import Path
 
 from faster_rcnn.datasets.catalog import dataset_name
 from faster_rcnn.model.command_line import (
-    REPOSITORY,
     add_arguments,
     add_training_arguments,
-    clear_errors,
     get_dataset,
     make_job,
 )
 from faster_rcnn.model.train import stream_batches
+from faster_rcnn.model.user_errors import clear_errors
 from faster_rcnn.utils.contact_sheets import contact_sheet, network_pictures
 from faster_rcnn.utils.drawing import save_image
+from faster_rcnn.utils.repository import REPOSITORY
 
 logger = logging.getLogger("faster_rcnn")
 

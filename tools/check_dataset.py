@@ -15,17 +15,12 @@ from faster_rcnn.datasets.checks.page import write_page
 from faster_rcnn.datasets.checks.report import Recipe, check_dataset
 from faster_rcnn.datasets.checks.sources import find_sources
 from faster_rcnn.datasets.checks.text import report_text
-from faster_rcnn.model.command_line import (
-    NET_HELP,
-    REPOSITORY,
-    clear_errors,
-    fetch_dataset,
-    find_recipes,
-    net_argument,
-    net_settings,
-)
+from faster_rcnn.model.command_line import NET_HELP, fetch_dataset, net_argument
 from faster_rcnn.model.config import Config, load_config
 from faster_rcnn.model.faster_rcnn import build_detector
+from faster_rcnn.model.recipes import find_recipes, net_settings
+from faster_rcnn.model.user_errors import clear_errors
+from faster_rcnn.utils.repository import REPOSITORY
 
 logger = logging.getLogger("faster_rcnn")
 

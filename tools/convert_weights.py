@@ -10,8 +10,9 @@ import argparse
 from pathlib import Path
 
 from faster_rcnn.model.checkpoint import CheckpointError
-from faster_rcnn.model.command_line import clear_errors, find_recipes
 from faster_rcnn.model.normalisation import NORMALISATIONS
+from faster_rcnn.model.recipes import find_recipes
+from faster_rcnn.model.user_errors import clear_errors
 from faster_rcnn.model.weights.class_names import read_classes
 from faster_rcnn.model.weights.export import (
     export_family,

@@ -10,8 +10,8 @@ from faster_rcnn.demo.server import serve
 from faster_rcnn.demo.sources import find_items, read_list
 from faster_rcnn.detector import Detector
 from faster_rcnn.detector.opening import find_checkpoint
-from faster_rcnn.model.command_line import clear_errors
 from faster_rcnn.model.device import keep_freed_memory
+from faster_rcnn.model.user_errors import clear_errors
 
 
 def main() -> None:

@@ -9,7 +9,7 @@ import argparse
 from pathlib import Path
 
 from faster_rcnn.export.job import FORMATS, Job, export
-from faster_rcnn.model.command_line import clear_errors
+from faster_rcnn.model.user_errors import clear_errors
 
 
 def build_parser() -> argparse.ArgumentParser:

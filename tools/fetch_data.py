@@ -9,8 +9,9 @@ from pathlib import Path
 
 from faster_rcnn.datasets.archives import ARCHIVES
 from faster_rcnn.datasets.download import ensure_downloaded, ensure_space, plan
-from faster_rcnn.model.command_line import REPOSITORY, clear_errors
+from faster_rcnn.model.user_errors import clear_errors
 from faster_rcnn.utils.download.disk import amount, free_space
+from faster_rcnn.utils.repository import REPOSITORY
 
 
 def build_parser() -> argparse.ArgumentParser:

@@ -11,8 +11,8 @@ interrupted goes on where it stopped. The other programs fetch what they need li
 import argparse
 from collections.abc import Sequence
 
-from faster_rcnn.model.command_line import clear_errors
 from faster_rcnn.model.settings import NET_NAMES
+from faster_rcnn.model.user_errors import clear_errors
 from faster_rcnn.model.zoo.cache import fetch_entry, find, home, place_of, to_come
 from faster_rcnn.model.zoo.entry import Entry
 from faster_rcnn.model.zoo.table import ENTRIES, find_entry, imagenet_entry

@@ -10,8 +10,9 @@ import logging
 from pathlib import Path
 
 from faster_rcnn.evaluation.page.run_page import write_run_plots
-from faster_rcnn.model.command_line import REPOSITORY, clear_errors
+from faster_rcnn.model.user_errors import clear_errors
 from faster_rcnn.utils.curves import read_runs
+from faster_rcnn.utils.repository import REPOSITORY
 
 logger = logging.getLogger("faster_rcnn")
 

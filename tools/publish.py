@@ -11,7 +11,7 @@ import argparse
 import re
 from pathlib import Path
 
-from faster_rcnn.model.command_line import clear_errors
+from faster_rcnn.model.user_errors import clear_errors
 from faster_rcnn.model.zoo.card import NO_LICENCE, model_card
 from faster_rcnn.model.zoo.publishing import (
     published_state,

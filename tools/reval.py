@@ -33,8 +33,9 @@ from faster_rcnn.evaluation.selection import (
     suppress_softly,
 )
 from faster_rcnn.evaluation.voc_files import save_voc_files
-from faster_rcnn.model.command_line import REPOSITORY, clear_errors
+from faster_rcnn.model.user_errors import clear_errors
 from faster_rcnn.utils.files import write_atomic
+from faster_rcnn.utils.repository import REPOSITORY
 
 logger = logging.getLogger("faster_rcnn")
 

@@ -7,22 +7,18 @@ from pathlib import Path
 
 from faster_rcnn.datasets.catalog import resolve
 from faster_rcnn.evaluation.command_line import add_evaluation_arguments
-from faster_rcnn.model.command_line import (
-    REPOSITORY,
-    add_arguments,
-    clear_errors,
-    get_dataset,
-    run_parent,
-    test_checkpoint,
-)
+from faster_rcnn.model.checkpoint_testing import test_checkpoint
+from faster_rcnn.model.command_line import add_arguments, get_dataset, run_parent
 from faster_rcnn.model.config import config_from_checkpoint
 from faster_rcnn.model.device import keep_freed_memory, pick_device
 from faster_rcnn.model.processes import add_process_arguments, join_processes
 from faster_rcnn.model.run_folder import RunFolder, newest_run
+from faster_rcnn.model.user_errors import clear_errors
 from faster_rcnn.model.zoo import open_checkpoint
 from faster_rcnn.model.zoo.cache import locate
 from faster_rcnn.utils import distributed
 from faster_rcnn.utils.logs import setup_logging
+from faster_rcnn.utils.repository import REPOSITORY
 
 logger = logging.getLogger("faster_rcnn")
 

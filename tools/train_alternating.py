@@ -23,13 +23,13 @@ from faster_rcnn.model.command_line import (
     Job,
     add_arguments,
     add_training_arguments,
-    clear_errors,
     get_dataset,
     make_job,
     run_parent,
 )
 from faster_rcnn.model.processes import add_process_arguments
 from faster_rcnn.model.run_folder import RunFolder
+from faster_rcnn.model.user_errors import clear_errors
 
 logger = logging.getLogger("faster_rcnn")
 

@@ -5,15 +5,13 @@ import argparse
 import logging
 
 from faster_rcnn.model.checkpoint import load_checkpoint
+from faster_rcnn.model.checkpoint_testing import settle_measure, test_checkpoint
 from faster_rcnn.model.command_line import (
     add_arguments,
     add_training_arguments,
-    clear_errors,
     get_dataset,
     make_job,
     run_parent,
-    settle_measure,
-    test_checkpoint,
 )
 from faster_rcnn.model.determinism import be_deterministic
 from faster_rcnn.model.device import keep_freed_memory, seed_everything
@@ -27,6 +25,7 @@ from faster_rcnn.model.profiling import add_profile_arguments, make_profile
 from faster_rcnn.model.run_folder import RunFolder
 from faster_rcnn.model.schedule import settle_schedule
 from faster_rcnn.model.train import train
+from faster_rcnn.model.user_errors import clear_errors
 from faster_rcnn.model.validation import get_validation_set
 from faster_rcnn.utils import distributed
 from faster_rcnn.utils.logs import setup_logging

@@ -3,7 +3,7 @@
 import argparse
 from pathlib import Path
 
-from ..model.command_line import REPOSITORY
+from ..utils.repository import REPOSITORY
 
 _DESCRIPTION = (
     "Detect objects in pictures, videos, cameras; or on a page, with --serve."

@@ -2,7 +2,6 @@
 
 import io
 import json
-import logging
 import os
 import sys
 
@@ -11,18 +10,6 @@ from command_lines import REPOSITORY, load_tool
 from faster_rcnn.demo.command_line import default_output
 from faster_rcnn.detector import Detector
 from faster_rcnn.model.checkpoint import CheckpointError
-
-
-@pytest.fixture(autouse=True)
-def _keep_logging():
-    """Takes away the handlers that hold on to the captured console."""
-    logger = logging.getLogger("faster_rcnn")
-    before, level = list(logger.handlers), logger.level
-    yield
-    for handler in [h for h in logger.handlers if h not in before]:
-        logger.removeHandler(handler)
-        handler.close()
-    logger.setLevel(level)
 
 
 @pytest.fixture

@@ -2,6 +2,22 @@
 
 import pytest
 import torch
+from faster_rcnn.model.device import random_states, restore_random_states
+from tiny_runs import draw_dataset
+
+
+@pytest.fixture(autouse=True)
+def _keep_random_states():
+    """What a test draws does not change what the next one does."""
+    states = random_states()
+    yield
+    restore_random_states(states)
+
+
+@pytest.fixture(scope="module")
+def dataset(tmp_path_factory):
+    """Five drawn images; modules that need others have a fixture of their own."""
+    return draw_dataset(tmp_path_factory.mktemp("images"), 5)
 
 
 @pytest.fixture
@@ -13,3 +29,17 @@ def file(tmp_path):
         return tmp_path / name
 
     return save
+
+
+@pytest.fixture
+def recipes(tmp_path, monkeypatch):
+    """Writes recipes into a folder that stands for experiments/cfgs."""
+    folder = tmp_path / "cfgs"
+    folder.mkdir()
+    monkeypatch.setattr("faster_rcnn.model.recipes.RECIPES", folder)
+
+    def write(**texts):
+        for name, text in texts.items():
+            (folder / f"{name}.yml").write_text(text)
+
+    return write

@@ -9,7 +9,6 @@ from faster_rcnn.evaluation.proposals import load_proposals
 from faster_rcnn.evaluation.results import load_detections
 from faster_rcnn.model.alternating import join_modules
 from faster_rcnn.model.checkpoint import CheckpointError, load_checkpoint
-from faster_rcnn.model.command_line import settle_measure
 from faster_rcnn.model.dry_run import dry_run
 from faster_rcnn.model.first_weights import load_first_weights
 from faster_rcnn.model.given_proposals import given_proposals
@@ -224,20 +223,6 @@ def test_validation_and_dry_run(dataset, tmp_path, modules, capsys):
     assert ("RPN" in out) == (modules == "rpn")
     assert ("predictor" in out) == (modules == "fast_rcnn")
     assert "get a finite gradient" in out
-
-
-def test_what_is_measured():
-    rpn, both = tiny_config("net.modules", "rpn"), tiny_config()
-    fast = tiny_config("net.modules", "fast_rcnn", "data.test_proposals", "a.npz")
-    assert settle_measure(rpn, None) == "proposal"
-    assert settle_measure(rpn, "proposal_fast") == "proposal_fast"
-    assert settle_measure(both, None) == settle_measure(fast, None) == "detection"
-    with pytest.raises(ValueError, match="makes no detections"):
-        settle_measure(rpn, "detection")
-    with pytest.raises(ValueError, match="makes no proposals"):
-        settle_measure(fast, "proposal")
-    with pytest.raises(ValueError, match=r"data\.test_proposals"):
-        settle_measure(tiny_config("net.modules", "fast_rcnn"), None)
 
 
 def test_first_weights_from_a_whole_detector(dataset, tmp_path, caplog):

@@ -25,13 +25,6 @@ from torch import nn
 CLASSES = ("__background__", "cat", "dog")
 
 
-@pytest.fixture(autouse=True)
-def _keep_random_states():
-    states = random_states()
-    yield
-    restore_random_states(states)
-
-
 class Run:
     """A model in training, as far as a checkpoint is concerned."""
 

@@ -1,5 +1,6 @@
+"""Arguments, the job they ask for, and its data."""
+
 import argparse
-import logging
 import re
 from pathlib import Path
 
@@ -7,48 +8,18 @@ import cv2
 import numpy as np
 import pytest
 import torch
-from faster_rcnn.datasets.records import Dataset
 from faster_rcnn.model import command_line
 from faster_rcnn.model.command_line import (
     add_arguments,
     add_training_arguments,
     automatic_tag,
-    clear_errors,
-    find_recipes,
     get_dataset,
     make_job,
     run_parent,
 )
-from faster_rcnn.model.config import Config, ConfigError
-from faster_rcnn.model.faster_rcnn import build_detector
+from faster_rcnn.model.config import ConfigError
 from faster_rcnn.model.run_folder import RunFolder
-from faster_rcnn.model.train import Interrupted, NonFiniteLossError
-
-
-@pytest.fixture(autouse=True)
-def _keep_logging():
-    """Takes away the handlers that hold on to the captured console."""
-    logger = logging.getLogger("faster_rcnn")
-    before, level = list(logger.handlers), logger.level
-    yield
-    for handler in [h for h in logger.handlers if h not in before]:
-        logger.removeHandler(handler)
-        handler.close()
-    logger.setLevel(level)
-
-
-@pytest.fixture
-def recipes(tmp_path, monkeypatch):
-    """Writes recipes into a folder that stands for experiments/cfgs."""
-    folder = tmp_path / "cfgs"
-    folder.mkdir()
-    monkeypatch.setattr(command_line, "RECIPES", folder)
-
-    def write(**texts):
-        for name, text in texts.items():
-            (folder / f"{name}.yml").write_text(text)
-
-    return write
+from faster_rcnn.utils.repository import REPOSITORY
 
 
 def parse(*words):
@@ -74,37 +45,6 @@ def write_voc(folder):
     return folder
 
 
-def names(paths):
-    return [path.stem for path in paths]
-
-
-def test_recipes_from_general_to_special(recipes):
-    recipes(res18="", voc="", voc_res18="", own_data="", res50="", coco="")
-    assert names(find_recipes("voc", "res18")) == ["res18", "voc", "voc_res18"]
-    assert names(find_recipes("voc", "res50")) == ["res50", "voc"]
-    assert names(find_recipes("voc", "vgg16")) == ["voc"]
-    assert names(find_recipes("coco", "vgg16")) == ["coco"]
-
-
-def test_recipes_of_a_pyramid(recipes):
-    recipes(fpn="", res50="", coco="", coco_fpn="", coco_res50_fpn="", dc5="")
-    found = find_recipes("coco", "res50_fpn")
-    expected = ["fpn", "res50", "coco", "coco_fpn", "coco_res50_fpn"]
-    assert names(found) == expected
-    assert names(find_recipes("coco", "res50_dc5")) == ["dc5", "res50", "coco"]
-    recipes(own_data="", own_data_fpn="")
-    found = find_recipes("cells", "res18_fpn")
-    assert names(found) == ["fpn", "own_data", "own_data_fpn"]
-
-
-def test_recipes_of_own_data(recipes):
-    recipes(res18="", own_data="", cells_vgg16="")
-    assert names(find_recipes("cells", "res18")) == ["res18", "own_data"]
-    assert names(find_recipes("cells", "res50")) == ["own_data"]
-    # One for this net alone is enough.
-    assert names(find_recipes("cells", "vgg16")) == ["cells_vgg16"]
-
-
 def test_job(recipes, tmp_path):
     recipes(
         res18="train: {lr: 0.1, seed: 1, momentum: 0.1}\n",
@@ -119,11 +59,11 @@ def test_job(recipes, tmp_path):
     train = job.config.train
     assert (train.seed, train.lr, train.gamma) == (1, 0.2, 0.2)
     assert (train.momentum, train.weight_decay) == (0.3, 0.4)
-    assert names(job.recipes) == ["res18", "own_data", "mine"]
+    assert [path.stem for path in job.recipes] == ["res18", "own_data", "mine"]
     assert job.config.net.name == "res18"
     assert job.tag == "mine_train.weight_decay=0.4"
     assert job.dataset == job.config.data.train_set == str(cells)
-    assert job.config.data.root == command_line.REPOSITORY / "data"
+    assert job.config.data.root == REPOSITORY / "data"
     assert job.dtype == torch.float32
     assert job.device.type in ("cuda", "mps", "cpu")
 
@@ -263,85 +203,6 @@ def test_long_automatic_tag():
     assert long == tag(9)  # the same command goes on with its run
     assert len({long, tag(9, "2"), tag(10)}) == 3
     assert long[-8:] == "ed3c567b"  # and in another process, too
-
-
-def exit_code(error):
-    with pytest.raises(SystemExit) as caught, clear_errors():
-        raise error
-    return caught.value.code
-
-
-@pytest.mark.parametrize(
-    ("error", "code", "line"),
-    [
-        (ValueError("bad key"), 2, "ERROR: bad key"),
-        (ConfigError("bad recipe"), 2, "ERROR: bad recipe"),
-        (OSError(28, "No space left"), 1, "ERROR: [Errno 28] No space left"),
-        (NonFiniteLossError("rpn_cls is nan"), 1, "ERROR: rpn_cls is nan"),
-        (Interrupted("stopped by SIGINT"), 130, "WARNING: stopped by SIGINT"),
-        (KeyboardInterrupt(), 130, "WARNING: interrupted"),
-    ],
-)
-def test_clear_errors(capsys, error, code, line):
-    assert exit_code(error) == code
-    out, err = capsys.readouterr()
-    assert out == ""
-    assert re.fullmatch(rf"\d\d:\d\d:\d\d {re.escape(line)}\n", err), err
-
-
-def test_clear_errors_lets_the_rest_pass(capsys):
-    with clear_errors():
-        pass
-    for error in (RuntimeError("CUDA out of memory"), AssertionError(), KeyError("x")):
-        with pytest.raises(type(error)), clear_errors():
-            raise error
-    with pytest.raises(SystemExit) as caught, clear_errors():
-        raise SystemExit(7)
-    assert caught.value.code == 7
-    assert capsys.readouterr().err == ""
-
-
-def dataset(*classes):
-    return Dataset(
-        name="cells_test",
-        layout="voc",
-        classes=("__background__", *classes),
-        records=(),
-        drops={},
-        annotation_file=None,
-        category_ids=tuple(range(len(classes) + 1)),
-    )
-
-
-def test_checkpoint_of_other_classes(tmp_path):
-    state = {"classes": ["__background__", "cat", "dog"]}
-    with pytest.raises(ValueError, match=r"knows the classes cat, dog, but cells_test"):
-        command_line.test_checkpoint(
-            RunFolder(tmp_path),
-            tmp_path / "a.pth",
-            state,
-            dataset("dog", "bird"),
-            Config(),
-            device=torch.device("cpu"),
-        )
-
-
-def test_checkpoint_under_settings_that_change_the_network(tmp_path):
-    settings = {"net": {"name": "mobile_v2"}, "rpn": {"channels": 8}}
-    stored = Config.model_validate(settings)
-    with torch.device("meta"):
-        model = build_detector(stored, 2).to_empty(device="cpu")
-    state = {"classes": ["__background__", "cat"], "model": model.state_dict()}
-    other = Config.model_validate(settings | {"rpn": {"channels": 16}})
-    with pytest.raises(ValueError, match=r"a\.pth does not fit the (?s:.*)rpn.head"):
-        command_line.test_checkpoint(
-            RunFolder(tmp_path),
-            tmp_path / "a.pth",
-            state,
-            dataset("cat"),
-            other,
-            device=torch.device("cpu"),
-        )
 
 
 def test_classes_of_a_run(recipes, tmp_path):

@@ -29,13 +29,6 @@ def machine(monkeypatch):
     return pretend
 
 
-@pytest.fixture(autouse=True)
-def _keep_random_states():
-    states = random_states()
-    yield
-    restore_random_states(states)
-
-
 @pytest.mark.parametrize(
     ("there", "want"),
     [

@@ -4,7 +4,6 @@ import cv2
 import numpy as np
 import pytest
 import torch
-from faster_rcnn.model.device import random_states, restore_random_states
 from faster_rcnn.model.dry_run import (
     DryRunError,
     check_gradients,
@@ -18,13 +17,6 @@ from faster_rcnn.model.finite import NonFiniteLossError
 from faster_rcnn.model.train import stream_batches
 from tiny_runs import CLASSES, CPU, draw_dataset, tiny_config, tiny_detector
 from torch import nn
-
-
-@pytest.fixture(autouse=True)
-def _keep_random_states():
-    states = random_states()
-    yield
-    restore_random_states(states)
 
 
 @pytest.fixture(scope="module")

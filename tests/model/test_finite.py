@@ -5,7 +5,6 @@ import torch
 from faster_rcnn.model import region_proposals
 from faster_rcnn.model.checkpoint import Counts, load_checkpoint
 from faster_rcnn.model.config import Config
-from faster_rcnn.model.device import random_states, restore_random_states
 from faster_rcnn.model.finite import FaultyUpdates, NonFiniteLossError
 from faster_rcnn.model.run_folder import RunFolder
 from faster_rcnn.nets.layers import Norm
@@ -13,7 +12,6 @@ from faster_rcnn.utils import distributed
 from many_processes import in_processes
 from tiny_runs import (
     assert_equal,
-    draw_dataset,
     read_metrics,
     tiny_config,
     train_tiny,
@@ -21,18 +19,6 @@ from tiny_runs import (
 
 PLAIN = region_proposals.rpn_losses
 SKIP = ("train.nonfinite", "skip", "train.iterations", 6, "train.snapshot_every", 2)
-
-
-@pytest.fixture(autouse=True)
-def _keep_random_states():
-    states = random_states()
-    yield
-    restore_random_states(states)
-
-
-@pytest.fixture(scope="module")
-def dataset(tmp_path_factory):
-    return draw_dataset(tmp_path_factory.mktemp("images"), 5)
 
 
 def spoil(numbers, change=lambda loss: loss * float("nan")):

@@ -8,18 +8,13 @@ from faster_rcnn.model.run_folder import RunFolder
 from faster_rcnn.model.testing import test_detector as run_test
 from faster_rcnn.utils import distributed
 from many_processes import in_processes
-from tiny_runs import CPU, draw_dataset, tiny_config, tiny_detector, train_tiny
+from tiny_runs import CPU, tiny_config, tiny_detector, train_tiny
 
 FPN = ("net.features", "fpn", "net.fpn_channels", 16, "head.fc_channels", 32)
 TRAINING = (
     *("net.norm", "frozen", "train.batch_size", 1, "train.images_per_update", 2),
     *("train.iterations", 2, "test.batch_size", 2),
 )
-
-
-@pytest.fixture(scope="module")
-def dataset(tmp_path_factory):
-    return draw_dataset(tmp_path_factory.mktemp("images"), 5)
 
 
 def propose_here(dataset, config, folder):

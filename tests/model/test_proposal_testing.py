@@ -7,7 +7,7 @@ import pytest
 import torch
 from faster_rcnn.datasets.loading.loader import test_batches as make_batches
 from faster_rcnn.evaluation.proposals import load_proposals
-from faster_rcnn.model.command_line import test_checkpoint as run_checkpoint
+from faster_rcnn.model.checkpoint_testing import test_checkpoint as run_checkpoint
 from faster_rcnn.model.proposal_testing import propose_images, with_many_proposals
 from faster_rcnn.model.proposal_testing import test_proposals as run_proposals
 from faster_rcnn.model.run_folder import RunFolder

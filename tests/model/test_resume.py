@@ -6,7 +6,6 @@ import shutil
 import pytest
 import torch
 from faster_rcnn.model.checkpoint import CheckpointError, load_checkpoint
-from faster_rcnn.model.device import random_states, restore_random_states
 from faster_rcnn.model.run_folder import RunFolder
 from many_processes import in_processes
 from tiny_runs import (
@@ -18,18 +17,6 @@ from tiny_runs import (
 )
 
 CONFIG = tiny_config("train.iterations", 4, "train.snapshot_every", 1)
-
-
-@pytest.fixture(autouse=True)
-def _keep_random_states():
-    states = random_states()
-    yield
-    restore_random_states(states)
-
-
-@pytest.fixture(scope="module")
-def dataset(tmp_path_factory):
-    return draw_dataset(tmp_path_factory.mktemp("images"), 5)
 
 
 @pytest.fixture(scope="module")

@@ -5,7 +5,6 @@ import signal
 import pytest
 import torch
 from faster_rcnn.model.checkpoint import load_checkpoint
-from faster_rcnn.model.device import random_states, restore_random_states
 from faster_rcnn.model.run_folder import RunFolder
 from faster_rcnn.model.train import Interrupted
 from tiny_runs import (
@@ -18,18 +17,6 @@ from tiny_runs import (
     tiny_detector,
     train_tiny,
 )
-
-
-@pytest.fixture(autouse=True)
-def _keep_random_states():
-    states = random_states()
-    yield
-    restore_random_states(states)
-
-
-@pytest.fixture(scope="module")
-def dataset(tmp_path_factory):
-    return draw_dataset(tmp_path_factory.mktemp("images"), 5)
 
 
 @pytest.mark.parametrize(

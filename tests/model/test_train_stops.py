@@ -10,31 +10,16 @@ import pytest
 import torch
 from faster_rcnn.model import region_proposals, train_record
 from faster_rcnn.model.checkpoint import load_checkpoint
-from faster_rcnn.model.device import random_states, restore_random_states
 from faster_rcnn.model.run_folder import RunFolder
 from faster_rcnn.model.train import Interrupted, NonFiniteLossError, check_finite
 from tiny_runs import (
     assert_equal,
     at_iteration,
     checkpoint_names,
-    draw_dataset,
     read_metrics,
     tiny_config,
     train_tiny,
 )
-
-
-@pytest.fixture(autouse=True)
-def _keep_random_states():
-    states = random_states()
-    yield
-    restore_random_states(states)
-
-
-@pytest.fixture(scope="module")
-def dataset(tmp_path_factory):
-    return draw_dataset(tmp_path_factory.mktemp("images"), 5)
-
 
 # Losses that are not finite.
 

@@ -8,7 +8,6 @@ import pytest
 import torch
 from faster_rcnn.model import measures, validation
 from faster_rcnn.model.checkpoint import detector_weights, load_checkpoint
-from faster_rcnn.model.device import random_states, restore_random_states
 from faster_rcnn.model.measures import Measures
 from faster_rcnn.model.run_folder import RunFolder
 from faster_rcnn.model.testing import test_detector as run_test
@@ -30,18 +29,6 @@ from tiny_runs import (
 )
 
 posix = pytest.mark.skipif(os.name == "nt", reason="POSIX signals")
-
-
-@pytest.fixture(autouse=True)
-def _keep_random_states():
-    states = random_states()
-    yield
-    restore_random_states(states)
-
-
-@pytest.fixture(scope="module")
-def dataset(tmp_path_factory):
-    return draw_dataset(tmp_path_factory.mktemp("images"), 5)
 
 
 @pytest.fixture(scope="module")

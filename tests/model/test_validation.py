@@ -19,11 +19,6 @@ from tiny_runs import (
 )
 
 
-@pytest.fixture(scope="module")
-def dataset(tmp_path_factory):
-    return draw_dataset(tmp_path_factory.mktemp("images"), 5)
-
-
 def validation(dataset, *words):
     config = load_config([], [str(word) for word in words])
     return Validation(dataset, config, device=CPU, dtype=torch.float32)

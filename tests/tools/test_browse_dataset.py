@@ -1,4 +1,3 @@
-import logging
 import sys
 from itertools import islice
 
@@ -13,18 +12,6 @@ from faster_rcnn.utils.drawing import class_color, draw_boxes
 from tiny_runs import CLASSES, draw_dataset, make_dataset, make_record, tiny_config
 
 browse = load_tool("browse_dataset")
-
-
-@pytest.fixture(autouse=True)
-def _keep_logging():
-    """Takes away the handlers that hold on to the captured console."""
-    logger = logging.getLogger("faster_rcnn")
-    before, level = list(logger.handlers), logger.level
-    yield
-    for handler in [h for h in logger.handlers if h not in before]:
-        logger.removeHandler(handler)
-        handler.close()
-    logger.setLevel(level)
 
 
 @pytest.mark.parametrize("offset", [0, 1])

@@ -1,22 +1,8 @@
 """The tool's arguments, exit status, page and cleaned copy."""
 
-import logging
-
 import pytest
 from checked_folders import VocFolder, thing
-from faster_rcnn.model.command_line import REPOSITORY
-
-
-@pytest.fixture(autouse=True)
-def _keep_logging():
-    """Takes away the handlers that hold on to the captured console."""
-    logger = logging.getLogger("faster_rcnn")
-    before, level = list(logger.handlers), logger.level
-    yield
-    for handler in [h for h in logger.handlers if h not in before]:
-        logger.removeHandler(handler)
-        handler.close()
-    logger.setLevel(level)
+from faster_rcnn.utils.repository import REPOSITORY
 
 
 @pytest.fixture

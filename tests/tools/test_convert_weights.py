@@ -8,9 +8,9 @@ import torch
 from command_lines import load_tool
 from faster_rcnn.datasets.formats.voc import VOC_CLASSES
 from faster_rcnn.model.checkpoint import CheckpointError, load_checkpoint
-from faster_rcnn.model.command_line import find_recipes
 from faster_rcnn.model.config import config_from_checkpoint, load_config
 from faster_rcnn.model.faster_rcnn import build_detector
+from faster_rcnn.model.recipes import find_recipes
 from faster_rcnn.model.weights.class_names import COCO_CLASSES, read_classes
 from formula_weights import caffe_state, formula_state, golden_entries
 from torchvision.models import detection

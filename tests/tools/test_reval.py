@@ -2,7 +2,6 @@
 
 import functools
 import json
-import logging
 
 import numpy as np
 import pytest
@@ -13,18 +12,6 @@ from faster_rcnn.evaluation.proposals import ImageProposals, save_proposals
 from faster_rcnn.evaluation.report import evaluate
 from faster_rcnn.evaluation.results import save_detections
 from faster_rcnn.evaluation.voc_files import save_voc_files
-
-
-@pytest.fixture(autouse=True)
-def _keep_logging():
-    """Takes away the handlers that hold on to the captured console."""
-    logger = logging.getLogger("faster_rcnn")
-    before, level = list(logger.handlers), logger.level
-    yield
-    for handler in [h for h in logger.handlers if h not in before]:
-        logger.removeHandler(handler)
-        handler.close()
-    logger.setLevel(level)
 
 
 @pytest.fixture

@@ -1,4 +1,3 @@
-import logging
 import os
 import re
 import shutil
@@ -25,18 +24,6 @@ head.rois_per_image 8 data.short_sides [64] data.test_short_side 64 data.long_si
 data.test_long_side 96 data.workers 0 train.batch_size 1 train.log_every 1
 train.picture_every 0 train.histogram_every 0 train.warmup_iterations 0 test.pictures 1
 """
-
-
-@pytest.fixture(autouse=True)
-def _keep_logging():
-    """Takes away the handlers that hold on to the captured console."""
-    logger = logging.getLogger("faster_rcnn")
-    before, level = list(logger.handlers), logger.level
-    yield
-    for handler in [h for h in logger.handlers if h not in before]:
-        logger.removeHandler(handler)
-        handler.close()
-    logger.setLevel(level)
 
 
 # The scripts and the environment that they find or make.

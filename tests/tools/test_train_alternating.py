@@ -9,9 +9,9 @@ from faster_rcnn.model.checkpoint import load_checkpoint
 from faster_rcnn.model.command_line import get_dataset
 from faster_rcnn.model.config import load_config
 from faster_rcnn.model.run_folder import RunFolder
-from test_scripts import TINY, _keep_logging, call, cells
+from test_scripts import TINY, call, cells
 
-__all__ = ["_keep_logging", "cells"]  # fixtures
+__all__ = ["cells"]  # a fixture
 
 
 @pytest.fixture

@@ -1,7 +1,5 @@
 """What train.sh can do besides training: a dry run, and a profile."""
 
-import logging
-
 import pytest
 import torch
 from command_lines import load_tool
@@ -9,18 +7,6 @@ from faster_rcnn.model import command_line
 from tiny_runs import draw_dataset, tiny_settings
 
 TINY = [*tiny_settings(), "train.precision", "float32"]
-
-
-@pytest.fixture(autouse=True)
-def _keep_logging():
-    """Takes away the handlers that hold on to the captured console."""
-    logger = logging.getLogger("faster_rcnn")
-    before, level = list(logger.handlers), logger.level
-    yield
-    for handler in [h for h in logger.handlers if h not in before]:
-        logger.removeHandler(handler)
-        handler.close()
-    logger.setLevel(level)
 
 
 @pytest.fixture

@@ -1,7 +1,6 @@
 """Validation through the command-line tools: the best checkpoint, and epochs."""
 
 import json
-import logging
 
 import pytest
 import torch
@@ -9,18 +8,6 @@ from faster_rcnn.model import command_line, validation
 from faster_rcnn.model.checkpoint import load_checkpoint
 from faster_rcnn.model.run_folder import RunFolder
 from tiny_runs import checkpoint_names, draw_dataset, tiny_settings
-
-
-@pytest.fixture(autouse=True)
-def _keep_logging():
-    """Takes away the handlers that hold on to the captured console."""
-    logger = logging.getLogger("faster_rcnn")
-    before, level = list(logger.handlers), logger.level
-    yield
-    for handler in [h for h in logger.handlers if h not in before]:
-        logger.removeHandler(handler)
-        handler.close()
-    logger.setLevel(level)
 
 
 @pytest.fixture

@@ -3,9 +3,9 @@
 from pathlib import Path
 from typing import Any
 
-import torch
 from torch import Tensor
 
+from ...utils.weightless import weightless
 from ..checkpoint import (
     FORMAT,
     CheckpointError,
@@ -14,6 +14,7 @@ from ..checkpoint import (
 )
 from ..config import ConfigError, config_from_checkpoint
 from ..faster_rcnn import build_detector
+from ..recipes import RECIPES, find_recipes
 from ..weights.class_names import read_classes
 from ..weights.export import detector_state
 from ..weights.fit import few
@@ -66,8 +67,6 @@ def open_checkpoint(path_or_name: str | Path) -> dict[str, Any]:
 
 def _recipes(weights: ImportedWeights, classes: list[str]) -> list[Path]:
     """Of the data set that has so many classes; none without the repository."""
-    from ..command_line import RECIPES, find_recipes  # imports all that tools need
-
     dataset = {21: "voc", 81: "coco", 91: "coco"}.get(len(classes), "own")
     features = weights.settings.get("net.features", "c4")
     net = weights.net if features == "c4" else f"{weights.net}_{features}"
@@ -81,7 +80,7 @@ def _check_fit(state: dict[str, Any], path: Path) -> None:
     """
     config = config_from_checkpoint(state, [])
     try:
-        with torch.device("meta"):
+        with weightless():
             shapes = build_detector(config, len(state["classes"])).state_dict()
     except (ValueError, RuntimeError) as error:
         raise ConfigError(f"{path}: its settings make no detector: {error}") from error

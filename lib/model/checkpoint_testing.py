@@ -1,0 +1,143 @@
+"""The test of a checkpoint: of its detections, or of its proposals alone."""
+
+import logging
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from ..datasets.records import Dataset
+from ..evaluation.coco_evaluators import Evaluator
+from ..evaluation.command_line import Measure
+from ..utils.summaries import Summaries
+from ..utils.trackers import Trackers
+from .checkpoint import detector_weights
+from .config import Config
+from .device import pick_dtype
+from .faster_rcnn import build_detector
+from .given_proposals import proposal_file
+from .proposal_testing import test_proposals, with_many_proposals
+from .run_folder import RunFolder
+from .testing import test_detector
+from .weights.class_names import class_places
+
+logger = logging.getLogger(__name__)
+
+
+def test_checkpoint(
+    run: RunFolder,
+    checkpoint: Path,
+    state: dict[str, Any],
+    dataset: Dataset,
+    config: Config,
+    *,
+    device: torch.device,
+    measure: Measure | None = None,
+    evaluator: Evaluator = "hotcoco",
+    comp: str | None = None,
+) -> None:
+    """Test a checkpoint, print the table, and add the figures to TensorBoard.
+
+    Args:
+        run: gets the test folder.
+        checkpoint: the file.
+        state: its content.
+        dataset: the test set.
+        config: to test under.
+        device: where to run.
+        measure: detections, or the proposals alone, by COCO's evaluator or in NumPy;
+            None for what the checkpoint's network makes.
+        evaluator: who computes COCO's numbers.
+        comp: competition of VOC's result files; None for no files.
+
+    Raises:
+        ValueError: the checkpoint is of other classes, or its network does not make
+            what is to be measured, or lacks the proposals that it needs.
+    """
+    measure = settle_measure(config, measure)
+    classes = tuple(state["classes"])
+    places = class_places(classes, dataset.classes)
+    if places is None:
+        raise ValueError(
+            f"{checkpoint} knows the classes {', '.join(classes[1:])}, but "
+            f"{dataset.name} has {', '.join(dataset.classes[1:])}; test it on a set of "
+            "classes that it knows"
+        )
+    if measure != "detection":
+        config = with_many_proposals(config)
+    model = build_detector(config, len(classes))
+    try:
+        model.load_state_dict(detector_weights(state, averaged=config.train.ema > 0))
+    except RuntimeError as error:
+        raise ValueError(
+            f"{checkpoint} does not fit the network that its configuration and --set "
+            f"describe; leave out what changes the network: {error}"
+        ) from error
+    folder = run.test_folder(dataset.name, checkpoint)
+    dtype = pick_dtype(config.train.precision, device)
+    if measure != "detection":
+        result = test_proposals(
+            model.to(device),
+            dataset,
+            config,
+            folder=folder,
+            device=device,
+            dtype=dtype,
+            checkpoint=checkpoint.name,
+            evaluator="fast" if measure == "proposal_fast" else evaluator,
+        )
+        if result is not None:
+            print(result.table())
+            logger.info("proposals and their recall are in %s", folder)
+        return
+    evaluation = test_detector(
+        model.to(device),
+        dataset,
+        config,
+        folder=folder,
+        device=device,
+        dtype=dtype,
+        checkpoint=checkpoint.name,
+        evaluator=evaluator,
+        comp=comp,
+        places=None if classes == dataset.classes else places,
+    )
+    if evaluation is None:  # the main process has it
+        return
+    with Summaries(run.tensorboard) as summaries:
+        summaries.results(evaluation.scalars(), state["iteration"])
+    with Trackers(config.train.trackers, run.path) as trackers:
+        results = {
+            f"test/{name}": value for name, value in evaluation.scalars().items()
+        }
+        trackers.scalars(results, state["iteration"])
+    print(evaluation.table())
+    logger.info("detections, results and pictures are in %s", folder)
+
+
+test_checkpoint.__test__ = False  # type: ignore[attr-defined]  # not a test case
+
+
+def settle_measure(config: Config, measure: Measure | None) -> Measure:
+    """What a test measures: by default, whatever the network makes.
+
+    Raises:
+        ValueError: the network does not make what is asked for, or the proposals that
+            it needs are not named.
+    """
+    modules = config.net.modules
+    if measure is None:
+        measure = "proposal" if modules == "rpn" else "detection"
+    if modules == "rpn" and measure == "detection":
+        raise ValueError(
+            "a region proposal network alone (net.modules rpn) makes no detections; "
+            "leave out --eval, or give proposal"
+        )
+    if modules == "fast_rcnn":
+        if measure != "detection":
+            raise ValueError(
+                "Fast R-CNN alone (net.modules fast_rcnn) makes no proposals; measure "
+                "the file that it is given by tools/reval.py"
+            )
+        proposal_file(config, "test")
+    return measure

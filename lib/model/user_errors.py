@@ -1,0 +1,54 @@
+"""What users see of an error, and with which exit status a tool then ends."""
+
+import contextlib
+import logging
+import sys
+import traceback
+from collections.abc import Iterator
+
+from ..utils import distributed
+from ..utils.heartbeat import Failure
+from ..utils.logs import setup_logging
+from .dry_run import DryRunError
+from .finite import NonFiniteLossError
+from .out_of_memory import TESTING_ADVICE, NotEnoughMemoryError, is_out_of_memory
+from .stop_signals import Interrupted
+
+logger = logging.getLogger(__name__)
+
+
+@contextlib.contextmanager
+def clear_errors() -> Iterator[None]:
+    """Show users the message of an expected error, not its stack.
+
+    Exit status: 2 for wrong input, 1 for a failed run, 130 for an interrupted one. If
+    there are several processes, all end with the first failure of any.
+    """
+    setup_logging()
+    try:
+        yield
+        distributed.finish()
+    except (Exception, KeyboardInterrupt) as error:
+        failure = _failure(error)
+        if distributed.together():
+            stack = "".join(traceback.format_exception(error))
+            distributed.end(failure or Failure(1, stack.rstrip()), error)
+        if failure is None:
+            raise
+        logger.log(failure.level, "%s", failure.text)
+        sys.exit(failure.status)
+
+
+def _failure(error: BaseException) -> Failure | None:
+    """What to tell users of an error; None for one that nobody expects."""
+    if isinstance(error, Interrupted | KeyboardInterrupt):
+        return Failure(130, str(error) or "interrupted", logging.WARNING)
+    if isinstance(error, ValueError):
+        return Failure(2, str(error))
+    if isinstance(error, NonFiniteLossError | NotEnoughMemoryError | DryRunError):
+        return Failure(1, str(error))
+    if is_out_of_memory(error):
+        return Failure(1, f"out of memory: {error}\n{TESTING_ADVICE}")
+    if isinstance(error, OSError):
+        return Failure(1, str(error))
+    return None

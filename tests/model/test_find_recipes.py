@@ -1,0 +1,34 @@
+"""Which recipes a net on a data set is made of."""
+
+from faster_rcnn.model.recipes import find_recipes
+
+
+def names(paths):
+    return [path.stem for path in paths]
+
+
+def test_recipes_from_general_to_special(recipes):
+    recipes(res18="", voc="", voc_res18="", own_data="", res50="", coco="")
+    assert names(find_recipes("voc", "res18")) == ["res18", "voc", "voc_res18"]
+    assert names(find_recipes("voc", "res50")) == ["res50", "voc"]
+    assert names(find_recipes("voc", "vgg16")) == ["voc"]
+    assert names(find_recipes("coco", "vgg16")) == ["coco"]
+
+
+def test_recipes_of_a_pyramid(recipes):
+    recipes(fpn="", res50="", coco="", coco_fpn="", coco_res50_fpn="", dc5="")
+    found = find_recipes("coco", "res50_fpn")
+    expected = ["fpn", "res50", "coco", "coco_fpn", "coco_res50_fpn"]
+    assert names(found) == expected
+    assert names(find_recipes("coco", "res50_dc5")) == ["dc5", "res50", "coco"]
+    recipes(own_data="", own_data_fpn="")
+    found = find_recipes("cells", "res18_fpn")
+    assert names(found) == ["fpn", "own_data", "own_data_fpn"]
+
+
+def test_recipes_of_own_data(recipes):
+    recipes(res18="", own_data="", cells_vgg16="")
+    assert names(find_recipes("cells", "res18")) == ["res18", "own_data"]
+    assert names(find_recipes("cells", "res50")) == ["own_data"]
+    # One for this net alone is enough.
+    assert names(find_recipes("cells", "vgg16")) == ["cells_vgg16"]
