@@ -3,7 +3,7 @@
 import itertools
 import logging
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 import torch
 from torch import Tensor, nn
@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from ..datasets.loading.batches import Batch
 from ..nets.layers import Norm
 from ..utils import distributed
+from ..utils.readback import Readback
 from .checkpoint import Counts
 from .settings import TrainConfig
 
@@ -21,22 +22,37 @@ class NonFiniteLossError(RuntimeError):
     """A loss became NaN or infinite."""
 
 
-def find_fault(
-    values: dict[str, Tensor], iteration: int, image_ids: tuple[str, ...]
-) -> NonFiniteLossError | None:
-    """An error that names the first value that is NaN or infinite, and the images.
+def check_finite(
+    values: dict[str, Tensor], iteration: int, image_ids: Sequence[str]
+) -> None:
+    """Raise if any value is NaN or infinite.
 
     Args:
         values: numbers to look at.
         iteration: updates done before.
         image_ids: of the batch.
 
-    Returns:
-        None if all values are finite.
+    Raises:
+        NonFiniteLossError: naming the first such value, the iteration and the images.
     """
-    # One copy to the host for all of them.
-    numbers = torch.stack([v.detach().float() for v in values.values()]).tolist()
-    for name, number in zip(values, numbers, strict=True):
+    fault = _fault(values, _together(values).tolist(), iteration, image_ids)
+    if fault is not None:
+        raise fault
+
+
+def _together(values: dict[str, Tensor]) -> Tensor:
+    """One tensor of all, so that one copy brings them to the host."""
+    return torch.stack([v.detach().float() for v in values.values()])
+
+
+def _fault(
+    names: Iterable[str],
+    numbers: Sequence[float],
+    iteration: int,
+    image_ids: Sequence[str],
+) -> NonFiniteLossError | None:
+    """An error that names the first number that is not finite; None if all are."""
+    for name, number in zip(names, numbers, strict=True):
         if not math.isfinite(number):
             return NonFiniteLossError(
                 f"{name} is {number} at iteration {iteration + 1}, images "
@@ -48,36 +64,10 @@ def find_fault(
     return None
 
 
-def find_common_fault(
-    values: dict[str, Tensor], iteration: int, batches: Sequence[Batch]
-) -> NonFiniteLossError | None:
-    """The same of values that all processes have alike; names all processes' images."""
-    image_ids = tuple(name for batch in batches for name in batch.image_ids)
-    if distributed.together():
-        finite = torch.stack([v.detach().float() for v in values.values()]).isfinite()
-        if not finite.all():
-            of_all = distributed.gather(image_ids)  # empty but on the main process
-            image_ids = tuple(itertools.chain(*of_all)) or image_ids
-    return find_fault(values, iteration, image_ids)
-
-
-def check_finite(
-    values: dict[str, Tensor], iteration: int, image_ids: tuple[str, ...]
-) -> None:
-    """Raise if any value is NaN or infinite.
-
-    Raises:
-        NonFiniteLossError: naming the value, the iteration and the images.
-    """
-    fault = find_fault(values, iteration, image_ids)
-    if fault is not None:
-        raise fault
-
-
 class FaultyUpdates:
     """Stops the run at an update that is not finite, or leaves the update out.
 
-    All processes see the same numbers, so they decide alike.
+    All processes see the same numbers at the same time, so they decide alike.
 
     Args:
         model: in training mode. Of an update that is left out it keeps nothing:
@@ -89,6 +79,7 @@ class FaultyUpdates:
     def __init__(self, model: nn.Module, settings: TrainConfig, counts: Counts) -> None:
         self.settings = settings
         self.counts = counts
+        self._readback = Readback()
         # The forward pass changes these; all else changes only in the step.
         self._statistics = [
             buffer
@@ -98,6 +89,51 @@ class FaultyUpdates:
             if settings.nonfinite == "skip"
         ]
         self._before = [buffer.clone() for buffer in self._statistics]
+
+    def find(
+        self, values: dict[str, Tensor], iteration: int, batches: Sequence[Batch]
+    ) -> NonFiniteLossError | None:
+        """Whether the update is to be left out, and why.
+
+        A run that stops at such an update need not know before it is made: on a GPU
+        the host looks at its numbers an update later.
+
+        Args:
+            values: losses of the whole batch, and the gradient's norm.
+            iteration: updates done before.
+            batches: of this process.
+
+        Raises:
+            NonFiniteLossError: the run is to stop, at this update or the one before.
+        """
+        image_ids = tuple(name for batch in batches for name in batch.image_ids)
+        found: list[NonFiniteLossError] = []
+
+        def look(numbers: Sequence[float]) -> None:
+            fault = _fault(names, numbers, iteration, image_ids)
+            if fault is None:
+                return
+            if distributed.together():
+                of_all = distributed.gather(image_ids)  # empty but on the main process
+                all_ids = tuple(itertools.chain(*of_all)) or image_ids
+                fault = _fault(names, numbers, iteration, all_ids) or fault
+            if self.settings.nonfinite == "stop":
+                raise fault
+            found.append(fault)
+
+        names = tuple(values)
+        self._readback.send(_together(values), look)
+        if self.settings.nonfinite == "skip":
+            self._readback.flush()
+        return found[0] if found else None
+
+    def settle(self) -> None:
+        """Look at what is still to come of the last update, before it is saved.
+
+        Raises:
+            NonFiniteLossError: the run is to stop.
+        """
+        self._readback.flush()
 
     def passed(self) -> None:
         """An update was finite."""
@@ -109,10 +145,8 @@ class FaultyUpdates:
         """Leave out the update with this fault.
 
         Raises:
-            NonFiniteLossError: the run is to stop.
+            NonFiniteLossError: too many in a row.
         """
-        if self.settings.nonfinite == "stop":
-            raise fault
         counts, limit = self.counts, self.settings.nonfinite_limit
         if counts.skipped_in_a_row >= limit:
             raise NonFiniteLossError(

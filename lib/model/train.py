@@ -13,12 +13,7 @@ from .checkpoint import Counts, save_checkpoint
 from .config import Config
 from .ema import WeightAverage
 from .faster_rcnn import FasterRCNN
-from .finite import (
-    FaultyUpdates,
-    NonFiniteLossError,
-    check_finite,
-    find_common_fault,
-)
+from .finite import FaultyUpdates, NonFiniteLossError, check_finite
 from .profiling import WAITING, Profile
 from .resume import resume
 from .run_folder import RunFolder
@@ -103,6 +98,7 @@ def train(
             part.load_state_dict(state[name])
 
     def save(iteration: int, path: Path | None = None) -> None:
+        faulty.settle()
         if not distributed.is_main():
             return
         path = path or run.checkpoint(iteration)
@@ -126,6 +122,7 @@ def train(
         """Validate if that is due; tells which signal came in between, if any."""
         if not validation.due(done):
             return ""
+        faulty.settle()
         with record.progress.paused() if record else nullcontext():
             measures = validation.measure(model, average, stop_requested=stop_requested)
         if measures is None:
@@ -173,9 +170,8 @@ def train(
             set_learning_rate(optimizer, rate)
             update = gradient(iteration, own, stopping=bool(stop_requested()))
             norm = clip_gradient(model, settings.clip_norm)
-            fault = update.fault or find_common_fault(
-                {"gradient norm": norm}, iteration, own
-            )
+            watched = {**update.output.losses, "gradient norm": norm}
+            fault = faulty.find(watched, iteration, own)
             if fault is None:
                 optimizer.step()
                 if average:

@@ -16,6 +16,7 @@ from ..utils.drawing import (
     side_by_side,
 )
 from ..utils.progress import Progress, memory_in_use_mb
+from ..utils.readback import Readback
 from ..utils.summaries import MetricsFile, Summaries
 from ..utils.trackers import Trackers
 from .checkpoint import Counts
@@ -78,9 +79,11 @@ class TrainRecord(Closing):
             config.train.trackers, run.path, config=config.model_dump(mode="json")
         )
         self.waited = 0.0
+        self.readback = Readback()
 
     def close(self) -> None:
         """End the progress line and the files. Safe to call twice."""
+        self.readback.flush()
         self.progress.close()
         self.metrics.close()
         self.summaries.close()
@@ -88,10 +91,12 @@ class TrainRecord(Closing):
 
     def flush(self) -> None:
         """Bring the curves to the disk, as the lines of metrics.jsonl always are."""
+        self.readback.flush()
         self.summaries.flush()
 
     def skip(self, done: int, *, images: int, waited: float) -> None:
         """Record that an update was left out: nothing but that time has passed."""
+        self.readback.flush()
         self.waited += waited
         self.progress.update(done, images=images)
 
@@ -121,42 +126,40 @@ class TrainRecord(Closing):
             waited: seconds spent waiting for the batch.
             dtype: type that the network computes in.
         """
+        self.readback.flush()
         self.waited += waited
         if done % self.settings.log_every and done != self.settings.iterations:
             self.progress.update(done, images=images)
             return
         loss = torch.stack(list(output.losses.values())).sum()
         values = {"loss": loss, **output.losses, "gradient_norm": norm, **output.counts}
-        numbers = dict(
-            zip(
-                values,
-                torch.stack([v.detach().float() for v in values.values()]).tolist(),
-                strict=True,
-            )
-        )
-        self.progress.update(
-            done,
-            images=images,
-            values={name: numbers[name] for name in ("loss", *output.losses)}
-            | {"lr": rate},
-        )
-        unreadable = float(self.counts.unreadable_images)
-        numbers |= {"lr": rate, "unreadable_images": unreadable}
+        known = {"lr": rate, "unreadable_images": float(self.counts.unreadable_images)}
         if self.settings.nonfinite == "skip":
-            numbers["skipped_updates"] = float(self.counts.skipped_updates)
-        self.metrics.append(done, numbers)
-        _, images_per_second = self.progress.rates()
+            known["skipped_updates"] = float(self.counts.skipped_updates)
         speed = {"waiting_seconds": self.waited / self.settings.log_every}
-        if math.isfinite(images_per_second):  # it is not before the first few updates
-            speed["images_per_second"] = images_per_second
-        curves = (
-            {_tag(name, output): value for name, value in numbers.items()}
-            | {f"speed/{name}": value for name, value in speed.items()}
-            | {f"memory/{kind}_mb": mb for kind, mb in memory_in_use_mb().items()}
-        )
-        self.summaries.scalars(curves, done)
-        self.trackers.scalars(curves, done)
         self.waited = 0.0
+        tags = {name: _tag(name, output) for name in (*values, *known)}
+
+        def write(found: list[float]) -> None:
+            if not all(map(math.isfinite, found)):
+                return  # the run ends here, as soon as the loop looks at them
+            numbers = dict(zip(values, found, strict=True)) | known
+            shown = {name: numbers[name] for name in ("loss", *output.losses, "lr")}
+            self.progress.update(done, images=images, values=shown)
+            self.metrics.append(done, numbers)
+            _, rate_of_images = self.progress.rates()
+            if math.isfinite(rate_of_images):  # not before the first few updates
+                speed["images_per_second"] = rate_of_images
+            curves = (
+                {tags[name]: value for name, value in numbers.items()}
+                | {f"speed/{name}": value for name, value in speed.items()}
+                | {f"memory/{kind}_mb": mb for kind, mb in memory_in_use_mb().items()}
+            )
+            self.summaries.scalars(curves, done)
+            self.trackers.scalars(curves, done)
+
+        together = torch.stack([v.detach().float() for v in values.values()])
+        self.readback.send(together, write)
         if self._due(done, self.settings.picture_every):
             self._pictures(done, model, batch, dtype)
         if self._due(done, self.settings.histogram_every):
@@ -172,6 +175,7 @@ class TrainRecord(Closing):
 
     def validation(self, done: int, numbers: dict[str, float], line: str) -> None:
         """Record a validation after ``done`` updates; ``line`` is for the log."""
+        self.readback.flush()
         logger.info("%s", line)
         self.metrics.append(done, numbers)
         self.summaries.scalars(numbers, done)

@@ -18,7 +18,6 @@ from ..utils import distributed
 from .config import Config
 from .device import autocast
 from .faster_rcnn import FasterRCNN, TrainOutput
-from .finite import NonFiniteLossError, find_common_fault, find_fault
 from .schedule import Passes
 
 logger = logging.getLogger(__name__)
@@ -32,13 +31,11 @@ class Update(NamedTuple):
             of this process's last pass.
         problems: unreadable files that all processes met.
         stopping: whether any process was asked to stop.
-        fault: if a loss of the whole batch is not finite; there is no gradient then.
     """
 
     output: TrainOutput
     problems: int
     stopping: bool
-    fault: NonFiniteLossError | None = None
 
 
 class BatchGradient:
@@ -99,11 +96,9 @@ class BatchGradient:
         if self.passes.total == 1:
             (batch,) = batches
             output = self._forward(batch)
-            fault = find_fault(output.losses, iteration, batch.image_ids)
             self.model.zero_grad(set_to_none=True)
-            if fault is None:
-                self.backward(torch.stack(list(output.losses.values())).sum())
-            return Update(output, len(batch.problems), stopping, fault)
+            self.backward(torch.stack(list(output.losses.values())).sum())
+            return Update(output, len(batch.problems), stopping)
 
         flags = [sum(len(batch.problems) for batch in batches), stopping]
         # Where a process makes several passes, it needs the number of samples before
@@ -113,7 +108,7 @@ class BatchGradient:
         while True:
             output, found = self._passes(iteration, batches, flags, samples)
             if found.complete:
-                return Update(output, *found.flags, found.fault)
+                return Update(output, *found.flags)
             samples = found.samples
 
     def backward(self, loss: Tensor) -> None:
@@ -144,9 +139,6 @@ class BatchGradient:
                     samples = self._full(output)
                 if last:
                     output, found = self._add_up(output, sums, flags)
-                    fault = find_common_fault(output.losses, iteration, batches)
-                    if fault is not None:
-                        return output, found._replace(fault=fault)
                     if samples is None:
                         samples = found.samples
                     elif not torch.equal(samples, found.samples):
@@ -241,14 +233,12 @@ class _Found(NamedTuple):
     Attributes:
         samples: ``(L,)`` samples of each loss in the whole batch.
         flags: unreadable files, and whether to stop.
-        complete: whether the gradient was computed with these samples, or not at all.
-        fault: why not at all.
+        complete: whether the gradient was computed with these samples.
     """
 
     samples: Tensor
     flags: tuple[int, bool]
     complete: bool = True
-    fault: NonFiniteLossError | None = None
 
 
 def _buffers_option() -> str:

@@ -8,10 +8,11 @@ from faster_rcnn.model.config import Config
 from faster_rcnn.model.finite import FaultyUpdates, NonFiniteLossError
 from faster_rcnn.model.run_folder import RunFolder
 from faster_rcnn.nets.layers import Norm
-from faster_rcnn.utils import distributed
+from faster_rcnn.utils import distributed, readback
 from many_processes import in_processes
 from tiny_runs import (
     assert_equal,
+    checkpoint_names,
     read_metrics,
     tiny_config,
     train_tiny,
@@ -125,3 +126,29 @@ def test_running_means_are_set_back():
     faulty.leave_out(NonFiniteLossError("x is nan. Do y."))
     assert_equal(dict(norm.state_dict()), after)
     assert counts == Counts(skipped_updates=2, skipped_in_a_row=1)
+
+
+def test_an_update_that_is_looked_at_later_is_refused_before_a_save(
+    tmp_path, dataset, spoiling, monkeypatch
+):
+    # As on a GPU: numbers reach the host when the next ones are sent, or a save asks.
+    def send(self, values, use):
+        self.flush()
+        numbers = values.tolist()
+
+        def hand_on():
+            self.pending = None
+            use(numbers)
+
+        self.pending = hand_on
+
+    monkeypatch.setattr(readback.Readback, "send", send)
+    spoiling([4])
+    config = tiny_config("train.iterations", 6, "train.snapshot_every", 2)
+    with pytest.raises(NonFiniteLossError, match="rpn_box is nan at iteration 4, "):
+        train_tiny(dataset, config, tmp_path)
+    assert checkpoint_names(tmp_path) == ["iter_0000002.pth"]
+    assert [line["iteration"] for line in read_metrics(tmp_path)] == [1, 2, 3]
+    spoiling([1])
+    with pytest.raises(NonFiniteLossError, match="rpn_box is nan at iteration 3, "):
+        train_tiny(dataset, config, tmp_path)

@@ -6,8 +6,9 @@ import numpy as np
 import pytest
 import torch
 from faster_rcnn.model import region_proposals
+from faster_rcnn.model.checkpoint import Counts
 from faster_rcnn.model.config import Config
-from faster_rcnn.model.finite import NonFiniteLossError
+from faster_rcnn.model.finite import FaultyUpdates, NonFiniteLossError
 from faster_rcnn.model.schedule import share_passes
 from faster_rcnn.model.train import stream_batches
 from faster_rcnn.model.update import BatchGradient
@@ -69,8 +70,8 @@ def gradient(dataset, config: Config, *, iteration: int = 0):
         dtype=torch.float32,
     )
     update = step(iteration, batches)
-    if update.fault is not None:
-        raise update.fault
+    faulty = FaultyUpdates(model, config.train, Counts())
+    assert faulty.find(update.output.losses, iteration, batches) is None
     numbers = {**update.output.losses, **update.output.counts}
     return (
         {name: number.item() for name, number in numbers.items()},
