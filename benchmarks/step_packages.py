@@ -1,0 +1,74 @@
+"""What the steps of other packages' detectors have in common."""
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from faster_rcnn.datasets.loading.batches import Batch
+from faster_rcnn.model.config import Config
+from faster_rcnn.model.device import autocast
+from step_call import Step, pinned, training
+from step_models import Work, draw_batch
+from torch import Tensor, nn
+
+
+def recipe(recipes: dict[str, str], model: str, who: str) -> str:
+    """The package's own recipe of a network.
+
+    Raises:
+        ValueError: it has none.
+    """
+    if model not in recipes:
+        raise ValueError(f"{who} has {', '.join(recipes)}; found {model!r}")
+    return recipes[model]
+
+
+def calm(model: nn.Module) -> None:
+    """Make the last norm of each residual branch small, as `build_ours` does."""
+    for name, tensor in model.state_dict().items():
+        if name.endswith(("conv3.norm.weight", "bn3.weight")):
+            tensor.fill_(0.2)
+
+
+def images(batch: Batch) -> Any:
+    """Pixels, boxes, classes and mask of each image."""
+    return zip(batch.images.pixels, *batch.ground_truth[:3], strict=True)
+
+
+def package_step(
+    model: nn.Module,
+    losses: Callable[[Any], dict[str, Tensor]],
+    predict: Callable[[Any], Any],
+    batch_of: Callable[[Batch], Any],
+    to_host: Callable[[Any], Any],
+    work: Work,
+    config: Config,
+    device: torch.device,
+    dtype: torch.dtype,
+) -> Step:
+    """A step from a package's own functions; only coarse stages are known of it."""
+    in_favour = dtype == torch.bfloat16
+    if in_favour:
+        model.to(memory_format=torch.channels_last)
+    batch = batch_of(pinned(draw_batch(work, config), device))
+    step = Step(model, dtype)
+    step.watch(model.backbone, "forward", "backbone")
+    if work.phase == "train":
+        model.train()
+
+        def train() -> dict[str, Tensor]:
+            with autocast(device, dtype):
+                return losses(batch)
+
+        step.call = training(step, model, train, config, fused=in_favour)
+        return step
+    model.eval()
+
+    def infer() -> Any:
+        with torch.no_grad(), autocast(device, dtype):
+            found = predict(batch)
+        with step.stage("detections to the host"):
+            return to_host(found)
+
+    step.call = infer
+    return step
