@@ -26,6 +26,7 @@ from torchvision_peer import as_ours
 WAYS = {
     "ours": "auto",
     "ours-float32": "float32",
+    "ours-compiled": "auto",
     "before": "auto",
     "torchvision": "float32",
     "torchvision-bf16": "bfloat16",
@@ -51,7 +52,10 @@ def build_step(way: str, work: Work, device: torch.device) -> Step:
     config = work.config()
     who = way.partition("-")[0]
     if who in ("ours", "before"):
-        return _ours(work, config, device, dtype)
+        step = _ours(work, config, device, dtype)
+        if way == "ours-compiled":
+            step.model.compile()
+        return step
     if who == "torchvision":
         return _torchvision(work, config, device, dtype)
     from step_others import OTHERS

@@ -7,7 +7,7 @@ import contextlib
 import inspect
 import logging
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, cast
 
 import numpy as np
 import torch
@@ -74,13 +74,16 @@ class BatchGradient:
         self.dtype = dtype
         self.processes = distributed.place().processes
         self.network: nn.Module = model
+        if config.train.compile != "none":
+            mode = config.train.compile
+            self.network = cast(nn.Module, torch.compile(model, mode=mode))
         if distributed.together():
             if config.train.sync_bn:
                 _synchronise_norms(model)
             # The statistics of norms need no copies: training does not read them.
             options: dict[str, Any] = {_buffers_option(): False}
             self.network = nn.parallel.DistributedDataParallel(
-                model, gradient_as_bucket_view=True, **options
+                self.network, gradient_as_bucket_view=True, **options
             )
 
     def __call__(

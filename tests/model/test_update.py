@@ -96,6 +96,21 @@ def whole(dataset):
     return gradient(dataset, tiny_config(*ALL, "train.batch_size", 4))
 
 
+def test_compiled_pass_has_the_same_gradient(dataset, whole, monkeypatch):
+    modes = []
+    plain = torch.compile
+
+    def compile_quickly(model, *, mode):
+        modes.append(mode)
+        return plain(model, backend="eager")
+
+    monkeypatch.setattr(torch, "compile", compile_quickly)
+    torch._dynamo.reset()
+    words = ("train.batch_size", 2, "train.accumulate", 2, "train.compile", "default")
+    assert_alike(gradient(dataset, tiny_config(*ALL, *words)), whole)
+    assert modes == ["default"]
+
+
 def test_every_parameter_has_a_gradient(dataset, whole):
     model = tiny_detector(tiny_config(*ALL))
     trained = {n for n, p in model.named_parameters() if p.requires_grad}

@@ -77,6 +77,10 @@ class TrainConfig(Section):
     """Updates in a row that may be skipped before the run stops all the same."""
     precision: Literal["auto", "float32", "bfloat16"] = "auto"
     """``auto``: bfloat16 autocast where the hardware computes in it."""
+    compile: Literal["none", "default", "reduce-overhead", "max-autotune"] = "none"
+    """PyTorch's mode of compiling the training pass, minutes at the first start;
+    ``reduce-overhead`` replays CUDA graphs. ``none``: as it is, which CPUs are as fast
+    with."""
     deterministic: bool = False
     """Only operators whose sums have a fixed order, as far as there are any; what has
     none is told of. On the CPU nothing else is ever used."""
