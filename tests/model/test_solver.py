@@ -1,4 +1,6 @@
+import copy
 import json
+from functools import partial
 
 import pytest
 import torch
@@ -10,6 +12,7 @@ from faster_rcnn.model.solver import (
     learning_rate,
     set_learning_rate,
 )
+from tiny_runs import tiny_config
 from torch import nn
 
 # Names of the published port and ours.
@@ -22,6 +25,10 @@ NAMES = {
     "rpn_bbox_pred_net.": "rpn.head.deltas.",
     "cls_score_net.": "box_head.predictor.scores.",
     "bbox_pred_net.": "box_head.predictor.deltas.",
+}
+PLAIN = {
+    "sgd": partial(torch.optim.SGD, momentum=0.9, foreach=False),
+    "adamw": partial(torch.optim.AdamW, foreach=False),
 }
 MOBILE = ["train.backbone_decay", "4e-5", "train.depthwise_decay", "false"]
 
@@ -231,3 +238,27 @@ def test_every_schedule_begins_at_the_full_rate(name):
     train = TrainConfig(lr=0.3, iterations=10, schedule=name, lr_steps=(5,))
     rates = [learning_rate(i, train) for i in range(10)]
     assert rates[0] == 0.3 and rates == sorted(rates, reverse=True) and rates[9] > 0
+
+
+@pytest.mark.parametrize("layout", [torch.channels_last, torch.contiguous_format])
+@pytest.mark.parametrize(("name", "plain"), PLAIN.items())
+def test_memory_layouts_do_not_matter(name, plain, layout):
+    """PyTorch's fused steps take gradients of another layout in the wrong order."""
+    torch.manual_seed(0)
+    conv = nn.Conv2d(4, 8, 3).to(memory_format=torch.channels_last)
+    other = copy.deepcopy(conv)
+    train = tiny_config(
+        *("train.optimizer", name, "train.lr", 0.1, "train.weight_decay", 0.05),
+        *("train.bias_decay", True, "train.momentum", 0.9),
+    ).train
+    ours = build_optimizer(conv, train)
+    theirs = plain(other.parameters(), lr=0.1, weight_decay=0.05)
+    for _ in range(3):
+        gradient = torch.randn(8, 4, 3, 3)
+        conv.weight.grad = gradient.contiguous(memory_format=layout)
+        other.weight.grad = gradient.clone()
+        conv.bias.grad = other.bias.grad = torch.randn(8)
+        ours.step()
+        theirs.step()
+    torch.testing.assert_close(conv.weight, other.weight)
+    torch.testing.assert_close(conv.bias, other.bias)
