@@ -4,16 +4,22 @@
 seeded by (seed, split, index), so it is the same whatever is drawn before it.
 """
 
+import collections
 import contextlib
+import itertools
 import json
 import os
 import tempfile
 import xml.etree.ElementTree as ET
+from collections.abc import Sequence
+from concurrent.futures import ProcessPoolExecutor
+from functools import partial
 from pathlib import Path
 
 import cv2
 import numpy as np
 
+from ..utils.place import usable_cores
 from .shapes_scene import CLASSES, Scene, draw_scene
 
 __all__ = ["CLASSES", "SEED", "VERSION", "generate", "is_current"]
@@ -22,6 +28,7 @@ VERSION = 7
 """Raised whenever the drawing changes, so that older folders are drawn anew."""
 SEED = 20150604
 _JPEG_QUALITY = 90
+_WORTH_A_PROCESS = 200  # images, a second of drawing
 
 
 def generate(
@@ -114,22 +121,35 @@ def _write(folder: Path, counts: dict[str, int], seed: int) -> None:
     """Write the VOC tree; files are numbered through all splits, from 000001."""
     for name in ("Annotations", "JPEGImages", "ImageSets/Main"):
         (folder / name).mkdir(parents=True)
-    number = 0
-    for split, (name, count) in enumerate(counts.items()):
-        stems = []
-        for index in range(count):
-            number += 1
-            stems.append(f"{number:06d}")
-            scene = draw_scene(np.random.default_rng([seed, split, index]))
-            _, data = cv2.imencode(
-                ".jpg", scene.pixels, [cv2.IMWRITE_JPEG_QUALITY, _JPEG_QUALITY]
-            )
-            image = folder / "JPEGImages" / f"{stems[-1]}.jpg"
-            image.write_bytes(data.tobytes())
-            annotation = folder / "Annotations" / f"{stems[-1]}.xml"
-            annotation.write_bytes(_voc_xml(image.name, scene))
-        lines = "".join(f"{stem}\n" for stem in stems)
+    seeds = [
+        (seed, split, index)
+        for split, count in enumerate(counts.values())
+        for index in range(count)
+    ]
+    stems = [f"{number:06d}" for number in range(1, len(seeds) + 1)]
+    processes = min(usable_cores(), len(seeds) // _WORTH_A_PROCESS)
+    if processes > 1:
+        with ProcessPoolExecutor(processes) as pool:
+            done = pool.map(partial(_draw, folder), stems, seeds, chunksize=25)
+            collections.deque(done, maxlen=0)  # raises what they raised
+    else:
+        collections.deque(map(partial(_draw, folder), stems, seeds), maxlen=0)
+    rest = iter(stems)
+    for name, count in counts.items():
+        lines = "".join(f"{stem}\n" for stem in itertools.islice(rest, count))
         (folder / "ImageSets" / "Main" / f"{name}.txt").write_text(lines)
+
+
+def _draw(folder: Path, stem: str, seed: Sequence[int]) -> None:
+    """Write one image and its annotation."""
+    scene = draw_scene(np.random.default_rng(seed))
+    _, data = cv2.imencode(
+        ".jpg", scene.pixels, [cv2.IMWRITE_JPEG_QUALITY, _JPEG_QUALITY]
+    )
+    image = folder / "JPEGImages" / f"{stem}.jpg"
+    image.write_bytes(data.tobytes())
+    annotation = folder / "Annotations" / f"{stem}.xml"
+    annotation.write_bytes(_voc_xml(image.name, scene))
 
 
 def _voc_xml(filename: str, scene: Scene) -> bytes:

@@ -17,7 +17,7 @@ import torch
 from torch import Tensor
 
 from .heartbeat import Failure, Heartbeat
-from .place import Place, find_meeting_point
+from .place import Place, find_meeting_point, usable_cores
 
 if TYPE_CHECKING:
     from torch.distributed import Store  # type: ignore[attr-defined]
@@ -92,8 +92,7 @@ def start(place: Place, device: torch.device, *, sharing: bool = False) -> None:
     if device.type == "cuda":
         torch.cuda.set_device(device)
     if place.local_processes > 1 and "OMP_NUM_THREADS" not in os.environ:
-        cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else 1
-        torch.set_num_threads(max(1, cores // place.local_processes))
+        torch.set_num_threads(max(1, usable_cores() // place.local_processes))
     dist.init_process_group(
         "cpu:gloo,cuda:nccl" if device.type == "cuda" and not sharing else "gloo",
         store=_part_of(store, "group"),

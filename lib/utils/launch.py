@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from .heartbeat import LAUNCHED
+from .place import usable_cores
 
 logger = logging.getLogger(__name__)
 
@@ -31,7 +32,7 @@ def launch(processes: int, command: Sequence[str]) -> int:
 
     os.environ[LAUNCHED] = "1"
     # One thread for each core of this process's share, as a single process would.
-    os.environ.setdefault("OMP_NUM_THREADS", str(max(1, _cores() // processes)))
+    os.environ.setdefault("OMP_NUM_THREADS", str(max(1, usable_cores() // processes)))
     # What PyTorch has to say of a failure, the failed process has said better.
     os.environ.setdefault("TORCH_CPP_LOG_LEVEL", "ERROR")
     logging.getLogger("torch").addHandler(logging.NullHandler())
@@ -63,9 +64,3 @@ def launch(processes: int, command: Sequence[str]) -> int:
 def this_command() -> list[str]:
     """The script that is running, and its arguments."""
     return [str(Path(sys.argv[0]).resolve()), *sys.argv[1:]]
-
-
-def _cores() -> int:
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1

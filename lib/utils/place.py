@@ -1,5 +1,6 @@
 """Which of a run's processes this is, as launchers tell by the environment."""
 
+import os
 import re
 from collections.abc import Mapping
 from typing import NamedTuple
@@ -118,3 +119,10 @@ def _number(environ: Mapping[str, str], name: str) -> int:
             f"expected a number in the variable {name}, found {environ[name]!r}; unset "
             "it to run as a single process"
         ) from error
+
+
+def usable_cores() -> int:
+    """Cores that this process may run on."""
+    if hasattr(os, "sched_getaffinity"):  # not on macOS
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
