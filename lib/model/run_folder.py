@@ -2,6 +2,7 @@
 
 import errno
 import re
+import weakref
 from pathlib import Path
 from typing import IO
 
@@ -100,6 +101,8 @@ class RunFolder:
         """
         if self._lock is None:
             self._lock = self._take_lock()
+            # Closed without a word of Python, in which a signal could get lost.
+            weakref.finalize(self, self._lock.close)
         recorded = self.recorded_config()
         if recorded is not None:
             train = recorded.train
