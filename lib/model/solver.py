@@ -66,9 +66,14 @@ def _quick(kind: type[torch.optim.Optimizer]) -> type[torch.optim.Optimizer]:
         group: dict[str, Any],
         parameters: list[Tensor],
         gradients: list[Tensor],
-        *states: list[Tensor],
+        *states: list[Tensor | None],
     ) -> Any:
         found = cast(Any, kind)._init_group(self, group, parameters, gradients, *states)
+        for held in states:  # SGD would shape its momenta like the gradients below
+            held[:] = [
+                torch.zeros_like(parameter) if state is None else state
+                for state, parameter in zip(held, parameters, strict=False)
+            ]
         gradients[:] = map(_as_it_lies, gradients, parameters)
         return found
 

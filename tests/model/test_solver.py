@@ -262,3 +262,6 @@ def test_memory_layouts_do_not_matter(name, plain, layout):
         theirs.step()
     torch.testing.assert_close(conv.weight, other.weight)
     torch.testing.assert_close(conv.bias, other.bias)
+    for parameter, state in ours.state.items():
+        shapes = {value.shape for value in state.values() if value.dim()}
+        assert shapes == {parameter.shape}  # a checkpoint goes to other devices too
