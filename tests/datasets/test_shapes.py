@@ -2,6 +2,7 @@
 
 import json
 import xml.etree.ElementTree as ET
+from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 
 import cv2
@@ -41,6 +42,23 @@ def test_two_generations_are_equal_byte_for_byte(drawn: Path, tmp_path: Path) ->
     generate(tmp_path / "again", **FEW)
     assert files_of(tmp_path / "again") == files_of(drawn)
     assert repr(np.random.get_state()) == state
+
+
+def test_several_processes_draw_the_same(
+    drawn: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pools = []
+
+    class Pool(ProcessPoolExecutor):
+        def __init__(self, processes: int) -> None:
+            pools.append(processes)
+            super().__init__(processes)
+
+    monkeypatch.setattr(shapes, "ProcessPoolExecutor", Pool)
+    monkeypatch.setattr(shapes, "usable_cores", lambda: 2)
+    monkeypatch.setattr(shapes, "_WORTH_A_PROCESS", 2)
+    generate(tmp_path / "shared", **FEW)
+    assert pools == [2] and files_of(tmp_path / "shared") == files_of(drawn)
 
 
 def test_an_image_does_not_depend_on_how_many_there_are(
