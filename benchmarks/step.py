@@ -16,6 +16,7 @@ import argparse
 import json
 import os
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -80,6 +81,27 @@ def add_run_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="KEY VALUE",
         help="SECTION.KEY value pairs, of all ways",
     )
+
+
+def save(document: dict[str, Any], arguments: argparse.Namespace) -> None:
+    """Write all figures so far where ``--json`` says."""
+    if arguments.json:
+        text = json.dumps(document, indent=1)
+        arguments.json.write_text(text + "\n", encoding="utf-8")
+
+
+def publish(
+    document: dict[str, Any],
+    arguments: argparse.Namespace,
+    tables: str,
+    draw: Callable[[dict[str, Any], Path], None],
+) -> None:
+    """Print the tables; draw and write them where ``--plot``, ``--markdown`` say."""
+    print(f"\n{tables}")
+    if arguments.plot:
+        draw(document, arguments.plot)
+    if arguments.markdown:
+        write_between(arguments.markdown, arguments.mark, tables)
 
 
 def build_parser() -> argparse.ArgumentParser:
@@ -189,14 +211,8 @@ def main() -> None:
             print(times_table([result]), flush=True)
             if arguments.operators:
                 print(operators_table(result), flush=True)
-            if arguments.json:
-                text = json.dumps(document, indent=1)
-                arguments.json.write_text(text + "\n", encoding="utf-8")
-        print(f"\n{report(document)}")
-        if arguments.plot:
-            draw(document, arguments.plot)
-        if arguments.markdown:
-            write_between(arguments.markdown, arguments.mark, report(document))
+            save(document, arguments)
+        publish(document, arguments, report(document), draw)
 
 
 if __name__ == "__main__":

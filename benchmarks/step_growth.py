@@ -9,7 +9,6 @@ image, processes. The points of a law run in processes of their own and take tur
 """
 
 import argparse
-import json
 import statistics
 from collections.abc import Sequence
 from dataclasses import replace
@@ -20,8 +19,8 @@ import numpy as np
 import torch
 from faster_rcnn.model.command_line import net_argument
 from faster_rcnn.model.user_errors import clear_errors
-from reporting import machine, markdown, milliseconds, write_between
-from step import add_run_arguments
+from reporting import machine, markdown, milliseconds
+from step import add_run_arguments, publish, save
 from step_measure import WARM_UP
 from step_models import Work
 from step_processes import measure_processes, model_processes
@@ -264,14 +263,8 @@ def main() -> None:
                         limit=arguments.limit,
                     )
             print(growth_table({law: laws[law]}), flush=True)
-            if arguments.json:
-                text = json.dumps(document, indent=1)
-                arguments.json.write_text(text + "\n", encoding="utf-8")
-        print(f"\n{report(document)}")
-        if arguments.plot:
-            draw(document, arguments.plot)
-        if arguments.markdown:
-            write_between(arguments.markdown, arguments.mark, report(document))
+            save(document, arguments)
+        publish(document, arguments, report(document), draw)
 
 
 if __name__ == "__main__":
