@@ -59,7 +59,6 @@ def test_kernels_document(figures, tmp_path, monkeypatch):
 
 
 def test_growth_is_drawn(figures, tmp_path):
-    pytest.importorskip("matplotlib")
     path = tmp_path / "growth.png"
     kernel_growth.draw_growth({"cpu": figures["cpu"]["growth"]}, path)
     assert path.read_bytes().startswith(b"\x89PNG")
@@ -158,7 +157,6 @@ def test_ways_are_checked_and_timed(pooled):
 
 
 def test_ways_are_drawn(pooled, tmp_path):
-    pytest.importorskip("matplotlib")
     roi_pooling.draw({"cpu": pooled}, tmp_path / "ways.png")
     assert (tmp_path / "ways.png").read_bytes().startswith(b"\x89PNG")
 
