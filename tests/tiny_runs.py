@@ -14,6 +14,7 @@ from faster_rcnn.model.config import Config, load_config
 from faster_rcnn.model.device import seed_everything
 from faster_rcnn.model.faster_rcnn import FasterRCNN, build_detector
 from faster_rcnn.model.run_folder import RunFolder
+from faster_rcnn.model.testing import test_detector
 from faster_rcnn.model.train import train
 from faster_rcnn.model.train_record import TrainRecord
 from faster_rcnn.utils import distributed
@@ -80,6 +81,22 @@ def train_tiny(
         validation_set=validation_set,
     )
     return model
+
+
+def run_test(
+    dataset: Dataset, config: Config, folder: Path, *, test=test_detector, **options
+):
+    """Test an untrained tiny detector, or its proposals."""
+    return test(
+        tiny_detector(config),
+        dataset,
+        config,
+        folder=folder,
+        device=CPU,
+        dtype=torch.float32,
+        checkpoint="iter_0000004.pth",
+        **options,
+    )
 
 
 def checkpoint_names(folder: Path) -> list[str]:

@@ -7,19 +7,17 @@ import pytest
 import torch
 from faster_rcnn.model.checkpoint import load_checkpoint
 from faster_rcnn.model.run_folder import RunFolder
-from faster_rcnn.model.testing import test_detector as run_test
 from faster_rcnn.model.train import Interrupted
 from faster_rcnn.model.train_record import TrainRecord
 from faster_rcnn.utils import distributed
 from many_processes import in_processes, start_processes
 from tiny_runs import (
-    CPU,
     assert_equal,
     checkpoint_names,
     draw_dataset,
     read_metrics,
+    run_test,
     tiny_config,
-    tiny_detector,
     train_tiny,
 )
 
@@ -139,28 +137,17 @@ def test_images_without_objects_on_one_side(tmp_path):
     assert len(read_metrics(tmp_path / "run")) == 4
 
 
-def test_here(dataset, config, folder):
-    evaluation = run_test(
-        tiny_detector(config),
-        dataset,
-        config,
-        folder=folder,
-        device=CPU,
-        dtype=torch.float32,
-        checkpoint="iter_0000004.pth",
-    )
+def results_here(dataset, config, folder):
+    evaluation = run_test(dataset, config, folder)
     return None if evaluation is None else evaluation.to_json()
-
-
-test_here.__test__ = False
 
 
 @pytest.mark.parametrize("images", [1, 7])
 def test_detections_are_those_of_one_process(tmp_path, images):
     dataset = draw_dataset(tmp_path / "images", images)
     config = tiny_config("data.test_short_side", 32, "test.batch_size", 2)
-    want = test_here(dataset, config, tmp_path / "one")
-    first, second = in_processes(test_here, dataset, config, tmp_path / "two")
+    want = results_here(dataset, config, tmp_path / "one")
+    first, second = in_processes(results_here, dataset, config, tmp_path / "two")
     assert first == want and second is None
     one, two = (
         (tmp_path / name / "detections.json").read_bytes() for name in ("one", "two")

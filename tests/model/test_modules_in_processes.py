@@ -1,14 +1,15 @@
 """Each module alone, trained and tested in two processes as in one."""
 
+from functools import partial
+
 import pytest
 import torch
 from faster_rcnn.model.checkpoint import load_checkpoint
 from faster_rcnn.model.proposal_testing import test_proposals as run_proposals
 from faster_rcnn.model.run_folder import RunFolder
-from faster_rcnn.model.testing import test_detector as run_test
 from faster_rcnn.utils import distributed
 from many_processes import in_processes
-from tiny_runs import CPU, tiny_config, tiny_detector, train_tiny
+from tiny_runs import run_test, tiny_config, train_tiny
 
 FPN = ("net.features", "fpn", "net.fpn_channels", 16, "head.fc_channels", 32)
 TRAINING = (
@@ -17,35 +18,13 @@ TRAINING = (
 )
 
 
-def propose_here(dataset, config, folder):
-    run_proposals(
-        tiny_detector(config),
-        dataset,
-        config,
-        folder=folder,
-        device=CPU,
-        dtype=torch.float32,
-        checkpoint="iter_0000002.pth",
-        evaluator="fast",
-    )
-
-
-def detect_here(dataset, config, folder):
-    run_test(
-        tiny_detector(config),
-        dataset,
-        config,
-        folder=folder,
-        device=CPU,
-        dtype=torch.float32,
-        checkpoint="iter_0000002.pth",
-    )
+propose = partial(run_test, test=run_proposals, evaluator="fast")
 
 
 @pytest.fixture(scope="module")
 def proposals(dataset, tmp_path_factory):
     folder = tmp_path_factory.mktemp("proposals")
-    propose_here(dataset, tiny_config("net.modules", "rpn"), folder)
+    propose(dataset, tiny_config("net.modules", "rpn"), folder)
     return folder / "proposals.npz"
 
 
@@ -61,9 +40,9 @@ def same_files(one, two):
 @pytest.mark.parametrize("processes", [2, 3])
 def test_proposals_are_those_of_one_process(dataset, tmp_path, net, processes):
     config = tiny_config(*net, "net.modules", "rpn")
-    propose_here(dataset, config, tmp_path / "one")
+    propose(dataset, config, tmp_path / "one")
     arguments = (dataset, config, tmp_path / "two")
-    in_processes(propose_here, *arguments, processes=processes)
+    in_processes(propose, *arguments, processes=processes)
     names = same_files(tmp_path / "one", tmp_path / "two")
     assert names == {"proposals.npz", "proposal_results.json"}
 
@@ -72,8 +51,8 @@ def test_proposals_are_those_of_one_process(dataset, tmp_path, net, processes):
 def test_detections_are_those_of_one_process(dataset, proposals, tmp_path, net):
     given = ("net.modules", "fast_rcnn", "data.test_proposals", proposals)
     config = tiny_config(*net, *given, "test.flip", "true")
-    detect_here(dataset, config, tmp_path / "one")
-    in_processes(detect_here, dataset, config, tmp_path / "two")
+    run_test(dataset, config, tmp_path / "one")
+    in_processes(run_test, dataset, config, tmp_path / "two")
     names = same_files(tmp_path / "one", tmp_path / "two")
     assert "detections.json" in names
 

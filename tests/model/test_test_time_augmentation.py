@@ -17,10 +17,9 @@ from faster_rcnn.model.test_time_augmentation import (
     view_batches,
     view_sizes,
 )
-from faster_rcnn.model.testing import test_detector as run_test
 from faster_rcnn.nms import soft_nms
 from many_processes import in_processes
-from tiny_runs import CPU, draw_dataset, tiny_config, tiny_detector
+from tiny_runs import draw_dataset, run_test, tiny_config
 
 CONTINUOUS, LEGACY = BoxConfig(offset=0), BoxConfig(offset=1, nms_offset=1)
 
@@ -231,29 +230,14 @@ def test_bad_settings(changes, message):
         TestConfig(**changes)
 
 
-def test_here(dataset, config, folder):
-    run_test(
-        tiny_detector(config),
-        dataset,
-        config,
-        folder=folder,
-        device=CPU,
-        dtype=torch.float32,
-        checkpoint="iter_0000004.pth",
-    )
-
-
-test_here.__test__ = False
-
-
 def test_several_processes_find_the_same(tmp_path):
     dataset = draw_dataset(tmp_path / "images", 5)
     config = tiny_config(
         *("data.test_short_side", 32, "test.scales", [48], "test.flip", "true"),
         *("test.suppression", "weighted"),
     )
-    test_here(dataset, config, tmp_path / "one")
-    in_processes(test_here, dataset, config, tmp_path / "two")
+    run_test(dataset, config, tmp_path / "one")
+    in_processes(run_test, dataset, config, tmp_path / "two")
     one, two = (
         (tmp_path / name / "detections.json").read_bytes() for name in ("one", "two")
     )
