@@ -56,6 +56,7 @@ def fail(kind, rank, log):
     """Fail in one process, while the others wait for it in a reduction."""
     own = f"{log}{distributed.place().rank}"
     os.dup2(os.open(own, os.O_WRONLY | os.O_CREAT), 2)
+    distributed.barrier()  # else another may still be joining when this one ends
     if distributed.place().rank == rank:
         if kind == "error":
             raise ValueError("image7.png cannot be read")
@@ -95,6 +96,7 @@ def test_all_end_when_one_is_killed(tmp_path, rank):
 def stand_still(log):
     os.dup2(os.open(log, os.O_WRONLY | os.O_CREAT), 2)
     heartbeat._SILENT_SECONDS = 2.0
+    distributed.barrier()
     if not distributed.is_main():
         os.kill(os.getpid(), signal.SIGSTOP)
     distributed.all_sum(torch.zeros(1))
