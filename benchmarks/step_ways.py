@@ -7,14 +7,15 @@ optimizer's step; an inference goes from uint8 pixels on the host to detections 
 from typing import Any
 
 import torch
-from faster_rcnn.model import inference
+from faster_rcnn.model import inference, update
 from faster_rcnn.model.config import Config
 from faster_rcnn.model.device import autocast, pick_dtype
+from faster_rcnn.model.graphed_updates import CudaRecorder, GraphedUpdates
 from faster_rcnn.model.inference import detect_batch, to_image_detections
 from faster_rcnn.model.profiling import Profile
 from faster_rcnn.model.schedule import share_passes
 from faster_rcnn.model.solver import build_optimizer
-from faster_rcnn.model.update import BatchGradient, clip_gradient
+from faster_rcnn.model.update import BatchGradient
 from faster_rcnn.utils import distributed
 from quality import inputs, targets
 from step_call import Step, pinned, training
@@ -27,6 +28,7 @@ WAYS = {
     "ours": "auto",
     "ours-float32": "float32",
     "ours-compiled": "auto",
+    "ours-graphed": "auto",
     "before": "auto",
     "torchvision": "float32",
     "torchvision-bf16": "bfloat16",
@@ -52,7 +54,8 @@ def build_step(way: str, work: Work, device: torch.device) -> Step:
     config = work.config()
     who = way.partition("-")[0]
     if who in ("ours", "before"):
-        step = _ours(work, config, device, dtype)
+        graphed = way == "ours-graphed"
+        step = _ours(work, config, device, dtype, graphed=graphed)
         if way == "ours-compiled":
             step.model.compile()
         return step
@@ -63,7 +66,14 @@ def build_step(way: str, work: Work, device: torch.device) -> Step:
     return OTHERS[who](work, config, device, dtype)
 
 
-def _ours(work: Work, config: Config, device: torch.device, dtype: torch.dtype) -> Step:
+def _ours(
+    work: Work,
+    config: Config,
+    device: torch.device,
+    dtype: torch.dtype,
+    *,
+    graphed: bool,
+) -> Step:
     model = build_ours(work, config).to(device)
     batch = pinned(draw_batch(work, config), device)
     step = Step(model, dtype)
@@ -72,26 +82,27 @@ def _ours(work: Work, config: Config, device: torch.device, dtype: torch.dtype) 
     if work.phase == "train":
         place = distributed.place()
         passes = share_passes(config.train, rank=place.rank, processes=place.processes)
+        generator = torch.Generator(device).manual_seed(0)
         gradient = BatchGradient(
-            model,
-            config,
-            passes,
-            torch.Generator(device).manual_seed(0),
-            device=device,
-            dtype=dtype,
+            model, config, passes, generator, device=device, dtype=dtype
         )
         optimizer = build_optimizer(model, config.train)
+        make_update: BatchGradient | GraphedUpdates = gradient
+        if graphed:
+            recorder = CudaRecorder(device, generator)
+            make_update = GraphedUpdates(gradient, optimizer, recorder)
         step.watch(gradient, "backward", "backward")
+        step.watch(update, "clip_gradient", "optimizer")
         model.train()
 
         def train() -> dict[str, Tensor]:
             with step.stage("data"):
                 here = batch.to(device)
-            update = gradient(0, [here])
-            with step.stage("optimizer"):
-                clip_gradient(model, config.train.clip_norm)
-                optimizer.step()
-            return update.output.losses
+            made = make_update(0, [here])
+            if not made.stepped:
+                with step.stage("optimizer"):
+                    optimizer.step()
+            return made.output.losses
 
         step.call = train
         return step

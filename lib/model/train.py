@@ -14,6 +14,7 @@ from .config import Config
 from .ema import WeightAverage
 from .faster_rcnn import FasterRCNN
 from .finite import FaultyUpdates, NonFiniteLossError, check_finite
+from .graphed_updates import CudaRecorder, GraphedUpdates
 from .profiling import WAITING, Profile
 from .resume import resume
 from .run_folder import RunFolder
@@ -22,7 +23,7 @@ from .solver import build_optimizer, learning_rate, set_learning_rate
 from .stop_signals import Interrupted, stop_signals
 from .stream import stream_batches
 from .train_record import TrainRecord, UnreadableFiles
-from .update import BatchGradient, clip_gradient
+from .update import BatchGradient
 from .validation import Validation
 
 __all__ = [
@@ -84,6 +85,10 @@ def train(
     gradient = BatchGradient(
         model, config, passes, generator, device=device, dtype=dtype
     )
+    make_update: BatchGradient | GraphedUpdates = gradient
+    if settings.cuda_graphs:
+        recorder = CudaRecorder(device, generator)
+        make_update = GraphedUpdates(gradient, optimizer, recorder)
     # Of the weights that all processes have by now.
     average = WeightAverage(model, settings.ema) if settings.ema else None
     validation = Validation(validation_set, config, device=device, dtype=dtype)
@@ -168,12 +173,12 @@ def train(
 
             rate = learning_rate(iteration, settings)
             set_learning_rate(optimizer, rate)
-            update = gradient(iteration, own, stopping=bool(stop_requested()))
-            norm = clip_gradient(model, settings.clip_norm)
-            watched = {**update.output.losses, "gradient norm": norm}
+            update = make_update(iteration, own, stopping=bool(stop_requested()))
+            watched = {**update.output.losses, "gradient norm": update.norm}
             fault = faulty.find(watched, iteration, own)
             if fault is None:
-                optimizer.step()
+                if not update.stepped:
+                    optimizer.step()
                 if average:
                     average.update()
                 faulty.passed()
@@ -192,7 +197,7 @@ def train(
                     update.output,
                     images=passes.images,
                     rate=rate,
-                    norm=norm,
+                    norm=update.norm,
                     waited=waited,
                     dtype=dtype,
                 )

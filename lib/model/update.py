@@ -1,4 +1,4 @@
-"""The gradient of an update, from passes over the parts of its batch.
+"""The gradient of an update, from passes over the parts of its batch, and its norm.
 
 Letters: L losses.
 """
@@ -24,22 +24,26 @@ logger = logging.getLogger(__name__)
 
 
 class Update(NamedTuple):
-    """What is known of an update before its step.
+    """What is known of an update.
 
     Attributes:
         output: losses and counts of the whole batch, whoever computed them; activations
             of this process's last pass.
+        norm: of the gradient, before it was clipped.
         problems: unreadable files that all processes met.
         stopping: whether any process was asked to stop.
+        stepped: whether the optimizer has made its step, or is still to make it.
     """
 
     output: TrainOutput
+    norm: Tensor
     problems: int
     stopping: bool
+    stepped: bool = False
 
 
 class BatchGradient:
-    """Leaves the gradient of the whole batch's loss in the parameters.
+    """Leaves the gradient of the whole batch's loss in the parameters, clipped.
 
     A loss is a mean over the batch's samples (labelled anchors, sampled RoIs), of which
     each pass holds a part. So a pass's mean counts by its share of the samples:
@@ -101,7 +105,7 @@ class BatchGradient:
             output = self._forward(batch)
             self.model.zero_grad(set_to_none=True)
             self.backward(torch.stack(list(output.losses.values())).sum())
-            return Update(output, len(batch.problems), stopping)
+            return Update(output, self._clip(), len(batch.problems), stopping)
 
         flags = [sum(len(batch.problems) for batch in batches), stopping]
         # Where a process makes several passes, it needs the number of samples before
@@ -111,12 +115,15 @@ class BatchGradient:
         while True:
             output, found = self._passes(iteration, batches, flags, samples)
             if found.complete:
-                return Update(output, *found.flags)
+                return Update(output, self._clip(), *found.flags)
             samples = found.samples
 
     def backward(self, loss: Tensor) -> None:
         """Add a loss's gradient to that of the parameters."""
         torch.autograd.backward(loss)
+
+    def _clip(self) -> Tensor:
+        return clip_gradient(self.model, self.config.train.clip_norm)
 
     def _passes(
         self,
@@ -260,5 +267,9 @@ def _synchronise_norms(model: nn.Module) -> None:
 
 def clip_gradient(model: nn.Module, limit: float) -> Tensor:
     """Scale the gradient down to ``limit`` (0: leave it); returns its norm before."""
-    parameters = [p for p in model.parameters() if p.grad is not None]
-    return nn.utils.clip_grad_norm_(parameters, limit or float("inf"), foreach=True)
+    gradients = [p.grad for p in model.parameters() if p.grad is not None]
+    norm = nn.utils.get_total_norm(gradients, foreach=True)
+    if limit:
+        parameters = [p for p in model.parameters() if p.grad is not None]
+        nn.utils.clip_grads_with_norm_(parameters, limit, norm, foreach=True)
+    return norm

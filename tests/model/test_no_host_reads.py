@@ -8,7 +8,7 @@ from faster_rcnn.model.ema import WeightAverage
 from faster_rcnn.model.inference import detect_batch
 from faster_rcnn.model.schedule import share_passes
 from faster_rcnn.model.solver import build_optimizer
-from faster_rcnn.model.update import BatchGradient, clip_gradient
+from faster_rcnn.model.update import BatchGradient
 from tiny_runs import CPU, ground_truth, random_images, tiny_config, tiny_detector
 from torch.utils._python_dispatch import TorchDispatchMode
 
@@ -68,7 +68,8 @@ def batch(dataset):
 @pytest.mark.parametrize("net", NETS)
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
 def test_update(batch, net, dtype, optimizer):
-    config = tiny_config(*NETS[net], "train.optimizer", optimizer)
+    words = ("train.optimizer", optimizer, "train.clip_norm", 10)
+    config = tiny_config(*NETS[net], *words)
     model = tiny_detector(config).train()
     passes = share_passes(config.train, rank=0, processes=1)
     generator = torch.Generator().manual_seed(0)
@@ -80,7 +81,6 @@ def test_update(batch, net, dtype, optimizer):
     before = [parameter.clone() for parameter in model.parameters()]
     with NoReads():
         update = gradient(1, [batch])
-        clip_gradient(model, 10.0)
         steps.step()
         average.update()
     assert set(update.output.losses) == {"rpn_cls", "rpn_box", "head_cls", "head_box"}

@@ -4,7 +4,7 @@ Here, and only here, the boxes of files (pixel edges of the stored image) become
 of the network input in the configured convention.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 import cv2
@@ -59,17 +59,22 @@ class Batch(NamedTuple):
         if device.type == "cpu":
             return self
 
-        def move(tensor: Tensor) -> Tensor:
-            return tensor.to(device, non_blocking=True)
+        return self.map(lambda tensor: tensor.to(device, non_blocking=True))
 
+    def tensors(self) -> tuple[Tensor, ...]:
+        """What a training pass reads."""
+        truth = (field for field in self.ground_truth if field is not None)
+        return (self.images.pixels, self.images.sizes, *truth, *(self.proposals or ()))
+
+    def map(self, change: Callable[[Tensor], Tensor]) -> "Batch":
+        """The batch with each of `tensors` changed."""
+        truth = (change(field) for field in self.ground_truth if field is not None)
         return self._replace(
             images=self.images._replace(
-                pixels=move(self.images.pixels), sizes=move(self.images.sizes)
+                pixels=change(self.images.pixels), sizes=change(self.images.sizes)
             ),
-            ground_truth=GroundTruth(
-                *(move(field) for field in self.ground_truth if field is not None)
-            ),
-            proposals=self.proposals and Proposals(*map(move, self.proposals)),
+            ground_truth=GroundTruth(*truth),
+            proposals=self.proposals and Proposals(*map(change, self.proposals)),
         )
 
 

@@ -81,6 +81,8 @@ class TrainConfig(Section):
     """PyTorch's mode of compiling the training pass, minutes at the first start;
     ``reduce-overhead`` replays CUDA graphs. ``none``: as it is, which CPUs are as fast
     with."""
+    cuda_graphs: bool = False
+    """Whether whole updates are replayed as CUDA graphs, one for each size of batch."""
     deterministic: bool = False
     """Only operators whose sums have a fixed order, as far as there are any; what has
     none is told of. On the CPU nothing else is ever used."""
@@ -101,4 +103,18 @@ class TrainConfig(Section):
             raise ValueError(f"lr_steps must rise; found {list(self.lr_steps)}")
         if self.lr_epochs and list(self.lr_epochs) != sorted(set(self.lr_epochs)):
             raise ValueError(f"lr_epochs must rise; found {list(self.lr_epochs)}")
+        return self
+
+    @model_validator(mode="after")
+    def _graphs_are_whole(self) -> "TrainConfig":
+        if self.cuda_graphs and self.compile not in ("none", "default"):
+            raise ValueError(
+                f"cuda_graphs does not go with train.compile {self.compile}, which "
+                "makes graphs of its own; drop either"
+            )
+        if self.cuda_graphs and self.nonfinite == "skip":
+            raise ValueError(
+                "cuda_graphs does not go with train.nonfinite skip, for which the host "
+                "looks at an update before its step; drop either"
+            )
         return self
