@@ -7,10 +7,13 @@ import signal
 import threading
 from collections import deque
 from collections.abc import Iterator
+from multiprocessing.reduction import ForkingPickler
 from typing import Any, TypeVar
 
 import cv2
 import torch
+from torch import Tensor
+from torch.multiprocessing.reductions import reduce_tensor
 from torch.utils.data import DataLoader
 from torch.utils.data import Dataset as TorchDataset
 
@@ -23,6 +26,10 @@ _MOST_DEATHS = 3
 
 _GRACE_SECONDS = 3
 """How long a worker goes on after SIGTERM, so that the run can still be saved."""
+
+_SMALL = 16384
+"""Bytes of a tensor up to which its values go through the pipe. One in shared memory
+costs either side a connection, together a millisecond."""
 
 
 def load(
@@ -103,10 +110,18 @@ def _start_worker(_: int) -> None:
     """
     cv2.setNumThreads(0)
     torch.set_num_threads(1)
+    ForkingPickler.register(Tensor, _reduce)
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     if hasattr(signal, "alarm"):  # not on Windows
         signal.signal(signal.SIGALRM, lambda *_: os._exit(0))
         signal.signal(signal.SIGTERM, lambda *_: signal.alarm(_GRACE_SECONDS))
+
+
+def _reduce(tensor: Tensor) -> Any:
+    """How the main process gets a tensor, see the pickle module's ``__reduce__``."""
+    if tensor.nbytes > _SMALL:
+        return reduce_tensor(tensor)  # type: ignore[no-untyped-call]
+    return torch.from_numpy, (tensor.numpy(),)
 
 
 def _start(loader: "DataLoader[Any]") -> Iterator[Any]:
