@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Time a whole step beside the peers: training and inference, ours and theirs.
 
-All ways get the same network, weights, images and counts (see step_models.py), each
+All ways get the same network, weights, images and counts (see models.py), each
 runs in a process of its own, and they take turns until the 95 % interval of each ratio
 is narrow enough or the time is up:
 
@@ -24,11 +24,11 @@ import torch
 from faster_rcnn.model.command_line import net_argument
 from faster_rcnn.model.user_errors import clear_errors
 from reporting import DOCS, machine, write_between
-from step_measure import measure
-from step_models import MODELS, Work
-from step_peak import measure_peaks
-from step_report import draw, operators_table, report, times_table
-from step_ways import WAYS
+from whole_step.measure import measure
+from whole_step.models import MODELS, Work
+from whole_step.peak import measure_peaks
+from whole_step.report import draw, operators_table, report, times_table
+from whole_step.ways import WAYS
 
 
 def _pair(text: str) -> tuple[int, int]:

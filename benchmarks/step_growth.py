@@ -21,11 +21,11 @@ from faster_rcnn.model.command_line import net_argument
 from faster_rcnn.model.user_errors import clear_errors
 from reporting import machine, markdown, milliseconds
 from step import add_run_arguments, publish, save
-from step_measure import WARM_UP
-from step_models import Work
-from step_processes import measure_processes, model_processes
-from step_statistics import time_until
-from step_workers import Setup, Worker, start
+from whole_step.intervals import time_until
+from whole_step.measure import WARM_UP
+from whole_step.models import Work
+from whole_step.processes import measure_processes, model_processes
+from whole_step.workers import Setup, Worker, start
 
 Points = list[dict[str, Any]]
 

@@ -19,11 +19,11 @@ import torch
 from faster_rcnn.model.device import keep_freed_memory
 from faster_rcnn.nets import convolution, layers, resnet
 from faster_rcnn.nets.layers import Norm
-from step_call import Step
-from step_models import MODELS, Work
-from step_statistics import Interval, ratio_interval, time_until
-from step_ways import build_step
 from torch import Tensor, nn
+from whole_step.call import Step
+from whole_step.intervals import Interval, ratio_interval, time_until
+from whole_step.models import MODELS, Work
+from whole_step.ways import build_step
 
 PHASES = ("train", "infer")
 

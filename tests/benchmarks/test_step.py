@@ -6,16 +6,15 @@ import statistics
 import numpy as np
 import pytest
 import step
-import step_peak
-import step_report
 import torch
 from reporting import write_between
-from step_measure import measure
-from step_models import Work, build_ours, build_torchvision, draw_batch
-from step_peak import measure_peaks
-from step_statistics import LEAST_ROUNDS, ratio_interval, time_until
-from step_ways import build_step
-from step_workers import Setup, WayError, start
+from whole_step import peak, report
+from whole_step.intervals import LEAST_ROUNDS, ratio_interval, time_until
+from whole_step.measure import measure
+from whole_step.models import Work, build_ours, build_torchvision, draw_batch
+from whole_step.peak import measure_peaks
+from whole_step.ways import build_step
+from whole_step.workers import Setup, WayError, start
 
 CPU = torch.device("cpu")
 
@@ -195,7 +194,7 @@ def test_a_way_that_is_not_there_does_not_stop_the_others():
         pytest.skip("detectron2 is installed")
     assert "detectron2" in result["ways"]["detectron2"]["error"]
     assert "seconds" in result["ways"]["ours-float32"]
-    assert "detectron2" in step_report.times_table([result])
+    assert "detectron2" in report.times_table([result])
 
 
 def test_a_way_in_a_process_of_its_own():
@@ -238,7 +237,7 @@ def made_up():
 
 
 def test_tables():
-    text = step_report.report(made_up())
+    text = report.report(made_up())
     what = "res50, inference, 2 x 600x800, 300 RoIs"
     assert f"| {what} | ours | 500 | 4 |  | 3 | 2 | 25 % (28 %) | 4 |" in text
     assert f"| {what} | torchvision | 1000 | 2 | 2.00 (2.00 to 2.00) |" in text
@@ -249,7 +248,7 @@ def test_tables():
 
 
 def test_plot(tmp_path):
-    step_report.draw(made_up(), tmp_path / "plot.png")
+    report.draw(made_up(), tmp_path / "plot.png")
     assert (tmp_path / "plot.png").stat().st_size > 1000
 
 
@@ -262,16 +261,16 @@ def test_tables_fit_into_the_document(tmp_path):
 
 
 def test_peaks_are_the_best_rates(monkeypatch):
-    monkeypatch.setattr(step_peak, "_CONVS", ((1, 8, 8, 3, 16, 16),))
-    monkeypatch.setattr(step_peak, "_PRODUCTS", ((32, 32, 32),))
+    monkeypatch.setattr(peak, "_CONVS", ((1, 8, 8, 3, 16, 16),))
+    monkeypatch.setattr(peak, "_PRODUCTS", ((32, 32, 32),))
     # 2 * 256 * 8 * 8 * 9 = 294,912 FLOPs and 2 * 32 ** 3 = 65,536.
-    monkeypatch.setattr(step_peak, "_seconds", lambda *_: 1e-3)
+    monkeypatch.setattr(peak, "_seconds", lambda *_: 1e-3)
     assert measure_peaks(CPU, seconds=0) == pytest.approx(
         {"float32": 294_912e3, "bfloat16": 294_912e3}
     )
     monkeypatch.undo()
-    monkeypatch.setattr(step_peak, "_CONVS", ((1, 8, 8, 3, 16, 16),))
-    monkeypatch.setattr(step_peak, "_PRODUCTS", ())
+    monkeypatch.setattr(peak, "_CONVS", ((1, 8, 8, 3, 16, 16),))
+    monkeypatch.setattr(peak, "_PRODUCTS", ())
     peaks = measure_peaks(CPU, seconds=0)
     assert set(peaks) == {"float32", "bfloat16"}
     assert all(rate > 1e6 for rate in peaks.values())

@@ -6,8 +6,8 @@ from dataclasses import replace
 
 import pytest
 import step_growth as growth
-from step_processes import Links, model_processes
 from test_step import tiny
+from whole_step.processes import Links, model_processes
 
 
 @pytest.mark.parametrize("law", growth.LAWS)

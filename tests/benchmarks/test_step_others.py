@@ -3,12 +3,11 @@
 from types import SimpleNamespace
 
 import pytest
-import step_mmdet
-import step_packages
 import torch
-from step_models import Work
-from step_ways import build_step
 from torch import nn
+from whole_step import mmdet_peer, packages
+from whole_step.models import Work
+from whole_step.ways import build_step
 
 CPU = torch.device("cpu")
 COUNTS = ("rpn.train_pre_nms", "150", "rpn.test_pre_nms", "100")
@@ -30,13 +29,13 @@ def test_scaled_outputs_deviate_as_asked():
     layer = nn.Linear(4, 6, bias=False)
     inputs = torch.randn(50, 4)
     with torch.no_grad():
-        step_mmdet._scale(layer, list(layer(inputs).split(30)), 0.3)
+        mmdet_peer._scale(layer, list(layer(inputs).split(30)), 0.3)
         assert float(layer(inputs).std()) == pytest.approx(0.3)
 
 
 def test_last_norms_of_branches_are_small():
     model = nn.ModuleDict({"bn2": nn.BatchNorm2d(2), "bn3": nn.BatchNorm2d(2)})
-    step_packages.calm(model)
+    packages.calm(model)
     assert model["bn2"].weight.tolist() == [1, 1]
     assert model["bn3"].weight.tolist() == pytest.approx([0.2, 0.2])
 
@@ -52,7 +51,7 @@ class _Given(nn.Module):
 def test_boxes_are_computed_in_float32():
     extractor, rpn, head = _Given(), _Given(), _Given()
     roi_head = SimpleNamespace(bbox_roi_extractor=extractor, bbox_head=head)
-    step_mmdet._compute_boxes_in_float32(
+    mmdet_peer._compute_boxes_in_float32(
         SimpleNamespace(rpn_head=rpn, roi_head=roi_head)
     )
     image = torch.ones(1, 2, 3, 4).to(torch.bfloat16, memory_format=torch.channels_last)

@@ -6,10 +6,11 @@ import torch
 from faster_rcnn.datasets.loading.batches import Batch
 from faster_rcnn.model.config import Config
 from faster_rcnn.model.device import seed_everything
-from step_call import Step
-from step_models import Work, draw_batch
-from step_packages import calm, images, package_step, recipe
 from torch import Tensor, nn
+
+from .call import Step
+from .models import Work, draw_batch
+from .packages import calm, images, package_step, recipe
 
 _MMDET = {
     "res50": "faster-rcnn_r50-caffe_c4-1x_coco.py",

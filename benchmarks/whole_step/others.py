@@ -6,7 +6,7 @@ weights. mmdet's outputs are spread as ours are; detectron2's are not, so that i
 next to nothing to suppress.
 """
 
-from step_detectron2 import detectron2_step
-from step_mmdet import mmdet_step
+from .detectron2_peer import detectron2_step
+from .mmdet_peer import mmdet_step
 
 OTHERS = {"detectron2": detectron2_step, "mmdet": mmdet_step}

@@ -4,10 +4,10 @@ import statistics
 from collections.abc import Sequence
 from typing import Any
 
-from step_models import Work
-from step_report import Result
-from step_statistics import time_until
-from step_workers import Setup, WayError, Worker, start
+from .intervals import time_until
+from .models import Work
+from .report import Result
+from .workers import Setup, WayError, Worker, start
 
 WARM_UP = 2
 

@@ -7,9 +7,10 @@ import torch
 from faster_rcnn.datasets.loading.batches import Batch
 from faster_rcnn.model.config import Config
 from faster_rcnn.model.device import autocast
-from step_call import Step, pinned, training
-from step_models import Work, draw_batch
 from torch import Tensor, nn
+
+from .call import Step, pinned, training
+from .models import Work, draw_batch
 
 
 def recipe(recipes: dict[str, str], model: str, who: str) -> str:

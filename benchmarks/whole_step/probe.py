@@ -12,9 +12,10 @@ from typing import Any
 import torch
 from faster_rcnn.model import costs
 from faster_rcnn.utils.stage_clock import StageClock
-from step_call import Step
 from torch.profiler import ProfilerActivity, profile
 from torch.utils.flop_counter import FlopCounterMode
+
+from .call import Step
 
 _STATUS = Path("/proc/self/status")
 _CLEAR = Path("/proc/self/clear_refs")

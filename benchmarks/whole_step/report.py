@@ -9,7 +9,8 @@ from typing import Any
 import numpy as np
 from faster_rcnn.utils.stage_clock import STAGES
 from reporting import markdown, milliseconds, three
-from step_statistics import ratio_interval
+
+from .intervals import ratio_interval
 
 _MIB = 1 << 20
 _PHASES = {"train": "training step", "infer": "inference"}

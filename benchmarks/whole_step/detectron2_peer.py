@@ -5,10 +5,11 @@ from typing import Any
 import torch
 from faster_rcnn.datasets.loading.batches import Batch
 from faster_rcnn.model.config import Config
-from step_call import Step
-from step_models import Work
-from step_packages import calm, images, package_step, recipe
 from torch import Tensor
+
+from .call import Step
+from .models import Work
+from .packages import calm, images, package_step, recipe
 
 _DETECTRON2 = {
     "res50": "COCO-Detection/faster_rcnn_R_50_C4_1x.yaml",

@@ -18,11 +18,12 @@ from faster_rcnn.model.solver import build_optimizer
 from faster_rcnn.model.update import BatchGradient
 from faster_rcnn.utils import distributed
 from quality import inputs, targets
-from step_call import Step, pinned, training
-from step_models import Work, build_ours, build_torchvision, draw_batch
 from torch import Tensor
 from torchvision.models.detection import FasterRCNN as Peer
 from torchvision_peer import as_ours
+
+from .call import Step, pinned, training
+from .models import Work, build_ours, build_torchvision, draw_batch
 
 WAYS = {
     "ours": "auto",
@@ -61,7 +62,7 @@ def build_step(way: str, work: Work, device: torch.device) -> Step:
         return step
     if who == "torchvision":
         return _torchvision(work, config, device, dtype)
-    from step_others import OTHERS
+    from .others import OTHERS
 
     return OTHERS[who](work, config, device, dtype)
 

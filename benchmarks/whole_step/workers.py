@@ -15,11 +15,12 @@ from pathlib import Path
 from typing import Any, NamedTuple
 from unittest import mock
 
-import step_probe as probe
 import torch
 from faster_rcnn.model.device import keep_freed_memory
-from step_models import Work
-from step_ways import build_step
+
+from . import probe
+from .models import Work
+from .ways import build_step
 
 _PATIENCE = 1800.0
 """Seconds that a child may take for one answer."""

@@ -13,13 +13,14 @@ from collections.abc import Sequence
 from multiprocessing.queues import Queue
 from typing import Any, NamedTuple
 
-import step_probe as probe
 import torch
 from faster_rcnn.model.device import keep_freed_memory
 from faster_rcnn.utils import distributed
 from faster_rcnn.utils.place import Place
-from step_models import Work
-from step_ways import build_step
+
+from . import probe
+from .models import Work
+from .ways import build_step
 
 WARM_UP = 2
 
