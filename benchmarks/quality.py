@@ -32,7 +32,11 @@ from faster_rcnn.datasets.loading.loader import test_batches, training_batches
 from faster_rcnn.datasets.records import Dataset
 from faster_rcnn.evaluation.report import evaluate
 from faster_rcnn.evaluation.results import ImageDetections
-from faster_rcnn.model.checkpoint import read_tensors
+from faster_rcnn.model.checkpoint import (
+    detector_weights,
+    load_checkpoint,
+    read_tensors,
+)
 from faster_rcnn.model.command_line import (
     Job,
     add_arguments,
@@ -76,6 +80,8 @@ def run_ours(
         run = RunFolder(Path(folder))
         run.claim(config)
         train(model, train_set, config, run, device=device, dtype=dtype)
+        state = load_checkpoint(run.checkpoints()[-1])
+        model.load_state_dict(detector_weights(state, averaged=config.train.ema > 0))
     batches = testing(test_set, config, offset=config.boxes.offset)
     found = detect_images(
         model,
