@@ -1,9 +1,9 @@
 #!/usr/bin/env python3
 """Time a whole step beside the peers: training and inference, ours and theirs.
 
-All ways get the same network, weights, images and counts (see whole_step/models.py), each
-runs in a process of its own, and they take turns until the 95 % interval of each ratio
-is narrow enough or the time is up:
+All ways get the same network, weights, images and counts (see whole_step/models.py),
+each runs in a process of its own, and they take turns until the 95 % interval of each
+ratio is narrow enough or the time is up:
 
     python benchmarks/step.py --models res50 res50_fpn --threads 2 --json step.json
 

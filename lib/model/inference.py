@@ -99,13 +99,14 @@ def _candidates(
 ) -> Detections:
     """Boxes of all classes in pixels of each original image, not suppressed."""
     device = batch.images.pixels.device
-    scales = batch.scales.to(device)[:, None, None]
+    # A copy that waits would have the host wait for all that it has queued.
+    scales = batch.scales.to(device, non_blocking=True)[:, None, None]
     return candidates(
         predictions.proposals.boxes / scales,
         predictions.proposals.valid,
         predictions.class_scores,
         predictions.pred_deltas,
-        batch.original_sizes.to(device),
+        batch.original_sizes.to(device, non_blocking=True),
         score_threshold=test.score_threshold,
         offset=boxes.offset,
         max_log_size=boxes.max_log_size,

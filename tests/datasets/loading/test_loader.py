@@ -1,5 +1,6 @@
 import multiprocessing
 import os
+import pickle
 import signal
 from functools import partial
 from itertools import islice
@@ -394,3 +395,28 @@ def test_workers_that_are_killed_again_and_again(caplog, look_often):
     with pytest.raises(ChildProcessError, match=r"3 times .* lower data\.workers"):
         next(batches)
     assert len(caplog.messages) == 2
+
+
+@pytest.mark.parametrize(
+    "tensor",
+    [
+        torch.arange(6, dtype=torch.int64).view(2, 3).T,
+        torch.tensor([True, False]),
+        torch.zeros(0, 4),
+        torch.tensor(1.5),
+    ],
+    ids=["turned", "bool", "empty", "scalar"],
+)
+def test_small_tensors_come_without_shared_memory(tensor):
+    rebuild, arguments = workers._reduce(tensor)
+    (sent,) = pickle.loads(pickle.dumps(arguments))
+    found = rebuild(sent)
+    assert torch.equal(found, tensor) and found.dtype == tensor.dtype
+    found += found.clone()  # may be written to
+    assert not tensor.is_shared()
+
+
+def test_large_tensors_come_in_shared_memory():
+    tensor = torch.zeros(workers._SMALL + 1, dtype=torch.uint8)
+    workers._reduce(tensor)
+    assert tensor.is_shared()
