@@ -1,24 +1,32 @@
 #!/usr/bin/env python3
-"""What each means of making a step fast gains: the step without it, beside the whole.
+"""What each means of making a step fast gains, alone and beside the others.
 
     python benchmarks/step_means.py --models res50 res50_fpn --threads 2
 
-One process, the same network and batch; the ways take turns.
+"Without" is the step that lacks one means, "alone" the step that has no other; both are
+told by how many times as long the step without takes. One process, the same network
+and batch; the ways take turns.
 """
 
 import argparse
 import contextlib
+import ctypes
+import importlib
 import json
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import AbstractContextManager
 from functools import partial
 from pathlib import Path
+from typing import Any
 from unittest import mock
 
 import torch
-from faster_rcnn.model.device import keep_freed_memory
+from faster_rcnn.model import device as devices
+from faster_rcnn.model import faster_rcnn, solver
 from faster_rcnn.nets import convolution, layers, resnet
 from faster_rcnn.nets.layers import Norm
+from reporting import machine, markdown
 from torch import Tensor, nn
 from whole_step.call import Step
 from whole_step.intervals import Interval, ratio_interval, time_until
@@ -26,6 +34,10 @@ from whole_step.models import MODELS, Work
 from whole_step.ways import build_step
 
 PHASES = ("train", "infer")
+BFLOAT16 = "bfloat16"
+LIFTED = "the head's first layers on the map"
+FOLDED = "frozen norms folded into convolutions"
+TOGETHER = "all of them together"
 
 
 def _plain(x: Tensor, conv: nn.Conv2d, weight: Tensor, bias: Tensor | None = None):
@@ -33,7 +45,7 @@ def _plain(x: Tensor, conv: nn.Conv2d, weight: Tensor, bias: Tensor | None = Non
 
 
 def _apart(x: Tensor, conv: nn.Conv2d, norm: Norm) -> Tensor:
-    return norm(_plain(x, conv, conv.weight))
+    return norm(layers.convolve(x, conv, conv.weight))
 
 
 @contextlib.contextmanager
@@ -44,19 +56,20 @@ def _replaced(*targets: tuple[object, str, object]) -> Iterator[None]:
         yield
 
 
-def _all_anchors(step: Step):
+def _all_anchors(step: Step) -> AbstractContextManager[None]:
     return _replaced((step.model.rpn, "_recomputes", lambda _: False))
 
 
-def _not_lifted(step: Step):
+def _not_lifted(step: Step) -> AbstractContextManager[None]:
     return _replaced((step.model, "lifted", lambda features, _: features))
 
 
-def _no_products(step: Step):
+def _no_products(step: Step) -> AbstractContextManager[None]:
     return _replaced((layers, "convolve", _plain), (resnet, "convolve", _plain))
 
 
-def _norms_apart(step: Step):
+def _norms_apart(step: Step) -> AbstractContextManager[None]:
+    """Lifting needs folded norms, so it goes with them."""
     return _replaced(
         (layers, "conv_norm", _apart),
         (resnet, "conv_norm", _apart),
@@ -64,53 +77,135 @@ def _norms_apart(step: Step):
     )
 
 
-def _no_kernels(step: Step):
-    nothing = lambda *_: None  # noqa: E731
-    return _replaced(
-        *(
-            (__import__(f"faster_rcnn.{name}", fromlist=["_"]), "kernels_for", nothing)
-            for name in ("nms.nms", "kernels.pooling", "kernels.matching")
-        )
-    )
+def _no_kernels(step: Step) -> AbstractContextManager[None]:
+    users = ("nms.nms", "kernels.pooling", "kernels.matching")
+    modules = (importlib.import_module(f"faster_rcnn.{user}") for user in users)
+    return _replaced(*((user, "kernels_for", lambda *_: None) for user in modules))
 
 
-WITHOUT: dict[str, Callable[[Step], contextlib.AbstractContextManager[None]]] = {
-    "gradient of drawn anchors alone": _all_anchors,
-    "head's first layers on the map": _not_lifted,
-    "convolutions by matrix products": _no_products,
-    "norms folded into convolutions": _norms_apart,
-    "own kernels": _no_kernels,
+def _copied_gradients(step: Step) -> AbstractContextManager[None]:
+    return _replaced((solver, "_as_it_lies", lambda gradient, _: gradient))
+
+
+class _ContiguousTorch:
+    """PyTorch to a module that then lays nothing out in channels_last."""
+
+    channels_last = torch.contiguous_format
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(torch, name)
+
+
+@contextlib.contextmanager
+def _contiguous(step: Step) -> Iterator[None]:
+    step.model.to(memory_format=torch.contiguous_format)
+    with _replaced((faster_rcnn, "torch", _ContiguousTorch())):
+        yield
+    step.model.to(memory_format=torch.channels_last)
+
+
+@contextlib.contextmanager
+def _memory_given_back(step: Step) -> Iterator[None]:
+    """As glibc does by itself: blocks of 128 KiB are fresh pages each time."""
+    mallopt = ctypes.CDLL(None).mallopt
+    mallopt(devices._M_MMAP_THRESHOLD, 128 * 1024)
+    mallopt(devices._M_TRIM_THRESHOLD, 128 * 1024)
+    yield
+    devices.keep_freed_memory()
+
+
+WITHOUT: dict[str, Callable[[Step], AbstractContextManager[None]]] = {
+    "own kernels in place of torchvision's": _no_kernels,
+    "channels_last": _contiguous,
+    FOLDED: _norms_apart,
+    LIFTED: _not_lifted,
+    "the RPN's gradient of drawn anchors alone": _all_anchors,
+    "convolutions of regions by matrix products": _no_products,
+    "the optimizer in the order of memory": _copied_gradients,
+    "freed memory kept": _memory_given_back,
 }
-"""The step without a means, beside the step with all."""
+"""Contexts of a step that lacks a means."""
+
+
+def ways(
+    fast: Step, exact: Step
+) -> dict[tuple[str, str], tuple[Step, tuple[str, ...]]]:
+    """The steps to time: which one, and what it lacks.
+
+    Args:
+        fast: in bfloat16.
+        exact: the same in float32.
+
+    Returns:
+        By means and "without", "alone" or "all"; ``all`` of no means has them all.
+    """
+    every = tuple(WITHOUT)
+    found = {
+        ("", "all"): (fast, ()),
+        (TOGETHER, "without"): (exact, every),
+        (BFLOAT16, "without"): (exact, ()),
+        (BFLOAT16, "alone"): (fast, every),
+    }
+    for name in WITHOUT:
+        found[name, "without"] = (fast, (name,))
+        if name != LIFTED:  # it cannot be had alone
+            others = tuple(other for other in every if other != name)
+            found[name, "alone"] = (exact, others)
+    return found
 
 
 def measure(
     work: Work, device: torch.device, *, until: float, limit: float
-) -> dict[str, Interval]:
-    """How many times as long the step takes without each means."""
-    step = build_step("ours", work, device)
-    calls: dict[str, Callable[[], float]] = {"all": partial(_seconds, step)}
-    for name, without in WITHOUT.items():
-        calls[name] = partial(_seconds, step, without)
+) -> dict[str, dict[str, Interval]]:
+    """How many times as long the step takes without each means, and without all of
+    them beside with it alone."""
+    fast = build_step("ours", work, device)
     exact = build_step("ours-float32", work, device)
-    calls["bfloat16"] = partial(_seconds, exact)
+    timed = ways(fast, exact)
+    calls = {key: partial(_seconds, *way) for key, way in timed.items()}
     for call in calls.values():
         call()
-    seconds = time_until(calls, until=until, limit=limit)
-    return {
-        name: ratio_interval(times, seconds["all"])
-        for name, times in seconds.items()
-        if name != "all"
-    }
+    names = {" ".join(key): key for key in calls}
+    seconds = time_until(
+        {name: calls[key] for name, key in names.items()}, until=until, limit=limit
+    )
+    times = {key: seconds[name] for name, key in names.items()}
+    ratios: dict[str, dict[str, Interval]] = {}
+    for name, how in times:
+        if how == "without":
+            ratio = ratio_interval(times[name, how], times["", "all"])
+        elif how == "alone":
+            ratio = ratio_interval(times[TOGETHER, "without"], times[name, how])
+        else:
+            continue
+        ratios.setdefault(name, {})[how] = ratio
+    return ratios
 
 
-def _seconds(step: Step, without: Callable | None = None) -> float:
-    with without(step) if without else contextlib.nullcontext():
+def _seconds(step: Step, lacking: Iterable[str]) -> float:
+    with contextlib.ExitStack() as stack:
+        for name in lacking:
+            stack.enter_context(WITHOUT[name](step))
+        if torch.cuda.is_available():
+            torch.cuda.synchronize()
         started = time.perf_counter()
         step()
         if torch.cuda.is_available():
             torch.cuda.synchronize()
         return time.perf_counter() - started
+
+
+def means_table(found: dict[str, dict[str, dict[str, Interval]]]) -> str:
+    """A row for each means, a column for each case."""
+    names = [TOGETHER, BFLOAT16, *WITHOUT]
+
+    def cell(ratios: dict[str, Interval]) -> str:
+        ratio, low, high = ratios["without"]
+        text = f"{ratio:.2f} ({low:.2f} to {high:.2f})"
+        return text + (f", {ratios['alone'][0]:.2f}" if "alone" in ratios else "")
+
+    rows = [[name, *(cell(case[name]) for case in found.values())] for name in names]
+    return markdown(["means: without (95 %), alone", *found], rows)
 
 
 def build_parser() -> argparse.ArgumentParser:
@@ -131,19 +226,18 @@ def main() -> None:
     """Measure, print a table."""
     arguments = build_parser().parse_args()
     torch.set_num_threads(arguments.threads)
-    keep_freed_memory()
+    devices.keep_freed_memory()
     found = {}
     for model in arguments.models:
         for phase in arguments.phases:
             work = Work(model, phase, size=tuple(arguments.size))
             device = torch.device(arguments.device)
             limits = {"until": arguments.until, "limit": arguments.limit}
-            found[f"{model} {phase}"] = measure(work, device, **limits)
-            for name, (ratio, low, high) in found[f"{model} {phase}"].items():
-                text = f"{model:10} {phase:6} without {name:34}"
-                print(f"{text} x {ratio:.3f} ({low:.3f} to {high:.3f})", flush=True)
-    if arguments.json:
-        arguments.json.write_text(json.dumps(found, indent=1) + "\n")
+            found[f"{model}, {phase}"] = measure(work, device, **limits)
+            print(means_table(found), flush=True)
+            if arguments.json:
+                document = {"machine": machine(device), "means": found}
+                arguments.json.write_text(json.dumps(document, indent=1) + "\n")
 
 
 if __name__ == "__main__":
