@@ -52,10 +52,11 @@ from faster_rcnn.model.normalisation import NORMALISATIONS
 from faster_rcnn.model.run_folder import RunFolder
 from faster_rcnn.model.solver import build_optimizer, learning_rate, set_learning_rate
 from faster_rcnn.model.train import check_finite, train
+from faster_rcnn.model.update import clip_gradient
 from faster_rcnn.model.user_errors import clear_errors
 from faster_rcnn.model.weights import load_initial_weights
 from faster_rcnn.utils.files import write_atomic
-from torch import Tensor, nn
+from torch import Tensor
 from torchvision.models.detection import FasterRCNN as Peer
 from torchvision_peer import as_ours, build_peer, load_classification_weights
 
@@ -131,7 +132,6 @@ def train_peer(
     """The loop of ``faster_rcnn.model.train``, around torchvision's detector."""
     settings = config.train
     optimizer = build_optimizer(as_ours(peer), settings)
-    limit = settings.clip_norm or math.inf
     peer.train()
     started = time.perf_counter()
     for iteration, batch in enumerate(training(dataset, config)):
@@ -144,7 +144,7 @@ def train_peer(
         check_finite(losses, iteration, batch.image_ids)
         optimizer.zero_grad(set_to_none=True)
         torch.autograd.backward(loss)
-        nn.utils.clip_grad_norm_(peer.parameters(), limit)
+        clip_gradient(peer, settings.clip_norm)
         optimizer.step()
         if (iteration + 1) % settings.log_every == 0:
             parts = ", ".join(f"{name} {value:.4f}" for name, value in losses.items())

@@ -1,7 +1,6 @@
 """A step as a function without arguments, whose stages a clock can tell apart."""
 
 import contextlib
-import math
 from collections.abc import Callable, Iterator
 from typing import Any
 from unittest import mock
@@ -9,6 +8,7 @@ from unittest import mock
 import torch
 from faster_rcnn.model.config import Config
 from faster_rcnn.model.solver import build_optimizer
+from faster_rcnn.model.update import clip_gradient
 from torch import Tensor, nn
 
 Clock = Callable[[str], contextlib.AbstractContextManager[Any]]
@@ -91,8 +91,6 @@ def training(
         ]
         train = config.train
         optimizer = torch.optim.SGD(groups, lr=train.lr, momentum=train.momentum)
-    parameters = [p for p in step.model.parameters() if p.requires_grad]
-    limit = config.train.clip_norm or math.inf
 
     def call() -> dict[str, Tensor]:
         found = losses()
@@ -100,7 +98,7 @@ def training(
         with step.stage("backward"):
             torch.autograd.backward(torch.stack(list(found.values())).sum())
         with step.stage("optimizer"):
-            nn.utils.clip_grad_norm_(parameters, limit)
+            clip_gradient(step.model, config.train.clip_norm)
             optimizer.step()
         return found
 

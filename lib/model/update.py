@@ -266,10 +266,12 @@ def _synchronise_norms(model: nn.Module) -> None:
 
 
 def clip_gradient(model: nn.Module, limit: float) -> Tensor:
-    """Scale the gradient down to ``limit`` (0: leave it); returns its norm before."""
-    gradients = [p.grad for p in model.parameters() if p.grad is not None]
-    norm = nn.utils.get_total_norm(gradients, foreach=True)
+    """Scale the gradient down to ``limit`` (0: leave it).
+
+    Returns:
+        ``()``, the norm of the whole gradient before.
+    """
     if limit:
-        parameters = [p for p in model.parameters() if p.grad is not None]
-        nn.utils.clip_grads_with_norm_(parameters, limit, norm, foreach=True)
-    return norm
+        return nn.utils.clip_grad_norm_(model.parameters(), limit, foreach=True)
+    gradients = [p.grad for p in model.parameters() if p.grad is not None]
+    return nn.utils.get_total_norm(gradients, foreach=True)
