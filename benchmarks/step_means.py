@@ -12,7 +12,6 @@ import argparse
 import contextlib
 import ctypes
 import importlib
-import json
 import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import AbstractContextManager
@@ -27,6 +26,7 @@ from faster_rcnn.model import faster_rcnn, solver
 from faster_rcnn.nets import convolution, layers, resnet
 from faster_rcnn.nets.layers import Norm
 from reporting import machine, markdown
+from step import save
 from torch import Tensor, nn
 from whole_step.call import Step
 from whole_step.intervals import Interval, ratio_interval, time_until
@@ -157,28 +157,29 @@ def ways(
 def measure(
     work: Work, device: torch.device, *, until: float, limit: float
 ) -> dict[str, dict[str, Interval]]:
-    """How many times as long the step takes without each means, and without all of
-    them beside with it alone."""
+    """What each means gains, in times as long as the step takes that lacks it.
+
+    Args:
+        work: network, size and phase.
+        device: that computes.
+        until: widest 95 % interval of a ratio, relative to it.
+        limit: seconds after which no new round begins.
+
+    Returns:
+        By means: ``without`` it beside the step with all; and, where it can be had
+        ``alone``, the step with none beside that.
+    """
     fast = build_step("ours", work, device)
     exact = build_step("ours-float32", work, device)
-    timed = ways(fast, exact)
-    calls = {key: partial(_seconds, *way) for key, way in timed.items()}
+    calls = {key: partial(_seconds, *way) for key, way in ways(fast, exact).items()}
     for call in calls.values():
         call()
-    names = {" ".join(key): key for key in calls}
-    seconds = time_until(
-        {name: calls[key] for name, key in names.items()}, until=until, limit=limit
-    )
-    times = {key: seconds[name] for name, key in names.items()}
+    seconds = time_until(calls, until=until, limit=limit)
+    whole, bare = seconds.pop(("", "all")), seconds[TOGETHER, "without"]
     ratios: dict[str, dict[str, Interval]] = {}
-    for name, how in times:
-        if how == "without":
-            ratio = ratio_interval(times[name, how], times["", "all"])
-        elif how == "alone":
-            ratio = ratio_interval(times[TOGETHER, "without"], times[name, how])
-        else:
-            continue
-        ratios.setdefault(name, {})[how] = ratio
+    for (name, how), times in seconds.items():
+        slower, faster = (times, whole) if how == "without" else (bare, times)
+        ratios.setdefault(name, {})[how] = ratio_interval(slower, faster)
     return ratios
 
 
@@ -235,9 +236,7 @@ def main() -> None:
             limits = {"until": arguments.until, "limit": arguments.limit}
             found[f"{model}, {phase}"] = measure(work, device, **limits)
             print(means_table(found), flush=True)
-            if arguments.json:
-                document = {"machine": machine(device), "means": found}
-                arguments.json.write_text(json.dumps(document, indent=1) + "\n")
+            save({"machine": machine(device), "means": found}, arguments)
 
 
 if __name__ == "__main__":

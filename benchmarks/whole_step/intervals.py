@@ -1,12 +1,14 @@
 """How sure a ratio of times is, and when rounds may end."""
 
 import time
-from collections.abc import Callable, Mapping, Sequence
-from typing import NamedTuple
+from collections.abc import Callable, Hashable, Mapping, Sequence
+from typing import NamedTuple, TypeVar
 
 import numpy as np
 
-Seconds = dict[str, list[float]]
+_Name = TypeVar("_Name", bound=Hashable)
+
+Seconds = dict[_Name, list[float]]
 
 LEAST_ROUNDS = 10
 """Below, resampling says too little of how the medians vary."""
@@ -53,13 +55,13 @@ def ratio_interval(
 
 
 def time_until(
-    calls: Mapping[str, Callable[[], float]],
+    calls: Mapping[_Name, Callable[[], float]],
     *,
     until: float,
     limit: float,
     repeats: int | None = None,
     clock: Callable[[], float] = time.perf_counter,
-) -> Seconds:
+) -> Seconds[_Name]:
     """Call all in turns until the ratios to the first are known well enough.
 
     Every other round goes backwards, so that none always follows the same one.
@@ -74,7 +76,7 @@ def time_until(
     Returns:
         Seconds of each round by name.
     """
-    seconds: Seconds = {name: [] for name in calls}
+    seconds: Seconds[_Name] = {name: [] for name in calls}
     names, started = list(calls), clock()
     while True:
         done = len(seconds[names[0]])
@@ -87,7 +89,7 @@ def time_until(
             seconds[name].append(calls[name]())
 
 
-def _known(seconds: Seconds, until: float) -> bool:
+def _known(seconds: Seconds[_Name], until: float) -> bool:
     first, *others = seconds.values()
     if len(first) < LEAST_ROUNDS:
         return False
