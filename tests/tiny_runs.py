@@ -84,11 +84,17 @@ def train_tiny(
 
 
 def run_test(
-    dataset: Dataset, config: Config, folder: Path, *, test=test_detector, **options
+    dataset: Dataset,
+    config: Config,
+    folder: Path,
+    *,
+    test=test_detector,
+    model: FasterRCNN | None = None,
+    **options,
 ):
-    """Test an untrained tiny detector, or its proposals."""
+    """Test a detector, or its proposals; None for an untrained tiny one."""
     return test(
-        tiny_detector(config),
+        model or tiny_detector(config),
         dataset,
         config,
         folder=folder,

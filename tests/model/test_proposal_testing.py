@@ -11,7 +11,15 @@ from faster_rcnn.model.checkpoint_testing import test_checkpoint as run_checkpoi
 from faster_rcnn.model.proposal_testing import propose_images, with_many_proposals
 from faster_rcnn.model.proposal_testing import test_proposals as run_proposals
 from faster_rcnn.model.run_folder import RunFolder
-from tiny_runs import CLASSES, CPU, draw_dataset, randomise, tiny_config, tiny_detector
+from tiny_runs import (
+    CLASSES,
+    CPU,
+    draw_dataset,
+    randomise,
+    run_test,
+    tiny_config,
+    tiny_detector,
+)
 
 # Images of 80 x 64 are shown to the network at half of their size.
 HALF = ("data.test_short_side", 32, "data.test_long_side", 48)
@@ -25,16 +33,8 @@ def dataset(tmp_path):
 def run(dataset, config, folder, **options):
     model = tiny_detector(config)
     randomise(model)
-    return run_proposals(
-        model,
-        dataset,
-        config,
-        folder=folder,
-        device=CPU,
-        dtype=torch.float32,
-        checkpoint="iter_0000004.pth",
-        **options,
-    )
+    options = {"test": run_proposals, "model": model, **options}
+    return run_test(dataset, config, folder, **options)
 
 
 def test_everything_is_written(dataset, tmp_path):
