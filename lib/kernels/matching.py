@@ -100,7 +100,11 @@ def _check(
             )
 
 
-@operator("faster_rcnn::match_boxes")
+@operator(
+    "faster_rcnn::match_boxes",
+    "(Tensor boxes, Tensor gt_boxes, Tensor gt_valid, float offset, Tensor? usable, "
+    "Tensor? crowd) -> (Tensor, Tensor, Tensor, Tensor)",
+)
 def _match(
     boxes: Tensor,
     gt_boxes: Tensor,

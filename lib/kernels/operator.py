@@ -15,14 +15,15 @@ class Operator:
 
     Args:
         name: ``namespace::name``.
-        function: computes it, on any device; its annotations give the schema.
+        schema: its arguments and results in PyTorch's schema language. Inferring it
+            from the annotations fails before PyTorch 2.15 for an optional list.
+        function: computes it, on any device.
     """
 
-    def __init__(self, name: str, function: Callable[..., Any]) -> None:
+    def __init__(self, name: str, schema: str, function: Callable[..., Any]) -> None:
         self.name = name
-        torch.library.define(
-            name, torch.library.infer_schema(function, mutates_args=())
-        )
+        self.function = function
+        torch.library.define(name, schema)
         torch.library.impl(name, "default", function)
         namespace, _, short = name.partition("::")
         self.call = getattr(getattr(torch.ops, namespace), short).default
@@ -48,6 +49,6 @@ class Operator:
         )
 
 
-def operator(name: str) -> Callable[[Callable[..., Any]], Operator]:
-    """Make the function below an `Operator` of this name."""
-    return lambda function: Operator(name, function)
+def operator(name: str, schema: str) -> Callable[[Callable[..., Any]], Operator]:
+    """Make the function below an `Operator` of this name and schema."""
+    return lambda function: Operator(name, schema, function)

@@ -165,7 +165,13 @@ def _kernels(rois: Tensor) -> ModuleType:
     return kernels
 
 
-@operator("faster_rcnn::roi_pool")
+@operator(
+    "faster_rcnn::roi_pool",
+    "(Tensor[] features, Tensor rois, Tensor[]? sizes, "
+    "float[] scales, SymInt size, SymInt mode, SymInt sampling_ratio, bool aligned, "
+    "bool max_pool, float canonical_size, SymInt canonical_level) "
+    "-> (Tensor, Tensor)",
+)
 def _roi_pool(
     features: Sequence[Tensor],
     rois: Tensor,
@@ -223,7 +229,14 @@ def _roi_pool_fake(
     return outputs_like(features, rois, options)
 
 
-@operator("faster_rcnn::roi_pool_backward")
+@operator(
+    "faster_rcnn::roi_pool_backward",
+    "(Tensor grad, Tensor places, Tensor rois, Tensor[]? sizes, SymInt[] shapes, "
+    "bool channels_last, "
+    "float[] scales, SymInt size, SymInt mode, SymInt sampling_ratio, bool aligned, "
+    "bool max_pool, float canonical_size, SymInt canonical_level) "
+    "-> Tensor[]",
+)
 def _roi_pool_backward(
     grad: Tensor,
     places: Tensor,

@@ -88,7 +88,11 @@ def check_arguments(
     return groups
 
 
-@operator("faster_rcnn::nms")
+@operator(
+    "faster_rcnn::nms",
+    "(Tensor boxes, Tensor scores, Tensor valid, Tensor groups, float threshold, "
+    "SymInt max_outputs, float offset, bool inclusive) -> (Tensor, Tensor)",
+)
 def _nms(
     boxes: Tensor,
     scores: Tensor,

@@ -85,7 +85,12 @@ def soft_nms(
     )
 
 
-@operator("faster_rcnn::soft_nms")
+@operator(
+    "faster_rcnn::soft_nms",
+    "(Tensor boxes, Tensor scores, Tensor valid, Tensor groups, "
+    "SymInt max_outputs, bool gaussian, float sigma, float threshold, "
+    "float min_score, float offset) -> (Tensor, Tensor, Tensor)",
+)
 def _soft_nms(
     boxes: Tensor,
     scores: Tensor,
