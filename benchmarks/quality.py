@@ -27,6 +27,14 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from faster_rcnn.cli.command_line import (
+    Job,
+    add_arguments,
+    add_training_arguments,
+    get_dataset,
+    make_job,
+)
+from faster_rcnn.cli.user_errors import clear_errors
 from faster_rcnn.datasets.loading.batches import Batch
 from faster_rcnn.datasets.loading.loader import test_batches, training_batches
 from faster_rcnn.datasets.records import Dataset
@@ -37,13 +45,6 @@ from faster_rcnn.model.checkpoint import (
     load_checkpoint,
     read_tensors,
 )
-from faster_rcnn.model.command_line import (
-    Job,
-    add_arguments,
-    add_training_arguments,
-    get_dataset,
-    make_job,
-)
 from faster_rcnn.model.config import Config
 from faster_rcnn.model.device import autocast, keep_freed_memory, seed_everything
 from faster_rcnn.model.faster_rcnn import build_detector
@@ -53,7 +54,6 @@ from faster_rcnn.model.run_folder import RunFolder
 from faster_rcnn.model.solver import build_optimizer, learning_rate, set_learning_rate
 from faster_rcnn.model.train import check_finite, train
 from faster_rcnn.model.update import clip_gradient
-from faster_rcnn.model.user_errors import clear_errors
 from faster_rcnn.model.weights import load_initial_weights
 from faster_rcnn.utils.files import write_atomic
 from torch import Tensor

@@ -21,8 +21,8 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from faster_rcnn.model.command_line import net_argument
-from faster_rcnn.model.user_errors import clear_errors
+from faster_rcnn.cli.command_line import net_argument
+from faster_rcnn.cli.user_errors import clear_errors
 from reporting import DOCS, machine, write_between
 from whole_step.measure import measure
 from whole_step.models import MODELS, Work

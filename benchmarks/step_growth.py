@@ -17,8 +17,8 @@ from typing import Any
 
 import numpy as np
 import torch
-from faster_rcnn.model.command_line import net_argument
-from faster_rcnn.model.user_errors import clear_errors
+from faster_rcnn.cli.command_line import net_argument
+from faster_rcnn.cli.user_errors import clear_errors
 from reporting import machine, markdown, milliseconds
 from step import add_run_arguments, publish, save
 from whole_step.intervals import time_until

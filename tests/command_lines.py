@@ -1,11 +1,12 @@
 """Checks of command lines that documents and recipes show, without running them."""
 
-import importlib.util
+import importlib
 import os
 import re
 import shlex
 from pathlib import Path
 
+from faster_rcnn.cli.main import COMMANDS
 from faster_rcnn.datasets.catalog import WORDS, dataset_name
 from faster_rcnn.model.config import load_config
 from faster_rcnn.model.recipes import find_recipes, net_settings
@@ -20,12 +21,10 @@ TOOLS = {
 
 
 def load_tool(name):
-    """Import tools/<name>.py as a module."""
-    path = REPOSITORY / "tools" / f"{name}.py"
-    spec = importlib.util.spec_from_file_location(name, path)
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+    """Import the command that tools/<name>.py is a door to."""
+    text = (REPOSITORY / "tools" / f"{name}.py").read_text(encoding="utf-8")
+    command = re.search(r'door\("([\w ]+)", __file__\)', text)[1]
+    return importlib.import_module(f"faster_rcnn.cli.{COMMANDS[command].module}")
 
 
 def bash_blocks(text):
@@ -96,7 +95,7 @@ def _check_tool(script, words):
 
 
 def _check_demo(words):
-    from faster_rcnn.demo.command_line import build_parser
+    from faster_rcnn.cli.demo_options import build_parser
 
     try:
         arguments = build_parser().parse_args(words)

@@ -49,3 +49,17 @@ def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[Server]:
     """A web server on this machine that can misbehave."""
     with serving(monkeypatch) as server:
         yield server
+
+
+@pytest.fixture
+def recipes(tmp_path, monkeypatch):
+    """Writes recipes into a folder that stands for experiments/cfgs."""
+    folder = tmp_path / "cfgs"
+    folder.mkdir()
+    monkeypatch.setattr("faster_rcnn.model.recipes.RECIPES", folder)
+
+    def write(**texts):
+        for name, text in texts.items():
+            (folder / f"{name}.yml").write_text(text)
+
+    return write

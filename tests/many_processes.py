@@ -8,7 +8,7 @@ from collections.abc import Callable
 from typing import Any
 
 import torch
-from faster_rcnn.model.user_errors import clear_errors
+from faster_rcnn.cli.user_errors import clear_errors
 from faster_rcnn.utils import distributed
 from faster_rcnn.utils.place import find_place
 

@@ -1,69 +1,7 @@
 #!/usr/bin/env python3
-"""Draw the curves of runs beside each other: losses, learning rate, AP.
+"""Run ``frcnn plot`` on the data/ and output/ of this checkout."""
 
-A run is named by its folder, output/<net>/<train set>/<tag>. Makes a picture and a page
-that needs no network, where runs can be hidden and the last values sorted.
-"""
-
-import argparse
-import logging
-from pathlib import Path
-
-from faster_rcnn.evaluation.page.run_page import write_run_plots
-from faster_rcnn.model.user_errors import clear_errors
-from faster_rcnn.utils.curves import read_runs
-from faster_rcnn.utils.repository import REPOSITORY
-
-logger = logging.getLogger("faster_rcnn")
-
-
-def build_parser() -> argparse.ArgumentParser:
-    """The runs, and how to draw them."""
-    parser = argparse.ArgumentParser(prog="plot_logs.py", description=__doc__)
-    parser.add_argument(
-        "runs", nargs="+", type=Path, metavar="RUN", help="folder of a run"
-    )
-    parser.add_argument(
-        "--smooth",
-        type=int,
-        metavar="N",
-        help="iterations that curves are means over, 0 for none; default: a fiftieth "
-        "of the longest run",
-    )
-    parser.add_argument(
-        "--curves",
-        nargs="+",
-        default=[],
-        metavar="NAME",
-        help="what to draw, as metrics.jsonl calls it; default: losses, lr, and what "
-        "tests and validations measured",
-    )
-    parser.add_argument(
-        "--output",
-        type=Path,
-        default=REPOSITORY / "output" / "curves",
-        metavar="STEM",
-        help="STEM.png and STEM.html are written; default: output/curves",
-    )
-    return parser
-
-
-def main() -> None:
-    """Read, draw, save."""
-    arguments = build_parser().parse_args()
-    with clear_errors():
-        runs = read_runs(arguments.runs)
-        window = arguments.smooth
-        if window is None:
-            last = [c.iterations[-1] for run in runs for c in run.curves.values()]
-            window = int(max(last)) // 50
-        if window < 0:
-            raise ValueError(f"--smooth: expected 0 or more iterations, found {window}")
-        files = write_run_plots(
-            arguments.output, runs, window=window, wanted=arguments.curves
-        )
-        logger.info("curves of %d runs: %s and %s", len(runs), *files)
-
+from faster_rcnn.cli.main import door
 
 if __name__ == "__main__":
-    main()
+    door("plot", __file__)

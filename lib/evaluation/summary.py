@@ -14,6 +14,7 @@ from .coco_ap import CocoResult
 from .voc_ap import Metric, VocResult
 
 Rules = Literal["voc", "coco"]
+Measure = Literal["detection", "proposal", "proposal_fast"]
 
 
 @dataclass(frozen=True, slots=True)

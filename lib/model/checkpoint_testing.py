@@ -8,7 +8,7 @@ import torch
 
 from ..datasets.records import Dataset
 from ..evaluation.coco_evaluators import Evaluator
-from ..evaluation.command_line import Measure
+from ..evaluation.summary import Measure
 from ..utils.summaries import Summaries
 from ..utils.trackers import Trackers
 from .checkpoint import detector_weights

@@ -20,7 +20,7 @@ def launch(processes: int, command: Sequence[str]) -> int:
 
     Args:
         processes: how many.
-        command: the script and its arguments.
+        command: the script, or ``-m`` and a module, and its arguments.
 
     Returns:
         The exit status: 0, that of the process that failed first, or 130 if a signal
@@ -39,8 +39,11 @@ def launch(processes: int, command: Sequence[str]) -> int:
     for name in list(logging.root.manager.loggerDict):
         if name.startswith("torch.distributed"):
             logging.getLogger(name).setLevel(logging.CRITICAL + 1)
+    options = ["--standalone", f"--nproc-per-node={processes}"]
+    if command[0] == "-m":
+        options, command = [*options, "--module"], command[1:]
     arguments = run.parse_args(  # type: ignore[no-untyped-call]
-        ["--standalone", f"--nproc-per-node={processes}", "--", *command]
+        [*options, "--", *command]
     )
     try:
         run.run(arguments)  # type: ignore[no-untyped-call]
@@ -62,5 +65,8 @@ def launch(processes: int, command: Sequence[str]) -> int:
 
 
 def this_command() -> list[str]:
-    """The script that is running, and its arguments."""
-    return [str(Path(sys.argv[0]).resolve()), *sys.argv[1:]]
+    """The script or module that is running, and its arguments."""
+    spec = sys.modules["__main__"].__spec__
+    if spec is None or Path(sys.argv[0]).name != "__main__.py":
+        return [str(Path(sys.argv[0]).resolve()), *sys.argv[1:]]
+    return ["-m", spec.name.removesuffix(".__main__"), *sys.argv[1:]]

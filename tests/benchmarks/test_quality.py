@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 import quality
 import torch
+from faster_rcnn.cli.command_line import Job
 from faster_rcnn.evaluation.results import ImageDetections
-from faster_rcnn.model.command_line import Job
 from faster_rcnn.model.solver import build_optimizer
 from tiny_runs import CPU, draw_dataset, tiny_config, tiny_detector
 from torchvision_peer import as_ours, build_peer

@@ -7,7 +7,7 @@ import sys
 
 import pytest
 from command_lines import REPOSITORY, load_tool
-from faster_rcnn.demo.command_line import default_output
+from faster_rcnn.cli.demo_options import default_output
 from faster_rcnn.detector import Detector
 from faster_rcnn.model.checkpoint import CheckpointError
 

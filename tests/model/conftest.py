@@ -29,17 +29,3 @@ def file(tmp_path):
         return tmp_path / name
 
     return save
-
-
-@pytest.fixture
-def recipes(tmp_path, monkeypatch):
-    """Writes recipes into a folder that stands for experiments/cfgs."""
-    folder = tmp_path / "cfgs"
-    folder.mkdir()
-    monkeypatch.setattr("faster_rcnn.model.recipes.RECIPES", folder)
-
-    def write(**texts):
-        for name, text in texts.items():
-            (folder / f"{name}.yml").write_text(text)
-
-    return write

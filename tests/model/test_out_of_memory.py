@@ -2,6 +2,7 @@ import logging
 
 import pytest
 import torch
+from faster_rcnn.cli.user_errors import clear_errors
 from faster_rcnn.model import out_of_memory
 from faster_rcnn.model.faster_rcnn import FasterRCNN
 from faster_rcnn.model.out_of_memory import (
@@ -9,7 +10,6 @@ from faster_rcnn.model.out_of_memory import (
     is_out_of_memory,
     memory_advice,
 )
-from faster_rcnn.model.user_errors import clear_errors
 from tiny_runs import CPU, draw_dataset, tiny_config, tiny_detector, train_tiny
 
 FULL = "CUDA out of memory. Tried to allocate 2.00 GiB. GPU 0 has ...\nmore"

@@ -1,14 +1,13 @@
 """Options on how detections are evaluated, for the tools that have them."""
 
 import argparse
-from typing import Literal, get_args
+from typing import get_args
 
 import numpy as np
 
-from .coco_evaluators import Evaluator
-from .summary import Rules
+from ..evaluation.coco_evaluators import Evaluator
+from ..evaluation.summary import Measure, Rules
 
-Measure = Literal["detection", "proposal", "proposal_fast"]
 RULES: tuple[Rules, ...] = get_args(Rules)
 
 

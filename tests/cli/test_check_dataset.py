@@ -23,7 +23,7 @@ def call(run_tool, tmp_path):
 def test_the_page_s_own_place(folder, run_tool, monkeypatch):
     written = []
     monkeypatch.setattr(
-        "faster_rcnn.datasets.checks.page.write_page",
+        "faster_rcnn.cli.check.write_page",
         lambda path, report, **_: written.append(path),
     )
     assert run_tool("check_dataset", folder.root)[0] == 0

@@ -6,13 +6,13 @@ import sys
 import traceback
 from collections.abc import Iterator
 
+from ..model.dry_run import DryRunError
+from ..model.finite import NonFiniteLossError
+from ..model.out_of_memory import TESTING_ADVICE, NotEnoughMemoryError, is_out_of_memory
+from ..model.stop_signals import Interrupted
 from ..utils import distributed
 from ..utils.heartbeat import Failure
 from ..utils.logs import setup_logging
-from .dry_run import DryRunError
-from .finite import NonFiniteLossError
-from .out_of_memory import TESTING_ADVICE, NotEnoughMemoryError, is_out_of_memory
-from .stop_signals import Interrupted
 
 logger = logging.getLogger(__name__)
 

@@ -3,10 +3,10 @@
 import re
 
 import pytest
+from faster_rcnn.cli.user_errors import clear_errors
 from faster_rcnn.model.config import ConfigError
 from faster_rcnn.model.finite import NonFiniteLossError
 from faster_rcnn.model.stop_signals import Interrupted
-from faster_rcnn.model.user_errors import clear_errors
 
 
 def exit_code(error):

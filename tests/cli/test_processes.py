@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 import torch
-from faster_rcnn.model import processes
-from faster_rcnn.model.processes import add_process_arguments, join_processes
+from faster_rcnn.cli import processes
+from faster_rcnn.cli.processes import add_process_arguments, join_processes
 
 LAUNCHER = ("RANK", "WORLD_SIZE", "LOCAL_RANK", "LOCAL_WORLD_SIZE")
 

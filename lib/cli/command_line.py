@@ -12,12 +12,12 @@ import torch
 from ..datasets.catalog import WORDS, Split, dataset_name, load_dataset, resolve
 from ..datasets.download import ensure_downloaded
 from ..datasets.records import Dataset
+from ..model.config import NET_NAMES, Config, load_config
+from ..model.device import pick_device, pick_dtype
+from ..model.recipes import find_recipes, net_settings
+from ..model.settings import split_net
 from ..utils import distributed
 from ..utils.repository import REPOSITORY
-from .config import NET_NAMES, Config, load_config
-from .device import pick_device, pick_dtype
-from .recipes import find_recipes, net_settings
-from .settings import split_net
 
 _DATASET_HELP = (
     "shapes, voc (2007), voc0712, coco, the path of a folder in VOC, COCO or YOLO "

@@ -3,7 +3,7 @@
 import pytest
 import torch
 from command_lines import load_tool
-from faster_rcnn.model import command_line
+from faster_rcnn.cli import command_line
 from tiny_runs import draw_dataset, tiny_settings
 
 TINY = [*tiny_settings(), "train.precision", "float32"]

@@ -4,9 +4,9 @@ import sys
 
 import pytest
 from command_lines import load_tool
+from faster_rcnn.cli.command_line import get_dataset
 from faster_rcnn.evaluation.proposals import load_proposals
 from faster_rcnn.model.checkpoint import load_checkpoint
-from faster_rcnn.model.command_line import get_dataset
 from faster_rcnn.model.config import load_config
 from faster_rcnn.model.run_folder import RunFolder
 from test_scripts import TINY, call, cells
@@ -26,9 +26,7 @@ def alternate(cells, tmp_path, monkeypatch, capsys):
             options = ["--device", given.device, "--output", given.output]
             line = [given.dataset, given.net, *options, *own]
             calls.append([name, *own])
-            status, out, err = call(
-                name.removesuffix(".py"), monkeypatch, capsys, *line
-            )
+            status, out, err = call(f"{name}_net", monkeypatch, capsys, *line)
             print(out)
             if status:
                 pytest.fail(err)
@@ -48,7 +46,7 @@ def test_four_steps(alternate, cells, tmp_path):
     out, calls = alternate("--tag", "turns", "--step-iters", "1", "2", "1", "3")
     assert "mAP" in out
     tools = [name for name, *_ in calls]
-    train, test = "train_net.py", "test_net.py"
+    train, test = "train", "test"
     assert tools == [train, test, train, train, test, train, test]
     parent = tmp_path / "mobile_v2" / "cells_train"
     newest = {

@@ -4,6 +4,7 @@ import argparse
 from pathlib import Path
 
 from ..utils.repository import REPOSITORY
+from .parser import Parser
 
 _DESCRIPTION = (
     "Detect objects in pictures, videos, cameras; or on a page, with --serve."
@@ -14,11 +15,9 @@ _EPILOG = (
 )
 
 
-def build_parser() -> argparse.ArgumentParser:
+def build_parser(prog: str | None = None) -> Parser:
     """The arguments of demo.sh."""
-    parser = argparse.ArgumentParser(
-        prog="demo.sh", description=_DESCRIPTION, epilog=_EPILOG
-    )
+    parser = Parser(prog=prog, description=_DESCRIPTION, epilog=_EPILOG)
     add = parser.add_argument
     add("checkpoint", help="a .pth file, a run's folder, or a name of the model zoo")
     add(

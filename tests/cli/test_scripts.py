@@ -206,8 +206,8 @@ def call(tool, monkeypatch, capsys, *words):
 def test_help_of_the_tools(monkeypatch, capsys, tool, options):
     status, out, err = call(tool, monkeypatch, capsys, "--help")
     assert (status, err) == (0, "")
-    script = tool.removesuffix("_net") + ".sh"
-    assert out.startswith(f"usage: {script} ")
+    command = tool.removesuffix("_net")
+    assert out.startswith(f"usage: frcnn {command} ")
     assert "DATASET NET" in out and "voc0712" in out and "mobile_v2" in out
     assert all(option in out for option in options.split())
 

@@ -7,11 +7,11 @@ import sys
 
 import torch
 
+from ..model.device import pick_device
 from ..utils import distributed
 from ..utils.launch import launch, this_command
 from ..utils.logs import LOGGER_NAME
 from ..utils.place import find_place
-from .device import pick_device
 
 
 def add_process_arguments(

@@ -1,8 +1,8 @@
 import argparse
 
 import pytest
+from faster_rcnn.cli.evaluation_options import add_evaluation_arguments, iou_list
 from faster_rcnn.evaluation.coco_evaluators import IOU_THRESHOLDS
-from faster_rcnn.evaluation.command_line import add_evaluation_arguments, iou_list
 
 
 @pytest.mark.parametrize(

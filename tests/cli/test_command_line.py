@@ -8,8 +8,8 @@ import cv2
 import numpy as np
 import pytest
 import torch
-from faster_rcnn.model import command_line
-from faster_rcnn.model.command_line import (
+from faster_rcnn.cli import command_line
+from faster_rcnn.cli.command_line import (
     add_arguments,
     add_training_arguments,
     automatic_tag,

@@ -1,0 +1,160 @@
+"""Train a detector in the four alternating steps of Faster R-CNN, section 3.2.
+
+1. A region proposal network, from the first weights.
+2. Fast R-CNN on its proposals, from the same first weights: nothing is shared yet.
+3. A region proposal network on the trunk of step 2, which is fixed.
+4. Fast R-CNN goes on from step 2 with its trunk fixed, on the proposals of step 3.
+
+The layers of steps 3 and 4 are one detector then, which is tested like any other. Each
+step is a run of its own: the same command goes on where an earlier one has stopped.
+"""
+
+import argparse
+import logging
+import signal
+import subprocess
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from ..model.alternating import join_modules
+from ..model.checkpoint import load_checkpoint
+from ..model.run_folder import RunFolder
+from .command_line import (
+    Job,
+    add_arguments,
+    add_training_arguments,
+    get_dataset,
+    make_job,
+    run_parent,
+)
+from .parser import Parser
+from .processes import add_process_arguments
+from .user_errors import clear_errors
+
+logger = logging.getLogger(__name__)
+
+
+class Turns:
+    """Runs the steps, each by the command that trains or tests.
+
+    Args:
+        arguments: of the command line.
+        job: what they ask for.
+    """
+
+    def __init__(self, arguments: argparse.Namespace, job: Job) -> None:
+        self.arguments = arguments
+        self.config = job.config
+        # A run's folder would be that of joint training without the word.
+        name = "alternating" if job.tag == "default" else f"alternating_{job.tag}"
+        self.tag = arguments.tag or name
+        output, net = arguments.output, job.config.net.full_name
+        self.parent = run_parent(output, net, job.config.data.train_set)
+        self.train_set = get_dataset(job.dataset, job.config, "train").name
+        self.updates = 0
+
+    def run_of(self, name: str) -> RunFolder:
+        """The folder of a step, or of the detector for no name."""
+        return RunFolder(self.parent / "_".join(filter(None, (self.tag, name))))
+
+    def train(self, name: str, *settings: object, first: bool = True) -> Path:
+        """Train a module, unless it is trained; gives its checkpoint.
+
+        Args:
+            name: of the step, its number first.
+            settings: on top of the user's.
+            first: whether it starts from the first weights that the user names.
+        """
+        given, run = self.arguments, self.run_of(name)
+        words = ["--tag", run.path.name]
+        iterations = given.step_iters[int(name[0]) - 1] if given.step_iters else None
+        for option, value in (
+            ("--cfg", given.cfg),
+            ("--weights", given.weights if first else None),
+            ("--iters", iterations or given.iters),
+            ("--seed", given.seed),
+        ):
+            if value is not None:
+                words += [option, str(value)]
+        words += ["--deterministic"] if given.deterministic else []
+        words += ["--no-test", "--set", *given.overrides, *map(str, settings)]
+        self._call("train", words)
+        checkpoint = run.newest_checkpoint()
+        self.updates += load_checkpoint(checkpoint)["iteration"]
+        return checkpoint
+
+    def propose(self, name: str, checkpoint: Path) -> Path:
+        """Proposals of the training images, unless they are there."""
+        run = self.run_of(name)
+        path = run.test_folder(self.train_set, checkpoint) / "proposals.npz"
+        if not path.exists():
+            words = ["--tag", run.path.name, "--checkpoint", str(checkpoint)]
+            # In NumPy, since a training set is large.
+            self.test(*words, "--split", "train", "--eval", "proposal_fast")
+        return path.resolve()
+
+    def test(self, *words: str) -> None:
+        """Test a checkpoint on a set of the data set."""
+        data = self.config.data
+        sets = ["data.root", str(data.root), "data.train_set", data.train_set]
+        self._call("test", [*words, "--set", *sets, "data.test_set", data.test_set])
+
+    def _call(self, name: str, words: list[str]) -> None:
+        """Call a command, and end as it did if it fails."""
+        given = self.arguments
+        command = [sys.executable, "-m", f"{__package__}", name]
+        command += [given.dataset, given.net]
+        command += ["--device", given.device, "--output", str(given.output)]
+        command += ["--gpus", str(given.gpus)] if given.gpus else []
+        logger.info("%s", " ".join([name, given.dataset, given.net, *words]))
+        # Ctrl-C reaches the command too, which then has to save.
+        before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+        with subprocess.Popen([*command, *words]) as process:
+            signal.signal(signal.SIGTERM, lambda *_: process.terminate())
+            status = process.wait()
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)
+        signal.signal(signal.SIGINT, before)
+        if status:
+            sys.exit(status if status > 0 else 1)
+
+
+def build_parser(prog: str | None = None) -> Parser:
+    """The arguments of train_alternating.sh."""
+    parser = Parser(
+        prog=prog,
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    add_arguments(parser)
+    add_training_arguments(parser)
+    add_process_arguments(parser)
+    parser.add_argument(
+        "--step-iters",
+        type=int,
+        nargs=4,
+        metavar="N",
+        help="updates of each of the four steps; default: --iters, or the recipe's",
+    )
+    parser.add_argument("--no-test", action="store_true", help="only train")
+    return parser
+
+
+def main(words: Sequence[str] | None = None, prog: str = "frcnn alternating") -> None:
+    """Take the four steps, join their layers, test."""
+    arguments = build_parser(prog).parse_args(words)
+    with clear_errors():
+        turns = Turns(arguments, make_job(arguments))
+        rpn = turns.train("1_rpn", "net.modules", "rpn")
+        given = ("net.modules", "fast_rcnn", "data.proposals")
+        proposals = turns.propose("1_rpn", rpn)
+        fast_rcnn = turns.train("2_fast_rcnn", *given, proposals)
+        fixed = ("net.weights", fast_rcnn.resolve(), "net.fixed_trunk", "true")
+        rpn = turns.train("3_rpn", "net.modules", "rpn", *fixed, first=False)
+        proposals = turns.propose("3_rpn", rpn)
+        fast_rcnn = turns.train("4_fast_rcnn", *given, proposals, *fixed, first=False)
+        run = turns.run_of("")
+        path = join_modules(rpn, fast_rcnn, run, iteration=turns.updates)
+        logger.info("one detector: %s", path)
+        if not arguments.no_test:
+            turns.test("--tag", run.path.name)

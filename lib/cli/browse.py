@@ -1,0 +1,88 @@
+"""Show what the network is trained on: contact sheets of augmented batches.
+
+The pictures are the batches of a training run with the same arguments, from its first
+iteration on, padding (black) included. Grey boxes are seen but not trained on: crowds,
+difficult objects, and what a cut leaves too little of.
+"""
+
+import argparse
+import itertools
+import logging
+from collections.abc import Sequence
+from pathlib import Path
+
+from ..datasets.catalog import dataset_name
+from ..model.train import stream_batches
+from ..utils.contact_sheets import contact_sheet, network_pictures
+from ..utils.drawing import save_image
+from ..utils.repository import REPOSITORY
+from .command_line import (
+    add_arguments,
+    add_training_arguments,
+    get_dataset,
+    make_job,
+)
+from .parser import Parser
+from .user_errors import clear_errors
+
+logger = logging.getLogger(__name__)
+
+
+def build_parser(prog: str | None = None) -> Parser:
+    """The arguments of a training run, and those of the sheets."""
+    parser = Parser(prog=prog, description=__doc__, conflict_handler="resolve")
+    add_arguments(parser)
+    add_training_arguments(parser)
+    parser.add_argument(
+        "--count", type=_positive, default=24, help="images to show; default: 24"
+    )
+    parser.add_argument(
+        "--columns", type=_positive, default=4, help="images in a row; default: 4"
+    )
+    parser.add_argument(
+        "--rows", type=_positive, default=6, help="rows of a sheet; default: 6"
+    )
+    parser.add_argument(
+        "--size", type=_positive, default=400, help="longer side of an image in pixels"
+    )
+    parser.add_argument(
+        "--output",
+        type=Path,
+        metavar="FILE",
+        help=".jpg or .png; if there are more sheets than one, their number is added; "
+        "default: output/browse/DATASET_NET.jpg",
+    )
+    return parser
+
+
+def _positive(text: str) -> int:
+    if not text.isdecimal() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"expected a whole number > 0, found {text!r}")
+    return int(text)
+
+
+def main(words: Sequence[str] | None = None, prog: str = "frcnn browse") -> None:
+    """Load, draw, save."""
+    arguments = build_parser(prog).parse_args(words)
+    with clear_errors():
+        job = make_job(arguments)
+        config = job.config
+        dataset = get_dataset(job.dataset, config, "train")
+        data = config.data.model_copy(update={"workers": 0})  # the stream is the same
+        batches = stream_batches(dataset, config.model_copy(update={"data": data}))
+        pictures = network_pictures(
+            batches,
+            dataset.classes,
+            offset=config.boxes.offset,
+            count=arguments.count,
+            size=arguments.size,
+        )
+        name = f"{dataset_name(job.dataset)}_{config.net.full_name}.jpg"
+        output = arguments.output or REPOSITORY / "output" / "browse" / name
+        per_sheet = arguments.columns * arguments.rows
+        for number in range(1, -(-arguments.count // per_sheet) + 1):
+            cells = list(itertools.islice(pictures, per_sheet))
+            alone = len(cells) == arguments.count
+            path = output if alone else output.with_stem(f"{output.stem}_{number}")
+            save_image(path, contact_sheet(cells, columns=arguments.columns))
+            logger.info("%d images are in %s", len(cells), path)

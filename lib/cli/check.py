@@ -1,0 +1,142 @@
+"""Check a data set: files, boxes, classes, splits, and how anchors meet its objects."""
+
+import argparse
+import logging
+import sys
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+
+import torch
+
+from ..datasets.catalog import resolve
+from ..datasets.checks.fix import expect_mendable, write_cleaned
+from ..datasets.checks.page import write_page
+from ..datasets.checks.report import Recipe, check_dataset
+from ..datasets.checks.sources import find_sources
+from ..datasets.checks.text import report_text
+from ..model.config import Config, load_config
+from ..model.faster_rcnn import build_detector
+from ..model.recipes import find_recipes, net_settings
+from ..utils.repository import REPOSITORY
+from .command_line import NET_HELP, fetch_dataset, net_argument
+from .parser import Parser
+from .user_errors import clear_errors
+
+logger = logging.getLogger(__name__)
+
+_EPILOG = "Exit status: 0 pass, 1 defects found, 2 wrong input or no room to write."
+
+
+def build_parser(prog: str | None = None) -> Parser:
+    """The arguments of this tool."""
+    parser = Parser(prog=prog, description=__doc__, epilog=_EPILOG)
+    parser.add_argument(
+        "dataset",
+        metavar="DATASET",
+        help="shapes, voc, voc0712, coco, or the path of a folder, as of train.sh",
+    )
+    parser.add_argument(
+        "net",
+        metavar="NET",
+        nargs="?",
+        default="res50",
+        type=net_argument,
+        help=f"whose recipe gives the anchors, default res50: {NET_HELP}",
+    )
+    parser.add_argument(
+        "--cfg", type=Path, metavar="FILE", help="recipe on top, as of train.sh"
+    )
+    parser.add_argument(
+        "--set",
+        nargs="+",
+        action="extend",
+        default=[],
+        dest="overrides",
+        metavar=("SECTION.KEY", "VALUE"),
+        help='settings on top, e.g. --set anchors.scales "[2, 4, 8]"',
+    )
+    parser.add_argument(
+        "--html",
+        type=Path,
+        metavar="FILE",
+        help="the page with plots and pictures, default output/check/<data set>.html",
+    )
+    parser.add_argument(
+        "--pictures", type=_count, default=30, help="images on the page, default 30"
+    )
+    parser.add_argument(
+        "--fix", type=Path, metavar="FOLDER", help="write a cleaned copy there"
+    )
+    parser.add_argument(
+        "--jobs", type=_count, help="files read at once, default: one per core"
+    )
+    return parser
+
+
+def main(words: Sequence[str] | None = None, prog: str = "frcnn check") -> None:
+    """Find the files, check them, show what was found."""
+    arguments = build_parser(prog).parse_args(words)
+    with clear_errors():
+        name, train_set, test_set = resolve(arguments.dataset)
+        recipes = find_recipes(name, arguments.net)
+        recipes += [arguments.cfg] if arguments.cfg else []
+        given = [*net_settings(arguments.net), "data.root", str(REPOSITORY / "data")]
+        given += ["data.train_set", train_set, "data.test_set", test_set]
+        config = load_config(recipes, [*given, *arguments.overrides])
+        fetch_dataset(arguments.dataset, config, "train")
+        fetch_dataset(arguments.dataset, config, "test")
+        names = [config.data.train_set, config.data.test_set]
+        sources = find_sources(names, root=config.data.root)
+        if arguments.fix:
+            expect_mendable(sources, arguments.fix)
+        recipe = recipe_of(config, "+".join(path.stem for path in recipes))
+        report = check_dataset(name, sources, recipe, jobs=arguments.jobs)
+        print(report_text(report))
+        page = arguments.html or REPOSITORY / "output" / "check" / f"{name}.html"
+        with _writing(page):
+            write_page(page, report, pictures=arguments.pictures)
+        logger.info("the page is %s", page)
+        if arguments.fix:
+            with _writing(arguments.fix):
+                counts = write_cleaned(report, arguments.fix)
+            logger.info("a cleaned copy is in %s: %s", arguments.fix, counts)
+        sys.exit(1 if report.failed else 0)
+
+
+def recipe_of(config: Config, name: str) -> Recipe:
+    """Take from a configuration what anchors' coverage depends on."""
+    sides = sorted(config.data.short_sides)
+    with torch.device("meta"):
+        strides = build_detector(config, 2).rpn.strides
+    return Recipe(
+        name=name,
+        short_side=sides[len(sides) // 2],
+        long_side=config.data.long_side,
+        strides=strides,
+        ratios=config.anchors.ratios,
+        scales=tuple(config.anchors.level_scales(strides)),
+        offset=config.boxes.offset,
+        border=config.rpn.border,
+        centre=config.anchors.centre,
+        rounding=config.anchors.rounding,
+        use_ignored=config.data.use_difficult,
+    )
+
+
+@contextmanager
+def _writing(place: Path) -> Iterator[None]:
+    """Say what to do where a place cannot be written."""
+    try:
+        yield
+    except OSError as error:
+        raise ValueError(
+            f"{place}: expected to write it, cannot ({error}); make room, or name "
+            "another place"
+        ) from error
+
+
+def _count(text: str) -> int:
+    if not text.isdecimal() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"expected a whole number, found {text!r}")
+    return int(text)

@@ -1,0 +1,115 @@
+"""Say what a file of weights is, or convert it: to a file of ours, or to the family's.
+
+Reads checkpoints of this program, detectors of tf-faster-rcnn's PyTorch port, of
+torchvision, Detectron and Detectron2, and classification weights of torchvision, Caffe
+and Caffe2.
+"""
+
+import argparse
+from collections.abc import Sequence
+from pathlib import Path
+
+from ..model.checkpoint import CheckpointError
+from ..model.normalisation import NORMALISATIONS
+from ..model.recipes import find_recipes
+from ..model.weights.class_names import read_classes
+from ..model.weights.export import (
+    export_family,
+    save_backbone,
+    save_detector,
+)
+from ..model.weights.recognition import import_weights
+from ..model.weights.structures import ImportedWeights
+from .parser import Parser
+from .user_errors import clear_errors
+
+
+def build_parser(prog: str | None = None) -> Parser:
+    """The arguments."""
+    parser = Parser(prog=prog, description=__doc__)
+    parser.add_argument("file", type=Path, metavar="FILE", help=".pth or .pkl")
+    parser.add_argument("--output", type=Path, metavar="FILE", help="what to write")
+    parser.add_argument(
+        "--to",
+        default="ours",
+        choices=("ours", "family"),
+        help="write for this program, or for tf-faster-rcnn's PyTorch port",
+    )
+    parser.add_argument(
+        "--normalisation",
+        choices=tuple(NORMALISATIONS),
+        help="the input the weights expect, as a fact; default: found out",
+    )
+    parser.add_argument(
+        "--norm-eps",
+        type=float,
+        metavar="NUMBER",
+        help="epsilon of the backbone's norms in training, as a fact; 0 for what was "
+        "fine-tuned from torchvision's own fasterrcnn_resnet50_fpn",
+    )
+    parser.add_argument(
+        "--classes",
+        metavar="NAMES|FILE",
+        help="names without background, separated by commas or one per line of a file; "
+        "default: VOC's for 20, COCO's for 80, or 90 with the gaps of its ids",
+    )
+    parser.add_argument(
+        "--dataset",
+        choices=("voc", "coco"),
+        help="whose recipes to store with a detector; default: by the classes",
+    )
+    return parser
+
+
+def main(words: Sequence[str] | None = None, prog: str = "frcnn convert") -> None:
+    """Recognise, print, convert."""
+    arguments = build_parser(prog).parse_args(words)
+    with clear_errors():
+        weights = import_weights(
+            arguments.file,
+            normalisation=arguments.normalisation,
+            norm_eps=arguments.norm_eps,
+        )
+        print(describe(weights))
+        if arguments.output is not None:
+            convert(weights, arguments)
+            print(f"written: {arguments.output}")
+
+
+def describe(weights: ImportedWeights) -> str:
+    """What is known of weights, one thing a line."""
+    lines = [
+        f"kind            {weights.kind}",
+        f"net             {weights.full_net}",
+        f"style           {weights.style or '-'}",
+        f"normalisation   {weights.normalisation} ({weights.reason})",
+    ]
+    if weights.num_classes is not None:
+        lines.append(f"classes         {weights.num_classes - 1} and background")
+        lines.append(f"anchors         {weights.anchors} per cell")
+    lines.append(f"tensors used    {weights.used}")
+    lines += [f"not used        {key}: {why}" for key, why in weights.unused.items()]
+    lines += [
+        f"needs           {key} {value}" for key, value in weights.settings.items()
+    ]
+    return "\n".join(lines)
+
+
+def convert(weights: ImportedWeights, arguments: argparse.Namespace) -> None:
+    """Write the file that the arguments ask for.
+
+    Raises:
+        CheckpointError: the weights cannot be written so, or names are missing.
+    """
+    if arguments.to == "family":
+        export_family(weights, arguments.output)
+    elif weights.classes is not None:
+        raise CheckpointError(f"{weights.source} is a checkpoint of ours already")
+    elif weights.num_classes is None:
+        save_backbone(weights, arguments.output)
+    else:
+        classes = read_classes(arguments.classes, weights.num_classes)
+        known = {21: "voc", 81: "coco", 91: "coco"}
+        dataset = arguments.dataset or known.get(len(classes), "own")
+        recipes = find_recipes(dataset, weights.full_net)
+        save_detector(weights, arguments.output, recipes=recipes, classes=classes)

@@ -1,0 +1,119 @@
+"""Export a checkpoint's detector: torch.export program, AOTInductor package or ONNX.
+
+The file is compared with the detector on photos before it gets its name; one that finds
+something else is not kept.
+"""
+
+import argparse
+from collections.abc import Sequence
+from pathlib import Path
+
+from ..export.job import FORMATS, Job, export
+from .parser import Parser
+from .user_errors import clear_errors
+
+
+def build_parser(prog: str | None = None) -> Parser:
+    """The arguments."""
+    parser = Parser(prog=prog, description=__doc__)
+    add = parser.add_argument
+    add("checkpoint", type=Path, metavar="CHECKPOINT", help=".pth file of a run")
+    add("--to", required=True, choices=tuple(FORMATS), help="what to write")
+    add("--output", type=Path, metavar="FILE", help="default: beside the checkpoint")
+    add(
+        "--batch", type=_count, metavar="N", help="images per call; default: any number"
+    )
+    add(
+        "--size",
+        type=_size,
+        metavar="HxW",
+        help="height and width of the input; default: any multiples of "
+        "data.size_multiple",
+    )
+    add(
+        "--bare",
+        action="store_true",
+        help="images always fill the input: no masks for padding, so faster",
+    )
+    add("--device", default="cpu", choices=("cpu", "cuda"), help="to run on")
+    add(
+        "--precision",
+        default="float32",
+        choices=("float32", "bfloat16"),
+        help="bfloat16: autocast, kept in the file; not for ONNX",
+    )
+    add("--int8", action="store_true", help="ONNX: quantize, and measure what it costs")
+    add(
+        "--images",
+        type=Path,
+        metavar="DIR",
+        help="photos to check on; default: those of the checkpoint's test set",
+    )
+    add("--count", type=_count, default=8, metavar="N", help="photos to check on")
+    add(
+        "--calibration",
+        type=Path,
+        metavar="DIR",
+        help="photos to find int8's ranges on; default: those of the training set",
+    )
+    add(
+        "--threshold",
+        type=float,
+        default=0.05,
+        metavar="SCORE",
+        help="least score of the detections that have to agree",
+    )
+    add(
+        "--measure",
+        metavar="DATASET",
+        help="name or path of a data set to measure mAP on; with --int8 by default the "
+        "checkpoint's test set",
+    )
+    add(
+        "--set",
+        dest="overrides",
+        nargs="+",
+        default=[],
+        metavar="SECTION.KEY VALUE",
+        help="change the configuration, such as test.score_threshold 0.5",
+    )
+    return parser
+
+
+def main(words: Sequence[str] | None = None, prog: str = "frcnn export") -> None:
+    """Export."""
+    arguments = build_parser(prog).parse_args(words)
+    with clear_errors():
+        job = Job(
+            checkpoint=arguments.checkpoint,
+            to=arguments.to,
+            output=arguments.output,
+            batch=arguments.batch,
+            size=arguments.size,
+            padded=not arguments.bare,
+            device=arguments.device,
+            precision=arguments.precision,
+            int8=arguments.int8,
+            images=arguments.images,
+            count=arguments.count,
+            calibration=arguments.calibration,
+            threshold=arguments.threshold,
+            measure=arguments.measure,
+            overrides=tuple(arguments.overrides),
+        )
+        print(f"written: {export(job)}")
+
+
+def _count(text: str) -> int:
+    if not text.isdecimal() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"expected 1 or more, found {text!r}")
+    return int(text)
+
+
+def _size(text: str) -> tuple[int, int]:
+    height, cross, width = text.lower().partition("x")
+    if not cross or not (height.isdecimal() and width.isdecimal()):
+        raise argparse.ArgumentTypeError(
+            f"expected height x width such as 608x1024, found {text!r}"
+        )
+    return int(height), int(width)

@@ -1,0 +1,76 @@
+"""Fetch, check and unpack public data sets. What is there already is not fetched again.
+
+An interrupted download goes on where it stopped when the same command is run again.
+"""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from ..datasets.archives import ARCHIVES
+from ..datasets.download import ensure_downloaded, ensure_space, plan
+from ..utils.download.disk import amount, free_space
+from ..utils.repository import REPOSITORY
+from .parser import Parser
+from .user_errors import clear_errors
+
+
+def build_parser(prog: str | None = None) -> Parser:
+    """The arguments."""
+    parser = Parser(prog=prog, description=__doc__)
+    parser.add_argument(
+        "datasets",
+        nargs="+",
+        metavar="DATASET",
+        choices=tuple(ARCHIVES),
+        help="voc (2007), voc0712, coco (2017)",
+    )
+    parser.add_argument(
+        "--root",
+        type=Path,
+        default=REPOSITORY / "data",
+        metavar="DIR",
+        help="where to: data.root of train.sh; default: data/ of the repository",
+    )
+    parser.add_argument(
+        "--dry-run", action="store_true", help="say what would be done, and do nothing"
+    )
+    return parser
+
+
+def main(words: Sequence[str] | None = None, prog: str = "frcnn fetch data") -> None:
+    """Fetch, or tell what would be fetched."""
+    arguments = build_parser(prog).parse_args(words)
+    with clear_errors():
+        for word in dict.fromkeys(arguments.datasets):
+            if arguments.dry_run:
+                print(describe(word, arguments.root))
+                ensure_space(word, plan(word, arguments.root))
+            else:
+                ensure_downloaded(word, arguments.root)
+                print(f"{word} is in {arguments.root}")
+
+
+def describe(word: str, root: Path) -> str:
+    """What is to be done for a data set, and how much room there is."""
+    steps = {step.archive: step for step in plan(word, root)}
+    lines = [f"{word} in {root}"]
+    fetched = 0
+    for archive in ARCHIVES[word]:
+        size = f"{archive.name}  {amount(archive.size)}"
+        if archive not in steps:
+            lines.append(f"  {size}, there as {archive.home(root) / archive.marker}")
+            continue
+        step = steps[archive]
+        fetched += archive.size - step.received
+        if step.by_hand.exists():
+            lines += [f"  {size}, unpack", f"    from {step.by_hand}"]
+        else:
+            share = f", {step.received / archive.size:.0%} of it here"
+            lines += [
+                f"  {size}, fetch and unpack{share if step.received else ''}",
+                "    from " + "\n      or ".join(archive.urls),
+            ]
+        lines.append(f"    to   {step.home}")
+    free = free_space(root)
+    lines.append(f"to fetch: {amount(fetched)}; free: {amount(free)}")
+    return "\n".join(lines)

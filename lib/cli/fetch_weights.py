@@ -1,0 +1,80 @@
+"""Fetch and check published weights, for work without a network.
+
+A NET stands for torchvision's ImageNet weights of it, any other NAME is one of
+docs/zoo.md. They go to the folder FRCNN_HOME (~/.cache/faster_rcnn), where train.sh,
+test.sh and Detector look for them; torchvision's are found in the cache of torch.hub,
+too. What is there already is checked, and fetched again only if it is damaged. What was
+interrupted goes on where it stopped. The other programs fetch what they need likewise.
+"""
+
+from collections.abc import Sequence
+
+from ..model.settings import NET_NAMES
+from ..model.zoo.cache import fetch_entry, find, home, place_of, to_come
+from ..model.zoo.entry import Entry
+from ..model.zoo.table import ENTRIES, find_entry, imagenet_entry
+from ..utils.download.disk import amount, free_space
+from ..utils.download.transfer import expect_space
+from .parser import Parser
+from .user_errors import clear_errors
+
+
+def build_parser(prog: str | None = None) -> Parser:
+    """The arguments."""
+    parser = Parser(prog=prog, description=__doc__)
+    parser.add_argument(
+        "names", nargs="*", metavar="NET|NAME", help=f"{', '.join(NET_NAMES)}; a name"
+    )
+    parser.add_argument("--list", action="store_true", help="print all names")
+    parser.add_argument(
+        "--dry-run", action="store_true", help="say what would be done, and do nothing"
+    )
+    return parser
+
+
+def main(words: Sequence[str] | None = None, prog: str = "frcnn fetch weights") -> None:
+    """Fetch, or tell what would be fetched."""
+    parser = build_parser(prog)
+    arguments = parser.parse_args(words)
+    if arguments.list:
+        print("\n".join(ENTRIES))
+        return
+    if not arguments.names:
+        parser.error("expected a NET or NAME, or --list")
+    with clear_errors():
+        names = dict.fromkeys(arguments.names)
+        wanted = [entry_of(name) for name in names]
+        missing = [entry for entry in wanted if find(entry) is None]
+        if arguments.dry_run:
+            print(describe(wanted, missing))
+        expect_space(home(), sum(to_come(entry) for entry in missing))
+        if arguments.dry_run:
+            return
+        for entry in wanted:
+            print(f"{fetch_entry(entry)} is there")
+
+
+def entry_of(word: str) -> Entry:
+    """torchvision's ImageNet weights of a net, such as res50_fpn, or a named entry."""
+    net = word.removesuffix("_fpn").removesuffix("_dc5")
+    return imagenet_entry(net) if net in NET_NAMES else find_entry(word)
+
+
+def describe(wanted: Sequence[Entry], missing: Sequence[Entry]) -> str:
+    """What is to be done, and how much room there is."""
+    lines = []
+    for entry in wanted:
+        size = amount(entry.size) if entry.size else "of unknown size"
+        line = f"{entry.file}  {size}"
+        if entry not in missing:
+            lines += [f"{line}, there", f"  as   {find(entry)}"]
+            continue
+        what = "damaged, fetch again" if place_of(entry).exists() else "fetch"
+        lines += [
+            f"{line}, {what}",
+            f"  from {entry.url or f'{entry.page}, by hand'}",
+            f"  to   {place_of(entry)}",
+        ]
+    total = sum(to_come(entry) for entry in missing)
+    lines.append(f"to fetch: {amount(total)}; free: {amount(free_space(home()))}")
+    return "\n".join(lines)

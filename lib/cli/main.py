@@ -1,0 +1,115 @@
+"""Finds the command that a command line names, and gives it the rest of the words."""
+
+import os
+import sys
+from collections.abc import Sequence
+from importlib import import_module
+from pathlib import Path
+from typing import NamedTuple
+
+from .. import __version__
+from .parser import nearest
+
+
+class Command(NamedTuple):
+    """A command of ``frcnn``.
+
+    Attributes:
+        module: of this package, with ``main(words, prog)``.
+        summary: what it does, for the list of commands.
+    """
+
+    module: str
+    summary: str
+
+
+COMMANDS = {
+    "train": Command("train", "train a detector, then test it"),
+    "alternating": Command("alternating", "train in the paper's four steps, then test"),
+    "test": Command("test", "test a checkpoint: per-class AP and mAP, detections"),
+    "reval": Command("reval", "evaluate saved detections again, without the network"),
+    "demo": Command("demo", "detect objects in pictures and videos, or on a page"),
+    "export": Command("export", "torch.export program, AOTInductor package or ONNX"),
+    "publish": Command("publish", "make a checkpoint ready for others"),
+    "convert": Command("convert", "recognise a file of weights, and convert it"),
+    "fetch data": Command("fetch_data", "fetch and unpack public data sets"),
+    "fetch weights": Command("fetch_weights", "fetch published weights"),
+    "check": Command("check", "check a data set before anything is trained on it"),
+    "browse": Command("browse", "show what the network is trained on"),
+    "plot": Command("plot", "draw the curves of runs beside each other"),
+    "tensorboard": Command("tensorboard", "open TensorBoard on the runs"),
+}
+
+PROG = "FRCNN_PROG"
+"""Environment variable in which a shell script tells by what name it was called."""
+
+
+def main(words: Sequence[str] | None = None) -> None:
+    """Run ``frcnn`` with the words of a command line, by default this process's."""
+    words = sys.argv[1:] if words is None else words
+    if not words or words[0] in ("-h", "--help", "help"):
+        print(overview())
+    elif words[0] == "--version":
+        print(f"frcnn {__version__}")
+    else:
+        for count in (2, 1):
+            name = " ".join(words[:count])
+            if name in COMMANDS:
+                run(name, words[count:], prog=f"frcnn {name}")
+                return
+        _refuse(words)
+
+
+def door(name: str, file: str) -> None:
+    """Run a command for a script of a checkout: on the data and output of that.
+
+    Args:
+        name: of the command.
+        file: the script's, in a folder of the checkout.
+    """
+    checkout = Path(file).resolve().parents[1]
+    for variable, folder in (("FRCNN_OUTPUT", "output"), ("FRCNN_DATA", "data")):
+        os.environ.setdefault(variable, str(checkout / folder))
+    prog = os.environ.pop(PROG, None) or Path(file).name
+    run(name, sys.argv[1:], prog=prog)
+
+
+def run(name: str, words: Sequence[str], *, prog: str) -> None:
+    """Run a command.
+
+    Args:
+        name: of the command.
+        words: its arguments.
+        prog: what its help and errors call it.
+
+    Raises:
+        SystemExit: wrong input, or an end with a status of its own.
+    """
+    module = import_module(f".{COMMANDS[name].module}", __package__)
+    module.main(words, prog)
+
+
+def overview() -> str:
+    """The commands, one a line."""
+    lines = [f"  {name:<15}{command.summary}" for name, command in COMMANDS.items()]
+    return "\n".join(
+        [
+            "usage: frcnn COMMAND ...",
+            "",
+            *lines,
+            "",
+            "frcnn COMMAND --help tells more; frcnn --version prints the version.",
+        ]
+    )
+
+
+def _refuse(words: Sequence[str]) -> None:
+    """Say which command was not found, or not finished."""
+    following = [name for name in COMMANDS if name.startswith(f"{words[0]} ")]
+    if following:
+        problem = f"expected {' or '.join(following)}, found {' '.join(words[:2])}"
+        problem += nearest(" ".join(words[:2]), following) if words[1:] else ""
+    else:
+        problem = f"unknown command {words[0]!r}{nearest(words[0], COMMANDS)}"
+    print(f"{overview()}\n\nfrcnn: error: {problem}", file=sys.stderr)
+    sys.exit(2)

@@ -1,0 +1,40 @@
+"""Arguments that must be spelled out, and hints where they are not."""
+
+import argparse
+import difflib
+from collections.abc import Iterable, Sequence
+from typing import Any, NoReturn
+
+
+def nearest(word: str, known: Iterable[str]) -> str:
+    """Give ``"; did you mean x?"`` for the nearest known word, else nothing."""
+    near = difflib.get_close_matches(word, list(known), n=1)
+    return f"; did you mean {near[0]}?" if near else ""
+
+
+class Parser(argparse.ArgumentParser):
+    """A parser that takes no abbreviations, and hints at the nearest option."""
+
+    def __init__(self, **options: Any) -> None:
+        super().__init__(allow_abbrev=False, **options)
+
+    def parse_args(  # type: ignore[override]
+        self,
+        args: Sequence[str] | None = None,
+        namespace: argparse.Namespace | None = None,
+    ) -> argparse.Namespace:
+        """Parse a command line.
+
+        Raises:
+            SystemExit: with status 2 after a message, or 0 after help.
+        """
+        arguments, unknown = self.parse_known_args(args, namespace)
+        if unknown:
+            self._refuse(unknown)
+        return arguments
+
+    def _refuse(self, words: Sequence[str]) -> NoReturn:
+        options = (word.partition("=")[0] for word in words if word.startswith("-"))
+        hints = (nearest(option, self._option_string_actions) for option in options)
+        hint = next(filter(None, hints), "")
+        self.error(f"unrecognized arguments: {' '.join(words)}{hint}")

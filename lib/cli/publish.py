@@ -1,0 +1,76 @@
+"""Make a checkpoint ready for others: a small file of weights, and a model card.
+
+The file holds the weights (averaged ones where the run kept them), configuration,
+classes, normalisation and the figures of the run's tests; no optimizer, no paths of
+this machine. It is named by its hash, and the same checkpoint gives the same bytes.
+test.sh --checkpoint, train.sh --weights and Detector.from_checkpoint take it.
+"""
+
+import argparse
+import re
+from collections.abc import Sequence
+from pathlib import Path
+
+from ..model.zoo.card import NO_LICENCE, model_card
+from ..model.zoo.publishing import (
+    published_state,
+    read_results,
+    write_published,
+)
+from ..utils.download.disk import amount
+from ..utils.files import write_atomic
+from .parser import Parser
+from .user_errors import clear_errors
+
+
+def build_parser(prog: str | None = None) -> Parser:
+    """The arguments."""
+    parser = Parser(prog=prog, description=__doc__)
+    parser.add_argument("checkpoint", type=Path, metavar="CHECKPOINT")
+    parser.add_argument(
+        "--output", type=Path, default=Path(), metavar="DIR", help="default: here"
+    )
+    parser.add_argument(
+        "--name", type=_name, help="default: the net and the training set"
+    )
+    parser.add_argument(
+        "--licence", default=NO_LICENCE, help="of the weights, for the card"
+    )
+    parser.add_argument(
+        "--results",
+        type=Path,
+        nargs="+",
+        metavar="FILE",
+        help="results.json of tests; default: those in the checkpoint's run folder",
+    )
+    return parser
+
+
+def _name(text: str) -> str:
+    if not re.fullmatch(r"[\w][\w.+-]{0,100}", text):
+        raise argparse.ArgumentTypeError(
+            f"expected letters, digits and any of _.+-, found {text!r}"
+        )
+    return text
+
+
+def main(words: Sequence[str] | None = None, prog: str = "frcnn publish") -> None:
+    """Strip, name, write."""
+    arguments = build_parser(prog).parse_args(words)
+    with clear_errors():
+        given = arguments.results
+        content = published_state(
+            arguments.checkpoint,
+            results=None if given is None else dict(map(read_results, given)),
+        )
+        config = content["config"]
+        name = f"{config['net']['name']}_{config['data']['train_set']}"
+        name = arguments.name or re.sub(r"[^\w.+-]+", "-", name)
+        path, sha256 = write_published(content, arguments.output, name)
+        card = model_card(content, path, sha256=sha256, licence=arguments.licence)
+        write_atomic(path.with_suffix(".md"), card)
+        before, after = arguments.checkpoint.stat().st_size, path.stat().st_size
+        print(f"{path}  {amount(after)}, of a checkpoint of {amount(before)}")
+        print(f"{path.with_suffix('.md')}  the model card")
+        if not content["metrics"]:
+            print("no test of this checkpoint was found; the card says: not measured")

@@ -1,0 +1,217 @@
+"""Evaluate saved detections again, without the network.
+
+tools/reval.py voc output/.../test/voc_2007_test/iter_0070000 --iou 0.5:0.95
+tools/reval.py instances_val2017.json results.json --classes person dog
+"""
+
+import argparse
+import json
+import logging
+from collections.abc import Sequence
+from pathlib import Path
+
+from ..datasets.catalog import WORDS, load_dataset
+from ..datasets.records import Dataset
+from ..evaluation.coco_evaluators import IOU_THRESHOLDS
+from ..evaluation.detections import ImageDetections
+from ..evaluation.ground_truth import read_annotations
+from ..evaluation.page.report import write_report
+from ..evaluation.proposals import evaluate_proposals
+from ..evaluation.report import evaluate, save_results
+from ..evaluation.results import save_coco_upload, save_detections
+from ..evaluation.saved import load_saved, load_saved_proposals, save_curves
+from ..evaluation.selection import (
+    above_score,
+    best_of_image,
+    only_classes,
+    suppress,
+    suppress_softly,
+)
+from ..evaluation.voc_files import save_voc_files
+from ..utils.files import write_atomic
+from ..utils.repository import REPOSITORY
+from .evaluation_options import (
+    RULES,
+    add_evaluation_arguments,
+    iou_list,
+)
+from .parser import Parser
+from .user_errors import clear_errors
+
+logger = logging.getLogger(__name__)
+
+OF_DETECTIONS = (
+    *("rules", "classes", "score", "nms", "soft_nms", "soft_nms_linear", "max"),
+    *("curves", "report", "earlier", "save", "save_voc", "upload", "comp"),
+)
+
+
+def build_parser(prog: str | None = None) -> Parser:
+    """The arguments of this tool."""
+    summary, _, examples = (__doc__ or "").partition("\n\n")
+    parser = Parser(
+        prog=prog,
+        description=summary,
+        epilog=examples,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument(
+        "dataset",
+        metavar="DATASET",
+        help="a word or folder as of test.sh, a set's name, or COCO's instances_*.json",
+    )
+    parser.add_argument(
+        "source",
+        metavar="RESULTS",
+        type=Path,
+        help="detections.json or its folder, another COCO result list, a folder of VOC "
+        "result files, or proposals.npz",
+    )
+    parser.add_argument(
+        "--root", type=Path, default=REPOSITORY / "data", help="of the data sets"
+    )
+    parser.add_argument(
+        "--split", default="test", choices=("train", "test"), help="default: test"
+    )
+    add_evaluation_arguments(parser)
+    parser.add_argument("--rules", nargs="+", choices=RULES, help="default: its own")
+    parser.add_argument(
+        "--iou", type=iou_list, metavar="LIST", help="such as 0.3,0.5 or 0.5:0.95"
+    )
+    choice = parser.add_argument_group("which detections (in this order)")
+    choice.add_argument("--classes", nargs="+", metavar="NAME", help="no others")
+    choice.add_argument("--score", type=float, metavar="S", help="scores above this")
+    one = choice.add_mutually_exclusive_group()
+    one.add_argument("--nms", type=float, metavar="IOU", help="suppress above this")
+    one.add_argument(
+        "--soft-nms", type=float, metavar="SIGMA", help="scores fall by a Gaussian"
+    )
+    one.add_argument(
+        "--soft-nms-linear", type=float, metavar="IOU", help="fall above this overlap"
+    )
+    choice.add_argument("--max", type=_count, metavar="N", help="best of an image")
+    out = parser.add_argument_group("what is written")
+    out.add_argument("--results", type=Path, metavar="FILE", help="numbers as JSON")
+    out.add_argument("--curves", type=Path, metavar="FILE", help="VOC's curves as CSV")
+    out.add_argument(
+        "--report", type=Path, metavar="FOLDER", help="report.html and errors.json"
+    )
+    out.add_argument(
+        "--earlier",
+        type=Path,
+        metavar="FOLDER",
+        help="another test's folder, to compare with in the report",
+    )
+    out.add_argument("--save", type=Path, metavar="FILE", help="detections as JSON")
+    out.add_argument("--save-voc", type=Path, metavar="FOLDER", help="VOC's files")
+    out.add_argument(
+        "--upload",
+        nargs=2,
+        metavar=("FOLDER", "ALGORITHM"),
+        help="the archive for COCO's evaluation server",
+    )
+    return parser
+
+
+def _count(text: str) -> int:
+    if not text.isdecimal() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"expected a whole number, found {text!r}")
+    return int(text)
+
+
+def main(words: Sequence[str] | None = None, prog: str = "frcnn reval") -> None:
+    """Read the ground truth and the results, choose, evaluate."""
+    arguments = build_parser(prog).parse_args(words)
+    with clear_errors():
+        dataset = ground_truth(arguments)
+        if arguments.eval != "detection" or arguments.source.suffix == ".npz":
+            measure_proposals(dataset, arguments)
+        else:
+            measure_detections(dataset, arguments)
+
+
+def ground_truth(arguments: argparse.Namespace) -> Dataset:
+    """The data set by word, name or folder, or from an annotation file alone."""
+    word = arguments.dataset
+    if Path(word).suffix == ".json":
+        return read_annotations(Path(word))
+    name = WORDS[word][arguments.split == "test"] if word in WORDS else word
+    return load_dataset(name, root=arguments.root, split=arguments.split)
+
+
+def measure_proposals(dataset: Dataset, arguments: argparse.Namespace) -> None:
+    """Average recall; what is for detections is refused."""
+    given = [name for name in OF_DETECTIONS if getattr(arguments, name) is not None]
+    if given:
+        raise ValueError(
+            f"--{given[0].replace('_', '-')} is for detections, found with proposals; "
+            "leave it out, or give --eval detection with detections"
+        )
+    result = evaluate_proposals(
+        dataset,
+        load_saved_proposals(arguments.source, dataset),
+        evaluator="fast" if arguments.eval == "proposal_fast" else arguments.evaluator,
+        iou_thresholds=arguments.iou or IOU_THRESHOLDS,
+    )
+    print(result.table())
+    if arguments.results:
+        content = json.dumps(result.to_json(), indent=2, allow_nan=False)
+        write_atomic(arguments.results, content + "\n")
+
+
+def measure_detections(dataset: Dataset, arguments: argparse.Namespace) -> None:
+    """Average precision of the chosen detections."""
+    comp = arguments.comp if arguments.source.is_dir() else None
+    detections = load_saved(arguments.source, dataset, comp=comp)
+    dataset, detections = choose(dataset, detections, arguments)
+    evaluation = evaluate(
+        dataset,
+        detections,
+        rules=arguments.rules,
+        iou_thresholds=arguments.iou,
+        evaluator=arguments.evaluator,
+    )
+    print(evaluation.table())
+    if arguments.results:
+        names = ("score", "nms", "soft_nms", "soft_nms_linear", "max", "classes")
+        chosen = {name: getattr(arguments, name) for name in names}
+        settings = {"source": str(arguments.source), "chosen": chosen}
+        save_results(arguments.results, evaluation, settings=settings)
+    if arguments.report:
+        write_report(
+            arguments.report, dataset, detections, evaluation, earlier=arguments.earlier
+        )
+    if arguments.curves:
+        save_curves(arguments.curves, evaluation)
+    if arguments.save:
+        save_detections(arguments.save, detections, dataset)
+    if arguments.save_voc:
+        comp = arguments.comp or "comp4"
+        save_voc_files(arguments.save_voc, detections, dataset, comp=comp)
+    if arguments.upload:
+        folder, algorithm = Path(arguments.upload[0]), arguments.upload[1]
+        archive = save_coco_upload(folder, detections, dataset, algorithm=algorithm)
+        logger.info("to be uploaded: %s", archive)
+
+
+def choose(
+    dataset: Dataset, detections: list[ImageDetections], arguments: argparse.Namespace
+) -> tuple[Dataset, list[ImageDetections]]:
+    """Apply the options on which detections, in their order."""
+    if arguments.classes:
+        dataset, detections = only_classes(dataset, detections, arguments.classes)
+    if arguments.score is not None:
+        detections = above_score(detections, arguments.score)
+    if arguments.nms is not None:
+        detections = suppress(detections, threshold=arguments.nms)
+    elif arguments.soft_nms is not None:
+        detections = suppress_softly(
+            detections, decay="gaussian", sigma=arguments.soft_nms
+        )
+    elif arguments.soft_nms_linear is not None:
+        detections = suppress_softly(
+            detections, decay="linear", threshold=arguments.soft_nms_linear
+        )
+    if arguments.max is not None:
+        detections = best_of_image(detections, arguments.max)
+    return dataset, detections

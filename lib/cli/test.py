@@ -1,0 +1,105 @@
+"""Test a checkpoint: print per-class AP and mAP, save detections and pictures."""
+
+import logging
+from collections.abc import Sequence
+from pathlib import Path
+
+from ..datasets.catalog import resolve
+from ..model.checkpoint_testing import test_checkpoint
+from ..model.config import config_from_checkpoint
+from ..model.device import keep_freed_memory, pick_device
+from ..model.run_folder import RunFolder, newest_run
+from ..model.zoo import open_checkpoint
+from ..model.zoo.cache import locate
+from ..utils import distributed
+from ..utils.logs import setup_logging
+from ..utils.repository import REPOSITORY
+from .command_line import add_arguments, get_dataset, run_parent
+from .evaluation_options import add_evaluation_arguments
+from .parser import Parser
+from .processes import add_process_arguments, join_processes
+from .user_errors import clear_errors
+
+logger = logging.getLogger(__name__)
+
+
+def build_parser(prog: str | None = None) -> Parser:
+    """The arguments of test.sh."""
+    parser = Parser(prog=prog, description=__doc__)
+    add_arguments(parser)
+    add_process_arguments(parser, sharing=True)
+    add_evaluation_arguments(parser)
+    parser.set_defaults(eval=None)  # whatever the checkpoint's network makes
+    parser.add_argument(
+        "--split",
+        default="test",
+        choices=("train", "test"),
+        help="which set of DATASET to test on; train for the proposals that Fast R-CNN "
+        "alone is trained on (docs/proposals.md). Default: test",
+    )
+    parser.add_argument(
+        "--checkpoint",
+        type=Path,
+        metavar="FILE|NAME",
+        help="a checkpoint, a detector of another program, or a name of docs/zoo.md; "
+        "default: the newest one of the run --tag, or of the newest run; best: that "
+        "which did best in validation",
+    )
+    return parser
+
+
+def main(words: Sequence[str] | None = None, prog: str = "frcnn test") -> None:
+    """Find the checkpoint, rebuild its detector, test."""
+    arguments = build_parser(prog).parse_args(words)
+    keep_freed_memory()
+    with clear_errors():
+        join_processes(arguments)
+        _, train_set, test_set = resolve(arguments.dataset)
+        parent = run_parent(arguments.output, arguments.net, train_set)
+        best = arguments.checkpoint == Path("best")
+        if arguments.checkpoint is not None and not best:
+            checkpoint = locate(arguments.checkpoint)
+            folder = checkpoint.resolve().parent
+            # One from elsewhere gets a run folder of its own for its results.
+            run = RunFolder(
+                folder.parent
+                if folder.name == "checkpoints"
+                else parent / (arguments.tag or checkpoint.stem)
+            )
+        else:
+            run = (
+                RunFolder(parent / arguments.tag)
+                if arguments.tag
+                else newest_run(parent)
+            )
+            checkpoint = run.best_checkpoint if best else run.newest_checkpoint()
+            if best and not checkpoint.exists():
+                raise ValueError(
+                    f"no best checkpoint in {checkpoint.parent}, the run having had no "
+                    "validation; leave out --checkpoint for its newest one"
+                )
+        state = open_checkpoint(checkpoint)
+        given = ["data.root", str(REPOSITORY / "data")]
+        given += ["data.train_set", train_set, "data.test_set", test_set]
+        config = config_from_checkpoint(state, [*given, *arguments.overrides])
+        if config.net.full_name != arguments.net:
+            raise ValueError(
+                f"{checkpoint} holds a detector with the net {config.net.full_name}, "
+                f"asked for was {arguments.net}; give NET as {config.net.full_name}"
+            )
+        dataset = get_dataset(arguments.dataset, config, arguments.split)
+        if distributed.is_main():
+            setup_logging(run.log_file)
+        logger.info("testing %s on %s", checkpoint, dataset.name)
+        device = pick_device(arguments.device)
+        test_checkpoint(
+            run,
+            checkpoint,
+            state,
+            dataset,
+            config,
+            device=device,
+            measure=arguments.eval,
+            evaluator=arguments.evaluator,
+            comp=arguments.comp,
+        )

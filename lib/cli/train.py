@@ -1,0 +1,132 @@
+"""Train a detector, then test its final checkpoint, or the best if it validates."""
+
+import logging
+from collections.abc import Sequence
+
+from ..model.checkpoint import load_checkpoint
+from ..model.checkpoint_testing import settle_measure, test_checkpoint
+from ..model.determinism import be_deterministic
+from ..model.device import keep_freed_memory, seed_everything
+from ..model.dry_run import add_dry_run_arguments, dry_run
+from ..model.faster_rcnn import build_detector
+from ..model.first_weights import load_first_weights
+from ..model.given_proposals import proposal_file
+from ..model.out_of_memory import memory_advice
+from ..model.profiling import add_profile_arguments, make_profile
+from ..model.run_folder import RunFolder
+from ..model.schedule import settle_schedule
+from ..model.train import train
+from ..model.validation import get_validation_set
+from ..utils import distributed
+from ..utils.logs import setup_logging
+from ..utils.trackers import check_trackers
+from .command_line import (
+    add_arguments,
+    add_training_arguments,
+    get_dataset,
+    make_job,
+    run_parent,
+)
+from .parser import Parser
+from .processes import add_process_arguments, join_processes
+from .user_errors import clear_errors
+
+logger = logging.getLogger(__name__)
+
+
+def build_parser(prog: str | None = None) -> Parser:
+    """The arguments of train.sh."""
+    parser = Parser(prog=prog, description=__doc__)
+    add_arguments(parser)
+    add_training_arguments(parser)
+    add_process_arguments(parser)
+    add_dry_run_arguments(parser)
+    add_profile_arguments(parser)
+    parser.add_argument("--no-test", action="store_true", help="only train")
+    return parser
+
+
+def main(words: Sequence[str] | None = None, prog: str = "frcnn train") -> None:
+    """Parse, build, train, test."""
+    arguments = build_parser(prog).parse_args(words)
+    keep_freed_memory()
+    with clear_errors():
+        join_processes(arguments)
+        job = make_job(arguments)
+        config = job.config
+        check_trackers(config.train.trackers)
+        train_set = get_dataset(job.dataset, config, "train")
+        # All sets are read now: a fault in the test set should not show up only after
+        # days of training.
+        test_set = get_dataset(job.dataset, config, "test")
+        if not arguments.no_test:
+            settle_measure(config, None)
+        if config.net.modules == "fast_rcnn":
+            proposal_file(config, "train")
+        validation_set = get_validation_set(config, train_set)
+        parent = run_parent(
+            arguments.output, config.net.full_name, config.data.train_set
+        )
+        run = RunFolder(parent / job.tag)
+        processes = distributed.place().processes
+        config, scaling = settle_schedule(
+            config,
+            processes=processes,
+            given=job.given,
+            recorded=distributed.from_main(run.recorded_config()),
+            train_images=len(train_set.records),
+        )
+        if distributed.is_main() and not arguments.dry_run:
+            run.claim(config)
+            setup_logging(run.log_file)
+        distributed.barrier()
+        logger.info("run folder: %s", run.path)
+        logger.info("recipes: %s", " + ".join(path.name for path in job.recipes))
+        logger.info(
+            "%s: %d images, %d classes; on %s in %s",
+            train_set.name,
+            len(train_set.records),
+            len(train_set.classes) - 1,
+            job.device if processes == 1 else f"{processes} x {job.device.type}",
+            str(job.dtype).removeprefix("torch."),
+        )
+        for line in scaling:
+            logger.info("%s", line)
+        if config.train.deterministic:
+            be_deterministic(job.device)
+        seed_everything(config.train.seed)
+        model = build_detector(config, len(train_set.classes))
+        if distributed.from_main(not run.checkpoints()):
+            with distributed.main_first():
+                load_first_weights(model, config, len(train_set.classes))
+        model.to(job.device)
+        device, dtype = job.device, job.dtype
+        if arguments.dry_run:
+            if distributed.is_main():
+                picture = arguments.picture or run.path / "first_batch.jpg"
+                dry_run(
+                    model,
+                    train_set,
+                    config,
+                    device=device,
+                    dtype=dtype,
+                    picture=picture,
+                )
+            return
+        profile = make_profile(arguments, run.path, device=device)
+        with memory_advice(model, config, device=device, dtype=dtype):
+            train(
+                model,
+                train_set,
+                config,
+                run,
+                device=device,
+                dtype=dtype,
+                profile=profile,
+                validation_set=validation_set,
+            )
+        if not arguments.no_test:
+            best = run.best_checkpoint
+            final = best if best.exists() else run.checkpoints()[-1]
+            state = load_checkpoint(final)
+            test_checkpoint(run, final, state, test_set, config, device=job.device)
