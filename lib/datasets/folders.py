@@ -76,7 +76,8 @@ def coco_folder(root: Path) -> Path:
 
 def coco_files_of(folder: Path) -> list[str]:
     """Name the JSON files of a folder in COCO layout, sorted."""
-    return sorted(path.name for path in (folder / "annotations").glob("*.json"))
+    found = (folder / "annotations").glob("*.json")
+    return sorted(path.name for path in found if path.name[0] != ".")
 
 
 def voc_split(folder: Path, split: Split) -> str:

@@ -11,6 +11,8 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
+from ..datasets.formats.coco_entry import four_numbers
+from ..datasets.formats.values import is_set, whole_number
 from ..datasets.index.access import as_records
 from ..datasets.records import BoolArray, Dataset, FloatArray, IntArray
 from ..utils.json_files import is_number, read_json
@@ -119,21 +121,19 @@ def _objects_of_file(dataset: Dataset, path: Path) -> CocoObjects:
             f"found {type(content).__name__} without; put the file back that "
             f"{dataset.name} was read from"
         )
-    # As text, because an id of the wrong type need not be hashable.
-    image_ids = {str(image_id): image_id for image_id in coco_image_ids(dataset)}
-    category_ids = {
-        str(category_id): category_id for category_id in dataset.category_ids[1:]
-    }
+    image_ids = set(coco_image_ids(dataset).tolist())
+    category_ids = set(dataset.category_ids[1:])
     rows: list[tuple[Any, ...]] = []
     for annotation in content["annotations"]:
-        image_id = image_ids.get(str(annotation.get("image_id")))
-        category_id = category_ids.get(str(annotation.get("category_id")))
-        bbox = annotation.get("bbox")
-        if image_id is None or category_id is None or not _four_numbers(bbox):
+        image_id = whole_number(annotation.get("image_id"))
+        category_id = whole_number(annotation.get("category_id"))
+        bbox = four_numbers(annotation.get("bbox"))
+        known = image_id in image_ids and category_id in category_ids
+        if not known or bbox is None or not all(map(is_number, bbox)):
             continue  # reading the data set has counted and logged these
         area = annotation.get("area")
         area = area if is_number(area) else bbox[2] * bbox[3]
-        crowd = bool(annotation.get("iscrowd"))
+        crowd = is_set(annotation.get("iscrowd"))
         rows.append((image_id, category_id, bbox, area, crowd))
     columns = list(zip(*rows, strict=True)) or [()] * 5
     return CocoObjects(
@@ -143,7 +143,3 @@ def _objects_of_file(dataset: Dataset, path: Path) -> CocoObjects:
         np.array(columns[3], np.float64),
         np.array(columns[4], np.bool_),
     )
-
-
-def _four_numbers(bbox: Any) -> bool:
-    return isinstance(bbox, list) and len(bbox) == 4 and all(map(is_number, bbox))

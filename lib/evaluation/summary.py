@@ -10,6 +10,7 @@ from typing import Literal
 import numpy as np
 
 from ..utils.files import write_atomic
+from ..utils.tables import aligned
 from .coco_ap import CocoResult
 from .voc_ap import Metric, VocResult
 
@@ -141,7 +142,7 @@ def results_table(evaluation: Evaluation) -> str:
         rows.append([name, str(count), *(_cell(v[name]) for v in columns.values())])
     total = sum(evaluation.objects.values())
     rows.append(["mean", str(total), *(_cell(mean) for mean in means.values())])
-    lines = _align(rows)
+    lines = aligned(rows)
     rule = "-" * len(lines[0])
     lines = [lines[0], rule, *lines[1:-1], rule, lines[-1]]
     if evaluation.coco:
@@ -191,18 +192,6 @@ def _cell(value: float) -> str:
     return "-" if math.isnan(value) else f"{value:.4f}"
 
 
-def _align(rows: Sequence[Sequence[str]]) -> list[str]:
-    """Join cells with the first column to the left and the others to the right."""
-    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    return [
-        "  ".join(
-            [row[0].ljust(widths[0])]
-            + [cell.rjust(w) for cell, w in zip(row[1:], widths[1:], strict=True)]
-        )
-        for row in rows
-    ]
-
-
 def _by_iou(results: Sequence[Mapping[Metric, VocResult]]) -> list[str]:
     """Draw mAP at each overlap, and the mean."""
     aps = {m: [each[m].mean_ap for each in results] for m in results[0]}
@@ -211,7 +200,7 @@ def _by_iou(results: Sequence[Mapping[Metric, VocResult]]) -> list[str]:
         (threshold, *_) = [result.iou_threshold for result in each.values()]
         rows.append([f"{threshold:.4g}", *(_cell(r.mean_ap) for r in each.values())])
     rows.append(["mean", *(_cell(float(np.mean(values))) for values in aps.values())])
-    return _align(rows)
+    return aligned(rows)
 
 
 def _hint(evaluation: Evaluation) -> str:

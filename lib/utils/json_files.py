@@ -19,7 +19,7 @@ def read_json(path: Path, *, expected: str, remedy: str) -> Any:
         ValueError: no such file, or its content is no JSON.
     """
     try:
-        return json.loads(path.read_text(encoding="utf-8"))
+        return json.loads(path.read_text(encoding="utf-8-sig"))
     except (OSError, ValueError, RecursionError) as error:
         raise ValueError(
             f"{path}: expected {expected}, cannot read it ({error}); {remedy}"

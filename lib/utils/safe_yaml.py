@@ -18,8 +18,23 @@ class UnsafeYAMLError(ValueError):
     """A text that is far larger or deeper than a file of settings."""
 
 
-def read_yaml(text: str) -> Any:
+class TextLoader(yaml.SafeLoader):
+    """Leaves scalars as they are written, except null: 01 stays "01", no stays "no"."""
+
+    yaml_implicit_resolvers = {  # noqa: RUF012
+        first: [
+            (tag, shape) for tag, shape in found if tag.endswith((":null", ":merge"))
+        ]
+        for first, found in yaml.SafeLoader.yaml_implicit_resolvers.items()
+    }
+
+
+def read_yaml(text: str, loader: type[yaml.SafeLoader] = yaml.SafeLoader) -> Any:
     """Read YAML's plain values.
+
+    Args:
+        text: the file's content.
+        loader: decides what scalars become.
 
     Raises:
         UnsafeYAMLError: it is too long, nested too deeply, or stands for too much.
@@ -32,7 +47,7 @@ def read_yaml(text: str) -> Any:
         )
     _check_events(text)
     try:
-        return yaml.safe_load(text)
+        return yaml.load(text, Loader=loader)
     except (TypeError, AttributeError, LookupError, OverflowError) as error:
         # Of values that a tag makes into what they are not: !!int "", !!set [1].
         raise UnsafeYAMLError(f"found a value that is none ({error})") from error

@@ -5,7 +5,9 @@ from pathlib import Path
 from typing import Any
 
 from ...utils.json_files import read_json
+from ..formats.coco_entry import four_numbers
 from ..formats.coco_tables import is_without_objects
+from ..formats.values import is_set, whole_number
 from .entries import Defect, Entry, Source, Written
 
 
@@ -29,10 +31,9 @@ def read_coco_entries(
     for place, row in _rows(path, content, "annotations", defects):
         owner = entries.get(_key(row.get("image_id")))
         where = f"annotations[{place}] (id {row.get('id')})"
-        try:
-            x, y, width, height = map(float, row["bbox"])
-            category = int(row["category_id"])
-        except (KeyError, TypeError, ValueError, OverflowError):
+        numbers = four_numbers(row.get("bbox"))
+        category = whole_number(row.get("category_id"))
+        if numbers is None or category is None:
             detail = f"{where}: expected a bbox of four numbers and a category_id"
             defects.append(Defect("malformed annotation", path, detail, owner, place))
             continue
@@ -41,8 +42,9 @@ def read_coco_entries(
             defects.append(Defect("annotation without image", path, detail))
             continue
         name = names.get(category, str(category))
+        x, y, width, height = numbers
         box = (x, y, x + width, y + height)
-        owner.objects.append(Written(place, name, box, bool(row.get("iscrowd"))))
+        owner.objects.append(Written(place, name, box, is_set(row.get("iscrowd"))))
     return list(entries.values()), defects, list(names.values())
 
 
@@ -51,8 +53,9 @@ def _names(content: dict[str, Any]) -> dict[int, str]:
     table = content.get("categories")
     names = {}
     for row in table if isinstance(table, list) else ():
-        if isinstance(row, dict) and type(row.get("id")) is int and row.get("name"):
-            names[row["id"]] = str(row["name"])
+        number = whole_number(row.get("id")) if isinstance(row, dict) else None
+        if number is not None and row.get("name"):
+            names[number] = str(row["name"])
     return names
 
 
@@ -100,4 +103,5 @@ def _rows(
 
 
 def _key(number: Any) -> str:
-    return str(number) if type(number) is int else ""
+    whole = whole_number(number)
+    return "" if whole is None else str(whole)

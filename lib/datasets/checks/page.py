@@ -37,6 +37,7 @@ table { border-collapse: collapse; width: 100%; font-size: .9rem; }
 th, td { padding: .25rem .6rem; text-align: left; vertical-align: top;
   border-bottom: 1px solid var(--line); font-variant-numeric: tabular-nums; }
 td.long { overflow-wrap: anywhere; min-width: 12rem; }
+td:first-child { overflow-wrap: anywhere; min-width: 7rem; }
 th { position: sticky; top: 0; background: var(--paper); cursor: pointer;
   white-space: nowrap; }
 th[aria-sort=ascending]::after { content: " \\2191"; }

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from ...utils.tables import aligned
 from .coverage import POOR, Array
 from .entries import KINDS
 from .report import Coverage, Report
@@ -139,15 +140,3 @@ def report_text(report: Report, *, shown: int = 5) -> str:
     failing = sum(n for kind, n in report.kinds.items() if KINDS[kind].fails)
     blocks.append([f"FAIL: {failing} defects" if report.failed else "pass"])
     return "\n\n".join("\n".join(block) for block in blocks)
-
-
-def aligned(rows: Rows) -> list[str]:
-    """Set a table in columns: the first to the left, the others to the right."""
-    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    return [
-        "  ".join(
-            cell.ljust(width) if place == 0 else cell.rjust(width)
-            for place, (cell, width) in enumerate(zip(row, widths, strict=True))
-        ).rstrip()
-        for row in rows
-    ]

@@ -1,15 +1,14 @@
 """Reading a folder in VOC layout without stopping at its faults."""
 
 import xml.etree.ElementTree as ET
-from collections.abc import Callable, Iterable
 from concurrent.futures import Executor
-from pathlib import Path
 
-from ..loading.images import IMAGE_SUFFIXES
+from ..formats.values import read_lines
+from ..formats.voc import annotation_files, image_files, listed_stems
+from ..formats.voc_annotation import is_difficult, parse_xml, stated_length
 from .entries import Defect, Entry, Source, Written
 
 _CORNERS = ("xmin", "ymin", "xmax", "ymax")
-Tick = Callable[[], None]
 
 
 def read_voc_entries(
@@ -24,10 +23,10 @@ def read_voc_entries(
     defects: list[Defect] = []
     listed = _lists(source, defects)
     if source.classes is None:
-        annotated = (path.stem for path in (folder / "Annotations").glob("*.xml"))
+        annotated = annotation_files(folder / "Annotations")
         for stem in sorted(set(annotated) - set(listed)):
             listed[stem] = []
-    images = _image_files(folder / "JPEGImages")
+    images = image_files(folder / "JPEGImages")
     entries = []
     for stem, splits in listed.items():
         path = images.get(stem, folder / "JPEGImages" / f"{stem}.jpg")
@@ -48,17 +47,11 @@ def _lists(source: Source, defects: list[Defect]) -> dict[str, list[str]]:
     for split in source.splits:
         path = source.folder / "ImageSets" / "Main" / f"{split}.txt"
         try:
-            lines = path.read_text(encoding="utf-8").splitlines()
+            lines = read_lines(path)
         except (OSError, UnicodeDecodeError) as error:
             defects.append(Defect("malformed annotation", path, str(error)))
             continue
-        for number, line in enumerate(lines, start=1):
-            columns = line.rsplit(maxsplit=1)
-            if len(columns) == 2 and columns[1] in ("-1", "0", "1"):
-                columns.pop()
-            stem = " ".join(columns)
-            if not stem:
-                continue
+        for number, stem in listed_stems(lines):
             splits = listed.setdefault(stem, [])
             if split in splits:
                 detail = f"line {number}: {stem} once more"
@@ -68,15 +61,6 @@ def _lists(source: Source, defects: list[Defect]) -> dict[str, list[str]]:
     return listed
 
 
-def _image_files(folder: Path) -> dict[str, Path]:
-    """Find the image file of each stem as the records do, with one look."""
-    rank = {suffix: place for place, suffix in enumerate(IMAGE_SUFFIXES)}
-    files: Iterable[Path] = folder.iterdir() if folder.is_dir() else ()
-    known = [file for file in files if file.suffix.lower() in rank]
-    known.sort(key=lambda file: (-rank[file.suffix.lower()], file.name))
-    return {file.stem: file for file in known}
-
-
 def _read(entry: Entry) -> list[Defect]:
     """Fill an entry from its annotation file; returns what is wrong with that."""
 
@@ -84,7 +68,7 @@ def _read(entry: Entry) -> list[Defect]:
         return Defect("malformed annotation", entry.annotation, detail, entry, place)
 
     try:
-        root = ET.fromstring(entry.annotation.read_bytes())
+        root = parse_xml(entry.annotation.read_bytes())
     except FileNotFoundError:
         detail = f"listed in {', '.join(entry.splits)}"
         return [Defect("missing annotation", entry.annotation, detail, entry)]
@@ -93,7 +77,7 @@ def _read(entry: Entry) -> list[Defect]:
     if root.tag != "annotation":
         return [fault(f"root element <{root.tag}>, expected <annotation>")]
     entry.width, entry.height, entry.depth = (
-        _whole(root.findtext(f"size/{key}")) for key in ("width", "height", "depth")
+        stated_length(root, key) for key in ("width", "height", "depth")
     )
     defects = []
     for place, node in enumerate(root.findall("object")):
@@ -108,12 +92,6 @@ def _read(entry: Entry) -> list[Defect]:
         if not name:
             defects.append(fault(f"object {place + 1}: no <name>", place))
             continue
-        difficult = (node.findtext("difficult") or "").strip() not in ("", "0")
         box = (x1 - 1, y1 - 1, x2, y2)
-        entry.objects.append(Written(place, name, box, difficult))
+        entry.objects.append(Written(place, name, box, is_difficult(node)))
     return defects
-
-
-def _whole(text: str | None) -> int:
-    text = (text or "").strip()
-    return int(text) if text.isdecimal() else 0

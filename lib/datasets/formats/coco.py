@@ -103,9 +103,9 @@ def _pack(
 ) -> None:
     """Parse the file, whose hash was `content`, and write its index."""
     tables = read_tables(path, folder, content=content, scratch=scratch)
-    classes, category_ids = tables.categories()
-    images = tables.found_images()
     drops = Drops()
+    classes, category_ids = tables.categories(drops)
+    images = tables.found_images()
     objects = tables.objects(category_ids, drops)
     facts = {
         "classes": classes,

@@ -9,6 +9,7 @@ import numpy as np
 from ..index.writer import Spool
 from ..records import BoolArray, Drops, IntArray, RawObjects, few
 from .coco_entry import Entry, area, edges, whole
+from .values import is_set, whole_number
 
 _WHOLE = ("id", "image_id", "category_id")
 """Keys of an annotation whose values are whole numbers."""
@@ -19,6 +20,7 @@ class Annotations:
 
     def __init__(self, path: Path, scratch: Path | None) -> None:
         self.path = path
+        self.unnumbered = 0
         self.columns = (
             *(Spool(np.int64, None, scratch) for _ in range(3)),  # as in _WHOLE
             Spool(np.float64, 4, scratch),
@@ -35,20 +37,38 @@ class Annotations:
             column.append(value)
 
     def _columns_of_doubtful(self, rows: list[Entry]) -> tuple[Any, ...]:
-        """Look at the entries one by one: what `_columns` does, slowly, with errors."""
+        """Look at the entries one by one: what `_columns` does, slowly, with errors.
+
+        Training does not need an annotation's own id: without one, its place serves.
+        """
         path = self.path
         wholes, boxes = [], []
         for place, entry in enumerate(rows, start=len(self.columns[0])):
-            wholes.append([whole(path, "annotations", place, entry, k) for k in _WHOLE])
+            number = whole_number(entry.get("id"))
+            if number is None:
+                self.unnumbered += 1
+                number = place
+            ids = (whole(path, "annotations", place, entry, k) for k in _WHOLE[1:])
+            wholes.append([number, *ids])
             boxes.append(edges(path, place, entry))
-        crowd = [bool(entry.get("iscrowd", 0)) for entry in rows]
+        crowd = [is_set(entry.get("iscrowd")) for entry in rows]
         return *zip(*wholes, strict=True), boxes, list(map(area, rows)), crowd
+
+    def used_categories(self) -> set[int]:
+        """The category ids that occur."""
+        used: set[int] = set()
+        for piece in self.columns[_WHOLE.index("category_id")].pieces():
+            used.update(np.unique(piece).tolist())
+        return used
 
     def objects(
         self, image_ids: IntArray, category_ids: Sequence[int], drops: Drops
     ) -> Iterator[RawObjects]:
         """Hand the annotations over, in pieces, with rows and classes for the ids."""
         place = 0
+        if self.unnumbered:
+            kind = "annotation without an id, numbered by its place"
+            drops.add(kind, str(self.path), self.unnumbered)
         rows_of, class_of = _Places(image_ids), _Places(np.array(category_ids))
         pieces = zip(*(column.pieces() for column in self.columns), strict=True)
         for ids, owners, categories, boxes, areas, crowd in pieces:
@@ -108,7 +128,7 @@ def _columns(rows: list[Entry]) -> tuple[Any, ...] | None:
         if boxes.shape != (len(rows), 4) or np.isnan(boxes).any():
             return None
         boxes[:, 2:] += boxes[:, :2]
-        crowd = [bool(row.get("iscrowd", 0)) for row in rows]
+        crowd = [is_set(row.get("iscrowd")) for row in rows]
         return (
             *(np.array(c, np.int64) for c in wholes),
             boxes,

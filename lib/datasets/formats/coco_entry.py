@@ -5,6 +5,8 @@ from typing import Any
 
 import numpy as np
 
+from .values import whole_number
+
 Entry = dict[str, Any]
 
 
@@ -19,26 +21,36 @@ def get(path: Path, table: str, place: int, entry: Entry, key: str) -> Any:
 
 
 def whole(path: Path, table: str, place: int, entry: Entry, key: str) -> int:
-    """Get a value that must be a whole number fitting 64 bits."""
+    """Get a value that must be a whole number fitting 64 bits; text such as "7" is."""
     value = get(path, table, place, entry, key)
-    if type(value) is not int or abs(value) >= 2**63:
+    number = whole_number(value)
+    if number is None:
         raise ValueError(
             f"{path}: {table}[{place}]: expected a whole number under {key!r}, found "
-            f"{value!r}; correct it"
+            f"{value!r:.80}; correct it"
         )
-    return value
+    return number
+
+
+def four_numbers(box: Any) -> tuple[float, float, float, float] | None:
+    """Read x, y, width, height; None if it is not four numbers."""
+    try:
+        x, y, width, height = map(float, box)
+    except (TypeError, ValueError, OverflowError):
+        return None
+    return x, y, width, height
 
 
 def edges(path: Path, place: int, entry: Entry) -> tuple[float, ...]:
     """Turn x, y, width, height into pixel edges."""
     box = get(path, "annotations", place, entry, "bbox")
-    try:
-        x, y, width, height = map(float, box)
-    except (TypeError, ValueError, OverflowError):
+    numbers = four_numbers(box)
+    if numbers is None:
         raise ValueError(
-            f"{path}: annotations[{place}] (id {entry['id']}): expected four numbers "
-            f"under 'bbox', found {box!r}; correct it"
-        ) from None
+            f"{path}: annotations[{place}] (id {entry.get('id')}): expected four "
+            f"numbers under 'bbox', found {box!r:.80}; correct it"
+        )
+    x, y, width, height = numbers
     return x, y, x + width, y + height
 
 

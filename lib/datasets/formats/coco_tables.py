@@ -7,7 +7,7 @@ import codecs
 import hashlib
 import os
 import re
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Container, Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -46,13 +46,14 @@ class Tables(NamedTuple):
     annotations: Annotations
     entries: list[Entry]
 
-    def categories(self) -> tuple[list[str], list[int]]:
+    def categories(self, drops: Drops) -> tuple[list[str], list[int]]:
         """The class names and their category ids, by ascending id.
 
         Raises:
             ValueError: there is none, or an id or name is there twice.
         """
-        return _categories(self.path, self.entries)
+        used = self.annotations.used_categories()
+        return read_categories(self.path, self.entries, used, drops)
 
     def found_images(self) -> RawImages:
         """All images, once they have been seen to be there.
@@ -140,7 +141,7 @@ def _parse(
         "categories": categories.extend,
     }
     digest = hashlib.sha256()
-    decoder = codecs.getincrementaldecoder("utf-8")()
+    decoder = codecs.getincrementaldecoder("utf-8-sig")()
 
     def text() -> Iterator[str]:
         for piece in index_files.file_pieces(path):
@@ -185,12 +186,36 @@ def _no_table(path: Path, key: str) -> ValueError:
     )
 
 
-def _categories(path: Path, table: Sequence[Entry]) -> tuple[list[str], list[int]]:
-    """Give the class names and their category ids, by ascending id."""
+def read_categories(
+    path: Path, table: Sequence[Entry], used: Container[int], drops: Drops
+) -> tuple[list[str], list[int]]:
+    """Give the class names and their category ids, by ascending id.
+
+    A placeholder is left out: a category without objects that has another's name, or
+    that is the supercategory of the others (as Roboflow writes one for the project).
+
+    Args:
+        path: for errors.
+        table: the categories as written.
+        used: category ids that annotations have.
+        drops: counts what is left out.
+
+    Raises:
+        ValueError: there is none, or an id or name is there twice.
+    """
+    numbers = [whole(path, "categories", p, e, "id") for p, e in enumerate(table)]
+    titles = [str(get(path, "categories", p, e, "name")) for p, e in enumerate(table)]
+    above = {str(entry.get("supercategory")) for entry in table}
     names: dict[int, str] = {}
-    for place, entry in enumerate(table):
-        number = whole(path, "categories", place, entry, "id")
-        name = str(get(path, "categories", place, entry, "name"))
+    for place, (number, name) in enumerate(zip(numbers, titles, strict=True)):
+        same = [n for n, title in zip(numbers, titles, strict=True) if title == name]
+        is_root = name in above and table[place].get("supercategory") == "none"
+        # Of several unused ones of a name, the last stays.
+        spare = len(same) > 1 and (number != same[-1] or any(n in used for n in same))
+        if number not in used and (spare or (is_root and len(table) > 1)):
+            detail = f"{name!r} (id {number}) in {path}"
+            drops.add("placeholder category without objects", detail)
+            continue
         if number in names or name in names.values():
             raise ValueError(
                 f"{path}: categories[{place}]: expected ids and names that differ, "

@@ -11,7 +11,7 @@ edges, (xmin - 1, ymin - 1, xmax, ymax).
 import functools
 import hashlib
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -21,6 +21,7 @@ from ..index.access import Part, Records
 from ..index.writer import RawImages, pack
 from ..loading.images import IMAGE_SUFFIXES
 from ..records import BACKGROUND, Dataset, Drops, few
+from .values import read_lines
 from .voc_annotation import object_columns, parse_annotation, unreadable
 
 VOC_CLASSES = (
@@ -86,7 +87,8 @@ def read_voc(
 
 def image_lists(folder: Path) -> list[str]:
     """Name the image lists of a folder in VOC layout, sorted, without .txt."""
-    return sorted(path.stem for path in (folder / "ImageSets" / "Main").glob("*.txt"))
+    found = (folder / "ImageSets" / "Main").glob("*.txt")
+    return sorted(path.stem for path in found if path.name[0] != ".")
 
 
 def _list_file(folder: Path, split: str) -> Path:
@@ -94,10 +96,10 @@ def _list_file(folder: Path, split: str) -> Path:
 
 
 def _read_list(folder: Path, split: str, drops: Drops) -> list[str]:
-    """Read the stems of a list; VOC also has lists with a flag in a second column."""
+    """Read the stems of a list."""
     path = _list_file(folder, split)
     try:
-        lines = path.read_text(encoding="utf-8").splitlines()
+        lines = read_lines(path)
     except FileNotFoundError:
         there = ", ".join(image_lists(folder)) or "no list at all"
         raise ValueError(
@@ -110,38 +112,67 @@ def _read_list(folder: Path, split: str, drops: Drops) -> list[str]:
             "save it as plain text"
         ) from error
     stems: dict[str, None] = {}
-    for number, line in enumerate(lines, start=1):
-        columns = line.rsplit(maxsplit=1)
-        if len(columns) == 2 and columns[1] in ("-1", "0", "1"):
-            columns.pop()
-        stem = " ".join(columns)
+    for number, stem in listed_stems(lines):
         if stem in stems:
             drops.add("repeated line in a list", f"{path} line {number}: {stem}")
-        elif stem:
-            stems[stem] = None
+        stems[stem] = None
     if not stems:
         raise ValueError(f"{path}: expected image names, found none; fill the list")
     return list(stems)
 
 
-def _find_images(folder: Path, split: str, stems: Sequence[str]) -> dict[str, Path]:
-    """Find the image file of each stem with one look at the folder."""
-    folder = folder / "JPEGImages"
+def listed_stems(lines: Iterable[str]) -> Iterator[tuple[int, str]]:
+    """Take line numbers and stems from a list; VOC also has one with flags after."""
+    for number, line in enumerate(lines, start=1):
+        columns = line.rsplit(maxsplit=1)
+        if len(columns) == 2 and columns[1] in ("-1", "0", "1"):
+            columns.pop()
+        if columns:
+            yield number, " ".join(columns)
+
+
+def image_files(folder: Path) -> dict[str, Path]:
+    """Find the image file of each stem with one look at a folder, hidden ones aside."""
     rank = {suffix: place for place, suffix in enumerate(IMAGE_SUFFIXES)}
-    found: dict[str, Path] = {}
-    if folder.is_dir():
-        # The preferred suffix comes last and stays.
-        files = [f for f in folder.iterdir() if f.suffix.lower() in rank]
-        for file in sorted(files, key=lambda f: (-rank[f.suffix.lower()], f.name)):
-            found[file.stem] = file
+    files: Iterable[Path] = folder.iterdir() if folder.is_dir() else ()
+    known = [f for f in files if f.suffix.lower() in rank and f.name[0] != "."]
+    # The preferred suffix comes last and stays.
+    known.sort(key=lambda file: (-rank[file.suffix.lower()], file.name))
+    return {file.stem: file for file in known}
+
+
+def annotation_files(folder: Path) -> dict[str, Path]:
+    """Find the annotation of each stem; macOS puts a hidden ._x.xml beside x.xml."""
+    return {f.stem: f for f in folder.glob("*.xml") if f.name[0] != "."}
+
+
+def _find_images(folder: Path, split: str, stems: Sequence[str]) -> dict[str, Path]:
+    """Find the image file of each stem."""
+    folder = folder / "JPEGImages"
+    found = image_files(folder)
     missing = [stem for stem in stems if stem not in found]
     if missing:
+        fault = f"{len(missing)} of {len(stems)} images are not in {folder}"
+        others = _other_files(folder, missing)
+        if others:
+            raise ValueError(
+                f"{_list_file(folder.parent, split)}: {fault} as "
+                f"{' '.join(IMAGE_SUFFIXES)}, found {few(others)}; convert them to "
+                "JPEG or PNG"
+            )
         raise ValueError(
-            f"{_list_file(folder.parent, split)}: {len(missing)} of {len(stems)} "
-            f"images are not in {folder}: {few(missing)}; restore the files or take "
-            "their lines out of the list (names are written without suffix)"
+            f"{_list_file(folder.parent, split)}: {fault}: {few(missing)}; restore the "
+            "files or take their lines out of the list (names are written without "
+            "suffix)"
         )
     return found
+
+
+def _other_files(folder: Path, stems: Sequence[str]) -> list[str]:
+    """Name files of these stems whose format is not read."""
+    wanted = set(stems)
+    files = folder.iterdir() if folder.is_dir() else ()
+    return sorted(file.name for file in files if file.stem in wanted)
 
 
 def _find_annotations(
@@ -149,7 +180,7 @@ def _find_annotations(
 ) -> dict[str, Path]:
     """Find the annotations of the stems, or of the whole folder, by stem."""
     folder = folder / "Annotations"
-    found = {f.stem: f for f in folder.glob("*.xml")}
+    found = annotation_files(folder)
     missing = [stem for stem in stems if stem not in found]
     if missing:
         raise ValueError(

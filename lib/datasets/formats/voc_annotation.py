@@ -1,5 +1,6 @@
 """One annotation file in VOC's layout, and the columns of many."""
 
+import re
 import xml.etree.ElementTree as ET
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -9,8 +10,10 @@ import numpy as np
 
 from ..index.writer import RawImages
 from ..records import RawObjects, did_you_mean
+from .values import is_set
 
 _CORNERS = ("xmin", "ymin", "xmax", "ymax")
+_DECLARED = re.compile(rb"""^\s*<\?xml[^>]*?\sencoding\s*=\s*["']([\w.:-]+)["']""")
 
 
 class _Object(NamedTuple):
@@ -34,6 +37,33 @@ def unreadable(path: Path, error: Exception) -> ValueError:
     )
 
 
+def parse_xml(data: bytes) -> ET.Element:
+    """Parse an XML file in whatever encoding it declares.
+
+    Raises:
+        ET.ParseError: it is malformed.
+        ValueError, LookupError: it is not in the encoding declared, or that is unknown.
+    """
+    try:
+        return ET.fromstring(data)
+    except ValueError:  # an encoding of several bytes, such as GBK, which expat lacks
+        declared = _DECLARED.match(data)
+        if declared is None:
+            raise
+        return ET.fromstring(data.decode(declared[1].decode()))
+
+
+def is_difficult(node: ET.Element) -> bool:
+    """Tell whether an <object> is marked difficult."""
+    return is_set(node.findtext("difficult") or "")
+
+
+def stated_length(root: ET.Element, key: str) -> int:
+    """Read <width>, <height> or <depth>; 0 if missing or no whole number."""
+    text = (root.findtext(f"size/{key}") or "").strip()
+    return int(text) if text.isdecimal() else 0
+
+
 def parse_annotation(path: Path, data: bytes) -> Annotation:
     """Parse one annotation file.
 
@@ -45,7 +75,7 @@ def parse_annotation(path: Path, data: bytes) -> Annotation:
         ValueError: it is malformed.
     """
     try:
-        root = ET.fromstring(data)
+        root = parse_xml(data)
     except ET.ParseError as error:
         raise ValueError(
             f"{path}: expected well-formed XML, found a fault at line "
@@ -63,9 +93,9 @@ def parse_annotation(path: Path, data: bytes) -> Annotation:
     for place, node in enumerate(root.findall("object"), start=1):
         name = _text(node, "name", path, place)
         corners = tuple(_number(node, f"bndbox/{key}", path, place) for key in _CORNERS)
-        difficult = (node.findtext("difficult") or "").strip()
-        objects.append(_Object(name, corners, difficult not in ("", "0")))
-    return Annotation(_length(root, "width"), _length(root, "height"), objects)
+        objects.append(_Object(name, corners, is_difficult(node)))
+    width, height = (stated_length(root, key) for key in ("width", "height"))
+    return Annotation(width, height, objects)
 
 
 def _text(node: ET.Element, key: str, path: Path, place: int) -> str:
@@ -87,12 +117,6 @@ def _number(node: ET.Element, key: str, path: Path, place: int) -> float:
             f"{path}: object {place}: expected a number in <{key}>, found {text!r}; "
             "correct it"
         ) from None
-
-
-def _length(root: ET.Element, key: str) -> int:
-    """Read the image's width or height; 0 where it is missing or no whole number."""
-    text = (root.findtext(f"size/{key}") or "").strip()
-    return int(text) if text.isdecimal() else 0
 
 
 def object_columns(

@@ -17,6 +17,7 @@ from typing import Any, NamedTuple
 
 from ..loading.images import IMAGE_SUFFIXES
 from ..records import Drops
+from .values import read_lines
 from .yolo_settings import NAMES_FILES, class_names, names_file, read_settings
 
 _SETTINGS = ("data.yaml", "data.yml", "dataset.yaml", "dataset.yml")
@@ -190,7 +191,7 @@ def _images(place: Path, root: Path, drops: Drops) -> Iterator[str]:
 def _listed(path: Path, root: Path) -> list[str]:
     """Read a list of images, relative to the folder that has the first of them."""
     try:
-        lines = path.read_text(encoding="utf-8-sig").splitlines()
+        lines = read_lines(path)
     except (OSError, UnicodeDecodeError) as error:
         raise ValueError(
             f"{path}: expected a list of images in UTF-8, cannot read it ({error}); "

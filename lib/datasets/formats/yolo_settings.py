@@ -5,20 +5,21 @@ from typing import Any
 
 import yaml
 
-from ...utils.safe_yaml import read_yaml
+from ...utils.safe_yaml import TextLoader, read_yaml
+from .values import read_lines, whole_number
 
 NAMES_FILES = ("classes.txt", "obj.names")
 """Hold the names where data.yaml does not."""
 
 
 def read_settings(path: Path) -> dict[str, Any]:
-    """Read data.yaml.
+    """Read data.yaml, numbers and words such as 01 and no as the text they are.
 
     Raises:
         ValueError: it is no YAML, holds no keys, or is of key points.
     """
     try:
-        content = read_yaml(path.read_text(encoding="utf-8-sig"))
+        content = read_yaml(path.read_text(encoding="utf-8-sig"), TextLoader)
     except (OSError, ValueError, yaml.YAMLError) as error:
         reason = " ".join(str(error).split())
         raise ValueError(
@@ -56,23 +57,25 @@ def class_names(path: Path, names: Any, count: Any) -> dict[int, str]:
         )
     if isinstance(names, list):
         names = dict(enumerate(names))
-    for number, name in names.items():
-        if type(number) is not int or number < 0:
+    found: dict[int, str] = {}
+    for key, name in names.items():
+        number = whole_number(key)
+        if number is None or number < 0 or number in found:
             raise ValueError(
-                f"{path}: expected class ids of 0 or more under names, found "
-                f"{number!r}; correct it"
+                f"{path}: expected class ids of 0 or more under names, each once, "
+                f"found {key!r}; correct it"
             )
-        if isinstance(name, bool) or not isinstance(name, (str, int)) or name == "":
+        if not isinstance(name, str) or not name.strip():
             raise ValueError(
-                f"{path}: expected a name for class {number}, found {name!r}; write "
-                "it in quotes"
+                f"{path}: expected a name for class {number}, found {name!r}; write one"
             )
-    if isinstance(count, int) and count != len(names):
+        found[number] = name
+    if whole_number(count) not in (None, len(names)):
         raise ValueError(
             f"{path}: expected nc to be the number of names, found {count} for "
             f"{len(names)} names; correct one of the two"
         )
-    return _distinct(path, {number: str(names[number]) for number in sorted(names)})
+    return _distinct(path, {number: found[number] for number in sorted(found)})
 
 
 def names_file(folder: Path, settings: Path | None) -> dict[int, str]:
@@ -87,7 +90,7 @@ def names_file(folder: Path, settings: Path | None) -> dict[int, str]:
         if not path.is_file():
             continue
         try:
-            lines = path.read_text(encoding="utf-8-sig").splitlines()
+            lines = read_lines(path)
         except (OSError, UnicodeDecodeError) as error:
             raise ValueError(
                 f"{path}: expected class names, cannot read them ({error}); save the "

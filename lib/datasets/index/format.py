@@ -20,7 +20,7 @@ import numpy.typing as npt
 
 Array = npt.NDArray[Any]
 
-MAGIC = b"FRCNNIX1"
+MAGIC = b"FRCNNIX2"
 """Changes with the format, and with every change of what the readers make of a file."""
 
 _ALIGNMENT = 64

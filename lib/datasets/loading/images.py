@@ -4,6 +4,7 @@ VOC and COCO annotations refer to the pixels as they are stored, so an orientati
 in EXIF is not applied, neither to the pixels nor to the size.
 """
 
+import contextlib
 import io
 import math
 import warnings
@@ -14,7 +15,9 @@ from typing import Literal
 import cv2
 import numpy as np
 import numpy.typing as npt
-from PIL import Image, TiffImagePlugin
+from PIL import Image, TiffImagePlugin, UnidentifiedImageError
+
+from .file_kinds import refusal
 
 # The order in which files of one stem are preferred.
 IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff")
@@ -67,10 +70,7 @@ def read_image(path: Path) -> npt.NDArray[np.uint8]:
     _expect_size(path, data)
     pixels = _decode_tiff(data) if data.startswith(_TIFF_STARTS) else _decode(data)
     if pixels is None:
-        raise ImageError(
-            f"{path}: expected an image, found {len(data)} bytes that no decoder "
-            "knows; replace the file or take it out of the list"
-        )
+        raise ImageError(f"{path}: expected an image, found {refusal(data)}")
     return pixels
 
 
@@ -85,12 +85,19 @@ def image_size(path: Path) -> tuple[int, int]:
         width, height = _stored_size(path)
     except Exception as error:
         # Damaged bytes make Pillow fail in any way: struct.error, IndexError, ...
-        raise ImageError(
-            f"{path}: expected an image, cannot read its size ({error}); replace the "
-            "file or take it out of the list"
-        ) from error
+        raise ImageError(f"{path}: expected an image, {_cause(path, error)}") from error
     _expect_pixels(path, width, height)
     return width, height
+
+
+def _cause(path: Path, error: Exception) -> str:
+    """Why a file's size cannot be read."""
+    if isinstance(error, UnidentifiedImageError):
+        with contextlib.suppress(OSError), path.open("rb") as file:
+            return f"found {refusal(file.read(1024))}"
+    return (
+        f"cannot read its size ({error}); replace the file or take it out of the list"
+    )
 
 
 def _stored_size(file: Path | io.BytesIO) -> tuple[int, int]:

@@ -67,7 +67,7 @@ tbody tr:last-child td { border-bottom: 0; }
 tfoot td { border-top: 1px solid var(--line); border-bottom: 0; font-weight: 600; }
 td.n { text-align: right; }
 td:first-child, th:first-child { position: sticky; left: 0; }
-td:first-child { background: var(--paper); }
+td:first-child { background: var(--paper); overflow-wrap: anywhere; min-width: 7rem; }
 th:first-child { z-index: 2; }
 th { position: sticky; top: 0; padding: 0; background: var(--panel); z-index: 1; }
 th button { display: block; width: 100%; padding: .35rem .7rem; border: 0;

@@ -63,7 +63,7 @@ def no_image(voc):
 
 def empty_image(voc):
     voc.image("a", b"")
-    return voc.image_path("a"), "0 bytes"
+    return voc.image_path("a"), "an empty file"
 
 
 def broken_xml(voc):

@@ -8,6 +8,7 @@ from faster_rcnn.datasets.formats import coco_tables
 from faster_rcnn.datasets.formats.coco import read_coco
 from faster_rcnn.datasets.index import files as index_files
 from faster_rcnn.datasets.loading.images import ImageError
+from faster_rcnn.evaluation.coco_objects import coco_objects
 
 
 def annotation(number, image, category, box, **others):
@@ -151,7 +152,6 @@ def test_missing_or_binary_file(folder):
         ("images", "file_name"),
         ("categories", "id"),
         ("categories", "name"),
-        ("annotations", "id"),
         ("annotations", "image_id"),
         ("annotations", "category_id"),
         ("annotations", "bbox"),
@@ -184,6 +184,73 @@ def test_wrong_value(folder, table, change, message):
     folder.content[table][1].update(change)
     with pytest.raises(ValueError, match=message):
         folder.read()
+
+
+def test_ids_as_text_and_flags_as_text(folder):
+    expected = folder.read()
+    for table, keys in {
+        "images": ("id",),
+        "categories": ("id",),
+        "annotations": ("id", "image_id", "category_id"),
+    }.items():
+        for entry in folder.content[table]:
+            entry.update({key: str(entry[key]) for key in keys})
+    for entry in folder.content["annotations"]:
+        entry["iscrowd"] = str(entry.get("iscrowd", "0"))
+        entry["bbox"] = [str(number) for number in entry["bbox"]]
+    found = folder.read()
+    assert found.classes == expected.classes and found.drops == {}
+    for ours, theirs in zip(found.records, expected.records, strict=True):
+        assert ours.image_id == theirs.image_id
+        assert ours.boxes.tolist() == theirs.boxes.tolist()
+        assert ours.crowd.tolist() == theirs.crowd.tolist()
+        assert ours.object_ids.tolist() == theirs.object_ids.tolist()
+    theirs = coco_objects(expected)
+    for column, other in zip(coco_objects(found), theirs, strict=True):
+        assert column.tolist() == other.tolist()
+
+
+@pytest.mark.parametrize("number", [None, "x7"])
+def test_annotations_need_no_id_of_their_own(folder, number):
+    for entry in folder.content["annotations"]:
+        entry["id"] = number
+    found = folder.read()
+    assert found.records[1].object_ids.tolist() == [0, 2]
+    assert found.drops == {"annotation without an id, numbered by its place": 3}
+    assert len(coco_objects(found).boxes) == 3
+
+
+def test_byte_order_mark(folder):
+    expected = folder.read().classes
+    folder.file.write_bytes(b"\xef\xbb\xbf" + folder.file.read_bytes())
+    found = read_coco(folder.file, folder.images, name="x")
+    assert found.classes == expected and len(coco_objects(found).boxes) == 3
+
+
+@pytest.mark.parametrize("name", ["dog", "my-project"])
+def test_placeholder_category_is_left_out(folder, name):
+    """Roboflow writes one; it may have the name of the only true class."""
+    for entry in folder.content["categories"]:
+        entry["supercategory"] = name
+    root = {"id": 0, "name": name, "supercategory": "none"}
+    folder.content["categories"].insert(0, root)
+    found = folder.read()
+    assert found.classes[1:] == ("person", "dog", "toothbrush")
+    assert found.drops == {"placeholder category without objects": 1}
+    # One that has objects is a class.
+    folder.content["annotations"].append(annotation(20, 9, 0, [1, 1, 5, 5]))
+    if name == "dog":
+        with pytest.raises(ValueError, match="name 'dog' a second time"):
+            folder.read()
+    else:
+        assert folder.read().classes[1] == name
+
+
+def test_category_without_objects_is_a_class(folder):
+    for entry in folder.content["categories"]:
+        entry["supercategory"] = "none"
+    folder.content["annotations"] = []
+    assert len(folder.read().classes) == 4
 
 
 @pytest.mark.parametrize("indent", [None, 1])

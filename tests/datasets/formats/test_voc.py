@@ -103,10 +103,50 @@ def test_parts_are_not_objects(folder):
 
 
 def test_difficult_objects_carry_their_flag(folder):
-    flags = [f"<difficult>{d}</difficult>" for d in ("1", "0", " 1 ", "")]
+    words = ("1", "0", " 1 ", "", "True", "false", "Unspecified")
+    flags = [f"<difficult>{word}</difficult>" for word in words]
     folder.image("a", *(thing(extra=flag) for flag in flags), thing()).list("a")
     difficult = folder.read().records[0].difficult
-    assert difficult.tolist() == [True, False, True, False, False]
+    assert difficult.tolist() == [True, False, True, False, True, *[False] * 3]
+
+
+@pytest.mark.parametrize("encoding", ["GBK", "gb2312", "Shift_JIS", "utf-16", "cp1251"])
+def test_declared_encodings_are_read(folder, encoding):
+    name = "кот" if encoding == "cp1251" else "猫"
+    xml = f"<?xml version='1.0' encoding='{encoding}'?>\n<annotation>{thing(name)}"
+    folder.image("a").list("a")
+    path = folder.root / "Annotations" / "a.xml"
+    path.write_bytes(f"{xml}</annotation>".encode(encoding))
+    assert folder.read().classes[1:] == (name,)
+
+
+def test_bytes_that_are_not_of_the_declared_encoding(folder):
+    xml = f"<?xml version='1.0' encoding='GBK'?><annotation>{thing('猫')}</annotation>"
+    folder.image("a").list("a")
+    path = folder.root / "Annotations" / "a.xml"
+    path.write_bytes(xml.encode("gbk").replace(b"</object>", b"\xff\xff</object>"))
+    with pytest.raises(ValueError, match=r"a\.xml: expected an XML file, cannot read"):
+        folder.read()
+
+
+def test_byte_order_marks_and_sidecars(folder):
+    folder.image("a", thing()).list("\ufeffa\n")
+    sidecar = b"\0\5\x16\7"
+    (folder.root / "Annotations" / "._a.xml").write_bytes(sidecar)
+    (folder.root / "JPEGImages" / "._a.jpg").write_bytes(sidecar)
+    (folder.root / "ImageSets" / "Main" / "._train.txt").write_bytes(sidecar)
+    found = folder.read()
+    assert [record.image_id for record in found.records] == ["a"]
+    assert found.records[0].path.name == "a.jpg" and found.drops == {}
+    assert image_lists(folder.root) == ["train"]
+
+
+def test_listed_images_of_a_format_that_is_not_read(folder):
+    folder.image("a", thing()).list("a")
+    path = folder.root / "JPEGImages" / "a.jpg"
+    path.rename(path.with_suffix(".gif"))
+    with pytest.raises(ValueError, match=r"1 of 1 .* found a\.gif; convert"):
+        folder.read()
 
 
 def test_images_without_objects_are_kept(folder):

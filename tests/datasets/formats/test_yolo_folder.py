@@ -19,6 +19,8 @@ def folder(tmp_path):
         ("[cat, dog]", ("cat", "dog")),
         ("{0: cat, 1: dog}", ("cat", "dog")),
         ("{3: dog, 1: cat, 0: 7}", ("7", "cat", "dog")),  # by rising id
+        ("[01, 02]", ("01", "02")),  # as written, not as YAML's numbers
+        ("[no, 1_000, 0x1F, 1:30, 1e3]", ("no", "1_000", "0x1F", "1:30", "1e3")),
     ],
 )
 def test_names(folder, names, classes):
@@ -51,13 +53,20 @@ def test_names_in_a_file(folder, name):
         ("", "expected keys such as names, train and val, found NoneType"),
         ("names: cat", "a list of class names, or a mapping from class ids, found 'ca"),
         ("names: []", "found []"),
-        ("names: {a: cat}", "expected class ids of 0 or more under names, found 'a'"),
-        ("names: [cat, no]", "expected a name for class 1, found False; write it in q"),
+        ("names: {a: cat}", "class ids of 0 or more under names, each once, found 'a'"),
+        ("names: [cat, ~]", "expected a name for class 1, found None; write one"),
+        ("names: {1: cat, 01: dog}", "each once, found '01'"),
         ("names: [cat, '']", "expected a name for class 1, found ''"),
         ("names: [cat, dog, cat]", "found 'cat' for the class ids 0 and 2; rename one"),
         ("nc: 3\nnames: [cat, dog]", "found 3 for 2 names; correct one of the two"),
-        ("names: [cat]\ntrain: 7", "expected under train a folder, a file, or a list"),
-        ("names: [cat]\ntrain: [7]", "expected under train a folder, a file, or a lis"),
+        (
+            "names: [cat]\ntrain: {a: b}",
+            "expected under train a folder, a file, or a l",
+        ),
+        (
+            "names: [cat]\ntrain: [[a]]",
+            "expected under train a folder, a file, or a li",
+        ),
         ("names: [cat]\nkpt_shape: [17, 3]", "found kpt_shape, that is key points"),
     ],
 )

@@ -1,0 +1,39 @@
+"""Read values that exporters write in more than one way."""
+
+from pathlib import Path
+from typing import Any
+
+_TRUE = frozenset(("1", "true", "yes"))
+
+
+def is_set(flag: Any) -> bool:
+    """Tell whether a flag such as iscrowd or <difficult> is set.
+
+    Text is set if it reads 1, true or yes: "0", "false" and "Unspecified", which
+    converters write, are not.
+    """
+    if isinstance(flag, str):
+        return flag.strip().lower() in _TRUE
+    return bool(flag)
+
+
+def whole_number(value: Any) -> int | None:
+    """Read a whole number of up to 64 bits, also from "7" and 7.0; None for others."""
+    if isinstance(value, str):
+        text = value.strip()
+        value = int(text) if text.isdecimal() and len(text) < 20 else None
+    elif isinstance(value, float) and value.is_integer():
+        value = int(value)
+    if type(value) is not int or abs(value) >= 2**63:
+        return None
+    return value
+
+
+def read_lines(path: Path) -> list[str]:
+    """Read the lines of a text in UTF-8, with or without a byte order mark.
+
+    Raises:
+        OSError: the file cannot be read.
+        UnicodeDecodeError: it is no UTF-8.
+    """
+    return path.read_text(encoding="utf-8-sig").splitlines()

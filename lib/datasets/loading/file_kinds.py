@@ -1,0 +1,58 @@
+"""Name what a file is that should be a picture and is none that can be read."""
+
+import re
+
+_LFS = b"version https://git-lfs.github.com/spec/"
+_HTML = re.compile(rb"\s*(?:<!--.*?-->\s*)*<(?:!doctype html|html|head|body)\b", re.I)
+_STARTS = (
+    (b"GIF8", "a GIF"),
+    (b"%PDF", "a PDF"),
+    (b"PK\x03\x04", "a ZIP archive"),
+    (b"\x1f\x8b", "a gzip archive"),
+    (b"Rar!", "a RAR archive"),
+    (b"\x00\x00\x00\x0cjP  ", "a JPEG 2000"),
+    (b"\xff\x4f\xff\x51", "a JPEG 2000"),
+    (b"\x00\x00\x00\x0cJXL ", "a JPEG XL"),
+    (b"\x1aE\xdf\xa3", "a video (Matroska)"),
+    (b"<?xml", "an XML file"),
+    (b"\x00\x05\x16\x07", "a macOS sidecar (AppleDouble)"),
+)
+
+
+def refusal(data: bytes) -> str:
+    """Tell what a file holds that no decoder knows, and what to do about it.
+
+    Args:
+        data: the file's content, or its first kilobyte.
+    """
+    if not data:
+        return "an empty file; restore it or take it out of the list"
+    if data.startswith(_LFS):
+        return "a Git LFS pointer in place of the picture; run: git lfs pull"
+    if _HTML.match(data[:1024]):
+        return (
+            "a web page (HTML), such as a server sends for a picture that is gone or "
+            "needs a login; download the picture again or take it out of the list"
+        )
+    kind = _kind(data)
+    if kind:
+        return f"{kind}; convert it to JPEG or PNG or take it out of the list"
+    return (
+        f"{len(data)} bytes that no decoder knows; replace the file or take it out of "
+        "the list"
+    )
+
+
+def _kind(data: bytes) -> str:
+    for start, kind in _STARTS:
+        if data.startswith(start):
+            return kind
+    if data[128:132] == b"DICM":
+        return "a DICOM file"
+    if data[4:8] == b"ftyp":  # of ISO media files; the brand follows
+        brand = data[8:12]
+        if brand in (b"avif", b"avis"):
+            return "an AVIF"
+        is_heif = brand[:3] in (b"hei", b"hev") or brand in (b"mif1", b"msf1")
+        return "a HEIC" if is_heif else "a video (MP4)"
+    return ""

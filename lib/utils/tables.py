@@ -1,0 +1,27 @@
+"""Tables for a terminal."""
+
+from collections.abc import Sequence
+
+_WIDEST = 40
+"""Characters of the first column, so that one long name does not widen every row."""
+
+
+def aligned(rows: Sequence[Sequence[str]]) -> list[str]:
+    """Set a table in columns: the first to the left, the others to the right."""
+    rows = [[_shortened(first), *others] for first, *others in rows]
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    return [
+        "  ".join(
+            cell.ljust(width) if place == 0 else cell.rjust(width)
+            for place, (cell, width) in enumerate(zip(row, widths, strict=True))
+        ).rstrip()
+        for row in rows
+    ]
+
+
+def _shortened(name: str) -> str:
+    """Take out the middle of a long name: those of one set often begin alike."""
+    if len(name) <= _WIDEST:
+        return name
+    half = (_WIDEST - 3) // 2
+    return f"{name[: _WIDEST - 3 - half]}...{name[-half:]}"
