@@ -10,7 +10,7 @@ from pathlib import Path
 import torch
 
 from ..datasets.catalog import resolve
-from ..datasets.checks.fix import expect_mendable, write_cleaned
+from ..datasets.checks.fix import LIKENESSES, expect_mendable, write_cleaned
 from ..datasets.checks.page import write_page
 from ..datasets.checks.report import Recipe, check_dataset
 from ..datasets.checks.sources import find_sources
@@ -69,6 +69,14 @@ def build_parser(prog: str | None = None) -> Parser:
         "--fix", type=Path, metavar="FOLDER", help="write a cleaned copy there"
     )
     parser.add_argument(
+        "--fix-alike",
+        choices=LIKENESSES,
+        default="bytes",
+        help="which doubles the copy leaves out: files of the same bytes (default), "
+        "also those of the same picture and objects, also near-duplicates, as the "
+        "frames of a fixed camera are",
+    )
+    parser.add_argument(
         "--jobs", type=_count, help="files read at once, default: one per core"
     )
     return parser
@@ -99,7 +107,7 @@ def main(words: Sequence[str] | None = None, prog: str = "frcnn check") -> None:
         logger.info("the page is %s", page)
         if arguments.fix:
             with _writing(arguments.fix):
-                counts = write_cleaned(report, arguments.fix)
+                counts = write_cleaned(report, arguments.fix, alike=arguments.fix_alike)
             logger.info("a cleaned copy is in %s: %s", arguments.fix, counts)
         sys.exit(1 if report.failed else 0)
 

@@ -10,6 +10,9 @@ from typing import Literal, NamedTuple
 
 from ..folders import Layout
 
+Likeness = Literal["bytes", "picture", "similar"]
+"""How two files are alike: equal bytes; equal picture and objects; much alike."""
+
 Action = Literal["image", "object", "clip", "size", "pixels", "rename", "none"]
 
 
@@ -22,11 +25,18 @@ class Kind(NamedTuple):
             clips the box, corrects the written size, rewrites the pixels, renames the
             class, or nothing.
         meaning: for people.
+        warns: whether one that does not fail is more than a note.
     """
 
     fails: bool
     action: Action
     meaning: str
+    warns: bool = False
+
+    @property
+    def weight(self) -> str:
+        """For people."""
+        return "fails" if self.fails else "warning" if self.warns else "note"
 
 
 KINDS: dict[str, Kind] = {
@@ -40,6 +50,12 @@ KINDS: dict[str, Kind] = {
         True, "image", "the same picture on two sides; the copy keeps the test side"
     ),
     "duplicate image": Kind(True, "image", "the same picture twice in one split"),
+    "near-duplicate across splits": Kind(
+        False,
+        "image",
+        "nearly the same picture on two sides, so a test flatters; split by scene",
+        warns=True,
+    ),
     "EXIF rotation": Kind(
         True, "pixels", "viewers turn the picture, training reads it as stored"
     ),
@@ -57,6 +73,9 @@ KINDS: dict[str, Kind] = {
     "annotation without image": Kind(False, "none", "of an image that is not listed"),
     "unlisted image": Kind(False, "none", "annotated, but in no list"),
     "image without objects": Kind(False, "none", "trains as background only"),
+    "near-duplicate image": Kind(
+        False, "image", "nearly the same picture in one split, as augmented copies are"
+    ),
 }
 """All kinds, the gravest first."""
 
@@ -184,6 +203,7 @@ class Defect:
         detail: what is wrong there.
         entry: the image it concerns, if there is one.
         place: `Written.place` of the object it concerns; None for the whole image.
+        likeness: to the other image, where it is that this one has a double.
     """
 
     kind: str
@@ -191,6 +211,7 @@ class Defect:
     detail: str
     entry: Entry | None = None
     place: int | None = None
+    likeness: Likeness | None = None
 
 
 def are_apart(ours: Iterable[str], theirs: Iterable[str]) -> tuple[str, str] | None:

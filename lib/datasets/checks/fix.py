@@ -1,7 +1,9 @@
 """A cleaned copy of a data set: what is faulty left out or mended, by `KINDS`.
 
-The source is only read. What cannot be mended without guessing is left out: the whole
-image where the fault is its own, else the object.
+The source is only read, and nothing is written outside the copy's folder. What cannot
+be mended without guessing is left out: the whole image where the fault is its own, else
+the object. Of images that are alike only those with the same bytes go, unless more is
+asked.
 """
 
 import json
@@ -12,54 +14,69 @@ import xml.etree.ElementTree as ET
 from collections import defaultdict
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 from ...utils.drawing import save_image
 from ...utils.json_files import read_json
 from ..loading.images import read_image
 from .annotations import misspelt_names
-from .entries import KINDS, SPLITS, Action, Defect, Entry, Source, are_apart
+from .cleaned_folder import CleanedFolder
+from .entries import (
+    KINDS,
+    SPLITS,
+    Action,
+    Defect,
+    Entry,
+    Likeness,
+    Source,
+    are_apart,
+)
 from .files import upright
 from .report import Report
 
 Mends = dict[Entry, dict[int | None, set[Action]]]
+LIKENESSES: tuple[Likeness, ...] = get_args(Likeness)
+"""The closest first."""
 
 
-def write_cleaned(report: Report, folder: Path) -> dict[str, int]:
+def write_cleaned(
+    report: Report, folder: Path, *, alike: Likeness = "bytes"
+) -> dict[str, int]:
     """Write a copy of the data set without its defects, all of it or nothing.
 
     Args:
         report: what was found.
         folder: becomes the copy; absent or empty.
+        alike: how much an image must be like another for being left out.
 
     Returns:
         images per split of the copy.
 
     Raises:
-        ValueError: as of `expect_mendable`.
+        ValueError: as of `expect_mendable`, or a name leads out of the data set.
         OSError: a file cannot be read or written.
     """
     expect_mendable(report.sources, folder)
-    mends = _mends(report.defects)
+    mends = _mends(report.defects, alike)
     names = misspelt_names(report.entries)
     kept = [e for e in report.entries if e.splits and "image" not in mends[e][None]]
     folder.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(
         dir=folder.parent, prefix=f".{folder.name}-"
     ) as temporary:
-        fresh = Path(temporary) / "fresh"
+        copy = CleanedFolder(Path(temporary) / "fresh")
         for source in report.sources:
             own = [entry for entry in kept if entry.source is source]
             if source.layout == "voc":
-                place = fresh / source.folder.name if len(report.sources) > 1 else fresh
                 # A VOCdevkit stays one, so that the copy gets the published classes.
-                place = fresh / source.folder.name if source.classes else place
-                _write_voc(place, source, own, mends, names)
+                within = len(report.sources) > 1 or source.classes
+                home = source.folder.resolve().name if within else ""
+                _write_voc(copy, home, source, own, mends, names)
             else:
-                _write_coco(fresh, source, own, mends, names)
+                _write_coco(copy, source, own, mends, names)
         if folder.exists():
             folder.rmdir()  # empty
-        os.replace(fresh, folder)
+        os.replace(copy.folder, folder)
     counts: dict[str, int] = {}
     for entry in kept:
         for split in _kept_splits(entry):
@@ -98,8 +115,9 @@ def expect_mendable(sources: Sequence[Source], folder: Path) -> None:
             )
 
 
-def _mends(defects: Sequence[Defect]) -> Mends:
+def _mends(defects: Sequence[Defect], alike: Likeness) -> Mends:
     """Gather what to do, by image and object; None stands for the image itself."""
+    close_enough = LIKENESSES[: LIKENESSES.index(alike) + 1]
     mends: Mends = defaultdict(lambda: defaultdict(set))
     for defect in defects:
         if defect.entry is None:
@@ -108,6 +126,8 @@ def _mends(defects: Sequence[Defect]) -> Mends:
         own_leak = are_apart(defect.entry.splits, defect.entry.splits) is not None
         if defect.kind == "leakage between splits" and own_leak:
             continue  # it stays in one split: `_kept_splits`
+        if defect.likeness and defect.likeness not in close_enough:
+            continue
         if action == "object" and defect.place is None:
             action = "image"
         mends[defect.entry][defect.place].add(action)
@@ -121,7 +141,6 @@ def _kept_splits(entry: Entry) -> list[str]:
 
 
 def _write_image(entry: Entry, path: Path, actions: set[Action]) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
     if "pixels" not in actions:
         shutil.copyfile(entry.path, path)
         return
@@ -140,28 +159,31 @@ def _inside(
 
 
 def _write_voc(
-    folder: Path,
+    copy: CleanedFolder,
+    home: str,
     source: Source,
     entries: Sequence[Entry],
     mends: Mends,
     names: dict[str, str],
 ) -> None:
-    for name in ("Annotations", "JPEGImages", "ImageSets/Main"):
-        (folder / name).mkdir(parents=True)
+    for name in ("Annotations", "JPEGImages"):
+        copy.place(home, name).mkdir(parents=True)
     lists: dict[str, list[str]] = {split: [] for split in source.splits}
     for entry in entries:
         for split in _kept_splits(entry):
             lists[split].append(entry.image_id)
         own = mends[entry]
-        _write_image(entry, folder / "JPEGImages" / entry.path.name, own[None])
-        target = folder / "Annotations" / entry.annotation.name
+        image, xml = (entry.image_id + p.suffix for p in (entry.path, entry.annotation))
+        _write_image(entry, copy.place(home, "JPEGImages", image), own[None])
+        target = copy.place(home, "Annotations", xml)
         if any(actions - {"none"} for actions in own.values()):
             _write_xml(target, entry, own, names)
         else:
             shutil.copyfile(entry.annotation, target)
     for split, stems in lists.items():
         text = "".join(f"{stem}\n" for stem in stems)
-        (folder / "ImageSets" / "Main" / f"{split}.txt").write_text(text)
+        path = copy.place(home, "ImageSets", "Main", f"{split}.txt")
+        path.write_text(text, encoding="utf-8")
 
 
 def _write_xml(
@@ -204,7 +226,7 @@ def _write_xml(
 
 
 def _write_coco(
-    folder: Path,
+    copy: CleanedFolder,
     source: Source,
     entries: Sequence[Entry],
     mends: Mends,
@@ -216,14 +238,15 @@ def _write_coco(
     )
     by_id: dict[Any, Entry] = {int(entry.image_id): entry for entry in entries}
     home = source.annotation_file.parent.parent
-    images = folder / source.folder.relative_to(home)
+    images = source.folder.relative_to(home)
     rows = {row.get("id"): row for row in reversed(content["images"]) if row}
     content["images"] = []
     for key, entry in by_id.items():
-        relative = entry.path.relative_to(source.folder)
-        _write_image(entry, images / relative, mends[entry][None])
+        picture = copy.picture(images, source.folder, entry.path)
+        _write_image(entry, picture, mends[entry][None])
         width, height = entry.size
-        row = {**rows[key], "width": width, "height": height}
+        name = picture.relative_to(copy.folder / images).as_posix()
+        row = {**rows[key], "file_name": name, "width": width, "height": height}
         if entry.depth:
             row["depth"] = 3 if "pixels" in mends[entry][None] else entry.depth
         content["images"].append(row)
@@ -245,6 +268,5 @@ def _write_coco(
             x1, y1, x2, y2 = _inside(placed[owner][place].box, owner.size)
             row["bbox"] = [x1, y1, x2 - x1, y2 - y1]
         content["annotations"].append(row)
-    target = folder / "annotations" / source.annotation_file.name
-    target.parent.mkdir(parents=True, exist_ok=True)
-    target.write_text(json.dumps(content))
+    target = copy.place("annotations", source.annotation_file.name)
+    target.write_text(json.dumps(content), encoding="utf-8")

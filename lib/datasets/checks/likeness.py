@@ -1,24 +1,48 @@
 """Pictures that occur twice: within a split, or on two sides of a split.
 
 Equal bytes are found by digest. A picture that was stored again, smaller or at another
-quality, has nearly the same 8 x 8 difference hash; a comparison of thumbnails settles
-whether it is the same.
+quality, has nearly the same 8 x 8 difference hash and thumbnail; so have the frames of
+a fixed camera. Of such a pair only that with equal objects, and without a cell of a
+finer thumbnail that differs, counts as one picture; any other is a near-duplicate.
 """
 
+from collections import defaultdict
 from collections.abc import Iterator, Sequence
+from functools import lru_cache
+from pathlib import Path
 
+import cv2
 import numpy as np
+import numpy.typing as npt
 
-from .entries import SPLITS, Defect, Entry, are_apart
+from ..loading.images import read_image
+from .entries import KINDS, SPLITS, Defect, Entry, Likeness, are_apart
 
 _BANDS = 4
 """Of two hashes that differ in fewer bits than this, one band of 16 bits is equal."""
 _NEIGHBOURS = 16
 _CORRELATION = 0.985
+_GREY_LEVELS = 24
+"""Most by which a cell of 72 x 64 differs after storing a picture again: 19 at half the
+size and JPEG quality 30. A ball of 16 pixels in a frame of 320 x 240 makes it 73."""
+_PIXELS = 1.5
+"""Most by which an edge moves when boxes are rounded at another size."""
+
+_PHRASES: dict[Likeness, str] = {
+    "bytes": "same bytes as",
+    "picture": "same picture as",
+    "similar": "much like",
+}
+"""What is said of each, the closest first."""
 
 
 def check_likeness(entries: Sequence[Entry]) -> list[Defect]:
-    """Find leakage and duplicates; each entry that should go is named once."""
+    """Find leakage and duplicates; each entry is named once, with its closest double.
+
+    Of two sides the one nearer to the test keeps the picture; within a split, the
+    first. An image is no near-duplicate within its split of one that is named itself,
+    so that a film does not shrink to its last frame.
+    """
     found: dict[int, Defect] = {}
     listed = [i for i, entry in enumerate(entries) if entry.splits]
     for i in listed:
@@ -26,27 +50,91 @@ def check_likeness(entries: Sequence[Entry]) -> list[Defect]:
             detail = f"listed in {apart[0]} and {apart[1]}"
             kind = "leakage between splits"
             found[i] = Defect(kind, entries[i].path, detail, entries[i])
+    own_leaks = set(found)
     readable = [i for i in listed if not entries[i].facts.problem]
-    pairs = [(i, j, "same bytes as") for i, j in _same_bytes(entries, readable)]
-    pairs += [(i, j, "same picture as") for i, j in _same_look(entries, readable)]
-    for i, j, how in pairs:
-        # The side nearer to the test keeps the picture; within a split the first does.
-        gone, kept = (i, j) if _rank(entries[i]) < _rank(entries[j]) else (j, i)
-        ours, theirs = entries[gone], entries[kept]
-        apart = are_apart(ours.splits, theirs.splits)
-        kind = "leakage between splits" if apart else "duplicate image"
-        if gone in found and (
-            found[gone].kind == "leakage between splits" or not apart
-        ):
-            continue
-        sides = f" ({apart[0]} and {apart[1]})" if apart else f" ({ours.splits[0]})"
-        detail = f"{how} {theirs.path}{sides}"
-        found[gone] = Defect(kind, ours.path, detail, ours)
+    doubles = _doubles(entries, readable)
+    passed: set[int] = set()
+    for i in sorted(readable, key=lambda i: (-_rank(entries[i]), i)):
+        if i not in own_leaks:
+            choices = [
+                defect
+                for j, likeness in doubles[i]
+                if j in passed
+                for defect in [_double(entries[i], entries[j], likeness)]
+                if defect.kind != "near-duplicate image" or j not in found
+            ]
+            if choices:
+                found[i] = min(choices, key=_grave)
+        passed.add(i)
     return [found[i] for i in sorted(found)]
+
+
+def _doubles(
+    entries: Sequence[Entry], readable: Sequence[int]
+) -> dict[int, list[tuple[int, Likeness]]]:
+    """Give the doubles of each image, and how much they are alike."""
+    doubles: dict[int, list[tuple[int, Likeness]]] = defaultdict(list)
+    pairs: list[tuple[int, int, Likeness]] = []
+    pairs += [(i, j, "bytes") for i, j in _same_bytes(entries, readable)]
+    for i, j in _same_look(entries, readable):
+        ours, theirs = entries[i], entries[j]
+        same = _same_objects(ours, theirs) and _same_picture(ours.path, theirs.path)
+        pairs.append((i, j, "picture" if same else "similar"))
+    for i, j, likeness in pairs:
+        doubles[i].append((j, likeness))
+        doubles[j].append((i, likeness))
+    return doubles
+
+
+def _double(ours: Entry, theirs: Entry, likeness: Likeness) -> Defect:
+    """Describe an image of which another, that stays, is a double."""
+    apart = are_apart(ours.splits, theirs.splits)
+    if likeness == "similar":
+        kind = "near-duplicate across splits" if apart else "near-duplicate image"
+    else:
+        kind = "leakage between splits" if apart else "duplicate image"
+    sides = f" ({apart[0]} and {apart[1]})" if apart else f" ({ours.splits[0]})"
+    detail = f"{_PHRASES[likeness]} {theirs.path}{sides}"
+    if likeness == "bytes" and not _same_objects(ours, theirs):
+        detail += ", with other objects"
+    return Defect(kind, ours.path, detail, ours, likeness=likeness)
+
+
+def _grave(defect: Defect) -> tuple[int, int]:
+    assert defect.likeness is not None
+    return list(KINDS).index(defect.kind), list(_PHRASES).index(defect.likeness)
 
 
 def _rank(entry: Entry) -> int:
     return max(SPLITS.index(split) for split in entry.splits)
+
+
+def _same_objects(ours: Entry, theirs: Entry) -> bool:
+    """Tell whether both show the same objects, whatever their sizes in pixels."""
+    sizes = [*ours.size, *theirs.size]
+    if len(ours.objects) != len(theirs.objects) or min(sizes) < 1:
+        return False
+    if not ours.objects:
+        return True
+    names = [np.array([w.name for w in e.objects]) for e in (ours, theirs)]
+    shares = [
+        np.array([w.box for w in e.objects]) / (e.size * 2) for e in (ours, theirs)
+    ]
+    with np.errstate(invalid="ignore"):  # of an infinite edge
+        apart = np.abs(shares[0][:, None] - shares[1]).max(axis=2)  # (G, G)
+    same = (apart <= _PIXELS / min(sizes)) & (names[0][:, None] == names[1])
+    return bool(same.any(axis=0).all() and same.any(axis=1).all())
+
+
+def _same_picture(ours: Path, theirs: Path) -> bool:
+    cells = _cells(ours).astype(np.int16) - _cells(theirs)
+    return bool(np.abs(cells).max() <= _GREY_LEVELS)
+
+
+@lru_cache(maxsize=256)
+def _cells(path: Path) -> npt.NDArray[np.uint8]:
+    small = cv2.resize(read_image(path), (72, 64), interpolation=cv2.INTER_AREA)
+    return np.asarray(cv2.cvtColor(small, cv2.COLOR_RGB2GRAY), np.uint8)
 
 
 def _same_bytes(

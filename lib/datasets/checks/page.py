@@ -174,7 +174,7 @@ def _defects(report: Report) -> str:
         return ""
     rows = [["kind", "", "file", "what"]]
     for defect in report.defects[:_ROWS]:
-        weight = "fails" if KINDS[defect.kind].fails else "note"
+        weight = KINDS[defect.kind].weight
         rows.append([defect.kind, weight, str(defect.file), defect.detail])
     left = len(report.defects) - _ROWS
     more = f"<p class=soft>and {left} more</p>" if left > 0 else ""

@@ -49,7 +49,7 @@ def kind_table(report: Report) -> Rows:
     """Head and one row per kind of defect found."""
     rows = [["count", "kind", "", "meaning"]]
     for kind, count in report.kinds.items():
-        weight = "fails" if KINDS[kind].fails else "note"
+        weight = KINDS[kind].weight
         rows.append([str(count), kind, weight, KINDS[kind].meaning])
     return rows
 
@@ -130,7 +130,7 @@ def report_text(report: Report, *, shown: int = 5) -> str:
     blocks = [[report.name, *size_lines(report)], aligned(class_table(report))]
     blocks.append(coverage_lines(report.coverage))
     for kind, count in report.kinds.items():
-        weight = "" if KINDS[kind].fails else " (note)"
+        weight = "" if KINDS[kind].fails else f" ({KINDS[kind].weight})"
         lines = [f"{count} x {kind}{weight}: {KINDS[kind].meaning}"]
         own = [defect for defect in report.defects if defect.kind == kind]
         lines += [f"  {defect.file}: {defect.detail}" for defect in own[:shown]]

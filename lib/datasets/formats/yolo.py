@@ -209,11 +209,14 @@ def _orientation(path: Path) -> int:
 
 
 def image_ids(names: Sequence[str]) -> list[str]:
-    """Name images by their stems; by their paths without suffix if stems repeat."""
+    """Name images by their stems; by their paths without suffix if stems repeat.
+
+    Results are named after images, so no name may lead out of a folder.
+    """
     paths = [os.path.splitext(name)[0] for name in names]
     stems = [os.path.basename(path) for path in paths]
     if max(Counter(stems).values(), default=0) > 1:
-        return [path.lstrip("/") for path in paths]
+        return [path.lstrip("/").replace("../", "_/") for path in paths]
     return stems
 
 

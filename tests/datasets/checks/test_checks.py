@@ -224,7 +224,7 @@ def test_each_defect_alone(voc, kind, make):
 def test_cleaned_copy_passes_and_source_stays(voc, tmp_path, kind, make):
     make(voc)
     before = {p: p.read_bytes() for p in voc.root.rglob("*") if p.is_file()}
-    counts = write_cleaned(check(voc.root), tmp_path / "copy")
+    counts = write_cleaned(check(voc.root), tmp_path / "copy", alike="picture")
     after = {p: p.read_bytes() for p in voc.root.rglob("*") if p.is_file()}
     assert after == before
     copy = check(tmp_path / "copy")
@@ -400,6 +400,74 @@ def test_copy_is_refused_in_the_source_and_over_files(voc, tmp_path):
     assert sorted(p.name for p in voc.root.iterdir()) == [
         *("Annotations", "ImageSets", "JPEGImages")
     ]
+
+
+def test_pictures_from_elsewhere_are_kept_by_their_names(coco, tmp_path):
+    outside = tmp_path / "outside"
+    outside.mkdir()
+    for seed, name in enumerate(("x.png", "1.jpg"), start=20):
+        (outside / name).write_bytes(encoded(picture(seed), name[-3:]))
+    first, second, _ = coco.tables["train"]["images"]
+    first["file_name"] = "../../outside/x.png"
+    second["file_name"] = str(outside / "1.jpg")
+    coco.tables["val"]["images"].append({"id": 9, "file_name": "1.jpg"})
+    coco.write()
+    before = {p: p.read_bytes() for p in tmp_path.rglob("*") if p.is_file()}
+    copy = tmp_path / "a" / "b" / "copy"
+    write_cleaned(check(coco.root), copy)
+    after = {p: p.read_bytes() for p in tmp_path.rglob("*") if p.is_file()}
+    assert before.items() <= after.items()
+    assert all(p in before or copy in p.parents for p in after)
+    cleaned = {entry.image_id: entry.path for entry in check(copy).entries}
+    assert not check(copy).failed
+    for entry in check(coco.root).entries:
+        path = cleaned[entry.image_id]
+        assert path.resolve().is_relative_to(copy)
+        assert path.read_bytes() == entry.path.read_bytes()
+
+
+def test_a_name_that_leads_out_is_refused(voc, tmp_path):
+    voc.image("../../x", encoded(picture(30)))
+    voc.annotate("../../x", thing())
+    voc.list("train", ["a", "../../x"])
+    before = sorted(tmp_path.rglob("*"))
+    with pytest.raises(ValueError, match="leads out of it"):
+        write_cleaned(check(voc.root), tmp_path / "copy")
+    assert sorted(tmp_path.rglob("*")) == before
+
+
+def test_joined_sets_do_not_replace_each_other_s_files(tmp_path):
+    ours, theirs = (CocoFolder(tmp_path / name) for name in "ab")
+    sources = find_sources([f"{ours.root}+{theirs.root}"], root=tmp_path)
+    report = check_dataset("both", sources, RECIPE, jobs=2)
+    with pytest.raises(ValueError, match="in two of the joined data sets"):
+        write_cleaned(report, tmp_path / "copy")
+
+
+@pytest.mark.parametrize(
+    ("alike", "kept"), [("bytes", 9), ("picture", 8), ("similar", 1)]
+)
+def test_a_fixed_camera_loses_equal_files_only(voc, tmp_path, alike, kept):
+    scene = picture(7, (320, 240))
+    for number, stem in enumerate("abcdefgh"):
+        frame, x = scene.copy(), 20 + 30 * number
+        frame[100:112, x : x + 12] = 255 - frame[100:112, x : x + 12]
+        voc.image(stem, encoded(frame))
+        box = (x + 1, 101, x + 12, 112)
+        voc.annotate(stem, thing(box=box), size=(320, 240))
+    voc.image("i", encoded(frame, quality=60))  # h stored again
+    voc.image("j", voc.image_path("h").read_bytes())
+    for stem in "ij":
+        voc.annotate(stem, thing(box=box), size=(320, 240))
+    voc.list("train", "abcdeghij")
+    voc.list("test", "f")
+    kinds = check(voc.root).kinds
+    assert kinds == {
+        "duplicate image": 2,
+        "near-duplicate across splits": 7,
+    }
+    counts = write_cleaned(check(voc.root), tmp_path / "copy", alike=alike)
+    assert sum(counts.values()) == kept
 
 
 def test_no_data_set(tmp_path):

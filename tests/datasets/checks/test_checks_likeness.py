@@ -4,7 +4,13 @@ import numpy as np
 import pytest
 from checked_folders import encoded, picture
 from faster_rcnn.datasets.checks.annotations import edit_distance, misspellings
-from faster_rcnn.datasets.checks.entries import Entry, FileFacts, Source, are_apart
+from faster_rcnn.datasets.checks.entries import (
+    Entry,
+    FileFacts,
+    Source,
+    Written,
+    are_apart,
+)
 from faster_rcnn.datasets.checks.files import inspect_file, upright
 from faster_rcnn.datasets.checks.likeness import check_likeness
 from faster_rcnn.datasets.formats.voc import VOC_CLASSES
@@ -171,3 +177,38 @@ def test_like_hashes_of_different_pictures(tmp_path):
     differing = ours.facts.gradient_hash ^ theirs.facts.gradient_hash
     assert bin(differing).count("1") < 4
     assert check_likeness(entries) == []
+
+
+def test_equal_bytes_with_other_objects(tmp_path):
+    entries = entries_of(tmp_path, [encoded(picture(0))] * 2)
+    entries[1].objects.append(Written(0, "cell", (1, 1, 9, 9), ignored=False))
+    (one,) = check_likeness(entries)
+    assert one.kind == "duplicate image" and one.detail.endswith("with other objects")
+
+
+@pytest.mark.parametrize(
+    ("box", "name", "kind"),
+    [
+        ((20, 20, 60, 60), "cell", "duplicate image"),
+        ((21, 19, 60, 61), "cell", "duplicate image"),  # rounded at the smaller size
+        ((26, 20, 66, 60), "cell", "near-duplicate image"),
+        ((20, 20, 60, 60), "stone", "near-duplicate image"),
+    ],
+)
+def test_one_picture_needs_equal_objects(tmp_path, box, name, kind):
+    pixels = picture(3, (320, 240))
+    small = np.asarray(Image.fromarray(pixels).resize((160, 120)))
+    entries = entries_of(tmp_path, [encoded(pixels), encoded(small)])
+    entries[0].objects.append(Written(0, name, box, ignored=False))
+    half = (10.0, 10.0, 30.0, 30.0)
+    entries[1].objects.append(Written(0, "cell", half, ignored=False))
+    (one,) = check_likeness(entries)
+    assert one.kind == kind
+
+
+def test_one_picture_needs_all_of_it_alike(tmp_path):
+    pixels = picture(3, (320, 240))
+    other = pixels.copy()
+    other[100:116, 100:116] = 255 - other[100:116, 100:116] // 2
+    (one,) = check_likeness(entries_of(tmp_path, [encoded(pixels), encoded(other)]))
+    assert one.kind == "near-duplicate image"

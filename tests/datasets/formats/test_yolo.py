@@ -6,7 +6,7 @@ import pytest
 from faster_rcnn.datasets.formats import yolo
 from faster_rcnn.datasets.formats.coco import read_coco
 from faster_rcnn.datasets.formats.voc import read_voc
-from faster_rcnn.datasets.formats.yolo import read_yolo
+from faster_rcnn.datasets.formats.yolo import image_ids, read_yolo
 from faster_rcnn.datasets.formats.yolo_labels import parse_row
 from faster_rcnn.datasets.index.files import VARIABLE
 from faster_rcnn.datasets.loading.images import ImageError
@@ -235,3 +235,7 @@ def test_three_layouts_give_equal_records(tmp_path):
                 assert getattr(one, key).tolist() == getattr(other, key).tolist()
     assert sum(len(record.boxes) for record in sets[0].records) == 12
     assert ids(sets[0]) == ids(sets[2])
+
+
+def test_image_ids_lead_into_no_other_folder():
+    assert image_ids(["../b/x.jpg", "b/x.jpg", "/c/x.jpg"]) == ["_/b/x", "b/x", "c/x"]
