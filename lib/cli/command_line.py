@@ -1,8 +1,6 @@
 """What the command-line tools share: arguments, the job they ask for, its data."""
 
 import argparse
-import hashlib
-import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
@@ -15,6 +13,7 @@ from ..datasets.records import Dataset
 from ..model.config import NET_NAMES, Config, load_config
 from ..model.device import pick_device, pick_dtype
 from ..model.recipes import find_recipes, net_settings
+from ..model.run_folder import settings_name
 from ..model.settings import split_net
 from ..utils import distributed
 from ..utils.repository import REPOSITORY
@@ -157,15 +156,8 @@ def make_job(arguments: argparse.Namespace) -> Job:
 
 def automatic_tag(cfg: Path | None, overrides: Sequence[str]) -> str:
     """Name a run by what differs from the recipe: ``default`` if nothing does."""
-    parts = [cfg.stem] if cfg else []
-    parts += [
-        f"{key.lower()}={Path(value).name}"
-        for key, value in zip(overrides[::2], overrides[1::2], strict=False)
-    ]
-    tag = re.sub(r"[^\w.=+-]+", "-", "_".join(parts)) or "default"
-    if len(tag) > 80:
-        tag = f"{tag[:70]}-{hashlib.sha256(tag.encode()).hexdigest()[:8]}"
-    return tag
+    given = dict(zip(overrides[::2], overrides[1::2], strict=False))
+    return settings_name(*([cfg.stem] if cfg else []), **given) or "default"
 
 
 def get_dataset(word: str, config: Config, split: Split) -> Dataset:

@@ -9,15 +9,16 @@ import torch
 from ..datasets.records import Dataset
 from ..evaluation.coco_evaluators import Evaluator
 from ..evaluation.summary import Measure
+from ..utils.logs import FILE_ONLY
 from ..utils.summaries import Summaries
 from ..utils.trackers import Trackers
 from .checkpoint import detector_weights
-from .config import Config
+from .config import Config, config_from_checkpoint, differences
 from .device import pick_dtype
 from .faster_rcnn import build_detector
 from .given_proposals import proposal_file
 from .proposal_testing import test_proposals, with_many_proposals
-from .run_folder import RunFolder
+from .run_folder import RunFolder, settings_name
 from .testing import test_detector
 from .weights.class_names import class_places
 
@@ -63,6 +64,7 @@ def test_checkpoint(
             f"{dataset.name} has {', '.join(dataset.classes[1:])}; test it on a set of "
             "classes that it knows"
         )
+    settings = _other_settings(config, config_from_checkpoint(state, []))
     if measure != "detection":
         config = with_many_proposals(config)
     model = build_detector(config, len(classes))
@@ -73,7 +75,7 @@ def test_checkpoint(
             f"{checkpoint} does not fit the network that its configuration and --set "
             f"describe; leave out what changes the network: {error}"
         ) from error
-    folder = run.test_folder(dataset.name, checkpoint)
+    folder = run.test_folder(dataset.name, checkpoint, settings)
     dtype = pick_dtype(config.train.precision, device)
     if measure != "detection":
         result = test_proposals(
@@ -87,7 +89,7 @@ def test_checkpoint(
             evaluator="fast" if measure == "proposal_fast" else evaluator,
         )
         if result is not None:
-            print(result.table())
+            _show(result.table())
             logger.info("proposals and their recall are in %s", folder)
         return
     evaluation = test_detector(
@@ -104,18 +106,33 @@ def test_checkpoint(
     )
     if evaluation is None:  # the main process has it
         return
+    kind = f"test {settings}" if settings else "test"  # curves of their own
+    results = {f"{kind}/{name}": v for name, v in evaluation.scalars().items()}
     with Summaries(run.tensorboard) as summaries:
-        summaries.results(evaluation.scalars(), state["iteration"])
+        summaries.scalars(results, state["iteration"])
     with Trackers(config.train.trackers, run.path) as trackers:
-        results = {
-            f"test/{name}": value for name, value in evaluation.scalars().items()
-        }
         trackers.scalars(results, state["iteration"])
-    print(evaluation.table())
+    _show(evaluation.table())
     logger.info("detections, results and pictures are in %s", folder)
 
 
 test_checkpoint.__test__ = False  # type: ignore[attr-defined]  # not a test case
+
+
+def _other_settings(config: Config, stored: Config) -> str:
+    """Name of the settings under which a test differs from the checkpoint's own.
+
+    Sets are not among them: the folder of a test is in that of its set.
+    """
+    sets = ("data.train_set", "data.test_set", "data.val_set")
+    differing = differences(config, stored)
+    return settings_name(**{k: v for k, (_, v) in differing.items() if k not in sets})
+
+
+def _show(table: str) -> None:
+    """Print a table, which others read from the output, and keep it in the log."""
+    print(table)
+    logger.info("\n%s", table, extra=FILE_ONLY)
 
 
 def settle_measure(config: Config, measure: Measure | None) -> Measure:

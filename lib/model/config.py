@@ -45,6 +45,7 @@ __all__ = [
     "TestConfig",
     "TrainConfig",
     "config_from_checkpoint",
+    "differences",
     "differing_keys",
     "load_config",
 ]
@@ -104,14 +105,25 @@ by which a run goes on that a fault has stopped."""
 
 def differing_keys(config: Config, other: Config) -> list[str]:
     """``section.key: other's value -> value`` where two configurations differ."""
-    ours, theirs = config.model_dump(mode="json"), other.model_dump(mode="json")
     return [
-        f"{section}.{key}: {theirs[section][key]} -> {value}"
+        f"{name}: {before} -> {value}"
+        for name, (before, value) in differences(config, other).items()
+    ]
+
+
+def differences(config: Config, other: Config) -> dict[str, tuple[Any, Any]]:
+    """Other's value and value of each ``section.key`` where two configurations differ.
+
+    Where data lies and how fast it comes makes no difference.
+    """
+    ours, theirs = config.model_dump(mode="json"), other.model_dump(mode="json")
+    return {
+        f"{section}.{key}": (theirs[section][key], value)
         for section, values in ours.items()
         for key, value in values.items()
         if theirs[section][key] != value
         and f"{section}.{key}" not in _NOT_PART_OF_A_RUN
-    ]
+    }
 
 
 def _read_recipe(path: Path) -> Mapping[str, Any]:

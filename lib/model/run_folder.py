@@ -1,9 +1,10 @@
 """The folder of a run: where everything is, and which checkpoint is newest."""
 
 import errno
+import hashlib
 import re
 import weakref
-from pathlib import Path
+from pathlib import Path, PurePath
 from typing import IO
 
 from ..utils.files import remove_stale, write_atomic
@@ -77,9 +78,17 @@ class RunFolder:
         for file in self.checkpoints()[:-count]:
             file.unlink(missing_ok=True)
 
-    def test_folder(self, test_set: str, checkpoint: Path) -> Path:
-        """Where the test of a checkpoint on a set leaves its files."""
-        return self.path / "test" / test_set / checkpoint.stem
+    def test_folder(self, test_set: str, checkpoint: Path, settings: str = "") -> Path:
+        """Where the test of a checkpoint on a set leaves its files.
+
+        Args:
+            test_set: its name.
+            checkpoint: the file.
+            settings: what differs from the run's, from `settings_name`; the test under
+                the run's own settings keeps a folder of its own.
+        """
+        name = f"{checkpoint.stem}_{settings}" if settings else checkpoint.stem
+        return self.path / "test" / test_set / name
 
     def recorded_config(self) -> Config | None:
         """The configuration of the run that is here; None if there is no run yet.
@@ -142,6 +151,19 @@ class RunFolder:
                 f"cannot write to {self.path} ({error.strerror}); give --output a "
                 "folder that you may write to"
             ) from error
+
+
+def settings_name(*parts: str, **settings: object) -> str:
+    """A folder's name from words and settings, such as ``mine_train.lr=0.01``.
+
+    Of a setting that is a path the last part is taken. A name of more than 80 letters
+    is cut, and ends in digits of a hash.
+    """
+    named = [f"{key.lower()}={PurePath(str(v)).name}" for key, v in settings.items()]
+    name = re.sub(r"[^\w.=+-]+", "-", "_".join([*parts, *named]))
+    if len(name) > 80:
+        name = f"{name[:70]}-{hashlib.sha256(name.encode()).hexdigest()[:8]}"
+    return name
 
 
 def newest_run(parent: Path) -> RunFolder:

@@ -111,9 +111,32 @@ def settle_schedule(
             lines += _account(train, images, factor, scaled, given)
     changes |= in_epochs
     lines += told
+    lines += _limit_warmup(train.model_copy(update=changes), changes, given, recorded)
     # Not model_copy alone: a scaled value must be as valid as one from a file.
     settled = TrainConfig.model_validate(train.model_dump() | changes)
     return config.model_copy(update={"train": settled}), lines
+
+
+def _limit_warmup(
+    train: TrainConfig,
+    changes: dict[str, object],
+    given: Collection[str],
+    recorded: Config | None,
+) -> list[str]:
+    """Cut a recipe's warm-up to a tenth of a short run; gives lines for the log.
+
+    A run that began with a longer one keeps it.
+    """
+    planned, most = train.warmup_iterations, train.iterations // 10
+    if planned <= most or "train.warmup_iterations" in given:
+        return []
+    if recorded is not None and recorded.train.warmup_iterations == planned:
+        return []
+    changes["warmup_iterations"] = most
+    return [
+        f"  warm-up iterations {most}, a tenth of the run, in place of {planned}; "
+        "train.warmup_iterations on the command line stands as given"
+    ]
 
 
 def _in_epochs(

@@ -152,6 +152,7 @@ def train(
     profile.watch(gradient, "backward", "backward")
     profile.watch(optimizer, "step", "optimizer")
     model.train()
+    done = start
     with record or nullcontext(), profile, stop_signals() as stop_requested:
         if validation.due(start):  # a signal came before it
             stopping = validate(start)
@@ -207,13 +208,24 @@ def train(
             if distributed.together():
                 stopping = (stopping or "another process") if update.stopping else ""
             stopping = stopping or validate(done)
-            complete = done == settings.iterations and not validation.due(done)
-            finished = complete or validation.exhausted
+            finished = done == settings.iterations or validation.exhausted
             if stopping or finished or done % settings.snapshot_every == 0:
                 save(done)
-            if stopping and not finished:
+            if stopping:
                 raise _interrupted(stopping, done)
+        # One may have come in the last save; what follows would take no notice of it.
+        stopping = _agree(stop_requested())
+        if stopping:
+            raise _interrupted(stopping, done)
     distributed.barrier()  # the last checkpoint is there
+
+
+def _agree(stopping: str) -> str:
+    """The signal that this process got, or that another got one; empty if none did."""
+    if not distributed.together():
+        return stopping
+    stopped = distributed.all_sum(torch.tensor(float(bool(stopping))))
+    return (stopping or "another process") if stopped else ""
 
 
 def _interrupted(cause: str, done: int) -> Interrupted:

@@ -94,14 +94,6 @@ class Summaries(Closing):
             fence += "`"
         self._add(summary.text(tag, f"{fence}yaml\n{text.rstrip()}\n{fence}\n"), step)
 
-    def results(self, scalars: Mapping[str, float], step: int) -> None:
-        """Add the numbers of a test, such as ``mAP`` and ``AP/person``.
-
-        They come below ``test/`` and are on the disk when this returns.
-        """
-        self.scalars({f"test/{name}": v for name, v in scalars.items()}, step)
-        self.flush()
-
     def flush(self) -> None:
         """Bring all that was added to the disk."""
         self._flushed = time.monotonic()

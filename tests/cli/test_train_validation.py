@@ -44,6 +44,7 @@ def test_best_checkpoint_is_tested(tool, run_folder):
     words = settings(
         *("train.validate_every", 2, "data.val_set", "any", "train.best_by", "loss"),
         *("train.ema", 0.9, "train.epochs", 2.5, "train.snapshots_kept", 1),
+        *("train.warmup_iterations", 50),
     )
     status, told, errors = tool("train_net", *words)
     assert status == 0, errors
@@ -72,6 +73,13 @@ def test_best_checkpoint_is_tested(tool, run_folder):
     )
     assert status == 0, errors
     assert raw != told
+    # Each test is kept, and its table is in the log.
+    other = run_folder.test_folder("tiny", run_folder.best_checkpoint, "train.ema=0.0")
+    assert other != folder
+    for place, table in ((folder, told), (other, raw)):
+        value = json.loads((place / "results.json").read_text())["headline"]["value"]
+        assert f"mAP_07 = {value:.4f}" in table
+        assert table in run_folder.log_file.read_text()
 
 
 def test_no_best_checkpoint_without_validation(tool, run_folder):

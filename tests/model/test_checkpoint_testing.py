@@ -24,7 +24,7 @@ def dataset(*classes):
 
 
 def test_checkpoint_of_other_classes(tmp_path):
-    state = {"classes": ["__background__", "cat", "dog"]}
+    state = {"classes": ["__background__", "cat", "dog"], "config": {}}
     with pytest.raises(ValueError, match=r"knows the classes cat, dog, but cells_test"):
         run_checkpoint(
             RunFolder(tmp_path),
@@ -41,7 +41,11 @@ def test_checkpoint_under_settings_that_change_the_network(tmp_path):
     stored = Config.model_validate(settings)
     with torch.device("meta"):
         model = build_detector(stored, 2).to_empty(device="cpu")
-    state = {"classes": ["__background__", "cat"], "model": model.state_dict()}
+    state = {
+        "config": stored.model_dump(mode="json"),
+        "classes": ["__background__", "cat"],
+        "model": model.state_dict(),
+    }
     other = Config.model_validate(settings | {"rpn": {"channels": 16}})
     with pytest.raises(ValueError, match=r"a\.pth does not fit the (?s:.*)rpn.head"):
         run_checkpoint(

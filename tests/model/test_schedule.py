@@ -257,3 +257,21 @@ def test_last_pass_may_be_smaller():
 def test_batches_that_cannot_be_shared(processes, words, problem):
     with pytest.raises(ValueError, match=problem):
         shares(processes, *words)
+
+
+def test_warmup_takes_a_tenth_of_a_short_run_at_most(tutorial):
+    def short(iterations, *given, recorded=None):
+        train = tutorial.train.model_copy(update={"iterations": iterations})
+        shortened = tutorial.model_copy(update={"train": train})
+        settled, lines = settle(shortened, given=given, recorded=recorded)
+        return settled.warmup_iterations, lines, shortened
+
+    assert short(5000)[:2] == (500, [])
+    warmup, (line,), whole = short(60)
+    assert warmup == 6 and "warm-up iterations 6, a tenth" in line and "500" in line
+    assert short(9)[0] == 0
+    # As given, and as a run of before this rule has it recorded.
+    assert short(60, "train.warmup_iterations")[:2] == (500, [])
+    assert short(60, recorded=whole)[:2] == (500, [])
+    # Twice the batch halves both before the tenth is taken.
+    assert settle(whole, 2)[0].warmup_iterations == 3

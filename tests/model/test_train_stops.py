@@ -146,7 +146,11 @@ def test_signal_saves_and_stops(tmp_path, dataset, monkeypatch, number, caplog):
 
 
 @pytest.mark.skipif(os.name == "nt", reason="POSIX signals")
-def test_second_signal_stops_at_once(tmp_path, dataset, monkeypatch):
+@pytest.mark.parametrize("before", [signal.default_int_handler, signal.SIG_IGN])
+def test_second_signal_stops_at_once(tmp_path, dataset, monkeypatch, before):
+    """Also where the parent had SIGINT ignored, as a script's background job has."""
+    ours = signal.signal(signal.SIGINT, before)
+
     def twice():
         first = signal.getsignal(signal.SIGINT)
         os.kill(os.getpid(), signal.SIGINT)
@@ -157,16 +161,35 @@ def test_second_signal_stops_at_once(tmp_path, dataset, monkeypatch):
         os.kill(os.getpid(), signal.SIGINT)
 
     at_iteration(monkeypatch, 2, twice)
-    with pytest.raises(KeyboardInterrupt):
-        train_tiny(dataset, tiny_config(), tmp_path)
+    try:
+        with pytest.raises(KeyboardInterrupt):
+            train_tiny(dataset, tiny_config(), tmp_path)
+    finally:
+        left = signal.signal(signal.SIGINT, ours)
     assert not checkpoint_names(tmp_path)
-    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+    assert left is before
 
 
 @pytest.mark.skipif(os.name == "nt", reason="POSIX signals")
-def test_signal_in_the_last_iteration_changes_nothing(tmp_path, dataset, monkeypatch):
+def test_signal_in_the_last_iteration_ends_the_run(tmp_path, dataset, monkeypatch):
     at_iteration(monkeypatch, 4, lambda: os.kill(os.getpid(), signal.SIGTERM))
-    train_tiny(dataset, tiny_config(), tmp_path)
+    with pytest.raises(Interrupted, match="SIGTERM after iteration 4"):
+        train_tiny(dataset, tiny_config(), tmp_path)
+    assert checkpoint_names(tmp_path) == ["iter_0000004.pth"]
+    train_tiny(dataset, tiny_config(), tmp_path)  # nothing is left to train
+
+
+@pytest.mark.skipif(os.name == "nt", reason="POSIX signals")
+def test_signal_in_the_last_save_ends_the_run(tmp_path, dataset, monkeypatch):
+    keep = RunFolder.keep_newest
+
+    def stop(run, count):
+        keep(run, count)
+        os.kill(os.getpid(), signal.SIGTERM)
+
+    monkeypatch.setattr(RunFolder, "keep_newest", stop)
+    with pytest.raises(Interrupted, match="SIGTERM after iteration 4"):
+        train_tiny(dataset, tiny_config(), tmp_path)
     assert checkpoint_names(tmp_path) == ["iter_0000004.pth"]
 
 
