@@ -2,8 +2,9 @@
 
 An index is named after its key: a hash of the format, of what the reader was asked for,
 and of the annotations' bytes. Whatever changes gives another name, so an index is
-never out of date. It lies in `.cache` beside the annotations, or, where that cannot be
-written, in the user's cache folder; where neither can, it stays in memory.
+never out of date. One whose bytes have been damaged fails its checksum when it is
+opened, and is made anew. It lies in `.cache` beside the annotations, or, where that
+cannot be written, in the user's cache folder; where neither can, it stays in memory.
 
 The environment variable ``FRCNN_INDEX`` names another folder, or is ``0``: then
 annotations are parsed each time.
@@ -16,6 +17,7 @@ import json
 import logging
 import os
 import time
+import zlib
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -83,7 +85,10 @@ def load_index(
     for path in paths:
         try:
             index = open_index(path)
-        except ValueError:
+        except OSError:
+            continue
+        except ValueError as error:
+            logger.warning("%s; the annotations are parsed anew", error)
             continue
         if check(index):
             with contextlib.suppress(OSError):
@@ -165,8 +170,9 @@ class Notes:
         paths = [folder / f"{name}-{settings[:32]}.json" for folder in folders]
         for path in paths:
             with contextlib.suppress(OSError, ValueError):
-                known = json.loads(path.read_bytes())
-                if isinstance(known, dict):
+                checksum, _, text = path.read_bytes().partition(b"\n")
+                known = json.loads(text)
+                if isinstance(known, dict) and checksum == _checksum(text):
                     return cls(paths, known)
         return cls(paths)
 
@@ -191,8 +197,13 @@ class Notes:
         """Keep what is new, where it can be written."""
         for path in self.paths if self.changed else ():
             with contextlib.suppress(OSError):
-                write_atomic(path, json.dumps(self.known))
+                text = json.dumps(self.known).encode()
+                write_atomic(path, _checksum(text) + b"\n" + text)
                 return
+
+
+def _checksum(text: bytes) -> bytes:
+    return f"{zlib.crc32(text):08x}".encode()
 
 
 def _state(path: Path) -> list[int]:

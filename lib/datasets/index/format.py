@@ -1,7 +1,7 @@
 """The file of an index: the annotations of a data set as columns, mapped when opened.
 
-It holds a magic number, a header in JSON, and the columns, each as it lies in memory.
-Opening reads none of them before it is used, and all processes share the pages.
+It holds a magic number, a header in JSON, the columns, each as it lies in memory, and a
+checksum of all that. All processes share the pages of the columns.
 
     I  images
     N  objects
@@ -10,20 +10,22 @@ Opening reads none of them before it is used, and all processes share the pages.
 import itertools
 import json
 import mmap
-from collections.abc import Iterator, Mapping, Sequence
+import zlib
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
 Array = npt.NDArray[Any]
 
-MAGIC = b"FRCNNIX2"
+MAGIC = b"FRCNNIX3"
 """Changes with the format, and with every change of what the readers make of a file."""
 
 _ALIGNMENT = 64
+_CHECKSUM_BYTES = 4
 _ENCODING = ("utf-8", "surrogatepass")  # file names need not be text
 
 
@@ -53,7 +55,7 @@ class Index:
     def __reduce__(self) -> tuple[Any, ...]:
         if self.path is None:
             return Index, (None, self.facts, self.columns)
-        return open_index, (self.path,)
+        return _reopen_index, (self.path,)
 
     def __len__(self) -> int:
         return len(self.columns["starts"]) - 1
@@ -81,49 +83,81 @@ def string_columns(column: str, strings: Sequence[str]) -> dict[str, Array]:
     }
 
 
-def write_header(
-    file: BinaryIO, facts: Mapping[str, Any], layout: Mapping[str, tuple[Any, Any]]
+class Column(NamedTuple):
+    """A column to be written, in pieces."""
+
+    dtype: Any
+    shape: Sequence[int]
+    pieces: Iterable[Array]
+
+
+def write_index(
+    file: BinaryIO, facts: Mapping[str, Any], columns: Mapping[str, Column]
 ) -> None:
-    """Write all but the columns, which follow in order, each by `write_column`.
+    """Write an index file.
 
     Args:
         file: opened for writing, empty.
         facts: of the index.
-        layout: dtype and shape of each column, by name.
+        columns: by name.
     """
-    columns = {
-        name: (np.dtype(dtype).str, list(shape))
-        for name, (dtype, shape) in layout.items()
+    length = checksum = 0
+
+    def write(data: bytes | memoryview) -> None:
+        nonlocal length, checksum
+        file.write(data)
+        length += len(data)
+        checksum = zlib.crc32(data, checksum)
+
+    layout = {
+        name: (np.dtype(column.dtype).str, list(column.shape))
+        for name, column in columns.items()
     }
-    header = json.dumps({"facts": facts, "columns": columns}).encode()
-    file.write(MAGIC + len(header).to_bytes(8, "little") + header)
-
-
-def write_column(file: BinaryIO, pieces: Iterator[Array]) -> None:
-    """Write a column, given in pieces."""
-    file.write(bytes(-file.tell() % _ALIGNMENT))
-    for piece in pieces:
-        file.write(np.ascontiguousarray(piece).data if piece.size else b"")
+    header = json.dumps({"facts": facts, "columns": layout}).encode()
+    write(MAGIC + len(header).to_bytes(8, "little") + header)
+    for column in columns.values():
+        write(bytes(-length % _ALIGNMENT))
+        for piece in column.pieces:
+            if piece.size:
+                write(np.ascontiguousarray(piece).data.cast("B"))
+    file.write(checksum.to_bytes(_CHECKSUM_BYTES, "little"))
 
 
 def open_index(path: Path) -> Index:
-    """Map an index file.
+    """Map an index file, once its checksum has been verified.
 
     Raises:
-        ValueError: it is not there or not whole.
+        OSError: it is not there, or must not be read.
+        ValueError: it is damaged.
     """
+    return _open(path, verify=True)
+
+
+def _reopen_index(path: Path) -> Index:
+    """Map the index file that another process of the run has verified."""
     try:
-        with path.open("rb") as file:
-            data = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
-        return read_index(data, path)
-    except (OSError, ValueError, KeyError, TypeError) as error:
+        return _open(path, verify=False)
+    except OSError as error:
         raise ValueError(
-            f"{path}: expected the index of a data set, cannot open it ({error}); "
-            "start again, and it is made anew"
+            f"{path}: expected the index that the run began with, cannot open it "
+            f"({error}); start again, and it is made anew"
         ) from error
 
 
-def read_index(data: mmap.mmap | bytes, path: Path | None) -> Index:
+def _open(path: Path, *, verify: bool) -> Index:
+    with path.open("rb") as file:
+        try:
+            data = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
+            return read_index(data, path, verify=verify)
+        except (ValueError, KeyError, TypeError) as error:
+            raise ValueError(
+                f"{path}: expected the index of a data set, cannot open it ({error})"
+            ) from error
+
+
+def read_index(
+    data: mmap.mmap | bytes, path: Path | None, *, verify: bool = True
+) -> Index:
     """Make the columns of an index out of its bytes, without copying them.
 
     Raises:
@@ -131,6 +165,10 @@ def read_index(data: mmap.mmap | bytes, path: Path | None) -> Index:
     """
     if data[: len(MAGIC)] != MAGIC:
         raise ValueError("another format")
+    written = len(data) - _CHECKSUM_BYTES
+    checksum = int.from_bytes(data[written:], "little")
+    if verify and zlib.crc32(memoryview(data)[:written]) != checksum:
+        raise ValueError("its checksum differs")
     start = len(MAGIC) + 8
     end = start + int.from_bytes(data[len(MAGIC) : start], "little")
     header = json.loads(data[start:end])
@@ -142,6 +180,6 @@ def read_index(data: mmap.mmap | bytes, path: Path | None) -> Index:
         column.flags.writeable = False
         columns[name] = column
         end += column.nbytes
-    if end > len(data):
+    if end != written:
         raise ValueError("cut short")
     return Index(path, header["facts"], columns)

@@ -18,7 +18,7 @@ import numpy as np
 
 from ..loading.images import image_size
 from ..records import BoolArray, Drops, FloatArray, RawObjects, clean_boxes
-from .format import Array, string_columns, write_column, write_header
+from .format import Array, Column, string_columns, write_index
 
 ROWS = 1 << 17
 """Objects worked on at a time."""
@@ -162,13 +162,13 @@ def pack(
         first = np.repeat(starts[:-1], np.diff(starts))
         small["object_ids"] = np.arange(len(image)) - first
     del image
-    layout = {name: (column.dtype, column.shape) for name, column in small.items()}
-    layout |= {name: (spool.dtype, spool.shape) for name, spool in spools.items()}
-    write_header(file, {**facts, "drops": drops.found()}, layout)
-    for column in small.values():
-        write_column(file, iter([column]))
-    for spool in spools.values():
-        write_column(file, _sorted_pieces(spool, order))
+    columns = {
+        name: Column(column.dtype, column.shape, [column])
+        for name, column in small.items()
+    }
+    for name, spool in spools.items():
+        columns[name] = Column(spool.dtype, spool.shape, _sorted_pieces(spool, order))
+    write_index(file, {**facts, "drops": drops.found()}, columns)
 
 
 def _clean(

@@ -8,11 +8,11 @@ import pytest
 from faster_rcnn.datasets.index import format as index_format
 from faster_rcnn.datasets.index.access import Part, Records, as_records
 from faster_rcnn.datasets.index.format import (
+    Column,
     Index,
     open_index,
     string_columns,
-    write_column,
-    write_header,
+    write_index,
 )
 from tiny_runs import make_record
 
@@ -39,9 +39,8 @@ def save(path, records):
     (part,) = as_records(records).parts
     columns = part.index.columns
     with path.open("wb") as file:
-        write_header(file, {}, {k: (c.dtype, c.shape) for k, c in columns.items()})
-        for column in columns.values():
-            write_column(file, iter([column[:2], column[2:]]))
+        pieces = {k: (c.dtype, c.shape, [c[:2], c[2:]]) for k, c in columns.items()}
+        write_index(file, {}, {k: Column(*column) for k, column in pieces.items()})
     return Records([Part(open_index(path), Path())])
 
 
@@ -157,6 +156,18 @@ def test_a_file_that_is_not_whole(tmp_path, cut):
     path.write_bytes(path.read_bytes()[:cut])
     with pytest.raises(ValueError, match=r"set\.index.*cannot open"):
         open_index(path)
+
+
+def test_every_flipped_bit_is_noticed(tmp_path):
+    path = tmp_path / "set.index"
+    save(path, by_hand(2))
+    whole = path.read_bytes()
+    for place in range(len(whole)):
+        damaged = bytearray(whole)
+        damaged[place] ^= 1 << place % 8
+        path.write_bytes(damaged)
+        with pytest.raises(ValueError, match="cannot open it"):
+            open_index(path)
 
 
 def test_a_file_of_another_format(tmp_path, monkeypatch):

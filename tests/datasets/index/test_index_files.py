@@ -113,6 +113,9 @@ def test_notes_are_kept(tmp_path, monkeypatch):
     assert [ask(), ask("other"), ask()] == [2, 3, 2]
     (tmp_path / "n-key.json").write_text("[nonsense")
     assert ask() == 4
+    path = tmp_path / "n-key.json"
+    path.write_bytes(path.read_bytes().replace(b" 4]", b" 5]"))
+    assert ask() == 5  # found out anew, not believed
     file.unlink()
     with pytest.raises(OSError, match="No such"):
         ask()

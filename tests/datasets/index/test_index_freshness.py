@@ -114,6 +114,21 @@ def age(*paths):
         os.utime(path, (0, 0))
 
 
+def test_a_damaged_index_is_made_anew(folder, parsed, caplog):
+    folder.read()
+    (path,) = indices(folder.annotations)
+    data = bytearray(path.read_bytes())
+    at = data.index(np.float32(10).tobytes() + np.float32(5).tobytes())  # of the box
+    data[at + 2] ^= 1
+    path.write_bytes(data)
+    caplog.clear()
+    assert x1(folder.read()) == 10 and len(parsed) == 2
+    (line,) = [r.getMessage() for r in caplog.records if str(path) in r.getMessage()]
+    assert "its checksum differs" in line and "parsed anew" in line
+    folder.read()
+    assert len(parsed) == 2
+
+
 def test_parsed_once(folder, parsed, caplog):
     first = folder.read()
     again = folder.read("other_name")
