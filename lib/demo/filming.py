@@ -55,7 +55,8 @@ def film_item(demo: "Demo", item: Item) -> bool:
             problem = demo.failed[item.source] = str(error)
     ended = bool(camera or problem or film.ended)
     if film.frames:
-        _finish(demo, item, film, whole=ended and (camera or not problem))
+        with demo.blaming(item):
+            _finish(demo, item, film, whole=ended and (camera or not problem))
     return ended
 
 

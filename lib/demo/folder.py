@@ -2,6 +2,7 @@
 
 import hashlib
 import logging
+import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -120,7 +121,8 @@ def _finish(journal: Journal, failed: Mapping[str, str], as_json: bool) -> bool:
     place.unlink(missing_ok=True)
     if not failed:
         return True
-    write_atomic(place, "".join(f"{source}\n" for source in failed))
+    # Names as the file system has them, which need not be UTF-8.
+    write_atomic(place, os.fsencode("".join(f"{source}\n" for source in failed)))
     for text in list(failed.values())[:_SHOWN]:
         logger.error("%s", text)
     more = len(failed) - _SHOWN

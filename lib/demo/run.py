@@ -1,5 +1,6 @@
 """The detector on pictures, videos and cameras: results are whole, or absent."""
 
+import contextlib
 import itertools
 import json
 from collections import Counter
@@ -12,7 +13,7 @@ import cv2
 from ..datasets.loading.images import ImageError
 from ..detector import Detector, Result
 from ..utils.drawing import Picture, save_image
-from ..utils.files import write_atomic
+from ..utils.files import concerns_one_file, write_atomic
 from ..utils.progress import Progress
 from .filming import film_item
 from .journal import Journal
@@ -137,10 +138,24 @@ class Demo:
                     self._picture_batch([each])
             return
         for (item, picture), result in zip(good, results, strict=True):
-            try:
+            with self.blaming(item):
                 self._finish_picture(item, picture, result)
-            except (ValueError, cv2.error) as error:
-                self.failed[item.source] = f"{item.output} cannot be written: {error}"
+
+    @contextlib.contextmanager
+    def blaming(self, item: Item) -> Iterator[None]:
+        """Note what fails within the block for a reason of this item alone.
+
+        Raises:
+            OSError: the disk is full, and whatever else other items would meet too.
+        """
+        try:
+            yield
+        except (ValueError, cv2.error) as error:
+            self.failed[item.source] = f"{item.output} cannot be written: {error}"
+        except OSError as error:
+            if not concerns_one_file(error):
+                raise
+            self.failed[item.source] = f"{item.output} cannot be written: {error}"
 
     def _finish_picture(self, item: Item, picture: Picture, result: Result) -> None:
         output = json_file = None

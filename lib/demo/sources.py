@@ -8,8 +8,11 @@ from typing import IO, Literal, NamedTuple
 
 from ..datasets.loading.images import IMAGE_SUFFIXES
 from ..datasets.records import did_you_mean
+from ..utils.files import shorten_name
 
 VIDEO_SUFFIXES = (".mp4", ".mov", ".avi", ".mkv", ".webm", ".m4v", ".mpg", ".mpeg")
+_NAME_BYTES = 255 - len(".partial") - len(".jsonl")
+"""Longest name of a result, to which one or both of these may be added."""
 _WRITTEN_AS_THEY_ARE = (".jpg", ".jpeg", ".png", ".webp", ".bmp")
 
 Kind = Literal["picture", "video", "camera"]
@@ -158,15 +161,21 @@ def unused_name(name: Path, taken: set[str]) -> str:
     """A path like ``name`` that is not taken, and then is.
 
     Args:
-        name: wanted.
+        name: wanted. Its last part is cut where no ending could be added to it.
         taken: in small letters, since in some file systems case makes no difference.
     """
-    found, number = name, 1
+    found, number = _marked(name, ""), 1
     while found.as_posix().lower() in taken:
         number += 1
-        found = name.with_name(f"{name.stem}-{number}{name.suffix}")
+        found = _marked(name, f"-{number}")
     taken.add(found.as_posix().lower())
     return found.as_posix()
+
+
+def _marked(name: Path, mark: str) -> Path:
+    """The path with a mark behind its stem, which is cut if the name gets too long."""
+    end = mark + name.suffix
+    return name.with_name(shorten_name(name.stem, _NAME_BYTES - len(end)) + end)
 
 
 def _result_name(kind: Kind, name: Path) -> Path:

@@ -58,7 +58,7 @@ class VideoInput(Closing):
                 )
         with _silence():
             self._capture = cv2.VideoCapture(
-                source if isinstance(source, int) else os.path.abspath(source)
+                source if isinstance(source, int) else _for_opencv(source)
             )
         if not self._capture.isOpened():
             raise VideoError(self._cannot_open())
@@ -121,6 +121,7 @@ class VideoOutput(Closing):
 
     Raises:
         MissingCodecError: this OpenCV has no encoder.
+        VideoError: the folder's name is not UTF-8.
     """
 
     def __init__(self, unfinished: Path, *, fps: float, size: tuple[int, int]) -> None:
@@ -141,7 +142,7 @@ class VideoOutput(Closing):
             self._path = unfinished / f"video{suffix}"
             with _silence():
                 self._writer = cv2.VideoWriter(
-                    str(self._path), _fourcc(code), fps, (width, height)
+                    _for_opencv(self._path), _fourcc(code), fps, (width, height)
                 )
             if self._writer.isOpened():
                 if suffix != _CODECS[0][1]:
@@ -192,6 +193,23 @@ class VideoOutput(Closing):
     def close(self) -> None:
         """End the video."""
         self._writer.release()
+
+
+def _for_opencv(path: Path) -> str:
+    """The absolute path, in characters that OpenCV does not end the process at.
+
+    Raises:
+        VideoError: its bytes are not UTF-8.
+    """
+    text = os.path.abspath(path)
+    try:
+        text.encode()
+    except UnicodeEncodeError as error:
+        raise VideoError(
+            f"{path}: expected a path in UTF-8, which OpenCV needs; rename the file or "
+            "its folder"
+        ) from error
+    return text
 
 
 def _fourcc(code: str) -> int:

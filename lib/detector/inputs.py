@@ -99,7 +99,7 @@ def _orientation(path: Path) -> int:
     try:
         with Image.open(path) as image:
             return int(image.getexif().get(_ORIENTATION, 1))
-    except (*_PILLOW_ERRORS, TypeError):
+    except Exception:  # damaged tags make Pillow fail in any way
         return 1
 
 

@@ -18,6 +18,7 @@ from torch import Tensor
 
 from ..layer_utils.structures import Detections, GroundTruth, Images, Proposals
 from .files import write_atomic
+from .printable import printable
 
 Picture: TypeAlias = npt.NDArray[np.uint8]
 BoxArray: TypeAlias = npt.NDArray[np.floating[Any]]
@@ -88,7 +89,8 @@ def draw_boxes(
     # All the texts come after all the boxes, so that no line crosses them.
     for i in order:
         color = colors[i] if colors is not None else class_color(i)
-        text = labels[i] if labels is not None else ""
+        # OpenCV ends the process at a lone surrogate.
+        text = printable(labels[i]) if labels is not None else ""
         if scores is not None:
             text = f"{text} {float(scores[i]):.2f}".strip()
         x1, y1, _, _ = corners[i] or (0, 0, 0, 0)
@@ -126,7 +128,7 @@ def side_by_side(pictures: Sequence[Picture], titles: Sequence[str]) -> Picture:
         h, w = picture.shape[:2]
         row[bar : bar + h, x : x + w] = picture
         head = np.full((bar, w, 3), 255, np.uint8)
-        _put_text(head, title, 3, bar - 3, scale, _BLACK)
+        _put_text(head, printable(title), 3, bar - 3, scale, _BLACK)
         row[:bar, x : x + w] = head
         x += w + gap
     return row
@@ -140,7 +142,8 @@ def save_image(path: Path, picture: Picture) -> None:
         OSError: as ``write_atomic`` does.
     """
     _check_picture(picture)
-    if not cv2.haveImageWriter(path.name):
+    # OpenCV ends the process at a name that is not UTF-8, so it sees the ending alone.
+    if not path.suffix.isascii() or not cv2.haveImageWriter(f"x{path.suffix}"):
         raise ValueError(
             f"cannot write {path}: expected an ending such as .png or .jpg, "
             f"found {path.suffix!r}"

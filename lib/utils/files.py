@@ -26,6 +26,13 @@ _FULL = {
 _TEMPORARY = re.compile(
     r"\..+\.(?P<host>[^.]+)-(?P<pid>\d+)-(?P<key>[0-9a-f]{32})\.tmp"
 )
+_NAME_BYTES = 143
+"""Longest name of a temporary file: what eCryptfs leaves of the usual 255 bytes."""
+_HOST_BYTES = 32  # of a machine's name, told in temporary names
+_ALL_FILES = {
+    *_FULL,
+    *(errno.EROFS, errno.EIO, errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.ESTALE),
+}
 _in_progress: set[Path] = set()
 
 
@@ -64,7 +71,7 @@ def atomic_path(path: Path) -> Iterator[Path]:
             RuntimeError of ``torch.save``; unchanged for any other reason.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{_host()}-{os.getpid()}-{_key()}.tmp")
+    temporary = _temporary_sibling(path)
     _in_progress.add(temporary)
     try:
         yield temporary
@@ -114,9 +121,32 @@ def remove_stale(folder: Path) -> list[Path]:
     return removed
 
 
+def concerns_one_file(error: OSError) -> bool:
+    """Tell whether a write failed for a reason that other files need not share.
+
+    A name that is too long or a folder in the file's place is such a reason; a full or
+    broken disk is not.
+    """
+    return error.errno not in _ALL_FILES
+
+
+def shorten_name(name: str, most: int) -> str:
+    """Cut the end off a file's name so that it takes at most ``most`` bytes."""
+    data = os.fsencode(name)
+    # Not half of a character, which some file systems refuse.
+    return name if len(data) <= most else data[:most].decode(errors="ignore")
+
+
+def _temporary_sibling(path: Path) -> Path:
+    """A name of its own beside ``path``, short enough however long that one is."""
+    end = f".{_host()}-{os.getpid()}-{_key()}.tmp"
+    return path.with_name(f".{shorten_name(path.name, _NAME_BYTES - 1 - len(end))}{end}")
+
+
 def _host() -> str:
     """Return this machine's name without dots, which separate the name's parts."""
-    return re.sub(r"[^A-Za-z0-9_-]", "_", socket.gethostname()) or "host"
+    name = re.sub(r"[^A-Za-z0-9_-]", "_", socket.gethostname()) or "host"
+    return name[:_HOST_BYTES]
 
 
 def _key() -> str:

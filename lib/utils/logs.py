@@ -13,6 +13,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, TextIO
 
+from .printable import printable
+
 LOGGER_NAME = "faster_rcnn"  # the package's, above the loggers of its modules
 FILE_ONLY = {"file_only": True}  # pass as `extra` to keep a record off the console
 
@@ -71,7 +73,14 @@ STATUS = StatusLine()
 
 
 class _Formatter(logging.Formatter):
-    """Time and message; what is worse than information says so first."""
+    """Time and message; what is worse than information says so first.
+
+    Names from outside may hold anything: control characters are escaped, and further
+    lines are set in, so that none looks like a record of its own.
+    """
+
+    def format(self, record: logging.LogRecord) -> str:
+        return printable(super().format(record), lines=True).replace("\n", "\n  ")
 
     def formatMessage(self, record: logging.LogRecord) -> str:
         return f"{record.asctime} {_mark(record.levelno)}{record.message}"

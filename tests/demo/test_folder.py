@@ -131,6 +131,31 @@ def test_bad_files_are_named_at_the_end(call, pictures, detector, caplog):
     assert not (call.output / "failed.txt").exists()
 
 
+def test_names_at_the_limit_and_of_any_bytes(call, pictures, caplog):
+    data = (pictures / "a.jpg").read_bytes()
+    names = ["a" * 236, "b" * 251, "b" * 250 + "c", os.fsdecode(b"\xff"), "\x1b[31m\n!"]
+    for name in names:
+        (pictures / f"{name}.jpg").write_bytes(data)
+    # A result of one picture cannot be written: where it would lie, there is a folder.
+    (call.output / "b.png" / "taken").mkdir(parents=True)
+    assert not call(as_json=True)
+    found = lines(call.output / "detections.jsonl")
+    assert len(found) == len({line["output"] for line in found}) == 7
+    assert all((call.output / line["json"]).is_file() for line in found)
+    assert f"{'a' * 236}.jpg" in [line["output"] for line in found]
+    assert "b.png cannot be written" in caplog.text
+    assert (call.output / "failed.txt").read_text() == f"{pictures / 'b.png'}\n"
+
+
+def test_a_bad_name_of_a_video_is_its_own_fault(call, pictures, make_video):
+    name = os.fsdecode(b"\xff.avi")
+    make_video(pictures / "v.avi").rename(pictures / name)
+    assert not call()
+    assert len(lines(call.output / "detections.jsonl")) == 3
+    failed = os.fsdecode((call.output / "failed.txt").read_bytes())
+    assert failed == f"{pictures / name}\n"
+
+
 def test_a_long_folder_is_resumed(call, pictures, detector, caplog):
     detector.before = lambda number: number == 1 and os.kill(os.getpid(), signal.SIGINT)
     with pytest.raises(Interrupted, match="1 of 3 to do; the same command goes on"):

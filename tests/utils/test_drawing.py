@@ -126,6 +126,13 @@ def test_labels_are_dark_on_bright_colors() -> None:
     assert ((drawn < 60).all(axis=2)).sum() > 10
 
 
+def test_labels_of_any_characters() -> None:
+    """OpenCV ends the process at what is not UTF-8."""
+    boxes = np.array([[2, 20, 30, 38]], np.float32)
+    drawn = draw_boxes(blank(40, 60), boxes, labels=["\udcff\x1b"])
+    assert (drawn != draw_boxes(blank(40, 60), boxes)).any()
+
+
 def test_empty_label_draws_no_text() -> None:
     box = boxes((10, 20, 30, 50))
     drawn = draw_boxes(blank(), box, labels=[""], colors=[RED])

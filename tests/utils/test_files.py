@@ -9,7 +9,12 @@ from pathlib import Path
 import pytest
 import torch
 from faster_rcnn.utils import files
-from faster_rcnn.utils.files import atomic_path, remove_stale, write_atomic
+from faster_rcnn.utils.files import (
+    atomic_path,
+    concerns_one_file,
+    remove_stale,
+    write_atomic,
+)
 
 
 def names(folder: Path) -> list[str]:
@@ -102,7 +107,30 @@ def test_torch_save_goes_through(tmp_path: Path) -> None:
     assert torch.load(tmp_path / "a.pt", weights_only=True)["x"].tolist() == [0, 1, 2]
 
 
-def killed_writer(folder: Path) -> Path:
+@pytest.mark.parametrize("name", ["a" * 255, "é" * 127, "x.json" + "y" * 240])
+def test_names_at_the_limit_of_the_file_system(tmp_path: Path, name: str) -> None:
+    with atomic_path(tmp_path / name) as temporary:
+        assert len(os.fsencode(temporary.name)) <= 143
+        assert os.fsencode(temporary.name).decode()  # no half of a character
+        temporary.write_text("new")
+    assert names(tmp_path) == [name]
+
+
+def test_long_temporary_names_are_stale_too(tmp_path: Path) -> None:
+    path = killed_writer(tmp_path, "a" * 255)
+    assert len(remove_stale(tmp_path)) == 1
+    assert not path.exists() and names(tmp_path) == []
+
+
+@pytest.mark.parametrize(
+    ("number", "one"),
+    [(errno.ENAMETOOLONG, True), (errno.EISDIR, True), (errno.ENOSPC, False)],
+)
+def test_what_concerns_one_file(number: int, one: bool) -> None:
+    assert concerns_one_file(OSError(number, "reason")) is one
+
+
+def killed_writer(folder: Path, name: str = "a") -> Path:
     """Let another process be killed in the middle of a write."""
     code = (
         "import os, sys; from pathlib import Path\n"
@@ -111,7 +139,7 @@ def killed_writer(folder: Path) -> Path:
         "    temporary.write_text('half')\n"
         "    os.kill(os.getpid(), 9)\n"
     )
-    path = folder / "a"
+    path = folder / name
     done = subprocess.run([sys.executable, "-c", code, str(path)], timeout=60)
     assert done.returncode == -9
     return path

@@ -49,6 +49,18 @@ def test_console_and_file(tmp_path: Path, capsys: pytest.CaptureFixture[str]) ->
     ]
 
 
+def test_names_from_outside_cannot_forge_lines(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = tmp_path / "train.log"
+    setup_logging(path)
+    log.info("opened %s", "\x1b]0;title\x07 \u202egpj.\udcff\n12:00:00 saved\ta")
+    for text in (capsys.readouterr().err, path.read_text(encoding="utf-8")):
+        head, line = text.splitlines()
+        assert head.endswith(r"opened \x1b]0;title\x07 \u202egpj.\udcff")
+        assert line == "  12:00:00 saved\ta"
+
+
 def test_setting_up_again_replaces(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
