@@ -18,6 +18,7 @@ from ..datasets.checks.text import report_text
 from ..model.config import Config, load_config
 from ..model.faster_rcnn import build_detector
 from ..model.recipes import find_recipes, net_settings
+from ..utils.printable import show
 from ..utils.repository import REPOSITORY
 from .command_line import NET_HELP, fetch_dataset, net_argument
 from .parser import Parser
@@ -100,7 +101,7 @@ def main(words: Sequence[str] | None = None, prog: str = "frcnn check") -> None:
             expect_mendable(sources, arguments.fix)
         recipe = recipe_of(config, "+".join(path.stem for path in recipes))
         report = check_dataset(name, sources, recipe, jobs=arguments.jobs)
-        print(report_text(report))
+        show(report_text(report))
         page = arguments.html or REPOSITORY / "output" / "check" / f"{name}.html"
         with _writing(page):
             write_page(page, report, pictures=arguments.pictures)

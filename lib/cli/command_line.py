@@ -16,6 +16,7 @@ from ..model.recipes import find_recipes, net_settings
 from ..model.run_folder import settings_name
 from ..model.settings import split_net
 from ..utils import distributed
+from ..utils.printable import printable
 from ..utils.repository import REPOSITORY
 
 _DATASET_HELP = (
@@ -111,7 +112,7 @@ def net_argument(text: str) -> str:
 
 def _tag(name: str) -> str:
     """Check a run's name, which becomes that of a folder."""
-    if not name or name in (".", "..") or "/" in name or "\\" in name:
+    if name in ("", ".", "..") or {"/", "\\"} & {*name} or printable(name) != name:
         raise argparse.ArgumentTypeError(f"expected a folder's name, found {name!r}")
     return name
 

@@ -20,6 +20,7 @@ from ..model.weights.export import (
 )
 from ..model.weights.recognition import import_weights
 from ..model.weights.structures import ImportedWeights
+from ..utils.printable import show
 from .parser import Parser
 from .user_errors import clear_errors
 
@@ -70,10 +71,10 @@ def main(words: Sequence[str] | None = None, prog: str = "frcnn convert") -> Non
             normalisation=arguments.normalisation,
             norm_eps=arguments.norm_eps,
         )
-        print(describe(weights))
+        show(describe(weights))
         if arguments.output is not None:
             convert(weights, arguments)
-            print(f"written: {arguments.output}")
+            show(f"written: {arguments.output}")
 
 
 def describe(weights: ImportedWeights) -> str:

@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from ..export.job import FORMATS, Job, export
+from ..utils.printable import show
 from .parser import Parser
 from .user_errors import clear_errors
 
@@ -101,7 +102,7 @@ def main(words: Sequence[str] | None = None, prog: str = "frcnn export") -> None
             measure=arguments.measure,
             overrides=tuple(arguments.overrides),
         )
-        print(f"written: {export(job)}")
+        show(f"written: {export(job)}")
 
 
 def _count(text: str) -> int:

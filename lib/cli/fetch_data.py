@@ -9,6 +9,7 @@ from pathlib import Path
 from ..datasets.archives import ARCHIVES
 from ..datasets.download import ensure_downloaded, ensure_space, plan
 from ..utils.download.disk import amount, free_space
+from ..utils.printable import show
 from ..utils.repository import REPOSITORY
 from .parser import Parser
 from .user_errors import clear_errors
@@ -43,11 +44,11 @@ def main(words: Sequence[str] | None = None, prog: str = "frcnn fetch data") -> 
     with clear_errors():
         for word in dict.fromkeys(arguments.datasets):
             if arguments.dry_run:
-                print(describe(word, arguments.root))
+                show(describe(word, arguments.root))
                 ensure_space(word, plan(word, arguments.root))
             else:
                 ensure_downloaded(word, arguments.root)
-                print(f"{word} is in {arguments.root}")
+                show(f"{word} is in {arguments.root}")
 
 
 def describe(word: str, root: Path) -> str:

@@ -15,6 +15,7 @@ from ..model.zoo.entry import Entry
 from ..model.zoo.table import ENTRIES, find_entry, imagenet_entry
 from ..utils.download.disk import amount, free_space
 from ..utils.download.transfer import expect_space
+from ..utils.printable import show
 from .parser import Parser
 from .user_errors import clear_errors
 
@@ -37,7 +38,7 @@ def main(words: Sequence[str] | None = None, prog: str = "frcnn fetch weights") 
     parser = build_parser(prog)
     arguments = parser.parse_args(words)
     if arguments.list:
-        print("\n".join(ENTRIES))
+        show("\n".join(ENTRIES))
         return
     if not arguments.names:
         parser.error("expected a NET or NAME, or --list")
@@ -46,12 +47,12 @@ def main(words: Sequence[str] | None = None, prog: str = "frcnn fetch weights") 
         wanted = [entry_of(name) for name in names]
         missing = [entry for entry in wanted if find(entry) is None]
         if arguments.dry_run:
-            print(describe(wanted, missing))
+            show(describe(wanted, missing))
         expect_space(home(), sum(to_come(entry) for entry in missing))
         if arguments.dry_run:
             return
         for entry in wanted:
-            print(f"{fetch_entry(entry)} is there")
+            show(f"{fetch_entry(entry)} is there")
 
 
 def entry_of(word: str) -> Entry:

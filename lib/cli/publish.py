@@ -19,6 +19,7 @@ from ..model.zoo.publishing import (
 )
 from ..utils.download.disk import amount
 from ..utils.files import write_atomic
+from ..utils.printable import show
 from .parser import Parser
 from .user_errors import clear_errors
 
@@ -70,7 +71,7 @@ def main(words: Sequence[str] | None = None, prog: str = "frcnn publish") -> Non
         card = model_card(content, path, sha256=sha256, licence=arguments.licence)
         write_atomic(path.with_suffix(".md"), card)
         before, after = arguments.checkpoint.stat().st_size, path.stat().st_size
-        print(f"{path}  {amount(after)}, of a checkpoint of {amount(before)}")
-        print(f"{path.with_suffix('.md')}  the model card")
+        show(f"{path}  {amount(after)}, of a checkpoint of {amount(before)}")
+        show(f"{path.with_suffix('.md')}  the model card")
         if not content["metrics"]:
-            print("no test of this checkpoint was found; the card says: not measured")
+            show("no test of this checkpoint was found; the card says: not measured")

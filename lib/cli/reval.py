@@ -29,6 +29,7 @@ from ..evaluation.selection import (
 )
 from ..evaluation.voc_files import save_voc_files
 from ..utils.files import write_atomic
+from ..utils.printable import show
 from ..utils.repository import REPOSITORY
 from .evaluation_options import (
     RULES,
@@ -153,7 +154,7 @@ def measure_proposals(dataset: Dataset, arguments: argparse.Namespace) -> None:
         evaluator="fast" if arguments.eval == "proposal_fast" else arguments.evaluator,
         iou_thresholds=arguments.iou or IOU_THRESHOLDS,
     )
-    print(result.table())
+    show(result.table())
     if arguments.results:
         content = json.dumps(result.to_json(), indent=2, allow_nan=False)
         write_atomic(arguments.results, content + "\n")
@@ -171,7 +172,7 @@ def measure_detections(dataset: Dataset, arguments: argparse.Namespace) -> None:
         iou_thresholds=arguments.iou,
         evaluator=arguments.evaluator,
     )
-    print(evaluation.table())
+    show(evaluation.table())
     if arguments.results:
         names = ("score", "nms", "soft_nms", "soft_nms_linear", "max", "classes")
         chosen = {name: getattr(arguments, name) for name in names}

@@ -5,11 +5,14 @@ only fixed routes are answered, of requests that name this host (a name that was
 point here is refused) and come from this page or from no page at all.
 """
 
+import io
 import json
 import logging
+import time
 from collections.abc import Mapping
 from http import HTTPStatus
 from http.server import BaseHTTPRequestHandler
+from socket import socket
 from typing import TYPE_CHECKING, Any
 
 from ..datasets.loading.images import ImageError
@@ -22,6 +25,7 @@ logger = logging.getLogger(__name__)
 
 MAX_BYTES = 32 << 20
 _SECONDS = 20  # that a client may be silent
+_WHOLE_SECONDS = 60  # that a request may take to arrive, however slowly it comes
 _BLOCK = 1 << 16
 
 
@@ -32,6 +36,14 @@ class Handler(BaseHTTPRequestHandler):
     timeout = _SECONDS
     server_version = "demo"
     sys_version = ""
+
+    def setup(self) -> None:
+        """Begin to read, with little time for it."""
+        super().setup()
+        self.rfile.close()
+        self.rfile = io.BufferedReader(
+            _Arriving(self.connection, silence=self.timeout, whole=_WHOLE_SECONDS)
+        )
 
     def do_GET(self) -> None:
         """The page, or what it needs to know."""
@@ -151,3 +163,39 @@ class Handler(BaseHTTPRequestHandler):
     def log_message(self, format: str, *values: Any) -> None:
         """Keep requests off the console."""
         logger.debug(format, *values)
+
+
+class _Arriving(io.RawIOBase):
+    """What a connection receives within a time in all.
+
+    A limit of silence alone never ends for a client that sends a byte now and then.
+
+    Args:
+        connection: stays open.
+        silence: seconds between two reads.
+        whole: seconds for all of them.
+    """
+
+    def __init__(self, connection: socket, *, silence: float, whole: float) -> None:
+        self._connection = connection
+        self._silence = silence
+        self._end = time.monotonic() + whole
+
+    def readable(self) -> bool:
+        """True."""
+        return True
+
+    def readinto(self, buffer: Any) -> int:
+        """Receive some bytes.
+
+        Raises:
+            TimeoutError: none came, or the time is up.
+        """
+        left = self._end - time.monotonic()
+        if left <= 0:
+            raise TimeoutError("the request took too long to arrive")
+        self._connection.settimeout(min(self._silence, left))
+        try:
+            return self._connection.recv_into(buffer)
+        finally:
+            self._connection.settimeout(self._silence)  # of the answer

@@ -10,6 +10,7 @@ from ..datasets.records import Dataset
 from ..evaluation.coco_evaluators import Evaluator
 from ..evaluation.summary import Measure
 from ..utils.logs import FILE_ONLY
+from ..utils.printable import show
 from ..utils.summaries import Summaries
 from ..utils.trackers import Trackers
 from .checkpoint import detector_weights
@@ -131,7 +132,7 @@ def _other_settings(config: Config, stored: Config) -> str:
 
 def _show(table: str) -> None:
     """Print a table, which others read from the output, and keep it in the log."""
-    print(table)
+    show(table)
     logger.info("\n%s", table, extra=FILE_ONLY)
 
 

@@ -14,7 +14,7 @@ from typing import Any
 import yaml
 from pydantic import BaseModel, ValidationError
 
-from ..utils.safe_yaml import brief, read_yaml
+from ..utils.safe_yaml import brief, read_settings_file, read_yaml
 from .limits import excesses, too_many
 from .settings import (
     NET_NAMES,
@@ -128,7 +128,7 @@ def differences(config: Config, other: Config) -> dict[str, tuple[Any, Any]]:
 
 def _read_recipe(path: Path) -> Mapping[str, Any]:
     try:
-        content = read_yaml(path.read_text(encoding="utf-8"))
+        content = read_yaml(read_settings_file(path))
     except OSError as error:
         raise ConfigError(
             f"recipe {path} cannot be read ({error.strerror}); give a YAML file as in "
@@ -177,7 +177,10 @@ def _parse_value(name: str, text: str) -> Any:
     try:
         value = read_yaml(text)
     except (yaml.YAMLError, ValueError) as error:
-        raise ConfigError(f"--set {name} {brief(text)} is not a YAML value") from error
+        reason = " ".join(str(error).split())
+        raise ConfigError(
+            f"--set {name} {brief(text)} is not a YAML value: {reason}"
+        ) from error
     if isinstance(value, str):
         # YAML 1.1 reads 1e-3 as a word.
         try:

@@ -11,6 +11,7 @@ from ..datasets.loading.batches import Batch
 from ..datasets.records import Dataset
 from ..utils.contact_sheets import contact_sheet, network_pictures
 from ..utils.drawing import save_image
+from ..utils.printable import show
 from .config import Config, TrainConfig
 from .costs import count_flops, count_parameters, estimate_memory, largest_size
 from .device import autocast
@@ -71,20 +72,20 @@ def dry_run(
         NotEnoughMemoryError: the pass does not fit into memory.
         ValueError: the picture's ending names no format; no image can be read.
     """
-    print(_parameter_table(model))
+    show(_parameter_table(model))
     size = largest_size(config.data)
     flops = count_flops(model, size, dtype=dtype)
-    print(
+    show(
         f"\nFLOPs of an image of {size[1]} x {size[0]}: {flops.test / 1e9:.1f} G in "
         f"testing, {flops.train / 1e9:.1f} G in training"
     )
     memory = estimate_memory(model, config.train, size, dtype=dtype)
-    print("\n".join(memory_lines(memory, config, size)))
-    print("\n" + "\n".join(schedule_lines(config.train, len(dataset.records))))
+    show("\n".join(memory_lines(memory, config, size)))
+    show("\n" + "\n".join(schedule_lines(config.train, len(dataset.records))))
 
     batch = first_batch(dataset, config)
     draw_batch(picture, batch, dataset.classes, offset=config.boxes.offset)
-    print(
+    show(
         f"\nfirst batch: {len(batch.image_ids)} images, "
         f"{int(batch.ground_truth.valid.sum())} objects, "
         f"{' x '.join(map(str, reversed(batch.images.pixels.shape[-2:])))} pixels; "
@@ -95,11 +96,11 @@ def dry_run(
             model, batch, seed=config.train.seed, device=device, dtype=dtype
         )
     losses = ", ".join(f"{k} {float(v.detach()):.4f}" for k, v in output.losses.items())
-    print(
+    show(
         f"forward and backward on {device} in {str(dtype).removeprefix('torch.')}: "
         f"{seconds:.2f} s\n  losses, all finite: {losses}"
     )
-    print(f"  {check_gradients(model)}")
+    show(f"  {check_gradients(model)}")
     model.zero_grad(set_to_none=True)
 
 

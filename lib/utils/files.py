@@ -140,7 +140,9 @@ def shorten_name(name: str, most: int) -> str:
 def _temporary_sibling(path: Path) -> Path:
     """A name of its own beside ``path``, short enough however long that one is."""
     end = f".{_host()}-{os.getpid()}-{_key()}.tmp"
-    return path.with_name(f".{shorten_name(path.name, _NAME_BYTES - 1 - len(end))}{end}")
+    return path.with_name(
+        f".{shorten_name(path.name, _NAME_BYTES - 1 - len(end))}{end}"
+    )
 
 
 def _host() -> str:

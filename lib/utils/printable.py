@@ -4,7 +4,9 @@ import re
 
 # Controls of C0 and C1, line separators, marks that turn the direction of writing, and
 # surrogates, which stand for bytes that are no UTF-8.
-_STEERING = "\x00-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff"
+_STEERING = (
+    "\x00-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff"
+)
 _ANY = re.compile(f"[{_STEERING}]")
 _BUT_LINES = re.compile(f"(?![\n\t])[{_STEERING}]")
 

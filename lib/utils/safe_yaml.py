@@ -2,9 +2,13 @@
 
 A few lines can stand for billions of values (aliases of aliases), and brackets alone
 exhaust the stack. Both are seen in the events of the parser, before anything is built.
+Of two equal keys PyYAML keeps the last without a word; here they are an error.
 """
 
+import re
 import reprlib
+import stat
+from pathlib import Path
 from typing import Any
 
 import yaml
@@ -14,11 +18,69 @@ _DEPTH = 30
 _VALUES = 20_000
 
 
+# Leading zeros make a number octal in YAML 1.1 and decimal in YAML 1.2; colons make it
+# a number of base 60 in the one and text in the other.
+_AMBIGUOUS = re.compile(r"[-+]?0[0-7_]+|.*:.*")
+_NUMBERS = ("tag:yaml.org,2002:int", "tag:yaml.org,2002:float")
+
+
 class UnsafeYAMLError(ValueError):
     """A text that is far larger or deeper than a file of settings."""
 
 
-class TextLoader(yaml.SafeLoader):
+def read_settings_file(path: Path, *, encoding: str = "utf-8") -> str:
+    """Read a file of settings, which is small.
+
+    Raises:
+        UnsafeYAMLError: it is no regular file, such as a device or a pipe, whose end
+            may never come, or it is too large; nothing of it is read.
+        UnicodeDecodeError: it is of another encoding.
+        OSError: it cannot be read.
+    """
+    state = path.stat()
+    if not stat.S_ISREG(state.st_mode):
+        kind = "a folder" if stat.S_ISDIR(state.st_mode) else "a device or a pipe"
+        raise UnsafeYAMLError(f"expected a regular file, found {kind}")
+    if state.st_size > 4 * _LENGTH:  # a character takes up to four bytes
+        raise UnsafeYAMLError(
+            f"expected at most {_LENGTH} characters, found {state.st_size} bytes"
+        )
+    return path.read_text(encoding=encoding)
+
+
+class _Loader(yaml.SafeLoader):
+    """Plain values, no key twice."""
+
+    def construct_mapping(self, node: Any, deep: bool = False) -> Any:
+        lines: dict[Any, int] = {}
+        for key_node, _ in node.value:
+            if not isinstance(key_node, yaml.ScalarNode) or key_node.value == "<<":
+                continue  # of merged keys, those of the mapping itself hold
+            key, line = self.construct_object(key_node), key_node.start_mark.line + 1
+            if key in lines:
+                raise _refusal(
+                    f"the key {brief(key)} is there twice, in lines {lines[key]} and "
+                    f"{line}, and one would be lost; keep one of them"
+                )
+            lines[key] = line
+        return super().construct_mapping(node, deep=deep)
+
+
+class NumberLoader(_Loader):
+    """Takes as numbers only those that every reader takes for the same."""
+
+    def construct_scalar(self, node: Any) -> Any:
+        """The text of a scalar, whose tag tells what it becomes."""
+        if node.tag in _NUMBERS and _AMBIGUOUS.fullmatch(node.value):
+            raise _refusal(
+                f"line {node.start_mark.line + 1}: {brief(node.value)} is a number of "
+                "another base to some readers of YAML; write it as a plain decimal "
+                "number, or in quotes if it is text"
+            )
+        return super().construct_scalar(node)
+
+
+class TextLoader(_Loader):
     """Leaves scalars as they are written, except null: 01 stays "01", no stays "no"."""
 
     yaml_implicit_resolvers = {  # noqa: RUF012
@@ -29,7 +91,7 @@ class TextLoader(yaml.SafeLoader):
     }
 
 
-def read_yaml(text: str, loader: type[yaml.SafeLoader] = yaml.SafeLoader) -> Any:
+def read_yaml(text: str, loader: type[yaml.SafeLoader] = NumberLoader) -> Any:
     """Read YAML's plain values.
 
     Args:
@@ -38,7 +100,7 @@ def read_yaml(text: str, loader: type[yaml.SafeLoader] = yaml.SafeLoader) -> Any
 
     Raises:
         UnsafeYAMLError: it is too long, nested too deeply, or stands for too much.
-        yaml.YAMLError: it is not valid.
+        yaml.YAMLError: it is not valid, or two keys of a mapping are equal.
         ValueError: a number or date is impossible.
     """
     if len(text) > _LENGTH:
@@ -51,6 +113,10 @@ def read_yaml(text: str, loader: type[yaml.SafeLoader] = yaml.SafeLoader) -> Any
     except (TypeError, AttributeError, LookupError, OverflowError) as error:
         # Of values that a tag makes into what they are not: !!int "", !!set [1].
         raise UnsafeYAMLError(f"found a value that is none ({error})") from error
+
+
+def _refusal(text: str) -> yaml.YAMLError:
+    return yaml.constructor.ConstructorError(None, None, text, None)
 
 
 def _check_events(text: str) -> None:

@@ -2,13 +2,15 @@
 
 from collections.abc import Sequence
 
+from .printable import printable
+
 _WIDEST = 40
 """Characters of the first column, so that one long name does not widen every row."""
 
 
 def aligned(rows: Sequence[Sequence[str]]) -> list[str]:
     """Set a table in columns: the first to the left, the others to the right."""
-    rows = [[_shortened(first), *others] for first, *others in rows]
+    rows = [[_shortened(printable(first)), *others] for first, *others in rows]
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     return [
         "  ".join(

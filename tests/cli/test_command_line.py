@@ -164,6 +164,10 @@ def test_missing_folder_of_images(recipes, tmp_path):
         (["voc", "res18", "--set"], "--set: expected at least one argument"),
         (["voc", "res18", "--tag", "a/b"], "--tag: expected a folder's name, found"),
         (["voc", "res18", "--tag", ".."], "--tag: expected a folder's name, found"),
+        (
+            ["voc", "res18", "--tag", "a\x1b[m"],
+            "--tag: expected a folder's name, found",
+        ),
         (["voc", "res18", "--tag", ""], "--tag: expected a folder's name, found ''"),
     ],
 )

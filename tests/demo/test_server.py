@@ -1,10 +1,12 @@
 """The server over plain HTTP: its routes, its limits, and whom it refuses."""
 
+import contextlib
 import http.client
 import io
 import json
 import socket
 import threading
+import time
 
 import cv2
 import numpy as np
@@ -220,6 +222,24 @@ def test_a_silent_client_is_hung_up_on(serving, ask, monkeypatch):
         f"POST /detect HTTP/1.0\r\n{host}\r\nContent-Length: 9\r\n\r\n".encode(),
     )
     assert ask("GET", "/")[0] == 200
+
+
+@pytest.mark.parametrize("start", [b"", b"GET / HTTP/1.0\r\nX: ", None])
+def test_a_trickle_is_hung_up_on(serving, monkeypatch, start):
+    monkeypatch.setattr(answers, "_WHOLE_SECONDS", 0.3)
+    host = f"Host: 127.0.0.1:{serving.server_port}"
+    body = f"POST /detect HTTP/1.0\r\n{host}\r\nContent-Length: 9999\r\n\r\n".encode()
+    begun = time.monotonic()
+    with socket.create_connection(("127.0.0.1", serving.server_port), 20) as link:
+        link.sendall(body if start is None else start)
+        with contextlib.suppress(ConnectionError):
+            while time.monotonic() < begun + 10:
+                link.sendall(b"x")
+                time.sleep(0.02)
+    while serving._connections._value < server._CONNECTIONS:
+        assert time.monotonic() < begun + 5  # all places are free again
+        time.sleep(0.01)
+    assert serving.uploads._value == server._UPLOADS
 
 
 def wait_until_none_is_left(semaphore):

@@ -1,4 +1,6 @@
+import os
 import re
+from pathlib import Path
 
 import pytest
 from faster_rcnn.model.config import (
@@ -105,6 +107,14 @@ def test_empty_recipe_changes_nothing(recipe, text):
         ("train: {lr: 2020-13-45}\n", "not valid YAML: month must be"),
         ("{[1]: 2}\n", "not valid YAML"),
         ("!!python/object/apply:os.abort []\n", "not valid YAML"),
+        (
+            "train: {lr: 1}\ntrain: {lr: 2}\n",
+            "'train' is there twice, in lines 1 and 2",
+        ),
+        ("train:\n  lr: 1\n  lr: 2\n", "'lr' is there twice, in lines 2 and 3"),
+        ("train: {iterations: 0777}\n", "line 1: '0777' is a number of another base"),
+        ("train: {iterations: 1:30}\n", "line 1: '1:30' is a number of another base"),
+        ("data: {workers: 4096}\n", "data.workers: expected at most 512, found 4096"),
     ],
 )
 def test_faulty_recipe(recipe, text, problem):
@@ -127,6 +137,7 @@ def test_unreadable_recipe(tmp_path):
     assert str(tmp_path) in refusal([tmp_path])  # a folder
     missing.write_bytes(b"\xff\xfe\xfa")
     assert "not valid YAML" in refusal([missing])
+    assert "expected a regular file" in refusal([Path(os.devnull)])
 
 
 @pytest.mark.parametrize(
@@ -173,6 +184,8 @@ def test_folder_with_a_number_for_a_name():
         ([".lr", "1"], "--set: unknown section ''"),
         (["train.lr", "fast"], "--set: train.lr: .*found 'fast'"),
         (["train.lr", "nan"], "--set: train.lr: "),
+        (["train.iterations", "0777"], "'0777' is a number of another base"),
+        (["train.iterations", "1:30"], "'1:30' is a number of another base"),
         (["train.lr", "["], r"--set train.lr '\[' is not a YAML value"),
         (["train.lr", "2020-13-45"], "--set train.lr '2020-13-45' is not a YAML value"),
         (["train.iterations", "0"], "--set: train.iterations: .*found 0"),

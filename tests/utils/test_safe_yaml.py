@@ -1,6 +1,15 @@
+import os
+from pathlib import Path
+
 import pytest
 import yaml
-from faster_rcnn.utils.safe_yaml import UnsafeYAMLError, brief, read_yaml
+from faster_rcnn.utils.safe_yaml import (
+    TextLoader,
+    UnsafeYAMLError,
+    brief,
+    read_settings_file,
+    read_yaml,
+)
 
 
 def laughs(levels):
@@ -39,6 +48,46 @@ def test_plain_values_and_aliases():
 def test_too_much(text, reason):
     with pytest.raises(UnsafeYAMLError, match=reason):
         read_yaml(text)
+
+
+@pytest.mark.parametrize(
+    "text", ["a: 1\nb: 2\na: 3", "x: {1: a, 1: b}", "{a: 1, 'a': 1}"]
+)
+def test_equal_keys(text):
+    with pytest.raises(yaml.YAMLError, match="there twice, in lines"):
+        read_yaml(text)
+
+
+def test_merged_keys_may_be_overridden():
+    assert read_yaml("- &a {x: 1, y: 2}\n- {<<: *a, x: 3}")[1] == {"x": 3, "y": 2}
+
+
+@pytest.mark.parametrize("text", ["0777", "-01", "1:30", "190:20:30.15"])
+def test_numbers_of_another_base(text):
+    with pytest.raises(yaml.YAMLError, match=r"line 2: .*of another base"):
+        read_yaml(f"a:\n- {text}")
+    assert read_yaml(f"a: '{text}'") == {"a": text}
+    assert read_yaml(f"a: {text}", TextLoader) == {"a": text}
+
+
+def test_usual_numbers():
+    text = "[0, -7, 10, 0.5, 1.5e-3, 0x10, 1_000, 00.5]"
+    assert read_yaml(text) == [0, -7, 10, 0.5, 1.5e-3, 16, 1000, 0.5]
+
+
+@pytest.mark.skipif(os.name == "nt", reason="needs pipes that are files")
+def test_only_small_regular_files_are_read(tmp_path):
+    pipe, huge = tmp_path / "pipe", tmp_path / "huge"
+    os.mkfifo(pipe)
+    huge.touch()
+    os.truncate(huge, 1 << 40)
+    for path in (Path("/dev/zero"), pipe):
+        with pytest.raises(UnsafeYAMLError, match="found a device or a pipe"):
+            read_settings_file(path)
+    with pytest.raises(UnsafeYAMLError, match=f"found {1 << 40} bytes"):
+        read_settings_file(huge)
+    with pytest.raises(UnsafeYAMLError, match="found a folder"):
+        read_settings_file(tmp_path)
 
 
 def test_thirty_levels_are_allowed():

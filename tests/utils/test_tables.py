@@ -11,3 +11,7 @@ def test_a_long_name_loses_its_middle_and_widens_nothing():
     lines = aligned([["class", "n"], *([name, "1"] for name in names)])
     assert {len(line) for line in lines} == {43}
     assert "..." in lines[1] and lines[1] != lines[2]
+
+
+def test_control_characters_are_escaped():
+    assert aligned([["a\n\x1b[m", "1"]]) == [r"a\n\x1b[m  1"]

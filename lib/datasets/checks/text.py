@@ -5,6 +5,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from ...utils.printable import printable
 from ...utils.tables import aligned
 from .coverage import POOR, Array
 from .entries import KINDS
@@ -133,7 +134,7 @@ def report_text(report: Report, *, shown: int = 5) -> str:
         weight = "" if KINDS[kind].fails else f" ({KINDS[kind].weight})"
         lines = [f"{count} x {kind}{weight}: {KINDS[kind].meaning}"]
         own = [defect for defect in report.defects if defect.kind == kind]
-        lines += [f"  {defect.file}: {defect.detail}" for defect in own[:shown]]
+        lines += [f"  {printable(f'{d.file}: {d.detail}')}" for d in own[:shown]]
         if count > shown:
             lines.append(f"  and {count - shown} more")
         blocks.append(lines)

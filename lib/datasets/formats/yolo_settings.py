@@ -5,7 +5,7 @@ from typing import Any
 
 import yaml
 
-from ...utils.safe_yaml import TextLoader, read_yaml
+from ...utils.safe_yaml import TextLoader, read_settings_file, read_yaml
 from .values import read_lines, whole_number
 
 NAMES_FILES = ("classes.txt", "obj.names")
@@ -19,7 +19,7 @@ def read_settings(path: Path) -> dict[str, Any]:
         ValueError: it is no YAML, holds no keys, or is of key points.
     """
     try:
-        content = read_yaml(path.read_text(encoding="utf-8-sig"), TextLoader)
+        content = read_yaml(read_settings_file(path, encoding="utf-8-sig"), TextLoader)
     except (OSError, ValueError, yaml.YAMLError) as error:
         reason = " ".join(str(error).split())
         raise ValueError(

@@ -1,5 +1,6 @@
 """Processes that prepare batches; those that are killed are replaced."""
 
+import functools
 import itertools
 import logging
 import os
@@ -24,6 +25,9 @@ logger = logging.getLogger(__name__)
 _MOST_DEATHS = 3
 """Deaths of workers without a batch in between that end the run."""
 
+_SENSIBLE = 16
+"""Workers that any machine may start; beyond, four for each of its processors."""
+
 _GRACE_SECONDS = 3
 """How long a worker goes on after SIGTERM, so that the run can still be saved."""
 
@@ -46,7 +50,8 @@ def load(
     Args:
         dataset: runs in the workers.
         items: taken a few ahead of what is wanted.
-        workers: processes; 0 for the calling one.
+        workers: processes; 0 for the calling one. Of very many, fewer are started,
+            with a warning: batches are the same from any number.
         pin_memory: page-lock the tensors for faster copies to a GPU.
 
     Raises:
@@ -59,7 +64,7 @@ def load(
         dataset,
         sampler=order,
         batch_size=None,
-        num_workers=workers,
+        num_workers=_affordable(workers),
         pin_memory=pin_memory,
         worker_init_fn=_start_worker,
         prefetch_factor=4 if workers else None,
@@ -80,6 +85,22 @@ def load(
                 raise
             deaths += 1
             _tell_of_death(error, deaths)
+
+
+@functools.cache
+def _affordable(workers: int) -> int:
+    """As many workers as wanted, or as this machine has use for; the log says so."""
+    processors = os.cpu_count() or 1
+    most = max(_SENSIBLE, 4 * processors)
+    if workers <= most:
+        return workers
+    logger.warning(
+        "data.workers is %d; %d are started, since there are %d processors here",
+        workers,
+        most,
+        processors,
+    )
+    return most
 
 
 class _Order:

@@ -420,3 +420,12 @@ def test_large_tensors_come_in_shared_memory():
     large = torch.zeros(workers._SMALL + 1, dtype=torch.uint8)
     rebuild, _ = workers._reduce(large)
     assert rebuild is rebuild_tensor
+
+
+def test_no_more_workers_than_there_is_use_for(monkeypatch, caplog):
+    monkeypatch.setattr(workers.os, "cpu_count", lambda: 6)
+    wanted = (0, 16, 24, 25, 512)
+    assert [*map(workers._affordable.__wrapped__, wanted)] == [0, 16, 24, 24, 24]
+    assert caplog.messages[-1] == (
+        "data.workers is 512; 24 are started, since there are 6 processors here"
+    )
