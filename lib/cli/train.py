@@ -127,6 +127,6 @@ def main(words: Sequence[str] | None = None, prog: str = "frcnn train") -> None:
             )
         if not arguments.no_test:
             best = run.best_checkpoint
-            final = best if best.exists() else run.checkpoints()[-1]
+            final = best if best.exists() else run.newest_checkpoint()
             state = load_checkpoint(final)
             test_checkpoint(run, final, state, test_set, config, device=job.device)
