@@ -35,7 +35,7 @@ logger = logging.getLogger(__name__)
 
 
 def build_parser(prog: str | None = None) -> Parser:
-    """The arguments of train.sh."""
+    """The arguments of frcnn train."""
     parser = Parser(prog=prog, description=__doc__)
     add_arguments(parser)
     add_training_arguments(parser)

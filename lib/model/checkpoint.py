@@ -115,7 +115,7 @@ def read_tensors(path: Path) -> dict[str, Any]:
             f"{path} is damaged, or holds objects that only executing code from the "
             f"file could load, which is not done ({_first_line(error)}); give a file "
             "of tensors: a state dict, saved anew where the program that wrote it is "
-            "at home, which tools/convert_weights.py then reads"
+            "at home, which frcnn convert then reads"
         ) from error
     except SurveyError as error:
         raise DamagedFileError(
