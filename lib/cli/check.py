@@ -12,21 +12,26 @@ import torch
 from ..datasets.catalog import resolve
 from ..datasets.checks.fix import LIKENESSES, expect_mendable, write_cleaned
 from ..datasets.checks.page import write_page
-from ..datasets.checks.report import Recipe, check_dataset
+from ..datasets.checks.report import Recipe, Training, Verdict, check_dataset
 from ..datasets.checks.sources import find_sources
 from ..datasets.checks.text import report_text
 from ..model.config import Config, load_config
 from ..model.faster_rcnn import build_detector
-from ..model.recipes import find_recipes, net_settings, recipe_file
+from ..model.recipes import find_recipes, net_settings
 from ..utils.printable import show
+from ..utils.repository import REPOSITORY
 from .command_line import NET_HELP, fetch_dataset, net_argument
+from .data_sets import read_data_sets
 from .parser import Parser
-from .roots import data_root, output_root
 from .user_errors import clear_errors
 
 logger = logging.getLogger(__name__)
 
-_EPILOG = "Exit status: 0 pass, 1 defects found, 2 wrong input or no room to write."
+_EPILOG = (
+    "Exit status: 0 fine, 1 will train, but look, 2 cannot train (train.sh would end "
+    "with 2 as well), wrong arguments, or no room to write."
+)
+_STATUS: dict[Verdict, int] = {"fine": 0, "will train, but look": 1, "cannot train": 2}
 
 
 def build_parser(prog: str | None = None) -> Parser:
@@ -35,7 +40,7 @@ def build_parser(prog: str | None = None) -> Parser:
     parser.add_argument(
         "dataset",
         metavar="DATASET",
-        help="shapes, voc, voc0712, coco, or the path of a folder, as of frcnn train",
+        help="shapes, voc, voc0712, coco, or the path of a folder, as of train.sh",
     )
     parser.add_argument(
         "net",
@@ -46,10 +51,7 @@ def build_parser(prog: str | None = None) -> Parser:
         help=f"whose recipe gives the anchors, default res50: {NET_HELP}",
     )
     parser.add_argument(
-        "--cfg",
-        type=Path,
-        metavar="FILE|NAME",
-        help="recipe on top, as of frcnn train",
+        "--cfg", type=Path, metavar="FILE", help="recipe on top, as of train.sh"
     )
     parser.add_argument(
         "--set",
@@ -92,8 +94,8 @@ def main(words: Sequence[str] | None = None, prog: str = "frcnn check") -> None:
     with clear_errors():
         name, train_set, test_set = resolve(arguments.dataset)
         recipes = find_recipes(name, arguments.net)
-        recipes += [recipe_file(arguments.cfg)] if arguments.cfg else []
-        given = [*net_settings(arguments.net), "data.root", str(data_root())]
+        recipes += [arguments.cfg] if arguments.cfg else []
+        given = [*net_settings(arguments.net), "data.root", str(REPOSITORY / "data")]
         given += ["data.train_set", train_set, "data.test_set", test_set]
         config = load_config(recipes, [*given, *arguments.overrides])
         fetch_dataset(arguments.dataset, config, "train")
@@ -103,9 +105,12 @@ def main(words: Sequence[str] | None = None, prog: str = "frcnn check") -> None:
         if arguments.fix:
             expect_mendable(sources, arguments.fix)
         recipe = recipe_of(config, "+".join(path.stem for path in recipes))
-        report = check_dataset(name, sources, recipe, jobs=arguments.jobs)
+        training = _ask_training(arguments.dataset, config)
+        report = check_dataset(
+            name, sources, recipe, jobs=arguments.jobs, training=training
+        )
         show(report_text(report))
-        page = arguments.html or output_root() / "check" / f"{name}.html"
+        page = arguments.html or REPOSITORY / "output" / "check" / f"{name}.html"
         with _writing(page):
             write_page(page, report, pictures=arguments.pictures)
         logger.info("the page is %s", page)
@@ -113,7 +118,15 @@ def main(words: Sequence[str] | None = None, prog: str = "frcnn check") -> None:
             with _writing(arguments.fix):
                 counts = write_cleaned(report, arguments.fix, alike=arguments.fix_alike)
             logger.info("a cleaned copy is in %s: %s", arguments.fix, counts)
-        sys.exit(1 if report.failed else 0)
+        sys.exit(_STATUS[report.verdict])
+
+
+def _ask_training(word: str, config: Config) -> Training:
+    """Read the data sets as a training run does, and gather what it says of them."""
+    try:
+        return Training(concerns=read_data_sets(word, config).concerns)
+    except ValueError as error:
+        return Training(refusals=[str(error)])
 
 
 def recipe_of(config: Config, name: str) -> Recipe:

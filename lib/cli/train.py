@@ -16,17 +16,16 @@ from ..model.profiling import add_profile_arguments, make_profile
 from ..model.run_folder import RunFolder
 from ..model.schedule import settle_schedule
 from ..model.train import train
-from ..model.validation import get_validation_set
 from ..utils import distributed
 from ..utils.logs import setup_logging
 from ..utils.trackers import check_trackers
 from .command_line import (
     add_arguments,
     add_training_arguments,
-    get_dataset,
     make_job,
     run_parent,
 )
+from .data_sets import read_data_sets
 from .parser import Parser
 from .processes import add_process_arguments, join_processes
 from .user_errors import clear_errors
@@ -35,7 +34,7 @@ logger = logging.getLogger(__name__)
 
 
 def build_parser(prog: str | None = None) -> Parser:
-    """The arguments of frcnn train."""
+    """The arguments of train.sh."""
     parser = Parser(prog=prog, description=__doc__)
     add_arguments(parser)
     add_training_arguments(parser)
@@ -55,15 +54,13 @@ def main(words: Sequence[str] | None = None, prog: str = "frcnn train") -> None:
         job = make_job(arguments)
         config = job.config
         check_trackers(config.train.trackers)
-        train_set = get_dataset(job.dataset, config, "train")
-        # All sets are read now: a fault in the test set should not show up only after
-        # days of training.
-        test_set = get_dataset(job.dataset, config, "test")
+        train_set, test_set, validation_set, concerns = read_data_sets(
+            job.dataset, config
+        )
         if not arguments.no_test:
             settle_measure(config, None)
         if config.net.modules == "fast_rcnn":
             proposal_file(config, "train")
-        validation_set = get_validation_set(config, train_set)
         parent = run_parent(
             arguments.output, config.net.full_name, config.data.train_set
         )
@@ -92,6 +89,8 @@ def main(words: Sequence[str] | None = None, prog: str = "frcnn train") -> None:
         )
         for line in scaling:
             logger.info("%s", line)
+        for concern in concerns:
+            logger.warning("%s", concern)
         if config.train.deterministic:
             be_deterministic(job.device)
         seed_everything(config.train.seed)
@@ -127,6 +126,6 @@ def main(words: Sequence[str] | None = None, prog: str = "frcnn train") -> None:
             )
         if not arguments.no_test:
             best = run.best_checkpoint
-            final = best if best.exists() else run.newest_checkpoint()
+            final = best if best.exists() else run.checkpoints()[-1]
             state = load_checkpoint(final)
             test_checkpoint(run, final, state, test_set, config, device=job.device)

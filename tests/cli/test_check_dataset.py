@@ -1,9 +1,9 @@
 """The tool's arguments, exit status, page and cleaned copy."""
 
-from pathlib import Path
-
+import numpy as np
 import pytest
-from checked_folders import VocFolder, thing
+from checked_folders import VocFolder, encoded, picture, thing
+from faster_rcnn.utils.repository import REPOSITORY
 
 
 @pytest.fixture
@@ -28,12 +28,12 @@ def test_the_page_s_own_place(folder, run_tool, monkeypatch):
         lambda path, report, **_: written.append(path),
     )
     assert run_tool("check_dataset", folder.root)[0] == 0
-    assert written == [Path.cwd() / "output" / "check" / "own.html"]
+    assert written == [REPOSITORY / "output" / "check" / "own.html"]
 
 
 def test_clean_folder_passes(folder, call):
     status, out, _ = call(folder.root, "--jobs", 1)
-    assert status == 0 and out.endswith("pass\n")
+    assert status == 0 and out.endswith("\nfine\n")
     assert (
         "sides 32 64 128 256 512 px at strides 16, short side 600" in out
     )  # own_data.yml
@@ -43,11 +43,68 @@ def test_defects_fail_page_and_copy(folder, call, tmp_path):
     folder.annotate("a", thing(), thing(box=(9, 1, 9, 9)))
     page, copy = tmp_path / "page.html", tmp_path / "copy"
     status, out, err = call(folder.root, "--html", page, "--fix", copy)
-    assert status == 1 and out.endswith("FAIL: 1 defects\n")
+    assert status == 1 and out.endswith("\nwill train, but look: 1 defect\n")
     assert f"{folder.annotation_path('a')}: cell 2: (9, 1, 9, 9) in 80 x 60" in out
     assert "6/6 100.0%" in err and str(page) in err and str(copy) in err
     assert page.read_text().startswith("<!doctype html>")
     assert call(copy)[0] == 0
+
+
+def spoil_sizes(folder):
+    for stem in "abcd":
+        folder.annotate(stem, thing(), size=(90, 70))
+    return "4 of 4 images looked at cannot be used, more than data.max_unreadable"
+
+
+def make_all_difficult(folder):
+    for stem in "abcd":
+        folder.annotate(stem, thing(extra="<difficult>1</difficult>"))
+    return "found none in 4 images: 4 x object marked difficult"
+
+
+def rename_the_list(folder):
+    folder.list("trainval", "abcdef")
+    for split in ("train", "test"):
+        (folder.root / "ImageSets" / "Main" / f"{split}.txt").unlink()
+    return "expected trainval.txt or train.txt together with test.txt"
+
+
+def lose_a_listed_image(folder):
+    folder.image_path("a").unlink()
+    return "1 of 4 images are not in"
+
+
+@pytest.mark.parametrize(
+    "spoil", [spoil_sizes, make_all_difficult, rename_the_list, lose_a_listed_image]
+)
+def test_what_training_refuses_cannot_train(folder, call, run_tool, tmp_path, spoil):
+    problem = spoil(folder)
+    status, out, _ = call(folder.root, "mobile_v2")
+    assert status == 2 and "cannot train: " in out.splitlines()[-1]
+    assert problem in " ".join(out.split())
+    words = (folder.root, "mobile_v2", "--output", tmp_path, "--device", "cpu")
+    status, _, err = run_tool("train_net", *words)
+    assert status == 2 and problem in err and "Traceback" not in err
+
+
+def test_what_training_warns_of(folder, call):
+    for stem in "abc":
+        folder.annotate(stem, thing(box=(30, 30, 9, 9)))
+    status, out, _ = call(folder.root)
+    assert status == 1 and "1 of 4 objects are left to learn from" in out
+    assert "3 x inverted box (are the corners in another order" in out
+
+
+@pytest.mark.parametrize("channels", ["grey", "rgba"])
+def test_channels_do_not_matter_to_training(folder, call, channels):
+    pixels = picture(0)
+    if channels == "grey":
+        folder.image("a", encoded(pixels[..., 0]))
+    else:
+        folder.image_path("a").unlink()
+        folder.image("a", encoded(np.dstack([pixels, pixels[..., :1]]), "png"), "png")
+    status, out, _ = call(folder.root)
+    assert status == 0 and "wrong channel count (note)" in out
 
 
 def test_recipe_and_settings(folder, call, tmp_path):

@@ -132,7 +132,7 @@ def test_no_readable_image_stops_training(tmp_path, workers):
     dataset = draw_dataset(tmp_path / "images", 2)
     for record in dataset.records:
         record.path.unlink()
-    with pytest.raises(ValueError, match="20 images in a row cannot be read"):
+    with pytest.raises(ValueError, match="20 images in a row cannot be used"):
         train_tiny(dataset, tiny_config("data.workers", workers), tmp_path / "run")
 
 

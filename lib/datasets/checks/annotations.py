@@ -5,6 +5,7 @@ import re
 from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
 
+from ..readiness import is_tiny
 from ..records import did_you_mean
 from .entries import Defect, Entry, Source
 
@@ -34,6 +35,8 @@ def check_boxes(entries: Sequence[Entry]) -> list[Defect]:
                 same = written.name in others
                 kind = "duplicate box" if same else "box of two classes"
                 detail += "" if same else f", also {others[0]}"
+            elif is_tiny(written.box):
+                kind = "box of a pixel or less"
             seen.setdefault(written.box, []).append(written.name)
             if kind:
                 file = entry.annotation
@@ -77,10 +80,10 @@ def box_fault(
 def known_classes(
     entries: Sequence[Entry], categories: Mapping[Source, Collection[str]]
 ) -> list[str]:
-    """Name the classes that there may be, sorted.
+    """Name the classes that training knows, sorted.
 
-    A published set's list; else the categories of the COCO file that is trained on;
-    else the names in the training split. Without a training split any will do.
+    A published set's list; else the categories of the file that is trained on; else
+    all names in the annotations of a folder in VOC layout, whatever the split.
 
     Args:
         entries: all of them.
@@ -91,8 +94,7 @@ def known_classes(
     listed = {name for names in (training or categories).values() for name in names}
     if published or listed:
         return sorted(published or listed)
-    chosen = [e for e in entries if {"train", "trainval"} & set(e.splits)]
-    return sorted({w.name for e in chosen or entries for w in e.objects})
+    return sorted({w.name for entry in entries for w in entry.objects})
 
 
 def check_classes(entries: Sequence[Entry], known: Sequence[str]) -> list[Defect]:
@@ -105,7 +107,7 @@ def check_classes(entries: Sequence[Entry], known: Sequence[str]) -> list[Defect
     counts = Counter(w.name for entry in entries for w in entry.objects)
     renamed = misspelt_names(entries)
     allowed = set(known)
-    defects = []
+    defects = _untrained(entries, allowed - set(renamed))
     for entry in entries:
         for written in entry.objects:
             name, detail = written.name, f"object {written.place + 1}: "
@@ -123,6 +125,28 @@ def check_classes(entries: Sequence[Entry], known: Sequence[str]) -> list[Defect
                 continue
             defects.append(Defect(kind, entry.annotation, detail, entry, written.place))
     return defects
+
+
+def _untrained(entries: Sequence[Entry], known: Collection[str]) -> list[Defect]:
+    """Find classes that only other splits have than those for training."""
+    splits: dict[str, Counter[str]] = {}  # objects by class and split
+    first: dict[str, Entry] = {}
+    for entry in entries:
+        for written in entry.objects if entry.splits else ():
+            splits.setdefault(written.name, Counter()).update(entry.splits)
+            first.setdefault(written.name, entry)
+    for_training = {"train", "trainval"}
+    if not any(for_training & set(entry.splits) for entry in entries):
+        return []
+    return [
+        Defect(
+            "class without training example",
+            first[name].annotation,
+            f"{name!r}: {', '.join(f'{n} in {split}' for split, n in found.items())}",
+        )
+        for name, found in sorted(splits.items())
+        if name in known and not for_training & set(found)
+    ]
 
 
 def misspelt_names(entries: Sequence[Entry]) -> dict[str, str]:

@@ -11,6 +11,7 @@ import numpy.typing as npt
 
 from ...layer_utils.anchors import Centre, Rounding, base_anchors
 from ..loading.resizing import resize_scale
+from ..readiness import is_tiny
 from .annotations import box_fault
 from .entries import Entry
 
@@ -74,7 +75,7 @@ def network_objects(
         closing = 1.0 if entry.source.layout == "voc" else 0.0
         for written in entry.objects:
             fault = box_fault(written.box, entry.size, closing=closing)
-            if fault not in (None, "clipped box"):
+            if fault not in (None, "clipped box") or is_tiny(written.box):
                 continue
             # Crowds, which only COCO has, are never trained on.
             if written.ignored and not (use_ignored and closing):

@@ -20,15 +20,15 @@ class Kind(NamedTuple):
     """A kind of defect.
 
     Attributes:
-        fails: whether one of it fails the check; the others are only worth a look.
+        look: whether one of it is to be looked at before training.
         action: what a cleaned copy does about it: leaves out the image or the object,
             clips the box, corrects the written size, rewrites the pixels, renames the
             class, or nothing.
         meaning: for people.
-        warns: whether one that does not fail is more than a note.
+        warns: whether another is more than a note.
     """
 
-    fails: bool
+    look: bool
     action: Action
     meaning: str
     warns: bool = False
@@ -36,10 +36,16 @@ class Kind(NamedTuple):
     @property
     def weight(self) -> str:
         """For people."""
-        return "fails" if self.fails else "warning" if self.warns else "note"
+        return "look" if self.look else "warning" if self.warns else "note"
+
+
+REFUSED = "training refuses"
+"""The one kind with which training does not begin."""
 
 
 KINDS: dict[str, Kind] = {
+    REFUSED: Kind(True, "none", "training stops with this before its first update"),
+    "training warns": Kind(True, "none", "training says this and begins"),
     "missing image": Kind(True, "image", "listed, but there is no such file"),
     "missing annotation": Kind(True, "image", "listed, but there is no such file"),
     "unreadable image": Kind(True, "image", "truncated, or no image at all"),
@@ -60,8 +66,13 @@ KINDS: dict[str, Kind] = {
         True, "pixels", "viewers turn the picture, training reads it as stored"
     ),
     "wrong size": Kind(True, "size", "annotation and file differ"),
-    "wrong channel count": Kind(True, "pixels", "annotation and file differ"),
+    "wrong channel count": Kind(
+        False, "pixels", "annotation and file differ; training reads any as RGB"
+    ),
     "unknown class": Kind(True, "object", "not among the classes"),
+    "class without training example": Kind(
+        True, "none", "in another split only, so it is never found"
+    ),
     "misspelt class": Kind(True, "rename", "very like another class's name"),
     "box with a NaN or infinite coordinate": Kind(True, "object", "no place at all"),
     "inverted box": Kind(True, "object", "far corner before the near one"),
@@ -69,6 +80,9 @@ KINDS: dict[str, Kind] = {
     "box outside the image": Kind(True, "object", "wholly outside"),
     "clipped box": Kind(True, "clip", "reaches out of the image by more than a pixel"),
     "duplicate box": Kind(True, "object", "same corners and class as another"),
+    "box of a pixel or less": Kind(
+        False, "none", "in shares of the image, where pixels are expected?"
+    ),
     "box of two classes": Kind(False, "none", "same corners as one of another class"),
     "annotation without image": Kind(False, "none", "of an image that is not listed"),
     "unlisted image": Kind(False, "none", "annotated, but in no list"),

@@ -27,7 +27,8 @@ h1 { margin: 0; font-size: 1.5rem; overflow-wrap: anywhere; }
 h2 { margin: 2rem 0 .5rem; font-size: 1.15rem; }
 p { margin: .3rem 0; }
 .fail { color: var(--bad); font-weight: 700; }
-.pass { color: var(--good); font-weight: 700; }
+.look { color: var(--mark); font-weight: 700; }
+.fine { color: var(--good); font-weight: 700; }
 .soft { color: var(--soft); }
 .grid { display: grid; gap: 1rem;
   grid-template-columns: repeat(auto-fill, minmax(min(100%, 360px), 1fr)); }
@@ -95,9 +96,10 @@ def write_page(path: Path, report: Report, *, pictures: int = 30) -> None:
         pictures: how many images are shown, the worst first.
     """
     figures = map(_figure, worst_pictures(report, most=pictures))
-    verdict = ("fail", "FAIL") if report.failed else ("pass", "pass")
+    colour = {"fine": "fine", "will train, but look": "look", "cannot train": "fail"}
+    verdict = f"<span class={colour[report.verdict]}>{report.verdict}</span>"
     parts = [
-        f"<h1>{escape(report.name)} <span class={verdict[0]}>{verdict[1]}</span></h1>",
+        f"<h1>{escape(report.name)} {verdict}</h1>",
         _paragraphs(size_lines(report)),
         "<h2>Defects</h2>",
         _table(kind_table(report)) if report.kinds else "<p>None found.</p>",

@@ -6,6 +6,7 @@ from collections.abc import Sequence, Set
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal, NamedTuple
 
 import numpy as np
 
@@ -20,11 +21,29 @@ from .coverage import (
     network_objects,
     suggest_scales,
 )
-from .entries import KINDS, Defect, Entry, Source
+from .entries import KINDS, REFUSED, Defect, Entry, Source
 from .files import check_files, inspect_files
 from .likeness import check_likeness
 from .voc import read_voc_entries
 from .yolo import read_yolo_entries
+
+Verdict = Literal["fine", "will train, but look", "cannot train"]
+
+
+class Training(NamedTuple):
+    """What training says of a data set before its first update.
+
+    Attributes:
+        refusals: errors with which it ends.
+        concerns: warnings.
+    """
+
+    refusals: Sequence[str] = ()
+    concerns: Sequence[str] = ()
+
+
+NO_TRAINING = Training()
+"""Where no run is asked."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -133,9 +152,13 @@ class Report:
     coverage: Coverage
 
     @property
-    def failed(self) -> bool:
-        """Whether any defect is of a kind that fails."""
-        return any(KINDS[defect.kind].fails for defect in self.defects)
+    def verdict(self) -> Verdict:
+        """Whether a run can begin, and whether something should be seen to before."""
+        kinds = {defect.kind for defect in self.defects}
+        if REFUSED in kinds:
+            return "cannot train"
+        look = any(KINDS[kind].look for kind in kinds)
+        return "will train, but look" if look else "fine"
 
     @property
     def kinds(self) -> dict[str, int]:
@@ -151,7 +174,12 @@ class Report:
 
 
 def check_dataset(
-    name: str, sources: Sequence[Source], recipe: Recipe, *, jobs: int | None = None
+    name: str,
+    sources: Sequence[Source],
+    recipe: Recipe,
+    *,
+    jobs: int | None = None,
+    training: Training = NO_TRAINING,
 ) -> Report:
     """Read all files of a data set and check them.
 
@@ -160,9 +188,13 @@ def check_dataset(
         sources: as of `find_sources`.
         recipe: whose anchors are measured.
         jobs: files that are read at once; None for as many as there are cores.
+        training: what a training run says of the data set.
     """
     entries: list[Entry] = []
-    defects: list[Defect] = []
+    place = sources[0].annotation_file or sources[0].folder
+    said = [(REFUSED, text) for text in training.refusals]
+    said += [("training warns", text) for text in training.concerns]
+    defects = [Defect(k, place, text.removeprefix(f"{place}: ")) for k, text in said]
     categories = {}
     # Decoders and digests release the interpreter, so threads do.
     with ThreadPoolExecutor(jobs or os.cpu_count() or 1) as pool:

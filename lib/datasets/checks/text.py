@@ -131,13 +131,14 @@ def report_text(report: Report, *, shown: int = 5) -> str:
     blocks = [[report.name, *size_lines(report)], aligned(class_table(report))]
     blocks.append(coverage_lines(report.coverage))
     for kind, count in report.kinds.items():
-        weight = "" if KINDS[kind].fails else f" ({KINDS[kind].weight})"
+        weight = "" if KINDS[kind].look else f" ({KINDS[kind].weight})"
         lines = [f"{count} x {kind}{weight}: {KINDS[kind].meaning}"]
         own = [defect for defect in report.defects if defect.kind == kind]
         lines += [f"  {printable(f'{d.file}: {d.detail}')}" for d in own[:shown]]
         if count > shown:
             lines.append(f"  and {count - shown} more")
         blocks.append(lines)
-    failing = sum(n for kind, n in report.kinds.items() if KINDS[kind].fails)
-    blocks.append([f"FAIL: {failing} defects" if report.failed else "pass"])
+    count = sum(n for kind, n in report.kinds.items() if KINDS[kind].look)
+    defects = f": {count} defect{'s' if count > 1 else ''}" if count else ""
+    blocks.append([f"{report.verdict}{defects}"])
     return "\n\n".join("\n".join(block) for block in blocks)

@@ -17,7 +17,7 @@ from ...layer_utils.structures import GroundTruth, Images, Proposals
 from ..formats.proposals import ScoredBoxes
 from ..records import Record
 from .colours import recolour
-from .images import ImageError, read_image
+from .images import expect_stated_size, read_image
 from .resizing import choose_cut, resize_image, resize_scale
 
 _GT_SLOTS = 8
@@ -142,11 +142,11 @@ def make_sample(
         proposals: of this image, as pixel edges; they go where the objects go.
 
     Raises:
-        ImageError: the file cannot be decoded, or is turned against its annotation.
+        ImageError: the file cannot be decoded, or is not of the size annotated.
     """
     pixels = read_image(record.path)
     height, width = pixels.shape[:2]
-    _check_not_turned(record, height, width)
+    expect_stated_size(record.path, (width, height), (record.width, record.height))
     edges, objects = record.boxes, len(record.boxes)
     if proposals is not None:
         edges = np.concatenate((edges, proposals.boxes))
@@ -267,18 +267,3 @@ def _stack_proposals(samples: Sequence[Sample], slots: int) -> Proposals | None:
         scores[i, : len(best)] = sample.proposals.scores[best]
         valid[i, : len(best)] = True
     return Proposals(*map(torch.from_numpy, (boxes, scores, valid)))
-
-
-def _check_not_turned(record: Record, height: int, width: int) -> None:
-    """Refuse boxes that were drawn on the image turned as EXIF says.
-
-    Raises:
-        ImageError: the annotated width is the file's height and the other way round.
-    """
-    if height != width and (height, width) == (record.width, record.height):
-        raise ImageError(
-            f"{record.path}: expected {record.width} x {record.height} pixels as "
-            f"annotated, found {width} x {height}; annotations refer to the pixels as "
-            "stored, without EXIF's orientation: store the image turned (such as with "
-            "jpegtran or exiftran), or annotate it as it is"
-        )

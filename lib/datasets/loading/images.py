@@ -90,6 +90,37 @@ def image_size(path: Path) -> tuple[int, int]:
     return width, height
 
 
+def expect_stated_size(
+    path: Path, found: tuple[int, int], stated: tuple[int, int]
+) -> None:
+    """Refuse an image whose boxes were written for another size.
+
+    Args:
+        path: the image file, for the error.
+        found: width and height in pixels as stored.
+        stated: width and height that its annotation tells.
+
+    Raises:
+        ImageError: they differ.
+    """
+    if found == stated:
+        return
+    sizes = (
+        f"{path}: expected {stated[0]} x {stated[1]} pixels as annotated, found "
+        f"{found[0]} x {found[1]}"
+    )
+    if found == stated[::-1]:
+        raise ImageError(
+            f"{sizes}; annotations refer to the pixels as stored, without EXIF's "
+            "orientation: store the image turned (such as with jpegtran or exiftran), "
+            "or annotate it as it is"
+        )
+    raise ImageError(
+        f"{sizes}; if the boxes fit the file, correct the size in the annotation, else "
+        "restore the image that they were drawn on"
+    )
+
+
 def _cause(path: Path, error: Exception) -> str:
     """Why a file's size cannot be read."""
     if isinstance(error, UnidentifiedImageError):

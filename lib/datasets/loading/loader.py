@@ -108,7 +108,7 @@ class _TrainingSet(_BatchSet):
             except ImageError as error:
                 problems.append(str(error))
         raise ImageError(
-            f"{_MOST_REPLACEMENTS} images in a row cannot be read, the last because: "
+            f"{_MOST_REPLACEMENTS} images in a row cannot be used, the last because: "
             f"{problems[-1]}"
         )
 
@@ -166,7 +166,8 @@ def training_batches(
         proposals: of these records, to come with the batches; None for none.
 
     Raises:
-        ImageError: too many files cannot be read, in all or in a row.
+        ImageError: too many files cannot be read or are not of the size annotated, in
+            all or in a row.
         ValueError: there are no records.
     """
     if not records:
@@ -206,7 +207,7 @@ def _stop_at_many_problems(
         unreadable.update(batch.problems)
         if len(unreadable) > share * images:
             raise ImageError(
-                f"{len(unreadable)} of {images} training images cannot be read, more "
+                f"{len(unreadable)} of {images} training images cannot be used, more "
                 f"than data.max_unreadable = {share:g} allows, the last because: "
                 f"{batch.problems[-1]}"
             )
@@ -277,7 +278,7 @@ def test_batches(
         proposals: of these records, to come with the batches; None for none.
 
     Raises:
-        ImageError: a file cannot be read.
+        ImageError: a file cannot be read, or is not of the size annotated.
     """
     sizes = as_records(records).sizes
     order = np.argsort(sizes[:, 0] / sizes[:, 1], kind="stable")

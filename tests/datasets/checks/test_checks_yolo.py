@@ -35,7 +35,7 @@ def found(root):
 
 def test_clean_folder(folder):
     report = check(folder.root)
-    assert not report.defects and not report.failed
+    assert not report.defects and report.verdict == "fine"
     assert report.splits == {"train": 3, "val": 1}
     assert report.classes == ["cell", "stone"]
     assert [entry.image_id for entry in report.entries] == ["a", "b", "c", "d"]
@@ -85,7 +85,7 @@ def test_a_split_without_labels(folder):
     (folder.root / "labels" / "val").rename(folder.root / "labels" / "validation")
     kinds = [kind for kind, *_ in found(folder.root)]
     assert kinds == ["missing annotation", "image without objects"]
-    assert check(folder.root).failed
+    assert check(folder.root).verdict != "fine"
 
 
 def test_lists(folder):

@@ -208,8 +208,12 @@ def test_window_is_always_filled(image):
 def test_image_turned_against_its_annotation_is_refused(image):
     with pytest.raises(ImageError, match=r"expected 20 x 40 .* found 40 x 20.*EXIF"):
         sample(make_record(image(40, 20), 20, 40))
-    # A size that is merely wrong is not EXIF's fault, and the boxes may be right.
-    assert sample(make_record(image(40, 20), 41, 20)).pixels.shape == (20, 40, 3)
+
+
+@pytest.mark.parametrize("stated", [(41, 20), (80, 40), (2_000_000_000, 20)])
+def test_image_of_another_size_than_annotated_is_refused(image, stated):
+    with pytest.raises(ImageError, match=rf"expected {stated[0]} x .* found 40 x 20;"):
+        sample(make_record(image(40, 20), *stated))
 
 
 def test_image_without_objects(image):

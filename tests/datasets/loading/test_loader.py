@@ -159,7 +159,7 @@ def test_all_images_unreadable(records, workers):
     with pytest.raises(ImageError) as caught:
         training(items, 1, workers=workers)
     message = str(caught.value)
-    assert message.startswith("20 images in a row cannot be read, the last because: ")
+    assert message.startswith("20 images in a row cannot be used, the last because: ")
     assert str(items[0].path) in message or str(items[1].path) in message
     assert "Traceback" not in message
 
@@ -175,7 +175,7 @@ def test_a_share_of_unreadable_images_stops_the_run(records, workers):
     with pytest.raises(ImageError) as caught:
         training(items, 50, max_unreadable=0.19, **options)
     message = str(caught.value)
-    expected = "2 of 10 training images cannot be read, more than data.max_unreadable ="
+    expected = "2 of 10 training images cannot be used, more than data.max_unreadable ="
     assert message.startswith(f"{expected} 0.19 allows, the last because: ")
     assert str(items[0].path) in message or str(items[5].path) in message
     with pytest.raises(ImageError, match="1 of 10 training images"):

@@ -1,1 +1,0 @@
-"""The recipes, installed as ``faster_rcnn.recipes`` (pyproject.toml)."""

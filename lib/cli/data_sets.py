@@ -1,0 +1,54 @@
+"""The data sets of a training run, read and looked at before the first update."""
+
+from typing import NamedTuple
+
+from ..datasets.readiness import expect_testable, expect_trainable, untrained_classes
+from ..datasets.records import Dataset
+from ..model.config import Config
+from ..model.validation import get_validation_set
+from ..utils import distributed
+from .command_line import get_dataset
+
+
+class DataSets(NamedTuple):
+    """What a run works on.
+
+    Attributes:
+        train: the training set.
+        test: the test set.
+        validation: the validation set, None for a run that does not validate.
+        concerns: what should be looked at, though training can begin.
+    """
+
+    train: Dataset
+    test: Dataset
+    validation: Dataset | None
+    concerns: list[str]
+
+
+def read_data_sets(word: str, config: Config) -> DataSets:
+    """Read all sets of a run: a fault in any should not show up after days of training.
+
+    Args:
+        word: the data set as given on the command line.
+        config: of the run.
+
+    Raises:
+        ValueError: a set is not to be had, its files are at fault, nothing can be
+            learned from it, or a test on it would fail.
+    """
+    train = get_dataset(word, config, "train")
+    test = get_dataset(word, config, "test")
+    validation = get_validation_set(config, train)
+    concerns = []
+    if distributed.is_main():
+        data = config.data
+        concerns = expect_trainable(
+            train,
+            use_difficult=data.use_difficult,
+            max_unreadable=data.max_unreadable,
+        )
+        tested = {d.name: d for d in (test, validation) if d is not None}
+        for dataset in tested.values():
+            concerns += expect_testable(dataset) + untrained_classes(train, dataset)
+    return DataSets(train, test, validation, concerns)

@@ -1,0 +1,210 @@
+"""Whether a data set can be trained or tested on, told before the first update."""
+
+from collections.abc import Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from typing import NamedTuple
+
+import numpy as np
+
+from .index.access import as_records
+from .loading.images import ImageError, expect_stated_size, image_size
+from .records import Dataset, Record, few
+
+_SAMPLE = 200
+"""Images of a training set that are looked at; the others when they are drawn."""
+
+_READERS = 8
+"""Files opened at once, for the sake of network file systems."""
+
+_CROWD = "crowd"
+_DIFFICULT = "object marked difficult"
+_TINY = "box of a pixel or less"
+_CLIPPED = "clipped box"
+
+_LOST = {
+    _CROWD: "a crowd is never trained on: is iscrowd 1 meant?",
+    _DIFFICULT: "is the flag meant? data.use_difficult true trains on them",
+    _TINY: "are they shares of the image (0 to 1) where pixels are expected?",
+    "inverted box": "are the corners in another order, or width and height where the "
+    "far corner is expected?",
+    "zero-area box": "are width and height missing?",
+    "box outside the image": "are the boxes in pixels of another size of the images?",
+    "box with a NaN or infinite coordinate": "are the boxes missing?",
+}
+"""Objects that nothing is learned from, and the likely cause if they are many."""
+
+_CLIPPED_CAUSE = (
+    "are far corners where width and height are expected, or are the boxes in pixels "
+    "of another size of the images?"
+)
+_ASIDE = {
+    "annotation of an image that is not listed": "do the image ids of annotations and "
+    "images belong together?",
+    "object of a class not asked for": "are the names in data.classes those wanted?",
+    "image without a label file, taken to have no objects": "are the labels in place?",
+}
+"""What may well be meant, and explains why nothing at all is there."""
+
+
+class _Account(NamedTuple):
+    """What becomes of the objects of a data set.
+
+    Attributes:
+        total: objects that are annotated.
+        left: of those, the ones to learn from.
+        text: what becomes of the others, the most frequent loss first, with its cause.
+        doubtful: whether most are lost or clipped.
+    """
+
+    total: int
+    left: int
+    text: str
+    doubtful: bool
+
+
+def expect_trainable(
+    dataset: Dataset, *, use_difficult: bool, max_unreadable: float
+) -> list[str]:
+    """Refuse a training set from which nothing can be learned.
+
+    Args:
+        dataset: the training set.
+        use_difficult: whether VOC's difficult objects are trained on.
+        max_unreadable: share of the images that training replaces before it stops.
+
+    Returns:
+        What should be looked at, though training can begin.
+
+    Raises:
+        ValueError: there are no images, or no object to learn from, or too many of the
+            images looked at cannot be used.
+    """
+    _expect_images(dataset)
+    objects = _account(dataset, use_difficult=use_difficult)
+    if not objects.left:
+        raise ValueError(
+            f"{dataset.name}: expected objects to learn from, found none in "
+            f"{len(dataset.records)} images: {objects.text}"
+        )
+    concerns = []
+    if objects.doubtful:
+        concerns.append(
+            f"{dataset.name}: {objects.left} of {objects.total} objects are left to "
+            f"learn from: {objects.text}"
+        )
+    rows = np.linspace(0, len(dataset.records) - 1, _SAMPLE).astype(int)
+    looked_at = np.unique(rows).tolist()
+    faults = _image_faults(dataset, looked_at)
+    found = f"{dataset.name}: {len(faults)} of {len(looked_at)} images looked at cannot"
+    if len(faults) > max_unreadable * len(looked_at):
+        raise ValueError(
+            f"{found} be used, more than data.max_unreadable = {max_unreadable:g} "
+            f"allows, first: {faults[0]}"
+        )
+    if faults:
+        concerns.append(
+            f"{found} be used and are replaced by others, first: {faults[0]}"
+        )
+    return concerns
+
+
+def expect_testable(dataset: Dataset) -> list[str]:
+    """Refuse a test or validation set that a test would fail on.
+
+    One image is enough: a figure over the others would not be that of the set.
+
+    Returns:
+        What should be looked at.
+
+    Raises:
+        ValueError: there are no images, or some cannot be used.
+    """
+    _expect_images(dataset)
+    faults = _image_faults(dataset, range(len(dataset.records)))
+    if faults:
+        raise ValueError(
+            f"{dataset.name}: {len(faults)} of {len(dataset.records)} images cannot be "
+            f"tested on, first: {faults[0]}"
+        )
+    objects = _account(dataset, use_difficult=False)
+    if not objects.total and dataset.layout == "coco" and not dataset.annotation_file:
+        return []  # a published test set, whose objects are not given out
+    if objects.left and not objects.doubtful:
+        return []
+    return [
+        f"{dataset.name}: {objects.left} of {objects.total} objects are left to test "
+        f"on: {objects.text}"
+    ]
+
+
+def untrained_classes(train: Dataset, tested: Dataset) -> list[str]:
+    """Name what a test asks for that training shows no example of, in a sentence."""
+    shown, asked = (
+        {d.classes[c] for c in np.unique(as_records(d.records).classes)}
+        for d in (train, tested)
+    )
+    missing = sorted(asked - shown)
+    if not missing:
+        return []
+    return [
+        f"{tested.name}: {train.name} has no example of {few(missing)}, so a detector "
+        "will not find them; add examples, or choose the classes by data.classes"
+    ]
+
+
+def is_tiny(box: Sequence[float]) -> bool:
+    """Tell whether a box, clipped at the left and top, is of a pixel or less."""
+    x1, y1, x2, y2 = box
+    return x2 - max(x1, 0) <= 1 and y2 - max(y1, 0) <= 1
+
+
+def _expect_images(dataset: Dataset) -> None:
+    if not dataset.records:
+        raise ValueError(f"{dataset.name}: expected images, found none; fill its list")
+
+
+def _account(dataset: Dataset, *, use_difficult: bool) -> _Account:
+    """Count the objects that nothing is learned from, each under one kind."""
+    records = as_records(dataset.records)
+    lost = {kind: n for kind, n in dataset.drops.items() if kind in _LOST}
+    total = len(records.classes) + sum(lost.values())
+    left = np.ones(len(records.classes), np.bool_)
+    sides = records.boxes[:, 2:] - records.boxes[:, :2]
+    for kind, rows in (
+        (_CROWD, records.crowd),
+        (_DIFFICULT, records.difficult & (not use_difficult)),
+        (_TINY, (sides <= 1).all(axis=1)),
+    ):
+        lost[kind] = int(np.count_nonzero(rows & left))
+        left &= ~rows
+    count = int(np.count_nonzero(left))
+    causes = {**_LOST, _CLIPPED: _CLIPPED_CAUSE}
+    counts = {**lost, _CLIPPED: dataset.drops.get(_CLIPPED, 0)}
+    if not count:
+        causes |= _ASIDE
+        counts |= {kind: dataset.drops.get(kind, 0) for kind in _ASIDE}
+    order = sorted((kind for kind in counts if counts[kind]), key=lambda k: -counts[k])
+    text = "; ".join(f"{counts[kind]} x {kind} ({causes[kind]})" for kind in order)
+    return _Account(
+        total,
+        count,
+        text or "none is annotated",
+        doubtful=2 * count < total or 2 * counts[_CLIPPED] > total,
+    )
+
+
+def _image_faults(dataset: Dataset, rows: Iterable[int]) -> list[str]:
+    """Say why images cannot be used, as far as their headers tell."""
+    records = as_records(dataset.records)
+    with ThreadPoolExecutor(_READERS) as pool:
+        found = pool.map(_image_fault, (records[row] for row in rows))
+        return [fault for fault in found if fault]
+
+
+def _image_fault(record: Record) -> str:
+    try:
+        stated = record.width, record.height
+        expect_stated_size(record.path, image_size(record.path), stated)
+    except ImageError as error:
+        return str(error)
+    return ""
