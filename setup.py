@@ -27,7 +27,6 @@ kernels = Extension(
         OPENMP,
     ],
     extra_link_args=[OPENMP],
-    optional=True,  # without a compiler torchvision's operators serve
 )
 
 
@@ -44,8 +43,16 @@ class BuildKernels(build_ext):
             super().build_extension(ext)
 
 
+(extension,) = cythonize([kernels], language_level=3)
+# Without a compiler torchvision's operators serve. Set here, since cythonize drops it.
+extension.optional = True
+
 setup(
-    packages=["faster_rcnn"] + [f"faster_rcnn.{p}" for p in find_packages("lib")],
-    ext_modules=cythonize([kernels], language_level=3),
+    packages=[
+        "faster_rcnn",
+        "faster_rcnn.recipes",
+        *(f"faster_rcnn.{package}" for package in find_packages("lib")),
+    ],
+    ext_modules=[extension],
     cmdclass={"build_ext": BuildKernels},
 )

@@ -53,10 +53,10 @@ def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[Server]:
 
 @pytest.fixture
 def recipes(tmp_path, monkeypatch):
-    """Writes recipes into a folder that stands for experiments/cfgs."""
+    """Writes recipes into a folder that stands for the packaged ones."""
     folder = tmp_path / "cfgs"
     folder.mkdir()
-    monkeypatch.setattr("faster_rcnn.model.recipes.RECIPES", folder)
+    monkeypatch.setattr("faster_rcnn.model.recipes.recipe_folder", lambda: folder)
 
     def write(**texts):
         for name, text in texts.items():

@@ -8,9 +8,10 @@ from command_lines import REPOSITORY, SCRIPTS, check_command, script_commands
 from faster_rcnn.datasets.catalog import WORDS
 from faster_rcnn.model.config import NET_NAMES, load_config
 from faster_rcnn.model.faster_rcnn import build_detector
-from faster_rcnn.model.recipes import RECIPES, find_recipes, net_settings
+from faster_rcnn.model.recipes import find_recipes, net_settings, recipe_folder
 from faster_rcnn.model.solver import build_optimizer
 
+RECIPES = recipe_folder()
 RESNETS = [net for net in NET_NAMES if net.startswith("res")]
 NETS = [*NET_NAMES, *(f"{n}_fpn" for n in NET_NAMES), *(f"{n}_dc5" for n in RESNETS)]
 FILES = sorted(RECIPES.glob("*.yml"))
@@ -58,7 +59,7 @@ def check_builds(config):
 
 
 def test_there_are_recipes():
-    assert REPOSITORY / "experiments" / "cfgs" == RECIPES
+    assert (REPOSITORY / "experiments" / "cfgs").samefile(RECIPES)
     assert {*WORDS, "own_data"} <= {path.stem for path in FILES}
     assert not list(RECIPES.glob("*.yaml"))  # which nothing would find
 

@@ -25,7 +25,7 @@ use_environment() {
   [ "$extra" = dev ] && modules="$modules pytest xdist mypy ruff"
   # The package must be this checkout's, not another one's. Others are only looked for:
   # importing PyTorch takes seconds, and the program itself will do so.
-  probe='import faster_rcnn, importlib.util, pathlib, sys
+  probe='import faster_rcnn, faster_rcnn.recipes, importlib.util, pathlib, sys
 here = pathlib.Path(sys.argv[1]).resolve()
 there = pathlib.Path(faster_rcnn.__file__).resolve().parents[1]
 sys.exit(there != here or not all(map(importlib.util.find_spec, sys.argv[2:])))'

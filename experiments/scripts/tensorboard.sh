@@ -3,4 +3,4 @@
 set -euo pipefail
 source "$(dirname "${BASH_SOURCE[0]}")/common.sh"
 use_environment
-exec "$PYTHON" -m tensorboard.main --logdir "$REPO/output" "$@"
+exec "$PYTHON" -m tensorboard.main --logdir "${FRCNN_OUTPUT:-$REPO/output}" "$@"

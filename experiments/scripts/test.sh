@@ -5,4 +5,4 @@
 set -euo pipefail
 source "$(dirname "${BASH_SOURCE[0]}")/common.sh"
 use_environment
-exec "$PYTHON" "$REPO/tools/test_net.py" "$@"
+FRCNN_PROG=test.sh exec "$PYTHON" "$REPO/tools/test_net.py" "$@"

@@ -5,4 +5,4 @@
 set -euo pipefail
 source "$(dirname "${BASH_SOURCE[0]}")/common.sh"
 use_environment
-exec "$PYTHON" "$REPO/tools/train_net.py" "$@"
+FRCNN_PROG=train.sh exec "$PYTHON" "$REPO/tools/train_net.py" "$@"

@@ -6,4 +6,4 @@
 set -euo pipefail
 source "$(dirname "${BASH_SOURCE[0]}")/common.sh"
 use_environment
-exec "$PYTHON" "$REPO/tools/train_alternating.py" "$@"
+FRCNN_PROG=train_alternating.sh exec "$PYTHON" "$REPO/tools/train_alternating.py" "$@"

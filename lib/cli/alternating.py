@@ -103,7 +103,7 @@ class Turns:
     def _call(self, name: str, words: list[str]) -> None:
         """Call a command, and end as it did if it fails."""
         given = self.arguments
-        command = [sys.executable, "-m", f"{__package__}", name]
+        command = [sys.executable, "-m", str(__package__), name]
         command += [given.dataset, given.net]
         command += ["--device", given.device, "--output", str(given.output)]
         command += ["--gpus", str(given.gpus)] if given.gpus else []
@@ -120,7 +120,7 @@ class Turns:
 
 
 def build_parser(prog: str | None = None) -> Parser:
-    """The arguments of train_alternating.sh."""
+    """The arguments of frcnn alternating."""
     parser = Parser(
         prog=prog,
         description=__doc__,

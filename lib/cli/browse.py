@@ -15,7 +15,6 @@ from ..datasets.catalog import dataset_name
 from ..model.train import stream_batches
 from ..utils.contact_sheets import contact_sheet, network_pictures
 from ..utils.drawing import save_image
-from ..utils.repository import REPOSITORY
 from .command_line import (
     add_arguments,
     add_training_arguments,
@@ -23,6 +22,7 @@ from .command_line import (
     make_job,
 )
 from .parser import Parser
+from .roots import output_root
 from .user_errors import clear_errors
 
 logger = logging.getLogger(__name__)
@@ -78,7 +78,7 @@ def main(words: Sequence[str] | None = None, prog: str = "frcnn browse") -> None
             size=arguments.size,
         )
         name = f"{dataset_name(job.dataset)}_{config.net.full_name}.jpg"
-        output = arguments.output or REPOSITORY / "output" / "browse" / name
+        output = arguments.output or output_root() / "browse" / name
         per_sheet = arguments.columns * arguments.rows
         for number in range(1, -(-arguments.count // per_sheet) + 1):
             cells = list(itertools.islice(pictures, per_sheet))

@@ -17,12 +17,12 @@ from ..datasets.checks.sources import find_sources
 from ..datasets.checks.text import report_text
 from ..model.config import Config, load_config
 from ..model.faster_rcnn import build_detector
-from ..model.recipes import find_recipes, net_settings
+from ..model.recipes import find_recipes, net_settings, recipe_file
 from ..utils.printable import show
-from ..utils.repository import REPOSITORY
 from .command_line import NET_HELP, fetch_dataset, net_argument
 from .data_sets import read_data_sets
 from .parser import Parser
+from .roots import data_root, output_root
 from .user_errors import clear_errors
 
 logger = logging.getLogger(__name__)
@@ -40,7 +40,7 @@ def build_parser(prog: str | None = None) -> Parser:
     parser.add_argument(
         "dataset",
         metavar="DATASET",
-        help="shapes, voc, voc0712, coco, or the path of a folder, as of train.sh",
+        help="shapes, voc, voc0712, coco, or the path of a folder, as of frcnn train",
     )
     parser.add_argument(
         "net",
@@ -51,7 +51,10 @@ def build_parser(prog: str | None = None) -> Parser:
         help=f"whose recipe gives the anchors, default res50: {NET_HELP}",
     )
     parser.add_argument(
-        "--cfg", type=Path, metavar="FILE", help="recipe on top, as of train.sh"
+        "--cfg",
+        type=Path,
+        metavar="FILE|NAME",
+        help="recipe on top, as of frcnn train",
     )
     parser.add_argument(
         "--set",
@@ -94,8 +97,8 @@ def main(words: Sequence[str] | None = None, prog: str = "frcnn check") -> None:
     with clear_errors():
         name, train_set, test_set = resolve(arguments.dataset)
         recipes = find_recipes(name, arguments.net)
-        recipes += [arguments.cfg] if arguments.cfg else []
-        given = [*net_settings(arguments.net), "data.root", str(REPOSITORY / "data")]
+        recipes += [recipe_file(arguments.cfg)] if arguments.cfg else []
+        given = [*net_settings(arguments.net), "data.root", str(data_root())]
         given += ["data.train_set", train_set, "data.test_set", test_set]
         config = load_config(recipes, [*given, *arguments.overrides])
         fetch_dataset(arguments.dataset, config, "train")
@@ -110,7 +113,7 @@ def main(words: Sequence[str] | None = None, prog: str = "frcnn check") -> None:
             name, sources, recipe, jobs=arguments.jobs, training=training
         )
         show(report_text(report))
-        page = arguments.html or REPOSITORY / "output" / "check" / f"{name}.html"
+        page = arguments.html or output_root() / "check" / f"{name}.html"
         with _writing(page):
             write_page(page, report, pictures=arguments.pictures)
         logger.info("the page is %s", page)

@@ -12,12 +12,12 @@ from ..datasets.download import ensure_downloaded
 from ..datasets.records import Dataset
 from ..model.config import NET_NAMES, Config, load_config
 from ..model.device import pick_device, pick_dtype
-from ..model.recipes import find_recipes, net_settings
+from ..model.recipes import find_recipes, net_settings, recipe_file
 from ..model.run_folder import settings_name
 from ..model.settings import split_net
 from ..utils import distributed
 from ..utils.printable import printable
-from ..utils.repository import REPOSITORY
+from .roots import data_root, output_root
 
 _DATASET_HELP = (
     "shapes, voc (2007), voc0712, coco, the path of a folder in VOC, COCO or YOLO "
@@ -72,8 +72,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--output",
         type=Path,
-        default=REPOSITORY / "output",
-        help="folder of all runs; default: output/ of the repository",
+        default=output_root(),
+        help="folder of all runs; default: %(default)s",
     )
 
 
@@ -82,8 +82,9 @@ def add_training_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--cfg",
         type=Path,
-        metavar="FILE",
-        help="recipe on top of those of the net and the data set (experiments/cfgs)",
+        metavar="FILE|NAME",
+        help="recipe on top of those of the net and the data set: a file, or the name "
+        "of a packaged one, such as schedule_3x",
     )
     parser.add_argument(
         "--weights",
@@ -137,8 +138,8 @@ def make_job(arguments: argparse.Namespace) -> Job:
     overrides += arguments.overrides
     recipes = find_recipes(name, arguments.net)
     if arguments.cfg is not None:
-        recipes.append(arguments.cfg)
-    given = [*net_settings(arguments.net), "data.root", str(REPOSITORY / "data")]
+        recipes.append(recipe_file(arguments.cfg))
+    given = [*net_settings(arguments.net), "data.root", str(data_root())]
     # As a path, so that the slash which a shell adds to a folder makes no difference.
     given += ["data.train_set", str(Path(train_set))]
     given += ["data.test_set", str(Path(test_set))]

@@ -3,8 +3,8 @@
 import argparse
 from pathlib import Path
 
-from ..utils.repository import REPOSITORY
 from .parser import Parser
+from .roots import output_root
 
 _DESCRIPTION = (
     "Detect objects in pictures, videos, cameras; or on a page, with --serve."
@@ -16,7 +16,7 @@ _EPILOG = (
 
 
 def build_parser(prog: str | None = None) -> Parser:
-    """The arguments of demo.sh."""
+    """The arguments of frcnn demo."""
     parser = Parser(prog=prog, description=_DESCRIPTION, epilog=_EPILOG)
     add = parser.add_argument
     add("checkpoint", help="a .pth file, a run's folder, or a name of the model zoo")
@@ -61,7 +61,7 @@ def default_output(checkpoint: Path) -> Path:
     """A folder for a checkpoint's results, told apart by the run's name."""
     place = checkpoint.resolve().parent
     run = f"{place.parent.name}-" if place.name == "checkpoints" else ""
-    return REPOSITORY / "output" / "demo" / f"{run}{checkpoint.stem}"
+    return output_root() / "demo" / f"{run}{checkpoint.stem}"
 
 
 def _count(text: str) -> int:

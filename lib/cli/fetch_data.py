@@ -10,8 +10,8 @@ from ..datasets.archives import ARCHIVES
 from ..datasets.download import ensure_downloaded, ensure_space, plan
 from ..utils.download.disk import amount, free_space
 from ..utils.printable import show
-from ..utils.repository import REPOSITORY
 from .parser import Parser
+from .roots import data_root
 from .user_errors import clear_errors
 
 
@@ -28,9 +28,9 @@ def build_parser(prog: str | None = None) -> Parser:
     parser.add_argument(
         "--root",
         type=Path,
-        default=REPOSITORY / "data",
+        default=data_root(),
         metavar="DIR",
-        help="where to: data.root of train.sh; default: data/ of the repository",
+        help="where to: data.root of frcnn train; default: %(default)s",
     )
     parser.add_argument(
         "--dry-run", action="store_true", help="say what would be done, and do nothing"

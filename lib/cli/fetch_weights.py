@@ -1,8 +1,8 @@
 """Fetch and check published weights, for work without a network.
 
 A NET stands for torchvision's ImageNet weights of it, any other NAME is one of
-docs/zoo.md. They go to the folder FRCNN_HOME (~/.cache/faster_rcnn), where train.sh,
-test.sh and Detector look for them; torchvision's are found in the cache of torch.hub,
+docs/zoo.md. They go to the folder FRCNN_HOME (~/.cache/faster_rcnn), where training,
+testing and Detector look for them; torchvision's are found in the cache of torch.hub,
 too. What is there already is checked, and fetched again only if it is damaged. What was
 interrupted goes on where it stopped. The other programs fetch what they need likewise.
 """

@@ -10,8 +10,8 @@ from pathlib import Path
 
 from ..evaluation.page.run_page import write_run_plots
 from ..utils.curves import read_runs
-from ..utils.repository import REPOSITORY
 from .parser import Parser
+from .roots import output_root
 from .user_errors import clear_errors
 
 logger = logging.getLogger(__name__)
@@ -41,9 +41,9 @@ def build_parser(prog: str | None = None) -> Parser:
     parser.add_argument(
         "--output",
         type=Path,
-        default=REPOSITORY / "output" / "curves",
+        default=output_root() / "curves",
         metavar="STEM",
-        help="STEM.png and STEM.html are written; default: output/curves",
+        help="STEM.png and STEM.html are written; default: %(default)s",
     )
     return parser
 

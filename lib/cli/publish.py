@@ -3,7 +3,7 @@
 The file holds the weights (averaged ones where the run kept them), configuration,
 classes, normalisation and the figures of the run's tests; no optimizer, no paths of
 this machine. It is named by its hash, and the same checkpoint gives the same bytes.
-test.sh --checkpoint, train.sh --weights and Detector.from_checkpoint take it.
+frcnn test --checkpoint, frcnn train --weights and Detector.from_checkpoint take it.
 """
 
 import argparse

@@ -1,7 +1,7 @@
 """Evaluate saved detections again, without the network.
 
-tools/reval.py voc output/.../test/voc_2007_test/iter_0070000 --iou 0.5:0.95
-tools/reval.py instances_val2017.json results.json --classes person dog
+%(prog)s voc output/.../test/voc_2007_test/iter_0070000 --iou 0.5:0.95
+%(prog)s instances_val2017.json results.json --classes person dog
 """
 
 import argparse
@@ -30,13 +30,13 @@ from ..evaluation.selection import (
 from ..evaluation.voc_files import save_voc_files
 from ..utils.files import write_atomic
 from ..utils.printable import show
-from ..utils.repository import REPOSITORY
 from .evaluation_options import (
     RULES,
     add_evaluation_arguments,
     iou_list,
 )
 from .parser import Parser
+from .roots import data_root
 from .user_errors import clear_errors
 
 logger = logging.getLogger(__name__)
@@ -59,7 +59,8 @@ def build_parser(prog: str | None = None) -> Parser:
     parser.add_argument(
         "dataset",
         metavar="DATASET",
-        help="a word or folder as of test.sh, a set's name, or COCO's instances_*.json",
+        help="a word or folder as of frcnn test, a set's name, or COCO's "
+        "instances_*.json",
     )
     parser.add_argument(
         "source",
@@ -69,7 +70,10 @@ def build_parser(prog: str | None = None) -> Parser:
         "result files, or proposals.npz",
     )
     parser.add_argument(
-        "--root", type=Path, default=REPOSITORY / "data", help="of the data sets"
+        "--root",
+        type=Path,
+        default=data_root(),
+        help="of the data sets; default: %(default)s",
     )
     parser.add_argument(
         "--split", default="test", choices=("train", "test"), help="default: test"

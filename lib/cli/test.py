@@ -13,18 +13,18 @@ from ..model.zoo import open_checkpoint
 from ..model.zoo.cache import locate
 from ..utils import distributed
 from ..utils.logs import setup_logging
-from ..utils.repository import REPOSITORY
 from .command_line import add_arguments, get_dataset, run_parent
 from .evaluation_options import add_evaluation_arguments
 from .parser import Parser
 from .processes import add_process_arguments, join_processes
+from .roots import data_root
 from .user_errors import clear_errors
 
 logger = logging.getLogger(__name__)
 
 
 def build_parser(prog: str | None = None) -> Parser:
-    """The arguments of test.sh."""
+    """The arguments of frcnn test."""
     parser = Parser(prog=prog, description=__doc__)
     add_arguments(parser)
     add_process_arguments(parser, sharing=True)
@@ -79,7 +79,7 @@ def main(words: Sequence[str] | None = None, prog: str = "frcnn test") -> None:
                     "validation; leave out --checkpoint for its newest one"
                 )
         state = open_checkpoint(checkpoint)
-        given = ["data.root", str(REPOSITORY / "data")]
+        given = ["data.root", str(data_root())]
         given += ["data.train_set", train_set, "data.test_set", test_set]
         config = config_from_checkpoint(state, [*given, *arguments.overrides])
         if config.net.full_name != arguments.net:

@@ -34,7 +34,7 @@ logger = logging.getLogger(__name__)
 
 
 def build_parser(prog: str | None = None) -> Parser:
-    """The arguments of train.sh."""
+    """The arguments of frcnn train."""
     parser = Parser(prog=prog, description=__doc__)
     add_arguments(parser)
     add_training_arguments(parser)
@@ -126,6 +126,6 @@ def main(words: Sequence[str] | None = None, prog: str = "frcnn train") -> None:
             )
         if not arguments.no_test:
             best = run.best_checkpoint
-            final = best if best.exists() else run.checkpoints()[-1]
+            final = best if best.exists() else run.newest_checkpoint()
             state = load_checkpoint(final)
             test_checkpoint(run, final, state, test_set, config, device=job.device)

@@ -114,7 +114,7 @@ def _listed_pairs(listed: Iterable[str], output: Path) -> list[tuple[Path, Path]
     if not paths:
         raise ValueError(
             "-: expected paths on stdin, one a line or ended by a zero byte, found "
-            "none; try: find FOLDER -name '*.jpg' | demo.sh CHECKPOINT -"
+            "none; try: find FOLDER -name '*.jpg' | frcnn demo CHECKPOINT -"
         )
     return _below_common(paths)
 

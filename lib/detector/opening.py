@@ -72,8 +72,8 @@ def open_detector(
     if config.net.modules != "both":
         raise CheckpointError(
             f"{source} holds one module of a detector (net.modules "
-            f"{config.net.modules}), expected both; test.sh tests it, and "
-            "train_alternating.sh joins two"
+            f"{config.net.modules}), expected both; frcnn test tests it, and "
+            "frcnn alternating joins two"
         )
     weights = detector_weights(state, averaged=config.train.ema > 0)
     # Compared without memory first: whoever made the file chose the sizes.

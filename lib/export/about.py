@@ -95,6 +95,6 @@ class About:
             )
         except (ValueError, TypeError, KeyError, IndexError) as error:
             raise ExportError(
-                f"{source}: expected a file that tools/export.py wrote, found no facts "
+                f"{source}: expected a file that frcnn export wrote, found no facts "
                 f"of a detector in it ({error!r}); export it again"
             ) from error

@@ -41,14 +41,14 @@ class Exported:
 
 
 def load_exported(path: Path) -> Exported:
-    """Load a file that ``tools/export.py`` wrote, of any kind.
+    """Load a file that ``frcnn export`` wrote, of any kind.
 
     Raises:
         ExportError: it is no such file, or onnxruntime is not installed.
     """
     path = Path(path)
     if not path.is_file():
-        raise ExportError(f"{path} is not there; give a file of tools/export.py")
+        raise ExportError(f"{path} is not there; give a file of frcnn export")
     if path.suffix == ".onnx":
         return _load_onnx(path)
     try:
@@ -57,7 +57,7 @@ def load_exported(path: Path) -> Exported:
     except zipfile.BadZipFile as error:
         raise ExportError(
             f"{path} is neither an .onnx file nor a .pt2 archive; give a file of "
-            "tools/export.py"
+            "frcnn export"
         ) from error
     if any("aotinductor" in name and name.endswith(".so") for name in names):
         return _load_package(path)

@@ -1,6 +1,7 @@
 """Checkpoints: a run's whole state in one file, written atomically."""
 
 import dataclasses
+import os
 import pickle
 import zipfile
 from collections.abc import Mapping
@@ -25,7 +26,7 @@ class CheckpointError(ValueError):
 
 
 class DamagedFileError(CheckpointError):
-    """A file whose bytes are not those that were written, or no PyTorch file."""
+    """What lies there is no whole file of its kind."""
 
 
 @dataclasses.dataclass
@@ -98,11 +99,13 @@ def read_tensors(path: Path) -> dict[str, Any]:
     Its sizes are checked against the file's own before memory is taken.
 
     Raises:
-        CheckpointError: missing, no dictionary, in need of executing pickled code, or
-            of tensors beyond all measure.
-        DamagedFileError: truncated or no PyTorch file.
+        CheckpointError: missing.
+        DamagedFileError: no file, truncated, no PyTorch file, in need of executing
+            pickled code, of tensors beyond all measure, or no dictionary.
     """
     if not path.is_file():
+        if os.path.lexists(path):
+            raise DamagedFileError(f"{path} is {_what(path)}, expected a .pth file")
         raise CheckpointError(f"{path} is not there; give the path of a .pth file")
     try:
         survey_tensors(path)
@@ -112,7 +115,7 @@ def read_tensors(path: Path) -> dict[str, Any]:
             f"{path} is damaged, or holds objects that only executing code from the "
             f"file could load, which is not done ({_first_line(error)}); give a file "
             "of tensors: a state dict, saved anew where the program that wrote it is "
-            "at home, which tools/convert_weights.py then reads"
+            "at home, which frcnn convert then reads"
         ) from error
     except SurveyError as error:
         raise DamagedFileError(
@@ -126,10 +129,19 @@ def read_tensors(path: Path) -> dict[str, Any]:
             "or fetch it again"
         ) from error
     if not isinstance(content, dict):
-        raise CheckpointError(
+        raise DamagedFileError(
             f"{path} holds {type(content).__name__}, expected a dictionary of tensors"
         )
     return content
+
+
+def _what(path: Path) -> str:
+    """What lies at a path where a file is expected."""
+    if path.is_dir():
+        return "a folder"
+    if path.is_symlink():
+        return f"a link to {os.readlink(path)}, which is not there"
+    return "a pipe, a device or a socket"
 
 
 def load_checkpoint(path: Path) -> dict[str, Any]:
@@ -150,8 +162,9 @@ def check_checkpoint(state: dict[str, Any], path: Path) -> dict[str, Any]:
         path: where it comes from.
 
     Raises:
-        CheckpointError: another format, or a part that is missing or of another type.
-        DamagedFileError: the file's checksums do not hold.
+        CheckpointError: another format.
+        DamagedFileError: the file's checksums do not hold, or a part is missing or of
+            another type.
     """
     _check_sums(path)
     if state.get("format") != FORMAT:
@@ -160,21 +173,21 @@ def check_checkpoint(state: dict[str, Any], path: Path) -> dict[str, Any]:
             f"{brief(state.get('format'))}, expected {FORMAT!r}); weights of other "
             "origin go in by --weights"
         )
-    average = state.get("ema", {"weights": {}})
+    iteration, average = state.get("iteration"), state.get("ema", {"weights": {}})
     parts = {
         "config": isinstance(state.get("config"), dict),
         "classes": _is_names(state.get("classes")),
-        "iteration": type(state.get("iteration")) is int,
+        "iteration": type(iteration) is int and iteration >= 0,
         "model": _is_weights(state.get("model")),
         "ema": isinstance(average, dict) and _is_weights(average.get("weights")),
     }
     wrong = [name for name, sound in parts.items() if not sound]
     if wrong:
         found = {name: brief(state.get(name)) for name in wrong}
-        raise CheckpointError(
-            f"{path} is not whole: {', '.join(wrong)} missing or of another type than "
-            f"a checkpoint has (found {', '.join(found.values())}); fetch it again, or "
-            "train again"
+        raise DamagedFileError(
+            f"{path} is not whole: {', '.join(wrong)} missing or of another type or "
+            f"value than a checkpoint has (found {', '.join(found.values())}); fetch "
+            "it again, or train again"
         )
     return state
 

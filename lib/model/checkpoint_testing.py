@@ -155,7 +155,7 @@ def settle_measure(config: Config, measure: Measure | None) -> Measure:
         if measure != "detection":
             raise ValueError(
                 "Fast R-CNN alone (net.modules fast_rcnn) makes no proposals; measure "
-                "the file that it is given by tools/reval.py"
+                "the file that it is given by frcnn reval"
             )
         proposal_file(config, "test")
     return measure

@@ -2,6 +2,8 @@
 
 import errno
 import hashlib
+import logging
+import os
 import re
 import weakref
 from pathlib import Path, PurePath
@@ -10,6 +12,8 @@ from typing import IO
 from ..utils.files import remove_stale, write_atomic
 from ..utils.locks import HeldElsewhereError, take_lock
 from .config import Config, ConfigError, differing_keys, load_config
+
+logger = logging.getLogger(__name__)
 
 _CHECKPOINT = re.compile(r"iter_(\d+)\.pth")
 
@@ -74,9 +78,12 @@ class RunFolder:
         return files[-1]
 
     def keep_newest(self, count: int) -> None:
-        """Delete all but the newest ``count`` checkpoints."""
+        """Delete all but the newest ``count`` checkpoints; warn where that fails."""
         for file in self.checkpoints()[:-count]:
-            file.unlink(missing_ok=True)
+            try:
+                file.unlink(missing_ok=True)
+            except OSError as error:
+                logger.warning("cannot delete %s (%s)", file, error.strerror)
 
     def test_folder(self, test_set: str, checkpoint: Path, settings: str = "") -> Path:
         """Where the test of a checkpoint on a set leaves its files.
@@ -110,8 +117,6 @@ class RunFolder:
         """
         if self._lock is None:
             self._lock = self._take_lock()
-            # Closed without a word of Python, in which a signal could get lost.
-            weakref.finalize(self, self._lock.close)
         recorded = self.recorded_config()
         if recorded is not None:
             train = recorded.train
@@ -135,10 +140,53 @@ class RunFolder:
         for folder in (self.path, self.path / "checkpoints"):
             remove_stale(folder)
 
+    def make_good(self, config: Config) -> bool:
+        """Make a folder anew that was deleted or moved while its run is at work.
+
+        What lay in it is lost, but for what the run still holds and writes again.
+
+        Args:
+            config: of the run.
+
+        Returns:
+            Whether that was necessary.
+
+        Raises:
+            ValueError: another process has claimed the folder, or it cannot be written
+                to.
+            OSError: the folder cannot be made.
+        """
+        if self.config_file.exists() and self._holds_lock():
+            return False
+        if self._lock is not None:
+            self._lock.close()
+        self._lock = self._take_lock()
+        write_atomic(self.config_file, config.to_yaml())
+        logger.error(
+            "%s was deleted or moved away, at least in part, while training: it is "
+            "made anew, and the run goes on. Earlier checkpoints, curves and log that "
+            "were in it are gone, unless they are where it was moved to",
+            self.path,
+        )
+        return True
+
+    def _holds_lock(self) -> bool:
+        """Whether the file that was locked is still the one in the folder."""
+        if self._lock is None:
+            return True
+        try:
+            found = (self.path / ".lock").stat()
+        except OSError:
+            return False
+        return os.path.samestat(found, os.fstat(self._lock.fileno()))
+
     def _take_lock(self) -> IO[str]:
         try:
             self.path.mkdir(parents=True, exist_ok=True)
-            return take_lock(self.path / ".lock")
+            lock = take_lock(self.path / ".lock")
+            # Closed without a word of Python, in which a signal could get lost.
+            weakref.finalize(self, lock.close)
+            return lock
         except HeldElsewhereError as error:
             raise ValueError(
                 f"another run is at work in {self.path}: {error}. Wait for it or stop "

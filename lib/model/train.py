@@ -16,7 +16,7 @@ from .faster_rcnn import FasterRCNN
 from .finite import FaultyUpdates, NonFiniteLossError, check_finite
 from .graphed_updates import CudaRecorder, GraphedUpdates
 from .profiling import WAITING, Profile
-from .resume import resume
+from .resume import Resumable, resume
 from .run_folder import RunFolder
 from .schedule import Passes, share_passes
 from .solver import build_optimizer, learning_rate, set_learning_rate
@@ -80,8 +80,6 @@ def train(
     # Sampling has a generator of its own, so that it does not depend on what else
     # draws random numbers.
     generator = torch.Generator(device).manual_seed(settings.seed)
-    start, state = resume(run, model, optimizer, generator, dataset)
-    counts = Counts(**state.get("counts", {}))
     gradient = BatchGradient(
         model, config, passes, generator, device=device, dtype=dtype
     )
@@ -98,9 +96,9 @@ def train(
         extra["ema"] = average
     if validation_set is not None:
         extra["validation"] = validation
-    for name, part in extra.items():
-        if name in state:
-            part.load_state_dict(state[name])
+    counts = Counts()
+    parts = Resumable(model, optimizer, generator, counts, extra)
+    start = resume(run, parts, dataset)
 
     def save(iteration: int, path: Path | None = None) -> None:
         faulty.settle()
@@ -108,6 +106,8 @@ def train(
             return
         path = path or run.checkpoint(iteration)
         if record:
+            if run.make_good(config):
+                record.reopen(iteration)
             record.flush()  # a run that resumes from here will not write it again
         save_checkpoint(
             path,

@@ -64,6 +64,7 @@ class TrainRecord(Closing):
         start: int,
         counts: Counts | None = None,
     ) -> None:
+        self.run = run
         self.counts = counts or Counts()
         self.settings = config.train
         self.config = config
@@ -71,15 +72,25 @@ class TrainRecord(Closing):
         self.progress = Progress(
             config.train.iterations, start=start, log_every=config.train.log_every
         )
-        self.metrics = MetricsFile(run.metrics_file, start=start)
-        # Also at the start: a run may have died before its first checkpoint.
-        self.summaries = Summaries(run.tensorboard, purge_step=start + 1)
-        self.summaries.text("config", config.to_yaml(), start)
+        self._open(start)
         self.trackers = Trackers(
             config.train.trackers, run.path, config=config.model_dump(mode="json")
         )
         self.waited = 0.0
         self.readback = Readback()
+
+    def _open(self, done: int) -> None:
+        self.metrics = MetricsFile(self.run.metrics_file, start=done)
+        # Also at the start: a run may have died before its first checkpoint.
+        self.summaries = Summaries(self.run.tensorboard, purge_step=done + 1)
+        self.summaries.text("config", self.config.to_yaml(), done)
+
+    def reopen(self, done: int) -> None:
+        """Go on in new files after ``done`` updates, the old ones being deleted."""
+        self.readback.flush()
+        self.metrics.close()
+        self.summaries.close()
+        self._open(done)
 
     def close(self) -> None:
         """End the progress line and the files. Safe to call twice."""

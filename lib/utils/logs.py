@@ -6,6 +6,7 @@ log line and comes back below it.
 """
 
 import logging
+import logging.handlers
 import sys
 import threading
 from collections.abc import Iterator
@@ -96,10 +97,17 @@ class _Console(_StreamHandler):
             super().emit(record)
 
 
-class _File(logging.FileHandler):
-    """The log file. A full disk costs lines of it, never the run."""
+class _File(logging.handlers.WatchedFileHandler):
+    """The log file, made anew if it is deleted; trouble costs lines, never the run."""
 
     _failed = False
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Write a record, or tell that it cannot be written."""
+        try:
+            super().emit(record)
+        except OSError:  # its folder is gone
+            self.handleError(record)
 
     def handleError(self, record: logging.LogRecord) -> None:
         if not self._failed:

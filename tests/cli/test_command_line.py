@@ -19,7 +19,6 @@ from faster_rcnn.cli.command_line import (
 )
 from faster_rcnn.model.config import ConfigError
 from faster_rcnn.model.run_folder import RunFolder
-from faster_rcnn.utils.repository import REPOSITORY
 
 
 def parse(*words):
@@ -63,7 +62,7 @@ def test_job(recipes, tmp_path):
     assert job.config.net.name == "res18"
     assert job.tag == "mine_train.weight_decay=0.4"
     assert job.dataset == job.config.data.train_set == str(cells)
-    assert job.config.data.root == REPOSITORY / "data"
+    assert job.config.data.root == Path.cwd() / "data"
     assert job.dtype == torch.float32
     assert job.device.type in ("cuda", "mps", "cpu")
 

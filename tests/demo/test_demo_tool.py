@@ -4,6 +4,7 @@ import io
 import json
 import os
 import sys
+from pathlib import Path
 
 import pytest
 from command_lines import REPOSITORY, load_tool
@@ -109,7 +110,7 @@ def test_no_checkpoint(monkeypatch, capsys):
 
 
 def test_the_place_of_results(call):
-    folder = REPOSITORY / "output" / "demo"
+    folder = Path.cwd() / "output" / "demo"
     assert default_output(call.checkpoint) == folder / "run-a"
     assert default_output(call.checkpoint.parents[1] / "b.pth") == folder / "b"
 

@@ -169,7 +169,7 @@ def test_interrupted_save_leaves_no_trace(saved, monkeypatch):
 
 def test_missing_file(tmp_path):
     assert "is not there; give the path" in refusal(tmp_path / "gone.pth")
-    assert "is not there" in refusal(tmp_path)  # a folder
+    assert "is a folder, expected a .pth file" in refusal(tmp_path)
 
 
 @pytest.mark.parametrize("share", [0, 0.02, 0.3, 0.5, 0.9, 0.99])

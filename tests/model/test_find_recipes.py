@@ -1,6 +1,10 @@
 """Which recipes a net on a data set is made of."""
 
-from faster_rcnn.model.recipes import find_recipes
+from pathlib import Path
+
+import pytest
+from faster_rcnn.model.config import ConfigError
+from faster_rcnn.model.recipes import find_recipes, recipe_file
 
 
 def names(paths):
@@ -32,3 +36,28 @@ def test_recipes_of_own_data(recipes):
     assert names(find_recipes("cells", "res50")) == ["own_data"]
     # One for this net alone is enough.
     assert names(find_recipes("cells", "vgg16")) == ["cells_vgg16"]
+
+
+@pytest.mark.parametrize(
+    ("dataset", "net", "problem"),
+    [
+        ("coco", "res50", "no recipe for res50 on coco: expected coco.yml"),
+        ("cells", "res50", "data of one's own: expected own_data.yml"),
+        ("voc", "res50_fpn", "nets with _fpn: expected fpn.yml"),
+    ],
+)
+def test_defaults_are_no_recipe(recipes, dataset, net, problem):
+    recipes(voc="", res50="")
+    with pytest.raises(ConfigError, match=problem):
+        find_recipes(dataset, net)
+
+
+def test_recipes_by_file_or_name(recipes, tmp_path):
+    recipes(schedule_3x="")
+    mine = tmp_path / "schedule_3x"
+    mine.touch()
+    assert recipe_file(mine) == mine
+    assert recipe_file(Path("schedule_3x")).name == "schedule_3x.yml"
+    for gone in ("schedule3x", "elsewhere/schedule_3x.yml"):
+        with pytest.raises(ConfigError, match=r"cannot be read: .*such as schedule_3x"):
+            recipe_file(Path(gone))

@@ -1,15 +1,21 @@
 """Going on from what a run has left, whatever became of it."""
 
 import logging
+import os
+import re
 import shutil
 
 import pytest
 import torch
+from faster_rcnn.model import run_folder
 from faster_rcnn.model.checkpoint import CheckpointError, load_checkpoint
 from faster_rcnn.model.run_folder import RunFolder
+from faster_rcnn.utils.locks import HeldElsewhereError
+from faster_rcnn.utils.logs import setup_logging
 from many_processes import in_processes
 from tiny_runs import (
     assert_equal,
+    at_iteration,
     draw_dataset,
     read_metrics,
     tiny_config,
@@ -71,6 +77,66 @@ def test_damaged_newest_checkpoint(dataset, folder, unbroken, damage, caplog):
     assert aside.read_bytes() == damaged
 
 
+def dangling_link(path):
+    path.unlink()
+    path.symlink_to(path.with_name("nowhere.pth"))
+
+
+def folder_in_its_place(path):
+    path.unlink()
+    path.mkdir()
+
+
+def pipe(path):
+    path.unlink()
+    os.mkfifo(path)
+
+
+def change(**parts):
+    """Store other parts in a checkpoint; None takes one away."""
+
+    def changed(path):
+        state = torch.load(path, weights_only=True) | parts
+        torch.save({k: v for k, v in state.items() if v is not None}, path)
+
+    changed.__name__ = "_".join(f"{k} {str(v)[:12]}" for k, v in parts.items())
+    return changed
+
+
+@pytest.mark.skipif(os.name == "nt", reason="POSIX files")
+@pytest.mark.parametrize(
+    ("damage", "message"),
+    [
+        (dangling_link, r"is a link to .*nowhere\.pth, which is not there"),
+        (folder_in_its_place, "is a folder, expected"),
+        (pipe, "is a pipe, a device or a socket, expected"),
+        (change(optimizer=None), "has no optimizer: it was stripped"),
+        (change(random_states=None, generator=None), "has no generator, random_states"),
+        (change(iteration=-1), "is not whole: iteration"),
+        (change(optimizer={"state": {}}), "cannot go on from"),
+        (change(random_states={"python": 1}), "cannot go on from"),
+        (change(generator=3), "cannot go on from"),
+        (change(counts={"unknown": 1}), "cannot go on from"),
+        (change(model={"a": torch.zeros(1)}), "cannot go on from"),
+    ],
+    ids=lambda value: getattr(value, "__name__", ""),
+)
+def test_newest_checkpoint_that_none_can_go_on_from(
+    dataset, folder, unbroken, damage, message, caplog
+):
+    run, want = RunFolder(folder), RunFolder(unbroken)
+    run.checkpoint(4).with_name("iter_0000004.pth.damaged").write_text("of before")
+    damage(run.checkpoint(4))
+    train_tiny(dataset, CONFIG, folder, seed=7)
+    errors = [r.getMessage() for r in caplog.records if r.levelno == logging.ERROR]
+    assert re.search(rf"iter_0000004\.pth .*{message}", errors[0])
+    assert errors[1].startswith("kept it as iter_0000004.pth.damaged2, and go back")
+    assert_equal(
+        load_checkpoint(run.checkpoint(4)), load_checkpoint(want.checkpoint(4))
+    )
+    assert run.metrics_file.read_bytes() == want.metrics_file.read_bytes()
+
+
 def test_two_damaged_checkpoints(dataset, folder, unbroken):
     run = RunFolder(folder)
     flip_a_bit(run.checkpoint(4))
@@ -97,6 +163,44 @@ def test_checkpoint_of_another_format_is_not_passed_over(dataset, folder):
     with pytest.raises(CheckpointError, match="not a checkpoint of this program"):
         train_tiny(dataset, CONFIG, folder)
     assert path.exists()
+
+
+def test_folder_deleted_while_training(tmp_path, dataset, monkeypatch, caplog):
+    folder = tmp_path / "run"
+    setup_logging(folder / "train.log")
+    at_iteration(monkeypatch, 2, lambda: folder.rename(tmp_path / "moved"))
+    words = ("train.iterations", 4, "train.snapshot_every", 3)
+    train_tiny(dataset, tiny_config(*words), folder)
+    setup_logging()
+    (error,) = [r.getMessage() for r in caplog.records if r.levelno == logging.ERROR]
+    assert f"{folder} was deleted or moved away" in error
+    run = RunFolder(folder)
+    assert run.recorded_config() == tiny_config(*words)
+    assert sorted(path.name for path in folder.iterdir()) == [
+        *(".lock", "checkpoints", "config.yml", "metrics.jsonl", "tensorboard"),
+        "train.log",
+    ]
+    assert [line["iteration"] for line in read_metrics(folder)] == [4]
+    assert "saved" in run.log_file.read_text()
+    # The run is as any other: it resumes, finished as it is.
+    train_tiny(dataset, tiny_config(*words), folder)
+    assert run.checkpoints() == [run.checkpoint(3), run.checkpoint(4)]
+
+
+def test_folder_deleted_and_claimed_by_another(tmp_path, dataset, monkeypatch):
+    folder = tmp_path / "run"
+    words = ("train.iterations", 4, "train.snapshot_every", 3)
+
+    def take():
+        folder.rename(tmp_path / "moved")
+        monkeypatch.setattr(run_folder, "take_lock", held)
+
+    def held(path):
+        raise HeldElsewhereError("process 1")
+
+    at_iteration(monkeypatch, 2, take)
+    with pytest.raises(ValueError, match="another run is at work"):
+        train_tiny(dataset, tiny_config(*words), folder)
 
 
 def train_here(dataset, config, folder):

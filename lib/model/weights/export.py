@@ -131,7 +131,7 @@ def save_backbone(weights: ImportedWeights, path: Path) -> None:
 def save_detector(
     weights: ImportedWeights, path: Path, *, recipes: Sequence[Path], classes: list[str]
 ) -> None:
-    """Write a detector as a checkpoint that ``test.sh --checkpoint`` takes.
+    """Write a detector as a checkpoint that ``frcnn test --checkpoint`` takes.
 
     Args:
         weights, recipes, classes: as for `detector_state`.

@@ -78,7 +78,7 @@ def _check_settings(weights: ImportedWeights, net: NetConfig) -> None:
             f"{found}, whose normalisation is {weights.normalisation} "
             f"({weights.reason}), but net.normalisation is {net.normalisation}; leave "
             "that at auto. If the weights were taken for what they are not, convert "
-            f"them with tools/convert_weights.py --normalisation {net.normalisation}"
+            f"them with frcnn convert --normalisation {net.normalisation}"
         )
 
 

@@ -58,8 +58,7 @@ def model_card(
         f'    detections = Detector.from_checkpoint("{file.name}")("photo.jpg")',
         "",
         "    # fine-tuning on other classes",
-        f"    ./experiments/scripts/train.sh DATASET {net['name']} "
-        f"--weights {file.name}",
+        f"    frcnn train DATASET {net['name']} --weights {file.name}",
         "",
         "## Limits",
         "",
@@ -89,7 +88,7 @@ def _results(content: Mapping[str, Any], file: Path) -> list[str]:
         "",
         "Measured by",
         "",
-        f"    ./experiments/scripts/test.sh DATASET {net} --checkpoint {file.name}",
+        f"    frcnn test DATASET {net} --checkpoint {file.name}",
     ]
 
 

@@ -14,7 +14,7 @@ from ..checkpoint import (
 )
 from ..config import ConfigError, config_from_checkpoint
 from ..faster_rcnn import build_detector
-from ..recipes import RECIPES, find_recipes
+from ..recipes import find_recipes
 from ..weights.class_names import read_classes
 from ..weights.export import detector_state
 from ..weights.fit import few
@@ -27,7 +27,7 @@ def open_checkpoint(path_or_name: str | Path) -> dict[str, Any]:
     """The content of a detector's file, as `load_checkpoint` gives it.
 
     Args:
-        path_or_name: a checkpoint of a run, a file of tools/publish.py, a detector of
+        path_or_name: a checkpoint of a run, a file of ``frcnn publish``, a detector of
             another program that the importers read, or a name of docs/zoo.md, which is
             fetched. Names of foreign detectors' classes are VOC's or COCO's, by their
             number.
@@ -57,7 +57,7 @@ def open_checkpoint(path_or_name: str | Path) -> dict[str, Any]:
         classes = list(weights.classes or read_classes(None, weights.num_classes))
     except CheckpointError as error:
         raise CheckpointError(
-            f"{path}: {error}, to tools/convert_weights.py {path} --output FILE, and "
+            f"{path}: {error}, to frcnn convert {path} --output FILE, and "
             "take that file"
         ) from error
     state = detector_state(weights, recipes=_recipes(weights, classes), classes=classes)
@@ -66,11 +66,11 @@ def open_checkpoint(path_or_name: str | Path) -> dict[str, Any]:
 
 
 def _recipes(weights: ImportedWeights, classes: list[str]) -> list[Path]:
-    """Of the data set that has so many classes; none without the repository."""
+    """Of the data set that has so many classes."""
     dataset = {21: "voc", 81: "coco", 91: "coco"}.get(len(classes), "own")
     features = weights.settings.get("net.features", "c4")
     net = weights.net if features == "c4" else f"{weights.net}_{features}"
-    return find_recipes(dataset, net) if RECIPES.is_dir() else []
+    return find_recipes(dataset, net)
 
 
 def _check_fit(state: dict[str, Any], path: Path) -> None:

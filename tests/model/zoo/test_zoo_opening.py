@@ -129,7 +129,7 @@ def test_detector_of_the_family(shared, file):
 def test_classes_that_nobody_knows(file):
     path = file({"model": detectron2_state("res50", classes=5)})
     message = refusal(path)
-    assert "--classes NAMES" in message and f"convert_weights.py {path}" in message
+    assert "--classes NAMES" in message and f"frcnn convert {path}" in message
 
 
 def test_files_that_detect_nothing(file, tmp_path):

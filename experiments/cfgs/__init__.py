@@ -1,0 +1,1 @@
+"""The recipes, installed as ``faster_rcnn.recipes`` (pyproject.toml)."""

@@ -1,0 +1,120 @@
+"""The ``frcnn`` command, and the doors to it in tools/."""
+
+import importlib
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from command_lines import REPOSITORY
+from faster_rcnn.cli import main as cli
+from faster_rcnn.cli import roots
+from faster_rcnn.cli.parser import Parser
+
+
+@pytest.mark.parametrize("words", [[], ["--help"], ["-h"], ["help"]])
+def test_all_commands_are_shown(capsys, words):
+    cli.main(words)
+    out = capsys.readouterr().out
+    for name, command in cli.COMMANDS.items():
+        assert any(
+            line.split("  ")[1] == name and line.endswith(command.summary)
+            for line in out.splitlines()
+            if line.startswith("  ")
+        ), name
+    assert max(map(len, out.splitlines())) <= 80
+
+
+@pytest.mark.parametrize(
+    ("words", "problem"),
+    [
+        (["trian", "voc"], "unknown command 'trian'; did you mean train?"),
+        (["tset"], "unknown command 'tset'; did you mean test?"),
+        (["fetch"], "expected fetch data or fetch weights, found fetch"),
+        (["fetch", "date"], "found fetch date; did you mean fetch data?"),
+        (["--versoin"], "unknown command '--versoin'"),
+    ],
+)
+def test_unknown_commands(capsys, words, problem):
+    with pytest.raises(SystemExit, match="2"):
+        cli.main(words)
+    assert problem in capsys.readouterr().err.splitlines()[-1]
+
+
+@pytest.mark.parametrize("name", cli.COMMANDS)
+def test_every_command_has_a_module(name):
+    module = importlib.import_module(f"faster_rcnn.cli.{cli.COMMANDS[name].module}")
+    assert callable(module.main)
+    if name != "tensorboard":
+        assert module.build_parser("a b").prog == "a b"
+
+
+def test_words_reach_the_command(capsys):
+    with pytest.raises(SystemExit, match="2"):
+        cli.main(["fetch", "data", "vco"])
+    err = capsys.readouterr().err
+    assert err.startswith("usage: frcnn fetch data ") and "'vco'" in err
+
+
+def test_nothing_heavy_is_imported_before_a_command_is_known():
+    code = (
+        "import sys; from faster_rcnn.cli.main import main; main(['--version']); "
+        "assert not {'torch', 'numpy', 'cv2', 'pydantic'} & set(sys.modules)"
+    )
+    result = subprocess.run([sys.executable, "-c", code], capture_output=True)
+    assert result.returncode == 0 and result.stdout.startswith(b"frcnn ")
+
+
+def test_options_are_spelled_out(capsys):
+    parser = Parser(prog="x")
+    parser.add_argument("--output")
+    parser.add_argument("--overrides", nargs="+")
+    for words in (["--out", "a"], ["--out=a"], ["--overrides", "b", "--out", "a"]):
+        with pytest.raises(SystemExit, match="2"):
+            parser.parse_args(words)
+        assert "did you mean --output?" in capsys.readouterr().err
+    with pytest.raises(SystemExit, match="2"):
+        parser.parse_args(["--zzz"])
+    assert "did you mean" not in capsys.readouterr().err
+
+
+def test_the_current_folder_unless_told(monkeypatch, tmp_path):
+    for name in ("FRCNN_OUTPUT", "FRCNN_DATA"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.chdir(tmp_path)
+    assert (roots.output_root(), roots.data_root()) == (
+        tmp_path / "output",
+        tmp_path / "data",
+    )
+    monkeypatch.setenv("FRCNN_OUTPUT", "/runs")
+    monkeypatch.setenv("FRCNN_DATA", "sets")
+    assert (roots.output_root(), roots.data_root()) == (
+        Path("/runs"),
+        tmp_path / "sets",
+    )
+
+
+@pytest.mark.parametrize(
+    ("given", "root"), [({}, REPOSITORY / "data"), ({"FRCNN_DATA": "/sets"}, "/sets")]
+)
+def test_a_door_works_on_its_checkout(tmp_path, given, root):
+    """From any folder, unless the environment names another."""
+    tool = REPOSITORY / "tools" / "fetch_data.py"
+    result = subprocess.run(
+        [sys.executable, tool, "--help"],
+        env={"PATH": os.environ["PATH"], "COLUMNS": "200", **given},
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+    )
+    assert (result.returncode, result.stderr) == (0, "")
+    assert result.stdout.startswith("usage: fetch_data.py ")
+    assert f"default: {root}" in " ".join(result.stdout.split())
+
+
+def test_every_tool_is_a_door():
+    for path in (REPOSITORY / "tools").glob("*.py"):
+        text = path.read_text(encoding="utf-8")
+        assert len(text.splitlines()) <= 8 and os.access(path, os.X_OK)
+        assert sum(f'door("{name}", __file__)' in text for name in cli.COMMANDS) == 1
