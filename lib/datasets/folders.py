@@ -8,6 +8,7 @@ YOLO    data.yaml, or images/<split>/ and labels/<split>/
 from pathlib import Path
 from typing import Literal, NamedTuple
 
+from .foreign import foreign_format
 from .formats.voc import VOC_CLASSES, image_lists
 from .formats.yolo_folder import is_yolo, open_yolo
 from .records import MissingDataError
@@ -56,10 +57,13 @@ def recognise(folder: Path) -> Found:
         inside = devkit_folder(folder) / year
         if inside.is_dir():
             return Found("voc", inside, VOC_CLASSES)
+    seen = foreign_format(folder) or (
+        f"{', '.join(there[:8]) or 'an empty folder'}; see docs/own_data.md"
+    )
     raise ValueError(
         f"{folder}: expected Annotations/ and ImageSets/ (VOC layout), a VOCdevkit, "
         "annotations/*.json (COCO layout), or data.yaml or labels/ (YOLO layout), "
-        f"found {', '.join(there[:8]) or 'an empty folder'}; see docs/own_data.md"
+        f"found {seen}"
     )
 
 

@@ -5,7 +5,10 @@ from typing import Any
 
 import numpy as np
 
-from ..datasets.records import BACKGROUND, Dataset, Record
+from ..datasets.formats.coco_entry import four_numbers
+from ..datasets.formats.coco_tables import read_categories
+from ..datasets.formats.values import is_set, whole_number
+from ..datasets.records import BACKGROUND, Dataset, Drops, Record
 from ..utils.json_files import is_number, read_json
 
 
@@ -23,20 +26,20 @@ def read_annotations(path: Path) -> Dataset:
         path, expected="COCO annotations", remedy="give an instances_*.json"
     )
     try:
-        categories = sorted((int(c["id"]), c["name"]) for c in content["categories"])
-        numbers = {category_id: c for c, (category_id, _) in enumerate(categories, 1)}
-        own: dict[int, list[dict[str, Any]]] = {i["id"]: [] for i in content["images"]}
+        images = [{**i, "id": whole_number(i["id"])} for i in content["images"]]
+        rows = [_with_numbers(annotation) for annotation in content["annotations"]]
+        used = {row["category_id"] for row in rows}
+        names, ids = read_categories(path, content["categories"], used, Drops())
+        numbers = {category_id: c for c, category_id in enumerate(ids, start=1)}
+        own: dict[int, list[dict[str, Any]]] = {i["id"]: [] for i in images}
         bad = []
-        for annotation in content["annotations"]:
-            bbox = annotation["bbox"]
-            fits = (
-                annotation["category_id"] in numbers and annotation["image_id"] in own
-            )
-            if not fits or len(bbox) != 4 or not all(map(is_number, bbox)):
+        for row, annotation in zip(rows, content["annotations"], strict=True):
+            fits = row["category_id"] in numbers and row["image_id"] in own
+            if not fits or row["bbox"] is None or not all(map(is_number, row["bbox"])):
                 bad.append(annotation)
             else:
-                own[annotation["image_id"]].append(annotation)
-        records = [_record(i, own[i["id"]], numbers) for i in content["images"]]
+                own[row["image_id"]].append(row)
+        records = [_record(i, own[i["id"]], numbers) for i in images]
     except (KeyError, TypeError, ValueError) as error:
         raise ValueError(
             f"{path}: expected COCO images, categories and annotations "
@@ -51,12 +54,18 @@ def read_annotations(path: Path) -> Dataset:
     return Dataset(
         name=path.stem.removeprefix("instances_"),
         layout="coco",
-        classes=(BACKGROUND, *(name for _, name in categories)),
+        classes=(BACKGROUND, *names),
         records=tuple(records),
         drops={},
         annotation_file=path,
         category_ids=(0, *numbers),
     )
+
+
+def _with_numbers(annotation: dict[str, Any]) -> dict[str, Any]:
+    """Read an annotation's numbers as training does; None where they are none."""
+    ids = {key: whole_number(annotation[key]) for key in ("image_id", "category_id")}
+    return {**annotation, **ids, "bbox": four_numbers(annotation["bbox"])}
 
 
 def _record(
@@ -73,7 +82,9 @@ def _record(
         boxes=boxes.astype(np.float32),
         classes=np.array([numbers[a["category_id"]] for a in annotations], np.int64),
         difficult=np.zeros(len(boxes), np.bool_),
-        crowd=np.array([bool(a.get("iscrowd")) for a in annotations], np.bool_),
+        crowd=np.array([is_set(a.get("iscrowd")) for a in annotations], np.bool_),
         areas=np.array(areas, np.float32),
-        object_ids=np.array([a.get("id", 0) for a in annotations], np.int64),
+        object_ids=np.array(
+            [whole_number(a.get("id")) or 0 for a in annotations], np.int64
+        ),
     )
