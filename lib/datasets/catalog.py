@@ -15,6 +15,7 @@ from collections.abc import Callable, Iterable, Sequence
 from functools import partial
 from pathlib import Path
 
+from .allowed_names import check_class_names
 from .folders import (
     Split,
     coco_annotations,
@@ -146,12 +147,14 @@ def load_dataset(
     Raises:
         MissingDataError: a known set is not on disk.
         ValueError: the name or a class is unknown, the folder has no layout or several,
-            or its files are at fault.
+            its files are at fault, or a class has a name that cannot be used.
     """
     parts = [_load(part, root, split) for part in _parts(name_or_path, split)]
     if classes is not None:
         parts = select_classes(parts, classes)
-    return join(parts)
+    found = join(parts)
+    check_class_names(found.classes, found.name)
+    return found
 
 
 def _parts(name_or_path: str, split: Split) -> list[str]:

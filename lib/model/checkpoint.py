@@ -11,6 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from ..datasets.allowed_names import faults_of_names
 from ..utils.files import atomic_path
 from ..utils.safe_yaml import brief
 from ..utils.tensor_survey import CodeError, SurveyError, survey_tensors
@@ -18,7 +19,6 @@ from .config import Config
 from .device import random_states
 
 FORMAT = "faster_rcnn checkpoint 2"
-MOST_CLASSES = 100_000
 
 
 class CheckpointError(ValueError):
@@ -195,9 +195,9 @@ def check_checkpoint(state: dict[str, Any], path: Path) -> dict[str, Any]:
 def _is_names(value: object) -> bool:
     return (
         isinstance(value, list | tuple)
-        and 2 <= len(value) <= MOST_CLASSES
-        and all(isinstance(name, str) and len(name) <= 1000 for name in value)
-        and len(set(value)) == len(value)
+        and len(value) >= 2
+        and all(isinstance(name, str) for name in value)
+        and not faults_of_names(value)
     )
 
 

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import torch
 
+from ..datasets.allowed_names import check_class_names
 from ..datasets.records import Dataset
 from ..utils import distributed
 from .checkpoint import Counts, save_checkpoint
@@ -65,13 +66,14 @@ def train(
         validation_set: from ``get_validation_set``; None to never validate.
 
     Raises:
-        ValueError: all checkpoints are damaged, or they are of other classes; or
-            the processes cannot share the batch.
+        ValueError: all checkpoints are damaged, or they are of other classes; a class
+            has a name that cannot be used; or the processes cannot share the batch.
         NonFiniteLossError: names iteration, images and loss; checkpoints are intact.
             With ``train.nonfinite`` skip, only after many in a row.
         Interrupted: after SIGINT or SIGTERM, the state having been saved.
         OSError: a checkpoint could not be written.
     """
+    check_class_names(dataset.classes, dataset.name)
     settings = config.train
     place = distributed.place()
     passes = share_passes(settings, rank=place.rank, processes=place.processes)

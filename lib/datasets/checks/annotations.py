@@ -5,6 +5,7 @@ import re
 from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
 
+from ..allowed_names import fault_of_name
 from ..readiness import is_tiny
 from ..records import did_you_mean
 from .entries import Defect, Entry, Source
@@ -118,6 +119,9 @@ def check_classes(entries: Sequence[Entry], known: Sequence[str]) -> list[Defect
                     f"({counts[better]} x)?"
                 )
                 kind = "misspelt class"
+            elif fault := fault_of_name(name):
+                detail += f"{name[:40]!r} {fault}; rename it"
+                kind = "unknown class"
             elif name not in allowed:
                 detail += f"{name!r}{did_you_mean(name, allowed)}"
                 kind = "unknown class"

@@ -8,6 +8,7 @@ from ...utils.json_files import read_json
 from ..formats.coco_entry import four_numbers
 from ..formats.coco_tables import is_without_objects
 from ..formats.values import is_set, whole_number
+from ..records import BACKGROUND
 from .entries import Defect, Entry, Source, Written
 
 
@@ -42,9 +43,15 @@ def read_coco_entries(
             defects.append(Defect("annotation without image", path, detail))
             continue
         name = names.get(category, str(category))
+        if category == 0 and name == BACKGROUND:
+            detail = f"{where}: {name!r} is the background, and no object"
+            defects.append(Defect("unknown class", path, detail, owner, place))
+            continue
         x, y, width, height = numbers
         box = (x, y, x + width, y + height)
         owner.objects.append(Written(place, name, box, is_set(row.get("iscrowd"))))
+    if names.get(0) == BACKGROUND:
+        del names[0]
     return list(entries.values()), defects, list(names.values())
 
 

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from ..index.writer import Spool
-from ..records import BoolArray, Drops, IntArray, RawObjects, few
+from ..records import BACKGROUND, BoolArray, Drops, IntArray, RawObjects, few
 from .coco_entry import Entry, area, edges, whole
 from .values import is_set, whole_number
 
@@ -62,9 +62,21 @@ class Annotations:
         return used
 
     def objects(
-        self, image_ids: IntArray, category_ids: Sequence[int], drops: Drops
+        self,
+        image_ids: IntArray,
+        category_ids: Sequence[int],
+        drops: Drops,
+        *,
+        of_background: bool = False,
     ) -> Iterator[RawObjects]:
-        """Hand the annotations over, in pieces, with rows and classes for the ids."""
+        """Hand the annotations over, in pieces, with rows and classes for the ids.
+
+        Args:
+            image_ids: COCO's ids of the listed images.
+            category_ids: of the classes.
+            drops: counts what is left out.
+            of_background: whether category 0 is the background, which has no objects.
+        """
         place = 0
         if self.unnumbered:
             kind = "annotation without an id, numbered by its place"
@@ -73,8 +85,16 @@ class Annotations:
         pieces = zip(*(column.pieces() for column in self.columns), strict=True)
         for ids, owners, categories, boxes, areas, crowd in pieces:
             known, classes = class_of(categories)
-            if not known.all():
-                row = int(np.argmin(known))
+            nothing = (categories == 0) & of_background
+            if nothing.any():
+                row = int(np.argmax(nothing))
+                drops.add(
+                    f"annotation of category 0, {BACKGROUND}",
+                    f"annotation {ids[row]} in {self.path}",
+                    int(np.count_nonzero(nothing)),
+                )
+            if not (known | nothing).all():
+                row = int(np.argmin(known | nothing))
                 raise ValueError(
                     f"{self.path}: annotations[{place + row}] (id {ids[row]}): unknown "
                     f"category id {categories[row]}, expected one of "
@@ -89,6 +109,7 @@ class Annotations:
                     f"annotation {ids[row]} of image {owners[row]} in {self.path}",
                     int(np.count_nonzero(~listed)),
                 )
+            listed &= ~nothing
             yield RawObjects(
                 image=image[listed],
                 boxes=boxes[listed],

@@ -16,9 +16,10 @@ import numpy as np
 from ...utils.json_stream import json_tables
 from ..index import files as index_files
 from ..index.writer import RawImages
-from ..records import Drops, IntArray, RawObjects, few
+from ..records import BACKGROUND, Drops, IntArray, RawObjects, few
 from .coco_annotations import Annotations
 from .coco_entry import Entry, get, whole
+from .values import whole_number
 
 _POLYGONS = re.compile(
     rb"""("segmentation"\s*:\s*)\[[\d\s.,eE+\-\[\]]*\](?=\s*(?:,\s*"|\}))"""
@@ -71,7 +72,10 @@ class Tables(NamedTuple):
         Raises:
             ValueError: one is of an unknown category.
         """
-        return self.annotations.objects(self.images.numbers, category_ids, drops)
+        of_background = any(map(is_background, self.entries))
+        return self.annotations.objects(
+            self.images.numbers, category_ids, drops, of_background=of_background
+        )
 
 
 def read_tables(
@@ -186,6 +190,11 @@ def _no_table(path: Path, key: str) -> ValueError:
     )
 
 
+def is_background(category: Entry) -> bool:
+    """Whether an entry of the categories stands for what is no object."""
+    return whole_number(category.get("id")) == 0 and category.get("name") == BACKGROUND
+
+
 def read_categories(
     path: Path, table: Sequence[Entry], used: Container[int], drops: Drops
 ) -> tuple[list[str], list[int]]:
@@ -193,6 +202,7 @@ def read_categories(
 
     A placeholder is left out: a category without objects that has another's name, or
     that is the supercategory of the others (as Roboflow writes one for the project).
+    So is the background, which some exporters list as category 0.
 
     Args:
         path: for errors.
@@ -208,6 +218,8 @@ def read_categories(
     above = {str(entry.get("supercategory")) for entry in table}
     names: dict[int, str] = {}
     for place, (number, name) in enumerate(zip(numbers, titles, strict=True)):
+        if is_background(table[place]):
+            continue
         same = [n for n, title in zip(numbers, titles, strict=True) if title == name]
         is_root = name in above and table[place].get("supercategory") == "none"
         # Of several unused ones of a name, the last stays.

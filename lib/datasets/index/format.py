@@ -21,7 +21,7 @@ import numpy.typing as npt
 
 Array = npt.NDArray[Any]
 
-MAGIC = b"FRCNNIX3"
+MAGIC = b"FRCNNIX4"
 """Changes with the format, and with every change of what the readers make of a file."""
 
 _ALIGNMENT = 64

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
+from ...datasets.allowed_names import check_class_names
 from ...datasets.formats.voc import VOC_CLASSES
 from ...datasets.records import BACKGROUND
 from ...evaluation.detections import ImageDetections
@@ -52,6 +53,7 @@ def read_classes(given: str | None, num_classes: int) -> list[str]:
     Raises:
         CheckpointError: none are given, and the number is not VOC's or COCO's; or
             others are given than there are classes, or one twice.
+        ValueError: one cannot be used.
     """
     if given is None:
         for known in (VOC_CLASSES, COCO_CLASSES, COCO_IDS):
@@ -69,6 +71,7 @@ def read_classes(given: str | None, num_classes: int) -> list[str]:
             f"--classes: expected {num_classes - 1} names, all different, found "
             f"{len(names)}: {few(names)}; leave the background out"
         )
+    check_class_names([BACKGROUND, *names], "--classes")
     return [BACKGROUND, *names]
 
 

@@ -227,6 +227,24 @@ def test_byte_order_mark(folder):
     assert found.classes == expected and len(coco_objects(found).boxes) == 3
 
 
+def test_background_as_category_zero(folder):
+    want = folder.read()
+    folder.content["categories"].insert(0, {"id": 0, "name": "__background__"})
+    folder.content["annotations"].append(annotation(11, 3, 0, [1, 1, 20, 20]))
+    found = folder.read()
+    assert (found.classes, found.category_ids) == (want.classes, want.category_ids)
+    assert found.drops == {"annotation of category 0, __background__": 1}
+    for record, same in zip(found.records, want.records, strict=True):
+        assert np.array_equal(record.boxes, same.boxes)
+        assert np.array_equal(record.classes, same.classes)
+    # Under any other id, or name, it is none.
+    folder.content["categories"][0]["id"] = 2
+    folder.content["annotations"].pop()
+    assert "__background__" in folder.read().classes[1:]
+    folder.content["categories"][0] = {"id": 0, "name": "background"}
+    assert folder.read().classes[1] == "background"
+
+
 @pytest.mark.parametrize("name", ["dog", "my-project"])
 def test_placeholder_category_is_left_out(folder, name):
     """Roboflow writes one; it may have the name of the only true class."""
