@@ -14,9 +14,9 @@ from faster_rcnn.model.recipes import find_recipes, net_settings
 REPOSITORY = Path(__file__).resolve().parents[1]
 SCRIPTS = "./experiments/scripts/"
 TOOLS = {
-    "train.sh": "train_net",
-    "train_alternating.sh": "train_alternating",
-    "test.sh": "test_net",
+    "train.sh": "train",
+    "train_alternating.sh": "alternating",
+    "test.sh": "test",
 }
 
 
@@ -33,7 +33,7 @@ def bash_blocks(text):
 
 
 def script_commands(shell):
-    """The words of each call of one of this repository's scripts in shell code."""
+    """The words of each call of ``frcnn`` or one of our scripts in shell code."""
     commands = []
     for line in shell.replace("\\\n", " ").splitlines():
         lexer = shlex.shlex(line, posix=True, punctuation_chars="();<>|&")
@@ -43,7 +43,7 @@ def script_commands(shell):
             if set(word) <= set("();<>|&"):
                 while words and re.fullmatch(r"\w+=.*", words[0]):
                     words.pop(0)  # settings of the environment
-                if words and words[0].startswith(SCRIPTS):
+                if words and (words[0] == "frcnn" or words[0].startswith(SCRIPTS)):
                     commands.append(words)
                 words = []
             else:
@@ -56,6 +56,9 @@ def check_command(words):
 
     Data sets and checkpoints given as paths need not be there; recipes do.
     """
+    if words[0] == "frcnn":
+        _check_frcnn(words)
+        return
     script = REPOSITORY / words[0]
     assert script.is_file(), f"{words[0]} does not exist"
     assert os.access(script, os.X_OK), f"{words[0]} is not executable"
@@ -73,13 +76,36 @@ def check_command(words):
             assert not is_path or (REPOSITORY / path).exists(), f"{path} does not exist"
 
 
-def _check_tool(script, words):
-    line = shlex.join([script, *words])
+def _check_frcnn(words):
+    for count in (3, 2):
+        name = " ".join(words[1:count])
+        if name in COMMANDS:
+            break
+    else:
+        raise AssertionError(f"{shlex.join(words)}: no such command")
+    if f"{name}.sh" in TOOLS:
+        _check_tool(f"{name}.sh", words[count:])
+    elif name == "tensorboard":
+        _check_tensorboard(words[count:])
+    else:
+        _parse(COMMANDS[name].module, words[count:], line=shlex.join(words))
+
+
+def _parse(module, words, *, line):
+    """The arguments of a command, or None after its help."""
+    parser = importlib.import_module(f"faster_rcnn.cli.{module}").build_parser()
     try:
-        arguments = load_tool(TOOLS[script]).build_parser().parse_args(words)
+        return parser.parse_args(words)
     except SystemExit as error:
         assert error.code == 0, f"{line}: refused, see above"
-        return  # --help
+        return None
+
+
+def _check_tool(script, words):
+    line = shlex.join([script, *words])
+    arguments = _parse(TOOLS[script], words, line=line)
+    if arguments is None:
+        return
     word = arguments.dataset
     assert word in WORDS or "/" in word, f"{line}: unknown data set {word}"
     recipes = find_recipes(dataset_name(word), arguments.net)
@@ -95,14 +121,9 @@ def _check_tool(script, words):
 
 
 def _check_demo(words):
-    from faster_rcnn.cli.demo_options import build_parser
-
-    try:
-        arguments = build_parser().parse_args(words)
-    except SystemExit as error:
-        assert error.code == 0, f"demo.sh {shlex.join(words)}: refused, see above"
-        return  # --help
-    load_config([], arguments.overrides)
+    arguments = _parse("demo", words, line=f"demo.sh {shlex.join(words)}")
+    if arguments is not None:
+        load_config([], arguments.overrides)
 
 
 def _check_tensorboard(words):
