@@ -18,8 +18,9 @@ from ..datasets.checks.text import report_text
 from ..model.config import Config, load_config
 from ..model.faster_rcnn import build_detector
 from ..model.recipes import find_recipes, net_settings, recipe_file
+from ..model.validation import settle_validation
 from ..utils.printable import show
-from .command_line import NET_HELP, fetch_dataset, net_argument
+from .command_line import NET_HELP, dataset_settings, fetch_dataset, net_argument
 from .data_sets import read_data_sets
 from .parser import Parser
 from .roots import data_root, output_root
@@ -95,15 +96,17 @@ def main(words: Sequence[str] | None = None, prog: str = "frcnn check") -> None:
     """Find the files, check them, show what was found."""
     arguments = build_parser(prog).parse_args(words)
     with clear_errors():
-        name, train_set, test_set = resolve(arguments.dataset)
+        name, _, _ = resolve(arguments.dataset)
         recipes = find_recipes(name, arguments.net)
         recipes += [recipe_file(arguments.cfg)] if arguments.cfg else []
         given = [*net_settings(arguments.net), "data.root", str(data_root())]
-        given += ["data.train_set", train_set, "data.test_set", test_set]
+        given += dataset_settings(arguments.dataset)
         config = load_config(recipes, [*given, *arguments.overrides])
+        config = settle_validation(config, set(arguments.overrides[::2]))
         fetch_dataset(arguments.dataset, config, "train")
         fetch_dataset(arguments.dataset, config, "test")
-        names = [config.data.train_set, config.data.test_set]
+        data = config.data
+        names = [data.train_set, *filter(None, [data.val_set]), data.test_set]
         sources = find_sources(names, root=config.data.root)
         if arguments.fix:
             expect_mendable(sources, arguments.fix)

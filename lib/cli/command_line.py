@@ -7,7 +7,14 @@ from typing import NamedTuple
 
 import torch
 
-from ..datasets.catalog import WORDS, Split, dataset_name, load_dataset, resolve
+from ..datasets.catalog import (
+    WORDS,
+    Split,
+    dataset_name,
+    load_dataset,
+    resolve,
+    validation_set,
+)
 from ..datasets.download import ensure_downloaded
 from ..datasets.records import Dataset
 from ..model.config import NET_NAMES, Config, load_config
@@ -15,6 +22,7 @@ from ..model.device import pick_device, pick_dtype
 from ..model.recipes import find_recipes, net_settings, recipe_file
 from ..model.run_folder import settings_name
 from ..model.settings import split_net
+from ..model.validation import settle_validation, validates
 from ..utils import distributed
 from ..utils.printable import printable
 from .roots import data_root, output_root
@@ -124,7 +132,7 @@ def make_job(arguments: argparse.Namespace) -> Job:
     Raises:
         ValueError: unknown data set, net, key or value, or no such device.
     """
-    name, train_set, test_set = resolve(arguments.dataset)
+    name, _, _ = resolve(arguments.dataset)
     overrides: list[str] = []
     for key, value in (
         ("net.weights", arguments.weights),
@@ -140,10 +148,10 @@ def make_job(arguments: argparse.Namespace) -> Job:
     if arguments.cfg is not None:
         recipes.append(recipe_file(arguments.cfg))
     given = [*net_settings(arguments.net), "data.root", str(data_root())]
-    # As a path, so that the slash which a shell adds to a folder makes no difference.
-    given += ["data.train_set", str(Path(train_set))]
-    given += ["data.test_set", str(Path(test_set))]
+    given += dataset_settings(arguments.dataset)
     config = load_config(recipes, [*given, *overrides])
+    keys = frozenset(key.lower() for key in overrides[::2])
+    config = settle_validation(config, keys)
     device = pick_device(arguments.device)
     return Job(
         dataset=arguments.dataset,
@@ -152,8 +160,25 @@ def make_job(arguments: argparse.Namespace) -> Job:
         tag=arguments.tag or automatic_tag(arguments.cfg, overrides),
         device=device,
         dtype=pick_dtype(config.train.precision, device),
-        given=frozenset(key.lower() for key in overrides[::2]),
+        given=keys,
     )
+
+
+def dataset_settings(word: str) -> list[str]:
+    """The sets of DATASET as settings, flattened, as after ``--set``.
+
+    Raises:
+        ValueError: it is neither a known word nor a folder, nor several joined.
+    """
+    _, train_set, test_set = resolve(word)
+    sets = {"train": train_set, "val": validation_set(word), "test": test_set}
+    # As a path, so that the slash which a shell adds to a folder makes no difference.
+    return [
+        text
+        for split, name in sets.items()
+        if name is not None
+        for text in (f"data.{split}_set", str(Path(name)))
+    ]
 
 
 def automatic_tag(cfg: Path | None, overrides: Sequence[str]) -> str:
@@ -163,12 +188,13 @@ def automatic_tag(cfg: Path | None, overrides: Sequence[str]) -> str:
 
 
 def get_dataset(word: str, config: Config, split: Split) -> Dataset:
-    """The training or test set, downloaded or drawn if need be.
+    """The training, validation or test set, downloaded or drawn if need be.
 
     Args:
         word: the data set as given on the command line.
         config: names the sets and the data folder.
-        split: which of the two.
+        split: which of them. Of a run that does not validate, the training set holds
+            what is there to validate on, if a list says so (VOC's trainval.txt).
 
     Raises:
         ValueError: it is not to be had, or its files are at fault.
@@ -178,9 +204,18 @@ def get_dataset(word: str, config: Config, split: Split) -> Dataset:
 
 
 def _get_dataset(word: str, config: Config, split: Split) -> Dataset:
-    fetch_dataset(word, config, split)
     data = config.data
-    name = data.train_set if split == "train" else data.test_set
+    if split == "val":
+        if data.val_set is None:
+            raise ValueError(
+                f"{word} has no set to validate on; name one in data.val_set, such as "
+                "voc_2007_val, or the path of a folder"
+            )
+        name = data.val_set
+    else:
+        fetch_dataset(word, config, split)
+        name = data.test_set if split == "test" else data.train_set
+        split = "trainval" if split == "train" and not validates(config) else split
     return load_dataset(name, root=data.root, split=split, classes=data.classes)
 
 
@@ -196,7 +231,7 @@ def fetch_dataset(word: str, config: Config, split: Split) -> None:
         ValueError: it is not to be had.
     """
     data = config.data
-    name = data.train_set if split == "train" else data.test_set
+    name = data.test_set if split == "test" else data.train_set
     for part in word.split("+"):
         own = WORDS[part][split == "test"].split("+") if part in WORDS else []
         if set(own) & set(name.split("+")):

@@ -2,6 +2,7 @@
 
 from typing import NamedTuple
 
+from ..datasets.agreement import shared_pictures, with_known_classes
 from ..datasets.readiness import expect_testable, expect_trainable, untrained_classes
 from ..datasets.records import Dataset
 from ..model.config import Config
@@ -38,7 +39,7 @@ def read_data_sets(word: str, config: Config) -> DataSets:
             learned from it, or a test on it would fail.
     """
     train = get_dataset(word, config, "train")
-    test = get_dataset(word, config, "test")
+    test = with_known_classes(get_dataset(word, config, "test"), train)
     validation = get_validation_set(config, train)
     concerns = []
     if distributed.is_main():
@@ -51,4 +52,5 @@ def read_data_sets(word: str, config: Config) -> DataSets:
         tested = {d.name: d for d in (test, validation) if d is not None}
         for dataset in tested.values():
             concerns += expect_testable(dataset) + untrained_classes(train, dataset)
+        concerns += shared_pictures(train, validation, test)
     return DataSets(train, test, validation, concerns)

@@ -10,7 +10,7 @@ import logging
 from collections.abc import Sequence
 from pathlib import Path
 
-from ..datasets.catalog import WORDS, load_dataset
+from ..datasets.catalog import load_dataset
 from ..datasets.records import Dataset
 from ..evaluation.coco_evaluators import IOU_THRESHOLDS
 from ..evaluation.detections import ImageDetections
@@ -76,7 +76,10 @@ def build_parser(prog: str | None = None) -> Parser:
         help="of the data sets; default: %(default)s",
     )
     parser.add_argument(
-        "--split", default="test", choices=("train", "test"), help="default: test"
+        "--split",
+        default="test",
+        choices=("train", "trainval", "val", "test"),
+        help="default: test",
     )
     add_evaluation_arguments(parser)
     parser.add_argument("--rules", nargs="+", choices=RULES, help="default: its own")
@@ -140,8 +143,7 @@ def ground_truth(arguments: argparse.Namespace) -> Dataset:
     word = arguments.dataset
     if Path(word).suffix == ".json":
         return read_annotations(Path(word))
-    name = WORDS[word][arguments.split == "test"] if word in WORDS else word
-    return load_dataset(name, root=arguments.root, split=arguments.split)
+    return load_dataset(word, root=arguments.root, split=arguments.split)
 
 
 def measure_proposals(dataset: Dataset, arguments: argparse.Namespace) -> None:

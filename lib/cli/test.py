@@ -13,7 +13,7 @@ from ..model.zoo import open_checkpoint
 from ..model.zoo.cache import locate
 from ..utils import distributed
 from ..utils.logs import setup_logging
-from .command_line import add_arguments, get_dataset, run_parent
+from .command_line import add_arguments, dataset_settings, get_dataset, run_parent
 from .evaluation_options import add_evaluation_arguments
 from .parser import Parser
 from .processes import add_process_arguments, join_processes
@@ -33,7 +33,7 @@ def build_parser(prog: str | None = None) -> Parser:
     parser.add_argument(
         "--split",
         default="test",
-        choices=("train", "test"),
+        choices=("train", "val", "test"),
         help="which set of DATASET to test on; train for the proposals that Fast R-CNN "
         "alone is trained on (docs/proposals.md). Default: test",
     )
@@ -54,7 +54,7 @@ def main(words: Sequence[str] | None = None, prog: str = "frcnn test") -> None:
     keep_freed_memory()
     with clear_errors():
         join_processes(arguments)
-        _, train_set, test_set = resolve(arguments.dataset)
+        _, train_set, _ = resolve(arguments.dataset)
         parent = run_parent(arguments.output, arguments.net, train_set)
         best = arguments.checkpoint == Path("best")
         if arguments.checkpoint is not None and not best:
@@ -80,7 +80,7 @@ def main(words: Sequence[str] | None = None, prog: str = "frcnn test") -> None:
                 )
         state = open_checkpoint(checkpoint)
         given = ["data.root", str(data_root())]
-        given += ["data.train_set", train_set, "data.test_set", test_set]
+        given += dataset_settings(arguments.dataset)
         config = config_from_checkpoint(state, [*given, *arguments.overrides])
         if config.net.full_name != arguments.net:
             raise ValueError(

@@ -9,6 +9,7 @@ A data set is asked for in one of these ways, or by several of them joined with 
 One more is added in code by `register`.
 """
 
+import contextlib
 import logging
 import re
 from collections.abc import Callable, Iterable, Sequence
@@ -22,6 +23,7 @@ from .folders import (
     coco_folder,
     coco_images,
     devkit_folder,
+    has_validation,
     recognise,
     voc_split,
     yolo_split,
@@ -42,6 +44,7 @@ __all__ = [
     "load_dataset",
     "register",
     "resolve",
+    "validation_set",
 ]
 
 logger = logging.getLogger(__name__)
@@ -58,13 +61,15 @@ _registered: dict[str, Callable[[Path, Split], Dataset]] = {}
 
 
 def register(name: str, function: Callable[[Path, Split], Dataset]) -> None:
-    """Add a data set: `name` becomes a word, its sets are <name>_train and <name>_test.
+    """Add a data set: `name` becomes a word, <name>_train and so on are its sets.
+
+    Those are <name>_train and <name>_test, and <name>_val for who asks for it.
 
     A name registered before is given to the new function.
 
     Args:
         name: letters, digits, and ``_ . -`` inside.
-        function: reads one of the two from a data root.
+        function: reads the set of a split, train, val or test, from a data root.
 
     Raises:
         ValueError: the name is malformed, or that of a data set of this file.
@@ -73,7 +78,8 @@ def register(name: str, function: Callable[[Path, Split], Dataset]) -> None:
         raise ValueError(
             f"expected a name of letters, digits, _ . and -, found {name!r}; rename it"
         )
-    taken = {name, f"{name}_train", f"{name}_test"} & {*WORDS, *_SETS}
+    names = {name, f"{name}_train", f"{name}_val", f"{name}_test"}
+    taken = names & {*WORDS, *_SETS}
     if taken:
         raise ValueError(
             f"expected a new name, found {name!r}, but there is "
@@ -109,6 +115,25 @@ def resolve(dataset_word: str) -> tuple[str, str, str]:
     raise _unknown(dataset_word, words, "")
 
 
+def validation_set(dataset_word: str) -> str | None:
+    """Give the folders, joined by +, that have a set to validate on.
+
+    None if there are none. A word has no such set: what is not its test set belongs to
+    its training set. Nor has a folder that cannot be read, which its reading will tell.
+    """
+    if dataset_word in _words():
+        return None
+    folder = Path(dataset_word).expanduser()
+    if folder.is_dir():
+        with contextlib.suppress(ValueError):
+            return dataset_word if has_validation(folder) else None
+        return None
+    if "+" not in dataset_word:
+        return None
+    found = (validation_set(part) for part in dataset_word.split("+"))
+    return "+".join(part for part in found if part) or None
+
+
 def dataset_name(name_or_path: str) -> str:
     """Give the short name that folders and recipes go by: a path's last part, lowered.
 
@@ -140,14 +165,16 @@ def load_dataset(
         name_or_path: a set's name, a word, a folder's path, or several joined by +.
         root: the folder that holds VOCdevkit, coco and shapes, or is itself a VOCdevkit
             or a coco folder. A path does not need it.
-        split: which set of a word or of a folder; a set's name says it already.
+        split: which set of a word or of a folder; a set's name says it already. Of
+            what each is in a folder see docs/own_data.md; val is never the test set.
         classes: those to keep, in order; objects of others are left out and counted.
             None: all that the data has.
 
     Raises:
         MissingDataError: a known set is not on disk.
         ValueError: the name or a class is unknown, the folder has no layout or several,
-            its files are at fault, or a class has a name that cannot be used.
+            or no such split, its files are at fault, or a class has a name that cannot
+            be used.
     """
     parts = [_load(part, root, split) for part in _parts(name_or_path, split)]
     if classes is not None:
@@ -161,6 +188,14 @@ def _parts(name_or_path: str, split: Split) -> list[str]:
     """Take apart what is joined: names of sets and paths of folders."""
     words = _words()
     if name_or_path in words:
+        if split == "val" and name_or_path in _registered:
+            return [f"{name_or_path}_val"]
+        if split == "val":
+            raise ValueError(
+                f"{name_or_path} has a training and a test set, and none to validate "
+                "on; name a set such as voc_2007_val, or the path of a folder, in "
+                "data.val_set"
+            )
         return words[name_or_path][split == "test"].split("+")
     if "+" in name_or_path and not Path(name_or_path).expanduser().is_dir():
         return [p for part in name_or_path.split("+") for p in _parts(part, split)]
@@ -176,7 +211,8 @@ def _load(name_or_path: str, root: Path, split: Split) -> Dataset:
     if not folder.is_dir():
         sets_too = "the name of a set such as voc_2007_trainval or coco_2014_minival, "
         raise _unknown(name_or_path, [*_words(), *sets], sets_too)
-    return _load_folder(folder, f"{dataset_name(name_or_path)}_{split}", split)
+    name = f"{dataset_name(name_or_path)}_{'train' if split == 'trainval' else split}"
+    return _load_folder(folder, name, split)
 
 
 def _load_folder(folder: Path, name: str, split: Split) -> Dataset:
@@ -228,7 +264,7 @@ def _words() -> dict[str, tuple[str, str]]:
 
 
 def _sets() -> dict[str, Callable[[Path], Dataset]]:
-    splits: tuple[Split, ...] = ("train", "test")
+    splits: tuple[Split, ...] = ("train", "val", "test")
     return _SETS | {
         f"{name}_{split}": partial(_call, name, split)
         for name in _registered

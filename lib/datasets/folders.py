@@ -5,16 +5,21 @@ COCO    annotations/instances_*.json and folders of images
 YOLO    data.yaml, or images/<split>/ and labels/<split>/
 """
 
+import logging
 from pathlib import Path
 from typing import Literal, NamedTuple
 
 from .foreign import foreign_format
 from .formats.voc import VOC_CLASSES, image_lists
-from .formats.yolo_folder import is_yolo, open_yolo
-from .records import MissingDataError
+from .formats.yolo_folder import YoloFolder, is_yolo, list_pairs, open_yolo
+from .records import Drops, MissingDataError
 
-Split = Literal["train", "test"]
+Split = Literal["train", "trainval", "val", "test"]
+"""What a set is for: to learn from, to learn from in a run that does not validate, to
+choose the best checkpoint by, to test on."""
 Layout = Literal["voc", "coco", "yolo"]
+
+logger = logging.getLogger(__name__)
 
 
 class Found(NamedTuple):
@@ -84,62 +89,117 @@ def coco_files_of(folder: Path) -> list[str]:
     return sorted(path.name for path in found if path.name[0] != ".")
 
 
+def has_validation(folder: Path) -> bool:
+    """Tell whether a folder has a set to validate on, apart from what trains.
+
+    Raises:
+        ValueError: as of `recognise`, or its settings are malformed.
+    """
+    layout, folder, _ = recognise(folder)
+    if layout == "coco":
+        return bool(_instances(folder, "val"))
+    if layout == "yolo":
+        return "val" in open_yolo(folder).splits
+    return {"train", "val"} <= set(image_lists(folder))
+
+
 def voc_split(folder: Path, split: Split) -> str:
-    """Choose the list: trainval and test, or train and val where there is no test.
+    """Choose the list.
+
+    A test falls back on val. Only a run that does not validate learns from trainval,
+    which holds val, and only where there is another list to test on.
 
     Raises:
         ValueError: there is none that will do.
     """
     there = image_lists(folder)
-    if "test" in there:
-        wanted = ["test"] if split == "test" else ["trainval", "train"]
-    else:  # never trainval here, which would train on the images of the test
-        wanted = ["val"] if split == "test" else ["train"]
-    for choice in wanted:
+    choices: dict[Split, tuple[str, ...]] = {
+        "train": ("train", "trainval") if "test" in there else ("train",),
+        "trainval": ("trainval", "train") if "test" in there else ("train",),
+        "val": ("val",),
+        "test": ("test", "val"),
+    }
+    for choice in choices[split]:
         if choice in there:
             return choice
+    wanted = "val.txt" if split == "val" else _VOC_LISTS
     raise ValueError(
-        f"{folder / 'ImageSets' / 'Main'}: expected trainval.txt or train.txt together "
-        "with test.txt, or train.txt with val.txt, found "
-        f"{', '.join(f'{t}.txt' for t in there) or 'no list'}; write image names, one "
-        "per line, into the missing one"
+        f"{folder / 'ImageSets' / 'Main'}: expected {wanted} for the "
+        f"{_PURPOSE[split]}, found {', '.join(f'{t}.txt' for t in there) or 'no list'};"
+        " write image names, one per line, into the missing one"
     )
 
 
 def yolo_split(folder: Path, split: Split) -> str:
-    """Choose the split: train; and val, or test where there is no val.
+    """Choose the split. A test falls back on val where test has no labels.
 
     Raises:
         ValueError: there is none that will do.
     """
     yolo = open_yolo(folder)
-    for choice in ("train",) if split == "train" else ("val", "test"):
-        if choice in yolo.splits:
+    choices = _usual_choices(split)
+    for choice in choices:
+        falls_back = choice != choices[-1] and choices[-1] in yolo.splits
+        if choice in yolo.splits and not (falls_back and _is_unlabelled(yolo, choice)):
             return choice
-    wanted = "train" if split == "train" else "val or test"
     raise ValueError(
-        f"{yolo.settings or folder}: expected a split {wanted}, found "
-        f"{', '.join(yolo.splits) or 'none'}; name its images in data.yaml, or put "
-        f"them into images/{wanted.split()[0]}"
+        f"{yolo.settings or folder}: expected a split {' or '.join(choices)} for the "
+        f"{_PURPOSE[split]}, found {', '.join(yolo.splits) or 'none'}; name its images "
+        f"in data.yaml, or put them into images/{choices[0]}"
     )
 
 
+def _is_unlabelled(yolo: YoloFolder, split: str) -> bool:
+    """Tell whether a split has no labels or no images, as a published test set has."""
+    try:
+        pairs = list_pairs(yolo, split, Drops())
+        if any((yolo.root / pair.label).is_file() for pair in pairs):
+            return False
+        fault = f"{yolo.root}: the split {split} has no labels"
+    except ValueError as error:
+        fault = str(error)
+    logger.warning("no test on the split %s: %s", split, fault)
+    return True
+
+
 def coco_annotations(folder: Path, split: Split) -> Path:
-    """Choose the instances file; of several years the last.
+    """Choose the instances file; of several years the last. A test falls back on val.
 
     Raises:
         ValueError: there is none that will do.
     """
-    there = coco_files_of(folder)
-    for kind in ("train",) if split == "train" else ("val", "test"):
-        chosen = [f for f in there if f.startswith(f"instances_{kind}")]
-        if chosen:
+    choices = _usual_choices(split)
+    for choice in choices:
+        if chosen := _instances(folder, choice):
             return folder / "annotations" / chosen[-1]
-    kinds = "train" if split == "train" else "val*.json or instances_test"
+    wanted = " or ".join(f"instances_{choice}*.json" for choice in choices)
     raise ValueError(
-        f"{folder / 'annotations'}: expected instances_{kinds}*.json, found "
-        f"{', '.join(there)}; rename or add the file"
+        f"{folder / 'annotations'}: expected {wanted} for the {_PURPOSE[split]}, found "
+        f"{', '.join(coco_files_of(folder))}; rename or add the file"
     )
+
+
+def _instances(folder: Path, kind: str) -> list[str]:
+    return [f for f in coco_files_of(folder) if f.startswith(f"instances_{kind}")]
+
+
+_VOC_LISTS = (
+    "trainval.txt or train.txt together with test.txt, or train.txt with val.txt"
+)
+
+
+def _usual_choices(split: Split) -> tuple[str, ...]:
+    if split == "test":
+        return "test", "val"
+    return ("train" if split == "trainval" else split,)
+
+
+_PURPOSE: dict[Split, str] = {
+    "train": "training set",
+    "trainval": "training set",
+    "val": "validation set",
+    "test": "test set",
+}
 
 
 def coco_images(annotations: Path, images: str = "") -> Path:

@@ -1,11 +1,12 @@
 """Validation during training: when it is due, the best one, and when to stop."""
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from typing import Any
 
 import torch
 
+from ..datasets.agreement import with_known_classes
 from ..datasets.catalog import load_dataset
 from ..datasets.formats.proposals import GivenProposals
 from ..datasets.records import Dataset
@@ -17,6 +18,52 @@ from .given_proposals import given_proposals
 from .measures import Measures, measure
 
 
+def validates(config: Config) -> bool:
+    """Whether a run validates."""
+    train = config.train
+    return bool(train.validate_every or train.validate_epochs)
+
+
+def settle_validation(config: Config, given: Collection[str]) -> Config:
+    """Leave out a validation that a recipe asks for and that cannot be had.
+
+    That is where there is no validation set, and of a part of a detector alone, whose
+    measure is not AP. One that the command line asks for stays, to be an error.
+
+    Args:
+        config: of the run.
+        given: keys that the command line sets, ``section.key``.
+    """
+    whole = config.net.modules == "both" or "data.val_set" in given
+    asked = {"train.validate_every", "train.validate_epochs", "train.patience"} & {
+        *given
+    }
+    if asked or (whole and config.data.val_set is not None):
+        return config
+    changes = {"validate_every": 0, "validate_epochs": None, "patience": 0}
+    train = config.train.model_copy(update=changes)
+    return config.model_copy(update={"train": train})
+
+
+def validation_line(config: Config, validation_set: Dataset | None) -> str:
+    """Say for the log what a run validates on, or that it does not."""
+    if validation_set is not None:
+        return (
+            f"validation on {validation_set.name}: {len(validation_set.records)} "
+            f"images, every {config.train.validate_every} iterations; the best "
+            "checkpoint is kept as best.pth"
+        )
+    if config.data.val_set is None:
+        return (
+            "no validation: there is no validation set (data.val_set), so the last "
+            "checkpoint is the one to test"
+        )
+    return (
+        "no validation (train.validate_every 0), so the last checkpoint is the one to "
+        "test"
+    )
+
+
 def get_validation_set(config: Config, train_set: Dataset) -> Dataset | None:
     """Read ``data.val_set``; None if a run does not validate.
 
@@ -25,7 +72,7 @@ def get_validation_set(config: Config, train_set: Dataset) -> Dataset | None:
             validation; or the set is at fault, or of other classes.
     """
     train, name = config.train, config.data.val_set
-    if not (train.validate_every or train.validate_epochs):
+    if not validates(config):
         if train.patience:
             raise ValueError(
                 f"train.patience {train.patience} counts validations, and there are "
@@ -35,12 +82,13 @@ def get_validation_set(config: Config, train_set: Dataset) -> Dataset | None:
     if name is None:
         raise ValueError(
             "train.validate_every needs data.val_set: the name of a set, such as "
-            "voc_2007_val, or the path of a folder"
+            "voc_2007_val, or the path of a folder that has a split val"
         )
     with distributed.main_first():
         found = load_dataset(
-            name, root=config.data.root, split="test", classes=config.data.classes
+            name, root=config.data.root, split="val", classes=config.data.classes
         )
+    found = with_known_classes(found, train_set)
     if found.classes != train_set.classes:
         raise ValueError(
             f"data.val_set {name} has the classes {', '.join(found.classes[1:])}, but "

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from checked_folders import VocFolder, encoded, picture, thing
+from checked_folders import CocoFolder, VocFolder, encoded, picture, thing
 
 
 @pytest.fixture
@@ -94,6 +94,26 @@ def test_what_training_warns_of(folder, call):
     status, out, _ = call(folder.root)
     assert status == 1 and "1 of 4 objects are left to learn from" in out
     assert "3 x inverted box (are the corners in another order" in out
+
+
+def test_pictures_in_two_sets(folder, call):
+    folder.list("val", "ab")
+    _, out, _ = call(folder.root)
+    assert "own_train and own_val share 2 of 2 pictures, first" in out
+    folder.list("train", "cd")
+    status, out, _ = call(folder.root)
+    assert status == 0 and "share" not in out
+
+
+def test_a_class_that_only_val_has(call, tmp_path):
+    folder = CocoFolder(tmp_path / "coco")
+    folder.tables["val"]["categories"].append({"id": 9, "name": "fox"})
+    folder.write()
+    assert call(folder.root, "--jobs", 1)[0] == 0  # a name alone
+    folder.add("val", 4, [1, 1, 5, 5], category=9)
+    _, out, _ = call(folder.root)
+    assert "cannot train" in out
+    assert "coco_train has too, found 1 objects of fox, first in" in out
 
 
 @pytest.mark.parametrize("channels", ["grey", "rgba"])

@@ -144,6 +144,41 @@ def test_faulty_job(recipes, monkeypatch, words, problem):
         make_job(parse(*words))
 
 
+def test_sets_of_a_folder(recipes, tmp_path):
+    recipes(own_data="train: {validate_every: 7, validate_epochs: 3, patience: 2}\n")
+    cells = write_voc(tmp_path / "cells")
+    lists = cells / "ImageSets" / "Main"
+
+    def images(job, split):
+        found = get_dataset(job.dataset, job.config, split)
+        return [record.image_id for record in found.records]
+
+    # Nothing to validate on: what the recipe asks for is left out.
+    (lists / "trainval.txt").write_text("0\n1\n")
+    job = make_job(parse(cells, "res18"))
+    train, data = job.config.train, job.config.data
+    assert (train.validate_every, train.validate_epochs, train.patience) == (0, None, 0)
+    assert data.val_set is None and images(job, "train") == ["0", "1"]
+    with pytest.raises(ValueError, match="has no set to validate on"):
+        get_dataset(job.dataset, job.config, "val")
+    # What the command line asks for is not.
+    job = make_job(parse(cells, "res18", "--set", "train.validate_every", "5"))
+    assert job.config.train.validate_every == 5
+
+    (lists / "train.txt").write_text("0\n")
+    (lists / "val.txt").write_text("1\n")
+    job = make_job(parse(cells, "res18"))
+    assert job.config.train.validate_every == 7
+    assert job.config.data.val_set == str(cells)
+    splits = ("train", "val", "test")
+    assert [images(job, split) for split in splits] == [["0"], ["1"], ["2", "3"]]
+    # Without validation, val is learned from; a part of a detector has no AP.
+    for words in (("train.validate_every", "0"), ("net.modules", "rpn")):
+        words = (*words, "train.validate_epochs", "null") if "0" in words else words
+        job = make_job(parse(cells, "res18", "--set", *words))
+        assert images(job, "train") == ["0", "1"]
+
+
 def test_missing_folder_of_images(recipes, tmp_path):
     recipes(own_data="")
     (tmp_path / "cells").mkdir()

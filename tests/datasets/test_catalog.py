@@ -177,7 +177,10 @@ def test_every_word_names_known_sets():
 def test_real_folders(shared, tmp_path):
     data = shared / "data"
     bccd = load(data / "bccd", tmp_path)
+    assert bccd.name == "bccd_train" and len(bccd.records) == 205
+    bccd = load(data / "bccd", tmp_path, "trainval")
     assert bccd.name == "bccd_train" and len(bccd.records) == 292
+    assert len(load(data / "bccd", tmp_path, "val").records) == 87
     assert sum(len(r.boxes) for r in bccd.records) == 3941
     test = load(data / "bccd", tmp_path, "test")
     assert test.name == "bccd_test" and test.classes == bccd.classes

@@ -1,8 +1,8 @@
 import pytest
 from dataset_folders import ids, load, write_coco, write_voc
-from faster_rcnn.datasets.catalog import resolve
+from faster_rcnn.datasets.catalog import resolve, validation_set
 from faster_rcnn.datasets.records import MissingDataError
-from yolo_folders import YoloFolder
+from yolo_folders import YoloFolder, write_image
 
 
 def test_voc_folder(tmp_path):
@@ -10,16 +10,32 @@ def test_voc_folder(tmp_path):
         tmp_path / "Own", train=["a"], val=["b"], trainval=["a", "b"], test=["c"]
     )
     found = load(folder, tmp_path)
-    assert found.name == "own_train" and ids(found) == ["a", "b"]
+    assert found.name == "own_train" and ids(found) == ["a"]
     assert found.classes == ("__background__", "cat")
+    found = load(folder, tmp_path, "trainval")
+    assert found.name == "own_train" and ids(found) == ["a", "b"]
+    found = load(folder, tmp_path, "val")
+    assert found.name == "own_val" and ids(found) == ["b"]
     found = load(folder, tmp_path, "test")
     assert found.name == "own_test" and ids(found) == ["c"]
+    assert validation_set(str(folder)) == str(folder)
+
+
+def test_voc_folder_with_trainval_alone(tmp_path):
+    folder = write_voc(tmp_path / "own", trainval=["a", "b"], test=["c"])
+    for split in ("train", "trainval"):
+        assert ids(load(folder, tmp_path, split)) == ["a", "b"]
+    assert validation_set(str(folder)) is None
+    with pytest.raises(ValueError, match=r"expected val\.txt for the validation set"):
+        load(folder, tmp_path, "val")
 
 
 def test_voc_folder_without_test_never_trains_on_val(tmp_path):
     folder = write_voc(tmp_path / "own", train=["a"], val=["b"], trainval=["a", "b"])
-    assert ids(load(folder, tmp_path)) == ["a"]
-    assert ids(load(folder, tmp_path, "test")) == ["b"]
+    for split in ("train", "trainval"):
+        assert ids(load(folder, tmp_path, split)) == ["a"]
+    for split in ("val", "test"):
+        assert ids(load(folder, tmp_path, split)) == ["b"]
 
 
 @pytest.mark.parametrize("lists", [{}, {"trainval": ["a"], "val": ["a"]}])
@@ -53,6 +69,18 @@ def test_coco_folder_with_one_image_folder(tmp_path):
     assert len(load(folder, tmp_path, "test").records) == 2
 
 
+def test_coco_folder_with_three_splits(tmp_path):
+    folder = write_coco(tmp_path / "own", train=1, val=2, test=3)
+    splits = ("train", "trainval", "val", "test")
+    counts = [len(load(folder, tmp_path, split).records) for split in splits]
+    assert counts == [1, 1, 2, 3]
+    assert validation_set(str(folder)) == str(folder)
+    (folder / "annotations" / "instances_val.json").unlink()
+    assert validation_set(str(folder)) is None
+    with pytest.raises(ValueError, match=r"expected instances_val\*\.json for the val"):
+        load(folder, tmp_path, "val")
+
+
 def test_coco_folder_without_files(tmp_path):
     folder = write_coco(tmp_path / "own", "elsewhere", train=1)
     with pytest.raises(MissingDataError, match=r"images in .*train or .*images"):
@@ -69,18 +97,36 @@ def test_yolo_folder(tmp_path):
     found = load(own.root, tmp_path, "test")
     assert found.name == "own_test" and ids(found) == ["b"]
     assert load(own.root, tmp_path, classes=["dog"]).records[0].boxes.shape == (0, 4)
+    assert validation_set(str(own.root)) == str(own.root)
     # Without val, test is tested on.
     own.settings("names: [cat, dog]\ntrain: images/train\ntest: images/val\n")
     assert ids(load(own.root, tmp_path, "test")) == ["b"]
+    assert validation_set(str(own.root)) is None
     own.settings("names: [cat, dog]\ntrain: images/train\n")
     with pytest.raises(
-        ValueError, match=r"data\.yaml: expected a split val or test, fo"
+        ValueError, match=r"data\.yaml: expected a split test or val for"
     ):
         load(own.root, tmp_path, "test")
     with pytest.raises(
         ValueError, match="expected a folder, found a file; name the fol"
     ):
         load(own.root / "data.yaml", tmp_path)
+
+
+def test_yolo_folder_with_three_splits(tmp_path, caplog):
+    own = YoloFolder(tmp_path / "own")
+    splits = "train: images/train\nval: images/val\ntest: images/test\n"
+    own.settings(f"names: [cat, dog]\n{splits}")
+    # As of published sets, whose test images are elsewhere, or have no labels.
+    assert ids(load(own.root, tmp_path, "test")) == ["b"]
+    assert "no test on the split test" in caplog.text
+    write_image(own.root / "images" / "test" / "c.png")
+    assert ids(load(own.root, tmp_path, "test")) == ["b"]
+    label = own.root / "labels" / "test" / "c.txt"
+    label.parent.mkdir()
+    label.write_text("0 0.5 0.5 0.2 0.2\n")
+    assert ids(load(own.root, tmp_path, "test")) == ["c"]
+    assert ids(load(own.root, tmp_path, "val")) == ["b"]
 
 
 def test_folder_of_two_layouts(tmp_path):

@@ -2,11 +2,16 @@ import math
 
 import pytest
 import torch
+from dataset_folders import ids, load, write_voc
 from faster_rcnn.datasets.catalog import register
 from faster_rcnn.model.config import load_config
 from faster_rcnn.model.measures import Measures, measure
 from faster_rcnn.model.testing import test_detector as run_test
-from faster_rcnn.model.validation import Validation, get_validation_set
+from faster_rcnn.model.validation import (
+    Validation,
+    get_validation_set,
+    validation_line,
+)
 from tiny_runs import (
     CPU,
     assert_equal,
@@ -206,6 +211,30 @@ def test_unreadable_image_is_an_error(tmp_path, model):
 def test_settings_that_do_not_fit_together(dataset, words, problem):
     with pytest.raises(ValueError, match=problem):
         get_validation_set(load_config([], map(str, words)), dataset)
+
+
+def test_folder_is_validated_on_its_val(tmp_path):
+    folder = write_voc(tmp_path / "own", train=["a"], val=["b"], test=["c"])
+    words = ["data.val_set", str(folder), "train.validate_every", "5"]
+    train_set = load(folder, tmp_path)
+    found = get_validation_set(load_config([], words), train_set)
+    assert found.name == "own_val" and ids(found) == ["b"]
+    config = load_config([], words)
+    assert "validation on own_val: 1 images, every 5 it" in validation_line(
+        config, found
+    )
+    assert "no validation set (data.val_set)" in validation_line(
+        load_config([], []), None
+    )
+    (folder / "ImageSets" / "Main" / "val.txt").unlink()
+    with pytest.raises(ValueError, match=r"expected val\.txt for the validation set"):
+        get_validation_set(config, train_set)
+
+
+def test_published_word_has_no_validation_set(dataset, tmp_path):
+    words = ["data.val_set", "voc", "train.validate_every", "5"]
+    with pytest.raises(ValueError, match="voc has a training and a test set, and none"):
+        get_validation_set(load_config([], words), dataset)
 
 
 def test_validation_set(dataset, tmp_path):

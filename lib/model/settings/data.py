@@ -17,7 +17,8 @@ class DataConfig(Section):
     test_set: str = "voc_2007_test"
     val_set: str | None = None
     """What is measured during training (``train.validate_every``): a set's name, or the
-    path of a folder, of which it is the set that a test would take."""
+    path of a folder, of which it is the split val. The command line names the folder
+    that is trained on, where that has one."""
     proposals: str | None = None
     """File with proposals of the training images, for Fast R-CNN alone; those of the
     best scores are taken, up to ``rpn.train_post_nms`` of each image."""

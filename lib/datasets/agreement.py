@@ -1,0 +1,108 @@
+"""How the sets of a run fit together: their classes, and the pictures they share."""
+
+import hashlib
+import os
+from collections import defaultdict
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+
+from .index.access import as_records
+from .joining import select_classes
+from .records import Dataset, few
+
+
+def with_known_classes(dataset: Dataset, train_set: Dataset) -> Dataset:
+    """Leave out the classes that a detector will not know and nothing is annotated as.
+
+    Args:
+        dataset: to validate or test on.
+        train_set: what the detector learns from.
+
+    Raises:
+        ValueError: there are objects of a class that the training set does not have.
+    """
+    classes = dataset.classes
+    unknown = [c for c, name in enumerate(classes) if name not in train_set.classes]
+    if not unknown:
+        return dataset
+    records = as_records(dataset.records)
+    rows = np.flatnonzero(np.isin(records.classes, unknown))
+    if len(rows) or len(unknown) == len(classes) - 1:
+        names = sorted({classes[c] for c in records.classes[rows]} or classes[1:])
+        first = [records[int(records.images[row])].path for row in rows[:1]]
+        where = f", first in {first[0]}" if first else ""
+        raise ValueError(
+            f"{dataset.name}: expected classes that {train_set.name} has too, found "
+            f"{len(rows)} objects of {few(names)}{where}, which a detector cannot "
+            "learn; add them to the training set (to the categories of its file), or "
+            "name the classes to use in data.classes"
+        )
+    known = [name for name in classes[1:] if name in train_set.classes]
+    return select_classes([dataset], known)[0]
+
+
+def shared_pictures(
+    train_set: Dataset, validation_set: Dataset | None, test_set: Dataset
+) -> list[str]:
+    """Sentences on pictures in two sets of a run, which make its result too good.
+
+    Args:
+        train_set: what is learned from.
+        validation_set: what the best checkpoint is chosen by, None if it is not.
+        test_set: what the result is measured on.
+    """
+    by_heart = "it measures what was learned by heart"
+    flatters = "the best checkpoint is chosen by them, so the test flatters"
+    lines = _shared(train_set, test_set, by_heart)
+    if validation_set is None:
+        return lines
+    if _paths(validation_set) == _paths(test_set):
+        return [*lines, f"{validation_set.name} is the test set too: {flatters}"]
+    lines += _shared(train_set, validation_set, by_heart)
+    return lines + _shared(validation_set, test_set, flatters)
+
+
+def _shared(ours: Dataset, theirs: Dataset, so: str) -> list[str]:
+    paths = common_files(_paths(ours), _paths(theirs))
+    if not paths:
+        return []
+    return [
+        f"{ours.name} and {theirs.name} share {len(paths)} of {len(theirs.records)} "
+        f"pictures, first {paths[0]}: {so} (docs/own_data.md)"
+    ]
+
+
+def _paths(dataset: Dataset) -> list[str]:
+    return as_records(dataset.records).paths
+
+
+def common_files(ours: Sequence[str], theirs: Sequence[str]) -> list[str]:
+    """Those of the other files that are one of ours, or a copy of the same name.
+
+    Copies under other names are found by tools/check_dataset.py, which reads all files.
+    """
+    same_name: dict[str, list[str]] = defaultdict(list)
+    for path in ours:
+        same_name[os.path.basename(path)].append(path)
+    return [
+        path
+        for path in theirs
+        if any(_same(path, own) for own in same_name.get(os.path.basename(path), ()))
+    ]
+
+
+def _same(ours: str, theirs: str) -> bool:
+    """Tell whether two files are one, or have the same bytes."""
+    if ours == theirs:
+        return True
+    try:
+        if os.path.getsize(ours) != os.path.getsize(theirs):
+            return False
+        first, second = (
+            hashlib.sha256(Path(path).read_bytes()).digest() for path in (ours, theirs)
+        )
+    except OSError:  # the loader will tell
+        return False
+    return first == second
