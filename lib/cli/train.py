@@ -99,7 +99,7 @@ def main(words: Sequence[str] | None = None, prog: str = "frcnn train") -> None:
         model = build_detector(config, len(train_set.classes))
         if distributed.from_main(not run.checkpoints()):
             with distributed.main_first():
-                load_first_weights(model, config, len(train_set.classes))
+                load_first_weights(model, config, train_set.classes)
         model.to(job.device)
         device, dtype = job.device, job.dtype
         if arguments.dry_run:

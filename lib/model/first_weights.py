@@ -1,6 +1,7 @@
 """First weights of a detector, or of one of its modules alone."""
 
 import logging
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -11,11 +12,14 @@ from .config import Config, config_from_checkpoint
 from .faster_rcnn import FasterRCNN, build_detector
 from .modules import shared_keys
 from .weights import load_initial_weights
+from .weights.output_rows import rows_by_name
 
 logger = logging.getLogger(__name__)
 
 
-def load_first_weights(model: FasterRCNN, config: Config, num_classes: int) -> None:
+def load_first_weights(
+    model: FasterRCNN, config: Config, classes: Sequence[str]
+) -> None:
     """Fill a new detector as ``net.weights`` says.
 
     A module alone takes its part of what the whole detector would get. Of a checkpoint
@@ -24,23 +28,23 @@ def load_first_weights(model: FasterRCNN, config: Config, num_classes: int) -> N
     Args:
         model: from `build_detector`.
         config: of the run.
-        num_classes: C, background included.
+        classes: C names, background first.
 
     Raises:
         CheckpointError: as `load_initial_weights`; or the checkpoint is of another net.
     """
     net = config.net
     if net.modules == "both" or net.weights == "none":
-        load_initial_weights(model, net)
+        load_initial_weights(model, net, classes)
         return
     state = _own_checkpoint(Path(net.weights).expanduser())
     if state is not None:
-        _take(model, state, config)
+        _take(model, state, config, classes)
         return
     both = net.model_copy(update={"modules": "both"})
     with torch.random.fork_rng(devices=()):
-        whole = build_detector(config.model_copy(update={"net": both}), num_classes)
-        load_initial_weights(whole, both)
+        whole = build_detector(config.model_copy(update={"net": both}), len(classes))
+        load_initial_weights(whole, both, classes)
     model.load_state_dict(
         {k: v for k, v in whole.state_dict().items() if k in model.state_dict()}
     )
@@ -56,7 +60,9 @@ def _own_checkpoint(path: Path) -> dict[str, Any] | None:
         return None  # whoever reads foreign weights can tell what it is
 
 
-def _take(model: FasterRCNN, state: dict[str, Any], config: Config) -> None:
+def _take(
+    model: FasterRCNN, state: dict[str, Any], config: Config, classes: Sequence[str]
+) -> None:
     """Load what a checkpoint and the detector have in common."""
     net, source = config.net, config.net.weights
     other = config_from_checkpoint(state, []).net
@@ -67,9 +73,12 @@ def _take(model: FasterRCNN, state: dict[str, Any], config: Config) -> None:
             f"NET as {other.full_name}, or another file"
         )
     own = model.state_dict()
+    found = detector_weights(state, averaged=True)
     weights = {
         key: tensor
-        for key, tensor in detector_weights(state, averaged=True).items()
+        for key, tensor in rows_by_name(
+            found, own, state["classes"], classes, source=source
+        ).items()
         if key in own and own[key].shape == tensor.shape
     }
     missing = sorted(shared_keys(model) - weights.keys())

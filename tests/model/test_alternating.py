@@ -18,6 +18,7 @@ from faster_rcnn.model.run_folder import RunFolder
 from faster_rcnn.model.testing import test_detector as run_test
 from faster_rcnn.model.train import train as run_training
 from tiny_runs import (
+    CLASSES,
     CPU,
     draw_dataset,
     randomise,
@@ -71,7 +72,7 @@ def steps(request, dataset, tmp_path_factory):
         run = RunFolder(folder / name)
         run.claim(config)
         model = tiny_detector(config)
-        load_first_weights(model, config, 3)
+        load_first_weights(model, config, CLASSES)
         state = folder / f"{name}_first.pth"
         torch.save(model.state_dict(), state)
         # What `train_tiny` builds is the same but for the weights.
@@ -233,16 +234,16 @@ def test_first_weights_from_a_whole_detector(dataset, tmp_path, caplog):
         words = ("net.weights", newest(tmp_path), "net.modules", modules)
         config = tiny_config(*words)
         model = tiny_detector(config, seed=5)
-        load_first_weights(model, config, 3)
+        load_first_weights(model, config, CLASSES)
         for key, tensor in model.state_dict().items():
             assert tensor.equal(whole[key]), key
         # Other classes: their layers stay random.
         other = tiny_detector(config, classes=5, seed=5)
-        load_first_weights(other, config, 5)
+        load_first_weights(other, config, ("__background__", *"abcd"))
         left = [k for k, v in other.state_dict().items() if not same(v, whole[k])]
         assert all(key.startswith("box_head.predictor.") for key in left)
         assert bool(left) == (modules == "fast_rcnn")
-    assert "left random: box_head.predictor.deltas" in caplog.text
+    assert "kept none; new a, b, c, d; dropped box, disc" in caplog.text
 
 
 def same(one, other):
@@ -255,7 +256,7 @@ def test_first_weights_of_another_net_are_refused(dataset, tmp_path):
     words = ("net.modules", "rpn", "net.weights", newest(tmp_path))
     other = tiny_config(*words, "net.name", "res18")
     with pytest.raises(CheckpointError, match=r"net mobile_v2 .* asked for was res18"):
-        load_first_weights(tiny_detector(other), other, 3)
+        load_first_weights(tiny_detector(other), other, CLASSES)
 
 
 def test_first_weights_of_a_foreign_backbone(tmp_path):
@@ -273,6 +274,6 @@ def test_first_weights_of_a_foreign_backbone(tmp_path):
     for modules in ("rpn", "fast_rcnn"):
         config = tiny_config(*words, "net.modules", modules)
         model = tiny_detector(config, seed=5)
-        load_first_weights(model, config, 3)
+        load_first_weights(model, config, CLASSES)
         keys = shared_keys(model) - {"pixel_mean", "pixel_std"}
         assert all(model.state_dict()[k].equal(whole.state_dict()[k]) for k in keys)

@@ -1,6 +1,7 @@
 """First weights of a detector: ImageNet's, a file's, or random ones."""
 
 import logging
+from collections.abc import Sequence
 from pathlib import Path
 
 from ..checkpoint import CheckpointError
@@ -10,20 +11,29 @@ from ..normalisation import NORMALISATIONS
 from ..zoo.cache import fetch_entry, looks_like_a_name
 from ..zoo.table import find_entry, imagenet_entry
 from .fit import few
+from .output_rows import known_classes, rows_by_name
 from .recognition import import_weights
 from .structures import ImportedWeights
 
 logger = logging.getLogger(__name__)
 
 
-def load_initial_weights(model: FasterRCNN, net: NetConfig) -> None:
+def load_initial_weights(
+    model: FasterRCNN, net: NetConfig, classes: Sequence[str] | None = None
+) -> None:
     """Fill a new detector as ``net.weights`` says.
 
     ``none`` leaves it random, ``imagenet`` fetches torchvision's classification
     weights, a name of docs/zoo.md those it stands for; anything else is the path of a
     file of any kind that `import_weights` can read. Of a detector all that fits is
-    taken; output layers for other classes or anchors stay random. The input that the
-    weights expect becomes the detector's.
+    taken: rows of output layers by the names of classes, and layers for other anchors
+    stay random. The input that the weights expect becomes the detector's.
+
+    Args:
+        model: the detector.
+        net: its settings.
+        classes: its classes, background first; None for those of the file, in its order
+            and number.
 
     Raises:
         CheckpointError: the file is of another net or style, contradicts
@@ -34,7 +44,7 @@ def load_initial_weights(model: FasterRCNN, net: NetConfig) -> None:
         return
     weights = _read(net)
     _check_settings(weights, net)
-    left = load_weights(model, weights, fine_tuning=True)
+    left = load_weights(model, weights, fine_tuning=True, classes=classes)
     if left:
         logger.warning(
             "%s: other shape, left random: %s", weights.source, ", ".join(left)
@@ -83,7 +93,11 @@ def _check_settings(weights: ImportedWeights, net: NetConfig) -> None:
 
 
 def load_weights(
-    model: FasterRCNN, weights: ImportedWeights, *, fine_tuning: bool = False
+    model: FasterRCNN,
+    weights: ImportedWeights,
+    *,
+    fine_tuning: bool = False,
+    classes: Sequence[str] | None = None,
 ) -> list[str]:
     """Load recognised weights, and with them the normalisation of the input.
 
@@ -93,6 +107,8 @@ def load_weights(
         model: the detector.
         weights: of its net.
         fine_tuning: let output layers of other shape stay as they are.
+        classes: of the detector, background first, for fine-tuning by their names; None
+            for those of the file.
 
     Returns:
         Keys of the output layers left as they were, none unless fine-tuning.
@@ -117,6 +133,9 @@ def load_weights(
             f"{len(missing)} missing ({few(missing)}), {len(unknown)} unknown "
             f"({few(unknown)}). Is it of another net?"
         )
+    if classes is not None and weights.num_classes is not None:
+        known = known_classes(weights)
+        state = rows_by_name(state, own, known, classes, source=weights.source)
     other = [key for key in own if state[key].shape != own[key].shape]
     wrong = [k for k in other if not fine_tuning or k.startswith("backbone.")]
     if wrong:

@@ -1,0 +1,114 @@
+"""Output layers of a detector, row by row: each class has the row of its name.
+
+Letters: C classes of the detector that is made, background being class 0; K classes of
+the file.
+"""
+
+import logging
+from collections.abc import Mapping, Sequence
+
+import torch
+from torch import Tensor
+
+from ..checkpoint import CheckpointError
+from .class_names import read_classes
+from .structures import ImportedWeights
+
+logger = logging.getLogger(__name__)
+
+_SCORES, _DELTAS = "box_head.predictor.scores", "box_head.predictor.deltas"
+_SHOWN = 10  # classes in a line of the log
+
+
+def rows_by_name(
+    state: Mapping[str, Tensor],
+    own: Mapping[str, Tensor],
+    known: Sequence[str] | None,
+    wanted: Sequence[str],
+    *,
+    source: str,
+) -> dict[str, Tensor]:
+    """A file's tensors with the output layers of a detector for other classes.
+
+    A class that both have keeps its scores and, unless they are class-agnostic, its
+    boxes; the others start as they are in ``own``. Without a class in common the layers
+    start anew, background included. Class-agnostic boxes belong to no class, and stay.
+
+    Args:
+        state: of the file, by the keys of the detector's state dict.
+        own: of the detector that is made.
+        known: K names of the file's classes, background first; None if they are not
+            known.
+        wanted: C names of the detector's, background first.
+        source: for the log.
+
+    Returns:
+        The state, with output layers that fit ``own`` wherever they differ in nothing
+        but their classes.
+    """
+    taken = dict(state)
+    if f"{_SCORES}.weight" not in state or f"{_SCORES}.weight" not in own:
+        return taken
+    rows = {name: row for row, name in enumerate(known or ())}
+    kept = [name for name in wanted[1:] if name in rows]
+    pairs = [(i, rows[n]) for i, n in enumerate(wanted) if n in rows] if kept else []
+    for layer, size in ((_SCORES, 1), (_DELTAS, 4)):
+        for key in (f"{layer}.weight", f"{layer}.bias"):
+            theirs, ours = state[key], own[key]
+            agnostic = layer == _DELTAS and 4 in (len(theirs), len(ours))
+            if agnostic or theirs.shape[1:] != ours.shape[1:]:
+                continue  # fits as it is, or not at all
+            made = ours.clone().unflatten(0, (-1, size))  # (C, size, ...)
+            found = theirs.to(made).unflatten(0, (-1, size))  # (K, size, ...)
+            if pairs:
+                to, of = torch.tensor(pairs, device=made.device).unbind(1)
+                made[to] = found[of]
+            taken[key] = made.flatten(0, 1)
+    _tell(kept, known, wanted, source)
+    return taken
+
+
+def known_classes(weights: ImportedWeights) -> Sequence[str] | None:
+    """Names of a file's classes: its own, or VOC's or COCO's by their number.
+
+    Raises:
+        CheckpointError: there are not as many as output rows.
+    """
+    count = weights.num_classes or 0
+    if weights.classes is None:
+        try:
+            return read_classes(None, count)
+        except CheckpointError:
+            return None
+    if len(weights.classes) != count:
+        raise CheckpointError(
+            f"{weights.source}: expected names of its {count} classes, found "
+            f"{len(weights.classes)}; the file is damaged"
+        )
+    return weights.classes
+
+
+def _tell(
+    kept: Sequence[str], known: Sequence[str] | None, wanted: Sequence[str], source: str
+) -> None:
+    if known is None:
+        logger.warning(
+            "%s does not tell the names of its classes, so all output rows are new; "
+            "frcnn convert FILE --classes NAMES writes a file that does",
+            source,
+        )
+        return
+    new = [name for name in wanted[1:] if name not in set(kept)]
+    dropped = [name for name in known[1:] if name not in set(kept)]
+    level = logging.INFO if kept else logging.WARNING
+    logger.log(
+        level,
+        "output rows by class name: kept %s; new %s; dropped %s",
+        *map(_names, (kept, new, dropped)),
+    )
+
+
+def _names(names: Sequence[str]) -> str:
+    more = len(names) - _SHOWN
+    text = ", ".join(name[:40] for name in names[:_SHOWN]) or "none"
+    return f"{text} and {more} more" if more > 0 else text
