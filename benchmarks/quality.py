@@ -7,8 +7,8 @@ torchvision_peer.py for what is torchvision's own. Our evaluation measures both.
 finished run is saved to the JSON file at once, and the same command leaves it out the
 next time:
 
-    python benchmarks/quality.py path/to/bccd mobile_v2 --weights mobilenet_v2.pth \\
-        --seeds 1 2 3 --json quality.json
+    python benchmarks/quality.py path/to/bccd mobile_v2 --cfg bccd_mobile_v2 \\
+        --weights mobilenet_v2.pth --seeds 1 2 3 --json quality.json
 
 "Ours" is the recipe; --set, --cfg and --iters change it, and with it what it shares
 with the peer, and are part of a run's name.

@@ -7,9 +7,9 @@ import shlex
 from pathlib import Path
 
 from faster_rcnn.cli.main import COMMANDS
-from faster_rcnn.datasets.catalog import WORDS, dataset_name
+from faster_rcnn.datasets.catalog import WORDS
 from faster_rcnn.model.config import load_config
-from faster_rcnn.model.recipes import find_recipes, net_settings
+from faster_rcnn.model.recipes import find_recipes, net_settings, recipe_file
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 SCRIPTS = "./experiments/scripts/"
@@ -108,9 +108,12 @@ def _check_tool(script, words):
         return
     word = arguments.dataset
     assert word in WORDS or "/" in word, f"{line}: unknown data set {word}"
-    recipes = find_recipes(dataset_name(word), arguments.net)
+    recipes = find_recipes(word, arguments.net)
     if getattr(arguments, "cfg", None) is not None:
-        recipes.append(REPOSITORY / arguments.cfg)
+        in_repository = REPOSITORY / arguments.cfg
+        recipes.append(
+            in_repository if in_repository.is_file() else recipe_file(arguments.cfg)
+        )
     settings = [*net_settings(arguments.net), *arguments.overrides]
     assert load_config(recipes, settings).net.full_name == arguments.net
     options = {"train.iterations": "iters", "train.seed": "seed"}

@@ -97,7 +97,7 @@ def main(words: Sequence[str] | None = None, prog: str = "frcnn check") -> None:
     arguments = build_parser(prog).parse_args(words)
     with clear_errors():
         name, _, _ = resolve(arguments.dataset)
-        recipes = find_recipes(name, arguments.net)
+        recipes = find_recipes(arguments.dataset, arguments.net)
         recipes += [recipe_file(arguments.cfg)] if arguments.cfg else []
         given = [*net_settings(arguments.net), "data.root", str(data_root())]
         given += dataset_settings(arguments.dataset)

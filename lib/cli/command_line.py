@@ -13,6 +13,7 @@ from ..datasets.catalog import (
     dataset_name,
     load_dataset,
     resolve,
+    tidy,
     validation_set,
 )
 from ..datasets.download import ensure_downloaded
@@ -132,7 +133,6 @@ def make_job(arguments: argparse.Namespace) -> Job:
     Raises:
         ValueError: unknown data set, net, key or value, or no such device.
     """
-    name, _, _ = resolve(arguments.dataset)
     overrides: list[str] = []
     for key, value in (
         ("net.weights", arguments.weights),
@@ -144,11 +144,12 @@ def make_job(arguments: argparse.Namespace) -> Job:
             overrides += [key, str(value)]
     # Last, so that a key without a value does not take another option's for its own.
     overrides += arguments.overrides
-    recipes = find_recipes(name, arguments.net)
+    sets = dataset_settings(arguments.dataset)
+    recipes = find_recipes(arguments.dataset, arguments.net)
     if arguments.cfg is not None:
         recipes.append(recipe_file(arguments.cfg))
     given = [*net_settings(arguments.net), "data.root", str(data_root())]
-    given += dataset_settings(arguments.dataset)
+    given += sets
     config = load_config(recipes, [*given, *overrides])
     keys = frozenset(key.lower() for key in overrides[::2])
     config = settle_validation(config, keys)
@@ -172,12 +173,11 @@ def dataset_settings(word: str) -> list[str]:
     """
     _, train_set, test_set = resolve(word)
     sets = {"train": train_set, "val": validation_set(word), "test": test_set}
-    # As a path, so that the slash which a shell adds to a folder makes no difference.
     return [
         text
         for split, name in sets.items()
         if name is not None
-        for text in (f"data.{split}_set", str(Path(name)))
+        for text in (f"data.{split}_set", tidy(name))
     ]
 
 

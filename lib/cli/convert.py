@@ -111,6 +111,6 @@ def convert(weights: ImportedWeights, arguments: argparse.Namespace) -> None:
     else:
         classes = read_classes(arguments.classes, weights.num_classes)
         known = {21: "voc", 81: "coco", 91: "coco"}
-        dataset = arguments.dataset or known.get(len(classes), "own")
+        dataset = arguments.dataset or known.get(len(classes), "")
         recipes = find_recipes(dataset, weights.full_net)
         save_detector(weights, arguments.output, recipes=recipes, classes=classes)

@@ -16,7 +16,7 @@ from ..model.profiling import add_profile_arguments, make_profile
 from ..model.run_folder import RunFolder
 from ..model.schedule import settle_schedule
 from ..model.train import train
-from ..model.validation import validation_line
+from ..model.validation import log_validation
 from ..utils import distributed
 from ..utils.logs import setup_logging
 from ..utils.trackers import check_trackers
@@ -88,7 +88,7 @@ def main(words: Sequence[str] | None = None, prog: str = "frcnn train") -> None:
             job.device if processes == 1 else f"{processes} x {job.device.type}",
             str(job.dtype).removeprefix("torch."),
         )
-        logger.info("%s", validation_line(config, validation_set))
+        log_validation(config, validation_set, test_set)
         for line in scaling:
             logger.info("%s", line)
         for concern in concerns:

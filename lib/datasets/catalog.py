@@ -44,6 +44,7 @@ __all__ = [
     "load_dataset",
     "register",
     "resolve",
+    "tidy",
     "validation_set",
 ]
 
@@ -132,6 +133,17 @@ def validation_set(dataset_word: str) -> str | None:
         return None
     found = (validation_set(part) for part in dataset_word.split("+"))
     return "+".join(part for part in found if part) or None
+
+
+def tidy(name_or_path: str) -> str:
+    """Write a path without the slash which a shell adds, unless that tells it apart.
+
+    A folder of one's own may be called coco: coco/ stays, which is not the word coco.
+    """
+    known = {*_words(), *_sets()}
+    plain = str(Path(name_or_path))
+    given, tidied = (set(text.split("+")) & known for text in (name_or_path, plain))
+    return plain if given == tidied else name_or_path
 
 
 def dataset_name(name_or_path: str) -> str:

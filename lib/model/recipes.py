@@ -35,7 +35,14 @@ def find_recipes(dataset: str, net: str) -> list[Path]:
 
     Of ``res50_fpn`` on ``coco``: ``fpn.yml``, ``res50.yml``, ``res50_fpn.yml``,
     ``coco.yml``, then ``coco_fpn.yml``, ``coco_res50.yml`` and ``coco_res50_fpn.yml``,
-    those that are there. A data set without a recipe of its own gets ``own_data.yml``.
+    those that are there. Data of one's own takes ``own_data.yml``, ``own_data_fpn.yml``
+    and so on, whatever it is called, and then the recipes that lie in its folder:
+    ``recipe.yml``, ``recipe_fpn.yml`` and so on.
+
+    Args:
+        dataset: DATASET as given on the command line: a word, a path, several joined;
+            "" for data that is not known.
+        net: NET, with the kind of its features.
 
     Raises:
         ConfigError: there is none for the kind of net, for a published data set, or for
@@ -45,17 +52,22 @@ def find_recipes(dataset: str, net: str) -> list[Path]:
     parts = [name] if kind == "c4" else [kind, name, net]
     if kind != "c4":
         _expect([kind], f"nets with _{kind}")
-    own = [dataset, *(f"{dataset}_{part}" for part in parts)]
-    if dataset in WORDS:
+    published = dataset in WORDS
+    name = dataset if published else "own_data"
+    own = [name, *(f"{name}_{part}" for part in parts)]
+    if published:
         _expect(own, f"{net} on {dataset}")
-    elif not _recipes(own):
-        own = ["own_data", *(f"own_data_{part}" for part in parts)]
+    else:
         _expect(own[:1], "data of one's own")
-    return _recipes([*parts, *own])
+    found = _recipes([*parts, *own])
+    if dataset and not published:
+        names = ["recipe", *(f"recipe_{part}" for part in parts)]
+        found += _recipes(names, Path(dataset).expanduser())
+    return found
 
 
-def _recipes(names: Iterable[str]) -> list[Path]:
-    folder = recipe_folder()
+def _recipes(names: Iterable[str], folder: Path | None = None) -> list[Path]:
+    folder = folder or recipe_folder()
     paths = (folder / f"{name}.yml" for name in names)
     return [path for path in paths if path.is_file()]
 

@@ -1,12 +1,13 @@
 """Validation during training: when it is due, the best one, and when to stop."""
 
+import logging
 import math
 from collections.abc import Callable, Collection, Mapping
 from typing import Any
 
 import torch
 
-from ..datasets.agreement import with_known_classes
+from ..datasets.agreement import same_pictures, with_known_classes
 from ..datasets.catalog import load_dataset
 from ..datasets.formats.proposals import GivenProposals
 from ..datasets.records import Dataset
@@ -16,6 +17,8 @@ from .ema import WeightAverage, weights_to_test
 from .faster_rcnn import FasterRCNN
 from .given_proposals import given_proposals
 from .measures import Measures, measure
+
+logger = logging.getLogger(__name__)
 
 
 def validates(config: Config) -> bool:
@@ -45,23 +48,28 @@ def settle_validation(config: Config, given: Collection[str]) -> Config:
     return config.model_copy(update={"train": train})
 
 
-def validation_line(config: Config, validation_set: Dataset | None) -> str:
-    """Say for the log what a run validates on, or that it does not."""
+def log_validation(
+    config: Config, validation_set: Dataset | None, test_set: Dataset
+) -> None:
+    """Say in the log what a run validates on, or that it does not."""
     if validation_set is not None:
-        return (
-            f"validation on {validation_set.name}: {len(validation_set.records)} "
-            f"images, every {config.train.validate_every} iterations; the best "
-            "checkpoint is kept as best.pth"
+        logger.info(
+            "validation on %s: %d images, every %d iterations; the best checkpoint is "
+            "kept as best.pth",
+            validation_set.name,
+            len(validation_set.records),
+            config.train.validate_every,
         )
+        if same_pictures(validation_set, test_set):
+            logger.warning(
+                "the test is on the same images, for want of a test set: the best "
+                "checkpoint is chosen by them, so the test flatters"
+            )
+        return
+    why = "train.validate_every is 0"
     if config.data.val_set is None:
-        return (
-            "no validation: there is no validation set (data.val_set), so the last "
-            "checkpoint is the one to test"
-        )
-    return (
-        "no validation (train.validate_every 0), so the last checkpoint is the one to "
-        "test"
-    )
+        why = "there is no validation set (data.val_set)"
+    logger.info("no validation: %s, so the last checkpoint is the one to test", why)
 
 
 def get_validation_set(config: Config, train_set: Dataset) -> Dataset | None:

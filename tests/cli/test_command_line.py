@@ -179,6 +179,16 @@ def test_sets_of_a_folder(recipes, tmp_path):
         assert images(job, "train") == ["0", "1"]
 
 
+def test_folder_called_as_a_word(recipes, tmp_path, monkeypatch):
+    recipes(own_data="", coco="")
+    write_voc(tmp_path / "coco")
+    monkeypatch.chdir(tmp_path)
+    for word in ("coco/", "./coco", str(tmp_path / "coco")):
+        job = make_job(parse(word, "res18"))
+        assert [path.stem for path in job.recipes] == ["own_data"]
+        assert len(get_dataset(word, job.config, "train").records) == 2
+
+
 def test_missing_folder_of_images(recipes, tmp_path):
     recipes(own_data="")
     (tmp_path / "cells").mkdir()

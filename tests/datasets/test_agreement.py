@@ -2,6 +2,7 @@ import pytest
 from dataset_folders import load, write_coco, write_voc
 from faster_rcnn.datasets.agreement import (
     common_files,
+    same_pictures,
     shared_pictures,
     with_known_classes,
 )
@@ -72,8 +73,9 @@ def test_shared_pictures_of_sets(tmp_path):
 
 def test_validation_on_the_test_set(tmp_path):
     folder = write_voc(tmp_path / "own", train=["a"], val=["b"])
-    (line,) = lines(folder, tmp_path)
-    assert line.startswith("own_val is the test set too: the best checkpoint")
+    assert lines(folder, tmp_path) == []
+    assert same_pictures(*sets(folder, tmp_path, "val", "test"))
+    assert not same_pictures(*sets(folder, tmp_path, "train", "test"))
 
 
 def test_common_files(tmp_path):

@@ -11,6 +11,7 @@ from faster_rcnn.datasets.catalog import (
     devkit_folder,
     register,
     resolve,
+    tidy,
 )
 from faster_rcnn.datasets.formats.in_code import make_dataset
 from faster_rcnn.datasets.records import MissingDataError
@@ -237,3 +238,20 @@ def test_register(tmp_path):
 def test_names_that_cannot_be_registered(name):
     with pytest.raises(ValueError, match=r"expected a (new )?name"):
         register(name, lambda root, split: None)
+
+
+@pytest.mark.parametrize(
+    ("given", "tidied"),
+    [
+        ("cells/", "cells"),
+        ("./cells", "cells"),
+        ("coco", "coco"),
+        ("coco/", "coco/"),
+        ("./coco+cells/", "./coco+cells/"),
+        ("./shapes_test", "./shapes_test"),
+        ("path/to/coco/", "path/to/coco"),
+        ("voc+cells/", "voc+cells"),
+    ],
+)
+def test_tidy_paths_stay_paths(given, tidied):
+    assert tidy(given) == tidied

@@ -31,11 +31,34 @@ def test_recipes_of_a_pyramid(recipes):
 
 
 def test_recipes_of_own_data(recipes):
-    recipes(res18="", own_data="", cells_vgg16="")
-    assert names(find_recipes("cells", "res18")) == ["res18", "own_data"]
-    assert names(find_recipes("cells", "res50")) == ["own_data"]
-    # One for this net alone is enough.
-    assert names(find_recipes("cells", "vgg16")) == ["cells_vgg16"]
+    recipes(res18="", own_data="", cells="", cells_res18="")
+    for dataset in ("cells", "path/to/cells", "voc+path/to/cells", ""):
+        assert names(find_recipes(dataset, "res18")) == ["res18", "own_data"]
+        assert names(find_recipes(dataset, "res50")) == ["own_data"]
+
+
+@pytest.mark.parametrize("name", ["coco", "voc", "fpn", "mobile", "res50", "shapes"])
+def test_a_folder_takes_no_recipe_by_its_name(tmp_path, monkeypatch, name):
+    folder = tmp_path / name
+    folder.mkdir()
+    monkeypatch.chdir(tmp_path)
+    for dataset in (str(folder), f"{folder}/", f"./{name}"):
+        assert names(find_recipes(dataset, "mobile")) == ["mobile", "own_data"]
+        found = names(find_recipes(dataset, "res50_fpn"))
+        assert found == ["fpn", "own_data", "own_data_fpn"]
+
+
+def test_recipes_in_the_folder(recipes, tmp_path, monkeypatch):
+    recipes(fpn="", own_data="", own_data_fpn="")
+    for name in ("recipe", "recipe_fpn", "recipe_res18", "recipe_res50_fpn"):
+        (tmp_path / f"{name}.yml").touch()
+    found = find_recipes(str(tmp_path), "res50_fpn")
+    own = ["recipe", "recipe_fpn", "recipe_res50_fpn"]
+    assert names(found) == ["fpn", "own_data", "own_data_fpn", *own]
+    assert found[-1] == tmp_path / "recipe_res50_fpn.yml"
+    # That of the current folder is not the one of unknown data.
+    monkeypatch.chdir(tmp_path)
+    assert names(find_recipes("", "res18")) == ["own_data"]
 
 
 @pytest.mark.parametrize(

@@ -10,7 +10,7 @@ from faster_rcnn.model.testing import test_detector as run_test
 from faster_rcnn.model.validation import (
     Validation,
     get_validation_set,
-    validation_line,
+    log_validation,
 )
 from tiny_runs import (
     CPU,
@@ -213,19 +213,22 @@ def test_settings_that_do_not_fit_together(dataset, words, problem):
         get_validation_set(load_config([], map(str, words)), dataset)
 
 
-def test_folder_is_validated_on_its_val(tmp_path):
+def test_folder_is_validated_on_its_val(tmp_path, caplog):
+    caplog.set_level("INFO")
     folder = write_voc(tmp_path / "own", train=["a"], val=["b"], test=["c"])
     words = ["data.val_set", str(folder), "train.validate_every", "5"]
     train_set = load(folder, tmp_path)
     found = get_validation_set(load_config([], words), train_set)
     assert found.name == "own_val" and ids(found) == ["b"]
     config = load_config([], words)
-    assert "validation on own_val: 1 images, every 5 it" in validation_line(
-        config, found
-    )
-    assert "no validation set (data.val_set)" in validation_line(
-        load_config([], []), None
-    )
+    test_set = load(folder, tmp_path, "test")
+    log_validation(config, found, test_set)
+    assert "validation on own_val: 1 images, every 5 iterations" in caplog.text
+    log_validation(load_config([], []), None, test_set)
+    assert "no validation: there is no validation set (data.val_set)" in caplog.text
+    assert "flatters" not in caplog.text
+    log_validation(config, found, load(folder, tmp_path, "val"))
+    assert "for want of a test set" in caplog.text
     (folder / "ImageSets" / "Main" / "val.txt").unlink()
     with pytest.raises(ValueError, match=r"expected val\.txt for the validation set"):
         get_validation_set(config, train_set)

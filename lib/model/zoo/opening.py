@@ -67,7 +67,7 @@ def open_checkpoint(path_or_name: str | Path) -> dict[str, Any]:
 
 def _recipes(weights: ImportedWeights, classes: list[str]) -> list[Path]:
     """Of the data set that has so many classes."""
-    dataset = {21: "voc", 81: "coco", 91: "coco"}.get(len(classes), "own")
+    dataset = {21: "voc", 81: "coco", 91: "coco"}.get(len(classes), "")
     features = weights.settings.get("net.features", "c4")
     net = weights.net if features == "c4" else f"{weights.net}_{features}"
     return find_recipes(dataset, net)
