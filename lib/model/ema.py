@@ -5,10 +5,9 @@ from contextlib import contextmanager
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from ..nets.layers import Norm
-from ..utils import distributed
 
 
 class WeightAverage:
@@ -81,32 +80,16 @@ class WeightAverage:
 def weights_to_test(model: nn.Module, average: WeightAverage | None) -> Iterator[None]:
     """Give the model the weights that a checkpoint's test will see.
 
-    These are the averaged ones if there are any; and norms' statistics are the main
-    process's, as in its checkpoints. Afterwards all is as before, to the bit.
+    These are the averaged ones if there are any. Afterwards all is as before, to the
+    bit.
     """
     if average is not None:
         average.swap()
-    statistics = [
-        buffer
-        for _, norm in (_trained_norms(model) if distributed.together() else ())
-        for buffer in norm.buffers()
-    ]
-    own = [buffer.clone() for buffer in statistics]
     try:
-        if statistics:
-            of_main = distributed.from_main([buffer.cpu() for buffer in statistics])
-            _copy(of_main, statistics)
         yield
     finally:
-        _copy(own, statistics)
         if average is not None:
             average.swap()
-
-
-@torch.no_grad()
-def _copy(values: list[Tensor], into: list[Tensor]) -> None:
-    for value, tensor in zip(values, into, strict=True):
-        tensor.copy_(value)
 
 
 def _trained_norms(model: nn.Module) -> list[tuple[str, Norm]]:

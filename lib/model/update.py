@@ -18,6 +18,7 @@ from ..utils import distributed
 from .config import Config
 from .device import autocast
 from .faster_rcnn import FasterRCNN, TrainOutput
+from .running_statistics import RunningStatistics
 from .schedule import Passes
 
 logger = logging.getLogger(__name__)
@@ -84,11 +85,15 @@ class BatchGradient:
         if distributed.together():
             if config.train.sync_bn:
                 _synchronise_norms(model)
-            # The statistics of norms need no copies: training does not read them.
+            # Norms' statistics need no copies: they are shared after each update.
             options: dict[str, Any] = {_buffers_option(): False}
             self.network = nn.parallel.DistributedDataParallel(
                 self.network, gradient_as_bucket_view=True, **options
             )
+
+        self.statistics = RunningStatistics(
+            model, passes, synchronised=config.train.sync_bn
+        )
 
     def __call__(
         self, iteration: int, batches: Sequence[Batch], *, stopping: bool = False
@@ -112,11 +117,14 @@ class BatchGradient:
         # all of them are drawn: taken for full, as they are but for tiny images. If
         # they are not, the update is made once more.
         samples = None
+        self.statistics.begin()
         while True:
             output, found = self._passes(iteration, batches, flags, samples)
             if found.complete:
+                self.statistics.share()
                 return Update(output, self._clip(), *found.flags)
             samples = found.samples
+            self.statistics.undo()
 
     def backward(self, loss: Tensor) -> None:
         """Add a loss's gradient to that of the parameters."""

@@ -18,6 +18,7 @@ from tiny_runs import (
     read_metrics,
     run_test,
     tiny_config,
+    tiny_detector,
     train_tiny,
 )
 
@@ -87,6 +88,58 @@ def test_resumed_run_of_two_processes_equals_an_unbroken_one(dataset, tmp_path):
     for key in ("model", "optimizer", "iteration", "generator"):
         assert_equal(found[key], want[key])
     assert read_metrics(tmp_path) == lines
+
+
+NORMS = [
+    *("net.norm", "batch", "data.size_multiple", 32, "train.images_per_update", 3),
+    *("train.batch_size", 1, "train.iterations", 3, "train.snapshot_every", 1),
+    *("train.lr", 1e-6, "train.ema", 0.5),
+]
+
+
+def statistics_here(dataset, config, folder):
+    model = train_tiny(dataset, config, folder)
+    # As arrays, which go through a pipe without shared memory.
+    return {k: v.numpy() for k, v in statistics_of(model.state_dict()).items()}
+
+
+def statistics_of(state):
+    return {k: v for k, v in state.items() if "running" in k or "tracked" in k}
+
+
+def test_statistics_of_trained_norms_are_those_of_one_process(dataset, tmp_path):
+    """Here of one and two passes; and a run goes on with another number of them."""
+    config = tiny_config(*NORMS)
+    want = tensors(statistics_here(dataset, config, tmp_path / "1"))
+    first = statistics_of(tiny_detector(config).state_dict())
+    moved = [(v - first[k]).abs().max() for k, v in want.items() if "var" in k]
+    assert max(moved) > 0.1  # the passes make a difference
+    assert all(v == 9 for k, v in want.items() if "tracked" in k)
+    folder = tmp_path / "2"
+    found = list(map(tensors, in_processes(statistics_here, dataset, config, folder)))
+    assert_equal(found[1], found[0])  # to the bit, as they have to stay
+    assert_close_statistics(found[0], want)
+    state, alone = (
+        load_checkpoint(RunFolder(tmp_path / name).checkpoint(3)) for name in "21"
+    )
+    assert_equal(statistics_of(state["model"]), found[0])
+    averages = (statistics_of(s["ema"]["weights"]) for s in (state, alone))
+    assert_close_statistics(*averages)
+    # A run that began with two processes goes on with one.
+    for iteration in (2, 3):
+        RunFolder(folder).checkpoint(iteration).unlink()
+    resumed = tensors(statistics_here(dataset, config, folder))
+    assert_close_statistics(resumed, want)
+
+
+def tensors(arrays):
+    return {name: torch.from_numpy(array) for name, array in arrays.items()}
+
+
+def assert_close_statistics(one, other):
+    assert one.keys() == other.keys()
+    for key, value in one.items():
+        torch.testing.assert_close(value, other[key], rtol=1e-2, atol=1e-3)
 
 
 def stop_one(dataset, config, folder):

@@ -58,8 +58,8 @@ def rows_by_name(
             agnostic = layer == _DELTAS and 4 in (len(theirs), len(ours))
             if agnostic or theirs.shape[1:] != ours.shape[1:]:
                 continue  # fits as it is, or not at all
-            made = ours.clone().unflatten(0, (-1, size))  # (C, size, ...)
-            found = theirs.to(made).unflatten(0, (-1, size))  # (K, size, ...)
+            made = ours.clone().view(-1, size, *ours.shape[1:])  # (C, size, ...)
+            found = theirs.to(made).reshape(-1, *made.shape[1:])  # (K, size, ...)
             if pairs:
                 to, of = torch.tensor(pairs, device=made.device).unbind(1)
                 made[to] = found[of]
