@@ -22,13 +22,15 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
+from faster_rcnn.cli.parser import Parser
+
 SECONDS_TO_SETTLE = 3.5
 """Notes are kept on files that have been left alone for three seconds."""
 
 
 def main() -> None:
     """Draw, measure, print a table."""
-    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    parser = Parser(description=__doc__.partition("\n")[0])
     parser.add_argument("--images", type=int, default=118_000, help="of the largest")
     parser.add_argument("--boxes", type=int, default=860_000, help="of the largest")
     parser.add_argument("--points", type=int, default=22, help="of each segmentation")

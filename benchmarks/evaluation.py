@@ -25,6 +25,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
+from faster_rcnn.cli.parser import Parser
 from faster_rcnn.datasets.index.access import as_records
 from faster_rcnn.datasets.records import Dataset, Record
 from faster_rcnn.evaluation.detections import ImageDetections
@@ -48,7 +49,7 @@ Scene = tuple[Dataset, list[ImageDetections]]
 
 def main() -> None:
     """Measure, print a table."""
-    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    parser = Parser(description=__doc__.partition("\n")[0])
     parser.add_argument("--sizes", type=int, default=3, help="each half of the next")
     parser.add_argument("--no-rival", action="store_true", help="no pycocotools")
     parser.add_argument("--json", type=Path, metavar="FILE", help="the figures")

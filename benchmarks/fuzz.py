@@ -25,6 +25,7 @@ from pathlib import Path
 from typing import IO, NamedTuple
 
 import torch
+from faster_rcnn.cli.parser import Parser
 from faster_rcnn.datasets.loading.images import ImageError, image_size, read_image
 from faster_rcnn.model.checkpoint import CheckpointError
 from faster_rcnn.model.config import ConfigError, load_config
@@ -163,7 +164,7 @@ def table(outcomes: list[Outcome]) -> str:
 
 def main() -> None:
     """Read all cases, or one."""
-    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    parser = Parser(description=__doc__.partition("\n")[0])
     parser.add_argument("--cases", type=int, default=2000)
     parser.add_argument("--first", type=int, default=0, help="number of the first")
     parser.add_argument("--only", type=int, metavar="N", help="case N, in this process")

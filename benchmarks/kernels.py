@@ -21,6 +21,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from faster_rcnn.cli.parser import Parser
 from faster_rcnn.model.device import keep_freed_memory
 from kernel_cases import cases
 from kernel_growth import draw_growth, measure_growth, slope
@@ -134,7 +135,7 @@ def write_docs(figures: dict[str, Result], docs: Path) -> None:
 
 def build_parser() -> argparse.ArgumentParser:
     """The arguments."""
-    parser = argparse.ArgumentParser(
+    parser = Parser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--json", type=Path, help="file for all figures")

@@ -7,7 +7,6 @@ All pipelines make the same of the same 500 x 375 JPEG files: mirrored by chance
     python benchmarks/loader.py [--images FOLDER] [--skip speed memory step]
 """
 
-import argparse
 import multiprocessing
 import re
 import tempfile
@@ -19,6 +18,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 import torch
+from faster_rcnn.cli.parser import Parser
 from faster_rcnn.datasets.loading.images import image_size
 from faster_rcnn.datasets.loading.loader import training_batches
 from faster_rcnn.datasets.records import Dataset, Record
@@ -238,7 +238,7 @@ def measure_step(paths: Sequence[Path], steps: int, *, threads: int) -> str:
 
 def main() -> None:
     """Measure and print."""
-    parser = argparse.ArgumentParser(description=__doc__)
+    parser = Parser(description=__doc__)
     parser.add_argument("--images", type=Path, help="folder of JPEGs; 500 x 375 count")
     parser.add_argument("--count", type=int, default=40)
     parser.add_argument("--rounds", type=int, default=9)

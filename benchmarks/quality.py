@@ -34,6 +34,7 @@ from faster_rcnn.cli.command_line import (
     get_dataset,
     make_job,
 )
+from faster_rcnn.cli.parser import Parser
 from faster_rcnn.cli.user_errors import clear_errors
 from faster_rcnn.datasets.loading.batches import Batch
 from faster_rcnn.datasets.loading.loader import test_batches, training_batches
@@ -307,7 +308,7 @@ def summary(results: list[Result]) -> str:
 
 def build_parser() -> argparse.ArgumentParser:
     """The arguments: those of train.sh and a few more."""
-    parser = argparse.ArgumentParser(
+    parser = Parser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     add_arguments(parser)

@@ -21,6 +21,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from faster_rcnn.cli.parser import Parser
 from faster_rcnn.model.device import keep_freed_memory
 from reporting import DOCS, machine, markdown, milliseconds, write_between
 from roi_pooling_ways import LOOP, WAYS, Setting, bind, check, draw_inputs, ways
@@ -153,7 +154,7 @@ def save(figures: dict[str, Result], path: Path) -> None:
 
 def build_parser() -> argparse.ArgumentParser:
     """The arguments."""
-    parser = argparse.ArgumentParser(
+    parser = Parser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--json", type=Path, help="file for all figures")

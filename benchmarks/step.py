@@ -22,6 +22,7 @@ from typing import Any
 
 import torch
 from faster_rcnn.cli.command_line import net_argument
+from faster_rcnn.cli.parser import Parser
 from faster_rcnn.cli.user_errors import clear_errors
 from reporting import DOCS, machine, write_between
 from whole_step.measure import measure
@@ -106,7 +107,7 @@ def publish(
 
 def build_parser() -> argparse.ArgumentParser:
     """The arguments."""
-    parser = argparse.ArgumentParser(
+    parser = Parser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     add = parser.add_argument

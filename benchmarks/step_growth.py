@@ -18,6 +18,7 @@ from typing import Any
 import numpy as np
 import torch
 from faster_rcnn.cli.command_line import net_argument
+from faster_rcnn.cli.parser import Parser
 from faster_rcnn.cli.user_errors import clear_errors
 from reporting import machine, markdown, milliseconds
 from step import add_run_arguments, publish, save
@@ -204,7 +205,7 @@ def report(document: dict[str, Any]) -> str:
 
 def build_parser() -> argparse.ArgumentParser:
     """The arguments."""
-    parser = argparse.ArgumentParser(
+    parser = Parser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     add = parser.add_argument

@@ -21,6 +21,7 @@ from typing import Any
 from unittest import mock
 
 import torch
+from faster_rcnn.cli.parser import Parser
 from faster_rcnn.model import device as devices
 from faster_rcnn.model import faster_rcnn, solver
 from faster_rcnn.nets import convolution, layers, resnet
@@ -211,7 +212,7 @@ def means_table(found: dict[str, dict[str, dict[str, Interval]]]) -> str:
 
 def build_parser() -> argparse.ArgumentParser:
     """The arguments of this tool."""
-    parser = argparse.ArgumentParser(description=__doc__)
+    parser = Parser(description=__doc__)
     parser.add_argument("--models", nargs="+", default=list(MODELS), metavar="NET")
     parser.add_argument("--phases", nargs="+", default=PHASES, choices=PHASES)
     parser.add_argument("--threads", type=int, default=torch.get_num_threads())
