@@ -37,7 +37,7 @@ def kernels_for(name: str, device_type: str) -> ModuleType | None:
     if fault is not None:
         logger.error(
             "the %s kernel %s gives WRONG RESULTS on this machine (%s) and is not "
-            "used; slower operators serve. Build it again with `pip install -e .`, "
+            "used; slower operators serve. Install the package again, "
             "and please report this",
             device_type,
             name,
@@ -62,7 +62,7 @@ def _module(device_type: str) -> ModuleType | None:
     except ImportError as error:
         logger.warning(
             "the compiled kernels are not there (%s); torchvision's operators serve, "
-            "which are slower. With a C compiler, `pip install -e .` builds them",
+            "which are slower. With a C compiler, an installation builds them",
             error,
         )
         return None

@@ -49,7 +49,7 @@ def test_profile_lies_in_the_run(tmp_path, train_sh):
     words = ["--profile", "--profile-updates", "1", "--no-test"]
     status, _, errors = train_sh(*words)
     assert status == 0, errors
-    assert "where the time goes:\nstage " in errors
+    assert "where the time goes:\n  stage " in errors
     (folder,) = (tmp_path / "output").rglob("profile")
     names = sorted(path.name for path in folder.iterdir())
     assert names == ["stages.txt", "trace.json.gz"]
