@@ -28,8 +28,8 @@ def build_parser(prog: str | None = None) -> Parser:
         "--size",
         type=_size,
         metavar="HxW",
-        help="height and width of the input; default: any multiples of "
-        "data.size_multiple",
+        help="height and width of the input; default: any multiples of 32 "
+        "and of data.size_multiple",
     )
     add(
         "--bare",

@@ -2,6 +2,7 @@
 
 import dataclasses
 import logging
+import math
 import os
 import tempfile
 from collections.abc import Callable, Sequence
@@ -21,7 +22,7 @@ from . import aot, check, onnx, photos, torch_export
 from .about import About
 from .errors import ExportError
 from .measure import measure
-from .program import LEAST_SIDE, DetectionProgram, Shape
+from .program import LEAST_SIDE, MULTIPLE, DetectionProgram, Shape
 from .quantize import quantize
 from .running import load_exported
 
@@ -58,7 +59,7 @@ class Job:
         to: a key of `FORMATS`.
         output: the file; None for one beside the checkpoint.
         batch: N; None for any.
-        size: H and W; None for any multiples of ``data.size_multiple``.
+        size: H and W; None for any multiples of 32, and of ``data.size_multiple``.
         padded: whether images may be smaller than the input.
         device: to run on, for PyTorch's formats.
         precision: ``float32`` or ``bfloat16``.
@@ -102,7 +103,8 @@ def export(job: Job) -> Path:
     """
     state = open_checkpoint(job.checkpoint)
     model, config, classes = open_detector(job.checkpoint, state, job.overrides)
-    shape = Shape(job.batch, job.size, config.data.size_multiple, job.padded)
+    multiple = math.lcm(config.data.size_multiple, MULTIPLE)
+    shape = Shape(job.batch, job.size, multiple, job.padded)
     _check(job, shape)
     device = pick_device(job.device)
     program = DetectionProgram(

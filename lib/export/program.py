@@ -3,6 +3,7 @@
 Letters: N images, D detections per image, H x W padded input.
 """
 
+import math
 from typing import Any, NamedTuple
 
 import torch
@@ -18,6 +19,14 @@ from ..model.inference import detections_of
 
 LEAST_SIDE = 65
 """Least H and W where they are free: more than one cell of the coarsest map."""
+
+
+MULTIPLE = 32
+"""Free H and W are multiples of this, whatever ``data.size_multiple``.
+
+It is the stride of a backbone's coarsest map: the maps of a pyramid then fit onto each
+other, and no pool leaves a remainder, which PyTorch before 2.14 cannot trace.
+"""
 
 
 class Inputs(NamedTuple):
@@ -48,7 +57,7 @@ class Shape(NamedTuple):
 
     batch: int | None = None
     size: tuple[int, int] | None = None
-    multiple: int = 32
+    multiple: int = MULTIPLE
     padded: bool = True
 
 
@@ -109,7 +118,7 @@ def example_inputs(shape: Shape, device: torch.device) -> Inputs:
     """Noise of a permitted shape, for tracing."""
     images = shape.batch or 2
     # Unequal, so that no two free sizes are taken for one.
-    step = -(-32 // shape.multiple) * shape.multiple
+    step = math.lcm(MULTIPLE, shape.multiple)
     height, width = shape.size or (8 * step, 10 * step)
     generator = torch.Generator().manual_seed(0)
     pixels = torch.randint(0, 256, (images, 3, height, width), generator=generator)

@@ -8,14 +8,19 @@ from exported_detectors import small_config
 from faster_rcnn.export import ExportError, load_exported
 from faster_rcnn.export import check as checking
 from faster_rcnn.export.job import Job, export
+from faster_rcnn.export.program import Shape
 from faster_rcnn.model.checkpoint import save_checkpoint
 from tiny_runs import CLASSES, draw_dataset, randomise, tiny_detector
 
 
 @pytest.fixture
 def checkpoint(tmp_path):
+    return save_detector(tmp_path)
+
+
+def save_detector(tmp_path, *overrides):
     """A checkpoint whose test set is not at hand."""
-    config = small_config("data.test_set", tmp_path / "nothing")
+    config = small_config("data.test_set", tmp_path / "nothing", *overrides)
     model = tiny_detector(config)
     randomise(model)
     path = tmp_path / "run" / "iter_0000004.pth"
@@ -44,6 +49,15 @@ def test_written_beside_the_checkpoint(checkpoint, tmp_path, caplog):
     assert (about.batch, about.size, about.precision) == (1, (96, 128), "float32")
     assert about.classes == CLASSES and about.short_side == 96
     assert {p.name for p in path.parent.iterdir()} == {path.name, checkpoint.name}
+
+
+@pytest.mark.parametrize("features", ["c4", "fpn"])
+def test_a_recipe_without_multiples_is_free_in_size(tmp_path, features):
+    """PyTorch before 2.14 traces no pool of odd rows, and a pyramid needs a fit."""
+    small = ("net.fpn_channels", 16, "head.fc_channels", 16)
+    kind = ("data.size_multiple", 1, "net.features", features, *small)
+    path = export(Job(save_detector(tmp_path, *kind), to="program", count=2))
+    assert load_exported(path).about.shape == Shape()
 
 
 def test_a_file_that_differs_is_not_kept(checkpoint, monkeypatch, caplog):
