@@ -2,6 +2,7 @@
 
 import importlib
 import sys
+from typing import Any
 
 import pytest
 import torch
@@ -36,6 +37,22 @@ def _interpret() -> None:
                 setattr(module, key, InterpretedFunction(value.fn))
 
 
+def _index_by_numpy(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let Triton's interpreter before 3.8 loop over tensors under NumPy from 2.4.
+
+    NumPy no longer turns an array of one dimension and one element into a number.
+    """
+    from triton.runtime import interpreter
+
+    patch_tensor = interpreter._patch_lang_tensor
+
+    def patch(tensor: Any, *scope: Any) -> None:
+        patch_tensor(tensor, *scope)
+        tensor.__index__ = lambda self: int(self.handle.data.item())
+
+    monkeypatch.setattr(interpreter, "_patch_lang_tensor", patch)
+
+
 @pytest.fixture
 def gpu(monkeypatch: pytest.MonkeyPatch) -> torch.device:
     """Where the GPU kernels run: on the CPU, interpreted, if there is no GPU."""
@@ -44,4 +61,5 @@ def gpu(monkeypatch: pytest.MonkeyPatch) -> torch.device:
         return torch.device("cuda")
     monkeypatch.setenv("TRITON_INTERPRET", "1")
     _interpret()
+    _index_by_numpy(monkeypatch)
     return torch.device("cpu")
