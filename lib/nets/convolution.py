@@ -12,6 +12,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.nn.grad import conv2d_input
 
+from ..utils.torch_versions import exporting
+
 _SMALL = (
     9  # cells of an output map: most of what a 3x3 would see lies beyond its border
 )
@@ -33,7 +35,7 @@ def convolve(
     Returns:
         ``(N, C', H', W')``.
     """
-    slow = x.is_cpu and x.dtype == torch.bfloat16 and not torch.compiler.is_exporting()
+    slow = x.is_cpu and x.dtype == torch.bfloat16 and not exporting()
     if not slow or conv.stride[0] != conv.stride[1]:
         return _plainly(x, conv, weight, bias)
     stride, learns = conv.stride[0], weight.requires_grad and torch.is_grad_enabled()
@@ -51,7 +53,7 @@ def convolve(
     if small or (learns and (stride == 1 if pointwise else cells <= _REGION)):
         weight = weight.to(x.dtype)
         bias = None if bias is None else bias.to(x.dtype)
-        return cast(Tensor, _Products.apply(x, weight, bias, stride, small))
+        return by_products(x, weight, bias, stride, small=small)
     return _plainly(x, conv, weight, bias)
 
 
@@ -65,8 +67,31 @@ def is_depthwise(module: nn.Module) -> bool:
     return isinstance(module, nn.Conv2d) and 1 < module.groups == module.in_channels
 
 
+def by_products(
+    x: Tensor, weight: Tensor, bias: Tensor | None, stride: int, *, small: bool
+) -> Tensor:
+    """Convolve with a padding of half the kernel, by matrix products.
+
+    Args:
+        x: ``(N, C, H, W)``.
+        weight: ``(C', C, k, k)`` with k of 1 or 3.
+        bias: ``(C',)``, or None.
+        stride: of rows and columns.
+        small: whether the output is a product too, not only the gradients.
+
+    Returns:
+        ``(N, C', H', W')``.
+    """
+    out = cast(Tensor, _Products.apply(x, weight, bias, stride, small))
+    if not small:
+        return out
+    # Viewed out here, since autograd forbids changing a view made inside in place.
+    height, width = (-(-side // stride) for side in x.shape[2:])
+    return out.view(x.shape[0], height, width, -1).permute(0, 3, 1, 2)
+
+
 class _Products(torch.autograd.Function):
-    """A convolution padded by half its kernel, by matrix products.
+    """What `by_products` computes; if ``small``, as ``(N * H' * W', C')``.
 
     The gradient of the weights always is one; of 1x1 convolutions it takes 0.4 to 0.9
     of the time of the convolution's own, of 3x3 ones on regions of 7x7 some 0.7. If
@@ -88,13 +113,17 @@ class _Products(torch.autograd.Function):
         if not small:
             return F.conv2d(x, weight, bias, stride, weight.shape[2] // 2)
         columns = _columns(x, weight.shape[2], stride)  # (N, H', W', k * k * C)
-        return F.linear(columns, _flat(weight), bias).permute(0, 3, 1, 2)
+        return F.linear(columns.flatten(0, 2), _flat(weight), bias)
 
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
         x, weight = ctx.saved_tensors
         stride, kernel = ctx.stride, weight.shape[2]
-        grad = gradients[0].contiguous(memory_format=torch.channels_last)
+        grad = gradients[0]
+        if ctx.small:
+            height, width = (-(-side // stride) for side in x.shape[2:])
+            grad = grad.reshape(len(x), height, width, -1).permute(0, 3, 1, 2)
+        grad = grad.contiguous(memory_format=torch.channels_last)
         of_x = of_weight = of_bias = None
         if ctx.needs_input_grad[0] and ctx.small:
             of_columns = grad.permute(0, 2, 3, 1) @ _flat(weight)

@@ -6,7 +6,7 @@ import torch
 from faster_rcnn.layer_utils.structures import FeatureMaps
 from faster_rcnn.model.faster_rcnn import FasterRCNN
 from faster_rcnn.nets import convolution
-from faster_rcnn.nets.convolution import _Products, convolve
+from faster_rcnn.nets.convolution import _Products, by_products, convolve
 from faster_rcnn.nets.resnet import ResNet
 from tiny_runs import (
     ground_truth,
@@ -35,7 +35,7 @@ def test_convolution_by_products(shape, kernel, stride, bias, small, monkeypatch
         return conv(x)
 
     def products(x):
-        return _Products.apply(x, conv.weight, conv.bias, stride, small)
+        return by_products(x, conv.weight, conv.bias, stride, small=small)
 
     values = []
     for way in (plain, products):
