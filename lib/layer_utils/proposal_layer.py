@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from ..nms import nms
+from ..utils.torch_versions import least
 from .boxes import box_sizes, clip, decode
 from .structures import Proposals
 
@@ -173,11 +174,10 @@ def _best_of_levels(
 ) -> tuple[Tensor, Tensor, Tensor | None]:
     """The ``count`` best anchors of each level: scores, indices, levels (all None)."""
     if len(level_anchors) < 2:
-        # Not min(): while a program is exported, the number of anchors may be free.
-        return *logits.topk(torch.sym_min(count, logits.shape[1]), dim=1), None
+        return *logits.topk(least(count, logits.shape[1]), dim=1), None
     scores, order, levels, start = [], [], [], 0
     for level, part in enumerate(torch.split(logits, list(level_anchors), 1)):
-        best, index = part.topk(torch.sym_min(count, part.shape[1]), dim=1)
+        best, index = part.topk(least(count, part.shape[1]), dim=1)
         scores.append(best)
         order.append(index + start)
         levels.append(torch.full_like(index, level))

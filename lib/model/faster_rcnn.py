@@ -18,6 +18,7 @@ from ..nets.backbone import Backbone
 from ..nets.fpn import FeaturePyramid
 from ..nets.layers import zero_padding
 from ..nets.region_head import RegionHead
+from ..utils.torch_versions import exporting
 from .box_head import BoxHead
 from .config import Config, PoolingConfig
 from .normalisation import NORMALISATIONS, Normalisation
@@ -190,7 +191,7 @@ class FasterRCNN(nn.Module):
     def lifted(self, features: FeatureMaps, rois: Tensor) -> FeatureMaps:
         """Maps behind the head's first layers, where these take less time there."""
         pooling, cells = self.pooling, features.maps[0][0, 0].numel()
-        if pooling.mode != "align" or pooling.max_pool or torch.compiler.is_exporting():
+        if pooling.mode != "align" or pooling.max_pool or exporting():
             return features  # maxima do not commute; exported sizes may be free
         if rois.shape[1] * pooling.size**2 <= cells:
             return features

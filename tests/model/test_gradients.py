@@ -1,0 +1,82 @@
+"""Every trained parameter of every recipe learns, in float32 and in bfloat16."""
+
+import pytest
+import torch
+from faster_rcnn.model.config import load_config
+from faster_rcnn.model.device import autocast
+from faster_rcnn.model.faster_rcnn import build_detector
+from faster_rcnn.model.recipes import RECIPES, find_recipes, net_settings
+from tiny_runs import CPU, ground_truth, random_images, randomise
+
+# One net of each family; deeper ones are the same code.
+NETS = (
+    *("vgg16", "res18", "res50", "mobile", "mobile_v2", "mobile_v3"),
+    *("res18_fpn", "mobile_v2_fpn", "mobile_v3_fpn", "res50_dc5"),
+)
+SMALL = [
+    "rpn.batch_size",
+    "8",
+    "rpn.border",
+    "-1",
+    "rpn.train_pre_nms",
+    "100",
+    "rpn.train_post_nms",
+    "32",
+    "anchors.scales",
+    "[1,2]",
+    "head.rois_per_image",
+    "16",
+    "head.add_ground_truth",
+    "true",
+    "net.dropout",
+    "0",
+]
+
+
+def recipes_and_nets():
+    """Each net on VOC, and each other recipe with a light net that it is for."""
+    cases, tried = [], set()
+    for net in NETS:
+        recipes = find_recipes("voc", net)
+        tried.update(recipes)
+        cases.append(pytest.param(recipes, net, id=net))
+    for path in sorted(set(RECIPES.glob("*.yml")) - tried):
+        kinds = ("mobile_v3_fpn", "mobile_v2_fpn", "mobile_v3", "mobile_v2")
+        named = [net for net in (*kinds, "vgg16", "mobile") if net in path.stem]
+        kind = path.stem.rpartition("_")[2]
+        other = {"fpn": "res18_fpn", "dc5": "res18_dc5"}.get(kind, "res18")
+        net = named[0] if named else other
+        cases.append(pytest.param([path], net, id=path.stem))
+    return cases
+
+
+def gradients(model, dtype):
+    """Losses, and gradients by the parameters' names."""
+    model.zero_grad()
+    images = random_images((64, 96), (50, 90), multiple=32)
+    truth = ground_truth([(1, 10, 12, 40, 45)], [(2, 30, 5, 60, 25), (1, 2, 2, 60, 49)])
+    with autocast(CPU, dtype):
+        output = model(images, truth, torch.Generator().manual_seed(1))
+    sum(output.losses.values()).backward()
+    named = {n: p.grad for n, p in model.named_parameters() if p.requires_grad}
+    return output.losses, named
+
+
+@pytest.mark.parametrize(("recipes", "net"), recipes_and_nets())
+def test_every_trained_parameter_has_its_gradient(recipes, net, monkeypatch):
+    model = build_detector(load_config(recipes, [*net_settings(net), *SMALL]), 3)
+    randomise(model)
+    model.train()
+    for norm in (m for m in model.modules() if hasattr(m, "momentum")):
+        norm.momentum = 0.0  # equal statistics in all passes
+    for dtype, closeness in ((torch.float32, 1e-3), (torch.bfloat16, 0.1)):
+        losses, found = gradients(model, dtype)
+        with monkeypatch.context() as patch:
+            patch.setattr(model.rpn, "_recomputes", lambda _: False)
+            plain_losses, plain = gradients(model, dtype)
+        torch.testing.assert_close(losses, plain_losses, rtol=0.02, atol=1e-3)
+        for name, want in plain.items():
+            assert want is not None and want.any(), f"{name} has no gradient"
+            assert found[name] is not None and found[name].any(), name
+            off = (found[name] - want).norm() / want.norm()
+            assert off < closeness, f"{name} in {dtype}: off by {off:.3f}"
