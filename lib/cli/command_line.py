@@ -11,6 +11,7 @@ from ..datasets.catalog import (
     WORDS,
     Split,
     dataset_name,
+    is_folder,
     load_dataset,
     resolve,
     tidy,
@@ -241,6 +242,6 @@ def fetch_dataset(word: str, config: Config, split: Split) -> None:
 def run_parent(output: Path, net: str, train_set: str) -> Path:
     """Folder of all runs of a net on a training set (DATASET's name or path)."""
     name = dataset_name(train_set)
-    if train_set != name and Path(train_set).expanduser().is_dir():
+    if is_folder(train_set):
         name += "_train"
     return output / net / name

@@ -146,6 +146,12 @@ def tidy(name_or_path: str) -> str:
     return plain if given == tidied else name_or_path
 
 
+def is_folder(name_or_path: str) -> bool:
+    """Return whether a data set is given by its folder, not by a word or name."""
+    known = name_or_path in _words() or name_or_path in _sets()
+    return not known and Path(name_or_path).expanduser().is_dir()
+
+
 def dataset_name(name_or_path: str) -> str:
     """Give the short name that folders and recipes go by: a path's last part, lowered.
 

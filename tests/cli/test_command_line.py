@@ -76,6 +76,13 @@ def test_job(recipes, tmp_path):
     assert parent == tmp_path / "out" / "res18" / "my_cells_train"
 
 
+def test_a_folder_is_one_however_it_is_written(tmp_path, monkeypatch):
+    (tmp_path / "cells").mkdir()
+    monkeypatch.chdir(tmp_path)
+    for word in ("cells", "./cells", str(tmp_path / "cells")):
+        assert run_parent(Path(), "res18", word) == Path("res18/cells_train")
+
+
 def test_job_of_a_known_set(recipes):
     recipes(voc="train: {iterations: 70}\n")
     job = make_job(parse("voc", "res101"))
