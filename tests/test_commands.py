@@ -1,0 +1,88 @@
+"""The commands of a first hour, one after the other, on a few drawn images."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from faster_rcnn.datasets import shapes
+
+SETTINGS = """
+data.short_sides [64]  data.long_side 96  data.test_short_side 64
+data.test_long_side 96  data.workers 1  train.batch_size 2  train.snapshot_every 10
+train.log_every 1  train.picture_every 0  train.histogram_every 0  test.pictures 1
+rpn.test_post_nms 50  rpn.train_post_nms 100  head.rois_per_image 16
+"""
+
+
+class Commands:
+    """Calls of ``frcnn`` in one folder."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+
+    def __call__(self, *words: object) -> str:
+        """Standard output and log of a call that has to succeed."""
+        done = subprocess.run(
+            [sys.executable, "-m", "faster_rcnn.cli", *map(str, words)],
+            cwd=self.folder,
+            env=os.environ | {"OMP_NUM_THREADS": "1"},
+            capture_output=True,
+            text=True,
+            timeout=600,
+        )
+        assert done.returncode == 0, done.stdout + done.stderr
+        return done.stdout + done.stderr
+
+    def train(self, net: str, iterations: int, *words: object) -> str:
+        return self(
+            *("train", "drawn", net, "--tag", "run", "--iters", iterations),
+            *(*words, "--set", "net.weights", "none", *SETTINGS.split()),
+        )
+
+    def run(self, net: str) -> Path:
+        return self.folder / "output" / net / "drawn_train" / "run"
+
+    def iterations(self, net: str) -> list[int]:
+        lines = (self.run(net) / "metrics.jsonl").read_text().splitlines()
+        return [json.loads(line)["iteration"] for line in lines]
+
+
+@pytest.fixture(scope="module")
+def frcnn(tmp_path_factory: pytest.TempPathFactory) -> Commands:
+    folder = tmp_path_factory.mktemp("first_hour")
+    shapes.generate(folder / "drawn", train_images=12, test_images=4)
+    return Commands(folder)
+
+
+@pytest.fixture(scope="module")
+def trained(frcnn: Commands) -> Path:
+    """The last checkpoint of 20 updates, of which the second half was resumed."""
+    frcnn.train("res18", 20, "--no-test")
+    checkpoint = frcnn.run("res18") / "checkpoints" / "iter_0000020.pth"
+    checkpoint.unlink()
+    assert "resum" in frcnn.train("res18", 20, "--no-test")
+    assert frcnn.iterations("res18") == list(range(1, 21))
+    return checkpoint
+
+
+def test_tested(frcnn: Commands, trained: Path) -> None:
+    table = frcnn("test", "drawn", "res18", "--checkpoint", trained)
+    assert "mAP" in table
+
+
+@pytest.mark.parametrize("kind", ["program", "onnx"])
+def test_exported_and_checked(frcnn: Commands, trained: Path, kind: str) -> None:
+    size = ("--batch", 1, "--size", "96x96", "--count", 2)
+    log = frcnn("export", trained, "--to", kind, *size)
+    assert "beside the detector: 2 images" in log
+
+
+def test_pyramid_in_two_processes_in_bfloat16(frcnn: Commands) -> None:
+    bfloat16 = ("--set", "train.precision", "bfloat16")
+    processes = ("--gpus", 2, "--device", "cpu")
+    log = frcnn.train("res18_fpn", 5, *processes, *bfloat16)
+    assert "2 x cpu in bfloat16" in log and "mAP" in log
+    assert frcnn.iterations("res18_fpn") == [1, 2, 3, 4, 5]
