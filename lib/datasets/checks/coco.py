@@ -6,6 +6,7 @@ from typing import Any
 
 from ...utils.json_files import read_json
 from ..formats.coco_entry import four_numbers
+from ..formats.coco_images import find_images
 from ..formats.coco_tables import is_without_objects
 from ..formats.values import is_set, whole_number
 from ..records import BACKGROUND
@@ -70,6 +71,7 @@ def _images(
     source: Source, path: Path, content: dict[str, Any], defects: list[Defect]
 ) -> dict[str, Entry]:
     entries: dict[str, Entry] = {}
+    names: list[str] = []
     for place, row in _rows(path, content, "images", defects):
         key, file_name = _key(row.get("id")), row.get("file_name")
         where = f"images[{place}] (id {row.get('id')})"
@@ -80,14 +82,19 @@ def _images(
             detail = f"{where}: this id once more"
             defects.append(Defect("repeated entry", path, detail))
         else:
-            image = source.folder / str(file_name)
+            name = str(file_name)
+            image = source.folder / name
             entry = entries[key] = Entry(key, image, path, source, source.splits)
+            names.append(name)
             width, height = row.get("width"), row.get("height")
             if type(width) is int and type(height) is int and min(width, height) > 0:
                 entry.width, entry.height = width, height
             depth = row.get("depth")  # COCO has none; some exporters write one
             if type(depth) is int and depth > 0:
                 entry.depth = depth
+    found = find_images(source.folder, names)
+    for entry, name in zip(entries.values(), found, strict=True):
+        entry.path = source.folder / name if name else entry.path
     return entries
 
 

@@ -13,8 +13,8 @@ from ..index.access import Part, Records
 from ..index.format import Index
 from ..index.writer import pack
 from ..records import BACKGROUND, Dataset, Drops
+from .coco_images import expect_images
 from .coco_tables import (
-    expect_images,
     is_without_objects,
     read_tables,
     unreadable,
@@ -105,7 +105,7 @@ def _pack(
     tables = read_tables(path, folder, content=content, scratch=scratch)
     drops = Drops()
     classes, category_ids = tables.categories(drops)
-    images = tables.found_images()
+    images = tables.found_images(drops)
     objects = tables.objects(category_ids, drops)
     facts = {
         "classes": classes,

@@ -5,7 +5,6 @@ The file may be larger than memory, and its tables may come in any order.
 
 import codecs
 import hashlib
-import os
 import re
 from collections.abc import Callable, Container, Iterator, Sequence
 from pathlib import Path
@@ -16,9 +15,10 @@ import numpy as np
 from ...utils.json_stream import json_tables
 from ..index import files as index_files
 from ..index.writer import RawImages
-from ..records import BACKGROUND, Drops, IntArray, RawObjects, few
+from ..records import BACKGROUND, Drops, IntArray, RawObjects
 from .coco_annotations import Annotations
 from .coco_entry import Entry, get, whole
+from .coco_images import expect_images
 from .values import whole_number
 
 _POLYGONS = re.compile(
@@ -56,13 +56,13 @@ class Tables(NamedTuple):
         used = self.annotations.used_categories()
         return read_categories(self.path, self.entries, used, drops)
 
-    def found_images(self) -> RawImages:
+    def found_images(self, drops: Drops) -> RawImages:
         """All images, once they have been seen to be there.
 
         Raises:
             ValueError: there is none, or some are not in their folder.
         """
-        return self.images.found()
+        return self.images.found(drops)
 
     def objects(
         self, category_ids: Sequence[int], drops: Drops
@@ -105,22 +105,6 @@ def unreadable(path: Path, error: Exception) -> ValueError:
         f"{path}: expected COCO annotations, cannot read it ({error}); fetch or write "
         "the file again"
     )
-
-
-def expect_images(path: Path, folder: Path, names: Sequence[str]) -> None:
-    """Raise ValueError unless all images are in their folder."""
-    # One look at the folder serves all but names with a folder of their own.
-    there = set(os.listdir(folder)) if folder.is_dir() else set()
-    missing = [
-        name
-        for name in names
-        if name not in there and not ("/" in name and (folder / name).is_file())
-    ]
-    if missing:
-        raise ValueError(
-            f"{path}: {len(missing)} of {len(names)} images are not in {folder}: "
-            f"{few(missing)}; unpack the images there"
-        )
 
 
 def _parse(
@@ -268,10 +252,17 @@ class _Images:
         """COCO's ids."""
         return np.fromiter(self.rows, np.int64, len(self.rows))
 
-    def found(self) -> RawImages:
+    def found(self, drops: Drops) -> RawImages:
         """All of them, once they have been seen to be there."""
         if not self.rows:
             raise ValueError(f"{self.path}: expected images, found none; add them")
-        expect_images(self.path, self.images.folder, self.images.names)
+        names = expect_images(self.path, self.images.folder, self.images.names)
+        for row, name in enumerate(names):
+            if name != self.images.names[row]:
+                drops.add(
+                    "image that lies elsewhere than its file name says",
+                    f"{self.images.names[row]!r} in {self.path} is {name!r}",
+                )
+        self.images.names[:] = names
         self.images.measure()
         return self.images

@@ -351,6 +351,16 @@ def test_empty_tables(folder, table):
         folder.read()
 
 
+def test_images_under_other_names(folder):
+    paths = folder.read().records.paths
+    for image in folder.content["images"]:
+        image["file_name"] = "own\\" + image["file_name"].replace("/", "\\")
+    found = folder.read()
+    assert found.records.paths == paths
+    assert found.drops == {"image that lies elsewhere than its file name says": 3}
+    assert folder.read().records.paths == paths  # by the index
+
+
 def test_images_missing_on_disk(folder):
     (folder.images / "sub" / "three.png").unlink()
     (folder.images / "nine.jpg").unlink()
