@@ -93,8 +93,8 @@ def _images(
             if type(depth) is int and depth > 0:
                 entry.depth = depth
     found = find_images(source.folder, names)
-    for entry, name in zip(entries.values(), found, strict=True):
-        entry.path = source.folder / name if name else entry.path
+    for entry, lying in zip(entries.values(), found, strict=True):
+        entry.path = source.folder / lying if lying else entry.path
     return entries
 
 
