@@ -13,6 +13,7 @@ from ..model.device import pick_device, pick_dtype
 from ..model.faster_rcnn import FasterRCNN
 from ..model.inference import detect_views, to_image_detections
 from ..model.test_time_augmentation import view_sizes
+from ..utils.forking import forks, survive_forks
 from .batching import Prepared, in_order, of_like_shape, to_sample
 from .inputs import ImageInput, as_images, is_one_image, to_pixels
 from .opening import find_checkpoint, open_detector
@@ -24,7 +25,8 @@ _PRECISIONS = ("auto", "float32", "bfloat16")
 class Detector:
     """A trained detector.
 
-    Nothing of it changes with a call, so any number of threads may share it.
+    Nothing of it changes with a call, so any number of threads may share it. So may
+    forked processes if it runs on the CPU uncompiled, each in one thread.
 
     Attributes:
         model: the network, in evaluation mode.
@@ -43,6 +45,8 @@ class Detector:
         device: torch.device,
         dtype: torch.dtype,
     ) -> None:
+        survive_forks()
+        self._forks = forks()
         model = model.to(memory_format=torch.channels_last).to(device)
         self.model = model.requires_grad_(False).eval()
         self.config = config
@@ -133,6 +137,8 @@ class Detector:
         Raises:
             ImageError: a file cannot be read; the message names it.
             ValueError: a picture of unknown kind, an unknown class, a bad number.
+            RuntimeError: the process was forked since, and the detector is on a GPU or
+                compiled.
         """
         call = self._check(score_threshold, classes, batch_size, exif)
         prepared = self._prepare(as_images(images), call)
@@ -189,7 +195,9 @@ class Detector:
 
         Raises:
             ValueError: what it cannot.
+            RuntimeError: the detector cannot work in this process.
         """
+        self._expect_usable()
         test = self.config.test
         if batch_size is None:
             batch_size = test.batch_size
@@ -207,6 +215,23 @@ class Detector:
         if classes is not None:
             class_labels(classes, self.classes)
         return _Call(test, score_threshold, classes, batch_size, exif)
+
+    def _expect_usable(self) -> None:
+        """Refuse at once what would wait for the threads of another process.
+
+        Raises:
+            RuntimeError: the process was forked since, and the detector is on a GPU or
+                compiled.
+        """
+        compiled = getattr(self.model, "_compiled_call_impl", None) is not None
+        if forks() <= self._forks or not (compiled or self.device.type != "cpu"):
+            return
+        kind = "compiled" if compiled else f"on {self.device.type}"
+        raise RuntimeError(
+            f"expected a detector of this process, found one that is {kind} and was "
+            "opened before a fork; open it in each process, and start these by "
+            "multiprocessing's spawn, or gunicorn without --preload (docs/inference.md)"
+        )
 
     def _prepare(
         self, images: Iterable[ImageInput], call: "_Call"

@@ -9,6 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from ..utils.forking import survive_forks
 from . import _cpu
 from .matching import empty_matches
 from .pooling_layout import MAXIMA, Options, empty_grads, outputs_like
@@ -16,6 +17,8 @@ from .pooling_layout import MAXIMA, Options, empty_grads, outputs_like
 INTERFACE = 3
 if getattr(_cpu, "interface", 0) != INTERFACE:
     raise ImportError("they were built from another version of the sources")
+
+survive_forks()  # the kernels run in OpenMP's threads
 
 _DTYPES = {torch.float32: 0, torch.bfloat16: 1, torch.float16: 2}
 if not _cpu.float16:

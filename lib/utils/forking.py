@@ -1,0 +1,32 @@
+"""What a forked process can still compute.
+
+A fork copies the memory of a process and one of its threads. GNU's OpenMP, which both
+PyTorch and the compiled kernels run in, goes on counting on the threads that it had: a
+child that computes in parallel waits for them without end, or, where new threads got
+their memory, crashes. With one thread it does not look for others.
+"""
+
+import functools
+import os
+
+import torch
+
+_forks = 0
+
+
+def forks() -> int:
+    """Forks between the program's start and this process, since `survive_forks`."""
+    return _forks
+
+
+@functools.cache
+def survive_forks() -> None:
+    """Have processes that are forked from now on compute in one thread."""
+    if hasattr(os, "register_at_fork"):  # not on Windows
+        os.register_at_fork(after_in_child=_in_child)
+
+
+def _in_child() -> None:
+    global _forks
+    _forks += 1
+    torch.set_num_threads(1)
