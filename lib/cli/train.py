@@ -16,7 +16,7 @@ from ..model.profiling import add_profile_arguments, make_profile
 from ..model.run_folder import RunFolder
 from ..model.schedule import settle_schedule
 from ..model.train import train
-from ..model.validation import log_validation
+from ..model.validation import log_validation, resume_without_validation
 from ..utils import distributed
 from ..utils.logs import setup_logging
 from ..utils.trackers import check_trackers
@@ -55,6 +55,12 @@ def main(words: Sequence[str] | None = None, prog: str = "frcnn train") -> None:
         job = make_job(arguments)
         config = job.config
         check_trackers(config.train.trackers)
+        parent = run_parent(
+            arguments.output, config.net.full_name, config.data.train_set
+        )
+        run = RunFolder(parent / job.tag)
+        recorded = distributed.from_main(run.recorded_config())
+        config = resume_without_validation(config, job.given, recorded)
         train_set, test_set, validation_set, concerns = read_data_sets(
             job.dataset, config
         )
@@ -62,16 +68,12 @@ def main(words: Sequence[str] | None = None, prog: str = "frcnn train") -> None:
             settle_measure(config, None)
         if config.net.modules == "fast_rcnn":
             proposal_file(config, "train")
-        parent = run_parent(
-            arguments.output, config.net.full_name, config.data.train_set
-        )
-        run = RunFolder(parent / job.tag)
         processes = distributed.place().processes
         config, scaling = settle_schedule(
             config,
             processes=processes,
             given=job.given,
-            recorded=distributed.from_main(run.recorded_config()),
+            recorded=recorded,
             train_images=len(train_set.records),
         )
         if distributed.is_main() and not arguments.dry_run:

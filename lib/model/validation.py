@@ -27,6 +27,10 @@ def validates(config: Config) -> bool:
     return bool(train.validate_every or train.validate_epochs)
 
 
+_ASKING = {"train.validate_every", "train.validate_epochs", "train.patience"}
+"""Keys by which the command line asks for validation."""
+
+
 def settle_validation(config: Config, given: Collection[str]) -> Config:
     """Leave out a validation that a recipe asks for and that cannot be had.
 
@@ -38,11 +42,32 @@ def settle_validation(config: Config, given: Collection[str]) -> Config:
         given: keys that the command line sets, ``section.key``.
     """
     whole = config.net.modules == "both" or "data.val_set" in given
-    asked = {"train.validate_every", "train.validate_epochs", "train.patience"} & {
-        *given
-    }
-    if asked or (whole and config.data.val_set is not None):
+    if _ASKING & {*given} or (whole and config.data.val_set is not None):
         return config
+    return _without_validation(config)
+
+
+def resume_without_validation(
+    config: Config, given: Collection[str], recorded: Config | None
+) -> Config:
+    """Go on without validation with a run that began without a validation set.
+
+    It began before folders were validated on their split val, or before this one had
+    any; and it may learn from those images.
+
+    Args:
+        config: of the run.
+        given: keys that the command line sets, ``section.key``.
+        recorded: of the run when it began; None for one that begins.
+    """
+    began_without = recorded is not None and recorded.data.val_set is None
+    if not began_without or (_ASKING | {"data.val_set"}) & {*given}:
+        return config
+    data = config.data.model_copy(update={"val_set": None})
+    return _without_validation(config.model_copy(update={"data": data}))
+
+
+def _without_validation(config: Config) -> Config:
     changes = {"validate_every": 0, "validate_epochs": None, "patience": 0}
     train = config.train.model_copy(update=changes)
     return config.model_copy(update={"train": train})

@@ -11,6 +11,7 @@ from faster_rcnn.model.validation import (
     Validation,
     get_validation_set,
     log_validation,
+    resume_without_validation,
 )
 from tiny_runs import (
     CPU,
@@ -232,6 +233,20 @@ def test_folder_is_validated_on_its_val(tmp_path, caplog):
     (folder / "ImageSets" / "Main" / "val.txt").unlink()
     with pytest.raises(ValueError, match=r"expected val\.txt for the validation set"):
         get_validation_set(config, train_set)
+
+
+def test_run_that_began_without_a_validation_set():
+    words = ["data.val_set", "own", "train.validate_every", "5"]
+    now, before = load_config([], words), load_config([], [])
+    resumed = resume_without_validation(now, [], before)
+    assert resumed == before
+    for given, recorded in (
+        ([], None),
+        ([], now),
+        (["data.val_set"], before),
+        (["train.validate_every"], before),
+    ):
+        assert resume_without_validation(now, given, recorded) == now
 
 
 def test_published_word_has_no_validation_set(dataset, tmp_path):
