@@ -6,8 +6,9 @@ from collections.abc import Sequence
 from ..model.checkpoint import load_checkpoint
 from ..model.checkpoint_testing import settle_measure, test_checkpoint
 from ..model.determinism import be_deterministic
-from ..model.device import keep_freed_memory, seed_everything
+from ..model.device import keep_freed_memory, pick_dtype, seed_everything
 from ..model.dry_run import add_dry_run_arguments, dry_run
+from ..model.extension import describe_extension, extended_config
 from ..model.faster_rcnn import build_detector
 from ..model.first_weights import load_first_weights
 from ..model.given_proposals import proposal_file
@@ -43,6 +44,12 @@ def build_parser(prog: str | None = None) -> Parser:
     add_dry_run_arguments(parser)
     add_profile_arguments(parser)
     parser.add_argument("--no-test", action="store_true", help="only train")
+    parser.add_argument(
+        "--extend",
+        action="store_true",
+        help="go on with the run --tag for more iterations, at another rate or "
+        "schedule, as --iters and --set say; all else stays (docs/training.md)",
+    )
     return parser
 
 
@@ -53,7 +60,23 @@ def main(words: Sequence[str] | None = None, prog: str = "frcnn train") -> None:
     with clear_errors():
         join_processes(arguments)
         job = make_job(arguments)
+        run = RunFolder(
+            run_parent(
+                arguments.output,
+                job.config.net.full_name,
+                job.config.data.train_set,
+            )
+            / job.tag
+        )
+        recorded = distributed.from_main(run.recorded_config())
         config = job.config
+        if arguments.extend:
+            if arguments.tag is None:
+                raise ValueError("--extend needs --tag, the name of the run to go on")
+            config = extended_config(recorded, config, job.given)
+            job = job._replace(
+                config=config, dtype=pick_dtype(config.train.precision, job.device)
+            )
         check_trackers(config.train.trackers)
         parent = run_parent(
             arguments.output, config.net.full_name, config.data.train_set
@@ -76,8 +99,11 @@ def main(words: Sequence[str] | None = None, prog: str = "frcnn train") -> None:
             recorded=recorded,
             train_images=len(train_set.records),
         )
+        if arguments.extend and recorded is not None:
+            done = distributed.from_main(run.iterations_saved())
+            scaling += describe_extension(recorded, config, done)
         if distributed.is_main() and not arguments.dry_run:
-            run.claim(config)
+            run.claim(config, extend=arguments.extend)
             setup_logging(run.log_file)
         distributed.barrier()
         logger.info("run folder: %s", run.path)

@@ -46,7 +46,6 @@ __all__ = [
     "TrainConfig",
     "config_from_checkpoint",
     "differences",
-    "differing_keys",
     "load_config",
 ]
 
@@ -101,14 +100,6 @@ _NOT_PART_OF_A_RUN = {
 }
 """Keys that say where data lies and how fast it comes, and change no result; and those
 by which a run goes on that a fault has stopped."""
-
-
-def differing_keys(config: Config, other: Config) -> list[str]:
-    """``section.key: other's value -> value`` where two configurations differ."""
-    return [
-        f"{name}: {before} -> {value}"
-        for name, (before, value) in differences(config, other).items()
-    ]
 
 
 def differences(config: Config, other: Config) -> dict[str, tuple[Any, Any]]:

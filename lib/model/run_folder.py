@@ -1,5 +1,6 @@
 """The folder of a run: where everything is, and which checkpoint is newest."""
 
+import datetime
 import errno
 import hashlib
 import logging
@@ -7,11 +8,12 @@ import os
 import re
 import weakref
 from pathlib import Path, PurePath
-from typing import IO
+from typing import IO, Any
 
 from ..utils.files import remove_stale, write_atomic
 from ..utils.locks import HeldElsewhereError, take_lock
-from .config import Config, ConfigError, differing_keys, load_config
+from .config import Config, ConfigError, differences, load_config
+from .extension import CHANGEABLE, describe_changes
 
 logger = logging.getLogger(__name__)
 
@@ -105,11 +107,15 @@ class RunFolder:
         """
         return load_config([self.config_file]) if self.config_file.exists() else None
 
-    def claim(self, config: Config) -> None:
+    def claim(self, config: Config, *, extend: bool = False) -> None:
         """Record the configuration, or check that it is the one recorded.
 
         The folder is then this process's until it ends. What an earlier one left
         half-written is removed.
+
+        Args:
+            config: of the run, its schedule settled.
+            extend: whether length, rate and their like may change; that is recorded.
 
         Raises:
             ConfigError: the folder belongs to a run of another configuration.
@@ -127,18 +133,51 @@ class RunFolder:
                 same = {key: getattr(now, key) for key in keys}
                 train = train.model_copy(update=same)
             recorded = recorded.model_copy(update={"train": train})
-            differing = differing_keys(config, recorded)
+            differing = differences(config, recorded)
+            if differing and not (extend and differing.keys() <= CHANGEABLE):
+                raise ConfigError(self._refusal(differing))
             if differing:
-                raise ConfigError(
-                    f"{self.path} holds a run of another configuration; it differs in\n"
-                    + "\n".join(f"  {line}" for line in differing)
-                    + "\nGive the same settings to resume that run, or another --tag "
-                    "for a new one."
-                )
+                self._record_change(config, differing)
         else:
             write_atomic(self.config_file, config.to_yaml())
         for folder in (self.path, self.path / "checkpoints"):
             remove_stale(folder)
+
+    def _refusal(self, differing: dict[str, tuple[Any, Any]]) -> str:
+        """Why a run of other settings cannot go on here, and what can be done."""
+        lines = [f"  {key}: {old} -> {new}" for key, (old, new) in differing.items()]
+        fixed = [key for key in differing if key not in CHANGEABLE]
+        if fixed:
+            way = f"; {', '.join(fixed)} cannot change in a run."
+        else:
+            name = self.path.name
+            way = f"; --tag {name} --extend goes on with that run and these changes."
+        return "\n".join(
+            [
+                f"{self.path} holds a run of another configuration; it differs in",
+                *lines,
+                "Give the same settings to resume that run, or another --tag for a new "
+                f"one{way}",
+            ]
+        )
+
+    def _record_change(
+        self, config: Config, differing: dict[str, tuple[Any, Any]]
+    ) -> None:
+        """Replace the recorded configuration, and note the change above it."""
+        lines = self.config_file.read_text(encoding="utf-8").splitlines()
+        notes = [line for line in lines if line.startswith("#")]
+        now = datetime.datetime.now().astimezone().isoformat(" ", "seconds")
+        notes.append(
+            f"# {now}, --extend after iteration {self.iterations_saved()}: "
+            f"{describe_changes(differing)}"
+        )
+        write_atomic(self.config_file, "\n".join([*notes, config.to_yaml()]))
+
+    def iterations_saved(self) -> int:
+        """Iterations of the newest checkpoint, 0 if there is none."""
+        files = self.checkpoints()
+        return int(files[-1].stem.partition("_")[2]) if files else 0
 
     def make_good(self, config: Config) -> bool:
         """Make a folder anew that was deleted or moved while its run is at work.

@@ -63,7 +63,7 @@ class RunningStatistics:
         sums = distributed.all_sum(torch.cat(parts))
         sizes = [part.numel() for part in parts]
         for buffer, before, factor, added in zip(
-            self._buffers, self._before, factors, sums.split(sizes), strict=True
+            self._buffers, self._before, factors, torch.split(sums, sizes), strict=True
         ):
             start = factor**self.passes.total * before.float()
             buffer.copy_(start + added.view_as(buffer))

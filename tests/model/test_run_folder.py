@@ -93,6 +93,28 @@ def test_claim_refuses_another_configuration(tmp_path):
     assert run.config_file.read_text() == recorded
 
 
+def test_claim_of_a_run_that_can_be_extended(tmp_path):
+    """What a checkpoint's state does not depend on may change, and is noted."""
+    run = touch(RunFolder(tmp_path / "mine"), 60)
+    run.claim(Config())
+    longer = load_config([], ["train.iterations", "90", "train.schedule", "cosine"])
+    with pytest.raises(ConfigError, match="--tag mine --extend goes on with that run"):
+        run.claim(longer)
+    run.claim(longer, extend=True)
+    rate = load_config([run.config_file], ["train.lr", "0.5"])
+    run.claim(rate, extend=True)
+    run.claim(rate)  # resumed
+    assert run.recorded_config() == rate
+    first, second, *_ = run.config_file.read_text().splitlines()
+    note = "--extend after iteration 60: train.iterations 70000 -> 90, train.schedule"
+    assert f"{note} step -> cosine" in first
+    assert second.endswith("--extend after iteration 60: train.lr 0.001 -> 0.5")
+    other = load_config([run.config_file], ["train.batch_size", "2", "train.lr", "1"])
+    with pytest.raises(ConfigError, match=r"one; train\.batch_size cannot change in a"):
+        run.claim(other, extend=True)
+    assert run.recorded_config() == rate
+
+
 def test_claim_lets_data_move(tmp_path):
     run = RunFolder(tmp_path)
     run.claim(Config())

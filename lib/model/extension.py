@@ -1,0 +1,78 @@
+"""A run that goes on for longer than planned, or at another rate (``--extend``)."""
+
+from collections.abc import Collection
+
+from .config import Config, ConfigError, differences
+from .solver import learning_rate
+
+CHANGEABLE = frozenset(
+    f"train.{key}"
+    for key in (
+        *("iterations", "epochs", "lr", "lr_steps", "lr_epochs", "gamma", "schedule"),
+        *("power", "warmup_iterations", "warmup_factor", "clip_norm", "patience"),
+        *("validate_every", "validate_epochs", "snapshot_every", "snapshots_kept"),
+        *("log_every", "picture_every", "histogram_every"),
+    )
+)
+"""Settings that no state in a checkpoint depends on: a run can change them half-way."""
+
+_PLACES = ("data.root", "data.train_set", "data.test_set")
+
+
+def extended_config(
+    recorded: Config | None, wanted: Config, given: Collection[str]
+) -> Config:
+    """The configuration of a run, with what the command line gives in its place.
+
+    Recipes are not read again: what they scaled is recorded as it came out.
+
+    Args:
+        recorded: of the run; None if there is none.
+        wanted: as recipes and the command line have it.
+        given: keys of the command line, ``section.key``.
+
+    Raises:
+        ConfigError: there is no run.
+    """
+    if recorded is None:
+        raise ConfigError(
+            "--extend goes on with a run, and there is none of this --tag; leave it "
+            "out to start one"
+        )
+    values, new = recorded.model_dump(), wanted.model_dump()
+    for key in (*given, *_PLACES):
+        section, _, name = key.partition(".")
+        values[section][name] = new[section][name]
+    return Config.model_validate(values)
+
+
+def describe_extension(recorded: Config, config: Config, done: int) -> list[str]:
+    """Tell what changes, in lines for the log.
+
+    Args:
+        recorded: of the run so far.
+        config: that it goes on with, settled.
+        done: updates so far.
+
+    Raises:
+        ConfigError: there is nothing left to do.
+    """
+    changes = differences(config, recorded)
+    if not changes:
+        return []
+    train = config.train
+    if train.iterations <= done:
+        raise ConfigError(
+            f"--extend: the run has made {done} iterations, and is to have "
+            f"{train.iterations}; give more, as in --iters {2 * done}"
+        )
+    lines = [f"extended after {done} iterations: {describe_changes(changes)}"]
+    if done:
+        was, now = learning_rate(done - 1, recorded.train), learning_rate(done, train)
+        lines.append(f"  the learning rate was {was:.3g}, and goes on at {now:.3g}")
+    return lines
+
+
+def describe_changes(changes: dict[str, tuple[object, object]]) -> str:
+    """Changes as from `differences`, in a line."""
+    return ", ".join(f"{key} {old} -> {new}" for key, (old, new) in changes.items())
