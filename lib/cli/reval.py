@@ -43,6 +43,7 @@ logger = logging.getLogger(__name__)
 
 OF_DETECTIONS = (
     *("rules", "classes", "score", "nms", "soft_nms", "soft_nms_linear", "max"),
+    "max_dets",
     *("curves", "report", "earlier", "save", "save_voc", "upload", "comp"),
 )
 
@@ -85,6 +86,13 @@ def build_parser(prog: str | None = None) -> Parser:
     parser.add_argument("--rules", nargs="+", choices=RULES, help="default: its own")
     parser.add_argument(
         "--iou", type=iou_list, metavar="LIST", help="such as 0.3,0.5 or 0.5:0.95"
+    )
+    parser.add_argument(
+        "--max-dets",
+        type=_count,
+        metavar="N",
+        help="COCO's numbers with N detections of an image and class too; the headline "
+        "stays at COCO's 100",
     )
     choice = parser.add_argument_group("which detections (in this order)")
     choice.add_argument("--classes", nargs="+", metavar="NAME", help="no others")
@@ -177,6 +185,7 @@ def measure_detections(dataset: Dataset, arguments: argparse.Namespace) -> None:
         rules=arguments.rules,
         iou_thresholds=arguments.iou,
         evaluator=arguments.evaluator,
+        max_detections=arguments.max_dets,
     )
     show(evaluation.table())
     if arguments.results:

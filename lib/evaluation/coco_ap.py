@@ -8,7 +8,7 @@ import numpy as np
 from ..datasets.records import Dataset
 from .coco_evaluators import IOU_THRESHOLDS, SIZES, Curves, Evaluator, coco_curves
 from .coco_objects import Float64Array, coco_detections, coco_image_ids, coco_objects
-from .detections import ImageDetections, flatten
+from .detections import FlatDetections, ImageDetections, flatten
 
 # In the order of COCOeval.stats. AP: mean over IoU 0.50:0.95; s, m, l: objects below
 # 32^2 pixels, between, and above 96^2; AR1: recall with one detection per image.
@@ -26,6 +26,8 @@ METRICS = (
     "ARm",
     "ARl",
 )
+COUNTED = 100
+"""Best detections of an image and class that COCO's AP looks at."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,12 +39,18 @@ class CocoResult:
         per_class: class name to AP over the IoU thresholds, all sizes, 100 detections.
         class_metrics: class name to its own twelve numbers.
         iou_thresholds: what AP and AR are the means over.
+        left_out: detections beyond the 100 best of their image and class.
+        max_detections: another number of them to look at; None if not asked for.
+        at_max: the metrics that depend on it, with that many: AP, AR and the like.
     """
 
     metrics: dict[str, float]
     per_class: dict[str, float]
     class_metrics: dict[str, dict[str, float]] = field(default_factory=dict)
     iou_thresholds: tuple[float, ...] = IOU_THRESHOLDS
+    left_out: int = 0
+    max_detections: int | None = None
+    at_max: dict[str, float] = field(default_factory=dict)
 
 
 def coco_metrics(
@@ -51,6 +59,7 @@ def coco_metrics(
     *,
     evaluator: Evaluator = "hotcoco",
     iou_thresholds: Sequence[float] = IOU_THRESHOLDS,
+    max_detections: int | None = None,
 ) -> CocoResult:
     """Compute COCO's AP and AR.
 
@@ -63,11 +72,17 @@ def coco_metrics(
         detections: one entry per image of ``dataset``.
         evaluator: "hotcoco" or, as its oracle, "pycocotools": slower by far, and equal.
         iou_thresholds: COCO's ten, or others; AP50 and AP75 are NaN without theirs.
+        max_detections: best detections of an image and class to look at besides COCO's
+            100, which the twelve numbers stay at.
 
     Raises:
         ValueError: detections that do not fit the data set; an unreadable annotation
-            file; unknown evaluator or thresholds.
+            file; unknown evaluator, thresholds or number.
     """
+    if max_detections is not None and max_detections < 1:
+        raise ValueError(
+            f"expected max_detections of 1 or more, found {max_detections}"
+        )
     flat = flatten(dataset, detections)
     names, category_ids = dataset.classes[1:], dataset.category_ids[1:]
     if not dataset.records:
@@ -78,7 +93,9 @@ def coco_metrics(
             dict.fromkeys(names, nan),
             {name: dict(none) for name in names},
             tuple(iou_thresholds),
+            max_detections=max_detections,
         )
+    limits = sorted({1, 10, COUNTED, max_detections or COUNTED})
     curves = coco_curves(
         coco_image_ids(dataset).tolist(),
         category_ids,
@@ -86,7 +103,19 @@ def coco_metrics(
         coco_detections(dataset, flat),
         evaluator=evaluator,
         iou_thresholds=iou_thresholds,
+        limits=limits,
     )
+    at = {limit: place for place, limit in enumerate(limits)}
+    shown = [at[limit] for limit in (1, 10, COUNTED)]
+    at_max: dict[str, float] = {}
+    if max_detections is not None:
+        place = at[max_detections]
+        numbers = _twelve(_at_limits(curves, [place] * 3), iou_thresholds)
+        at_max = {
+            name: numbers[name] for name in METRICS if not name[2:].startswith("1")
+        }
+        at_max[f"AR{max_detections}"] = numbers["AR100"]
+    curves = _at_limits(curves, shown)
     # The curves' categories are by ascending id.
     places = np.argsort(np.argsort(category_ids)).tolist()
     class_metrics = {
@@ -98,7 +127,21 @@ def coco_metrics(
         {name: numbers["AP"] for name, numbers in class_metrics.items()},
         class_metrics,
         tuple(iou_thresholds),
+        _left_out(flat),
+        max_detections,
+        at_max,
     )
+
+
+def _left_out(flat: FlatDetections) -> int:
+    """Detections beyond the ``COUNTED`` best of their image and class."""
+    pairs = np.stack([flat.images, flat.classes])
+    _, counts = np.unique(pairs, axis=1, return_counts=True)
+    return int((counts - COUNTED).clip(0).sum())
+
+
+def _at_limits(curves: Curves, places: Sequence[int]) -> Curves:
+    return Curves(curves.precision[..., places], curves.recall[..., places])
 
 
 def _of_class(curves: Curves, place: int) -> Curves:

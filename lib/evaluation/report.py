@@ -25,6 +25,7 @@ def evaluate(
     iou_threshold: float = 0.5,
     iou_thresholds: Sequence[float] | None = None,
     evaluator: Evaluator = "hotcoco",
+    max_detections: int | None = None,
 ) -> Evaluation:
     """Measure detections against a data set's ground truth.
 
@@ -37,14 +38,22 @@ def evaluate(
         iou_thresholds: further ones to apply VOC's rules at, and those that COCO's AP
             is the mean over; None for none and COCO's own ten.
         evaluator: who computes COCO's numbers.
+        max_detections: of an image and class, to compute COCO's AP and AR with besides
+            its own 100; None for those alone.
 
     Raises:
-        ValueError: unknown rules, or detections that do not fit the data set: unknown,
-            missing or repeated images, unknown classes, values that are not finite.
+        ValueError: unknown rules, a number that they do not use, or detections that do
+            not fit the data set: unknown, missing or repeated images, unknown classes,
+            values that are not finite.
     """
     rules = (dataset.layout,) if rules is None else rules
     if not rules or set(rules) - {"voc", "coco"}:
         raise ValueError(f'expected rules "voc", "coco" or both, found {list(rules)}')
+    if max_detections is not None and "coco" not in rules:
+        raise ValueError(
+            f"expected COCO's rules with max_detections {max_detections}, found VOC's "
+            "alone, which look at all detections; ask for COCO's (--rules coco)"
+        )
     voc: tuple[dict[Metric, VocResult], ...] = ({},)
     if "voc" in rules:
         voc = voc_average_precisions(
@@ -59,6 +68,7 @@ def evaluate(
             detections,
             evaluator=evaluator,
             iou_thresholds=iou_thresholds or IOU_THRESHOLDS,
+            max_detections=max_detections,
         )
     records = as_records(dataset.records)
     ignored = records.difficult | records.crowd

@@ -11,7 +11,7 @@ import numpy as np
 
 from ..utils.files import write_atomic
 from ..utils.tables import aligned
-from .coco_ap import CocoResult
+from .coco_ap import COUNTED, CocoResult
 from .voc_ap import Metric, VocResult
 
 Rules = Literal["voc", "coco"]
@@ -116,6 +116,7 @@ class Evaluation:
             "voc": voc,
             "coco": self.coco
             and {key: _number(v) for key, v in self.coco.metrics.items()},
+            "coco_at_max_detections": _at_max(self.coco),
             "coco_per_class": self.coco
             and {
                 cls: {key: _number(v) for key, v in numbers.items()}
@@ -148,6 +149,7 @@ def results_table(evaluation: Evaluation) -> str:
     if evaluation.coco:
         numbers = [f"{k} {_cell(v)}" for k, v in evaluation.coco.metrics.items()]
         lines += ["", "  ".join(numbers[:6]), "  ".join(numbers[6:])]
+        lines += _limit_lines(evaluation.coco)
     if evaluation.voc_by_iou:
         lines += ["", *_by_iou(evaluation.voc_by_iou)]
     counts = f"images {evaluation.images}, detections {evaluation.detections}"
@@ -182,6 +184,30 @@ def save_results(
             "text, lists and dicts of them"
         ) from error
     write_atomic(path, text + "\n")
+
+
+def _at_max(coco: CocoResult | None) -> dict[str, object] | None:
+    if coco is None or coco.max_detections is None:
+        return None
+    numbers = {name: _number(value) for name, value in coco.at_max.items()}
+    return {"max_detections": coco.max_detections, **numbers}
+
+
+def _limit_lines(coco: CocoResult) -> list[str]:
+    """Say how many detections were looked at, where it made a difference."""
+    lines = []
+    if coco.max_detections is not None:
+        numbers = "  ".join(f"{k} {_cell(v)}" for k, v in coco.at_max.items())
+        lines += ["", f"with {coco.max_detections} detections of an image and class:"]
+        lines += [numbers]
+    if coco.left_out:
+        lines += [
+            "",
+            f"AP looks at the {COUNTED} best detections of an image and class, as "
+            f"COCO's does: {coco.left_out} were left out (frcnn reval --max-dets N "
+            "looks at N)",
+        ]
+    return lines
 
 
 def _number(value: float) -> float | None:

@@ -236,3 +236,37 @@ def test_a_threshold_in_decimals_is_recognised(three, found):
 def test_unknown_evaluator(three, found):
     with pytest.raises(ValueError, match="expected the evaluator"):
         coco_metrics(three, [found("x"), found("y")], evaluator="mine")
+
+
+@pytest.fixture
+def crowded(dataset, record, found):
+    """An object that the 121st best of 150 detections finds; another class has 100."""
+    boxes = [[5 * i % 400, 380, 5 * i % 400 + 4, 390] for i in range(150)]
+    boxes[120] = LARGE
+    others = [[5 * i % 400, 360, 5 * i % 400 + 4, 370] for i in range(100)]
+    scores = [*np.linspace(0.9, 0.5, 150), *np.linspace(0.4, 0.3, 100)]
+    detections = found("x", [*boxes, *others], scores, [1] * 150 + [2] * 100)
+    return dataset([record("x", [LARGE], [1])]), [detections]
+
+
+@pytest.mark.parametrize("evaluator", ["hotcoco", "pycocotools"])
+def test_a_hundred_detections_of_an_image_and_class(crowded, evaluator):
+    plain = coco_metrics(*crowded, evaluator=evaluator)
+    assert plain.metrics["AP"] == plain.metrics["AR100"] == 0
+    assert (plain.left_out, plain.max_detections, plain.at_max) == (50, None, {})
+    result = coco_metrics(*crowded, evaluator=evaluator, max_detections=300)
+    np.testing.assert_equal(result.metrics, plain.metrics)
+    assert result.at_max["AP"] == pytest.approx(1 / 121)
+    assert result.at_max["AR300"] == result.at_max["ARl"] == 1
+    assert [*result.at_max] == [
+        *("AP", "AP50", "AP75", "APs", "APm", "APl", "ARs", "ARm", "ARl", "AR300"),
+    ]
+
+
+def test_fewer_than_a_hundred_detections(three, found):
+    detections = [found("x", [LARGE, SMALL, MEDIUM], [0.9, 0.8, 0.7]), found("y")]
+    result = coco_metrics(three, detections, max_detections=2)
+    assert result.metrics["AR100"] == 1 and result.at_max["AR2"] == pytest.approx(2 / 3)
+    assert result.left_out == 0
+    with pytest.raises(ValueError, match="1 or more, found 0"):
+        coco_metrics(three, detections, max_detections=0)

@@ -1,6 +1,7 @@
 import json
 import math
 
+import numpy as np
 import pytest
 from faster_rcnn.evaluation.coco_ap import METRICS
 from faster_rcnn.evaluation.report import evaluate, results_table, save_results
@@ -163,6 +164,7 @@ def test_saved_results_by_hand(pets, half, tmp_path):
             "by_iou": {},
         },
         "coco": None,
+        "coco_at_max_detections": None,
         "coco_per_class": None,
         "settings": {"checkpoint": "0100.pth"},
     }
@@ -221,3 +223,15 @@ def test_evaluators_agree(coco_pets, found):
         for evaluator in ("hotcoco", "pycocotools")
     )
     assert ours == oracle
+
+
+def test_the_table_tells_of_the_limit_of_detections(coco_pets, found):
+    boxes = np.tile([10, 10, 20, 20], (130, 1))
+    detections = [found("1", boxes, np.linspace(0.9, 0.1, 130))]
+    table = evaluate(coco_pets, detections).table()
+    assert "100 best detections of an image and class, as COCO's does: 30 were" in table
+    evaluation = evaluate(coco_pets, detections, max_detections=300)
+    assert "with 300 detections of an image and class:" in evaluation.table()
+    assert evaluation.to_json()["coco_at_max_detections"]["max_detections"] == 300
+    with pytest.raises(ValueError, match="expected COCO's rules"):
+        evaluate(coco_pets, detections, rules=("voc",), max_detections=300)
