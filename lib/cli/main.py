@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from .. import __version__
+from ..utils.printable import printable
 from .parser import nearest
 
 
@@ -111,5 +112,6 @@ def _refuse(words: Sequence[str]) -> None:
         problem += nearest(" ".join(words[:2]), following) if words[1:] else ""
     else:
         problem = f"unknown command {words[0]!r}{nearest(words[0], COMMANDS)}"
-    print(f"{overview()}\n\nfrcnn: error: {problem}", file=sys.stderr)
+    text = f"{overview()}\n\nfrcnn: error: {problem}"
+    print(printable(text, lines=True), file=sys.stderr)
     sys.exit(2)

@@ -5,6 +5,8 @@ import difflib
 from collections.abc import Iterable, Sequence
 from typing import Any, NoReturn
 
+from ..utils.printable import printable
+
 
 def nearest(word: str, known: Iterable[str]) -> str:
     """Give ``"; did you mean x?"`` for the nearest known word, else nothing."""
@@ -32,6 +34,9 @@ class Parser(argparse.ArgumentParser):
         if unknown:
             self._refuse(unknown)
         return arguments
+
+    def _print_message(self, message: str, file: Any = None) -> None:
+        super()._print_message(printable(message, lines=True), file)
 
     def _refuse(self, words: Sequence[str]) -> NoReturn:
         options = (word.partition("=")[0] for word in words if word.startswith("-"))

@@ -118,3 +118,14 @@ def test_every_tool_is_a_door():
         text = path.read_text(encoding="utf-8")
         assert len(text.splitlines()) <= 8 and os.access(path, os.X_OK)
         assert sum(f'door("{name}", __file__)' in text for name in cli.COMMANDS) == 1
+
+
+def test_words_are_shown_without_what_steers_a_terminal(capsys):
+    for call in (
+        lambda: cli.main(["\x1b[2J", "x"]),
+        lambda: Parser().parse_args(["\r"]),
+    ):
+        with pytest.raises(SystemExit):
+            call()
+        message = capsys.readouterr().err
+        assert message.isascii() and "\x1b" not in message and "\r" not in message
