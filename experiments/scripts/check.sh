@@ -1,12 +1,28 @@
 #!/usr/bin/env bash
 # Set up, then run formatter, linter, type checker and tests.
 # usage: ./experiments/scripts/check.sh [pytest arguments, such as a test file]
+#        ./experiments/scripts/check.sh --oldest [pytest arguments]
+# With --oldest, run what depends most on the versions of PyTorch and other packages, in
+# .venv-oldest, on the oldest versions that pyproject.toml allows.
 set -euo pipefail
 source "$(dirname "${BASH_SOURCE[0]}")/common.sh"
+# What --oldest runs without arguments: imports, operators beside their references,
+# layers, suppression, the detector, every gradient, and the commands themselves.
+OLDEST_TESTS=(
+  tests/test_imports.py tests/kernels tests/nms tests/layer_utils
+  tests/model/test_faster_rcnn.py tests/model/test_gradients.py tests/test_commands.py
+)
 case ${1:-} in
   -h | --help)
-    sed -n '2,3s/^# //p' "${BASH_SOURCE[0]}"
+    sed -n '2,6s/^# //p' "${BASH_SOURCE[0]}"
     exit
+    ;;
+  --oldest)
+    shift
+    use_oldest_environment
+    cd "$REPO"
+    [ $# -gt 0 ] || set -- "${OLDEST_TESTS[@]}"
+    exec "$PYTHON" -m pytest --numprocesses auto "$@"
     ;;
 esac
 use_environment dev

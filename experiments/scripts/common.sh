@@ -44,3 +44,20 @@ sys.exit(there != here or not all(map(importlib.util.find_spec, sys.argv[2:])))'
   "$PYTHON" -m pip install --quiet --upgrade pip >&2
   "$PYTHON" -m pip install --quiet --editable "$REPO${extra:+[$extra]}" >&2
 }
+
+# use_oldest_environment: .venv-oldest, with the oldest versions that pyproject.toml
+# allows. pip always takes the newest, so uv installs them; its cache makes the next time
+# a matter of seconds.
+use_oldest_environment() {
+  local python
+  PYTHON=$REPO/.venv-oldest/bin/python
+  if [ ! -x "$PYTHON" ]; then
+    python=$(find_python)
+    echo "Making the environment .venv-oldest" >&2
+    "$python" -m venv "$REPO/.venv-oldest"
+  fi
+  echo "Installing the oldest versions into .venv-oldest (some 7 GB)" >&2
+  "$PYTHON" -m pip install --quiet uv >&2
+  "$PYTHON" -m uv pip install --quiet --python "$PYTHON" --resolution lowest-direct \
+    --editable "$REPO[dev]" >&2
+}

@@ -124,7 +124,8 @@ def test_no_division_decides_as_a_division():
         for _ in range(3):
             # float64 holds the product exactly, and the difference as far as a fused
             # multiply-add does.
-            rest = (inter.astype(np.float64) - np.float64(limit) * both).astype("f4")
+            product = np.float64(limit) * both.astype(np.float64)
+            rest = (inter.astype(np.float64) - product).astype("f4")
             over = rest > np.float32(half_step) * both
             assert np.array_equal(over, inter / both > limit)
             inter = np.nextafter(inter, np.float32(np.inf))
