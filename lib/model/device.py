@@ -71,15 +71,10 @@ def pick_dtype(precision: str, device: torch.device) -> torch.dtype:
 def autocast(
     device: torch.device, dtype: torch.dtype
 ) -> contextlib.AbstractContextManager[Any]:
-    """Context for the forward pass in which the network computes in ``dtype``.
-
-    Weights that are cast are not kept: in PyTorch 2.8 and 2.9 a cast made without
-    gradients also served the pass with gradients, and the weight got none. A weight is
-    used once in a pass, but for the RPN's on a pyramid, so the cache saves nothing.
-    """
+    """Context for the forward pass in which the network computes in ``dtype``."""
     if dtype == torch.float32:
         return contextlib.nullcontext()
-    return torch.autocast(device.type, dtype=dtype, cache_enabled=False)
+    return torch.autocast(device.type, dtype=dtype)
 
 
 def seed_everything(seed: int) -> None:

@@ -13,6 +13,7 @@ from ..layer_utils.patches import cell_patches
 from ..layer_utils.proposal_layer import propose, top_proposals
 from ..layer_utils.structures import FeatureMaps, GroundTruth, Proposals
 from ..nets.rpn import RPNHead
+from ..utils.torch_versions import forget_casts
 from .config import AnchorConfig, BoxConfig, RPNConfig
 
 
@@ -80,9 +81,12 @@ class RegionProposalNetwork(nn.Module):
         In training that is for the proposals alone, through which no gradient passes:
         `losses` does it again for the few anchors that were drawn.
         """
-        learning = torch.is_grad_enabled() and not self._recomputes(features)
-        with torch.set_grad_enabled(learning):
+        if not (torch.is_grad_enabled() and self._recomputes(features)):
             return self._forward(features)
+        with torch.no_grad():
+            output = self._forward(features)
+        forget_casts()
+        return output
 
     def _recomputes(self, features: FeatureMaps) -> bool:
         """Whether the gradient of drawn anchors is cheaper than that of all.

@@ -5,6 +5,8 @@ Each item names the version at which it can go.
 
 import torch
 
+_CASTS_FORGET_GRADIENTS = torch.__version__ < "2.11"
+
 
 def exporting() -> bool:
     """Return whether ``torch.export`` is tracing.
@@ -25,3 +27,13 @@ def least(a: int, b: int) -> int:
     if isinstance(a, torch.SymInt) or isinstance(b, torch.SymInt):
         return torch.sym_min(a, b)
     return min(a, b)
+
+
+def forget_casts() -> None:
+    """Drop the casts of weights that autocast made in a pass without gradients.
+
+    PyTorch 2.8 and 2.9 serve them to a later pass with gradients as well, which then
+    gives those weights none. It can go once 2.11 is the oldest version.
+    """
+    if _CASTS_FORGET_GRADIENTS and not torch.compiler.is_compiling():
+        torch.clear_autocast_cache()

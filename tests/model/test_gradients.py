@@ -5,7 +5,7 @@ import torch
 from faster_rcnn.model.config import load_config
 from faster_rcnn.model.device import autocast
 from faster_rcnn.model.faster_rcnn import build_detector
-from faster_rcnn.model.recipes import RECIPES, find_recipes, net_settings
+from faster_rcnn.model.recipes import find_recipes, net_settings, recipe_folder
 from tiny_runs import CPU, ground_truth, random_images, randomise
 
 # One net of each family; deeper ones are the same code.
@@ -40,7 +40,7 @@ def recipes_and_nets():
         recipes = find_recipes("voc", net)
         tried.update(recipes)
         cases.append(pytest.param(recipes, net, id=net))
-    for path in sorted(set(RECIPES.glob("*.yml")) - tried):
+    for path in sorted(set(recipe_folder().glob("*.yml")) - tried):
         kinds = ("mobile_v3_fpn", "mobile_v2_fpn", "mobile_v3", "mobile_v2")
         named = [net for net in (*kinds, "vgg16", "mobile") if net in path.stem]
         kind = path.stem.rpartition("_")[2]
