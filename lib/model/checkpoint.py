@@ -19,6 +19,7 @@ from .config import Config
 from .device import random_states
 
 FORMAT = "faster_rcnn checkpoint 2"
+_QUOTED = 200  # characters of others' errors, which may quote the whole file
 
 
 class CheckpointError(ValueError):
@@ -232,7 +233,7 @@ def _check_sums(path: Path) -> None:
     try:
         with zipfile.ZipFile(path) as file:
             member = file.testzip()
-            damaged = member and f"wrong checksum of {member.partition('/')[2]}"
+            damaged = member and f"wrong checksum of {_cut(member.partition('/')[2])}"
     except Exception as error:
         # Damaged bytes make this fail in any way: EOFError, UnicodeDecodeError, ...
         damaged = _first_line(error)
@@ -245,4 +246,9 @@ def _check_sums(path: Path) -> None:
 def _first_line(error: BaseException) -> str:
     """What happened, without what PyTorch supposes about it."""
     line = (str(error).splitlines() or [type(error).__name__])[0]
-    return line.partition(". ")[0]
+    return _cut(line.partition(". ")[0])
+
+
+def _cut(text: str) -> str:
+    """A text that may be the file's own, at a length for a message."""
+    return text if len(text) <= _QUOTED else f"{text[:_QUOTED]}..."

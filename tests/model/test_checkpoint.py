@@ -189,6 +189,12 @@ def test_no_pytorch_file(tmp_path, data):
     assert "is damaged" in refusal(path)
 
 
+def test_a_message_does_not_quote_the_file(tmp_path):
+    path = tmp_path / "a.pth"
+    path.write_bytes(b"S" + b"x" * 100_000 + b"\n.")  # a text without its quotes
+    assert len(refusal(path)) < len(str(path)) + 400
+
+
 @pytest.mark.filterwarnings("ignore:Detected pickle protocol")
 @pytest.mark.parametrize("zipped", [True, False])
 def test_whatever_bytes_are_wrong_the_error_is_clear(tmp_path, zipped):
