@@ -26,12 +26,12 @@ from typing import IO, NamedTuple
 
 import torch
 from faster_rcnn.cli.parser import Parser
+from faster_rcnn.config.loading import ConfigError, load_config
 from faster_rcnn.datasets.loading.images import ImageError, image_size, read_image
-from faster_rcnn.model.checkpoint import CheckpointError
-from faster_rcnn.model.config import ConfigError, load_config
-from faster_rcnn.model.faster_rcnn import build_detector
-from faster_rcnn.model.weights.recognition import import_weights
-from faster_rcnn.model.zoo import open_checkpoint
+from faster_rcnn.model.build import build_detector
+from faster_rcnn.weights.checkpoint import CheckpointError
+from faster_rcnn.weights.recognition import import_weights
+from faster_rcnn.weights.zoo import open_checkpoint
 from fuzz_cases import FuzzCase, make_case
 
 REFUSALS = (CheckpointError, ConfigError, ImageError)

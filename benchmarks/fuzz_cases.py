@@ -19,10 +19,10 @@ from typing import Any, NamedTuple
 import cv2
 import numpy as np
 import torch
-from faster_rcnn.model.checkpoint import FORMAT
-from faster_rcnn.model.config import load_config
-from faster_rcnn.model.faster_rcnn import build_detector
+from faster_rcnn.config.loading import load_config
+from faster_rcnn.model.build import build_detector
 from faster_rcnn.model.normalisation import NORMALISATIONS
+from faster_rcnn.weights.checkpoint import FORMAT
 from PIL import Image
 
 RECIPES = Path(__file__).resolve().parents[1] / "experiments" / "cfgs"

@@ -9,7 +9,7 @@ from typing import Any
 import torch
 import torch.nn.functional as F
 import torchvision
-from faster_rcnn.layer_utils import bilinear
+from faster_rcnn.kernels import bilinear
 from faster_rcnn.layer_utils.roi_pooling import pool_rois
 from faster_rcnn.layer_utils.structures import FeatureMaps
 from kernel_inputs import STRIDE

@@ -22,7 +22,7 @@ from typing import Any
 import numpy as np
 import torch
 from faster_rcnn.cli.parser import Parser
-from faster_rcnn.model.device import keep_freed_memory
+from faster_rcnn.utils.device import keep_freed_memory
 from kernel_cases import cases
 from kernel_growth import draw_growth, measure_growth, slope
 from kernel_inputs import Sizes

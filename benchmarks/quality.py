@@ -36,27 +36,27 @@ from faster_rcnn.cli.command_line import (
 )
 from faster_rcnn.cli.parser import Parser
 from faster_rcnn.cli.user_errors import clear_errors
+from faster_rcnn.config.loading import Config
 from faster_rcnn.datasets.loading.batches import Batch
 from faster_rcnn.datasets.loading.loader import test_batches, training_batches
 from faster_rcnn.datasets.records import Dataset
+from faster_rcnn.engine.run_folder import RunFolder
+from faster_rcnn.engine.solver import build_optimizer, learning_rate, set_learning_rate
+from faster_rcnn.engine.train import check_finite, train
+from faster_rcnn.engine.update import clip_gradient
 from faster_rcnn.evaluation.report import evaluate
 from faster_rcnn.evaluation.results import ImageDetections
-from faster_rcnn.model.checkpoint import (
+from faster_rcnn.inference.inference import detect_images
+from faster_rcnn.model.build import build_detector
+from faster_rcnn.model.normalisation import NORMALISATIONS
+from faster_rcnn.utils.device import autocast, keep_freed_memory, seed_everything
+from faster_rcnn.utils.files import write_atomic
+from faster_rcnn.weights import load_initial_weights
+from faster_rcnn.weights.checkpoint import (
     detector_weights,
     load_checkpoint,
     read_tensors,
 )
-from faster_rcnn.model.config import Config
-from faster_rcnn.model.device import autocast, keep_freed_memory, seed_everything
-from faster_rcnn.model.faster_rcnn import build_detector
-from faster_rcnn.model.inference import detect_images
-from faster_rcnn.model.normalisation import NORMALISATIONS
-from faster_rcnn.model.run_folder import RunFolder
-from faster_rcnn.model.solver import build_optimizer, learning_rate, set_learning_rate
-from faster_rcnn.model.train import check_finite, train
-from faster_rcnn.model.update import clip_gradient
-from faster_rcnn.model.weights import load_initial_weights
-from faster_rcnn.utils.files import write_atomic
 from torch import Tensor
 from torchvision.models.detection import FasterRCNN as Peer
 from torchvision_peer import as_ours, build_peer, load_classification_weights
@@ -130,7 +130,7 @@ def train_peer(
     device: torch.device,
     dtype: torch.dtype,
 ) -> None:
-    """The loop of ``faster_rcnn.model.train``, around torchvision's detector."""
+    """The loop of ``faster_rcnn.engine.train``, around torchvision's detector."""
     settings = config.train
     optimizer = build_optimizer(as_ours(peer), settings)
     peer.train()

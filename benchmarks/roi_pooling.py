@@ -22,7 +22,7 @@ from typing import Any
 import numpy as np
 import torch
 from faster_rcnn.cli.parser import Parser
-from faster_rcnn.model.device import keep_freed_memory
+from faster_rcnn.utils.device import keep_freed_memory
 from reporting import DOCS, machine, markdown, milliseconds, write_between
 from roi_pooling_ways import LOOP, WAYS, Setting, bind, check, draw_inputs, ways
 from timing import time_rounds

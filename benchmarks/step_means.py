@@ -22,10 +22,12 @@ from unittest import mock
 
 import torch
 from faster_rcnn.cli.parser import Parser
-from faster_rcnn.model import device as devices
-from faster_rcnn.model import faster_rcnn, solver
-from faster_rcnn.nets import convolution, layers, resnet
+from faster_rcnn.engine import solver
+from faster_rcnn.kernels import convolution
+from faster_rcnn.model import faster_rcnn
+from faster_rcnn.nets import layers, resnet
 from faster_rcnn.nets.layers import Norm
+from faster_rcnn.utils import device as devices
 from reporting import machine, markdown
 from step import save
 from torch import Tensor, nn

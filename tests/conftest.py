@@ -6,6 +6,8 @@ from pathlib import Path
 
 import pytest
 import torch
+from faster_rcnn.utils.device import random_states, restore_random_states
+from tiny_runs import draw_dataset
 from web_server import Server, serving
 
 
@@ -56,10 +58,35 @@ def recipes(tmp_path, monkeypatch):
     """Writes recipes into a folder that stands for the packaged ones."""
     folder = tmp_path / "cfgs"
     folder.mkdir()
-    monkeypatch.setattr("faster_rcnn.model.recipes.recipe_folder", lambda: folder)
+    monkeypatch.setattr("faster_rcnn.config.recipes.recipe_folder", lambda: folder)
 
     def write(**texts):
         for name, text in texts.items():
             (folder / f"{name}.yml").write_text(text)
 
     return write
+
+
+@pytest.fixture(autouse=True)
+def _keep_random_states():
+    """What a test draws does not change what the next one does."""
+    states = random_states()
+    yield
+    restore_random_states(states)
+
+
+@pytest.fixture(scope="module")
+def dataset(tmp_path_factory):
+    """Five drawn images; modules that need others have a fixture of their own."""
+    return draw_dataset(tmp_path_factory.mktemp("images"), 5)
+
+
+@pytest.fixture
+def file(tmp_path):
+    """Saves a content and gives the path."""
+
+    def save(content, name="weights.pth"):
+        torch.save(content, tmp_path / name)
+        return tmp_path / name
+
+    return save

@@ -9,14 +9,14 @@ from typing import Any
 
 import torch
 from faster_rcnn.cli.user_errors import clear_errors
-from faster_rcnn.utils import distributed
-from faster_rcnn.utils.place import find_place
+from faster_rcnn.utils.distributed import collectives
+from faster_rcnn.utils.distributed.place import find_place
 
 # Forked from a server that has imported everything, a process starts at once. (Forked
 # from here, where gradients were computed, it could compute none.)
 _CONTEXT = multiprocessing.get_context("forkserver")
 _CONTEXT.set_forkserver_preload(
-    ["faster_rcnn.model.checkpoint_testing", "faster_rcnn.model.train"]
+    ["faster_rcnn.engine.checkpoint_testing", "faster_rcnn.engine.train"]
 )
 
 
@@ -91,5 +91,5 @@ def _work(
     with clear_errors():
         place = find_place(os.environ)
         assert place is not None
-        distributed.start(place, torch.device("cpu"))
+        collectives.start(place, torch.device("cpu"))
         pipe.send(function(*arguments))

@@ -12,10 +12,11 @@ from pathlib import Path
 
 import pytest
 import torch
-from faster_rcnn.model import train_record
-from faster_rcnn.model.checkpoint import load_checkpoint
-from faster_rcnn.model.run_folder import RunFolder
-from faster_rcnn.utils import files, summaries
+from faster_rcnn.engine import train_record
+from faster_rcnn.engine.run_folder import RunFolder
+from faster_rcnn.utils import files
+from faster_rcnn.utils.monitoring import summaries
+from faster_rcnn.weights.checkpoint import load_checkpoint
 from tiny_runs import assert_equal, draw_dataset, tiny_config, train_tiny
 
 pytestmark = pytest.mark.skipif(os.name == "nt", reason="POSIX signals")
@@ -26,7 +27,7 @@ WORDS = ("train.snapshot_every", 1, "train.snapshots_kept", 2)
 
 # Forked from a server that has imported everything, a process starts at once.
 CONTEXT = multiprocessing.get_context("forkserver")
-CONTEXT.set_forkserver_preload(["faster_rcnn.model.train"])
+CONTEXT.set_forkserver_preload(["faster_rcnn.engine.train"])
 
 
 def die():

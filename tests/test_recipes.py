@@ -5,11 +5,11 @@ import pytest
 import torch
 import yaml
 from command_lines import REPOSITORY, SCRIPTS, check_command, script_commands
-from faster_rcnn.datasets.catalog import WORDS
-from faster_rcnn.model.config import NET_NAMES, load_config
-from faster_rcnn.model.faster_rcnn import build_detector
-from faster_rcnn.model.recipes import find_recipes, net_settings, recipe_folder
-from faster_rcnn.model.solver import build_optimizer
+from faster_rcnn.config.loading import NET_NAMES, load_config
+from faster_rcnn.config.recipes import find_recipes, net_settings, recipe_folder
+from faster_rcnn.config.words import WORDS
+from faster_rcnn.engine.solver import build_optimizer
+from faster_rcnn.model.build import build_detector
 
 RECIPES = recipe_folder()
 RESNETS = [net for net in NET_NAMES if net.startswith("res")]

@@ -11,9 +11,9 @@ from pathlib import Path
 import pytest
 import torch
 from faster_rcnn.datasets import shapes
-from faster_rcnn.model.checkpoint import load_checkpoint
-from faster_rcnn.model.run_folder import RunFolder
-from faster_rcnn.model.testing import test_detector as run_test
+from faster_rcnn.engine.run_folder import RunFolder
+from faster_rcnn.inference.testing import test_detector as run_test
+from faster_rcnn.weights.checkpoint import load_checkpoint
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from tiny_runs import CPU, draw_dataset, tiny_config, tiny_settings, train_tiny
 

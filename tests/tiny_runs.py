@@ -8,16 +8,17 @@ import cv2
 import numpy as np
 import pytest
 import torch
+from faster_rcnn.config.loading import Config, load_config
 from faster_rcnn.datasets.records import Dataset, Record
+from faster_rcnn.engine.run_folder import RunFolder
+from faster_rcnn.engine.train import train
+from faster_rcnn.engine.train_record import TrainRecord
+from faster_rcnn.inference.testing import test_detector
 from faster_rcnn.layer_utils.structures import GroundTruth, Images
-from faster_rcnn.model.config import Config, load_config
-from faster_rcnn.model.device import seed_everything
-from faster_rcnn.model.faster_rcnn import FasterRCNN, build_detector
-from faster_rcnn.model.run_folder import RunFolder
-from faster_rcnn.model.testing import test_detector
-from faster_rcnn.model.train import train
-from faster_rcnn.model.train_record import TrainRecord
-from faster_rcnn.utils import distributed
+from faster_rcnn.model.build import build_detector
+from faster_rcnn.model.faster_rcnn import FasterRCNN
+from faster_rcnn.utils.device import seed_everything
+from faster_rcnn.utils.distributed import collectives
 from torch import nn
 
 CPU = torch.device("cpu")
@@ -66,9 +67,9 @@ def train_tiny(
 ) -> FasterRCNN:
     """Train in ``folder``, or resume what is there; gives the trained detector."""
     run = RunFolder(folder)
-    if distributed.is_main():
+    if collectives.is_main():
         run.claim(config)
-    distributed.barrier()
+    collectives.barrier()
     model = tiny_detector(config, classes=len(dataset.classes), seed=seed)
     dtype = torch.bfloat16 if config.train.precision == "bfloat16" else torch.float32
     train(

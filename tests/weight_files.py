@@ -7,11 +7,11 @@ import numpy as np
 import pytest
 import torch
 import torchvision
-from faster_rcnn.model.checkpoint import CheckpointError
-from faster_rcnn.model.config import NetConfig, load_config
-from faster_rcnn.model.faster_rcnn import build_detector
+from faster_rcnn.config.loading import NetConfig, load_config
+from faster_rcnn.model.build import build_detector
 from faster_rcnn.model.normalisation import NORMALISATIONS
-from faster_rcnn.model.weights import load_initial_weights
+from faster_rcnn.weights import load_initial_weights
+from faster_rcnn.weights.checkpoint import CheckpointError
 
 TORCHVISION = {
     "vgg16": "vgg16",

@@ -3,8 +3,8 @@
 from typing import Any
 
 import torch
+from faster_rcnn.config.loading import Config
 from faster_rcnn.datasets.loading.batches import Batch
-from faster_rcnn.model.config import Config
 from torch import Tensor
 
 from .call import Step

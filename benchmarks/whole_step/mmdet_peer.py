@@ -3,9 +3,9 @@
 from typing import Any
 
 import torch
+from faster_rcnn.config.loading import Config
 from faster_rcnn.datasets.loading.batches import Batch
-from faster_rcnn.model.config import Config
-from faster_rcnn.model.device import seed_everything
+from faster_rcnn.utils.device import seed_everything
 from torch import Tensor, nn
 
 from .call import Step

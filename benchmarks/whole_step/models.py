@@ -8,12 +8,13 @@ same work.
 from dataclasses import dataclass
 
 import torch
+from faster_rcnn.config.loading import Config, load_config
+from faster_rcnn.config.recipes import find_recipes, net_settings
 from faster_rcnn.datasets.loading.batches import Batch
 from faster_rcnn.layer_utils.structures import GroundTruth, Images
-from faster_rcnn.model.config import Config, load_config
-from faster_rcnn.model.device import seed_everything
-from faster_rcnn.model.faster_rcnn import FasterRCNN, build_detector
-from faster_rcnn.model.recipes import find_recipes, net_settings
+from faster_rcnn.model.build import build_detector
+from faster_rcnn.model.faster_rcnn import FasterRCNN
+from faster_rcnn.utils.device import seed_everything
 from torch import Tensor, nn
 from torchvision.models import resnet101, vgg16
 from torchvision.models.detection import FasterRCNN as Peer

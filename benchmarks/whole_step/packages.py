@@ -4,9 +4,9 @@ from collections.abc import Callable
 from typing import Any
 
 import torch
+from faster_rcnn.config.loading import Config
 from faster_rcnn.datasets.loading.batches import Batch
-from faster_rcnn.model.config import Config
-from faster_rcnn.model.device import autocast
+from faster_rcnn.utils.device import autocast
 from torch import Tensor, nn
 
 from .call import Step, pinned, training

@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from faster_rcnn.model import costs
-from faster_rcnn.utils.stage_clock import StageClock
+from faster_rcnn.engine import costs
+from faster_rcnn.utils.monitoring.stage_clock import StageClock
 from torch.profiler import ProfilerActivity, profile
 from torch.utils.flop_counter import FlopCounterMode
 

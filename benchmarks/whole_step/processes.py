@@ -14,9 +14,9 @@ from multiprocessing.queues import Queue
 from typing import Any, NamedTuple
 
 import torch
-from faster_rcnn.model.device import keep_freed_memory
-from faster_rcnn.utils import distributed
-from faster_rcnn.utils.place import Place
+from faster_rcnn.utils.device import keep_freed_memory
+from faster_rcnn.utils.distributed import collectives
+from faster_rcnn.utils.distributed.place import Place
 
 from . import probe
 from .models import Work
@@ -109,7 +109,7 @@ def _run(
         os.environ.update(MASTER_ADDR="127.0.0.1", MASTER_PORT=str(port))
         if device.type == "cuda":
             device = torch.device("cuda", rank)
-        distributed.start(Place(rank, count, rank, count), device)
+        collectives.start(Place(rank, count, rank, count), device)
     try:
         step = build_step("ours", work, device)
         for _ in range(WARM_UP):
@@ -127,7 +127,7 @@ def _run(
         if rank == 0:
             answers.put(found)
     finally:
-        distributed.finish()
+        collectives.finish()
 
 
 def _all_reduce(size: int, repeats: int, device: torch.device) -> list[float]:
@@ -135,7 +135,7 @@ def _all_reduce(size: int, repeats: int, device: torch.device) -> list[float]:
     numbers = torch.ones(size, device=device)
     seconds = []
     for _ in range(repeats + 1):
-        distributed.barrier()
+        collectives.barrier()
         started = time.perf_counter()
         torch.distributed.all_reduce(numbers)
         if device.type == "cuda":

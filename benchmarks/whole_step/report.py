@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from faster_rcnn.utils.stage_clock import STAGES
+from faster_rcnn.utils.monitoring.stage_clock import STAGES
 from reporting import markdown, milliseconds, three
 
 from .intervals import ratio_interval

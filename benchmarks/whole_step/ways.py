@@ -7,16 +7,17 @@ optimizer's step; an inference goes from uint8 pixels on the host to detections 
 from typing import Any
 
 import torch
-from faster_rcnn.model import inference, update
-from faster_rcnn.model.config import Config
-from faster_rcnn.model.device import autocast, pick_dtype
-from faster_rcnn.model.graphed_updates import CudaRecorder, GraphedUpdates
-from faster_rcnn.model.inference import detect_batch, to_image_detections
-from faster_rcnn.model.profiling import Profile
-from faster_rcnn.model.schedule import share_passes
-from faster_rcnn.model.solver import build_optimizer
-from faster_rcnn.model.update import BatchGradient
-from faster_rcnn.utils import distributed
+from faster_rcnn.config.loading import Config
+from faster_rcnn.engine import update
+from faster_rcnn.engine.graphed_updates import CudaRecorder, GraphedUpdates
+from faster_rcnn.engine.profiling import Profile
+from faster_rcnn.engine.schedule import share_passes
+from faster_rcnn.engine.solver import build_optimizer
+from faster_rcnn.engine.update import BatchGradient
+from faster_rcnn.inference import inference
+from faster_rcnn.inference.inference import detect_batch, to_image_detections
+from faster_rcnn.utils.device import autocast, pick_dtype
+from faster_rcnn.utils.distributed import collectives
 from quality import inputs, targets
 from torch import Tensor
 from torchvision.models.detection import FasterRCNN as Peer
@@ -81,7 +82,7 @@ def _ours(
     # Profile's own list of stages, so that the two cannot differ.
     Profile.watch_detector(step, model)  # type: ignore[arg-type]
     if work.phase == "train":
-        place = distributed.place()
+        place = collectives.place()
         passes = share_passes(config.train, rank=place.rank, processes=place.processes)
         generator = torch.Generator(device).manual_seed(0)
         gradient = BatchGradient(

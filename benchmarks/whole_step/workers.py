@@ -16,7 +16,7 @@ from typing import Any, NamedTuple
 from unittest import mock
 
 import torch
-from faster_rcnn.model.device import keep_freed_memory
+from faster_rcnn.utils.device import keep_freed_memory
 
 from . import probe
 from .models import Work

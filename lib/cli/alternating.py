@@ -17,9 +17,9 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from ..model.alternating import join_modules
-from ..model.checkpoint import load_checkpoint
-from ..model.run_folder import RunFolder
+from ..engine.alternating import join_modules
+from ..engine.run_folder import RunFolder
+from ..weights.checkpoint import load_checkpoint
 from .command_line import (
     Job,
     add_arguments,

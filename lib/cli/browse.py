@@ -12,9 +12,9 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from ..datasets.catalog import dataset_name
-from ..model.train import stream_batches
-from ..utils.contact_sheets import contact_sheet, network_pictures
-from ..utils.drawing import save_image
+from ..engine.train import stream_batches
+from ..inference.batch_pictures import network_pictures
+from ..utils.drawing import contact_sheet, save_image
 from .command_line import (
     add_arguments,
     add_training_arguments,

@@ -9,16 +9,16 @@ from pathlib import Path
 
 import torch
 
+from ..config.loading import Config, load_config
+from ..config.recipes import find_recipes, net_settings, recipe_file
 from ..datasets.catalog import resolve
 from ..datasets.checks.fix import LIKENESSES, expect_mendable, write_cleaned
 from ..datasets.checks.page import write_page
 from ..datasets.checks.report import Recipe, Training, Verdict, check_dataset
 from ..datasets.checks.sources import find_sources
 from ..datasets.checks.text import report_text
-from ..model.config import Config, load_config
-from ..model.faster_rcnn import build_detector
-from ..model.recipes import find_recipes, net_settings, recipe_file
-from ..model.validation import settle_validation
+from ..engine.validation import settle_validation
+from ..model.build import build_detector
 from ..utils.printable import show
 from .command_line import NET_HELP, dataset_settings, fetch_dataset, net_argument
 from .data_sets import read_data_sets

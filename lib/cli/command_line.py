@@ -7,8 +7,11 @@ from typing import NamedTuple
 
 import torch
 
+from ..config.loading import NET_NAMES, Config, load_config
+from ..config.recipes import find_recipes, net_settings, recipe_file
+from ..config.settings import split_net
+from ..config.words import WORDS
 from ..datasets.catalog import (
-    WORDS,
     Split,
     dataset_name,
     is_folder,
@@ -19,13 +22,10 @@ from ..datasets.catalog import (
 )
 from ..datasets.download import ensure_downloaded
 from ..datasets.records import Dataset
-from ..model.config import NET_NAMES, Config, load_config
-from ..model.device import pick_device, pick_dtype
-from ..model.recipes import find_recipes, net_settings, recipe_file
-from ..model.run_folder import settings_name
-from ..model.settings import split_net
-from ..model.validation import settle_validation, validates
-from ..utils import distributed
+from ..engine.run_folder import settings_name
+from ..engine.validation import settle_validation, validates
+from ..utils.device import pick_device, pick_dtype
+from ..utils.distributed import collectives
 from ..utils.printable import printable
 from .roots import data_root, output_root
 
@@ -200,7 +200,7 @@ def get_dataset(word: str, config: Config, split: Split) -> Dataset:
     Raises:
         ValueError: it is not to be had, or its files are at fault.
     """
-    with distributed.main_first():
+    with collectives.main_first():
         return _get_dataset(word, config, split)
 
 

@@ -9,18 +9,18 @@ import argparse
 from collections.abc import Sequence
 from pathlib import Path
 
-from ..model.checkpoint import CheckpointError
+from ..config.recipes import find_recipes
 from ..model.normalisation import NORMALISATIONS
-from ..model.recipes import find_recipes
-from ..model.weights.class_names import read_classes
-from ..model.weights.export import (
+from ..utils.printable import show
+from ..weights.checkpoint import CheckpointError
+from ..weights.class_names import read_classes
+from ..weights.export import (
     export_family,
     save_backbone,
     save_detector,
 )
-from ..model.weights.recognition import import_weights
-from ..model.weights.structures import ImportedWeights
-from ..utils.printable import show
+from ..weights.recognition import import_weights
+from ..weights.structures import ImportedWeights
 from .parser import Parser
 from .user_errors import clear_errors
 

@@ -2,12 +2,12 @@
 
 from typing import NamedTuple
 
+from ..config.loading import Config
 from ..datasets.agreement import shared_pictures, with_known_classes
 from ..datasets.readiness import expect_testable, expect_trainable, untrained_classes
 from ..datasets.records import Dataset
-from ..model.config import Config
-from ..model.validation import get_validation_set
-from ..utils import distributed
+from ..engine.validation import get_validation_set
+from ..utils.distributed import collectives
 from .command_line import get_dataset
 
 
@@ -42,7 +42,7 @@ def read_data_sets(word: str, config: Config) -> DataSets:
     test = with_known_classes(get_dataset(word, config, "test"), train)
     validation = get_validation_set(config, train)
     concerns = []
-    if distributed.is_main():
+    if collectives.is_main():
         data = config.data
         concerns = expect_trainable(
             train,

@@ -9,13 +9,13 @@ interrupted goes on where it stopped. The other programs fetch what they need li
 
 from collections.abc import Sequence
 
-from ..model.settings import NET_NAMES
-from ..model.zoo.cache import fetch_entry, find, home, place_of, to_come
-from ..model.zoo.entry import Entry
-from ..model.zoo.table import ENTRIES, find_entry, imagenet_entry
+from ..config.settings import NET_NAMES
 from ..utils.download.disk import amount, free_space
 from ..utils.download.transfer import expect_space
 from ..utils.printable import show
+from ..weights.zoo.cache import fetch_entry, find, home, place_of, to_come
+from ..weights.zoo.entry import Entry
+from ..weights.zoo.table import ENTRIES, find_entry, imagenet_entry
 from .parser import Parser
 from .user_errors import clear_errors
 

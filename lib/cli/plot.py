@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from ..evaluation.page.run_page import write_run_plots
-from ..utils.curves import read_runs
+from ..utils.monitoring.curves import read_runs
 from .parser import Parser
 from .roots import output_root
 from .user_errors import clear_errors

@@ -7,11 +7,11 @@ import sys
 
 import torch
 
-from ..model.device import pick_device
-from ..utils import distributed
-from ..utils.launch import launch, this_command
-from ..utils.logs import LOGGER_NAME
-from ..utils.place import find_place
+from ..utils.device import pick_device
+from ..utils.distributed import collectives
+from ..utils.distributed.launch import launch, this_command
+from ..utils.distributed.place import find_place
+from ..utils.monitoring.logs import LOGGER_NAME
 
 
 def add_process_arguments(
@@ -84,7 +84,7 @@ def join_processes(arguments: argparse.Namespace) -> None:
         raise ValueError("several processes need CUDA or --device cpu")
     if place.rank != 0:
         _speak_up_for(place.rank)
-    distributed.start(place, device, sharing=sharing > 1)
+    collectives.start(place, device, sharing=sharing > 1)
 
 
 def _show_gpus(count: int) -> None:

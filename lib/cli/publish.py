@@ -11,15 +11,15 @@ import re
 from collections.abc import Sequence
 from pathlib import Path
 
-from ..model.zoo.card import NO_LICENCE, model_card
-from ..model.zoo.publishing import (
+from ..utils.download.disk import amount
+from ..utils.files import write_atomic
+from ..utils.printable import show
+from ..weights.zoo.card import NO_LICENCE, model_card
+from ..weights.zoo.publishing import (
     published_state,
     read_results,
     write_published,
 )
-from ..utils.download.disk import amount
-from ..utils.files import write_atomic
-from ..utils.printable import show
 from .parser import Parser
 from .user_errors import clear_errors
 

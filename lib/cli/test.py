@@ -4,15 +4,15 @@ import logging
 from collections.abc import Sequence
 from pathlib import Path
 
+from ..config.loading import config_from_checkpoint
 from ..datasets.catalog import resolve
-from ..model.checkpoint_testing import test_checkpoint
-from ..model.config import config_from_checkpoint
-from ..model.device import keep_freed_memory, pick_device
-from ..model.run_folder import RunFolder, newest_run
-from ..model.zoo import open_checkpoint
-from ..model.zoo.cache import locate
-from ..utils import distributed
-from ..utils.logs import setup_logging
+from ..engine.checkpoint_testing import test_checkpoint
+from ..engine.run_folder import RunFolder, newest_run
+from ..utils.device import keep_freed_memory, pick_device
+from ..utils.distributed import collectives
+from ..utils.monitoring.logs import setup_logging
+from ..weights.zoo import open_checkpoint
+from ..weights.zoo.cache import locate
 from .command_line import add_arguments, dataset_settings, get_dataset, run_parent
 from .evaluation_options import add_evaluation_arguments
 from .parser import Parser
@@ -88,7 +88,7 @@ def main(words: Sequence[str] | None = None, prog: str = "frcnn test") -> None:
                 f"asked for was {arguments.net}; give NET as {config.net.full_name}"
             )
         dataset = get_dataset(arguments.dataset, config, arguments.split)
-        if distributed.is_main():
+        if collectives.is_main():
             setup_logging(run.log_file)
         logger.info("testing %s on %s", checkpoint, dataset.name)
         device = pick_device(arguments.device)

@@ -3,24 +3,24 @@
 import logging
 from collections.abc import Sequence
 
-from ..model.checkpoint import load_checkpoint
-from ..model.checkpoint_testing import settle_measure, test_checkpoint
-from ..model.determinism import be_deterministic
-from ..model.device import keep_freed_memory, pick_dtype, seed_everything
-from ..model.dry_run import add_dry_run_arguments, dry_run
-from ..model.extension import describe_extension, extended_config
-from ..model.faster_rcnn import build_detector
-from ..model.first_weights import load_first_weights
-from ..model.given_proposals import proposal_file
-from ..model.out_of_memory import memory_advice
-from ..model.profiling import add_profile_arguments, make_profile
-from ..model.run_folder import RunFolder
-from ..model.schedule import settle_schedule
-from ..model.train import train
-from ..model.validation import log_validation, resume_without_validation
-from ..utils import distributed
-from ..utils.logs import setup_logging
-from ..utils.trackers import check_trackers
+from ..datasets.given_proposals import proposal_file
+from ..engine.checkpoint_testing import settle_measure, test_checkpoint
+from ..engine.determinism import be_deterministic
+from ..engine.dry_run import add_dry_run_arguments, dry_run
+from ..engine.extension import describe_extension, extended_config
+from ..engine.out_of_memory import memory_advice
+from ..engine.profiling import add_profile_arguments, make_profile
+from ..engine.run_folder import RunFolder
+from ..engine.schedule import settle_schedule
+from ..engine.train import train
+from ..engine.validation import log_validation, resume_without_validation
+from ..model.build import build_detector
+from ..utils.device import keep_freed_memory, pick_dtype, seed_everything
+from ..utils.distributed import collectives
+from ..utils.monitoring.logs import setup_logging
+from ..utils.monitoring.trackers import check_trackers
+from ..weights.checkpoint import load_checkpoint
+from ..weights.first_weights import load_first_weights
 from .command_line import (
     add_arguments,
     add_training_arguments,
@@ -68,7 +68,7 @@ def main(words: Sequence[str] | None = None, prog: str = "frcnn train") -> None:
             )
             / job.tag
         )
-        recorded = distributed.from_main(run.recorded_config())
+        recorded = collectives.from_main(run.recorded_config())
         config = job.config
         if arguments.extend:
             if arguments.tag is None:
@@ -82,7 +82,7 @@ def main(words: Sequence[str] | None = None, prog: str = "frcnn train") -> None:
             arguments.output, config.net.full_name, config.data.train_set
         )
         run = RunFolder(parent / job.tag)
-        recorded = distributed.from_main(run.recorded_config())
+        recorded = collectives.from_main(run.recorded_config())
         config = resume_without_validation(config, job.given, recorded)
         train_set, test_set, validation_set, concerns = read_data_sets(
             job.dataset, config
@@ -91,7 +91,7 @@ def main(words: Sequence[str] | None = None, prog: str = "frcnn train") -> None:
             settle_measure(config, None)
         if config.net.modules == "fast_rcnn":
             proposal_file(config, "train")
-        processes = distributed.place().processes
+        processes = collectives.place().processes
         config, scaling = settle_schedule(
             config,
             processes=processes,
@@ -100,12 +100,12 @@ def main(words: Sequence[str] | None = None, prog: str = "frcnn train") -> None:
             train_images=len(train_set.records),
         )
         if arguments.extend and recorded is not None:
-            done = distributed.from_main(run.iterations_saved())
+            done = collectives.from_main(run.iterations_saved())
             scaling += describe_extension(recorded, config, done)
-        if distributed.is_main() and not arguments.dry_run:
+        if collectives.is_main() and not arguments.dry_run:
             run.claim(config, extend=arguments.extend)
             setup_logging(run.log_file)
-        distributed.barrier()
+        collectives.barrier()
         logger.info("run folder: %s", run.path)
         logger.info("recipes: %s", " + ".join(path.name for path in job.recipes))
         logger.info(
@@ -125,13 +125,13 @@ def main(words: Sequence[str] | None = None, prog: str = "frcnn train") -> None:
             be_deterministic(job.device)
         seed_everything(config.train.seed)
         model = build_detector(config, len(train_set.classes))
-        if distributed.from_main(not run.checkpoints()):
-            with distributed.main_first():
+        if collectives.from_main(not run.checkpoints()):
+            with collectives.main_first():
                 load_first_weights(model, config, train_set.classes)
         model.to(job.device)
         device, dtype = job.device, job.dtype
         if arguments.dry_run:
-            if distributed.is_main():
+            if collectives.is_main():
                 picture = arguments.picture or run.path / "first_batch.jpg"
                 dry_run(
                     model,

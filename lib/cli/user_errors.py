@@ -6,13 +6,17 @@ import sys
 import traceback
 from collections.abc import Iterator
 
-from ..model.dry_run import DryRunError
-from ..model.finite import NonFiniteLossError
-from ..model.out_of_memory import TESTING_ADVICE, NotEnoughMemoryError, is_out_of_memory
-from ..model.stop_signals import Interrupted
-from ..utils import distributed
-from ..utils.heartbeat import Failure
-from ..utils.logs import setup_logging
+from ..engine.dry_run import DryRunError
+from ..engine.finite import NonFiniteLossError
+from ..engine.out_of_memory import (
+    TESTING_ADVICE,
+    NotEnoughMemoryError,
+    is_out_of_memory,
+)
+from ..engine.stop_signals import Interrupted
+from ..utils.distributed import collectives
+from ..utils.distributed.heartbeat import Failure
+from ..utils.monitoring.logs import setup_logging
 
 logger = logging.getLogger(__name__)
 
@@ -27,12 +31,12 @@ def clear_errors() -> Iterator[None]:
     setup_logging()
     try:
         yield
-        distributed.finish()
+        collectives.finish()
     except (Exception, KeyboardInterrupt) as error:
         failure = _failure(error)
-        if distributed.together():
+        if collectives.together():
             stack = "".join(traceback.format_exception(error))
-            distributed.end(failure or Failure(1, stack.rstrip()), error)
+            collectives.end(failure or Failure(1, stack.rstrip()), error)
         if failure is None:
             raise
         logger.log(failure.level, "%s", failure.text)

@@ -10,7 +10,7 @@ from typing import Any
 
 from pydantic import BaseModel
 
-from ..utils.safe_yaml import brief
+from ..utils.untrusted.safe_yaml import brief
 
 _WORD = 4096  # characters of a text
 _ENTRIES = 20_000  # of a list, or of lists within lists

@@ -14,7 +14,7 @@ from typing import Any
 import yaml
 from pydantic import BaseModel, ValidationError
 
-from ..utils.safe_yaml import brief, read_settings_file, read_yaml
+from ..utils.untrusted.safe_yaml import brief, read_settings_file, read_yaml
 from .limits import excesses, too_many
 from .settings import (
     NET_NAMES,

@@ -16,6 +16,7 @@ from collections.abc import Callable, Iterable, Sequence
 from functools import partial
 from pathlib import Path
 
+from ..config.words import WORDS
 from .allowed_names import check_class_names
 from .folders import (
     Split,
@@ -36,7 +37,6 @@ from .published import COCO_SETS, VOC_SETS, coco_file, voc_files
 from .records import Dataset, did_you_mean
 
 __all__ = [
-    "WORDS",
     "Split",
     "coco_folder",
     "dataset_name",
@@ -50,13 +50,6 @@ __all__ = [
 
 logger = logging.getLogger(__name__)
 
-WORDS: dict[str, tuple[str, str]] = {
-    "shapes": ("shapes_train", "shapes_test"),
-    "voc": ("voc_2007_trainval", "voc_2007_test"),
-    "voc0712": ("voc_2007_trainval+voc_2012_trainval", "voc_2007_test"),
-    "coco": ("coco_2017_train", "coco_2017_val"),
-}
-"""Train and test set of each word of the command line."""
 
 _registered: dict[str, Callable[[Path, Split], Dataset]] = {}
 

@@ -9,10 +9,11 @@ import logging
 from pathlib import Path
 from typing import Literal, NamedTuple
 
+from ..utils.errors import MissingDataError
 from .foreign import foreign_format
 from .formats.voc import VOC_CLASSES, image_lists
 from .formats.yolo_folder import YoloFolder, is_yolo, list_pairs, open_yolo
-from .records import Drops, MissingDataError
+from .records import Drops
 
 Split = Literal["train", "trainval", "val", "test"]
 """What a set is for: to learn from, to learn from in a run that does not validate, to

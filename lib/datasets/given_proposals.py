@@ -3,9 +3,9 @@
 from pathlib import Path
 from typing import Literal
 
-from ..datasets.formats.proposals import GivenProposals, read_proposals
-from ..datasets.records import Dataset
-from .config import Config
+from ..config.loading import Config
+from .formats.proposals import GivenProposals, read_proposals
+from .records import Dataset
 
 Use = Literal["train", "test", "val"]
 

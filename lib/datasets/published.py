@@ -3,9 +3,9 @@
 from pathlib import Path
 from typing import NamedTuple
 
+from ..utils.errors import MissingDataError
 from .folders import coco_folder, devkit_folder
 from .formats.voc import image_lists
-from .records import MissingDataError
 
 
 class VocSet(NamedTuple):

@@ -35,10 +35,6 @@ _BOX_FAULTS = (
 logger = logging.getLogger(__name__)
 
 
-class MissingDataError(ValueError):
-    """A known data set is not on disk; the message tells how to get it."""
-
-
 @dataclass(frozen=True, slots=True)
 class Record:
     """One image and its objects.

@@ -12,7 +12,7 @@ from ..detector import Result
 from ..utils.closing import Closing
 from ..utils.drawing import Picture
 from ..utils.files import atomic_path
-from ..utils.progress import Progress
+from ..utils.monitoring.progress import Progress
 from .sources import Item
 from .videos import MissingCodecError, VideoError, VideoInput, VideoOutput
 

@@ -9,7 +9,7 @@ from typing import Any
 
 from ..detector import Detector
 from ..detector.result import class_labels
-from ..model.stop_signals import Interrupted, stop_signals
+from ..engine.stop_signals import Interrupted, stop_signals
 from ..utils.files import remove_stale, write_atomic
 from .journal import Journal
 from .run import Demo, Wishes

@@ -14,7 +14,7 @@ from ..datasets.loading.images import ImageError
 from ..detector import Detector, Result
 from ..utils.drawing import Picture, save_image
 from ..utils.files import concerns_one_file, write_atomic
-from ..utils.progress import Progress
+from ..utils.monitoring.progress import Progress
 from .filming import film_item
 from .journal import Journal
 from .pictures import read_ahead

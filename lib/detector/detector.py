@@ -7,12 +7,12 @@ from typing import NamedTuple
 
 import torch
 
+from ..config.loading import Config, TestConfig
 from ..datasets.loading.batches import collate
-from ..model.config import Config, TestConfig
-from ..model.device import pick_device, pick_dtype
+from ..inference.inference import detect_views, to_image_detections
+from ..inference.test_time_augmentation import view_sizes
 from ..model.faster_rcnn import FasterRCNN
-from ..model.inference import detect_views, to_image_detections
-from ..model.test_time_augmentation import view_sizes
+from ..utils.device import pick_device, pick_dtype
 from ..utils.forking import forks, survive_forks
 from .batching import Prepared, in_order, of_like_shape, to_sample
 from .inputs import ImageInput, as_images, is_one_image, to_pixels
@@ -91,7 +91,7 @@ class Detector:
             )
         if not isinstance(device, torch.device):
             device = pick_device(device)
-        from ..model.zoo import open_checkpoint  # tells formats apart, with importers
+        from ..weights.zoo import open_checkpoint  # tells formats apart, with importers
 
         checkpoint = find_checkpoint(path_or_name)
         state = open_checkpoint(checkpoint)

@@ -8,11 +8,12 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ..model.checkpoint import CheckpointError, detector_weights
-from ..model.config import Config, config_from_checkpoint
-from ..model.faster_rcnn import FasterRCNN, build_detector
-from ..model.run_folder import RunFolder
+from ..config.loading import Config, config_from_checkpoint
+from ..engine.run_folder import RunFolder
+from ..model.build import build_detector
+from ..model.faster_rcnn import FasterRCNN
 from ..utils.weightless import weightless
+from ..weights.checkpoint import CheckpointError, detector_weights
 
 
 def find_checkpoint(path_or_name: str | Path) -> Path:
@@ -44,7 +45,7 @@ def find_checkpoint(path_or_name: str | Path) -> Path:
             f"{text} is not there; give a .pth file, the folder of a run, or a name of "
             "the model zoo"
         )
-    from ..model.zoo import fetch
+    from ..weights.zoo import fetch
 
     return Path(fetch(text))
 
@@ -56,7 +57,7 @@ def open_detector(
 
     Args:
         source: the file, for errors.
-        state: its content, as ``model.zoo.open_checkpoint`` gives it.
+        state: its content, as ``weights.zoo.open_checkpoint`` gives it.
         overrides: ``SECTION.KEY``, value, ... on top of its configuration.
 
     Returns:

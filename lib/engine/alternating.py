@@ -5,15 +5,15 @@ from typing import Any
 
 import torch
 
-from .checkpoint import (
+from ..config.loading import Config, config_from_checkpoint
+from ..model.build import build_detector
+from ..model.modules import shared_keys
+from ..weights.checkpoint import (
     CheckpointError,
     detector_weights,
     load_checkpoint,
     save_checkpoint,
 )
-from .config import Config, config_from_checkpoint
-from .faster_rcnn import build_detector
-from .modules import shared_keys
 from .run_folder import RunFolder
 from .solver import build_optimizer
 

@@ -6,22 +6,22 @@ from typing import Any
 
 import torch
 
+from ..config.loading import Config, config_from_checkpoint, differences
+from ..datasets.given_proposals import proposal_file
 from ..datasets.records import Dataset
 from ..evaluation.coco_evaluators import Evaluator
 from ..evaluation.summary import Measure
-from ..utils.logs import FILE_ONLY
+from ..inference.proposal_testing import test_proposals, with_many_proposals
+from ..inference.testing import test_detector
+from ..model.build import build_detector
+from ..utils.device import pick_dtype
+from ..utils.monitoring.logs import FILE_ONLY
+from ..utils.monitoring.summaries import Summaries
+from ..utils.monitoring.trackers import Trackers
 from ..utils.printable import show
-from ..utils.summaries import Summaries
-from ..utils.trackers import Trackers
-from .checkpoint import detector_weights
-from .config import Config, config_from_checkpoint, differences
-from .device import pick_dtype
-from .faster_rcnn import build_detector
-from .given_proposals import proposal_file
-from .proposal_testing import test_proposals, with_many_proposals
+from ..weights.checkpoint import detector_weights
+from ..weights.class_names import class_places
 from .run_folder import RunFolder, settings_name
-from .testing import test_detector
-from .weights.class_names import class_places
 
 logger = logging.getLogger(__name__)
 

@@ -15,11 +15,11 @@ from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
+from ..config.loading import DataConfig, TrainConfig
 from ..layer_utils.structures import GroundTruth, Images, Proposals
-from .config import DataConfig, TrainConfig
-from .device import autocast
-from .faster_rcnn import FasterRCNN, TrainOutput
-from .modules import FastRCNN
+from ..model.faster_rcnn import FasterRCNN, TrainOutput
+from ..model.modules import FastRCNN
+from ..utils.device import autocast
 
 _OBJECTS = 32  # ground-truth slots; their number hardly matters
 _PROPOSALS = 2000  # given ones in training, which hardly matter either

@@ -7,15 +7,15 @@ from pathlib import Path
 import torch
 from torch import nn
 
+from ..config.loading import Config, TrainConfig
 from ..datasets.loading.batches import Batch
 from ..datasets.records import Dataset
-from ..utils.contact_sheets import contact_sheet, network_pictures
-from ..utils.drawing import save_image
+from ..inference.batch_pictures import network_pictures
+from ..model.faster_rcnn import FasterRCNN, TrainOutput
+from ..utils.device import autocast
+from ..utils.drawing import contact_sheet, save_image
 from ..utils.printable import show
-from .config import Config, TrainConfig
 from .costs import count_flops, count_parameters, estimate_memory, largest_size
-from .device import autocast
-from .faster_rcnn import FasterRCNN, TrainOutput
 from .finite import check_finite
 from .out_of_memory import memory_advice, memory_lines
 from .schedule import images_per_update

@@ -2,7 +2,7 @@
 
 from collections.abc import Collection
 
-from .config import Config, ConfigError, differences
+from ..config.loading import Config, ConfigError, differences
 from .solver import learning_rate
 
 CHANGEABLE = frozenset(

@@ -8,12 +8,12 @@ from collections.abc import Iterable, Sequence
 import torch
 from torch import Tensor, nn
 
+from ..config.settings import TrainConfig
 from ..datasets.loading.batches import Batch
 from ..nets.layers import Norm
-from ..utils import distributed
-from ..utils.readback import Readback
-from .checkpoint import Counts
-from .settings import TrainConfig
+from ..utils.distributed import collectives
+from ..utils.monitoring.readback import Readback
+from ..weights.checkpoint import Counts
 
 logger = logging.getLogger(__name__)
 
@@ -113,8 +113,8 @@ class FaultyUpdates:
             fault = _fault(names, numbers, iteration, image_ids)
             if fault is None:
                 return
-            if distributed.together():
-                of_all = distributed.gather(image_ids)  # empty but on the main process
+            if collectives.together():
+                of_all = collectives.gather(image_ids)  # empty but on the main process
                 all_ids = tuple(itertools.chain(*of_all)) or image_ids
                 fault = _fault(names, numbers, iteration, all_ids) or fault
             if self.settings.nonfinite == "stop":

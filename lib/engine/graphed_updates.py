@@ -13,7 +13,7 @@ from typing import NamedTuple, Protocol, TypeVar
 import torch
 
 from ..datasets.loading.batches import Batch
-from .faster_rcnn import TrainOutput
+from ..model.faster_rcnn import TrainOutput
 from .update import BatchGradient, Update
 
 logger = logging.getLogger(__name__)

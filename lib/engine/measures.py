@@ -11,6 +11,7 @@ from typing import NamedTuple
 import numpy as np
 import torch
 
+from ..config.loading import Config
 from ..datasets.formats.proposals import GivenProposals
 from ..datasets.index.access import as_records
 from ..datasets.loading.batches import Batch
@@ -18,15 +19,14 @@ from ..datasets.records import Dataset
 from ..evaluation.proposals import ImageProposals, evaluate_proposals
 from ..evaluation.report import evaluate
 from ..evaluation.results import ImageDetections
+from ..inference.inference import detections_of, to_image_detections
+from ..inference.ordered_batches import ordered_batches
+from ..inference.proposal_testing import to_image_proposals
 from ..layer_utils.structures import Proposals
-from ..utils import distributed
-from .config import Config
-from .device import autocast
-from .faster_rcnn import FasterRCNN, Predictions, TrainOutput
-from .inference import detections_of, to_image_detections
-from .modules import FastRCNN, ProposalNetwork
-from .proposal_testing import to_image_proposals
-from .stream import ordered_batches
+from ..model.faster_rcnn import FasterRCNN, Predictions, TrainOutput
+from ..model.modules import FastRCNN, ProposalNetwork
+from ..utils.device import autocast
+from ..utils.distributed import collectives
 from .update import loss_samples
 
 _QUOTED_RECALL = "AR@1000"
@@ -95,7 +95,7 @@ def measure(
     Raises:
         ImageError: an image cannot be read.
     """
-    place = distributed.place()
+    place = collectives.place()
     batches = ordered_batches(
         dataset.records,
         config,
@@ -119,11 +119,11 @@ def measure(
         found.append(
             _measure_batch(model, batch.to(device), config, generator, dtype=dtype)
         )
-    parts = distributed.gather((found, stopped))
+    parts = collectives.gather((found, stopped))
     measures = None
-    if distributed.is_main() and not any(stopped for _, stopped in parts):
+    if collectives.is_main() and not any(stopped for _, stopped in parts):
         measures = _add_up(dataset, [found for found, _ in parts])
-    return distributed.from_main(measures)
+    return collectives.from_main(measures)
 
 
 @torch.no_grad()

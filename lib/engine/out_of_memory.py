@@ -7,9 +7,9 @@ from collections.abc import Iterator
 
 import torch
 
-from .config import Config
+from ..config.loading import Config
+from ..model.faster_rcnn import FasterRCNN
 from .costs import Memory, estimate_memory, largest_size
-from .faster_rcnn import FasterRCNN
 
 logger = logging.getLogger(__name__)
 

@@ -15,11 +15,11 @@ from typing import Any
 import torch
 from torch.profiler import ProfilerActivity, profile, record_function
 
-from ..utils import distributed
+from ..model.faster_rcnn import FasterRCNN
 from ..utils.closing import Closing
+from ..utils.distributed import collectives
 from ..utils.files import write_atomic
-from ..utils.stage_clock import WAITING, StageClock
-from .faster_rcnn import FasterRCNN
+from ..utils.monitoring.stage_clock import WAITING, StageClock
 
 __all__ = ["WAITING", "Profile", "add_profile_arguments", "make_profile"]
 
@@ -56,7 +56,7 @@ def make_profile(
     Raises:
         ValueError: a number of updates below 1.
     """
-    if not arguments.profile or not distributed.is_main():
+    if not arguments.profile or not collectives.is_main():
         return None
     updates = arguments.profile_updates
     return Profile(run / "profile", device=device, updates=updates, warm_up=updates)

@@ -11,9 +11,14 @@ import torch
 from torch import nn
 
 from ..datasets.records import Dataset
-from ..utils import distributed
-from .checkpoint import CheckpointError, Counts, DamagedFileError, load_checkpoint
-from .device import restore_random_states
+from ..utils.device import restore_random_states
+from ..utils.distributed import collectives
+from ..weights.checkpoint import (
+    CheckpointError,
+    Counts,
+    DamagedFileError,
+    load_checkpoint,
+)
 from .run_folder import RunFolder
 
 logger = logging.getLogger(__name__)
@@ -114,12 +119,12 @@ def resume(run: RunFolder, parts: Resumable, dataset: Dataset) -> int:
     """
     path: Path | None = None
     iteration = 0
-    if distributed.is_main():
+    if collectives.is_main():
         path, iteration = _newest(run, parts, dataset)
-    path = distributed.from_main(path)
+    path = collectives.from_main(path)
     if path is None:
         return 0
-    if not distributed.is_main():
+    if not collectives.is_main():
         # On the main process's word: another machine's folder may lag behind.
         iteration = _open(path, parts, dataset)
     logger.info("resumed from %s", path)

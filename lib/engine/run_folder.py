@@ -10,9 +10,9 @@ import weakref
 from pathlib import Path, PurePath
 from typing import IO, Any
 
+from ..config.loading import Config, ConfigError, differences, load_config
 from ..utils.files import remove_stale, write_atomic
 from ..utils.locks import HeldElsewhereError, take_lock
-from .config import Config, ConfigError, differences, load_config
 from .extension import CHANGEABLE, describe_changes
 
 logger = logging.getLogger(__name__)

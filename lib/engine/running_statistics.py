@@ -4,7 +4,7 @@ import torch
 from torch import Tensor, nn
 
 from ..nets.layers import Norm
-from ..utils import distributed
+from ..utils.distributed import collectives
 from .schedule import Passes
 
 
@@ -45,7 +45,7 @@ class RunningStatistics:
     @torch.no_grad()
     def share(self) -> None:
         """Take in the passes of the other processes."""
-        if not self._buffers or self.synchronised or not distributed.together():
+        if not self._buffers or self.synchronised or not collectives.together():
             return
         assert self._momentum is not None
         keep, mine = 1 - self._momentum, self.passes.mine
@@ -60,7 +60,7 @@ class RunningStatistics:
                 self._buffers, self._before, factors, strict=True
             )
         ]
-        sums = distributed.all_sum(torch.cat(parts))
+        sums = collectives.all_sum(torch.cat(parts))
         sizes = [part.numel() for part in parts]
         for buffer, before, factor, added in zip(
             self._buffers, self._before, factors, torch.split(sums, sizes), strict=True

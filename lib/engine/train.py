@@ -7,13 +7,13 @@ from pathlib import Path
 
 import torch
 
+from ..config.loading import Config
 from ..datasets.allowed_names import check_class_names
 from ..datasets.records import Dataset
-from ..utils import distributed
-from .checkpoint import Counts, save_checkpoint
-from .config import Config
+from ..model.faster_rcnn import FasterRCNN
+from ..utils.distributed import collectives
+from ..weights.checkpoint import Counts, save_checkpoint
 from .ema import WeightAverage
-from .faster_rcnn import FasterRCNN
 from .finite import FaultyUpdates, NonFiniteLossError, check_finite
 from .graphed_updates import CudaRecorder, GraphedUpdates
 from .profiling import WAITING, Profile
@@ -75,7 +75,7 @@ def train(
     """
     check_class_names(dataset.classes, dataset.name)
     settings = config.train
-    place = distributed.place()
+    place = collectives.place()
     passes = share_passes(settings, rank=place.rank, processes=place.processes)
     _tell_of_passes(passes, place.processes)
     optimizer = build_optimizer(model, settings)
@@ -104,7 +104,7 @@ def train(
 
     def save(iteration: int, path: Path | None = None) -> None:
         faulty.settle()
-        if not distributed.is_main():
+        if not collectives.is_main():
             return
         path = path or run.checkpoint(iteration)
         if record:
@@ -142,7 +142,7 @@ def train(
         return ""
 
     record: TrainRecord | None = None
-    if distributed.is_main():
+    if collectives.is_main():
         record = TrainRecord(run, config, dataset.classes, start=start, counts=counts)
     unreadable = UnreadableFiles()
     faulty = FaultyUpdates(model, settings, counts)
@@ -207,7 +207,7 @@ def train(
             profile.step()
             # Alone, a process may act on a signal at once; else all have to agree.
             stopping = stop_requested()
-            if distributed.together():
+            if collectives.together():
                 stopping = (stopping or "another process") if update.stopping else ""
             stopping = stopping or validate(done)
             finished = done == settings.iterations or validation.exhausted
@@ -219,19 +219,19 @@ def train(
         stopping = _agree(stop_requested())
         if stopping:
             raise _interrupted(stopping, done)
-    distributed.barrier()  # the last checkpoint is there
+    collectives.barrier()  # the last checkpoint is there
 
 
 def _agree(stopping: str) -> str:
     """The signal that this process got, or that another got one; empty if none did."""
-    if not distributed.together():
+    if not collectives.together():
         return stopping
-    stopped = distributed.all_sum(torch.tensor(float(bool(stopping))))
+    stopped = collectives.all_sum(torch.tensor(float(bool(stopping))))
     return (stopping or "another process") if stopped else ""
 
 
 def _interrupted(cause: str, done: int) -> Interrupted:
-    distributed.barrier()  # launchers end all once one has ended
+    collectives.barrier()  # launchers end all once one has ended
     return Interrupted(
         f"stopped by {cause} after iteration {done}; the same command goes on from "
         "there"

@@ -6,24 +6,24 @@ import math
 import torch
 from torch import Tensor
 
+from ..config.loading import Config
 from ..datasets.loading.batches import Batch
-from ..layer_utils.structures import Detections, Images, Proposals
-from ..utils.closing import Closing
-from ..utils.drawing import (
+from ..inference.batch_pictures import (
     detections_picture,
     ground_truth_picture,
     proposals_picture,
-    side_by_side,
 )
-from ..utils.progress import Progress, memory_in_use_mb
-from ..utils.readback import Readback
-from ..utils.summaries import MetricsFile, Summaries
-from ..utils.trackers import Trackers
-from .checkpoint import Counts
-from .config import Config
-from .device import autocast
-from .faster_rcnn import FasterRCNN, Predictions, TrainOutput
-from .inference import detect_batch
+from ..inference.inference import detect_batch
+from ..layer_utils.structures import Detections, Images, Proposals
+from ..model.faster_rcnn import FasterRCNN, Predictions, TrainOutput
+from ..utils.closing import Closing
+from ..utils.device import autocast
+from ..utils.drawing import side_by_side
+from ..utils.monitoring.progress import Progress, memory_in_use_mb
+from ..utils.monitoring.readback import Readback
+from ..utils.monitoring.summaries import MetricsFile, Summaries
+from ..utils.monitoring.trackers import Trackers
+from ..weights.checkpoint import Counts
 from .run_folder import RunFolder
 
 logger = logging.getLogger(__name__)

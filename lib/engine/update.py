@@ -13,11 +13,11 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from ..config.loading import Config
 from ..datasets.loading.batches import Batch
-from ..utils import distributed
-from .config import Config
-from .device import autocast
-from .faster_rcnn import FasterRCNN, TrainOutput
+from ..model.faster_rcnn import FasterRCNN, TrainOutput
+from ..utils.device import autocast
+from ..utils.distributed import collectives
 from .running_statistics import RunningStatistics
 from .schedule import Passes
 
@@ -77,12 +77,12 @@ class BatchGradient:
         self.generator = generator
         self.device = device
         self.dtype = dtype
-        self.processes = distributed.place().processes
+        self.processes = collectives.place().processes
         self.network: nn.Module = model
         if config.train.compile != "none":
             mode = config.train.compile
             self.network = cast(nn.Module, torch.compile(model, mode=mode))
-        if distributed.together():
+        if collectives.together():
             if config.train.sync_bn:
                 _synchronise_norms(model)
             # Norms' statistics need no copies: they are shared after each update.
@@ -172,7 +172,7 @@ class BatchGradient:
     ) -> tuple[TrainOutput, "_Found"]:
         """Losses and counts of the whole batch from this process's sums."""
         told = torch.tensor(flags, dtype=sums.dtype, device=sums.device)
-        total = distributed.all_sum(torch.cat((sums, told)))
+        total = collectives.all_sum(torch.cat((sums, told)))
         sizes = [len(output.losses), len(output.counts), len(flags)]
         parts = torch.split(total, sizes)
         counts = dict(zip(output.counts, parts[1], strict=True))

@@ -7,15 +7,15 @@ from typing import Any
 
 import torch
 
+from ..config.loading import Config
 from ..datasets.agreement import same_pictures, with_known_classes
 from ..datasets.catalog import load_dataset
 from ..datasets.formats.proposals import GivenProposals
+from ..datasets.given_proposals import given_proposals
 from ..datasets.records import Dataset
-from ..utils import distributed
-from .config import Config
+from ..model.faster_rcnn import FasterRCNN
+from ..utils.distributed import collectives
 from .ema import WeightAverage, weights_to_test
-from .faster_rcnn import FasterRCNN
-from .given_proposals import given_proposals
 from .measures import Measures, measure
 
 logger = logging.getLogger(__name__)
@@ -117,7 +117,7 @@ def get_validation_set(config: Config, train_set: Dataset) -> Dataset | None:
             "train.validate_every needs data.val_set: the name of a set, such as "
             "voc_2007_val, or the path of a folder that has a split val"
         )
-    with distributed.main_first():
+    with collectives.main_first():
         found = load_dataset(
             name, root=config.data.root, split="val", classes=config.data.classes
         )

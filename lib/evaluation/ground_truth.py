@@ -9,7 +9,7 @@ from ..datasets.formats.coco_entry import four_numbers
 from ..datasets.formats.coco_tables import read_categories
 from ..datasets.formats.values import is_set, whole_number
 from ..datasets.records import BACKGROUND, Dataset, Drops, Record
-from ..utils.json_files import is_number, read_json
+from ..utils.untrusted.json_files import is_number, read_json
 
 
 def read_annotations(path: Path) -> Dataset:

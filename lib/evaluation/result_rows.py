@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from ..datasets.records import Dataset
-from ..utils.json_files import is_number
+from ..utils.untrusted.json_files import is_number
 
 KEYS = ("image_id", "category_id", "bbox", "score")
 

@@ -4,7 +4,7 @@ import dataclasses
 import json
 from typing import Any, ClassVar
 
-from ..model.config import Config
+from ..config.loading import Config
 from .errors import ExportError
 from .program import Shape
 

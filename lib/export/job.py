@@ -12,12 +12,12 @@ from typing import NamedTuple
 import torch
 from torch.export import ExportedProgram
 
+from ..config.loading import Config
 from ..datasets.catalog import load_dataset
 from ..datasets.records import Dataset
 from ..detector.opening import open_detector
-from ..model.config import Config
-from ..model.device import pick_device
-from ..model.zoo import open_checkpoint
+from ..utils.device import pick_device
+from ..weights.zoo import open_checkpoint
 from . import aot, check, onnx, photos, torch_export
 from .about import About
 from .errors import ExportError

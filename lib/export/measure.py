@@ -3,7 +3,7 @@
 from ..datasets.records import Dataset
 from ..evaluation.report import Evaluation, evaluate
 from ..evaluation.results import ImageDetections
-from ..model.inference import to_image_detections
+from ..inference.inference import to_image_detections
 from .errors import ExportError
 from .photos import batches
 from .running import Exported

@@ -160,7 +160,7 @@ def _to_far_corner(
 def _crop(maps: Value, rois: Value, scale: float, size: int, *, fades: bool) -> Value:
     """Bilinear samples from edge to edge of each RoI, ``(N * R, C, P, P)``.
 
-    Off the map is 0, at once or fading over one cell; see ``layer_utils.bilinear``.
+    Off the map is 0, at once or fading over one cell; see ``kernels.bilinear``.
     """
     images, channels, height, width = (
         op.Shape(maps, start=k, end=k + 1) for k in range(4)

@@ -10,12 +10,12 @@ import torch
 from torch import Tensor, nn
 from torch.export import Dim
 
+from ..config.loading import BoxConfig, TestConfig
 from ..datasets.loading.batches import Batch
+from ..inference.inference import detections_of
 from ..layer_utils.structures import GroundTruth, Images
-from ..model.config import BoxConfig, TestConfig
-from ..model.device import autocast
 from ..model.faster_rcnn import FasterRCNN, Predictions
-from ..model.inference import detections_of
+from ..utils.device import autocast
 
 LEAST_SIDE = 65
 """Least H and W where they are free: more than one cell of the coarsest map."""

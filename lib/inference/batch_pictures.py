@@ -1,13 +1,15 @@
 """Pictures of batches exactly as the network gets them, many on a sheet."""
 
 import logging
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import cv2
 import numpy as np
+from torch import Tensor
 
 from ..datasets.loading.batches import Batch
-from .drawing import Picture, class_color, draw_boxes, side_by_side
+from ..layer_utils.structures import Detections, GroundTruth, Images, Proposals
+from ..utils.drawing import BoxArray, Picture, class_color, draw_boxes
 
 logger = logging.getLogger(__name__)
 
@@ -66,18 +68,72 @@ def _picture(
     )
 
 
-def contact_sheet(cells: list[tuple[Picture, str]], *, columns: int) -> Picture:
-    """Pictures with their titles in rows on white, at least one."""
-    rows = [
-        side_by_side(*zip(*cells[start : start + columns], strict=True))
-        for start in range(0, len(cells), columns)
+def picture_of(images: Images, i: int) -> Picture:
+    """Return image ``i`` of a batch without its padding."""
+    height, width = images.sizes[i].tolist()
+    pixels = images.pixels[i, :, :height, :width].permute(1, 2, 0)  # (h, w, 3)
+    picture: Picture = pixels.cpu().contiguous().numpy()
+    return picture
+
+
+def ground_truth_picture(
+    images: Images,
+    gt: GroundTruth,
+    i: int,
+    class_names: Sequence[str],
+    *,
+    offset: float,
+) -> Picture:
+    """Draw the annotated objects of image ``i``, each class in its colour."""
+    valid = gt.valid[i]
+    classes = gt.classes[i][valid].tolist()
+    return draw_boxes(
+        picture_of(images, i),
+        _pixel_edges(gt.boxes[i][valid], offset),
+        labels=[class_names[c] for c in classes],
+        colors=[class_color(c) for c in classes],
+    )
+
+
+def proposals_picture(
+    images: Images, proposals: Proposals, i: int, *, offset: float, limit: int = 30
+) -> Picture:
+    """Draw the best ``limit`` proposals of image ``i``, from yellow to blue.
+
+    The colour goes by rank, since objectness logits have no fixed range.
+    """
+    valid = proposals.valid[i]
+    boxes = _pixel_edges(proposals.boxes[i][valid][:limit], offset)
+    ranks = np.linspace(0, 1, max(len(boxes), 1))
+    colors = [
+        (round(255 * (1 - r)), round(220 - 120 * r), round(255 * r)) for r in ranks
     ]
-    gap = 8
-    width = max(row.shape[1] for row in rows)
-    height = sum(row.shape[0] + gap for row in rows) - gap
-    sheet = np.full((height, width, 3), 255, np.uint8)
-    y = 0
-    for row in rows:
-        sheet[y : y + row.shape[0], : row.shape[1]] = row
-        y += row.shape[0] + gap
-    return sheet
+    return draw_boxes(picture_of(images, i), boxes, colors=colors[: len(boxes)])
+
+
+def detections_picture(
+    images: Images,
+    detections: Detections,
+    i: int,
+    class_names: Sequence[str],
+    *,
+    offset: float,
+    threshold: float = 0.5,
+) -> Picture:
+    """Draw the detections of image ``i`` that score at least ``threshold``."""
+    shown = detections.valid[i] & (detections.scores[i] >= threshold)
+    classes = detections.classes[i][shown].tolist()
+    return draw_boxes(
+        picture_of(images, i),
+        _pixel_edges(detections.boxes[i][shown], offset),
+        labels=[class_names[c] for c in classes],
+        scores=detections.scores[i][shown].tolist(),
+        colors=[class_color(c) for c in classes],
+    )
+
+
+def _pixel_edges(boxes: Tensor, offset: float) -> BoxArray:
+    """Return ``(B, 4)`` boxes of the network input as pixel edges on the host."""
+    edges: BoxArray = boxes.detach().float().cpu().numpy().copy()
+    edges[:, 2:] += offset
+    return edges

@@ -8,13 +8,13 @@ from collections.abc import Iterable, Iterator, Sequence
 import numpy as np
 import torch
 
+from ..config.loading import BoxConfig, TestConfig
 from ..datasets.loading.batches import Batch
 from ..evaluation.results import ImageDetections
 from ..layer_utils.detections import candidates
 from ..layer_utils.structures import Detections
-from .config import BoxConfig, TestConfig
-from .device import autocast
-from .faster_rcnn import FasterRCNN, Predictions
+from ..model.faster_rcnn import FasterRCNN, Predictions
+from ..utils.device import autocast
 from .test_time_augmentation import merge_views, mirror, mirror_proposals, unmirror
 
 

@@ -8,6 +8,7 @@ from typing import Literal
 
 import torch
 
+from ..config.loading import Config
 from ..datasets.index.access import as_records
 from ..datasets.loading.batches import Batch
 from ..datasets.records import Dataset
@@ -21,14 +22,13 @@ from ..evaluation.proposals import (
 )
 from ..layer_utils.boxes import clip
 from ..layer_utils.structures import Detections, Proposals
-from ..utils import distributed
+from ..model.faster_rcnn import FasterRCNN
+from ..utils.device import autocast
+from ..utils.distributed import collectives
 from ..utils.files import write_atomic
-from ..utils.progress import Progress
-from .config import Config
-from .device import autocast
-from .faster_rcnn import FasterRCNN
+from ..utils.monitoring.progress import Progress
 from .inference import to_image_detections
-from .stream import ordered_batches
+from .ordered_batches import ordered_batches
 
 logger = logging.getLogger(__name__)
 
@@ -132,7 +132,7 @@ def test_proposals(
     Raises:
         ImageError: an image cannot be read.
     """
-    place = distributed.place()
+    place = collectives.place()
     batches = ordered_batches(
         dataset.records,
         config,
@@ -149,7 +149,7 @@ def test_proposals(
             if place.rank == 0:  # the others' shares are as large
                 done = min(len(found) * place.processes, count)
                 progress.update(done, images=len(proposals) * place.processes)
-    parts = distributed.gather(found)
+    parts = collectives.gather(found)
     if place.rank != 0:
         return None
     found = [entry for part in parts for entry in part]

@@ -11,16 +11,16 @@ from collections.abc import Iterator, Sequence
 import torch
 from torch import Tensor
 
+from ..config.loading import BoxConfig, Config, DataConfig, TestConfig
 from ..datasets.formats.proposals import GivenProposals
 from ..datasets.loading.batches import Batch
 from ..datasets.records import Record
 from ..layer_utils.box_fusion import weighted_boxes_fusion
 from ..layer_utils.detections import suppress, suppress_softly
 from ..layer_utils.structures import Detections, Images, Proposals
+from ..model.faster_rcnn import Predictions
 from ..nms.soft_nms import Decay
-from .config import BoxConfig, Config, DataConfig, TestConfig
-from .faster_rcnn import Predictions
-from .stream import ordered_batches
+from .ordered_batches import ordered_batches
 
 
 def view_sizes(data: DataConfig, test: TestConfig) -> list[tuple[int, int]]:

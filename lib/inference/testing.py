@@ -7,6 +7,8 @@ from pathlib import Path
 
 import torch
 
+from ..config.loading import Config
+from ..datasets.given_proposals import given_proposals
 from ..datasets.index.access import as_records
 from ..datasets.loading.images import read_image
 from ..datasets.records import Dataset
@@ -15,15 +17,13 @@ from ..evaluation.page.report import write_report
 from ..evaluation.report import Evaluation, evaluate, save_results
 from ..evaluation.results import ImageDetections, save_detections
 from ..evaluation.voc_files import save_voc_files
-from ..utils import distributed
+from ..model.faster_rcnn import FasterRCNN
+from ..utils.distributed import collectives
 from ..utils.drawing import class_color, draw_boxes, save_image, side_by_side
-from ..utils.progress import Progress
-from .config import Config
-from .faster_rcnn import FasterRCNN
-from .given_proposals import given_proposals
+from ..utils.monitoring.progress import Progress
+from ..weights.class_names import in_places
 from .inference import detect_images
 from .test_time_augmentation import view_batches
-from .weights.class_names import in_places
 
 logger = logging.getLogger(__name__)
 
@@ -66,7 +66,7 @@ def test_detector(
         ImageError: an image cannot be read; a test without it would not be comparable.
         ValueError: Fast R-CNN alone has no proposals of an image.
     """
-    test, place = config.test, distributed.place()
+    test, place = config.test, collectives.place()
     batches = view_batches(
         dataset.records,
         config,
@@ -90,7 +90,7 @@ def test_detector(
             if place.rank == 0:  # the others' shares are as large
                 done = min(len(found) * place.processes, count)
                 progress.update(done, images=len(detections) * place.processes)
-    parts = distributed.gather(found)
+    parts = collectives.gather(found)
     if place.rank != 0:
         return None
     found = [entry for part in parts for entry in part]

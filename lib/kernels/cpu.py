@@ -11,8 +11,8 @@ from torch import Tensor
 
 from ..utils.forking import survive_forks
 from . import _cpu
-from .matching import empty_matches
 from .pooling_layout import MAXIMA, Options, empty_grads, outputs_like
+from .reference import empty_matches
 
 INTERFACE = 3
 if getattr(_cpu, "interface", 0) != INTERFACE:

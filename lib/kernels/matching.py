@@ -3,31 +3,12 @@
 Letters: N images, A boxes (anchors or proposals), G ground-truth slots.
 """
 
-from typing import NamedTuple
-
 import torch
 from torch import Tensor
 
-from ..layer_utils.boxes import box_sizes, pairwise_intersection, pairwise_iou
 from .library import kernels_for
 from .operator import operator
-
-
-class Matches(NamedTuple):
-    """How boxes and objects overlap.
-
-    Attributes:
-        overlap: ``(N, A)`` IoU with the best object; 0 where there is none.
-        matched: ``(N, A)`` int64 slot of that object, the first of equals.
-        is_best: ``(N, A)`` bool, usable boxes that overlap some object as much as any
-            usable box does.
-        crowd_share: ``(N, A)`` largest share of the box's own area in one crowd.
-    """
-
-    overlap: Tensor
-    matched: Tensor
-    is_best: Tensor
-    crowd_share: Tensor
+from .reference import Matches, empty_matches, match_by_matrix
 
 
 def match_boxes(
@@ -131,46 +112,3 @@ def _match_fake(
     crowd: Tensor | None,
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     return empty_matches(boxes, gt_boxes)
-
-
-def empty_matches(
-    boxes: Tensor, gt_boxes: Tensor
-) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """Room for the fields of `Matches`, ``(N, A)`` each; no share in a crowd yet."""
-    shape = (gt_boxes.shape[0], boxes.shape[-2])
-    return (
-        boxes.new_empty(shape),
-        boxes.new_empty(shape, dtype=torch.int64),
-        boxes.new_empty(shape, dtype=torch.bool),
-        boxes.new_zeros(shape),
-    )
-
-
-def match_by_matrix(
-    boxes: Tensor,
-    gt_boxes: Tensor,
-    gt_valid: Tensor,
-    offset: float,
-    usable: Tensor | None,
-    crowd: Tensor | None,
-) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """The same in plain PyTorch, with the matrix of all pairs: any device, readable."""
-    overlap, matched, is_best, crowd_share = empty_matches(boxes, gt_boxes)
-    if 0 in (boxes.shape[-2], gt_boxes.shape[1]):
-        return overlap.zero_(), matched.zero_(), is_best.zero_(), crowd_share
-    counts = gt_valid if crowd is None else gt_valid & ~crowd
-    iou = pairwise_iou(boxes, gt_boxes, offset=offset)  # (N, A, G)
-    iou = iou.masked_fill(~counts[:, None, :], 0.0)
-    overlap, matched = iou.max(dim=2)
-    matched = matched.masked_fill(overlap <= 0, 0)
-    if usable is not None:
-        iou = iou.masked_fill(~usable[:, :, None], 0.0)
-    best = iou.amax(dim=1, keepdim=True)  # (N, 1, G)
-    is_best = ((iou == best) & (best > 0)).any(dim=2)
-    if crowd is not None:
-        widths, heights = box_sizes(boxes, offset=offset)
-        areas = (widths * heights)[..., :, None]
-        share = pairwise_intersection(boxes, gt_boxes, offset=offset) / areas
-        share = share.masked_fill(~(gt_valid & crowd)[:, None, :] | (areas <= 0), 0.0)
-        crowd_share = share.amax(dim=2)
-    return overlap, matched, is_best, crowd_share

@@ -12,8 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ..layer_utils import bilinear
-from . import matching
+from . import bilinear, reference
 from .pooling_layout import MODES, Options
 
 
@@ -57,13 +56,11 @@ def _nms(kernels: ModuleType, device_type: str) -> str | None:
 
 
 def _soft_nms(kernels: ModuleType, device_type: str) -> str | None:
-    from ..nms.soft_nms import soft_nms_by_steps
-
     candidates: tuple[Any, ...] = tuple(x.to(device_type) for x in _candidates())
     for gaussian in (False, True):
         options: tuple[Any, ...] = (40, gaussian, 0.5, 0.3, 0.05, 1.0)
         found = kernels.soft_nms(*candidates, *options)
-        expected = soft_nms_by_steps(*candidates, *options)
+        expected = reference.soft_nms_by_steps(*candidates, *options)
         if not all(torch.allclose(a, b) for a, b in zip(found, expected, strict=True)):
             return f"other boxes with {'gaussian' if gaussian else 'linear'} decay"
     return None
@@ -119,10 +116,10 @@ def _match_boxes(kernels: ModuleType, device_type: str) -> str | None:
     crowd = torch.rand(2, 9, generator=generator) < 0.3
     for offset in (0.0, 1.0):
         inputs = (boxes, gt_boxes, valid, offset, usable, crowd)
-        expected = matching.match_by_matrix(*inputs)
+        expected = reference.match_by_matrix(*inputs)
         there = [x.to(device_type) if isinstance(x, Tensor) else x for x in inputs]
         found = kernels.match_boxes(*there)
-        for field, a, b in zip(matching.Matches._fields, found, expected, strict=True):
+        for field, a, b in zip(reference.Matches._fields, found, expected, strict=True):
             if not torch.equal(a.cpu(), b):
                 return f"another {field} with offset {offset}"
     return None

@@ -6,7 +6,7 @@ Letters: N images, B boxes per image, D output slots; B counts the boxes of all 
 
 import torch
 
-from .boxes import pairwise_iou
+from ..kernels.iou import pairwise_iou
 from .detections import pick
 from .structures import Detections
 

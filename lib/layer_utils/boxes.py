@@ -16,60 +16,17 @@ Letters: N images, A anchors, R boxes, G ground-truth slots, ``...`` any leading
 import torch
 from torch import Tensor
 
+from ..kernels.iou import box_sizes, pairwise_intersection, pairwise_iou
 
-def box_sizes(boxes: Tensor, *, offset: float) -> tuple[Tensor, Tensor]:
-    """Widths and heights of boxes.
-
-    Args:
-        boxes: ``(..., 4)``.
-        offset: 1 for legacy boxes, 0 for continuous ones.
-
-    Returns:
-        Widths ``(...)`` and heights ``(...)`` in pixels; negative if inverted.
-    """
-    widths = boxes[..., 2] - boxes[..., 0] + offset
-    heights = boxes[..., 3] - boxes[..., 1] + offset
-    return widths, heights
-
-
-def pairwise_iou(boxes: Tensor, others: Tensor, *, offset: float) -> Tensor:
-    """Intersection over union of every pair.
-
-    Args:
-        boxes: ``(..., A, 4)``.
-        others: ``(..., G, 4)``.
-        offset: 1 for legacy boxes, 0 for continuous ones.
-
-    Returns:
-        ``(..., A, G)`` in [0, 1]; 0 where the union is empty.
-    """
-    inter = pairwise_intersection(boxes, others, offset=offset)
-    widths, heights = box_sizes(boxes, offset=offset)
-    other_widths, other_heights = box_sizes(others, offset=offset)
-    areas = (widths * heights)[..., :, None]
-    union = areas + (other_widths * other_heights)[..., None, :] - inter
-    return torch.where(union > 0, inter / union, torch.zeros_like(inter))
-
-
-def pairwise_intersection(boxes: Tensor, others: Tensor, *, offset: float) -> Tensor:
-    """Common area of every pair.
-
-    Args:
-        boxes: ``(..., A, 4)``.
-        others: ``(..., G, 4)``.
-        offset: 1 for legacy boxes, 0 for continuous ones.
-
-    Returns:
-        ``(..., A, G)`` in square pixels.
-    """
-    # One coordinate at a time: (..., A, G) and never (..., A, G, 2), which costs twice
-    # the memory traffic for the 17100 anchors of an image.
-    left = torch.maximum(boxes[..., :, None, 0], others[..., None, :, 0])
-    right = torch.minimum(boxes[..., :, None, 2], others[..., None, :, 2])
-    top = torch.maximum(boxes[..., :, None, 1], others[..., None, :, 1])
-    bottom = torch.minimum(boxes[..., :, None, 3], others[..., None, :, 3])
-    widths, heights = right - left + offset, bottom - top + offset
-    return widths.clamp(min=0) * heights.clamp(min=0)
+__all__ = [
+    "box_sizes",
+    "clip",
+    "decode",
+    "encode",
+    "inside_image",
+    "pairwise_intersection",
+    "pairwise_iou",
+]
 
 
 def encode(boxes: Tensor, targets: Tensor, *, offset: float) -> Tensor:

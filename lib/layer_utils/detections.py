@@ -9,9 +9,10 @@ import math
 import torch
 from torch import Tensor
 
+from ..kernels.iou import box_sizes
 from ..nms import nms, soft_nms
 from ..nms.soft_nms import Decay
-from .boxes import box_sizes, clip, decode
+from .boxes import clip, decode
 from .structures import Detections
 
 _MANY = 8  # times as many classes as can be likely: choosing then pays

@@ -8,9 +8,10 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
+from ..kernels.iou import box_sizes
 from ..nms import nms
 from ..utils.torch_versions import least
-from .boxes import box_sizes, clip, decode
+from .boxes import clip, decode
 from .structures import Proposals
 
 

@@ -11,8 +11,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from ..kernels import bilinear
 from ..kernels import pooling as kernels
-from . import bilinear
 from .structures import FeatureMaps
 
 PoolingMode = Literal["align", "pool", "crop", "crop_stn"]

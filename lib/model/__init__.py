@@ -1,1 +1,1 @@
-"""The detector, its configuration, training, inference and state."""
+"""The detectors: parts assembled as the papers describe, and their losses."""

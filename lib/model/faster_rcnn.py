@@ -9,19 +9,18 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
+from ..config.loading import PoolingConfig
 from ..layer_utils.anchor_targets import AnchorTargets
 from ..layer_utils.proposal_targets import RoISamples
 from ..layer_utils.roi_pooling import pool_rois
 from ..layer_utils.structures import FeatureMaps, GroundTruth, Images, Proposals
-from ..nets import build_backbone
 from ..nets.backbone import Backbone
 from ..nets.fpn import FeaturePyramid
 from ..nets.layers import zero_padding
 from ..nets.region_head import RegionHead
 from ..utils.torch_versions import exporting
 from .box_head import BoxHead
-from .config import Config, PoolingConfig
-from .normalisation import NORMALISATIONS, Normalisation
+from .normalisation import Normalisation
 from .region_proposals import RegionProposalNetwork, RPNOutput
 
 
@@ -224,85 +223,3 @@ def pooled_strides(strides: Sequence[int]) -> tuple[int, ...]:
     while count < len(strides) and strides[count] == 2 * strides[count - 1]:
         count += 1
     return tuple(strides[:count])
-
-
-def build_detector(config: Config, num_classes: int) -> FasterRCNN:
-    """Assemble the detector that a configuration describes, with random weights.
-
-    Args:
-        config: the run's configuration.
-        num_classes: C, background included.
-
-    Returns:
-        What ``net.modules`` says: both modules, or `FastRCNN` or `ProposalNetwork`.
-    """
-    from . import modules  # its classes are kinds of the one above
-
-    net = config.net
-    pretrained = net.weights != "none"
-    norm = net.norm
-    if norm == "auto":
-        norm = "frozen" if pretrained else "batch"
-    backbone = build_backbone(
-        net.name,
-        features=net.features,
-        style=net.style,
-        norm=norm,
-        fixed_blocks=net.fixed_blocks if pretrained else 0,
-        head_stride=net.head_stride,
-        dropout=net.dropout,
-    )
-    pyramid = region_head = None
-    channels, strides = backbone.channels[-1], backbone.strides
-    head_channels = backbone.head_channels
-    if net.features == "fpn":
-        pyramid = FeaturePyramid(
-            backbone.channels,
-            net.fpn_channels,
-            strides=strides,
-            norm=net.fpn_norm,
-        )
-        channels, strides = pyramid.channels, pyramid.strides
-    if net.modules == "rpn":
-        modules.drop_head(backbone)
-    elif net.features != "c4":
-        head = config.head
-        region_head = RegionHead(
-            channels,
-            config.pooling.size,
-            convs=head.convs,
-            conv_channels=head.conv_channels,
-            fcs=head.fcs,
-            fc_channels=head.fc_channels,
-            norm=head.norm,
-        )
-        head_channels = region_head.out_channels
-    rpn = box_head = None
-    if net.modules != "fast_rcnn":
-        rpn = RegionProposalNetwork(
-            channels,
-            strides,
-            anchors=config.anchors,
-            boxes=config.boxes,
-            rpn=config.rpn,
-            box_gradient=config.pooling.box_gradient,
-        )
-    if net.modules != "rpn":
-        box_head = BoxHead(
-            head_channels, num_classes, boxes=config.boxes, head=config.head
-        )
-    model = modules.DETECTORS[net.modules](
-        backbone,
-        rpn,
-        box_head,
-        pooling=config.pooling,
-        # Pretrained weights bring their own, see weights.py.
-        normalisation=NORMALISATIONS[
-            "torchvision" if net.normalisation == "auto" else net.normalisation
-        ],
-        pyramid=pyramid,
-        region_head=region_head,
-    )
-    if net.fixed_trunk and pretrained:
-        modules.fix_trunk(model)
-    return model.to(memory_format=torch.channels_last)

@@ -7,11 +7,8 @@ given: with both, the alternating training of section 3.2 shares what lies below
 from typing import Any
 
 import torch
-from torch import nn
 
 from ..layer_utils.structures import GroundTruth, Images, Proposals
-from ..nets.backbone import Backbone
-from ..nets.layers import Norm
 from .faster_rcnn import FasterRCNN, Predictions, TrainOutput
 
 
@@ -71,45 +68,6 @@ class FastRCNN(FasterRCNN):
             return self.predict(features, proposals)
         samples = self.box_head.sample(proposals, ground_truth, generator)
         return self.head_losses(features, samples)
-
-
-DETECTORS: dict[str, type[FasterRCNN]] = {
-    "both": FasterRCNN,
-    "rpn": ProposalNetwork,
-    "fast_rcnn": FastRCNN,
-}
-"""By ``net.modules``."""
-
-
-def drop_head(backbone: Backbone) -> None:
-    """Let go of what is no trunk: the layers of C4's head."""
-    trunk = {
-        id(parameter)
-        for block in backbone.blocks()
-        for module in block
-        for parameter in module.parameters()
-    }
-
-    def drop(parent: nn.Module) -> None:
-        for name, child in parent.named_children():
-            own = {id(parameter) for parameter in child.parameters()}
-            if own and not own & trunk:
-                # Backbones count their layers: an empty one keeps the place.
-                setattr(parent, name, nn.Identity())
-            elif own - trunk:
-                drop(child)
-
-    drop(backbone)
-
-
-def fix_trunk(model: FasterRCNN) -> None:
-    """Stop training what both modules share: the trunk and the pyramid."""
-    model.backbone.freeze(len(model.backbone.blocks()))
-    if model.pyramid is not None:
-        model.pyramid.requires_grad_(False)
-        for part in model.pyramid.modules():
-            if isinstance(part, Norm):
-                part.freeze()
 
 
 def shared_keys(model: FasterRCNN) -> set[str]:

@@ -6,6 +6,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
+from ..config.loading import AnchorConfig, BoxConfig, RPNConfig
 from ..layer_utils.anchor_targets import AnchorTargets, anchor_targets
 from ..layer_utils.anchors import base_anchors, cells_inside, grid_anchors
 from ..layer_utils.losses import rpn_losses
@@ -14,7 +15,6 @@ from ..layer_utils.proposal_layer import propose, top_proposals
 from ..layer_utils.structures import FeatureMaps, GroundTruth, Proposals
 from ..nets.rpn import RPNHead
 from ..utils.torch_versions import forget_casts
-from .config import AnchorConfig, BoxConfig, RPNConfig
 
 
 class RPNOutput(NamedTuple):

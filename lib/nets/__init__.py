@@ -5,8 +5,8 @@ from dataclasses import dataclass
 from difflib import get_close_matches
 from typing import cast, get_args
 
+from ..kernels.convolution import is_depthwise
 from .backbone import Backbone, FeatureKind
-from .convolution import is_depthwise
 from .layers import NormKind
 from .mobilenet_v1 import MobileNetV1
 from .mobilenet_v2 import MobileNetV2

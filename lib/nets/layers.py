@@ -10,7 +10,7 @@ from typing import Literal, TypeVar, cast
 import torch
 from torch import Tensor, nn
 
-from .convolution import convolve
+from ..kernels.convolution import convolve
 
 NormKind = Literal["frozen", "batch"]
 

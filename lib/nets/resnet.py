@@ -11,9 +11,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from ..kernels.convolution import convolve
 from ..layer_utils.structures import FeatureMaps
 from .backbone import Backbone, FeatureKind, Stage
-from .convolution import convolve
 from .layers import (
     ConvNorm,
     Norm,

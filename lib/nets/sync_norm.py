@@ -5,7 +5,7 @@ from typing import Any, cast
 import torch
 from torch import Tensor, nn
 
-from ..utils import distributed
+from ..utils.distributed import collectives
 from .layers import Norm
 
 
@@ -55,11 +55,11 @@ class _SumOfAll(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx: Any, values: Tensor) -> Tensor:
-        return distributed.all_sum(values.clone())
+        return collectives.all_sum(values.clone())
 
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor) -> Tensor:
-        return distributed.all_sum(gradients[0].clone())
+        return collectives.all_sum(gradients[0].clone())
 
 
 def _sum_of_all(values: Tensor) -> Tensor:

@@ -9,6 +9,7 @@ from torch import Tensor
 
 from ..kernels.library import kernels_for
 from ..kernels.operator import operator
+from ..kernels.reference import nms_by_torchvision
 
 
 def nms(
@@ -112,39 +113,6 @@ def _nms(
     return found
 
 
-def nms_by_torchvision(
-    boxes: Tensor,
-    scores: Tensor,
-    valid: Tensor,
-    groups: Tensor,
-    limit: float,
-    max_outputs: int,
-    offset: float,
-) -> tuple[Tensor, Tensor]:
-    """The same through torchvision's operator, image by image: any device.
-
-    Args:
-        boxes: ``(N, R, 4)``.
-        scores: ``(N, R)``.
-        valid: ``(N, R)`` bool.
-        groups: ``(N, R)`` int64.
-        limit: largest IoU that two kept boxes may have, a float32.
-        max_outputs: K.
-        offset: added to widths and heights.
-
-    Returns:
-        As of :func:`nms`.
-    """
-    index = scores.new_zeros((boxes.shape[0], max_outputs), dtype=torch.int64)
-    kept = torch.zeros_like(index, dtype=torch.bool)
-    for i in range(boxes.shape[0]):
-        best = _nms_image(boxes[i], scores[i], valid[i], groups[i], limit, offset)
-        best = best[:max_outputs]
-        index[i, : len(best)] = best
-        kept[i, : len(best)] = True
-    return index, kept
-
-
 @_nms.register_fake
 def _nms_fake(
     boxes: Tensor,
@@ -170,29 +138,3 @@ def _float32_limit(threshold: float, *, inclusive: bool) -> float:
     if limit > threshold or (inclusive and limit == threshold):
         limit = float(np.nextafter(np.float32(threshold), np.float32(-np.inf)))
     return limit
-
-
-def _nms_image(
-    boxes: Tensor,
-    scores: Tensor,
-    valid: Tensor,
-    groups: Tensor,
-    limit: float,
-    offset: float,
-) -> Tensor:
-    """Indices of all kept boxes of one image, best first."""
-    import torchvision  # seconds of every start, and seldom needed
-
-    candidates = valid.nonzero()[:, 0]
-    order = candidates[scores[candidates].argsort(descending=True, stable=True)]
-    boxes = boxes[order].clone()
-    boxes[:, 2:] += offset  # width x2 - x1 + 1 of a legacy box is that of its edges
-    # torchvision orders by score; falling ranks in place of scores settle ties.
-    ranks = torch.arange(len(order), 0, -1, device=boxes.device, dtype=torch.float32)
-    group = groups[order]
-    kept = torch.zeros(len(order), dtype=torch.bool, device=boxes.device)
-    for value in torch.unique(group):
-        members = (group == value).nonzero()[:, 0]
-        best = torchvision.ops.nms(boxes[members], ranks[members], limit)
-        kept[members[best]] = True
-    return order[kept]

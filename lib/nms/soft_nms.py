@@ -10,7 +10,7 @@ from torch import Tensor
 
 from ..kernels.library import kernels_for
 from ..kernels.operator import operator
-from ..layer_utils.boxes import pairwise_iou
+from ..kernels.reference import soft_nms_by_steps
 from .nms import check_arguments
 
 Decay = Literal["linear", "gaussian"]
@@ -136,41 +136,3 @@ def _soft_nms_fake(
     chosen = scores.new_empty((boxes.shape[0], max_outputs))
     index = torch.empty_like(chosen, dtype=torch.int64)
     return index, torch.empty_like(chosen, dtype=torch.bool), chosen
-
-
-def soft_nms_by_steps(
-    boxes: Tensor,
-    scores: Tensor,
-    valid: Tensor,
-    groups: Tensor,
-    max_outputs: int,
-    gaussian: bool,
-    sigma: float,
-    threshold: float,
-    min_score: float,
-    offset: float,
-) -> tuple[Tensor, Tensor, Tensor]:
-    """The same in plain PyTorch, one pick of all images at a time: any device."""
-    images, count = scores.shape
-    index = scores.new_zeros((images, max_outputs), dtype=torch.int64)
-    chosen = scores.new_zeros((images, max_outputs))
-    if count == 0:
-        return index, chosen > 0, chosen
-    scores = torch.where(valid & (scores > min_score), scores, -torch.inf)
-    for slot in range(max_outputs):
-        best = scores.amax(dim=1, keepdim=True)  # (N, 1)
-        there = best > min_score
-        # argmax may take any of equal ones.
-        pick = (scores == best).to(torch.int64).argmax(dim=1, keepdim=True)
-        index[:, slot : slot + 1] = pick.masked_fill(~there, 0)
-        chosen[:, slot : slot + 1] = best.masked_fill(~there, 0.0)
-        box = boxes.gather(1, pick[:, :, None].expand(-1, -1, 4))
-        iou = pairwise_iou(boxes, box, offset=offset)[:, :, 0]  # (N, R)
-        iou = iou.masked_fill(groups != groups.gather(1, pick), 0.0)
-        if gaussian:
-            factor = torch.exp(-iou.square() / sigma)
-        else:
-            factor = torch.where(iou > threshold, 1.0 - iou, 1.0)
-        scores = (scores * factor).scatter(1, pick, -torch.inf)
-        scores = torch.where(scores > min_score, scores, -torch.inf)
-    return index, chosen > 0, chosen

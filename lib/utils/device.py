@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from ..utils.place import find_place
+from .distributed.place import find_place
 
 # From glibc's malloc.h.
 _M_TRIM_THRESHOLD = -1

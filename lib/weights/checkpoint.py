@@ -11,12 +11,12 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from ..config.loading import Config
 from ..datasets.allowed_names import faults_of_names
+from ..utils.device import random_states
 from ..utils.files import atomic_path
-from ..utils.safe_yaml import brief
-from ..utils.tensor_survey import CodeError, SurveyError, survey_tensors
-from .config import Config
-from .device import random_states
+from ..utils.untrusted.safe_yaml import brief
+from ..utils.untrusted.tensor_survey import CodeError, SurveyError, survey_tensors
 
 FORMAT = "faster_rcnn checkpoint 2"
 _QUOTED = 200  # characters of others' errors, which may quote the whole file

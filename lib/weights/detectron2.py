@@ -10,9 +10,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ..checkpoint import CheckpointError
-from ..normalisation import NORMALISATIONS
+from ..model.normalisation import NORMALISATIONS
 from .adjust import double_scores
+from .checkpoint import CheckpointError
 from .structures import Layout
 
 _SIZES = (32, 64, 128, 256, 512)

@@ -8,11 +8,11 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ...utils.files import atomic_path
-from ..checkpoint import FORMAT, CheckpointError
-from ..config import Config, load_config
-from ..faster_rcnn import FasterRCNN
-from ..normalisation import NORMALISATIONS
+from ..config.loading import Config, load_config
+from ..model.faster_rcnn import FasterRCNN
+from ..model.normalisation import NORMALISATIONS
+from ..utils.files import atomic_path
+from .checkpoint import FORMAT, CheckpointError
 from .fit import few
 from .layouts import layouts
 from .own import BACKBONE_FORMAT

@@ -7,12 +7,13 @@ from typing import Any
 
 import torch
 
+from ..config.loading import Config, config_from_checkpoint
+from ..model.build import build_detector
+from ..model.faster_rcnn import FasterRCNN
+from ..model.modules import shared_keys
+from . import load_initial_weights
 from .checkpoint import CheckpointError, detector_weights, load_checkpoint
-from .config import Config, config_from_checkpoint
-from .faster_rcnn import FasterRCNN, build_detector
-from .modules import shared_keys
-from .weights import load_initial_weights
-from .weights.output_rows import rows_by_name
+from .output_rows import rows_by_name
 
 logger = logging.getLogger(__name__)
 

@@ -5,7 +5,7 @@ from collections.abc import Collection, Mapping
 import torch
 from torch import Tensor
 
-from ..checkpoint import CheckpointError
+from .checkpoint import CheckpointError
 from .shapes import backbone_shapes, detector_shapes
 from .structures import Layout, Numbers, Shape
 

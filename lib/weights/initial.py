@@ -4,16 +4,16 @@ import logging
 from collections.abc import Sequence
 from pathlib import Path
 
-from ..checkpoint import CheckpointError
-from ..config import NetConfig
-from ..faster_rcnn import FasterRCNN
-from ..normalisation import NORMALISATIONS
-from ..zoo.cache import fetch_entry, looks_like_a_name
-from ..zoo.table import find_entry, imagenet_entry
+from ..config.loading import NetConfig
+from ..model.faster_rcnn import FasterRCNN
+from ..model.normalisation import NORMALISATIONS
+from .checkpoint import CheckpointError
 from .fit import few
 from .output_rows import known_classes, rows_by_name
 from .recognition import import_weights
 from .structures import ImportedWeights
+from .zoo.cache import fetch_entry, looks_like_a_name
+from .zoo.table import find_entry, imagenet_entry
 
 logger = logging.getLogger(__name__)
 

@@ -9,9 +9,9 @@ from functools import cache, partial
 from types import MappingProxyType
 from typing import Any
 
-from ..checkpoint import CheckpointError
-from ..settings import NET_NAMES
+from ..config.settings import NET_NAMES
 from . import detectron, detectron2, torchvision
+from .checkpoint import CheckpointError
 from .shapes import backbone_shapes, detector_shapes
 from .structures import BATCH_EPS, Layout, Numbers, Origin
 

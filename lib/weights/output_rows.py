@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 import torch
 from torch import Tensor
 
-from ..checkpoint import CheckpointError
+from .checkpoint import CheckpointError
 from .class_names import read_classes
 from .structures import ImportedWeights
 

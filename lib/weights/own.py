@@ -9,8 +9,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ..checkpoint import CheckpointError
-from ..normalisation import NORMALISATIONS
+from ..model.normalisation import NORMALISATIONS
+from .checkpoint import CheckpointError
 from .fit import check_fit, expected_shapes, read_numbers, take_state
 from .layouts import nearest_layout, own_layout, own_layouts
 from .shapes import DECISIVE, backbone_shapes

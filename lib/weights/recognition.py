@@ -17,10 +17,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ...utils.array_pickle import ArrayPickleError, read_arrays
-from ..checkpoint import FORMAT, CheckpointError, read_tensors
+from ..utils.untrusted.array_pickle import ArrayPickleError, read_arrays
 from . import detectron, detectron2, torchvision
 from .adjust import check_anchors, complete_norms, double_scores, move_eps
+from .checkpoint import FORMAT, CheckpointError, read_tensors
 from .family import family_settings
 from .fit import check_fit, expected_shapes, read_numbers, take_state
 from .layouts import layouts, nearest_layout

@@ -6,13 +6,13 @@ from typing import Any, NamedTuple
 
 from torch import nn
 
-from ...nets import build_backbone
-from ...nets.box_head import BoxPredictor
-from ...nets.fpn import FeaturePyramid
-from ...nets.region_head import RegionHead
-from ...nets.rpn import RPNHead
-from ...utils.weightless import weightless
-from ..settings import Config
+from ..config.settings import Config
+from ..nets import build_backbone
+from ..nets.box_head import BoxPredictor
+from ..nets.fpn import FeaturePyramid
+from ..nets.region_head import RegionHead
+from ..nets.rpn import RPNHead
+from ..utils.weightless import weightless
 from .structures import Numbers, Shape
 
 DECISIVE = (

@@ -5,8 +5,8 @@ import pytest
 import quality
 import torch
 from faster_rcnn.cli.command_line import Job
+from faster_rcnn.engine.solver import build_optimizer
 from faster_rcnn.evaluation.results import ImageDetections
-from faster_rcnn.model.solver import build_optimizer
 from tiny_runs import CPU, draw_dataset, tiny_config, tiny_detector
 from torchvision_peer import as_ours, build_peer
 

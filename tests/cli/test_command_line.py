@@ -17,8 +17,8 @@ from faster_rcnn.cli.command_line import (
     make_job,
     run_parent,
 )
-from faster_rcnn.model.config import ConfigError
-from faster_rcnn.model.run_folder import RunFolder
+from faster_rcnn.config.loading import ConfigError
+from faster_rcnn.engine.run_folder import RunFolder
 
 
 def parse(*words):

@@ -6,12 +6,12 @@ from pathlib import Path
 import pytest
 import torch
 from command_lines import load_tool
+from faster_rcnn.config.loading import config_from_checkpoint, load_config
+from faster_rcnn.config.recipes import find_recipes
 from faster_rcnn.datasets.formats.voc import VOC_CLASSES
-from faster_rcnn.model.checkpoint import CheckpointError, load_checkpoint
-from faster_rcnn.model.config import config_from_checkpoint, load_config
-from faster_rcnn.model.faster_rcnn import build_detector
-from faster_rcnn.model.recipes import find_recipes
-from faster_rcnn.model.weights.class_names import COCO_CLASSES, read_classes
+from faster_rcnn.model.build import build_detector
+from faster_rcnn.weights.checkpoint import CheckpointError, load_checkpoint
+from faster_rcnn.weights.class_names import COCO_CLASSES, read_classes
 from formula_weights import caffe_state, formula_state, golden_entries
 from torchvision.models import detection
 from weight_files import detectron2_content

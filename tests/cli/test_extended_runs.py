@@ -5,9 +5,9 @@ import json
 import pytest
 import torch
 from faster_rcnn.cli import command_line
-from faster_rcnn.model.checkpoint import load_checkpoint
-from faster_rcnn.model.run_folder import RunFolder
-from faster_rcnn.model.solver import learning_rate
+from faster_rcnn.engine.run_folder import RunFolder
+from faster_rcnn.engine.solver import learning_rate
+from faster_rcnn.weights.checkpoint import load_checkpoint
 from tiny_runs import assert_equal, checkpoint_names, draw_dataset, tiny_settings
 
 SETTINGS = (

@@ -6,10 +6,10 @@ import io
 import pytest
 import torch
 from command_lines import load_tool
-from faster_rcnn.model.settings import NET_NAMES
-from faster_rcnn.model.zoo import ENTRIES, table
-from faster_rcnn.model.zoo.cache import fetch_entry
-from faster_rcnn.model.zoo.table import imagenet_entry
+from faster_rcnn.config.settings import NET_NAMES
+from faster_rcnn.weights.zoo import ENTRIES, table
+from faster_rcnn.weights.zoo.cache import fetch_entry
+from faster_rcnn.weights.zoo.table import imagenet_entry
 from web_server import serving
 
 TOOL = load_tool("fetch_weights")

@@ -102,9 +102,10 @@ def script(tmp_path):
 def start(script, what):
     """Launch in a process of its own, since signals come to that."""
     code = (
-        "import sys; from faster_rcnn.utils.logs import setup_logging\n"
+        "import sys; from faster_rcnn.utils.monitoring.logs import setup_logging\n"
         "setup_logging()\n"
-        "from faster_rcnn.utils.launch import launch; sys.exit(launch(2, sys.argv[1:]))"
+        "from faster_rcnn.utils.distributed.launch import launch\n"
+        "sys.exit(launch(2, sys.argv[1:]))"
     )
     words = [str(script), str(script.parent), what, "a b*"]
     return subprocess.Popen(

@@ -2,11 +2,11 @@ import json
 
 import pytest
 import torch
-from faster_rcnn.model.checkpoint import load_checkpoint, save_checkpoint
-from faster_rcnn.model.config import NetConfig
-from faster_rcnn.model.weights import load_initial_weights
-from faster_rcnn.model.zoo import open_checkpoint
-from faster_rcnn.model.zoo.table import ENTRIES
+from faster_rcnn.config.loading import NetConfig
+from faster_rcnn.weights import load_initial_weights
+from faster_rcnn.weights.checkpoint import load_checkpoint, save_checkpoint
+from faster_rcnn.weights.zoo import open_checkpoint
+from faster_rcnn.weights.zoo.table import ENTRIES
 from tiny_runs import CLASSES, assert_equal, tiny_config, tiny_detector
 
 

@@ -4,9 +4,9 @@ import re
 
 import pytest
 from faster_rcnn.cli.user_errors import clear_errors
-from faster_rcnn.model.config import ConfigError
-from faster_rcnn.model.finite import NonFiniteLossError
-from faster_rcnn.model.stop_signals import Interrupted
+from faster_rcnn.config.loading import ConfigError
+from faster_rcnn.engine.finite import NonFiniteLossError
+from faster_rcnn.engine.stop_signals import Interrupted
 
 
 def exit_code(error):

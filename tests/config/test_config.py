@@ -3,7 +3,7 @@ import re
 from pathlib import Path
 
 import pytest
-from faster_rcnn.model.config import (
+from faster_rcnn.config.loading import (
     Config,
     ConfigError,
     config_from_checkpoint,

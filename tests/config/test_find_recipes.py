@@ -3,8 +3,8 @@
 from pathlib import Path
 
 import pytest
-from faster_rcnn.model.config import ConfigError
-from faster_rcnn.model.recipes import find_recipes, recipe_file
+from faster_rcnn.config.loading import ConfigError
+from faster_rcnn.config.recipes import find_recipes, recipe_file
 
 
 def names(paths):

@@ -1,7 +1,7 @@
 import pytest
 from dataset_folders import ids, load, write_coco, write_voc
 from faster_rcnn.datasets.catalog import resolve, validation_set
-from faster_rcnn.datasets.records import MissingDataError
+from faster_rcnn.utils.errors import MissingDataError
 from yolo_folders import YoloFolder, write_image
 
 

@@ -10,7 +10,7 @@ import pytest
 from command_lines import REPOSITORY, load_tool
 from faster_rcnn.cli.demo_options import default_output
 from faster_rcnn.detector import Detector
-from faster_rcnn.model.checkpoint import CheckpointError
+from faster_rcnn.weights.checkpoint import CheckpointError
 
 
 @pytest.fixture

@@ -12,7 +12,7 @@ from faster_rcnn.demo.folder import detect_into
 from faster_rcnn.demo.run import Wishes
 from faster_rcnn.demo.sources import find_items
 from faster_rcnn.demo.videos import VideoOutput
-from faster_rcnn.model.stop_signals import Interrupted
+from faster_rcnn.engine.stop_signals import Interrupted
 
 
 @pytest.fixture

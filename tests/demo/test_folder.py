@@ -15,7 +15,7 @@ from fake_detector import FakeDetector
 from faster_rcnn.demo.folder import checkpoint_settings, detect_into
 from faster_rcnn.demo.run import Wishes
 from faster_rcnn.demo.sources import find_items
-from faster_rcnn.model.stop_signals import Interrupted
+from faster_rcnn.engine.stop_signals import Interrupted
 from PIL import Image
 
 CAT = {"box": [0.0, 0.0, 10.0, 10.0], "score": 0.75, "label": 1, "name": "cat"}

@@ -7,8 +7,8 @@ import pytest
 import torch
 from faster_rcnn import Detector, Result
 from faster_rcnn.datasets.loading.images import ImageError
-from faster_rcnn.model.inference import detect_images
-from faster_rcnn.model.test_time_augmentation import view_batches
+from faster_rcnn.inference.inference import detect_images
+from faster_rcnn.inference.test_time_augmentation import view_batches
 from PIL import Image
 from tiny_checkpoints import save_tiny
 from tiny_runs import CPU, draw_dataset, make_dataset, make_record, tiny_config

@@ -4,14 +4,14 @@ import shutil
 import pytest
 import torch
 from faster_rcnn import Detector
+from faster_rcnn.config.loading import ConfigError
 from faster_rcnn.detector import opening
 from faster_rcnn.detector.opening import find_checkpoint
-from faster_rcnn.model.checkpoint import (
+from faster_rcnn.weights.checkpoint import (
     CheckpointError,
     DamagedFileError,
     load_checkpoint,
 )
-from faster_rcnn.model.config import ConfigError
 from tiny_checkpoints import save_tiny
 from tiny_runs import CLASSES, tiny_config
 
@@ -70,7 +70,7 @@ def test_a_path_that_is_not_there(tmp_path, monkeypatch, name):
 def test_a_name_is_fetched_from_the_zoo(checkpoint, monkeypatch):
     asked = []
     monkeypatch.setattr(
-        "faster_rcnn.model.zoo.fetch", lambda name: asked.append(name) or checkpoint
+        "faster_rcnn.weights.zoo.fetch", lambda name: asked.append(name) or checkpoint
     )
     detector = Detector.from_checkpoint("torchvision/some-net-0.1", device="cpu")
     assert asked == ["torchvision/some-net-0.1"] and detector.classes == CLASSES

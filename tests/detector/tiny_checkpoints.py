@@ -3,8 +3,8 @@
 from pathlib import Path
 
 import torch
-from faster_rcnn.model.checkpoint import save_checkpoint
-from faster_rcnn.model.config import Config
+from faster_rcnn.config.loading import Config
+from faster_rcnn.weights.checkpoint import save_checkpoint
 from tiny_runs import CLASSES, randomise, tiny_detector
 
 

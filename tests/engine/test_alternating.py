@@ -5,18 +5,18 @@ import logging
 import numpy as np
 import pytest
 import torch
+from faster_rcnn.datasets.given_proposals import given_proposals
+from faster_rcnn.engine.alternating import join_modules
+from faster_rcnn.engine.dry_run import dry_run
+from faster_rcnn.engine.run_folder import RunFolder
+from faster_rcnn.engine.train import train as run_training
 from faster_rcnn.evaluation.proposals import load_proposals
 from faster_rcnn.evaluation.results import load_detections
-from faster_rcnn.model.alternating import join_modules
-from faster_rcnn.model.checkpoint import CheckpointError, load_checkpoint
-from faster_rcnn.model.dry_run import dry_run
-from faster_rcnn.model.first_weights import load_first_weights
-from faster_rcnn.model.given_proposals import given_proposals
+from faster_rcnn.inference.proposal_testing import test_proposals as run_proposals
+from faster_rcnn.inference.testing import test_detector as run_test
 from faster_rcnn.model.modules import shared_keys
-from faster_rcnn.model.proposal_testing import test_proposals as run_proposals
-from faster_rcnn.model.run_folder import RunFolder
-from faster_rcnn.model.testing import test_detector as run_test
-from faster_rcnn.model.train import train as run_training
+from faster_rcnn.weights.checkpoint import CheckpointError, load_checkpoint
+from faster_rcnn.weights.first_weights import load_first_weights
 from tiny_runs import (
     CLASSES,
     CPU,

@@ -2,14 +2,14 @@ import gc
 
 import pytest
 import torch
-from faster_rcnn.layer_utils.structures import Images
-from faster_rcnn.model import costs
-from faster_rcnn.model.costs import (
+from faster_rcnn.engine import costs
+from faster_rcnn.engine.costs import (
     count_flops,
     count_parameters,
     estimate_memory,
     largest_size,
 )
+from faster_rcnn.layer_utils.structures import Images
 from tiny_runs import ground_truth, tiny_config, tiny_detector
 from torch import nn
 from torch.utils.flop_counter import FlopCounterMode

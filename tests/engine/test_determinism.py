@@ -5,11 +5,11 @@ import os
 
 import pytest
 import torch
-from faster_rcnn.model import determinism
-from faster_rcnn.model.checkpoint import load_checkpoint
-from faster_rcnn.model.determinism import be_deterministic
-from faster_rcnn.model.device import random_states, restore_random_states
-from faster_rcnn.model.run_folder import RunFolder
+from faster_rcnn.engine import determinism
+from faster_rcnn.engine.determinism import be_deterministic
+from faster_rcnn.engine.run_folder import RunFolder
+from faster_rcnn.utils.device import random_states, restore_random_states
+from faster_rcnn.weights.checkpoint import load_checkpoint
 from tiny_runs import CPU, assert_equal, draw_dataset, tiny_config, train_tiny
 
 

@@ -4,7 +4,7 @@ import cv2
 import numpy as np
 import pytest
 import torch
-from faster_rcnn.model.dry_run import (
+from faster_rcnn.engine.dry_run import (
     DryRunError,
     check_gradients,
     draw_batch,
@@ -13,8 +13,8 @@ from faster_rcnn.model.dry_run import (
     schedule_lines,
     try_batch,
 )
-from faster_rcnn.model.finite import NonFiniteLossError
-from faster_rcnn.model.train import stream_batches
+from faster_rcnn.engine.finite import NonFiniteLossError
+from faster_rcnn.engine.train import stream_batches
 from tiny_runs import CLASSES, CPU, draw_dataset, tiny_config, tiny_detector
 from torch import nn
 

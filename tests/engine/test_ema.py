@@ -1,6 +1,6 @@
 import pytest
 import torch
-from faster_rcnn.model.ema import WeightAverage, weights_to_test
+from faster_rcnn.engine.ema import WeightAverage, weights_to_test
 from faster_rcnn.nets.layers import Norm
 from torch import nn
 

@@ -2,13 +2,14 @@
 
 import pytest
 import torch
+from faster_rcnn.config.loading import Config
+from faster_rcnn.engine.finite import FaultyUpdates, NonFiniteLossError
+from faster_rcnn.engine.run_folder import RunFolder
 from faster_rcnn.model import region_proposals
-from faster_rcnn.model.checkpoint import Counts, load_checkpoint
-from faster_rcnn.model.config import Config
-from faster_rcnn.model.finite import FaultyUpdates, NonFiniteLossError
-from faster_rcnn.model.run_folder import RunFolder
 from faster_rcnn.nets.layers import Norm
-from faster_rcnn.utils import distributed, readback
+from faster_rcnn.utils.distributed import collectives
+from faster_rcnn.utils.monitoring import readback
+from faster_rcnn.weights.checkpoint import Counts, load_checkpoint
 from many_processes import in_processes
 from tiny_runs import (
     assert_equal,
@@ -95,7 +96,7 @@ def test_a_stopped_run_goes_on_with_skipping(tmp_path, dataset, spoiling):
 
 def spoil_one(dataset, config, folder):
     """Only the second process's loss goes wrong; all leave the update out."""
-    if not distributed.is_main():
+    if not collectives.is_main():
         spoil([3])
     model = train_tiny(dataset, config, folder)
     return [p.detach().numpy() for p in model.parameters()]

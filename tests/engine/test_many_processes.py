@@ -5,11 +5,11 @@ import signal
 
 import pytest
 import torch
-from faster_rcnn.model.checkpoint import load_checkpoint
-from faster_rcnn.model.run_folder import RunFolder
-from faster_rcnn.model.train import Interrupted
-from faster_rcnn.model.train_record import TrainRecord
-from faster_rcnn.utils import distributed
+from faster_rcnn.engine.run_folder import RunFolder
+from faster_rcnn.engine.train import Interrupted
+from faster_rcnn.engine.train_record import TrainRecord
+from faster_rcnn.utils.distributed import collectives
+from faster_rcnn.weights.checkpoint import load_checkpoint
 from many_processes import in_processes, start_processes
 from tiny_runs import (
     assert_equal,
@@ -37,8 +37,8 @@ def alone(dataset, tmp_path_factory):
 
 
 def train_here(dataset, config, folder, seed=0):
-    train_tiny(dataset, config, folder, seed=seed + distributed.place().rank)
-    assert distributed.place().processes == 2
+    train_tiny(dataset, config, folder, seed=seed + collectives.place().rank)
+    assert collectives.place().processes == 2
 
 
 def assert_same_run(one, other):
@@ -144,7 +144,7 @@ def assert_close_statistics(one, other):
 
 def stop_one(dataset, config, folder):
     """Send a signal to the second process alone."""
-    if not distributed.is_main():
+    if not collectives.is_main():
         step, signals = torch.optim.SGD.step, iter([signal.SIGTERM])
 
         def with_signal(*arguments, **options):

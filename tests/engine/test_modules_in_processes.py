@@ -4,10 +4,10 @@ from functools import partial
 
 import pytest
 import torch
-from faster_rcnn.model.checkpoint import load_checkpoint
-from faster_rcnn.model.proposal_testing import test_proposals as run_proposals
-from faster_rcnn.model.run_folder import RunFolder
-from faster_rcnn.utils import distributed
+from faster_rcnn.engine.run_folder import RunFolder
+from faster_rcnn.inference.proposal_testing import test_proposals as run_proposals
+from faster_rcnn.utils.distributed import collectives
+from faster_rcnn.weights.checkpoint import load_checkpoint
 from many_processes import in_processes
 from tiny_runs import run_test, tiny_config, train_tiny
 
@@ -58,7 +58,7 @@ def test_detections_are_those_of_one_process(dataset, proposals, tmp_path, net):
 
 
 def train_here(dataset, config, folder):
-    train_tiny(dataset, config, folder, seed=distributed.place().rank)
+    train_tiny(dataset, config, folder, seed=collectives.place().rank)
 
 
 @pytest.mark.parametrize("modules", ["rpn", "fast_rcnn"])

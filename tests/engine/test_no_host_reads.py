@@ -3,12 +3,12 @@
 import pytest
 import torch
 from faster_rcnn.datasets.loading.batches import collate, make_sample
+from faster_rcnn.engine.ema import WeightAverage
+from faster_rcnn.engine.schedule import share_passes
+from faster_rcnn.engine.solver import build_optimizer
+from faster_rcnn.engine.update import BatchGradient
+from faster_rcnn.inference.inference import detect_batch
 from faster_rcnn.layer_utils.structures import GroundTruth, Images
-from faster_rcnn.model.ema import WeightAverage
-from faster_rcnn.model.inference import detect_batch
-from faster_rcnn.model.schedule import share_passes
-from faster_rcnn.model.solver import build_optimizer
-from faster_rcnn.model.update import BatchGradient
 from tiny_runs import CPU, ground_truth, random_images, tiny_config, tiny_detector
 from torch.utils._python_dispatch import TorchDispatchMode
 

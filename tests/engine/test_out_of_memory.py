@@ -3,13 +3,13 @@ import logging
 import pytest
 import torch
 from faster_rcnn.cli.user_errors import clear_errors
-from faster_rcnn.model import out_of_memory
-from faster_rcnn.model.faster_rcnn import FasterRCNN
-from faster_rcnn.model.out_of_memory import (
+from faster_rcnn.engine import out_of_memory
+from faster_rcnn.engine.out_of_memory import (
     NotEnoughMemoryError,
     is_out_of_memory,
     memory_advice,
 )
+from faster_rcnn.model.faster_rcnn import FasterRCNN
 from tiny_runs import CPU, draw_dataset, tiny_config, tiny_detector, train_tiny
 
 FULL = "CUDA out of memory. Tried to allocate 2.00 GiB. GPU 0 has ...\nmore"

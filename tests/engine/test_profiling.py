@@ -6,10 +6,10 @@ import time
 
 import pytest
 import torch
-from faster_rcnn.model.profiling import WAITING, Profile
-from faster_rcnn.model.run_folder import RunFolder
-from faster_rcnn.model.train import train
-from faster_rcnn.utils.stage_clock import STAGES
+from faster_rcnn.engine.profiling import WAITING, Profile
+from faster_rcnn.engine.run_folder import RunFolder
+from faster_rcnn.engine.train import train
+from faster_rcnn.utils.monitoring.stage_clock import STAGES
 from tiny_runs import CPU, draw_dataset, read_metrics, tiny_config, tiny_detector
 
 

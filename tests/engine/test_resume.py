@@ -7,11 +7,11 @@ import shutil
 
 import pytest
 import torch
-from faster_rcnn.model import run_folder
-from faster_rcnn.model.checkpoint import CheckpointError, load_checkpoint
-from faster_rcnn.model.run_folder import RunFolder
+from faster_rcnn.engine import run_folder
+from faster_rcnn.engine.run_folder import RunFolder
 from faster_rcnn.utils.locks import HeldElsewhereError
-from faster_rcnn.utils.logs import setup_logging
+from faster_rcnn.utils.monitoring.logs import setup_logging
+from faster_rcnn.weights.checkpoint import CheckpointError, load_checkpoint
 from many_processes import in_processes
 from tiny_runs import (
     assert_equal,

@@ -3,9 +3,9 @@ import multiprocessing
 import os
 
 import pytest
-from faster_rcnn.model import run_folder
-from faster_rcnn.model.config import Config, ConfigError, load_config
-from faster_rcnn.model.run_folder import RunFolder, newest_run
+from faster_rcnn.config.loading import Config, ConfigError, load_config
+from faster_rcnn.engine import run_folder
+from faster_rcnn.engine.run_folder import RunFolder, newest_run
 
 
 def touch(run, *iterations, time=None):

@@ -4,14 +4,14 @@ from functools import partial
 
 import pytest
 import torch
-from faster_rcnn.model.config import TrainConfig, load_config
-from faster_rcnn.model.faster_rcnn import build_detector
-from faster_rcnn.model.solver import (
+from faster_rcnn.config.loading import TrainConfig, load_config
+from faster_rcnn.engine.solver import (
     SCHEDULES,
     build_optimizer,
     learning_rate,
     set_learning_rate,
 )
+from faster_rcnn.model.build import build_detector
 from tiny_runs import tiny_config
 from torch import nn
 

@@ -4,9 +4,9 @@ import signal
 
 import pytest
 import torch
-from faster_rcnn.model.checkpoint import load_checkpoint
-from faster_rcnn.model.run_folder import RunFolder
-from faster_rcnn.model.train import Interrupted
+from faster_rcnn.engine.run_folder import RunFolder
+from faster_rcnn.engine.train import Interrupted
+from faster_rcnn.weights.checkpoint import load_checkpoint
 from tiny_runs import (
     assert_equal,
     at_iteration,

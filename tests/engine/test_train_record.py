@@ -5,9 +5,9 @@ import math
 import pytest
 import torch
 from faster_rcnn.datasets.loading.batches import collate, make_sample
+from faster_rcnn.engine.run_folder import RunFolder
+from faster_rcnn.engine.train_record import TrainRecord, UnreadableFiles
 from faster_rcnn.model.faster_rcnn import TrainOutput
-from faster_rcnn.model.run_folder import RunFolder
-from faster_rcnn.model.train_record import TrainRecord, UnreadableFiles
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from tiny_runs import CLASSES, draw_dataset, tiny_config, tiny_detector, train_tiny
 

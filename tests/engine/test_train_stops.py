@@ -8,10 +8,11 @@ import time
 
 import pytest
 import torch
-from faster_rcnn.model import region_proposals, train_record
-from faster_rcnn.model.checkpoint import load_checkpoint
-from faster_rcnn.model.run_folder import RunFolder
-from faster_rcnn.model.train import Interrupted, NonFiniteLossError, check_finite
+from faster_rcnn.engine import train_record
+from faster_rcnn.engine.run_folder import RunFolder
+from faster_rcnn.engine.train import Interrupted, NonFiniteLossError, check_finite
+from faster_rcnn.model import region_proposals
+from faster_rcnn.weights.checkpoint import load_checkpoint
 from tiny_runs import (
     assert_equal,
     at_iteration,

@@ -5,14 +5,14 @@ import itertools
 import numpy as np
 import pytest
 import torch
+from faster_rcnn.config.loading import Config
+from faster_rcnn.engine.finite import FaultyUpdates, NonFiniteLossError
+from faster_rcnn.engine.schedule import share_passes
+from faster_rcnn.engine.train import stream_batches
+from faster_rcnn.engine.update import BatchGradient
 from faster_rcnn.model import region_proposals
-from faster_rcnn.model.checkpoint import Counts
-from faster_rcnn.model.config import Config
-from faster_rcnn.model.finite import FaultyUpdates, NonFiniteLossError
-from faster_rcnn.model.schedule import share_passes
-from faster_rcnn.model.train import stream_batches
-from faster_rcnn.model.update import BatchGradient
-from faster_rcnn.utils import distributed
+from faster_rcnn.utils.distributed import collectives
+from faster_rcnn.weights.checkpoint import Counts
 from many_processes import in_processes
 from tiny_runs import (
     CPU,
@@ -57,7 +57,7 @@ def gradient(dataset, config: Config, *, iteration: int = 0):
     model = tiny_detector(config)
     randomise(model)
     model.train()
-    place = distributed.place()
+    place = collectives.place()
     passes = share_passes(config.train, rank=place.rank, processes=place.processes)
     stream = stream_batches(dataset, config, passes=passes)
     batches = list(itertools.islice(stream, len(passes.mine)))
@@ -165,7 +165,7 @@ def test_batch_norm_over_all_processes(dataset, sync):
 
 def spoilt(dataset, config):
     """The error that a process gets when the other one's loss is no number."""
-    if not distributed.is_main():
+    if not collectives.is_main():
         plain = region_proposals.rpn_losses
 
         def losses(*arguments, **options):

@@ -6,14 +6,14 @@ import signal
 
 import pytest
 import torch
-from faster_rcnn.model import measures, validation
-from faster_rcnn.model.checkpoint import detector_weights, load_checkpoint
-from faster_rcnn.model.measures import Measures
-from faster_rcnn.model.run_folder import RunFolder
-from faster_rcnn.model.testing import test_detector as run_test
-from faster_rcnn.model.train import Interrupted
-from faster_rcnn.model.weights.recognition import import_weights
-from faster_rcnn.utils import distributed
+from faster_rcnn.engine import measures, validation
+from faster_rcnn.engine.measures import Measures
+from faster_rcnn.engine.run_folder import RunFolder
+from faster_rcnn.engine.train import Interrupted
+from faster_rcnn.inference.testing import test_detector as run_test
+from faster_rcnn.utils.distributed import collectives
+from faster_rcnn.weights.checkpoint import detector_weights, load_checkpoint
+from faster_rcnn.weights.recognition import import_weights
 from many_processes import in_processes
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from tiny_runs import (
@@ -259,7 +259,7 @@ def test_early_stopping_is_remembered_across_a_stop(
 
 def train_here(dataset, held_out, config, folder, seed=0):
     # The first weights differ: those of the main process count.
-    seed += distributed.place().rank
+    seed += collectives.place().rank
     train_tiny(dataset, config, folder, seed=seed, validation_set=held_out)
 
 
@@ -296,13 +296,13 @@ def train_scripted(dataset, held_out, config, folder):
         scores = iter([0.4, 0.1, 0.2])
 
         def add_up(*arguments):
-            assert distributed.is_main()
+            assert collectives.is_main()
             ap = next(scores)
             return Measures({"rpn_cls": 1.0}, {"AP": ap}, ("AP", ap))
 
         patch.setattr(measures, "_add_up", add_up)
         train_tiny(dataset, config, folder, validation_set=held_out)
-    return json.dumps(distributed.gather("done"))
+    return json.dumps(collectives.gather("done"))
 
 
 def test_all_processes_stop_early_together(tmp_path, dataset, held_out):
@@ -320,7 +320,7 @@ def stop_one(dataset, held_out, config, folder):
 
     def with_signal(*arguments, **options):
         measures._measure_batch = measure_batch
-        if not distributed.is_main():
+        if not collectives.is_main():
             os.kill(os.getpid(), signal.SIGTERM)
         return measure_batch(*arguments, **options)
 

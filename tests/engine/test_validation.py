@@ -3,16 +3,16 @@ import math
 import pytest
 import torch
 from dataset_folders import ids, load, write_voc
+from faster_rcnn.config.loading import load_config
 from faster_rcnn.datasets.catalog import register
-from faster_rcnn.model.config import load_config
-from faster_rcnn.model.measures import Measures, measure
-from faster_rcnn.model.testing import test_detector as run_test
-from faster_rcnn.model.validation import (
+from faster_rcnn.engine.measures import Measures, measure
+from faster_rcnn.engine.validation import (
     Validation,
     get_validation_set,
     log_validation,
     resume_without_validation,
 )
+from faster_rcnn.inference.testing import test_detector as run_test
 from tiny_runs import (
     CPU,
     assert_equal,

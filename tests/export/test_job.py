@@ -9,7 +9,7 @@ from faster_rcnn.export import ExportError, load_exported
 from faster_rcnn.export import check as checking
 from faster_rcnn.export.job import Job, export
 from faster_rcnn.export.program import Shape
-from faster_rcnn.model.checkpoint import save_checkpoint
+from faster_rcnn.weights.checkpoint import save_checkpoint
 from tiny_runs import CLASSES, draw_dataset, randomise, tiny_detector
 
 

@@ -19,8 +19,8 @@ from faster_rcnn.export.onnx import check_expressible, write_onnx
 from faster_rcnn.export.photos import batches, make_inputs
 from faster_rcnn.export.program import Inputs, Shape, example_inputs
 from faster_rcnn.export.torch_export import trace, write_program
+from faster_rcnn.inference.inference import detect_batch, to_image_detections
 from faster_rcnn.layer_utils.structures import Detections
-from faster_rcnn.model.inference import detect_batch, to_image_detections
 from tiny_runs import draw_dataset
 
 CPU = torch.device("cpu")

@@ -1,20 +1,20 @@
 import numpy as np
 import pytest
 import torch
+from faster_rcnn.config.loading import BoxConfig, TestConfig
 from faster_rcnn.datasets.loading.batches import Batch, collate, make_sample
 from faster_rcnn.datasets.loading.loader import test_batches as ordered_batches
-from faster_rcnn.layer_utils.detections import detect as detect_layer
-from faster_rcnn.layer_utils.structures import Detections, Images, Proposals
-from faster_rcnn.model.config import BoxConfig, TestConfig
-from faster_rcnn.model.faster_rcnn import Predictions
-from faster_rcnn.model.inference import (
+from faster_rcnn.inference.inference import (
     detect_batch,
     detect_images,
     detect_views,
     detections_of,
     to_image_detections,
 )
-from faster_rcnn.model.test_time_augmentation import mirror, view_batches
+from faster_rcnn.inference.test_time_augmentation import mirror, view_batches
+from faster_rcnn.layer_utils.detections import detect as detect_layer
+from faster_rcnn.layer_utils.structures import Detections, Images, Proposals
+from faster_rcnn.model.faster_rcnn import Predictions
 from tiny_runs import (
     CPU,
     draw_dataset,

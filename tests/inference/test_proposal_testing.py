@@ -6,11 +6,11 @@ import numpy as np
 import pytest
 import torch
 from faster_rcnn.datasets.loading.loader import test_batches as make_batches
+from faster_rcnn.engine.checkpoint_testing import test_checkpoint as run_checkpoint
+from faster_rcnn.engine.run_folder import RunFolder
 from faster_rcnn.evaluation.proposals import load_proposals
-from faster_rcnn.model.checkpoint_testing import test_checkpoint as run_checkpoint
-from faster_rcnn.model.proposal_testing import propose_images, with_many_proposals
-from faster_rcnn.model.proposal_testing import test_proposals as run_proposals
-from faster_rcnn.model.run_folder import RunFolder
+from faster_rcnn.inference.proposal_testing import propose_images, with_many_proposals
+from faster_rcnn.inference.proposal_testing import test_proposals as run_proposals
 from tiny_runs import (
     CLASSES,
     CPU,

@@ -5,18 +5,18 @@ import json
 import numpy as np
 import pytest
 import torch
-from faster_rcnn.layer_utils.box_fusion import weighted_boxes_fusion
-from faster_rcnn.layer_utils.detections import candidates, suppress
-from faster_rcnn.layer_utils.structures import Detections, Images, Proposals
-from faster_rcnn.model.config import BoxConfig, DataConfig, TestConfig
-from faster_rcnn.model.faster_rcnn import Predictions
-from faster_rcnn.model.test_time_augmentation import (
+from faster_rcnn.config.loading import BoxConfig, DataConfig, TestConfig
+from faster_rcnn.inference.test_time_augmentation import (
     merge_views,
     mirror,
     unmirror,
     view_batches,
     view_sizes,
 )
+from faster_rcnn.layer_utils.box_fusion import weighted_boxes_fusion
+from faster_rcnn.layer_utils.detections import candidates, suppress
+from faster_rcnn.layer_utils.structures import Detections, Images, Proposals
+from faster_rcnn.model.faster_rcnn import Predictions
 from faster_rcnn.nms import soft_nms
 from many_processes import in_processes
 from tiny_runs import draw_dataset, run_test, tiny_config

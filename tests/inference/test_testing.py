@@ -6,9 +6,9 @@ import pytest
 import torch
 from faster_rcnn.datasets.loading.images import ImageError
 from faster_rcnn.evaluation.results import ImageDetections, load_detections
-from faster_rcnn.model import testing
-from faster_rcnn.model.testing import save_pictures
-from faster_rcnn.model.testing import test_detector as run_test
+from faster_rcnn.inference import testing
+from faster_rcnn.inference.testing import save_pictures
+from faster_rcnn.inference.testing import test_detector as run_test
 from tiny_runs import CPU, draw_dataset, tiny_config, tiny_detector
 
 

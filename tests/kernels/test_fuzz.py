@@ -4,10 +4,10 @@ import numpy as np
 import pytest
 import torch
 from faster_rcnn.kernels.library import kernels_for
-from faster_rcnn.kernels.matching import match_boxes, match_by_matrix
+from faster_rcnn.kernels.matching import match_boxes
 from faster_rcnn.kernels.pooling import roi_pool
 from faster_rcnn.kernels.pooling_layout import MODES
-from faster_rcnn.nms.nms import nms_by_torchvision
+from faster_rcnn.kernels.reference import match_by_matrix, nms_by_torchvision
 from hypothesis import given, settings
 from hypothesis import strategies as st
 

@@ -5,7 +5,8 @@ import math
 import pytest
 import torch
 from faster_rcnn.kernels.library import kernels_for
-from faster_rcnn.kernels.matching import Matches, match_boxes
+from faster_rcnn.kernels.matching import match_boxes
+from faster_rcnn.kernels.reference import Matches
 
 pytestmark = pytest.mark.skipif(
     kernels_for("match_boxes", "cpu") is None,

@@ -3,7 +3,8 @@
 import pytest
 import torch
 from faster_rcnn.kernels.library import kernels_for
-from faster_rcnn.kernels.matching import Matches, match_boxes, match_by_matrix
+from faster_rcnn.kernels.matching import match_boxes
+from faster_rcnn.kernels.reference import Matches, match_by_matrix
 
 
 def random_boxes(*shape, seed=0):

@@ -3,10 +3,10 @@
 import pytest
 import torch
 import torchvision
+from faster_rcnn.kernels import bilinear
 from faster_rcnn.kernels.library import kernels_for
 from faster_rcnn.kernels.pooling import roi_pool
 from faster_rcnn.kernels.pooling_layout import MODES
-from faster_rcnn.layer_utils import bilinear
 from torch.nn import functional as F
 
 pytestmark = pytest.mark.skipif(

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 from faster_rcnn.kernels.library import kernels_for
-from faster_rcnn.nms.nms import nms_by_torchvision
+from faster_rcnn.kernels.reference import nms_by_torchvision
 
 KERNELS = kernels_for("nms", "cpu")
 

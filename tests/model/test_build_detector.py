@@ -1,7 +1,8 @@
 import pytest
 import torch
 from faster_rcnn.layer_utils.structures import Images
-from faster_rcnn.model.faster_rcnn import FasterRCNN, build_detector
+from faster_rcnn.model.build import build_detector
+from faster_rcnn.model.faster_rcnn import FasterRCNN
 from faster_rcnn.model.normalisation import NORMALISATIONS
 from faster_rcnn.nets.backbone import Backbone
 from tiny_runs import random_images, tiny_config, tiny_detector

@@ -2,10 +2,10 @@
 
 import pytest
 import torch
-from faster_rcnn.model.config import load_config
-from faster_rcnn.model.device import autocast
-from faster_rcnn.model.faster_rcnn import build_detector
-from faster_rcnn.model.recipes import find_recipes, net_settings, recipe_folder
+from faster_rcnn.config.loading import load_config
+from faster_rcnn.config.recipes import find_recipes, net_settings, recipe_folder
+from faster_rcnn.model.build import build_detector
+from faster_rcnn.utils.device import autocast
 from tiny_runs import CPU, ground_truth, random_images, randomise
 
 # One net of each family; deeper ones are the same code.

@@ -3,9 +3,9 @@
 import pytest
 import torch
 from faster_rcnn.datasets.loading.batches import Batch
+from faster_rcnn.inference.inference import detect_batch
 from faster_rcnn.layer_utils.structures import Images
 from faster_rcnn.model.faster_rcnn import FasterRCNN
-from faster_rcnn.model.inference import detect_batch
 from tiny_runs import ground_truth, random_images, randomise, tiny_config, tiny_detector
 from torchvision_peer import CONVENTION, TRAINING, build_peer, copy_weights
 

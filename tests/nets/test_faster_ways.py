@@ -3,10 +3,10 @@
 import backbone_checks as checks
 import pytest
 import torch
+from faster_rcnn.kernels import convolution
+from faster_rcnn.kernels.convolution import _Products, by_products, convolve
 from faster_rcnn.layer_utils.structures import FeatureMaps
 from faster_rcnn.model.faster_rcnn import FasterRCNN
-from faster_rcnn.nets import convolution
-from faster_rcnn.nets.convolution import _Products, by_products, convolve
 from faster_rcnn.nets.resnet import ResNet
 from tiny_runs import (
     ground_truth,

@@ -3,8 +3,8 @@ import copy
 import pytest
 import torch
 from backbone_checks import images, randomise
+from faster_rcnn.kernels.convolution import is_depthwise
 from faster_rcnn.nets import BACKBONES, build_backbone
-from faster_rcnn.nets.convolution import is_depthwise
 from faster_rcnn.nets.layers import (
     ConvNorm,
     Norm,

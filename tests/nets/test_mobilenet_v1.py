@@ -4,7 +4,7 @@ import backbone_checks as checks
 import pytest
 import torch
 import torch.nn.functional as F
-from faster_rcnn.nets.convolution import is_depthwise
+from faster_rcnn.kernels.convolution import is_depthwise
 from faster_rcnn.nets.mobilenet_v1 import MobileNetV1
 from torch import Tensor
 

@@ -2,7 +2,7 @@ import backbone_checks as checks
 import pytest
 import torch
 import torchvision.models
-from faster_rcnn.nets.convolution import is_depthwise
+from faster_rcnn.kernels.convolution import is_depthwise
 from faster_rcnn.nets.mobilenet_v3 import MobileNetV3, SqueezeExcitation
 from torch import nn
 

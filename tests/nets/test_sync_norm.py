@@ -2,7 +2,7 @@ import pytest
 import torch
 from faster_rcnn.nets.layers import ConvNorm, Norm
 from faster_rcnn.nets.sync_norm import SyncNorm, synchronise_norms
-from faster_rcnn.utils import distributed
+from faster_rcnn.utils.distributed import collectives
 from many_processes import in_processes
 from torch import nn
 
@@ -19,9 +19,9 @@ def normalise(parts):
     norm = Norm(4, "batch").train()
     nn.init.normal_(norm.weight)
     nn.init.normal_(norm.bias)
-    if distributed.together():
+    if collectives.together():
         assert synchronise_norms(norm) == 1
-    first, last = parts[distributed.place().rank]
+    first, last = parts[collectives.place().rank]
     x = inputs()[first:last].requires_grad_()
     y = norm(x)
     (y.sin() * torch.arange(6)).sum().backward()

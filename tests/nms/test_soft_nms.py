@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 import torch
 from faster_rcnn.kernels.library import kernels_for
+from faster_rcnn.kernels.reference import soft_nms_by_steps
 from faster_rcnn.nms import nms, soft_nms
-from faster_rcnn.nms.soft_nms import soft_nms_by_steps
 
 BOXES = torch.tensor(
     [[[0.0, 0, 10, 10], [0, 0, 10, 5], [0, 0, 10, 8], [50, 50, 60, 60]]]

@@ -5,7 +5,7 @@ import random
 import numpy as np
 import pytest
 import torch
-from faster_rcnn.model.device import (
+from faster_rcnn.utils.device import (
     autocast,
     keep_freed_memory,
     pick_device,

@@ -4,6 +4,12 @@ import cv2
 import numpy as np
 import pytest
 import torch
+from faster_rcnn.inference.batch_pictures import (
+    detections_picture,
+    ground_truth_picture,
+    picture_of,
+    proposals_picture,
+)
 from faster_rcnn.layer_utils.structures import (
     Detections,
     GroundTruth,
@@ -14,11 +20,7 @@ from faster_rcnn.utils.drawing import (
     BoxArray,
     Picture,
     class_color,
-    detections_picture,
     draw_boxes,
-    ground_truth_picture,
-    picture_of,
-    proposals_picture,
     save_image,
     side_by_side,
 )

@@ -7,18 +7,18 @@ import random
 import numpy as np
 import pytest
 import torch
-from faster_rcnn.model.checkpoint import (
+from faster_rcnn.config.loading import Config, config_from_checkpoint, load_config
+from faster_rcnn.utils.device import (
+    random_states,
+    restore_random_states,
+    seed_everything,
+)
+from faster_rcnn.weights.checkpoint import (
     FORMAT,
     CheckpointError,
     load_checkpoint,
     read_tensors,
     save_checkpoint,
-)
-from faster_rcnn.model.config import Config, config_from_checkpoint, load_config
-from faster_rcnn.model.device import (
-    random_states,
-    restore_random_states,
-    seed_everything,
 )
 from torch import nn
 

@@ -1,6 +1,6 @@
 import numpy as np
 from faster_rcnn.evaluation.detections import ImageDetections
-from faster_rcnn.model.weights.class_names import (
+from faster_rcnn.weights.class_names import (
     COCO_CLASSES,
     class_places,
     in_places,

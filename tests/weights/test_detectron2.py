@@ -2,13 +2,13 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
+from faster_rcnn.config.loading import load_config
 from faster_rcnn.layer_utils.anchors import base_anchors
-from faster_rcnn.model.checkpoint import CheckpointError
-from faster_rcnn.model.config import load_config
-from faster_rcnn.model.faster_rcnn import build_detector
-from faster_rcnn.model.weights.detectron2 import SETTINGS, convert_heads
-from faster_rcnn.model.weights.recognition import recognise_weights
+from faster_rcnn.model.build import build_detector
 from faster_rcnn.nets.rpn import RPNHead
+from faster_rcnn.weights.checkpoint import CheckpointError
+from faster_rcnn.weights.detectron2 import SETTINGS, convert_heads
+from faster_rcnn.weights.recognition import recognise_weights
 from weight_files import detector, detectron2_content, detectron2_state
 
 RPN = "proposal_generator.rpn_head"

@@ -1,9 +1,9 @@
 import pytest
 import torch
 import torchvision
-from faster_rcnn.model.checkpoint import save_checkpoint
-from faster_rcnn.model.config import load_config
-from faster_rcnn.model.faster_rcnn import build_detector
+from faster_rcnn.config.loading import load_config
+from faster_rcnn.model.build import build_detector
+from faster_rcnn.weights.checkpoint import save_checkpoint
 from weight_files import (
     TORCHVISION,
     check_backbone,
@@ -73,7 +73,7 @@ def test_loading_leaves_layers_outside_the_backbone_alone(file):
 
 
 def test_none_leaves_all_random(monkeypatch):
-    monkeypatch.setattr("faster_rcnn.model.weights.initial.fetch_entry", pytest.fail)
+    monkeypatch.setattr("faster_rcnn.weights.initial.fetch_entry", pytest.fail)
     model = detector("res18")
     for parameter in model.parameters():
         torch.nn.init.constant_(parameter, 0.5)

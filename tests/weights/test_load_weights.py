@@ -2,8 +2,8 @@ import pickle
 
 import pytest
 import torch
-from faster_rcnn.model.checkpoint import CheckpointError
-from faster_rcnn.model.weights import import_weights, load_weights
+from faster_rcnn.weights import import_weights, load_weights
+from faster_rcnn.weights.checkpoint import CheckpointError
 from formula_weights import caffe_state, formula_state, golden_entries
 from weight_files import (
     classifier,

@@ -4,10 +4,10 @@ import logging
 
 import pytest
 import torch
-from faster_rcnn.model.checkpoint import CheckpointError, save_checkpoint
-from faster_rcnn.model.first_weights import load_first_weights
-from faster_rcnn.model.solver import build_optimizer
-from faster_rcnn.model.weights.output_rows import rows_by_name
+from faster_rcnn.engine.solver import build_optimizer
+from faster_rcnn.weights.checkpoint import CheckpointError, save_checkpoint
+from faster_rcnn.weights.first_weights import load_first_weights
+from faster_rcnn.weights.output_rows import rows_by_name
 from tiny_runs import randomise, tiny_config, tiny_detector
 
 BACKGROUND = "__background__"

@@ -4,10 +4,10 @@ import pickle
 
 import pytest
 import torch
-from faster_rcnn.model.checkpoint import CheckpointError, save_checkpoint
-from faster_rcnn.model.config import load_config
+from faster_rcnn.config.loading import load_config
 from faster_rcnn.model.normalisation import NORMALISATIONS
-from faster_rcnn.model.weights.recognition import import_weights, recognise_weights
+from faster_rcnn.weights.checkpoint import CheckpointError, save_checkpoint
+from faster_rcnn.weights.recognition import import_weights, recognise_weights
 from formula_weights import caffe_state, formula_state, golden_entries
 from weight_files import (
     TORCHVISION,

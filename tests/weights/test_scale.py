@@ -1,7 +1,7 @@
 import pytest
 import torch
 import torchvision
-from faster_rcnn.model.weights.scale import probe_images, told_scale
+from faster_rcnn.weights.scale import probe_images, told_scale
 from formula_weights import caffe_state, formula_tensor, golden_entries
 from weight_files import TORCHVISION
 

@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from ...utils.json_files import read_json
+from ...utils.untrusted.json_files import read_json
 from ..formats.coco_entry import four_numbers
 from ..formats.coco_images import find_images
 from ..formats.coco_tables import is_without_objects

@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
-from ...utils.progress import Progress
+from ...utils.monitoring.progress import Progress
 from ..loading.images import ImageError, read_image
 from .entries import Defect, Entry, FileFacts
 

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any, get_args
 
 from ...utils.drawing import save_image
-from ...utils.json_files import read_json
+from ...utils.untrusted.json_files import read_json
 from ..loading.images import read_image
 from .annotations import misspelt_names
 from .cleaned_folder import CleanedFolder

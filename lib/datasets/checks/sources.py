@@ -2,12 +2,12 @@
 
 from pathlib import Path
 
+from ...utils.errors import MissingDataError
 from ..catalog import load_dataset
 from ..folders import coco_files_of, coco_images, recognise
 from ..formats.voc import VOC_CLASSES, image_lists
 from ..formats.yolo_folder import open_yolo
 from ..published import COCO_SETS, VOC_SETS, coco_file, voc_files
-from ..records import MissingDataError
 from .entries import SPLITS, Source
 
 

@@ -12,7 +12,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from ...utils.json_stream import json_tables
+from ...utils.untrusted.json_stream import json_tables
 from ..index import files as index_files
 from ..index.writer import RawImages
 from ..records import BACKGROUND, Drops, IntArray, RawObjects

@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from ...utils.npz import Array, NpzError, read_npz
+from ...utils.untrusted.npz import Array, NpzError, read_npz
 from ..records import FloatArray, IntArray
 
 

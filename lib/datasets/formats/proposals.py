@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from ...utils.array_pickle import read_arrays
+from ...utils.untrusted.array_pickle import read_arrays
 from ..index.access import as_records
 from ..records import FloatArray, IntArray, Record
 from .proposal_arrays import read_saved_proposals

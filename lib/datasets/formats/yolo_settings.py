@@ -5,7 +5,7 @@ from typing import Any
 
 import yaml
 
-from ...utils.safe_yaml import TextLoader, read_settings_file, read_yaml
+from ...utils.untrusted.safe_yaml import TextLoader, read_settings_file, read_yaml
 from .values import read_lines, whole_number
 
 NAMES_FILES = ("classes.txt", "obj.names")

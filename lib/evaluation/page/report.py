@@ -7,7 +7,7 @@ from pathlib import Path
 
 from ...datasets.records import Dataset
 from ...utils.files import write_atomic
-from ...utils.json_files import read_json
+from ...utils.untrusted.json_files import read_json
 from ..analysis.comparison import compare_results
 from ..analysis.errors import KINDS
 from ..analysis.summary import ErrorAnalysis, analyse_errors

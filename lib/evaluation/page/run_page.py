@@ -6,8 +6,8 @@ from pathlib import Path
 
 import numpy as np
 
-from ...utils.curves import RunCurves, smoothed
 from ...utils.files import write_atomic
+from ...utils.monitoring.curves import RunCurves, smoothed
 from .elements import Cell, Value, figure, shown, table
 from .run_plots import line_style, quantities, quantity_plot, smoothing, together
 from .script import TABLES

@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from ...utils.curves import Curve, RunCurves, smoothed, thinned
+from ...utils.monitoring.curves import Curve, RunCurves, smoothed, thinned
 from .canvas import Drawing, Line, Shape, Text
 
 WIDTH, HEIGHT = 460.0, 280.0

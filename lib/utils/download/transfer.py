@@ -13,7 +13,7 @@ from pathlib import Path
 
 from tqdm import tqdm
 
-from ...datasets.records import MissingDataError
+from ..errors import MissingDataError
 from .disk import amount, free_space
 from .part_file import PartFile
 from .receive import CONNECTIONS, FAILURES, Interrupted, Rejected, receive

@@ -10,7 +10,7 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from .json_files import read_json
+from ..untrusted.json_files import read_json
 
 logger = logging.getLogger(__name__)
 

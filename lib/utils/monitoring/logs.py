@@ -14,7 +14,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, TextIO
 
-from .printable import printable
+from ..printable import printable
 
 LOGGER_NAME = "faster_rcnn"  # the package's, above the loggers of its modules
 FILE_ONLY = {"file_only": True}  # pass as `extra` to keep a record off the console

@@ -14,7 +14,7 @@ from typing import TextIO
 
 import torch
 
-from .closing import Closing
+from ..closing import Closing
 from .logs import FILE_ONLY, STATUS
 
 logger = logging.getLogger(__name__)

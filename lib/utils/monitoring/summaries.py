@@ -16,9 +16,9 @@ from tensorboardX import RecordWriter, summary
 from tensorboardX.proto.event_pb2 import Event, SessionLog
 from torch import Tensor
 
-from .closing import Closing
-from .drawing import Picture
-from .files import write_atomic
+from ..closing import Closing
+from ..drawing import Picture
+from ..files import write_atomic
 
 logger = logging.getLogger(__name__)
 

@@ -17,8 +17,8 @@ from itertools import islice
 from pathlib import Path
 from typing import Any, Protocol
 
-from .closing import Closing
-from .files import write_atomic
+from ..closing import Closing
+from ..files import write_atomic
 
 logger = logging.getLogger(__name__)
 

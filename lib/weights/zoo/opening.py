@@ -5,6 +5,9 @@ from typing import Any
 
 from torch import Tensor
 
+from ...config.loading import ConfigError, config_from_checkpoint
+from ...config.recipes import find_recipes
+from ...model.build import build_detector
 from ...utils.weightless import weightless
 from ..checkpoint import (
     FORMAT,
@@ -12,14 +15,11 @@ from ..checkpoint import (
     check_checkpoint,
     detector_weights,
 )
-from ..config import ConfigError, config_from_checkpoint
-from ..faster_rcnn import build_detector
-from ..recipes import find_recipes
-from ..weights.class_names import read_classes
-from ..weights.export import detector_state
-from ..weights.fit import few
-from ..weights.recognition import read_file, recognise_weights
-from ..weights.structures import ImportedWeights
+from ..class_names import read_classes
+from ..export import detector_state
+from ..fit import few
+from ..recognition import read_file, recognise_weights
+from ..structures import ImportedWeights
 from .cache import locate
 
 

@@ -17,7 +17,7 @@ import torch
 
 from ...utils.files import write_atomic
 from ..checkpoint import CheckpointError, detector_weights, load_checkpoint
-from ..weights.recognition import recognise_weights
+from ..recognition import recognise_weights
 
 _MOST = 1 << 24  # bytes of a results.json
 DIGITS = 8

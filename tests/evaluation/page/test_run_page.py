@@ -10,7 +10,7 @@ from faster_rcnn.evaluation.page.run_plots import (
     quantity_plot,
     together,
 )
-from faster_rcnn.utils.curves import Curve, RunCurves
+from faster_rcnn.utils.monitoring.curves import Curve, RunCurves
 from headless import CHROMIUM, run_in_page
 from PIL import Image
 

@@ -7,37 +7,37 @@ from pathlib import Path
 
 import pytest
 import torch
-from faster_rcnn.utils import distributed, heartbeat
-from faster_rcnn.utils.place import Place
+from faster_rcnn.utils.distributed import collectives, heartbeat
+from faster_rcnn.utils.distributed.place import Place
 from many_processes import in_processes, start_processes
 
 
 def test_alone():
-    assert distributed.place() == Place(0, 1, 0, 1)
-    assert distributed.is_main() and not distributed.together()
-    distributed.barrier()
-    distributed.finish()
+    assert collectives.place() == Place(0, 1, 0, 1)
+    assert collectives.is_main() and not collectives.together()
+    collectives.barrier()
+    collectives.finish()
     tensor = torch.tensor([1.0, 2.0])
-    assert distributed.all_sum(tensor) is tensor
-    assert distributed.gather("a") == ["a"] and distributed.from_main("a") == "a"
-    with distributed.main_first():
+    assert collectives.all_sum(tensor) is tensor
+    assert collectives.gather("a") == ["a"] and collectives.from_main("a") == "a"
+    with collectives.main_first():
         pass
     assert not torch.distributed.is_initialized()
 
 
 def share(folder):
-    place = distributed.place()
+    place = collectives.place()
     rank = place.rank
-    with distributed.main_first():
+    with collectives.main_first():
         # The others come after the main process has written.
         found = sorted(path.name for path in folder.iterdir())
         time.sleep(0.1 if rank == 0 else 0)
         (folder / str(rank)).touch()
-    distributed.barrier()
+    collectives.barrier()
     left = sorted(path.name for path in folder.iterdir())
-    total = distributed.all_sum(torch.tensor([float(rank), 1.0])).tolist()
-    items = distributed.gather({"rank": rank})
-    given = distributed.from_main(f"from {rank}")
+    total = collectives.all_sum(torch.tensor([float(rank), 1.0])).tolist()
+    items = collectives.gather({"rank": rank})
+    given = collectives.from_main(f"from {rank}")
     return place, "0" in found, left, total, items, given
 
 
@@ -54,16 +54,16 @@ def test_together(tmp_path):
 
 def fail(kind, rank, log):
     """Fail in one process, while the others wait for it in a reduction."""
-    own = f"{log}{distributed.place().rank}"
+    own = f"{log}{collectives.place().rank}"
     os.dup2(os.open(own, os.O_WRONLY | os.O_CREAT), 2)
-    distributed.barrier()  # else another may still be joining when this one ends
-    if distributed.place().rank == rank:
+    collectives.barrier()  # else another may still be joining when this one ends
+    if collectives.place().rank == rank:
         if kind == "error":
             raise ValueError("image7.png cannot be read")
         if kind == "bug":
             raise KeyError("bug")
         os.kill(os.getpid(), signal.SIGKILL)
-    distributed.all_sum(torch.zeros(1))
+    collectives.all_sum(torch.zeros(1))
 
 
 @pytest.mark.parametrize("rank", [0, 1])
@@ -96,10 +96,10 @@ def test_all_end_when_one_is_killed(tmp_path, rank):
 def stand_still(log):
     os.dup2(os.open(log, os.O_WRONLY | os.O_CREAT), 2)
     heartbeat._SILENT_SECONDS = 2.0
-    distributed.barrier()
-    if not distributed.is_main():
+    collectives.barrier()
+    if not collectives.is_main():
         os.kill(os.getpid(), signal.SIGSTOP)
-    distributed.all_sum(torch.zeros(1))
+    collectives.all_sum(torch.zeros(1))
 
 
 @pytest.mark.skipif(os.name == "nt", reason="POSIX signals")

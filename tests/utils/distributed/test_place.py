@@ -1,5 +1,10 @@
 import pytest
-from faster_rcnn.utils.place import Place, find_meeting_point, find_place, first_host
+from faster_rcnn.utils.distributed.place import (
+    Place,
+    find_meeting_point,
+    find_place,
+    first_host,
+)
 
 TORCHRUN = {"RANK": "3", "WORLD_SIZE": "4", "LOCAL_RANK": "1", "LOCAL_WORLD_SIZE": "2"}
 SLURM = {

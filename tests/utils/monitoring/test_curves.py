@@ -4,8 +4,14 @@ import math
 
 import numpy as np
 import pytest
-from faster_rcnn.utils.curves import Curve, read_runs, run_names, smoothed, thinned
-from faster_rcnn.utils.summaries import MetricsFile
+from faster_rcnn.utils.monitoring.curves import (
+    Curve,
+    read_runs,
+    run_names,
+    smoothed,
+    thinned,
+)
+from faster_rcnn.utils.monitoring.summaries import MetricsFile
 
 
 def write(folder, *rows, end=""):

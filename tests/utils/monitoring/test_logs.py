@@ -4,8 +4,13 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from faster_rcnn.utils import logs
-from faster_rcnn.utils.logs import FILE_ONLY, LOGGER_NAME, STATUS, setup_logging
+from faster_rcnn.utils.monitoring import logs
+from faster_rcnn.utils.monitoring.logs import (
+    FILE_ONLY,
+    LOGGER_NAME,
+    STATUS,
+    setup_logging,
+)
 
 log = logging.getLogger("faster_rcnn.somewhere")
 

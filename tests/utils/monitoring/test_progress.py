@@ -5,9 +5,9 @@ import mmap
 from pathlib import Path
 
 import pytest
-from faster_rcnn.utils import progress
-from faster_rcnn.utils.logs import STATUS
-from faster_rcnn.utils.progress import (
+from faster_rcnn.utils.monitoring import progress
+from faster_rcnn.utils.monitoring.logs import STATUS
+from faster_rcnn.utils.monitoring.progress import (
     Progress,
     format_duration,
     format_line,

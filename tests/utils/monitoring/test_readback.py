@@ -1,7 +1,7 @@
 import pytest
 import torch
-from faster_rcnn.utils import readback
-from faster_rcnn.utils.readback import Readback
+from faster_rcnn.utils.monitoring import readback
+from faster_rcnn.utils.monitoring.readback import Readback
 
 
 def test_a_cpu_hands_on_at_once():

@@ -8,7 +8,7 @@ import cv2
 import numpy as np
 import pytest
 import torch
-from faster_rcnn.utils.summaries import MetricsFile, Summaries
+from faster_rcnn.utils.monitoring.summaries import MetricsFile, Summaries
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 

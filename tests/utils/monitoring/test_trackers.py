@@ -4,8 +4,8 @@ import sys
 from types import SimpleNamespace
 
 import pytest
-from faster_rcnn.utils import trackers as module
-from faster_rcnn.utils.trackers import Trackers, check_trackers
+from faster_rcnn.utils.monitoring import trackers as module
+from faster_rcnn.utils.monitoring.trackers import Trackers, check_trackers
 
 CONFIG = {"train": {"lr": 0.1, "lr_steps": [5, 8]}, "net": {"name": "res18"}}
 

@@ -8,7 +8,7 @@ from collections import OrderedDict
 
 import numpy as np
 import pytest
-from faster_rcnn.utils.array_pickle import ArrayPickleError, read_arrays
+from faster_rcnn.utils.untrusted.array_pickle import ArrayPickleError, read_arrays
 
 GRID = np.arange(24, dtype=np.float32).reshape(2, 3, 4)
 ARRAYS = {

@@ -1,5 +1,5 @@
 import pytest
-from faster_rcnn.utils.json_files import is_number, read_json
+from faster_rcnn.utils.untrusted.json_files import is_number, read_json
 
 
 @pytest.mark.parametrize(

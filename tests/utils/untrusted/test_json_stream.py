@@ -3,8 +3,8 @@ import json
 import random
 
 import pytest
-from faster_rcnn.utils import json_stream
-from faster_rcnn.utils.json_stream import json_tables
+from faster_rcnn.utils.untrusted import json_stream
+from faster_rcnn.utils.untrusted.json_stream import json_tables
 
 
 def pieces(text, size):

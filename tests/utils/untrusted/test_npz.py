@@ -8,7 +8,7 @@ import zipfile
 
 import numpy as np
 import pytest
-from faster_rcnn.utils.npz import NpzError, read_npz
+from faster_rcnn.utils.untrusted.npz import NpzError, read_npz
 
 GRID = np.arange(6, dtype=np.float32).reshape(2, 3)
 MIB = 1 << 20

@@ -3,7 +3,7 @@ from pathlib import Path
 
 import pytest
 import yaml
-from faster_rcnn.utils.safe_yaml import (
+from faster_rcnn.utils.untrusted.safe_yaml import (
     TextLoader,
     UnsafeYAMLError,
     brief,

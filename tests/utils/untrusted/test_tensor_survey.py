@@ -5,7 +5,11 @@ import zipfile
 
 import pytest
 import torch
-from faster_rcnn.utils.tensor_survey import CodeError, SurveyError, survey_tensors
+from faster_rcnn.utils.untrusted.tensor_survey import (
+    CodeError,
+    SurveyError,
+    survey_tensors,
+)
 
 CONTENT = {"w": torch.ones(3, 4), "names": ["a"], "f": 1.5, "n": None}
 

@@ -4,12 +4,12 @@ import io
 
 import pytest
 import torch
-from faster_rcnn.model.checkpoint import CheckpointError
-from faster_rcnn.model.config import NetConfig
-from faster_rcnn.model.weights import load_initial_weights
-from faster_rcnn.model.zoo import fetch, table
-from faster_rcnn.model.zoo.cache import fetch_entry, locate
-from faster_rcnn.model.zoo.table import ENTRIES, find_entry, imagenet_entry
+from faster_rcnn.config.loading import NetConfig
+from faster_rcnn.weights import load_initial_weights
+from faster_rcnn.weights.checkpoint import CheckpointError
+from faster_rcnn.weights.zoo import fetch, table
+from faster_rcnn.weights.zoo.cache import fetch_entry, locate
+from faster_rcnn.weights.zoo.table import ENTRIES, find_entry, imagenet_entry
 from web_server import serving
 from weight_files import TORCHVISION, check_backbone, classifier, detector, state_of
 

@@ -1,11 +1,11 @@
 import pytest
 import torch
-from faster_rcnn.model.checkpoint import FORMAT, CheckpointError, save_checkpoint
-from faster_rcnn.model.config import ConfigError, config_from_checkpoint
-from faster_rcnn.model.faster_rcnn import build_detector
-from faster_rcnn.model.weights.class_names import COCO_CLASSES
-from faster_rcnn.model.weights.recognition import recognise_weights
-from faster_rcnn.model.zoo import open_checkpoint
+from faster_rcnn.config.loading import ConfigError, config_from_checkpoint
+from faster_rcnn.model.build import build_detector
+from faster_rcnn.weights.checkpoint import FORMAT, CheckpointError, save_checkpoint
+from faster_rcnn.weights.class_names import COCO_CLASSES
+from faster_rcnn.weights.recognition import recognise_weights
+from faster_rcnn.weights.zoo import open_checkpoint
 from formula_weights import golden_entries
 from tiny_runs import CLASSES, tiny_config, tiny_detector
 from weight_files import classifier, detectron2_state, state_of

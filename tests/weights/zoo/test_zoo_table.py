@@ -4,10 +4,10 @@ import re
 import pytest
 import torchvision
 from command_lines import REPOSITORY
-from faster_rcnn.model.checkpoint import CheckpointError
-from faster_rcnn.model.config import NET_NAMES
+from faster_rcnn.config.loading import NET_NAMES
 from faster_rcnn.model.normalisation import NORMALISATIONS
-from faster_rcnn.model.zoo.table import ENTRIES, find_entry, imagenet_entry
+from faster_rcnn.weights.checkpoint import CheckpointError
+from faster_rcnn.weights.zoo.table import ENTRIES, find_entry, imagenet_entry
 
 DETECTORS = {
     "fasterrcnn_resnet50_fpn",

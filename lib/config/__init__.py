@@ -1,0 +1,1 @@
+"""Typed settings of a run, the recipes that override them, and their loading."""

@@ -1,0 +1,1 @@
+"""Predictions become results: post-processing, views, tests over a data set."""

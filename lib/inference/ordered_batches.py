@@ -1,0 +1,50 @@
+"""The images of a test in their order, as a configuration has them tested."""
+
+from collections.abc import Iterator, Sequence
+
+from ..config.loading import Config
+from ..datasets.formats.proposals import GivenProposals
+from ..datasets.loading.batches import Batch
+from ..datasets.loading.loader import test_batches
+from ..datasets.records import Record
+
+
+def ordered_batches(
+    records: Sequence[Record],
+    config: Config,
+    *,
+    pin: bool = False,
+    share: tuple[int, int] = (0, 1),
+    size: tuple[int, int] | None = None,
+    workers: int | None = None,
+    use_difficult: bool = True,
+    proposals: GivenProposals | None = None,
+) -> Iterator[Batch]:
+    """Every image once, as a configuration has images tested.
+
+    Args:
+        records: the images.
+        config: of the run.
+        pin: page-lock the tensors for faster copies to a GPU.
+        share, use_difficult, proposals: as of ``test_batches``.
+        size: short side and cap of the long side in pixels; None for those of tests.
+        workers: loader processes; None for ``data.workers``.
+
+    Raises:
+        ImageError: a file cannot be read.
+    """
+    data = config.data
+    short_side, long_side = size or (data.test_short_side, data.test_long_side)
+    return test_batches(
+        records,
+        batch_size=config.test.batch_size,
+        short_side=short_side,
+        long_side=long_side,
+        offset=config.boxes.offset,
+        size_multiple=data.size_multiple,
+        workers=data.workers if workers is None else workers,
+        pin_memory=pin,
+        share=share,
+        use_difficult=use_difficult,
+        proposals=proposals,
+    )

@@ -1,0 +1,1 @@
+"""Several processes: how they start, find each other and agree."""

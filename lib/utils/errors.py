@@ -1,0 +1,5 @@
+"""Errors that several folders raise or catch."""
+
+
+class MissingDataError(ValueError):
+    """A known data set is not on disk; the message tells how to get it."""
