@@ -9,7 +9,7 @@ test     post-processing and evaluation
 section  what these are made of
 
 The defaults are those of tf-faster-rcnn for VOC 2007. Recipes and command lines
-override them; ``config.py`` reads those.
+override them; ``loading.py`` reads those.
 """
 
 import yaml

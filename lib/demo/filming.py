@@ -6,18 +6,16 @@ import json
 import logging
 import time
 from pathlib import Path
-from typing import IO, TYPE_CHECKING, Any
+from typing import IO, Any
 
 from ..detector import Result
 from ..utils.closing import Closing
 from ..utils.drawing import Picture
 from ..utils.files import atomic_path
 from ..utils.monitoring.progress import Progress
+from .run import Demo
 from .sources import Item
 from .videos import MissingCodecError, VideoError, VideoInput, VideoOutput
-
-if TYPE_CHECKING:
-    from .run import Demo
 
 logger = logging.getLogger(__name__)
 
@@ -25,7 +23,7 @@ _LOG_LINES = 20  # of a video
 _LOG_SECONDS = 10  # between two of a camera
 
 
-def film_item(demo: "Demo", item: Item) -> bool:
+def film_item(demo: Demo, item: Item) -> bool:
     """Write a video with boxes, and what was found in each frame.
 
     They get their names when they are whole. A video that is cut short or stopped
@@ -60,7 +58,7 @@ def film_item(demo: "Demo", item: Item) -> bool:
     return ended
 
 
-def _frames(demo: "Demo", video: VideoInput, film: "_Film") -> None:
+def _frames(demo: Demo, video: VideoInput, film: "_Film") -> None:
     limit = demo.wishes.frames if film.camera else None
     total = limit or video.announced
     every = max(1, total // _LOG_LINES) if total else round(_LOG_SECONDS * video.fps)
@@ -87,7 +85,7 @@ def _frames(demo: "Demo", video: VideoInput, film: "_Film") -> None:
         film.ended = True
 
 
-def _finish(demo: "Demo", item: Item, film: "_Film", *, whole: bool) -> None:
+def _finish(demo: Demo, item: Item, film: "_Film", *, whole: bool) -> None:
     """Give files their names, and note the item as done if it is whole."""
     folder = demo.journal.folder
     name = item.output if whole else f"{item.output.removesuffix('.mp4')}.partial.mp4"

@@ -11,6 +11,7 @@ from ..detector import Detector
 from ..detector.result import class_labels
 from ..engine.stop_signals import Interrupted, stop_signals
 from ..utils.files import remove_stale, write_atomic
+from .filming import film_item
 from .journal import Journal
 from .run import Demo, Wishes
 from .sources import Item
@@ -77,7 +78,7 @@ def detect_into(
         pictures = sum(item.kind == "picture" for item in items)
         before = pictures - sum(item.kind == "picture" for item in left)
         try:
-            missing = demo.run(left, before=before)
+            missing = len(left) - _detect_all(demo, left, before)
         except BaseException:
             _tell(demo, folder)
             logger.warning("ended early; the same command goes on from there")
@@ -106,6 +107,16 @@ def checkpoint_settings(checkpoint: Path, overrides: Sequence[str]) -> dict[str,
         "sha256": digest.hexdigest(),
         "overrides": list(overrides),
     }
+
+
+def _detect_all(demo: Demo, items: Sequence[Item], before: int) -> int:
+    """Work through items, pictures first; returns how many, fewer if stopped."""
+    pictures = [item for item in items if item.kind == "picture"]
+    done = demo.detect_pictures(pictures, before=before)
+    for item in items:
+        if item.kind != "picture" and not demo.stopped():
+            done += film_item(demo, item)
+    return done
 
 
 def _tell(demo: Demo, folder: Path) -> None:

@@ -15,7 +15,6 @@ from ..detector import Detector, Result
 from ..utils.drawing import Picture, save_image
 from ..utils.files import concerns_one_file, write_atomic
 from ..utils.monitoring.progress import Progress
-from .filming import film_item
 from .journal import Journal
 from .pictures import read_ahead
 from .sources import Item
@@ -72,26 +71,6 @@ class Demo:
     finished: int = 0
     _closed: bool = False
 
-    def run(self, items: Sequence[Item], *, before: int = 0) -> int:
-        """Work through items: the pictures, then videos and cameras.
-
-        Args:
-            items: not done yet, with names settled.
-            before: pictures that were done already, for the progress.
-
-        Returns:
-            The number of items not come to: a signal or the window's key stopped it.
-
-        Raises:
-            OSError: the results cannot be written; those before are whole.
-        """
-        pictures = [item for item in items if item.kind == "picture"]
-        done = self._pictures(pictures, before)
-        for item in items:
-            if item.kind != "picture" and not self.stopped():
-                done += film_item(self, item)
-        return len(items) - done
-
     @property
     def batch(self) -> int:
         """Pictures or frames detected at once."""
@@ -102,7 +81,16 @@ class Demo:
         """Tell whether a signal or the window's key asked to stop."""
         return self._closed or bool(self.stop())
 
-    def _pictures(self, items: Sequence[Item], before: int) -> int:
+    def detect_pictures(self, items: Sequence[Item], *, before: int) -> int:
+        """Write the results of pictures; returns how many, fewer if stopped.
+
+        Args:
+            items: pictures, with names settled.
+            before: pictures that were done already, for the progress.
+
+        Raises:
+            OSError: the results cannot be written; those before are whole.
+        """
         total = before + len(items)
         every = max(1, total // _LOG_LINES)
         done = 0

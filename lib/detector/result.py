@@ -1,5 +1,7 @@
 """What is found in one picture."""
 
+import importlib
+import xml.etree.ElementTree as ET
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -12,7 +14,6 @@ from torch import Tensor
 
 from ..datasets.records import did_you_mean
 from ..utils.drawing import Picture, class_color, draw_boxes
-from . import conversions
 from .inputs import ImageInput, to_pixels
 
 
@@ -115,14 +116,58 @@ class Result:
         Raises:
             ValueError: a class has no category.
         """
-        return conversions.to_coco(self, image_id, category_ids)
+        ids = _category_ids(self, category_ids)
+        return [
+            {
+                "image_id": image_id,
+                "category_id": ids[label],
+                "bbox": [x1, y1, max(x2 - x1, 0.0), max(y2 - y1, 0.0)],
+                "score": score,
+            }
+            for (x1, y1, x2, y2), label, score in zip(
+                self.boxes.tolist(),
+                self.labels.tolist(),
+                self.scores.tolist(),
+                strict=True,
+            )
+        ]
 
     def to_voc(self) -> str:
         """An XML annotation in VOC's layout: whole, 1-based, inclusive corners.
 
         Each object has its ``score`` too, which readers of annotations skip.
         """
-        return conversions.to_voc(self)
+        height, width = self.size
+        root = ET.Element("annotation")
+        _add(root, "filename", self.path.name if self.path else "")
+        size = ET.SubElement(root, "size")
+        for key, length in (("width", width), ("height", height), ("depth", 3)):
+            _add(size, key, length)
+        _add(root, "segmented", 0)
+        # Of pixel edges to the nearest whole ones, of which a box has a pixel at least.
+        edges = np.rint(self.boxes.numpy()).astype(int)
+        limits = np.array([width, height])
+        first = edges[:, :2].clip(0, limits - 1)
+        last = np.maximum(edges[:, 2:].clip(0, limits), first + 1)
+        for name, score, corner, far_corner in zip(
+            self.names, self.scores.tolist(), first.tolist(), last.tolist(), strict=True
+        ):
+            node = ET.SubElement(root, "object")
+            _add(node, "name", name)
+            for key, value in (
+                ("pose", "Unspecified"),
+                ("truncated", 0),
+                ("difficult", 0),
+            ):
+                _add(node, key, value)
+            _add(node, "score", f"{score:.6g}")
+            corners = ET.SubElement(node, "bndbox")
+            for axis, value in zip("xy", corner, strict=True):
+                _add(corners, f"{axis}min", value + 1)  # 1-based
+            for axis, value in zip("xy", far_corner, strict=True):
+                _add(corners, f"{axis}max", value)  # 1-based, the last pixel inside
+        ET.indent(root, "\t")
+        return ET.tostring(root, encoding="unicode") + "\n"
 
     def to_supervision(self) -> Any:
         """A ``supervision.Detections``, the class names as its ``class_name``.
@@ -130,7 +175,19 @@ class Result:
         Raises:
             ImportError: the package supervision is not installed.
         """
-        return conversions.to_supervision(self)
+        try:
+            supervision = importlib.import_module("supervision")
+        except ImportError as error:
+            raise ImportError(
+                "conversion to supervision.Detections needs the package supervision, "
+                f"which cannot be imported here ({error}); pip install supervision"
+            ) from error
+        return supervision.Detections(
+            xyxy=self.boxes.numpy(),
+            confidence=self.scores.numpy(),
+            class_id=self.labels.numpy(),
+            data={"class_name": np.array(self.names, dtype=str)},
+        )
 
     def draw(
         self,
@@ -199,3 +256,34 @@ def class_labels(names: Sequence[str], class_names: Sequence[str]) -> list[int]:
                 f"knows {', '.join(known)}"
             )
     return [known[name] for name in names]
+
+
+def _category_ids(
+    result: Result, given: Sequence[int] | Mapping[str, int] | None
+) -> Mapping[int, int]:
+    """The category of each label that occurs, or may.
+
+    Raises:
+        ValueError: a class has none.
+    """
+    names = result.class_names
+    if given is None:
+        return dict(enumerate(range(len(names))))
+    if isinstance(given, Mapping):
+        missing = sorted(set(result.names) - given.keys())
+        if missing:
+            raise ValueError(
+                f"expected a category id of every class, found none of "
+                f"{', '.join(missing)}; add them, or filter the classes"
+            )
+        return {label: given[name] for label, name in enumerate(names) if name in given}
+    if len(given) != len(names):
+        raise ValueError(
+            f"expected {len(names)} category ids, background's first as in the classes "
+            f"({', '.join(names)}), found {len(given)}"
+        )
+    return dict(enumerate(given))
+
+
+def _add(parent: ET.Element, key: str, value: object) -> None:
+    ET.SubElement(parent, key).text = str(value)

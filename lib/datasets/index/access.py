@@ -1,7 +1,7 @@
 """The records of a data set that was parsed once: columns, and a record when asked for.
 
-`index_format.py` says how the columns are kept, `index_writer.py` writes them, and
-`index_files.py` says where.
+`format.py` says how the columns are kept, `writer.py` writes them, and `files.py` says
+where.
 
     I  images
     N  objects
