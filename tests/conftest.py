@@ -1,7 +1,7 @@
 """Fixtures shared by all tests."""
 
 import logging
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from pathlib import Path
 
 import pytest
@@ -9,6 +9,19 @@ import torch
 from faster_rcnn.utils.device import random_states, restore_random_states
 from tiny_runs import draw_dataset
 from web_server import Server, serving
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport() -> Generator[
+    None, pytest.TestReport, pytest.TestReport
+]:
+    """Escape what is no UTF-8, at which pytest-xdist would end: odd names of files."""
+    report = yield
+    report.sections = [
+        (title, text.encode("utf-8", "backslashreplace").decode())
+        for title, text in report.sections
+    ]
+    return report
 
 
 @pytest.fixture(scope="session", autouse=True)
