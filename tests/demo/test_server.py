@@ -12,7 +12,7 @@ import cv2
 import numpy as np
 import pytest
 from bombs import bomb
-from faster_rcnn.demo import answers, server
+from faster_rcnn.demo import server
 from faster_rcnn.demo.page import PAGE, POLICY
 from faster_rcnn.demo.server import DemoServer
 from PIL import Image
@@ -179,11 +179,11 @@ def test_what_is_no_picture(ask, data, problem, detector):
 
 
 def test_large_uploads_are_not_read_into_memory(ask, monkeypatch):
-    monkeypatch.setattr(answers, "MAX_BYTES", 1 << 20)
+    monkeypatch.setattr(server, "MAX_BYTES", 1 << 20)
     status, _, answer = ask("POST", "/detect", bytes((1 << 20) + 1))
     assert status == 413 and "at most 1 MiB, found 1048577 bytes" in answer["error"]
     # Whatever it says, no more than some of it is waited for.
-    monkeypatch.setattr(answers.Handler, "timeout", 0.2)
+    monkeypatch.setattr(server.Handler, "timeout", 0.2)
     for length in ("9" * 12, "9" * 5000):
         with pytest.raises((OSError, http.client.HTTPException)):
             ask("POST", "/detect", b"x", Content_Length=length)
@@ -214,7 +214,7 @@ def test_what_is_no_request(serving, ask, data):
 
 
 def test_a_silent_client_is_hung_up_on(serving, ask, monkeypatch):
-    monkeypatch.setattr(answers.Handler, "timeout", 0.1)
+    monkeypatch.setattr(server.Handler, "timeout", 0.1)
     assert raw(serving, b"POST /detect HT") == b""
     host = f"Host: 127.0.0.1:{serving.server_port}"
     assert not raw(
@@ -226,7 +226,7 @@ def test_a_silent_client_is_hung_up_on(serving, ask, monkeypatch):
 
 @pytest.mark.parametrize("start", [b"", b"GET / HTTP/1.0\r\nX: ", None])
 def test_a_trickle_is_hung_up_on(serving, monkeypatch, start):
-    monkeypatch.setattr(answers, "_WHOLE_SECONDS", 0.3)
+    monkeypatch.setattr(server, "_WHOLE_SECONDS", 0.3)
     host = f"Host: 127.0.0.1:{serving.server_port}"
     body = f"POST /detect HTTP/1.0\r\n{host}\r\nContent-Length: 9999\r\n\r\n".encode()
     begun = time.monotonic()
