@@ -9,6 +9,8 @@ from pathlib import Path
 import pytest
 from faster_rcnn.datasets import shapes
 
+pytestmark = pytest.mark.processes
+
 SETTINGS = """
 data.short_sides [64]  data.long_side 96  data.test_short_side 64
 data.test_long_side 96  data.workers 1  train.batch_size 2  train.snapshot_every 10

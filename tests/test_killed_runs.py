@@ -19,7 +19,10 @@ from faster_rcnn.utils.monitoring import summaries
 from faster_rcnn.weights.checkpoint import load_checkpoint
 from tiny_runs import assert_equal, draw_dataset, tiny_config, train_tiny
 
-pytestmark = pytest.mark.skipif(os.name == "nt", reason="POSIX signals")
+pytestmark = [
+    pytest.mark.processes,
+    pytest.mark.skipif(os.name == "nt", reason="POSIX signals"),
+]
 
 KILLS = int(os.environ.get("FRCNN_KILLS", "0"))
 ITERATIONS = 10

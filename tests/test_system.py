@@ -17,6 +17,8 @@ from faster_rcnn.weights.checkpoint import load_checkpoint
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from tiny_runs import CPU, draw_dataset, tiny_config, tiny_settings, train_tiny
 
+pytestmark = pytest.mark.processes
+
 TRAIN_NET = Path(__file__).resolve().parents[1] / "tools" / "train_net.py"
 
 

@@ -18,6 +18,8 @@ import pytest
 from command_lines import REPOSITORY
 from faster_rcnn.datasets.shapes import generate
 
+pytestmark = pytest.mark.processes
+
 SOURCES = ["lib", "experiments", "pyproject.toml", "setup.py", "MANIFEST.in"]
 DOCUMENTS = ["README.md", "CHANGELOG.md", "LICENSE"]
 BUILT = shutil.ignore_patterns("__pycache__", "*.so", "_cpu.c", "*.egg-info")

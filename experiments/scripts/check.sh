@@ -1,9 +1,11 @@
 #!/usr/bin/env bash
 # Set up, then run formatter, linter, type checker and tests.
 # usage: ./experiments/scripts/check.sh [pytest arguments, such as a test file]
+#        ./experiments/scripts/check.sh --fast [pytest arguments]
 #        ./experiments/scripts/check.sh --oldest [pytest arguments]
-# With --oldest, run what depends most on the versions of PyTorch and other packages, in
-# .venv-oldest, on the oldest versions that pyproject.toml allows.
+# With --fast, leave out the tests that are marked as slow, processes or browser (see
+# pyproject.toml). With --oldest, run what depends most on the versions of PyTorch and
+# other packages, in .venv-oldest, on the oldest versions that pyproject.toml allows.
 set -euo pipefail
 source "$(dirname "${BASH_SOURCE[0]}")/common.sh"
 # What --oldest runs without arguments: imports, operators beside their references,
@@ -14,8 +16,12 @@ OLDEST_TESTS=(
 )
 case ${1:-} in
   -h | --help)
-    sed -n '2,6s/^# //p' "${BASH_SOURCE[0]}"
+    sed -n '2,9s/^# //p' "${BASH_SOURCE[0]}"
     exit
+    ;;
+  --fast)
+    shift
+    set -- -m "not slow and not processes and not browser" "$@"
     ;;
   --oldest)
     shift

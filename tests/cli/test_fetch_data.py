@@ -105,6 +105,7 @@ ensure_downloaded("voc", Path(sys.argv[2]), archives={"voc": archives})
 """
 
 
+@pytest.mark.processes
 def test_killed_and_run_again(world, fetch, tmp_path):
     world.server.stall_after = 6000
     values = [

@@ -113,6 +113,7 @@ def start(script, what):
     )
 
 
+@pytest.mark.processes
 @pytest.mark.skipif(os.name == "nt", reason="POSIX signals")
 @pytest.mark.parametrize(
     ("what", "status", "text"),
@@ -138,6 +139,7 @@ def test_launcher_ends_as_its_processes_did(script, what, status, text):
     assert text in errors and len(errors.splitlines()) == bool(text), errors
 
 
+@pytest.mark.processes
 def test_launcher_of_a_success(script):
     running = start(script, "pass")
     assert running.communicate(timeout=40) == (None, "") and running.returncode == 0

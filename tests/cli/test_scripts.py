@@ -152,6 +152,12 @@ def test_checks_install_what_they_need(checkout):
         "-m mypy",
         "-m pytest --numprocesses auto tests/nets -k a or b",
     ]
+    _, calls = checkout.run("check.sh", "--fast", "tests/nets")
+    assert [" ".join(call[1:]) for call in calls[-2:]] == [
+        "-m mypy",
+        "-m pytest --numprocesses auto "
+        "-m not slow and not processes and not browser tests/nets",
+    ]
 
 
 def test_failed_installation_stops(checkout):
@@ -285,6 +291,7 @@ def test_bad_arguments(monkeypatch, capsys, tmp_path, tool, line, problem):
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.processes
 def test_bad_argument_of_a_script(tmp_path):
     """The whole way: shell, probe, tool; in a checkout that is reached by a link."""
     (tmp_path / "link").symlink_to(REPOSITORY)

@@ -272,6 +272,7 @@ download.ensure_downloaded("voc", root, archives={"voc": [archive]}, pause=0)
 """
 
 
+@pytest.mark.processes
 def test_process_killed_while_unpacking(world, tmp_path):
     place = tmp_path / "downloads"
     place.mkdir()

@@ -6,11 +6,11 @@ import os
 import signal
 import subprocess
 import sys
-from pathlib import Path
 
 import cv2
 import numpy as np
 import pytest
+from command_lines import HELPERS
 from fake_detector import FakeDetector
 from faster_rcnn.demo.folder import checkpoint_settings, detect_into
 from faster_rcnn.demo.run import Wishes
@@ -219,6 +219,7 @@ KILLED = """
 import os, signal, sys
 from pathlib import Path
 sys.path.insert(0, sys.argv[1])
+from command_lines import HELPERS
 from fake_detector import FakeDetector
 from faster_rcnn.demo.folder import detect_into
 from faster_rcnn.demo.run import Wishes
@@ -232,9 +233,9 @@ detect_into(output, items, detector, settings=settings, wishes=Wishes())
 """
 
 
+@pytest.mark.processes
 def test_kill_9_loses_nothing(call, pictures, detector):
-    here = str(Path(__file__).parent)
-    words = [sys.executable, "-c", KILLED, here, str(pictures), str(call.output)]
+    words = [sys.executable, "-c", KILLED, *map(str, (HELPERS, pictures, call.output))]
     assert subprocess.run(words, check=False).returncode == -signal.SIGKILL
     (call.output / ".unfinished").mkdir()
     (call.output / ".unfinished" / "video.mp4").touch()

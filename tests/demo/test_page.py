@@ -10,6 +10,8 @@ from bombs import bomb
 from faster_rcnn.demo.server import DemoServer
 from PIL import Image
 
+pytestmark = pytest.mark.browser
+
 
 @pytest.fixture
 def page(browser, detector, tmp_path):

@@ -5,13 +5,17 @@ import subprocess
 import sys
 
 import pytest
+from command_lines import HELPERS
 
-pytestmark = pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
+pytestmark = [
+    pytest.mark.processes,
+    pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork"),
+]
 
 START = """
 import multiprocessing, os, sys, threading
 import torch
-sys.path.insert(0, {tests!r})
+sys.path.insert(0, {helpers!r})
 from tiny_runs import CLASSES, CPU, tiny_config, tiny_detector
 from faster_rcnn import Detector
 
@@ -26,9 +30,8 @@ image = torch.arange(3 * 640 * 800).reshape(3, 640, 800).to(torch.uint8)
 
 def run(code: str) -> list[str]:
     """What a program prints; one that hangs is killed."""
-    tests = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
     done = subprocess.run(
-        [sys.executable, "-c", START.format(tests=tests) + code],
+        [sys.executable, "-c", START.format(helpers=str(HELPERS)) + code],
         capture_output=True,
         text=True,
         timeout=120,

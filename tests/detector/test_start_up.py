@@ -1,7 +1,11 @@
 import subprocess
 import sys
 
+import pytest
 import torch._dynamo  # noqa: F401  so that the name is known to exist
+from command_lines import HELPERS
+
+pytestmark = pytest.mark.processes
 
 CODE = """
 import sys
@@ -27,6 +31,6 @@ def test_neither_training_nor_detecting_imports_what_takes_seconds(tmp_path):
         capture_output=True,
         text=True,
         check=True,
-        cwd="tests",
+        cwd=HELPERS,
     )
     assert found.stdout.splitlines()[-1:] == [""]

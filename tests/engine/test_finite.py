@@ -102,6 +102,7 @@ def spoil_one(dataset, config, folder):
     return [p.detach().numpy() for p in model.parameters()]
 
 
+@pytest.mark.processes
 def test_all_processes_decide_alike(tmp_path, dataset):
     words = ("train.batch_size", 1, "train.images_per_update", 2)
     config = tiny_config(*SKIP, *words, "net.norm", "frozen")

@@ -164,6 +164,7 @@ def test_settings_that_do_not_go_together(words):
         tiny_config("train.cuda_graphs", True, *words)
 
 
+@pytest.mark.gpu
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU here")
 def test_on_a_gpu(dataset):
     """Zero waits of the host, and the losses of updates made one by one."""

@@ -22,6 +22,8 @@ from tiny_runs import (
     train_tiny,
 )
 
+pytestmark = pytest.mark.processes
+
 # Two images per update in any case: one process makes two passes, or two one each.
 WORDS = [
     *("net.norm", "frozen", "train.batch_size", 1, "train.images_per_update", 2),

@@ -11,6 +11,8 @@ from faster_rcnn.weights.checkpoint import load_checkpoint
 from many_processes import in_processes
 from tiny_runs import run_test, tiny_config, train_tiny
 
+pytestmark = pytest.mark.processes
+
 FPN = ("net.features", "fpn", "net.fpn_channels", 16, "head.fc_channels", 32)
 TRAINING = (
     *("net.norm", "frozen", "train.batch_size", 1, "train.images_per_update", 2),

@@ -207,6 +207,7 @@ def train_here(dataset, config, folder):
     train_tiny(dataset, config, folder, seed=7)
 
 
+@pytest.mark.processes
 def test_all_processes_go_back_to_the_same_checkpoint(tmp_path, dataset):
     config = tiny_config(
         *("train.iterations", 3, "train.snapshot_every", 1, "train.batch_size", 1),

@@ -188,6 +188,7 @@ def claim_and_wait(folder, pipe):
     pipe.recv()  # never comes
 
 
+@pytest.mark.processes
 @pytest.mark.skipif(os.name == "nt", reason="POSIX locks")
 def test_a_run_at_work_keeps_its_folder(tmp_path):
     context = multiprocessing.get_context("fork")

@@ -123,6 +123,7 @@ def test_accumulated_gradient_is_that_of_the_large_batch(dataset, whole, size, p
     assert_alike(gradient(dataset, tiny_config(*ALL, *words)), whole)
 
 
+@pytest.mark.processes
 @pytest.mark.parametrize(
     "words",
     [
@@ -140,6 +141,7 @@ def test_two_processes_have_the_gradient_of_the_large_batch(dataset, whole, word
         assert_alike(found, whole)
 
 
+@pytest.mark.processes
 def test_samples_do_not_depend_on_the_process(dataset):
     """Sampling is on here: each pass has random numbers of its own."""
     words = ("net.norm", "frozen", "train.batch_size", 1)
@@ -151,6 +153,7 @@ def test_samples_do_not_depend_on_the_process(dataset):
     assert other[0]["rpn_cls"] != want[0]["rpn_cls"]  # another draw
 
 
+@pytest.mark.processes
 @pytest.mark.parametrize("sync", [True, False])
 def test_batch_norm_over_all_processes(dataset, sync):
     words = [*ALL, "net.norm", "batch", "data.size_multiple", 32]
@@ -178,6 +181,7 @@ def spoilt(dataset, config):
     return str(caught.value)
 
 
+@pytest.mark.processes
 def test_loss_that_is_not_finite_anywhere_stops_all(dataset):
     words = ("net.norm", "frozen", "train.batch_size", 2)
     first, other = in_processes(spoilt, dataset, tiny_config(*words))

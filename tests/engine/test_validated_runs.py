@@ -267,6 +267,7 @@ def train_here(dataset, held_out, config, folder, seed=0):
 SHARED = ["train.batch_size", 1, "train.images_per_update", 2, "train.ema", 0.9]
 
 
+@pytest.mark.processes
 def test_two_processes_validate_as_one(tmp_path, dataset, held_out):
     # Norms are trained, each process's on its own images: those of the main one count.
     config = tiny_config(
@@ -305,6 +306,7 @@ def train_scripted(dataset, held_out, config, folder):
     return json.dumps(collectives.gather("done"))
 
 
+@pytest.mark.processes
 def test_all_processes_stop_early_together(tmp_path, dataset, held_out):
     config = tiny_config(*STOPPING, *SHARED, "net.norm", "frozen")
     ended = in_processes(train_scripted, dataset, held_out, config, tmp_path)
@@ -331,6 +333,7 @@ def stop_one(dataset, held_out, config, folder):
     return str(caught.value)
 
 
+@pytest.mark.processes
 @posix
 def test_signal_to_one_process_in_a_validation(tmp_path, dataset):
     config = tiny_config(

@@ -230,6 +230,7 @@ def test_bad_settings(changes, message):
         TestConfig(**changes)
 
 
+@pytest.mark.processes
 def test_several_processes_find_the_same(tmp_path):
     dataset = draw_dataset(tmp_path / "images", 5)
     config = tiny_config(

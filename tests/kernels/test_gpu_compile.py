@@ -4,16 +4,18 @@ import os
 import re
 import subprocess
 import sys
-from pathlib import Path
 
 import pytest
+from command_lines import HELPERS
+
+pytestmark = pytest.mark.processes
 
 
 def test_compiles_ahead(tmp_path):
     pytest.importorskip("triton")
     # In a process of its own: where Triton interprets, it does not compile.
     environment = {k: v for k, v in os.environ.items() if k != "TRITON_INTERPRET"}
-    script = Path(__file__).with_name("compile_ahead.py")
+    script = HELPERS / "compile_ahead.py"
     ran = subprocess.run(
         [sys.executable, script, "80", "90"],
         env={**environment, "TRITON_CACHE_DIR": str(tmp_path)},

@@ -30,6 +30,7 @@ def normalise(parts):
     ] + [norm.weight.grad.tolist(), norm.bias.grad.tolist()]
 
 
+@pytest.mark.processes
 def test_two_processes_normalise_as_one_with_all_images():
     want = list(map(torch.tensor, normalise([(0, 5)])))
     results = in_processes(normalise, [(0, 2), (2, 5)])

@@ -3,7 +3,10 @@
 import pytest
 from headless import CHROMIUM, run_in_page
 
-pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="there is no Chromium here")
+pytestmark = [
+    pytest.mark.browser,
+    pytest.mark.skipif(CHROMIUM is None, reason="there is no Chromium here"),
+]
 
 # One start of the browser tries everything, since that takes seconds.
 DRIVE = """

@@ -124,6 +124,7 @@ def test_nothing_to_draw_is_an_error(tmp_path):
         write_run_plots(tmp_path / "a", [run("a", x=([1], [1]))], window=0)
 
 
+@pytest.mark.browser
 @pytest.mark.skipif(CHROMIUM is None, reason="no Chromium here")
 def test_page_in_a_browser(tmp_path):
     _, page = write_run_plots(tmp_path / "runs", [LONG, SHORT], window=100)

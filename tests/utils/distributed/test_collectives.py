@@ -11,6 +11,8 @@ from faster_rcnn.utils.distributed import collectives, heartbeat
 from faster_rcnn.utils.distributed.place import Place
 from many_processes import in_processes, start_processes
 
+pytestmark = pytest.mark.processes
+
 
 def test_alone():
     assert collectives.place() == Place(0, 1, 0, 1)

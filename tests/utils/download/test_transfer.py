@@ -258,6 +258,7 @@ except transfer.DownloadError as error:
 """
 
 
+@pytest.mark.processes
 @pytest.mark.parametrize("ranges", [True, False])
 def test_killed_process(server, tmp_path, pieces, ranges):
     server.files["/file"] = DATA
@@ -282,6 +283,7 @@ def test_killed_process(server, tmp_path, pieces, ranges):
     assert server.sent["/file"] == len(DATA) - (expected if ranges else 0)
 
 
+@pytest.mark.processes
 @pytest.mark.parametrize("size", [0, len(DATA)])
 def test_disk_that_is_full(server, tmp_path, size):
     server.files["/file"] = DATA

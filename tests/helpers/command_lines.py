@@ -11,7 +11,8 @@ from faster_rcnn.config.loading import load_config
 from faster_rcnn.config.recipes import find_recipes, net_settings, recipe_file
 from faster_rcnn.config.words import WORDS
 
-REPOSITORY = Path(__file__).resolve().parents[1]
+HELPERS = Path(__file__).resolve().parent
+REPOSITORY = HELPERS.parents[1]
 SCRIPTS = "./experiments/scripts/"
 TOOLS = {
     "train.sh": "train",
