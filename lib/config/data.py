@@ -1,4 +1,4 @@
-"""Data sets, and what becomes of their images."""
+"""Data sets, and the processing of their images."""
 
 from pathlib import Path
 from typing import Annotated
@@ -9,60 +9,60 @@ from .section import Count, Positive, Section, Share, Whole
 
 
 class DataConfig(Section):
-    """Data sets and what becomes of an image before the network."""
+    """Data sets, and the processing of images before the network."""
 
     root: Path = Path("data")
     """Folder that holds VOCdevkit/, coco/ and shapes/."""
     train_set: str = "voc_2007_trainval"
     test_set: str = "voc_2007_test"
     val_set: str | None = None
-    """What is measured during training (``train.validate_every``): a set's name, or the
-    path of a folder, of which it is the split val. The command line names the folder
-    that is trained on, where that has one."""
+    """Data set for validation during training (``train.validate_every``): the name of a
+    set, or the path of a folder whose split val is used. The command line sets it to
+    the training folder if that has a split val."""
     proposals: str | None = None
-    """File with proposals of the training images, for Fast R-CNN alone; those of the
-    best scores are taken, up to ``rpn.train_post_nms`` of each image."""
+    """File with proposals of the training images, for Fast R-CNN alone. The best are
+    used, up to ``rpn.train_post_nms`` per image."""
     test_proposals: str | None = None
-    """The same of the test images, up to ``rpn.test_post_nms`` of each."""
+    """File with proposals of the test images, up to ``rpn.test_post_nms`` per image."""
     val_proposals: str | None = None
-    """The same of the images of ``val_set``."""
+    """File with proposals of the images of ``val_set``."""
     classes: Annotated[tuple[str, ...], Field(min_length=1)] | None = None
-    """Names of the classes to learn, in order, among those of the data; objects of
-    others are left out. null: all that the data has."""
+    """Names of the classes to learn, in order, out of those in the data; objects of
+    other classes are ignored. null: all classes of the data."""
     short_sides: Annotated[tuple[Count, ...], Field(min_length=1)] = (600,)
-    """Training scales in pixels of the short side; one is drawn per batch."""
+    """Training scales: lengths of the short side in pixels; one is drawn per batch."""
     long_side: Count = 1000
-    """Cap of the long side in pixels."""
+    """Upper limit of the long side in pixels."""
     test_short_side: Count = 600
     test_long_side: Count = 1000
     flip: bool = True
     colour_jitter: Share = 0
     """Largest relative change of brightness, contrast and saturation in training."""
     hue_jitter: Annotated[float, Field(ge=0, le=0.5)] = 0
-    """Largest turn of the hue in training, as a part of the whole circle."""
+    """Largest shift of the hue in training, as a fraction of the full circle."""
     scale_jitter: tuple[Positive, Positive] | None = None
-    """Range of a random factor on each training image's scale; what then exceeds the
-    usual size is cut away. Large-scale jitter (Ghiasi et al. 2021): [0.1, 2]."""
+    """Range of a random factor on the scale of each training image; pixels beyond the
+    usual size are cropped. Large-scale jitter (Ghiasi et al. 2021): [0.1, 2]."""
     mosaic: Share = 0
-    """Share of the training images that are put together from four (YOLOv4)."""
+    """Share of the training images that are mosaics of four images (YOLOv4)."""
     min_visible: Share = 0.25
-    """Least share of its area that scale jitter or mosaic has to leave of an object;
-    what is cut away further is not trained on."""
+    """Least share of an object's area that must remain after scale jitter or mosaic;
+    objects cropped further are not trained on."""
     max_unreadable: Share = 0.5
-    """Share of the training images that may be unreadable, and replaced by others,
+    """Share of the training images that may be unreadable, and are replaced by others,
     before training stops."""
     use_difficult: bool = False
     """Train on VOC's difficult objects too."""
     size_multiple: Count = 32
-    """Padded height and width are multiples of this, so that few shapes occur."""
+    """Padded height and width are multiples of this, so that shapes repeat."""
     workers: Whole = 2
-    """Loader processes; 0 loads in the main one."""
+    """Loader processes; 0 loads in the main process."""
 
     @model_validator(mode="after")
     def _range_rises(self) -> "DataConfig":
         if self.scale_jitter and self.scale_jitter[0] > self.scale_jitter[1]:
             raise ValueError(
-                "scale_jitter must give the smaller factor first; found "
+                "scale_jitter must be in rising order, smaller factor first; found "
                 f"{list(self.scale_jitter)}"
             )
         return self

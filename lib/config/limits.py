@@ -1,8 +1,8 @@
-"""How large a setting may be: beyond all use, and below what fills the memory.
+"""Upper limits of settings: above any useful value, and below what exhausts the memory.
 
-A file of settings, or a checkpoint with one inside, may come from anywhere. These
-limits do not say what is sensible; they keep a single number from asking for a
-thousand times the memory of any machine.
+Recipe files, and checkpoints with settings inside, may come from anywhere. These limits
+do not define sensible values; they prevent a single number from requesting a thousand
+times the memory of any machine.
 """
 
 from collections.abc import Iterator
@@ -12,9 +12,9 @@ from pydantic import BaseModel
 
 from ..utils.untrusted.safe_yaml import brief
 
-_WORD = 4096  # characters of a text
-_ENTRIES = 20_000  # of a list, or of lists within lists
-_NUMBER = 1 << 53  # what a float64 still counts by ones
+_WORD = 4096  # characters of a string
+_ENTRIES = 20_000  # of a list, nested lists included
+_NUMBER = 1 << 53  # largest integer range that a float64 represents exactly
 
 _CHANNELS = 1 << 16  # of any layer
 _LARGEST = {
@@ -38,7 +38,7 @@ _LARGEST = {
     **dict.fromkeys(("head.rois_per_image", "test.detections_per_image"), 1 << 20),
     **dict.fromkeys(("train.batch_size", "test.batch_size"), 1 << 16),
 }
-"""Upper limits in the setting's own unit, each far above any recipe's."""
+"""Upper limits in each setting's unit, far above the value in any recipe."""
 
 _MOST = {
     "anchors.scales": 100,
@@ -51,10 +51,10 @@ _MOST = {
 
 
 def too_many(value: Any) -> bool:
-    """Whether a value, of whatever kind, holds more than any setting could.
+    """Return whether a value, of any type, has more entries than a setting could.
 
-    Looked at before it is checked against the settings, for which a fault of each
-    entry takes far more memory than the entry.
+    This runs before validation, where an error for each entry takes far more memory
+    than the entry.
     """
     waiting, seen = [value], 0
     while waiting:
@@ -68,7 +68,7 @@ def too_many(value: Any) -> bool:
 
 
 def excesses(config: BaseModel) -> Iterator[str]:
-    """Say of each setting that is beyond its limit what it is and may be."""
+    """Yield a message for each setting above its limit: the limit and the value."""
     for section in type(config).model_fields:
         values = getattr(config, section)
         for key in type(values).model_fields:

@@ -3,7 +3,7 @@
 A recipe is a YAML file that overrides some of the defaults in ``settings``;
 ``--set SECTION.KEY value`` overrides the recipe. An unknown key or a value of the wrong
 type is an error that names the file, the key and the nearest valid name. There is no
-global configuration: builders read it and hand plain numbers to the layers.
+global configuration: builders read the configuration and pass plain numbers to layers.
 """
 
 import difflib
@@ -58,14 +58,14 @@ def load_config(recipes: Sequence[Path] = (), overrides: Iterable[str] = ()) -> 
     """Read recipes in order, then apply overrides.
 
     Args:
-        recipes: YAML files; later ones win.
-        overrides: ``SECTION.KEY value`` pairs, flattened, as after ``--set``.
+        recipes: YAML files; later files override earlier ones.
+        overrides: ``SECTION.KEY value`` pairs, flattened as after ``--set``.
 
     Returns:
-        The checked configuration.
+        The validated configuration.
 
     Raises:
-        ConfigError: a file cannot be read, or a key or value is not valid; the message
+        ConfigError: a file cannot be read, or a key or value is invalid; the message
             names the file, the key and the nearest valid name.
     """
     merged: dict[str, dict[str, Any]] = {}
@@ -78,10 +78,10 @@ def load_config(recipes: Sequence[Path] = (), overrides: Iterable[str] = ()) -> 
 def config_from_checkpoint(
     state: Mapping[str, Any], overrides: Iterable[str]
 ) -> Config:
-    """The configuration stored in a checkpoint, with overrides.
+    """Load the configuration stored in a checkpoint, and apply overrides.
 
     Raises:
-        ConfigError: there is none, or a key or value is not valid.
+        ConfigError: the checkpoint has no settings, or a key or value is invalid.
     """
     merged: dict[str, dict[str, Any]] = {}
     stored = state.get("config")
@@ -92,20 +92,20 @@ def config_from_checkpoint(
     return _validate(merged, source="checkpoint")
 
 
-_SHOWN = 20  # errors at a time
+_SHOWN = 20  # errors per message
 
 _NOT_PART_OF_A_RUN = {
     *("data.root", "data.workers"),
     *("train.nonfinite", "train.nonfinite_limit"),
 }
-"""Keys that say where data lies and how fast it comes, and change no result; and those
-by which a run goes on that a fault has stopped."""
+"""Keys that do not change results: where data lies and how fast it is loaded, and keys
+that let a run continue after a fault stopped it."""
 
 
 def differences(config: Config, other: Config) -> dict[str, tuple[Any, Any]]:
-    """Other's value and value of each ``section.key`` where two configurations differ.
+    """Return (other's value, own value) of each ``section.key`` that differs.
 
-    Where data lies and how fast it comes makes no difference.
+    Keys that do not change results, such as the location of data, are ignored.
     """
     ours, theirs = config.model_dump(mode="json"), other.model_dump(mode="json")
     return {
@@ -126,7 +126,7 @@ def _read_recipe(path: Path) -> Mapping[str, Any]:
             "experiments/cfgs/"
         ) from error
     except (yaml.YAMLError, ValueError) as error:
-        # ValueError: not UTF-8, too large, or a date that the calendar does not have.
+        # ValueError: not UTF-8, too large, or an impossible calendar date.
         raise ConfigError(f"recipe {path} is not valid YAML: {error}") from error
     if content is None:
         return {}
@@ -157,7 +157,8 @@ def _parse_overrides(words: list[str]) -> dict[str, dict[str, Any]]:
 
 
 def _is_text(section: str, key: str) -> bool:
-    """Whether a key takes its text as it is: a folder may be called 2007, or a: b."""
+    """Return whether a key takes its text verbatim: a folder may be named 2007 or a:
+    b."""
     if section not in Config.model_fields:
         return False
     field = _section_model(section).model_fields.get(key)
@@ -173,7 +174,7 @@ def _parse_value(name: str, text: str) -> Any:
             f"--set {name} {brief(text)} is not a YAML value: {reason}"
         ) from error
     if isinstance(value, str):
-        # YAML 1.1 reads 1e-3 as a word.
+        # YAML 1.1 reads 1e-3 as a string.
         try:
             return float(value)
         except ValueError:
@@ -190,7 +191,7 @@ def _section_model(section: str) -> type[Section]:
 def _merge(
     into: dict[str, dict[str, Any]], new: Mapping[str, Any], *, source: str
 ) -> None:
-    """Add the keys of ``new``, checking that each exists."""
+    """Add the keys of ``new``, and check that each key exists."""
     for section, values in new.items():
         if section not in Config.model_fields:
             raise ConfigError(
@@ -213,7 +214,7 @@ def _merge(
                     f"{source}: {section}.{key}: expected fewer entries, found "
                     f"{brief(values[key])}"
                 )
-        # Values are checked file by file, so that an error names its source.
+        # Values are validated file by file, so that an error names its source.
         _validate({section: values}, source=source)
         into.setdefault(section, {}).update(values)
 

@@ -1,4 +1,4 @@
-"""The backbone: its name on the command line, its features, its first weights."""
+"""The backbone: its name on the command line, its features, its initial weights."""
 
 import difflib
 from typing import Literal
@@ -22,10 +22,10 @@ FEATURE_KINDS = ("c4", "dc5", "fpn")
 
 
 def split_net(net: str) -> tuple[str, str]:
-    """Backbone and features of a NET of the command line: ``res50_fpn``, ``res50``.
+    """Split a command line NET into backbone and features: ``res50_fpn``, ``res50``.
 
     Raises:
-        ValueError: there is none such; the message names the nearest.
+        ValueError: there is no such net; the message names the nearest one.
     """
     known = {
         f"{name}_{kind}": (name, kind) for name in NET_NAMES for kind in FEATURE_KINDS
@@ -42,44 +42,44 @@ def split_net(net: str) -> tuple[str, str]:
 
 
 class NetConfig(Section):
-    """The backbone and where its first weights come from."""
+    """The backbone, and the source of its initial weights."""
 
     name: Literal[NET_NAMES] = "res101"  # type: ignore[valid-type]
     features: Literal[FEATURE_KINDS] = "c4"  # type: ignore[valid-type]
-    """What is taken of the backbone: the map at stride 16, what follows being the
-    head (c4); the last map, at stride 16 by dilation (dc5); or a pyramid of the maps at
-    strides 4 to 32 (fpn). NET names it behind the backbone: res50_fpn."""
+    """How the backbone is used: c4, the map at stride 16, with the layers behind it as
+    the head; dc5, the last map, dilated to stride 16; fpn, a pyramid over the maps at
+    strides 4 to 32. On the command line NET ends in it, except for c4: res50_fpn."""
     fpn_channels: Count = 256
-    """Of every map of the pyramid."""
+    """Channels of every map of the pyramid."""
     fpn_norm: Literal["none", "batch"] = "none"
-    """What follows the pyramid's convolutions."""
+    """Norm behind the pyramid's convolutions."""
     modules: Literal["both", "rpn", "fast_rcnn"] = "both"
-    """Of the two modules (Faster R-CNN, section 3), both, or one alone: the region
-    proposal network, or the Fast R-CNN detector on proposals of a file
-    (``data.proposals``). docs/proposals.md"""
+    """Which of the two modules (Faster R-CNN, section 3) to use: both, the region
+    proposal network alone, or the Fast R-CNN detector alone, on proposals from a file
+    (``data.proposals``). See docs/proposals.md."""
     weights: str = "imagenet"
-    """``imagenet`` (torchvision's), ``none`` (random), a name of docs/zoo.md, or a
-    file's path."""
+    """``imagenet`` (torchvision's), ``none`` (random), a name from docs/zoo.md, or the
+    path of a file."""
     normalisation: Literal["auto", "torchvision", "caffe", "detectron2"] = "auto"
-    """Input the weights expect; ``auto``: what is recorded with the weights, or can be
-    told from them. Any other value must agree with that, or is an error."""
+    """Input normalisation that the weights expect; ``auto``: the one recorded with the
+    weights, or recognised from them. Any other value must agree with that."""
     style: Literal["pytorch", "caffe"] = "pytorch"
-    """Which ResNet the weights are of: stride in the 3x3 convolution (torchvision), or
-    in the 1x1 (Caffe). Other nets have one form only."""
+    """ResNet variant of the weights: stride in the 3x3 convolution (torchvision), or in
+    the 1x1 (Caffe). Other nets have only one variant."""
     norm: Literal["auto", "frozen", "batch"] = "auto"
     """Batch normalisation: ``auto`` freezes it unless the weights are random."""
     fixed_blocks: Whole | None = None
-    """Leading blocks that are not trained; null: as many as the family fixes. With
-    random weights all are trained."""
+    """Number of leading blocks that are frozen; null: the default of the architecture.
+    With random weights no block is frozen."""
     fixed_trunk: bool = False
-    """Train neither trunk nor pyramid, which the two modules share (section 3.2, steps
-    3 and 4); needs weights."""
+    """Freeze trunk and pyramid, which the two modules share (section 3.2, steps 3 and
+    4); needs weights."""
     head_stride: Literal[1, 2] = 1
-    """Stride of the stage that serves as head (ResNet conv5)."""
+    """Stride of the stage that serves as the head (ResNet conv5)."""
     dropout: Share = 0.5
-    """After fc6 and fc7 of VGG16."""
+    """Dropout probability after fc6 and fc7 of VGG16."""
 
     @property
     def full_name(self) -> str:
-        """As NET on the command line: ``res50``, ``res50_fpn``."""
+        """NET on the command line: ``res50``, ``res50_fpn``."""
         return self.name if self.features == "c4" else f"{self.name}_{self.features}"

@@ -1,6 +1,6 @@
 """The recipes of a net on a data set: files of the package ``faster_rcnn.recipes``.
 
-They lie in ``experiments/cfgs`` of the source.
+In a checkout, these files are in ``experiments/cfgs``.
 """
 
 import difflib
@@ -16,10 +16,10 @@ PACKAGE = "faster_rcnn.recipes"
 
 
 def recipe_folder() -> Path:
-    """Where the packaged recipes lie.
+    """Return the folder of the packaged recipes.
 
     Raises:
-        ConfigError: they are not installed.
+        ConfigError: the recipes are not installed.
     """
     try:
         return Path(str(files(PACKAGE)))
@@ -31,22 +31,23 @@ def recipe_folder() -> Path:
 
 
 def find_recipes(dataset: str, net: str) -> list[Path]:
-    """Recipes of a net on a data set, the more special ones later.
+    """Find the recipes of a net on a data set, the more specific ones later.
 
-    Of ``res50_fpn`` on ``coco``: ``fpn.yml``, ``res50.yml``, ``res50_fpn.yml``,
-    ``coco.yml``, then ``coco_fpn.yml``, ``coco_res50.yml`` and ``coco_res50_fpn.yml``,
-    those that are there. Data of one's own takes ``own_data.yml``, ``own_data_fpn.yml``
-    and so on, whatever it is called, and then the recipes that lie in its folder:
-    ``recipe.yml``, ``recipe_fpn.yml`` and so on.
+    For ``res50_fpn`` on ``coco`` they are ``fpn.yml``, ``res50.yml``,
+    ``res50_fpn.yml``, ``coco.yml``, then ``coco_fpn.yml``, ``coco_res50.yml`` and
+    ``coco_res50_fpn.yml``, as far as these files exist. A user's own data set of any
+    name uses ``own_data.yml``, ``own_data_fpn.yml`` and so on, and then the recipes in
+    its
+    folder: ``recipe.yml``, ``recipe_fpn.yml`` and so on.
 
     Args:
-        dataset: DATASET as given on the command line: a word, a path, several joined;
-            "" for data that is not known.
-        net: NET, with the kind of its features.
+        dataset: DATASET as given on the command line: a word, a path, or several
+            joined; "" if the data is unknown.
+        net: NET, including the kind of its features.
 
     Raises:
-        ConfigError: there is none for the kind of net, for a published data set, or for
-            one's own data: defaults are no settings to train with.
+        ConfigError: there is no recipe for the kind of net, for a published data set,
+            or for own data; defaults alone are not enough to train with.
     """
     name, kind = split_net(net)
     parts = [name] if kind == "c4" else [kind, name, net]
@@ -81,10 +82,10 @@ def _expect(names: list[str], purpose: str) -> None:
 
 
 def recipe_file(given: Path) -> Path:
-    """The file that ``--cfg`` names: a path, or the name of a packaged recipe.
+    """Return the file that ``--cfg`` names: a path, or the name of a packaged recipe.
 
     Raises:
-        ConfigError: there is neither.
+        ConfigError: neither exists.
     """
     if given.is_file():
         return given
@@ -99,6 +100,6 @@ def recipe_file(given: Path) -> Path:
 
 
 def net_settings(net: str) -> list[str]:
-    """A NET as settings, flattened, as after ``--set``."""
+    """Turn a NET into settings, flattened as after ``--set``."""
     name, kind = split_net(net)
     return ["net.name", name, "net.features", kind]

@@ -12,38 +12,39 @@ class RPNConfig(Section):
 
     channels: Count = 512
     convs: Count = 1
-    """3x3 convolutions before the output layers."""
+    """Number of 3x3 convolutions before the output layers."""
     batch_size: Count = 256
     """Labelled anchors per image."""
     fg_fraction: Share = 0.5
     positive_overlap: Share = 0.7
     negative_overlap: Share = 0.3
     clobber_positives: bool = False
-    """An anchor whose best overlap is below ``negative_overlap`` is negative even if it
-    is the best one of some object."""
+    """Make an anchor negative if its best overlap is below ``negative_overlap``, even
+    if it is the best anchor of some object."""
     crowd_overlap: Share | None = None
-    """Share of an anchor's area in a crowd (COCO) above which it is not negative; null:
-    crowds do not matter, as in the family."""
+    """An anchor with more than this share of its area in a crowd region (COCO) is not
+    negative. null: crowd regions are ignored, as in tf-faster-rcnn."""
     positive_weight: Share | None = None
-    """Weight of all positives together in the box loss, p / positives for each; null:
-    1 / labelled anchors for each, as in the family's recipes (-1 there)."""
+    """Weight of all positives together in the box loss, p / positives for each. null:
+    1 / labelled anchors for each, as in tf-faster-rcnn's recipes (-1 there)."""
     border: float = 0
-    """Pixels by which a training anchor may leave the image; negative: no limit."""
+    """Pixels by which a training anchor may cross the image edge; no limit if
+    negative."""
     sigma: Positive = 3
-    """Of the smooth L1."""
+    """Sigma of the smooth L1."""
     nms_threshold: Share = 0.7
     score_threshold: Share = 0
-    """Least probability of a proposal."""
+    """Lowest objectness probability of a proposal."""
     train_pre_nms: Count = 12000
-    """Boxes before suppression, with FPN on each level; likewise in tests."""
+    """Boxes kept before suppression, per level with FPN; ``test_pre_nms`` in tests."""
     train_post_nms: Count = 2000
     test_mode: Literal["nms", "top"] = "nms"
-    """Test proposals by suppression, or simply the ``test_top`` best."""
+    """How to select test proposals: by suppression, or the ``test_top`` best."""
     test_pre_nms: Count = 6000
     test_post_nms: Count = 300
     test_top: Count = 5000
     min_size: float = Field(default=0, ge=0)
-    """Least side of a proposal, in pixels of the network input."""
+    """Least side of a proposal in pixels of the network input."""
 
 
 class PoolingConfig(Section):
@@ -57,12 +58,12 @@ class PoolingConfig(Section):
     sampling_ratio: Whole = 0
     """RoIAlign's samples per cell and side; 0: adaptive."""
     aligned: bool = False
-    """RoIAlign's shift by half a cell."""
+    """Shift RoIAlign's samples by half a cell."""
     max_pool: bool = False
-    """Pool to twice the size, then 2x2 maxima."""
+    """Pool to twice the size, then take 2x2 maxima."""
     box_gradient: bool = False
-    """Let the head's losses reach the proposals' coordinates (DenseCap, section 3.3);
-    not with mode ``pool``, which is not differentiable in them."""
+    """Let gradients of the head's losses reach the proposals' coordinates (DenseCap,
+    section 3.3); not with mode ``pool``, which has no such gradient."""
 
     @model_validator(mode="after")
     def _differentiable(self) -> "PoolingConfig":
@@ -83,23 +84,23 @@ class HeadConfig(Section):
     bg_overlap_high: Share = 0.5
     bg_overlap_low: Share = 0
     crowd_overlap: Share | None = None
-    """Share of a RoI's area in a crowd (COCO) above which it is not background; null:
-    crowds do not matter. Detectron: 0.7."""
+    """A RoI with more than this share of its area in a crowd region (COCO) is not
+    background. null: crowd regions are ignored. Detectron: 0.7."""
     add_ground_truth: bool = False
-    """Whether ground-truth boxes join the proposals in training."""
+    """Add the ground-truth boxes to the proposals in training."""
     replacement: bool = True
-    """Fill up by drawing RoIs again where there are too few."""
+    """Draw RoIs repeatedly if there are too few."""
     class_agnostic: bool = False
-    """One box per RoI, shared by all classes, instead of one per class."""
+    """Predict one box per RoI for all classes, instead of one per class."""
     convs: Whole = 0
-    """3x3 convolutions on each region, where no stage of the backbone is the head (dc5,
-    fpn), as all that follows but for sigma."""
+    """Number of 3x3 convolutions on each region. This and the following keys except
+    sigma apply where no stage of the backbone is the head (dc5, fpn)."""
     conv_channels: Count = 256
     fcs: Whole = 2
-    """Hidden fully connected layers."""
+    """Number of hidden fully connected layers."""
     fc_channels: Count = 1024
     norm: Literal["none", "batch", "group"] = "none"
-    """Behind each of the convolutions; ``batch`` is over all processes if
-    train.sync_bn is set."""
+    """Norm behind each convolution; ``batch`` covers all processes if train.sync_bn is
+    set."""
     sigma: Positive = 1
-    """Of the smooth L1."""
+    """Sigma of the smooth L1."""

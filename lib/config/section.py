@@ -1,4 +1,4 @@
-"""What the sections of the settings are made of."""
+"""Base class of the sections of the settings."""
 
 from typing import Annotated, Any
 
@@ -11,14 +11,14 @@ Whole = Annotated[int, Field(ge=0)]
 
 
 class Section(BaseModel):
-    """Settings that belong together; unknown keys and NaN are refused."""
+    """Settings that belong together; unknown keys and NaN are errors."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
     @field_validator("*", mode="before")
     @classmethod
     def _truth_is_no_number(cls, value: Any, info: ValidationInfo) -> Any:
-        # Python takes True for 1.
+        # Python accepts True as 1.
         assert info.field_name is not None
         if isinstance(value, bool):
             annotation = cls.model_fields[info.field_name].annotation

@@ -1,15 +1,15 @@
 """Every setting of a run: its name, type, unit, default and meaning.
 
-net      the backbone, and where its first weights come from
-boxes    anchors, and what a box measures
+net      the backbone, and the source of its initial weights
+boxes    anchors, and the box convention
 regions  the region proposal network, RoI pooling and the head
-data     data sets, and what becomes of an image before the network
-train    optimisation, and what is logged and saved
+data     data sets, and the processing of images before the network
+train    optimisation, logging and checkpoints
 test     post-processing and evaluation
-section  what these are made of
+section  the base class of these
 
 The defaults are those of tf-faster-rcnn for VOC 2007. Recipes and command lines
-override them; ``loading.py`` reads those.
+override them; see ``loading.py``.
 """
 
 import yaml
@@ -41,7 +41,7 @@ __all__ = [
 
 
 class Config(Section):
-    """Everything a run depends on."""
+    """All settings of a run."""
 
     net: NetConfig = NetConfig()
     anchors: AnchorConfig = AnchorConfig()
@@ -54,5 +54,5 @@ class Config(Section):
     test: TestConfig = TestConfig()
 
     def to_yaml(self) -> str:
-        """The whole configuration as YAML, keys in the order of the fields."""
+        """Return the whole configuration as YAML, keys in the order of the fields."""
         return yaml.safe_dump(self.model_dump(mode="json"), sort_keys=False)

@@ -6,4 +6,4 @@ WORDS: dict[str, tuple[str, str]] = {
     "voc0712": ("voc_2007_trainval+voc_2012_trainval", "voc_2007_test"),
     "coco": ("coco_2017_train", "coco_2017_val"),
 }
-"""Train and test set of each word of the command line."""
+"""The training set and test set of each word of the command line."""

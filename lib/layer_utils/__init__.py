@@ -1,1 +1,1 @@
-"""The weightless layers of the paper, one file each."""
+"""Layers of the papers that have no weights, one file each."""

@@ -15,7 +15,7 @@ from .structures import GroundTruth
 
 
 class AnchorTargets(NamedTuple):
-    """What the RPN should say of each anchor.
+    """RPN targets: a label and box deltas for each anchor.
 
     Attributes:
         labels: ``(N, A)`` int64: 1 object, 0 background, -1 ignored.
@@ -27,7 +27,7 @@ class AnchorTargets(NamedTuple):
 
 
 class AnchorMatches(NamedTuple):
-    """Which anchors are candidates for what, before any is drawn.
+    """Candidate anchors before sampling, and the object that each anchor matches.
 
     Attributes:
         positive: ``(N, A)`` bool.
@@ -70,13 +70,13 @@ def anchor_targets(
         fg_fraction: largest share of positives among them.
         positive_overlap: least IoU of a positive.
         negative_overlap: IoU below which an anchor is negative.
-        border: pixels by which an anchor may leave the image; negative for no limit.
+        border: pixels by which an anchor may cross the edge; if negative, any number.
         offset: 1 for legacy boxes, 0 for continuous ones.
-        clobber_positives: the negative rule wins where both hold.
-        crowd_overlap: share of an anchor's area in a crowd above which it is not
-            negative; None: crowds do not matter.
+        clobber_positives: if True, an anchor that meets both rules is negative.
+        crowd_overlap: an anchor with more than this share of its area inside a crowd
+            region is not negative; if None, crowd regions are ignored.
         usable: ``(N, A)`` bool, anchors of cells inside the image; None for all.
-        generator: source of random numbers on the anchors' device.
+        generator: random number generator on the anchors' device.
 
     Returns:
         Labels and target deltas.
@@ -119,24 +119,26 @@ def match_anchors(
     crowd_overlap: float | None = None,
     usable: Tensor | None = None,
 ) -> AnchorMatches:
-    """Find the candidates, without drawing from them.
+    """Find the candidate anchors of both labels, without sampling them.
 
-    Anchors that leave the image are neither, nor are those of padding cells. An anchor
-    is positive if it overlaps an object by ``positive_overlap`` or more, or overlaps
-    some object more than any other anchor does (ties included); else it is negative if
-    its best overlap is below ``negative_overlap``. With ``clobber_positives`` the
-    negative rule goes first, so that a best anchor of low overlap is negative. An
-    anchor that lies in a crowd by more than ``crowd_overlap`` is not negative, since
-    there may be objects. It is positive as any other, which is how COCO's evaluation
-    goes about detections in a crowd.
+    Anchors that cross the image border and anchors of padding cells are neither
+    positive nor negative. An anchor is positive if its IoU with an object is
+    ``positive_overlap`` or more, or if no other anchor overlaps that object more (ties
+    included). Otherwise it is negative if its highest IoU is below
+    ``negative_overlap``. With ``clobber_positives`` the negative rule is applied first,
+    so an object's best anchor of low IoU is negative. An anchor that has more than
+    ``crowd_overlap`` of its area inside a crowd region is not negative, because the
+    region may contain objects. A crowd region does not affect positive anchors, just as
+    COCO's evaluation ignores only unmatched detections in a crowd.
 
-    Deviation: an object that no inside anchor touches makes no anchor positive; in
-    tf-faster-rcnn it makes all anchors positive that do not touch it either.
+    Deviation: an object that overlaps no inside anchor makes no anchor positive. In
+    tf-faster-rcnn such an object makes every anchor positive that does not overlap it.
 
-    Args and frame: as of :func:`anchor_targets`.
+    Args:
+        The same as for :func:`anchor_targets`, in the same frame.
 
     Returns:
-        Candidates, and the object that each anchor belongs to.
+        The candidates, and the object that each anchor overlaps most.
     """
     inside = inside_image(anchors, image_sizes, border=border, offset=offset)  # (N, A)
     if usable is not None:
@@ -176,7 +178,7 @@ def sample_labels(
         negative: ``(N, A)`` bool, disjoint from ``positive``.
         batch_size: anchors to keep per image.
         fg_fraction: largest share of positives among them.
-        generator: source of random numbers.
+        generator: random number generator on the device of ``positive``.
 
     Returns:
         ``(N, A)`` int64: 1, 0, or -1 for anchors that were not drawn.
@@ -189,8 +191,8 @@ def sample_labels(
     bg_wanted = batch_size - is_fg.sum(dim=1, keepdim=True)  # (N, 1)
     is_bg = is_bg & (torch.arange(bg_slots, device=is_bg.device) < bg_wanted)
     labels = torch.full_like(positive, -1, dtype=torch.int64)
-    # Slots that were not drawn point at anchors that were never candidates of their
-    # kind; adding to -1 leaves those alone.
+    # Slots that were not drawn point at anchors that are no candidates of that label;
+    # adding 0 keeps their -1.
     labels.scatter_add_(1, fg_index, is_fg.long() * 2)
     labels.scatter_add_(1, bg_index, is_bg.long())
     return labels

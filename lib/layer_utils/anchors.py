@@ -22,27 +22,27 @@ def base_anchors(
     centre: Centre = "cell",
     rounding: Rounding = "auto",
 ) -> Tensor:
-    """Anchors of the first cell.
+    """Compute the anchors of the first cell.
 
-    Published weights must meet the anchors they were trained with, and those are
-    rounded in three ways: py-faster-rcnn rounds the widths and heights of the ratios
-    before it scales them, torchvision rounds the final corners, Detectron2 nothing.
+    Published weights need the anchors that they were trained with, and there are three
+    conventions of rounding: py-faster-rcnn rounds the width and height of each ratio
+    before scaling, torchvision rounds the final corners, Detectron2 does not round.
 
     Args:
         stride: input pixels per feature cell; also the side of a scale-1 anchor.
         ratios: heights divided by widths.
         scales: sides in units of ``stride``.
         offset: 1 for legacy boxes, 0 for continuous ones.
-        centre: anchors lie around the middle of the cell, or around its top left
-            corner (torchvision, Detectron2).
-        rounding: what is rounded to whole pixels: ``sides``, ``corners``, ``none``, or
-            ``auto`` for sides with ``offset = 1`` and none with 0.
+        centre: "cell" centres the anchors on the cell, "corner" on its top left corner
+            (torchvision, Detectron2).
+        rounding: coordinates rounded to whole pixels: ``sides``, ``corners``, ``none``,
+            or ``auto`` (sides if ``offset`` is 1, none if it is 0).
 
     Returns:
         ``(K, 4)`` float32, ratio-major and scale-minor, K = ratios * scales.
 
     Raises:
-        ValueError: no ratio or no scale, or one that is not positive.
+        ValueError: ratios or scales are empty, or a value is not positive.
     """
     if not ratios or not scales or min(*ratios, *scales) <= 0:
         raise ValueError(
@@ -71,13 +71,13 @@ def base_anchors(
                     middle + half_height,
                 )
             )
-    # With values also where a network is built without memory, on the meta device.
+    # On the CPU, so that anchors have values even in a model built on the meta device.
     anchors = torch.tensor(rows, dtype=torch.float32, device="cpu")
     return anchors.round() if rounding == "corners" else anchors
 
 
 def grid_anchors(base: Tensor, height: int, width: int, *, stride: int) -> Tensor:
-    """Anchors of every cell of a feature map.
+    """Compute the anchors of every cell of a feature map.
 
     Args:
         base: ``(K, 4)`` anchors of the first cell.
@@ -98,16 +98,16 @@ def grid_anchors(base: Tensor, height: int, width: int, *, stride: int) -> Tenso
 def cells_inside(
     height: int, width: int, sizes: Tensor | None, *, anchors_per_cell: int
 ) -> Tensor | None:
-    """Which anchors belong to cells that the bare, unpadded image has too.
+    """Mark the anchors whose cell lies inside the unpadded image.
 
     Args:
         height: rows of the padded feature map.
         width: columns of the padded feature map.
-        sizes: ``(N, 2)`` true rows and columns of each image's map, None if unpadded.
+        sizes: ``(N, 2)`` true rows and columns of each image's map; None if unpadded.
         anchors_per_cell: K.
 
     Returns:
-        ``(N, A)`` bool in the order of :func:`grid_anchors`, None if unpadded.
+        ``(N, A)`` bool in the order of :func:`grid_anchors`; None if unpadded.
     """
     if sizes is None:
         return None

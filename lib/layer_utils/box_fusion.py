@@ -1,4 +1,4 @@
-"""Weighted boxes fusion: what several views found of an object becomes one box
+"""Weighted boxes fusion: merge the boxes that several views found of one object
 (Solovyev, Wang and Gabruseva 2021).
 
 Letters: N images, B boxes per image, D output slots; B counts the boxes of all views.
@@ -11,7 +11,7 @@ from .detections import pick
 from .structures import Detections
 
 _FAR = -1e6
-"""Corners of a fused box that is not there, in pixels: it meets no other."""
+"""Corners of an empty slot, in pixels: so far away that it overlaps no box."""
 
 
 def weighted_boxes_fusion(
@@ -23,41 +23,41 @@ def weighted_boxes_fusion(
     min_score: float,
     offset: float,
 ) -> Detections:
-    """Average the boxes that views found of one object (section 3).
+    """Average the boxes that several views found of one object (section 3).
 
-    1. Take the boxes of all views from the best to the worst.
-    2. Each joins the fused box of its class that it overlaps most, if their IoU is
-       above ``threshold``, and becomes a fused box of its own otherwise.
-    3. A fused box is the mean of its members weighted by their scores, made anew with
-       every member; its score is the mean of theirs.
-    4. In the end scores are multiplied by min(members, views) / views: what few views
-       found is believed less.
+    1. Sort the boxes of all views by score, best first.
+    2. Each box joins the fused box of its class with the highest IoU, if that IoU is
+       above ``threshold``; otherwise it starts a fused box.
+    3. A fused box is the mean of its members weighted by their scores, updated with
+       every new member; its score is the mean of their scores.
+    4. At the end each score is multiplied by min(members, views) / views, which lowers
+       the scores of boxes that few views found.
 
     Args:
-        found: ``(N, B, 4)`` boxes of positive score, in one frame and any order; each
-            view after a suppression of its own.
-        views: how many views could find an object.
-        threshold: IoU above which a box joins a fused one.
-        max_detections: D, or B if that is less.
-        min_score: fused boxes must score more.
+        found: ``(N, B, 4)`` boxes of positive score in one frame and any order, already
+            suppressed within each view.
+        views: number of views in which an object could be found.
+        threshold: IoU above which a box joins a fused box.
+        max_detections: D, at most B.
+        min_score: keep fused boxes that score more than this.
         offset: added to widths and heights, 1 for legacy and 0 for continuous boxes.
 
     Returns:
         Detections, best first; unused slots are zero.
 
     Raises:
-        ValueError: there are no views.
+        ValueError: ``views`` is less than 1.
     """
     if views < 1:
         raise ValueError(f"views: expected 1 or more, found {views}")
-    # 1. The order; what is not valid comes last, as zeros.
+    # 1. Sort; rows that are not valid come last, as zeros.
     boxes, weights, classes, valid = _best(found, found.boxes.shape[1])
     counted = valid.to(weights.dtype)
 
-    # A fused box lies at the number of its first member: 0 to B - 1, many unused. Those
-    # lie too far away to be met.
+    # A fused box is stored at the index of its first member, 0 to B - 1. The slots that
+    # stay empty lie too far away to overlap any box.
     fused = torch.full_like(boxes, _FAR)
-    total = torch.zeros_like(weights)  # of its members' scores
+    total = torch.zeros_like(weights)  # sum of the members' scores
     members = torch.zeros_like(weights)
     for number in range(max(valid.sum(dim=1).tolist(), default=0)):
         column = slice(number, number + 1)
@@ -68,8 +68,8 @@ def weighted_boxes_fusion(
         best, joined = iou.max(dim=1, keepdim=True)  # (N, 1)
         joins = best > threshold
         slot = joined.where(joins, number)
-        # 3. The mean moves by the new member's share; a first member stays exact. Where
-        # an image has no more boxes the share is 0 / 0, in a slot without members.
+        # 3. The mean moves by the new member's share; a first member stays exact. An
+        # image that has no more boxes divides 0 by 0 here, in a slot without members.
         total.scatter_add_(1, slot, weight)
         members.scatter_add_(1, slot, counted[:, column])
         corners = slot[:, :, None].expand(-1, -1, 4)
@@ -84,7 +84,7 @@ def weighted_boxes_fusion(
 
 
 def _best(found: Detections, count: int) -> Detections:
-    """The ``count`` best rows, best first, of equal ones the earlier."""
+    """Return the ``count`` best rows, best first; ties go to the lower index."""
     ranks = found.scores.masked_fill(~found.valid, -torch.inf)
     order = ranks.argsort(dim=1, descending=True, stable=True)[:, :count]
     return pick(found, order, found.valid.gather(1, order))

@@ -1,9 +1,9 @@
 """Box arithmetic: areas, overlaps, encoding, decoding, clipping.
 
-The box convention, said once for the whole package
+The box convention, defined here for the whole package
 ---------------------------------------------------
-Boxes are float32 ``x1, y1, x2, y2`` in pixels of the network input. What a box
-measures depends on one number, ``offset``:
+Boxes are float32 ``x1, y1, x2, y2`` in pixels of the network input. The width and
+height of a box depend on one number, ``offset``:
 
 * ``offset = 1`` (legacy: py-faster-rcnn, tf-faster-rcnn and their ports): the corners
   are the first and last pixel *inside* the box, so its width is ``x2 - x1 + 1``.
@@ -30,7 +30,7 @@ __all__ = [
 
 
 def encode(boxes: Tensor, targets: Tensor, *, offset: float) -> Tensor:
-    """Regression targets that move ``boxes`` onto ``targets`` (R-CNN; eq. 2).
+    """Compute the deltas that move ``boxes`` onto ``targets`` (R-CNN; eq. 2).
 
     Args:
         boxes: ``(..., 4)`` anchors or RoIs.
@@ -38,8 +38,8 @@ def encode(boxes: Tensor, targets: Tensor, *, offset: float) -> Tensor:
         offset: 1 for legacy boxes, 0 for continuous ones.
 
     Returns:
-        ``(..., 4)`` deltas ``dx, dy, dw, dh``. Not finite where a box has no area:
-        callers mask such rows.
+        ``(..., 4)`` deltas ``dx, dy, dw, dh``, not finite for boxes without area:
+        callers mask these rows.
     """
     widths, heights = box_sizes(boxes, offset=offset)
     target_widths, target_heights = box_sizes(targets, offset=offset)
@@ -61,10 +61,10 @@ def encode(boxes: Tensor, targets: Tensor, *, offset: float) -> Tensor:
 def decode(
     boxes: Tensor, deltas: Tensor, *, offset: float, max_log_size: float | None = None
 ) -> Tensor:
-    """Boxes that ``deltas`` move ``boxes`` to: the inverse of :func:`encode`.
+    """Apply ``deltas`` to ``boxes``: the inverse of :func:`encode`.
 
-    Deviation: with ``offset = 1`` the far corner is ``centre + w / 2`` without the -1
-    that would make it the exact inverse, as in all published code of the family; see
+    Deviation: with ``offset = 1`` the far corner is ``centre + w / 2``, as in all
+    published code of this family; the exact inverse would subtract 1. See
     docs/deviations.md.
 
     Args:
@@ -115,7 +115,7 @@ def clip(boxes: Tensor, sizes: Tensor, *, offset: float) -> Tensor:
 def inside_image(
     boxes: Tensor, sizes: Tensor, *, border: float, offset: float
 ) -> Tensor:
-    """Whether boxes lie inside their image (section 3.1.3).
+    """Return whether boxes lie inside their image (section 3.1.3).
 
     Args:
         boxes: ``(A, 4)``, shared by all images.

@@ -1,4 +1,4 @@
-"""Detections from the head's outputs (Fast R-CNN, section 2.2).
+"""Detections from the outputs of the box head (Fast R-CNN, section 2.2).
 
 Letters: N images, R RoIs per image, C classes, D detections per image,
 B = R * (C - 1) candidates, or fewer.
@@ -15,7 +15,7 @@ from ..nms.soft_nms import Decay
 from .boxes import clip, decode
 from .structures import Detections
 
-_MANY = 8  # times as many classes as can be likely: choosing then pays
+_MANY = 8  # preselect classes if C is this many times the number that can be likely
 
 
 def detect(
@@ -34,12 +34,12 @@ def detect(
     max_log_size: float | None = None,
     min_size: float = 0.0,
 ) -> Detections:
-    """Regress, clip, suppress class by class, keep the best.
+    """Decode, clip, suppress within each class and keep the best.
 
     1. Take every RoI as a candidate for every class: `candidates`.
     2. Suppress within each class; keep the best ``max_detections`` of all classes.
 
-    The frame is that of ``rois`` and ``image_sizes``, whichever it is.
+    Boxes are in the frame of ``rois`` and ``image_sizes``, whichever that is.
 
     Args:
         rois: ``(N, R, 4)``.
@@ -47,18 +47,18 @@ def detect(
         class_scores: ``(N, R, C)`` probabilities, background first.
         pred_deltas: ``(N, R, C, 4)`` or ``(N, R, 1, 4)``, not normalised.
         image_sizes: ``(N, 2)`` height and width.
-        score_threshold: detections must score more.
-        nms_threshold: IoU above which a box is suppressed by one of its class.
+        score_threshold: keep detections that score more than this.
+        nms_threshold: IoU above which a box is suppressed by a better one of its class.
         max_detections: D.
         offset: 1 for legacy boxes, 0 for continuous ones.
-        nms_offset: the same, inside suppression.
+        nms_offset: the offset used inside suppression.
         nms_inclusive: suppress at an IoU equal to the threshold too.
         max_log_size: upper limit of ``dw`` and ``dh``, or None.
         min_size: least width and height, in the frame of ``image_sizes``.
 
     Returns:
-        Detections, best first. Exactly D at most: ties at the last place are settled
-        by index, where tf-faster-rcnn keeps all of them. Unused slots are zero.
+        At most D detections, best first. Ties at the last place are decided by index,
+        where tf-faster-rcnn keeps all of them. Unused slots are zero.
     """
     found = candidates(
         rois,
@@ -92,18 +92,19 @@ def candidates(
     max_log_size: float | None = None,
     min_size: float = 0.0,
 ) -> Detections:
-    """Regress and clip every RoI for every class.
+    """Decode and clip the box of every RoI for every class.
 
     1. Move every RoI by the deltas of every class and clip it to the image.
-    2. Drop scores that do not exceed ``score_threshold``, boxes with a side below
-       ``min_size``, and deltas not finite.
+    2. Drop scores that are not above ``score_threshold``, boxes with a side below
+       ``min_size``, and deltas that are not finite.
 
     Args:
-        rois: as the other arguments, see `detect`.
+        The same as for `detect`.
 
     Returns:
-        ``(N, B)`` boxes with scores and classes, by RoI, then class; not suppressed.
-        Of very many classes only as many of each RoI as can exceed the threshold.
+        ``(N, B)`` boxes with scores and classes, ordered by RoI, then class, before
+        suppression. If there are very many classes, only as many per RoI as can exceed
+        the threshold.
     """
     images, count, classes = class_scores.shape
     labels = torch.arange(1, classes, device=rois.device).expand(images, count, -1)
@@ -113,7 +114,7 @@ def candidates(
     if score_threshold > 0:
         likely = math.floor(1 / score_threshold + 1e-4)  # for sums that round up
     if _MANY * likely < classes:
-        # In the order of the classes, since ties are settled by index.
+        # In class order, because ties are decided by index.
         likeliest = scores.topk(likely, dim=2).indices.sort(dim=2).values
         scores, labels = scores.gather(2, likeliest), labels.gather(2, likeliest)
         if pred_deltas.shape[2] > 1:
@@ -126,7 +127,7 @@ def candidates(
         rois[:, :, None], pred_deltas, offset=offset, max_log_size=max_log_size
     )
     boxes = clip(boxes, image_sizes, offset=offset)
-    # The clip would make a whole-image box of an infinite delta.
+    # Clipping would turn an infinite delta into a box of the whole image.
     finite = (boxes.isfinite() & pred_deltas.isfinite()).all(dim=3)
     widths, heights = box_sizes(boxes, offset=offset)
     large = (widths >= min_size) & (heights >= min_size)  # (N, R, C - 1 or 1)
@@ -144,7 +145,7 @@ def suppress(
     offset: float,
     inclusive: bool = False,
 ) -> Detections:
-    """Drop what overlaps a better box of its class; keep the best.
+    """Drop boxes that overlap a better box of their class; keep the best.
 
     Args:
         found: ``(N, B)`` candidates in any order.
@@ -179,19 +180,19 @@ def suppress_softly(
     min_score: float,
     offset: float,
 ) -> Detections:
-    """Let what overlaps a better box of its class lose score; keep the best.
+    """Lower the score of boxes that overlap a better one of their class; keep the best.
 
     Args:
         found: ``(N, B)`` candidates in any order.
-        decay: as of `faster_rcnn.nms.soft_nms`.
+        decay: see `faster_rcnn.nms.soft_nms`.
         sigma: of the Gaussian decay.
         threshold: IoU up to which linear decay does nothing.
         max_detections: D.
-        min_score: detections must score more, after their loss too.
+        min_score: keep detections whose score after decay is above this.
         offset: 1 for legacy boxes, 0 for continuous ones.
 
     Returns:
-        Detections with the scores that were left, best first; unused slots are zero.
+        Detections with decayed scores, best first; unused slots are zero.
     """
     picked, kept, scores = soft_nms(
         found.boxes,
@@ -209,7 +210,7 @@ def suppress_softly(
 
 
 def pick(found: Detections, index: Tensor, kept: Tensor) -> Detections:
-    """The rows ``index (N, D)``, zero where ``kept (N, D)`` is false."""
+    """Select rows ``index (N, D)``; a row is zero where ``kept (N, D)`` is False."""
     boxes = found.boxes.gather(1, index[:, :, None].expand(-1, -1, 4))
     return Detections(
         boxes=boxes.masked_fill(~kept[:, :, None], 0.0),

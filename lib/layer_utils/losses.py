@@ -9,7 +9,7 @@ from torch import Tensor
 
 
 def smooth_l1(difference: Tensor, *, sigma: float) -> Tensor:
-    """Smooth L1 of each element (Fast R-CNN, eq. 3).
+    """Compute the smooth L1 of each element (Fast R-CNN, eq. 3).
 
     Args:
         difference: prediction minus target, any shape.
@@ -34,27 +34,28 @@ def rpn_losses(
     sigma: float,
     positive_weight: float | None = None,
 ) -> tuple[Tensor, Tensor]:
-    """Objectness and box loss of the RPN.
+    """Compute the objectness loss and the box loss of the RPN.
 
     Args:
         objectness_logits: ``(N, A)``.
         pred_deltas: ``(N, A, 4)``.
         labels: ``(N, A)`` 1, 0, or -1 for ignored.
         target_deltas: ``(N, A, 4)``.
-        sigma: of the smooth L1.
-        positive_weight: weight of all positives together in the box loss; None for
-            the share that they have among the labelled anchors.
+        sigma: sigma of the smooth L1.
+        positive_weight: weight of all positives together in the box loss; if None,
+            their share of the labelled anchors.
 
     Returns:
-        Mean cross entropy over the labelled anchors, and the smooth L1 of the
-        positives divided by the number of labelled anchors, or, with
-        ``positive_weight``, that times the mean over the positives; 0 if there is none.
+        Mean cross entropy over the labelled anchors, and the sum of the smooth L1 of
+        the positives divided by the number of labelled anchors or, with
+        ``positive_weight``, that weight times the mean over the positives. Both are 0
+        if there are no such anchors.
     """
     labelled = labels >= 0
     count = labelled.sum().clamp(min=1)
     # A softmax over (background, object) scores is a sigmoid of their difference.
-    # Ignored rows are replaced before the arithmetic: 0 * nan is nan, and so would be
-    # the gradient.
+    # Ignored rows are overwritten before the arithmetic, because 0 * nan is nan, and so
+    # is its gradient.
     cross_entropy = F.binary_cross_entropy_with_logits(
         objectness_logits.float().masked_fill(~labelled, 0.0),
         labels.clamp(min=0).float(),
@@ -81,7 +82,7 @@ def head_losses(
     *,
     sigma: float,
 ) -> tuple[Tensor, Tensor]:
-    """Classification and box loss of the Fast R-CNN head.
+    """Compute the classification loss and the box loss of the Fast R-CNN head.
 
     Args:
         class_logits: ``(N, S, C)``.
@@ -89,14 +90,14 @@ def head_losses(
         classes: ``(N, S)`` int64, 0 for background.
         target_deltas: ``(N, S, 4)``.
         valid: ``(N, S)`` bool.
-        sigma: of the smooth L1.
+        sigma: sigma of the smooth L1.
 
     Returns:
-        Mean cross entropy, and the smooth L1 of the foreground RoIs, each over the
-        valid RoIs; 0 if there is none.
+        Mean cross entropy and the sum of the smooth L1 of the foreground RoIs, each
+        divided by the number of valid RoIs; 0 if there are none.
     """
     count = valid.sum().clamp(min=1)
-    # As above, rows that do not count are replaced before the arithmetic.
+    # Invalid rows are overwritten before the arithmetic, as in `rpn_losses`.
     classes = classes.masked_fill(~valid, 0)
     class_logits = class_logits.float().masked_fill(~valid[..., None], 0.0)
     cross_entropy = F.cross_entropy(

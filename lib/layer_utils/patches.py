@@ -1,4 +1,4 @@
-"""What a 3x3 convolution sees at some cells of its maps.
+"""Input patches of a 3x3 convolution at selected cells of feature maps.
 
 Letters: N images, S cells per image, C channels, H x W cells of a map.
 """
@@ -13,11 +13,12 @@ def cell_patches(features: FeatureMaps, cells: Tensor) -> Tensor:
     """Gather each cell with its eight neighbours.
 
     Args:
-        features: maps ``(N, C, H, W)``, anything beyond the images' true sizes.
-        cells: ``(N, S)`` int64, counted by row through all maps in their order.
+        features: maps ``(N, C, H, W)``; values beyond the images' true sizes may be
+            anything.
+        cells: ``(N, S)`` int64 cell indices, row by row through all maps in order.
 
     Returns:
-        ``(N, S, 9, C)``, neighbours by row, zero beyond the image.
+        ``(N, S, 9, C)``, neighbours row by row, zero outside the image.
     """
     near = torch.arange(-1, 2, device=cells.device)
     images = torch.arange(cells.shape[0], device=cells.device)[:, None, None]

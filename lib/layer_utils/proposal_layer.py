@@ -36,10 +36,10 @@ def propose(
 ) -> Proposals:
     """Turn scored, regressed anchors into a fixed number of proposals.
 
-    1. Keep the ``pre_nms`` anchors of highest objectness, of each level of a pyramid.
-    2. Move them by their deltas and clip them to the image.
-    3. Leave out those smaller than ``min_size`` or below ``score_threshold``.
-    4. Suppress overlapping ones of the same level, and keep the best ``post_nms`` of
+    1. Keep the ``pre_nms`` anchors of highest objectness of each pyramid level.
+    2. Apply their deltas and clip them to the image.
+    3. Drop boxes smaller than ``min_size`` or scored below ``score_threshold``.
+    4. Suppress overlapping boxes of the same level, and keep the best ``post_nms`` of
        all levels.
 
     Args:
@@ -47,26 +47,27 @@ def propose(
         objectness_logits: ``(N, A)``.
         pred_deltas: ``(N, A, 4)``.
         image_sizes: ``(N, 2)`` height and width.
-        usable: ``(N, A)`` bool, anchors of cells inside the image; None for all.
-        level_anchors: how many of the A anchors belong to each level, in their order;
-            nothing for a single level.
-        score_threshold: least probability of being an object.
+        usable: ``(N, A)`` bool, anchors of cells inside the image; if None, all
+            anchors.
+        level_anchors: number of anchors of each level, in the order of the A anchors;
+            empty for a single level.
+        score_threshold: lowest probability of being an object.
         pre_nms: boxes before suppression, of each level.
         post_nms: R, slots after suppression.
         nms_threshold: IoU above which a box is suppressed.
         min_size: least width and height in input pixels.
         offset: 1 for legacy boxes, 0 for continuous ones.
-        nms_offset: the same, for the areas inside suppression.
+        nms_offset: the offset used inside suppression.
         nms_inclusive: suppress at an IoU equal to the threshold too.
         max_log_size: upper limit of ``dw`` and ``dh``, or None for no limit.
-        box_gradient: let gradients pass from the boxes to ``pred_deltas`` (DenseCap,
-            section 3.3). Without, proposals are fixed, as in both of the paper's
+        box_gradient: let gradients flow from the boxes to ``pred_deltas`` (DenseCap,
+            section 3.3). If False, proposals are constants, as in both of the paper's
             approximations (section 3.2).
 
     Returns:
-        Proposals. Boxes of unused slots are zero.
+        Proposals; the boxes of unused slots are zero.
     """
-    # 1. and 2. Best anchors, moved.
+    # 1. and 2. Select the best anchors and decode them.
     boxes, scores, valid, levels = _best_boxes(
         anchors,
         objectness_logits,
@@ -78,12 +79,12 @@ def propose(
         offset=offset,
         max_log_size=max_log_size,
     )
-    # 3. Large enough.
+    # 3. Drop small boxes.
     widths, heights = box_sizes(boxes.detach(), offset=offset)
     valid = valid & (widths >= min_size) & (heights >= min_size)
     if score_threshold > 0:
         valid = valid & (scores.sigmoid() >= score_threshold)
-    # 4. Suppression.
+    # 4. Suppress.
     keep, kept = nms(
         boxes.detach(),
         scores,
@@ -96,7 +97,7 @@ def propose(
     )
     kept_boxes = boxes.gather(1, keep[:, :, None].expand(-1, -1, 4))
     return Proposals(
-        # Unused slots are pooled too, and pooling a box that is not finite may crash.
+        # Unused slots are pooled too, and pooling a non-finite box may crash.
         boxes=kept_boxes.masked_fill(~kept[:, :, None], 0.0),
         scores=scores.gather(1, keep),
         valid=kept,
@@ -114,17 +115,18 @@ def top_proposals(
     offset: float,
     max_log_size: float | None = None,
 ) -> Proposals:
-    """The anchors of highest objectness as proposals, without suppression.
+    """Decode the anchors of highest objectness as proposals, without suppression.
 
-    The family's test mode "top". Where an image has fewer anchors than ``count``, the
-    rest of its slots stay empty; the family draws anchors twice there.
+    This is test mode "top" of tf-faster-rcnn. An image with fewer anchors than
+    ``count`` leaves slots empty, where tf-faster-rcnn draws anchors twice.
 
     Args:
         anchors: ``(A, 4)``.
         objectness_logits: ``(N, A)``.
         pred_deltas: ``(N, A, 4)``.
         image_sizes: ``(N, 2)`` height and width.
-        usable: ``(N, A)`` bool, anchors of cells inside the image; None for all.
+        usable: ``(N, A)`` bool, anchors of cells inside the image; if None, all
+            anchors.
         count: R.
         offset: 1 for legacy boxes, 0 for continuous ones.
         max_log_size: upper limit of ``dw`` and ``dh``, or None for no limit.
@@ -157,15 +159,15 @@ def _best_boxes(
     max_log_size: float | None,
     level_anchors: Sequence[int] = (),
 ) -> tuple[Tensor, Tensor, Tensor, Tensor | None]:
-    """Boxes, scores, validity and levels of the best anchors, moved and clipped."""
+    """Decode and clip the best anchors: boxes, scores, validity and levels."""
     logits = objectness_logits.detach().float()
     if usable is not None:
         logits = logits.masked_fill(~usable, -torch.inf)
     scores, order, levels = _best_of_levels(logits, count, level_anchors)
     deltas = pred_deltas.float().gather(1, order[:, :, None].expand(-1, -1, 4))
     boxes = decode(anchors[order], deltas, offset=offset, max_log_size=max_log_size)
-    # A delta that is not finite ends here, not in the suppression; the clip would make
-    # a whole-image box of an infinite one.
+    # Boxes of non-finite deltas are dropped here, before suppression; clipping would
+    # turn an infinite delta into a box of the whole image.
     valid = (scores > -torch.inf) & deltas.detach().isfinite().all(dim=2)
     return clip(boxes, image_sizes, offset=offset), scores, valid, levels
 
@@ -173,7 +175,7 @@ def _best_boxes(
 def _best_of_levels(
     logits: Tensor, count: int, level_anchors: Sequence[int]
 ) -> tuple[Tensor, Tensor, Tensor | None]:
-    """The ``count`` best anchors of each level: scores, indices, levels (all None)."""
+    """Find the best anchors of each level: scores, indices, levels (None for one)."""
     if len(level_anchors) < 2:
         return *logits.topk(least(count, logits.shape[1]), dim=1), None
     scores, order, levels, start = [], [], [], 0

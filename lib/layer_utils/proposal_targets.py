@@ -15,13 +15,13 @@ from .structures import GroundTruth, Proposals
 
 
 class RoISamples(NamedTuple):
-    """RoIs that a head trains on.
+    """RoIs for training a head, with their targets.
 
     Attributes:
         rois: ``(N, S, 4)``, zero where not valid.
         classes: ``(N, S)`` int64, 0 for background.
         target_deltas: ``(N, S, 4)``, normalised; zero for background.
-        matched: ``(N, S)`` int64, ground-truth slot that a foreground RoI belongs to.
+        matched: ``(N, S)`` int64, ground-truth slot matched to a foreground RoI.
         valid: ``(N, S)`` bool.
     """
 
@@ -50,31 +50,31 @@ def sample_rois(
 ) -> RoISamples:
     """Sample foreground and background RoIs of each image.
 
-    1. Match every proposal to the object it overlaps most.
-    2. Foreground: overlap of at least ``fg_overlap``; background: overlap in
-       ``[bg_overlap_low, bg_overlap_high)``, and not in a crowd by more than
-       ``crowd_overlap``.
-    3. Draw up to ``fg_fraction * batch_size`` foreground RoIs; background fills up. An
-       image without background is filled with foreground. With ``replacement`` a side
-       that has too few is drawn repeatedly, otherwise slots stay empty.
+    1. Match every proposal to the object that it overlaps most.
+    2. Foreground: IoU of at least ``fg_overlap``. Background: IoU in
+       ``[bg_overlap_low, bg_overlap_high)``, and at most ``crowd_overlap`` of the area
+       inside a crowd region.
+    3. Draw up to ``fg_fraction * batch_size`` foreground RoIs, and fill the rest with
+       background, or with foreground if the image has no background. If there are too
+       few, ``replacement`` draws some again; otherwise slots stay empty.
 
-    An image that has neither gives no valid slot; it is no error.
+    An image with no candidates of either kind gives no valid slots, without an error.
 
     Args:
         proposals: of N images.
         ground_truth: of the same images.
         batch_size: S, sampled RoIs per image.
-        fg_fraction: share of foreground among them.
+        fg_fraction: largest share of foreground RoIs among them.
         fg_overlap: least IoU of a foreground RoI.
         bg_overlap_high: IoU below which a RoI may be background.
         bg_overlap_low: least IoU of a background RoI.
-        add_ground_truth: whether the ground-truth boxes join the proposals.
-        replacement: fill up by drawing again.
-        delta_std: the deltas are divided by these.
+        add_ground_truth: add the ground-truth boxes to the proposals.
+        replacement: draw RoIs repeatedly if there are too few.
+        delta_std: divisors of the four deltas.
         offset: 1 for legacy boxes, 0 for continuous ones.
-        crowd_overlap: share of a RoI's area in a crowd above which it is not
-            background; None: crowds do not matter.
-        generator: source of random numbers on the proposals' device.
+        crowd_overlap: a RoI with more than this share of its area inside a crowd region
+            is not background; if None, crowd regions are ignored.
+        generator: random number generator on the proposals' device.
 
     Returns:
         The samples, foreground first.
@@ -115,13 +115,13 @@ def sample_rois(
         replacement=replacement,
         generator=generator,
     )
-    # Unused slots are pooled too, and pooling a box that is not finite may crash.
+    # Unused slots are pooled too, and pooling a non-finite box may crash.
     rois = boxes.gather(1, index[:, :, None].expand(-1, -1, 4))
     rois = rois.masked_fill(~drawn[:, :, None], 0.0)
     matched = matches.matched.gather(1, index)
     classes = ground_truth.classes.gather(1, matched).masked_fill(~is_fg, 0)
     targets = ground_truth.boxes.gather(1, matched[:, :, None].expand(-1, -1, 4))
-    # Where the RoIs carry a gradient (DenseCap), the targets are constants still.
+    # Targets are constants, even if the RoIs carry a gradient (DenseCap).
     deltas = encode(rois.detach(), targets, offset=offset).unbind(2)
     target_deltas = torch.stack(
         [delta / std for delta, std in zip(deltas, delta_std, strict=True)], dim=2
@@ -138,14 +138,14 @@ def _draw(
     replacement: bool,
     generator: torch.Generator | None,
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """Indices ``(N, slots)`` to draw, which are foreground, and which hold a RoI."""
+    """Return indices ``(N, slots)``, which are foreground, and which hold a RoI."""
     count = min(slots, foreground.shape[1])
     fg_order, fg_there = random_order(foreground, count, generator)
     bg_order, bg_there = random_order(background, count, generator)
     fg_count = fg_there.sum(dim=1, keepdim=True)  # (N, 1), at most `count`
     bg_count = bg_there.sum(dim=1, keepdim=True)
 
-    # Foreground takes its share, or everything where there is no background.
+    # Foreground takes its share, or every slot if there is no background.
     fg_share = fg_count.clamp(max=fg_slots).masked_fill(bg_count == 0, slots)
     if not replacement:
         fg_share = torch.minimum(fg_share, fg_count)
@@ -153,11 +153,11 @@ def _draw(
 
     slot = torch.arange(slots, device=foreground.device)[None]  # (1, S)
     is_fg = slot < fg_share  # (N, S)
-    # Position of each slot in its own side's random order.
+    # Position of each slot in the random order of its own kind.
     rank = torch.where(is_fg, slot, slot - fg_share)
     available = torch.where(is_fg, fg_count, bg_count)
     if replacement:
-        # A side that suffices is drawn once each; else again and again, at random.
+        # Each candidate is drawn once; slots beyond their number draw again at random.
         again = torch.rand(rank.shape, device=rank.device, generator=generator)
         again = (again * available).long().clamp(max=count - 1)
         rank = torch.where(rank < available, rank, again)

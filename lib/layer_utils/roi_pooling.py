@@ -34,35 +34,36 @@ def pool_rois(
     max_pool: bool = False,
     box_gradient: bool = False,
 ) -> Tensor:
-    """Pool every RoI to the same size, from its level if there are several.
+    """Pool every RoI to the same size, from its pyramid level if there are several.
 
     ``align`` is RoIAlign (Mask R-CNN, section 3), ``pool`` RoI max pooling (Fast R-CNN,
     section 2.1), ``crop`` TensorFlow's crop_and_resize as tf-faster-rcnn uses it, and
-    ``crop_stn`` the affine grid of the first PyTorch ports. The last two differ past
-    the outer cells of the map: the one is 0 there, the other fades to 0 over one cell.
+    ``crop_stn`` the affine grid of the first PyTorch ports. Outside the outer cells of
+    the map, ``crop`` samples 0, and ``crop_stn`` fades to 0 over one cell.
 
     Args:
         features: L maps ``(N, C, H, W)``, finest first. Cells beyond an image's true
-            size are never read, and its far edge acts as the edge of a bare map; RoIs
-            then start inside the image.
+            size are never read: the far edge of the true size acts as the edge of the
+            map, and RoIs are assumed to start inside the image.
         rois: ``(N, R, 4)`` in pixels of the network input, finite.
-        mode: how to pool.
+        mode: pooling mode, see above.
         size: P.
-        strides: input pixels per cell of each map, each twice the one before.
+        strides: input pixels per cell of each map, each twice the previous one.
         sampling_ratio: RoIAlign's samples per cell and side; 0 for adaptive.
-        aligned: RoIAlign's shift by half a cell.
+        aligned: shift RoIAlign's samples by half a cell.
         max_pool: pool to ``2 P`` first, then take 2x2 maxima.
-        box_gradient: let the gradient reach ``rois`` too (DenseCap, section 3.3); not
-            with ``pool``. If they require one, ``align`` holds all its samples at once,
-            and with adaptive sampling the host waits for their number.
+        box_gradient: let gradients reach ``rois`` too (DenseCap, section 3.3); not
+            supported by ``pool``. If ``rois`` requires a gradient, ``align`` keeps all
+            its samples in memory, and adaptive sampling makes the host wait for their
+            number.
 
     Returns:
-        ``(N * R, C, P, P)`` in the type of the features, computed in float32 at least.
-        Unused slots hold whatever their box gives.
+        ``(N * R, C, P, P)`` in the features' dtype, computed in at least float32.
+        Unused slots hold the values pooled from their box.
 
     Raises:
-        ValueError: unknown mode, a crop of a single sample, or a gradient to the boxes
-            of RoI max pooling.
+        ValueError: the mode is unknown, a crop has a single sample per side, or
+            ``box_gradient`` is set for RoI max pooling.
     """
     if mode not in get_args(PoolingMode):
         raise ValueError(
@@ -82,7 +83,7 @@ def pool_rois(
             "out pooling.box_gradient."
         )
     if not box_gradient:
-        rois = rois.detach()  # from here on requires_grad tells
+        rois = rois.detach()  # from here on, rois.requires_grad decides
     if kernels.serves(features.maps[0]) and not rois.requires_grad:
         return kernels.roi_pool(
             features.maps,
@@ -113,7 +114,7 @@ def pool_rois(
     ]
     if len(pooled) == 1:
         return pooled[0]
-    # Every RoI is pooled from every level, since their numbers are not known.
+    # RoIs are pooled from all levels: shapes must not depend on each level's count.
     levels = roi_levels(rois, strides).flatten()[:, None, None, None]
     chosen = pooled[0]
     for i, x in enumerate(pooled[1:], start=1):
@@ -122,14 +123,14 @@ def pool_rois(
 
 
 def roi_levels(rois: Tensor, strides: Sequence[int]) -> Tensor:
-    """The level that each RoI is pooled from (FPN, eq. 1).
+    """Assign each RoI to a pyramid level (FPN, eq. 1).
 
     Args:
         rois: ``(N, R, 4)`` in pixels of the network input.
-        strides: of the L levels, each twice the one before.
+        strides: strides of the L levels, each twice the previous one.
 
     Returns:
-        ``(N, R)`` int64, 0 for the finest; of RoIs without area too.
+        ``(N, R)`` int64, 0 for the finest level and for RoIs without area.
     """
     side = ((rois[..., 2] - rois[..., 0]) * (rois[..., 3] - rois[..., 1])).sqrt()
     level = (_canonical_level(strides) + (side / CANONICAL_SIZE).log2() + 1e-6).floor()
@@ -137,7 +138,7 @@ def roi_levels(rois: Tensor, strides: Sequence[int]) -> Tensor:
 
 
 def _canonical_level(strides: Sequence[int]) -> int:
-    """Level of `CANONICAL_STRIDE`, counted from the finest."""
+    """Return the index of the level with `CANONICAL_STRIDE`, 0 for the finest."""
     return CANONICAL_STRIDE.bit_length() - strides[0].bit_length()
 
 
@@ -153,14 +154,14 @@ def _pool_by_library(
     aligned: bool,
     max_pool: bool,
 ) -> Tensor:
-    """The same through torchvision and PyTorch: any device, any gradient."""
-    import torchvision  # seconds of every start, and seldom needed
+    """Pool through torchvision and PyTorch: on any device, with any gradient."""
+    import torchvision  # takes seconds to import, and is seldom needed
 
     dtype = features.dtype
     if feature_sizes is not None:
         features, rois = _to_far_corner(features, rois, feature_sizes, stride=stride)
     side = 2 * size if max_pool else size
-    # Pooling interpolates, so it is done in float32 whatever the network computes in.
+    # Pooling interpolates, so it runs in float32 whatever the network's dtype.
     if dtype != torch.float64:
         features = features.float()
     rois = rois.to(features.dtype)
@@ -196,7 +197,7 @@ def _pool_by_library(
 
 
 def _with_image_index(rois: Tensor) -> Tensor:
-    """``(N, R, 4)`` to ``(N * R, 5)`` with the image's index in front."""
+    """Turn ``(N, R, 4)`` into ``(N * R, 5)`` with the image's index in front."""
     index = torch.arange(rois.shape[0], device=rois.device, dtype=rois.dtype)
     index = index[:, None, None].expand(-1, rois.shape[1], 1)
     return torch.cat((index, rois), dim=2).flatten(0, 1)
@@ -207,10 +208,10 @@ def _to_far_corner(
 ) -> tuple[Tensor, Tensor]:
     """Move each image's true features, and its RoIs, to the far corner of the map.
 
-    The operators treat samples beyond the far edge of the map in their own ways (zero,
-    clamped, an empty bin), and RoIs reach beyond it where a trunk leaves out an odd
-    last row. In that corner the edge of the map is the edge of every image. The first
-    row and column are repeated before them.
+    torchvision's operators treat samples beyond the far edge of the map in different
+    ways (zero, clamped, an empty bin), and RoIs reach beyond that edge if the backbone
+    drops an odd last row. In the far corner, the edge of the map is the edge of every
+    image. The first row and column are repeated before the moved features.
     """
     images, _, height, width = features.shape
     down, right = height - sizes[:, :1], width - sizes[:, 1:]  # (N, 1)

@@ -7,17 +7,17 @@ from torch import Tensor
 def random_order(
     candidates: Tensor, count: int, generator: torch.Generator | None
 ) -> tuple[Tensor, Tensor]:
-    """The first ``count`` candidates of each row in a random order.
+    """Pick the first ``count`` candidates of each row in a random order.
 
     Args:
         candidates: ``(N, A)`` bool.
         count: slots to return; at most A.
-        generator: source of the random keys, on the device of ``candidates``; None for
-            PyTorch's default one.
+        generator: random number generator on the device of ``candidates``; if None,
+            PyTorch's default.
 
     Returns:
-        Indices ``(N, count)`` into the rows, the candidates first, and ``(N, count)``
-        bool, true where a slot holds a candidate.
+        Indices ``(N, count)`` into the rows, candidates first, and ``(N, count)`` bool,
+        True where a slot holds a candidate.
     """
     keys = torch.rand(candidates.shape, device=candidates.device, generator=generator)
     keys = keys.masked_fill(~candidates, -1.0)

@@ -1,7 +1,7 @@
 """The padded, masked structures that carry a batch through the network.
 
-Every tensor has a fixed size; the rows that count are those whose ``valid`` is true,
-and nothing reads a row without its mask. Letters as everywhere in this package:
+Every tensor has a fixed size. Rows count where ``valid`` is True, and no code reads a
+row without its mask. Letters, here and in the whole package:
 
     N  images in the batch
     G  ground-truth slots per image
@@ -18,13 +18,13 @@ from torch import Tensor
 
 
 class Images(NamedTuple):
-    """A batch of images as it travels to the device.
+    """A batch of images as it is sent to the device.
 
     Attributes:
-        pixels: ``(N, 3, H, W)`` uint8 RGB, zero beyond each image's own size.
+        pixels: ``(N, 3, H, W)`` uint8 RGB, zero beyond each image's true size.
         sizes: ``(N, 2)`` int64, height and width of each image without padding.
-        padded: whether any image is smaller than ``(H, W)``. Known on the host, so
-            that a batch without padding skips the masking at no cost.
+        padded: whether any image is smaller than ``(H, W)``; a Python bool, so that a
+            batch without padding skips masking without a device synchronisation.
     """
 
     pixels: Tensor
@@ -33,19 +33,19 @@ class Images(NamedTuple):
 
 
 class FeatureMaps(NamedTuple):
-    """The maps that proposals and head share, finest first; a single one without FPN.
+    """The feature maps shared by RPN and heads, finest first; a single one without FPN.
 
     Attributes:
         maps: ``(N, C, Hf, Wf)`` each.
-        sizes: of each map ``(N, 2)`` int64 true rows and columns of each image; None if
-            no image is padded.
+        sizes: for each map, ``(N, 2)`` int64 true rows and columns of each image; None
+            if no image is padded.
     """
 
     maps: list[Tensor]
     sizes: list[Tensor] | None
 
     def of(self, levels: int) -> "FeatureMaps":
-        """The finest ``levels`` maps."""
+        """Return the finest ``levels`` maps."""
         sizes = None if self.sizes is None else self.sizes[:levels]
         return FeatureMaps(self.maps[:levels], sizes)
 
@@ -57,8 +57,8 @@ class GroundTruth(NamedTuple):
         boxes: ``(N, G, 4)`` boxes.
         classes: ``(N, G)`` int64 class indices, 1..C-1 where valid.
         valid: ``(N, G)`` bool.
-        crowd: ``(N, G)`` bool, other slots whose box bounds objects that nobody told
-            apart (COCO's iscrowd); None for none.
+        crowd: ``(N, G)`` bool, slots outside ``valid`` whose box is a crowd region
+            (COCO's iscrowd); None if there are none.
     """
 
     boxes: Tensor

@@ -1,1 +1,1 @@
-"""The detectors: parts assembled as the papers describe, and their losses."""
+"""The detectors, assembled from their parts as in the papers, and their losses."""

@@ -34,7 +34,7 @@ class BoxHead(nn.Module):
         ground_truth: GroundTruth,
         generator: torch.Generator | None,
     ) -> RoISamples:
-        """RoIs to train on, with their targets."""
+        """Sample RoIs to train on, with their targets."""
         head = self.settings
         return sample_rois(
             proposals,
@@ -72,7 +72,7 @@ class BoxHead(nn.Module):
     def losses(
         self, class_logits: Tensor, pred_deltas: Tensor, samples: RoISamples
     ) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
-        """Losses by name, and the sampled RoIs' counts by name."""
+        """Compute the losses by name, and count the sampled RoIs by name."""
         cls_loss, box_loss = head_losses(
             class_logits,
             pred_deltas,

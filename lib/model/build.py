@@ -1,4 +1,4 @@
-"""A configuration becomes a detector: what each setting builds."""
+"""Build a detector from a configuration."""
 
 import torch
 from torch import nn
@@ -17,14 +17,15 @@ from .region_proposals import RegionProposalNetwork
 
 
 def build_detector(config: Config, num_classes: int) -> FasterRCNN:
-    """Assemble the detector that a configuration describes, with random weights.
+    """Build the detector that a configuration describes, with random weights.
 
     Args:
         config: the run's configuration.
         num_classes: C, background included.
 
     Returns:
-        What ``net.modules`` says: both modules, or `FastRCNN` or `ProposalNetwork`.
+        The detector that ``net.modules`` names: `FasterRCNN`, `FastRCNN` or
+        `ProposalNetwork`.
     """
     net = config.net
     pretrained = net.weights != "none"
@@ -84,7 +85,7 @@ def build_detector(config: Config, num_classes: int) -> FasterRCNN:
         rpn,
         box_head,
         pooling=config.pooling,
-        # Pretrained weights bring their own; see `load_initial_weights`.
+        # Pretrained weights bring their own normalisation; see `load_initial_weights`.
         normalisation=NORMALISATIONS[
             "torchvision" if net.normalisation == "auto" else net.normalisation
         ],
@@ -105,7 +106,7 @@ DETECTORS: dict[str, type[FasterRCNN]] = {
 
 
 def drop_head(backbone: Backbone) -> None:
-    """Let go of what is no trunk: the layers of C4's head."""
+    """Remove the backbone's layers that only a C4 head uses."""
     trunk = {
         id(parameter)
         for block in backbone.blocks()
@@ -117,7 +118,7 @@ def drop_head(backbone: Backbone) -> None:
         for name, child in parent.named_children():
             own = {id(parameter) for parameter in child.parameters()}
             if own and not own & trunk:
-                # Backbones count their layers: an empty one keeps the place.
+                # Backbones index their layers: an empty module keeps the indices.
                 setattr(parent, name, nn.Identity())
             elif own - trunk:
                 drop(child)
@@ -126,7 +127,7 @@ def drop_head(backbone: Backbone) -> None:
 
 
 def fix_trunk(model: FasterRCNN) -> None:
-    """Stop training what both modules share: the trunk and the pyramid."""
+    """Freeze the layers that both modules share: the trunk and the pyramid."""
     model.backbone.freeze(len(model.backbone.blocks()))
     if model.pyramid is not None:
         model.pyramid.requires_grad_(False)

@@ -25,10 +25,10 @@ from .region_proposals import RegionProposalNetwork, RPNOutput
 
 
 class TrainOutput(NamedTuple):
-    """What a training step yields.
+    """Output of a training step.
 
     Attributes:
-        losses: scalars by name; their sum is what is minimised.
+        losses: scalars by name; their sum is minimised.
         counts: sampled foreground and background of RPN and head, by name.
         activations: detached tensors by name, for histograms.
     """
@@ -39,13 +39,13 @@ class TrainOutput(NamedTuple):
 
 
 class Predictions(NamedTuple):
-    """What the network says of each proposal, in pixels of the network input.
+    """Predictions for each proposal, in pixels of the network input.
 
     Attributes:
         proposals: the RoIs, ``(N, R, 4)`` with scores and valid mask.
         class_scores: ``(N, R, C)`` probabilities, background first.
-        pred_deltas: ``(N, R, C, 4)``, with 1 in place of C if class-agnostic; no longer
-            normalised.
+        pred_deltas: ``(N, R, C, 4)``, with 1 in place of C if class-agnostic;
+            denormalised.
     """
 
     proposals: Proposals
@@ -61,15 +61,15 @@ class FasterRCNN(nn.Module):
     Args:
         backbone: computes the feature maps.
         rpn: proposes regions on all maps; None for Fast R-CNN alone.
-        box_head: classifies and refines them; None for a proposal network alone.
+        box_head: classifies and refines the regions; None for a proposal network alone.
         pooling: how regions are pooled.
-        normalisation: of the input.
-        pyramid: what becomes of the backbone's maps; None if they serve as they are.
-        region_head: makes vectors of pooled regions; None if the backbone does.
+        normalisation: normalisation of the input pixels.
+        pyramid: neck over the backbone's maps; None to use the maps themselves.
+        region_head: turns pooled regions into vectors; None if the backbone does.
 
     Attributes:
         pixel_mean: ``(3, 1, 1)`` RGB mean of the input, 0..255. Part of the state dict,
-            as ``pixel_std`` is, so that weights and their input are never parted.
+            like ``pixel_std``, so that weights keep the normalisation they need.
         pixel_std: ``(3, 1, 1)`` RGB standard deviation.
     """
 
@@ -112,13 +112,13 @@ class FasterRCNN(nn.Module):
         ground_truth: GroundTruth | None = None,
         generator: torch.Generator | None = None,
     ) -> TrainOutput | Predictions:
-        """Losses when given ground truth, predictions otherwise.
+        """Return losses if ground truth is given, else predictions.
 
         Args:
             images: the batch.
-            ground_truth: objects of the same images, in training.
-            generator: source of the sampling's random numbers, on the images' device;
-                None for PyTorch's default one.
+            ground_truth: objects of the same images, for training.
+            generator: random number generator for sampling, on the images' device; if
+                None, PyTorch's default.
         """
         features = self.features(images)
         regions = self.rpn(features)
@@ -130,7 +130,7 @@ class FasterRCNN(nn.Module):
         return self.losses(features, regions, targets, samples)
 
     def predict(self, features: FeatureMaps, proposals: Proposals) -> Predictions:
-        """Classes and boxes of proposals on the feature maps they came from."""
+        """Predict classes and boxes of proposals from the given feature maps."""
         logits, deltas = self.classify(features, proposals.boxes)
         deltas = deltas * self.box_head.delta_std
         return Predictions(proposals, logits.softmax(dim=2), deltas)
@@ -142,7 +142,7 @@ class FasterRCNN(nn.Module):
         targets: AnchorTargets,
         samples: RoISamples,
     ) -> TrainOutput:
-        """The four losses under given targets, whoever drew them."""
+        """Compute the four losses for given targets, however they were sampled."""
         of_rpn = self.rpn_losses(features, regions, targets)
         of_head = self.head_losses(features, samples)
         return TrainOutput(*(a | b for a, b in zip(of_rpn, of_head, strict=True)))
@@ -150,7 +150,7 @@ class FasterRCNN(nn.Module):
     def rpn_losses(
         self, features: FeatureMaps, regions: RPNOutput, targets: AnchorTargets
     ) -> TrainOutput:
-        """The two losses of the proposals."""
+        """Compute the two losses of the RPN."""
         losses, counts = self.rpn.losses(features, regions, targets)
         activations = {
             "features": features.maps[0].detach(),
@@ -160,7 +160,7 @@ class FasterRCNN(nn.Module):
         return TrainOutput(losses, counts, activations)
 
     def head_losses(self, features: FeatureMaps, samples: RoISamples) -> TrainOutput:
-        """The two losses of the classified regions."""
+        """Compute the two losses of the box head."""
         logits, deltas = self.classify(features, samples.rois)
         losses, counts = self.box_head.losses(logits, deltas, samples)
         activations = {
@@ -171,7 +171,7 @@ class FasterRCNN(nn.Module):
         return TrainOutput(losses, counts, activations)
 
     def features(self, images: Images) -> FeatureMaps:
-        """The maps that proposals and head share."""
+        """Compute the feature maps that the RPN and the head share."""
         sizes = images.sizes if images.padded else None
         pixels = (images.pixels.float() - self.pixel_mean) / self.pixel_std
         pixels = pixels.contiguous(memory_format=torch.channels_last)
@@ -179,7 +179,7 @@ class FasterRCNN(nn.Module):
         return features if self.pyramid is None else self.pyramid(features)
 
     def classify(self, features: FeatureMaps, rois: Tensor) -> tuple[Tensor, Tensor]:
-        """Class logits ``(N, R, C)`` and normalised deltas of RoIs ``(N, R, 4)``."""
+        """Predict class logits ``(N, R, C)`` and normalised deltas of the RoIs."""
         if self.region_head is None:
             vectors = self.backbone.head(self.pool(self.lifted(features, rois), rois))
         else:
@@ -188,16 +188,16 @@ class FasterRCNN(nn.Module):
         return logits, deltas
 
     def lifted(self, features: FeatureMaps, rois: Tensor) -> FeatureMaps:
-        """Maps behind the head's first layers, where these take less time there."""
+        """Run the head's first layers on the maps, where that takes less time."""
         pooling, cells = self.pooling, features.maps[0][0, 0].numel()
         if pooling.mode != "align" or pooling.max_pool or exporting():
-            return features  # maxima do not commute; exported sizes may be free
+            return features  # maxima do not commute; exported sizes may be dynamic
         if rois.shape[1] * pooling.size**2 <= cells:
             return features
         return self.backbone.lift(features) or features
 
     def pool(self, features: FeatureMaps, rois: Tensor) -> Tensor:
-        """Features of RoIs ``(N, R, 4)``, each P x P: ``(N * R, C, P, P)``."""
+        """Pool the features of RoIs ``(N, R, 4)`` to P x P: ``(N * R, C, P, P)``."""
         pooling = self.pooling
         pooled = pool_rois(
             features.of(len(self.pooled_strides)),
@@ -214,10 +214,12 @@ class FasterRCNN(nn.Module):
 
 
 def pooled_strides(strides: Sequence[int]) -> tuple[int, ...]:
-    """Strides of the maps that regions are pooled from: as long as each doubles.
+    """Return the strides of the maps that regions are pooled from.
 
-    So the RPN alone has the pyramid's coarser maps (FPN, section 4.2), and of maps of
-    one stride, as torchvision's MobileNet v3 has, regions are pooled from the first.
+    These are the leading maps of which each has twice the stride of the previous one.
+    The coarser maps of a pyramid serve the RPN alone (FPN, section 4.2). If several
+    maps share a stride, as in torchvision's MobileNet v3, regions are pooled from the
+    first.
     """
     count = 1
     while count < len(strides) and strides[count] == 2 * strides[count - 1]:

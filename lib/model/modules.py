@@ -1,7 +1,7 @@
 """The two modules of Faster R-CNN, each alone (Faster R-CNN, section 3).
 
-A region proposal network of its own, and the Fast R-CNN detector on proposals that are
-given: with both, the alternating training of section 3.2 shares what lies below them.
+A region proposal network alone, and the Fast R-CNN detector alone, on given proposals.
+The alternating training of section 3.2 uses both; they share the layers below.
 """
 
 from typing import Any
@@ -15,13 +15,13 @@ from .faster_rcnn import FasterRCNN, Predictions, TrainOutput
 class ProposalNetwork(FasterRCNN):
     """A region proposal network alone (section 3.1): there is no box head."""
 
-    def forward(  # type: ignore[override]  # it stops at the proposals
+    def forward(  # type: ignore[override]  # returns proposals, not predictions
         self,
         images: Images,
         ground_truth: GroundTruth | None = None,
         generator: torch.Generator | None = None,
     ) -> TrainOutput | Proposals:
-        """Losses when given ground truth, proposals otherwise; see `FasterRCNN`."""
+        """Return losses if ground truth is given, else proposals; see `FasterRCNN`."""
         features = self.features(images)
         regions = self.rpn(features)
         if ground_truth is None:
@@ -36,7 +36,7 @@ class FastRCNN(FasterRCNN):
     def __init__(self, *arguments: Any, **options: Any) -> None:
         super().__init__(*arguments, **options)
         if self.pyramid is not None:
-            # Maps that no region is pooled from are for the RPN.
+            # Maps that no region is pooled from serve only the RPN.
             self.pyramid.output[len(self.pooled_strides) :].requires_grad_(False)
 
     def forward(
@@ -46,21 +46,21 @@ class FastRCNN(FasterRCNN):
         generator: torch.Generator | None = None,
         proposals: Proposals | None = None,
     ) -> TrainOutput | Predictions:
-        """Losses when given ground truth, predictions otherwise; see `FasterRCNN`.
+        """Return losses if ground truth is given, else predictions; see `FasterRCNN`.
 
         Args:
             images: the batch.
-            ground_truth: objects of the same images, in training.
-            generator: source of the sampling's random numbers.
-            proposals: of the same images, in pixels of the network input.
+            ground_truth: objects of the same images, for training.
+            generator: random number generator for sampling.
+            proposals: proposals of the same images, in pixels of the network input.
 
         Raises:
-            ValueError: there are no proposals.
+            ValueError: ``proposals`` is None.
         """
         if proposals is None:
             raise ValueError(
                 "Fast R-CNN alone (net.modules fast_rcnn) needs proposals of the "
-                "images, and found none; name their file by data.proposals or "
+                "images, but none were given; name their file in data.proposals or "
                 "data.test_proposals"
             )
         features = self.features(images)
@@ -71,7 +71,7 @@ class FastRCNN(FasterRCNN):
 
 
 def shared_keys(model: FasterRCNN) -> set[str]:
-    """Keys of the state dict that both modules share: input, trunk and pyramid."""
+    """Return the state dict keys that both modules share: input, trunk and pyramid."""
     shared = [module for block in model.backbone.blocks() for module in block]
     if model.pyramid is not None:
         shared.append(model.pyramid)

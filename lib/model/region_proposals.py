@@ -18,14 +18,14 @@ from ..utils.torch_versions import forget_casts
 
 
 class RPNOutput(NamedTuple):
-    """What the RPN says of every anchor, those of finer levels first.
+    """RPN predictions for every anchor, finest level first.
 
     Attributes:
         anchors: ``(A, 4)``.
         objectness_logits: ``(N, A)``.
         pred_deltas: ``(N, A, 4)``.
         usable: ``(N, A)`` bool, anchors of cells inside the image; None for all.
-        level_anchors: how many of the A belong to each level.
+        level_anchors: number of anchors of each level.
     """
 
     anchors: Tensor
@@ -76,10 +76,10 @@ class RegionProposalNetwork(nn.Module):
         self.head = RPNHead(in_channels, rpn.channels, len(base[0]), convs=rpn.convs)
 
     def forward(self, features: FeatureMaps) -> RPNOutput:
-        """Score and regress every anchor of every level, by the same weights.
+        """Score and regress every anchor of every level with shared weights.
 
-        In training that is for the proposals alone, through which no gradient passes:
-        `losses` does it again for the few anchors that were drawn.
+        In training these predictions serve only the proposals, which carry no gradient:
+        `losses` repeats the computation for the few sampled anchors.
         """
         if not (torch.is_grad_enabled() and self._recomputes(features)):
             return self._forward(features)
@@ -89,10 +89,10 @@ class RegionProposalNetwork(nn.Module):
         return output
 
     def _recomputes(self, features: FeatureMaps) -> bool:
-        """Whether the gradient of drawn anchors is cheaper than that of all.
+        """Return whether recomputing the sampled anchors makes training cheaper.
 
-        With them the head is computed twice, forwards; without, its backward pass, of
-        twice the cost, is over all cells instead of those drawn.
+        If so, the head runs forward twice, and backward over the sampled cells only.
+        Otherwise its backward pass, which costs twice a forward pass, covers all cells.
         """
         cells = sum(x.shape[2] * x.shape[3] for x in features.maps)
         single = self.rpn.convs == 1 and not self.box_gradient
@@ -122,7 +122,7 @@ class RegionProposalNetwork(nn.Module):
         )
 
     def propose(self, output: RPNOutput, image_sizes: Tensor) -> Proposals:
-        """Proposals of each image; more of them in training mode."""
+        """Turn predictions into proposals; training mode keeps more of them."""
         rpn, training = self.rpn, self.training
         if rpn.test_mode == "top" and not training:
             return top_proposals(
@@ -161,7 +161,7 @@ class RegionProposalNetwork(nn.Module):
         image_sizes: Tensor,
         generator: torch.Generator | None,
     ) -> AnchorTargets:
-        """Anchors to train on, with their targets."""
+        """Sample anchors to train on, with their targets."""
         rpn = self.rpn
         return anchor_targets(
             output.anchors,
@@ -182,7 +182,7 @@ class RegionProposalNetwork(nn.Module):
     def losses(
         self, features: FeatureMaps, output: RPNOutput, targets: AnchorTargets
     ) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
-        """Losses by name, and the sampled anchors' counts by name."""
+        """Compute the losses by name, and count the sampled anchors by name."""
         labels, target_deltas = targets
         logits, deltas = output.objectness_logits, output.pred_deltas
         if torch.is_grad_enabled() and not logits.requires_grad:
@@ -204,7 +204,7 @@ class RegionProposalNetwork(nn.Module):
         )
 
     def at_anchors(self, features: FeatureMaps, index: Tensor) -> tuple[Tensor, Tensor]:
-        """Logits ``(N, S)`` and deltas ``(N, S, 4)`` of anchors by their indices."""
+        """Predict logits ``(N, S)`` and deltas ``(N, S, 4)`` of anchors by index."""
         per_cell = self.base.shape[1]
         cells = index // per_cell
         patches = cell_patches(features, cells).flatten(0, 1)  # (N * S, 9, C)
@@ -216,5 +216,5 @@ class RegionProposalNetwork(nn.Module):
 
 
 def _joined(levels: Sequence[Tensor], *, dim: int) -> Tensor:
-    """All levels in one tensor, without a copy if there is one only."""
+    """Concatenate all levels, without a copy if there is only one."""
     return levels[0] if len(levels) == 1 else torch.cat(list(levels), dim)

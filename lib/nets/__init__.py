@@ -1,4 +1,4 @@
-"""Whatever has learned weights: backbones and heads."""
+"""Layers with learned weights: backbones and heads."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -84,22 +84,22 @@ def build_backbone(
     head_stride: int,
     dropout: float,
 ) -> Backbone:
-    """Build a backbone with random weights by its name.
+    """Build a backbone by its name, with random weights.
 
     Args:
         name: a key of `BACKBONES`.
         features: see `FeatureKind`.
         style: where ResNet's bottlenecks have their stride, "pytorch" (in the 3x3) or
-            "caffe" (in the 1x1). Without effect on other nets.
-        norm: "frozen" (stored statistics, not trained) or "batch" (trained). Without
-            effect on VGG16, which has none.
-        fixed_blocks: blocks of the trunk that are not trained, 0 for none, None for
-            the family's default.
-        head_stride: 1 or 2, of the head's first layer.
-        dropout: probability in VGG16's head, 0 <= dropout < 1.
+            "caffe" (in the 1x1). Ignored by other nets.
+        norm: "frozen" (stored statistics, not trained) or "batch" (trained). Ignored by
+            VGG16, which has no norms.
+        fixed_blocks: number of frozen blocks of the trunk, 0 for none; if None, the
+            default of the architecture.
+        head_stride: stride of the head's first layer, 1 or 2.
+        dropout: dropout probability in VGG16's head, 0 <= dropout < 1.
 
     Raises:
-        ValueError: a value is not one of those above.
+        ValueError: an argument is not one of the values above.
     """
     if name not in BACKBONES:
         near = get_close_matches(name, BACKBONES, 1)

@@ -1,4 +1,7 @@
-"""What every backbone offers: shared feature maps, and C4's head of each region.
+"""Backbone interface: shared feature maps, and the per-region head of a C4 network.
+
+The trunk is the part of a backbone that RPN and head share; in a C4 network, the layers
+behind it are the head of each region.
 
 Letters: N images in the batch, H and W of the padded input, M regions of all images, P
 side of a pooled region.
@@ -13,32 +16,33 @@ from torch import Tensor, nn
 from ..layer_utils.structures import FeatureMaps
 from .layers import Norm
 
-Stage = tuple[Tensor, Tensor | None]  # a map and the images' true sizes in it
+Stage = tuple[Tensor, Tensor | None]  # a map, and the true sizes of the images in it
 
 FeatureKind = Literal["c4", "dc5", "fpn"]
-"""What a detector takes of a classification network, cut at its strides:
+"""How a detector uses a classification network, cut at its strides:
 
-c4   the map at stride 16; what follows is the head of each region (Faster R-CNN on
-     ResNet, He et al. 2015; VGG16, whose head is fc6 and fc7)
-dc5  the last map, its stage dilated so that the stride is 16 (Deformable ConvNets)
+c4   the map at stride 16; the layers behind it are the head of each region (Faster
+     R-CNN on ResNet, He et al. 2015; VGG16, whose head is fc6 and fc7)
+dc5  the last map, with a dilated last stage of stride 16 (Deformable ConvNets)
 fpn  the last maps at strides 4, 8, 16 and 32, for a pyramid (FPN, section 3)
 """
 
 
 class Backbone(nn.Module, ABC):
-    """A classification network, or as much of it as a detector takes.
+    """A classification network, or the part of it that a detector uses.
 
-    Parameters have the names of the classification network, so its state dict loads
-    strictly once `ignored_keys` are left out.
+    Parameters have the names of the classification network, so that its state dict
+    loads strictly without its `ignored_keys`.
 
     Attributes:
         kind: see `FeatureKind`.
         strides: input pixels per cell of each map of the trunk, finest first.
-        channels: of each map of the trunk.
-        head_channels: of the vector that the head makes of one region; 0 without one.
-        kinds: what the network can be cut for.
-        default_fixed_blocks: how many blocks the family freezes when pretrained.
-        classifier_prefixes: starts of the keys of the classifier, not used here.
+        channels: channels of each map of the trunk.
+        head_channels: length of the vector that the head computes for one region; 0
+            without a head.
+        kinds: the kinds that the network supports.
+        default_fixed_blocks: number of blocks that are frozen by default if pretrained.
+        classifier_prefixes: key prefixes of the classifier, which is not used.
     """
 
     strides: tuple[int, ...] = (16,)
@@ -49,10 +53,10 @@ class Backbone(nn.Module, ABC):
     classifier_prefixes: tuple[str, ...]
 
     def __init__(self, kind: FeatureKind) -> None:
-        """Start a backbone.
+        """Initialise the backbone.
 
         Raises:
-            ValueError: there is no such kind, or not for this network.
+            ValueError: the kind is unknown, or this network does not support it.
         """
         super().__init__()
         if kind not in get_args(FeatureKind) or kind not in self.kinds:
@@ -63,10 +67,11 @@ class Backbone(nn.Module, ABC):
         self.kind = kind
 
     def trunk(self, images: Tensor, sizes: Tensor | None) -> FeatureMaps:
-        """Compute the feature maps that the proposals and the head share.
+        """Compute the feature maps that the RPN and the head share.
 
-        A padded image gives the features of the bare one within its true size. What
-        lies beyond that is undefined: mask it before looking across the border.
+        Within its true size, a padded image gives the same features as the unpadded
+        one. Values beyond the true size are undefined: mask them before reading across
+        the edge.
 
         Args:
             images: ``(N, 3, H, W)`` normalised, zero where padded.
@@ -78,7 +83,7 @@ class Backbone(nn.Module, ABC):
         """
         stages: list[Stage] = []
         for stage in self.stages(images, sizes):
-            # What is not needed any more is let go.
+            # Finer maps are freed as soon as they are no longer needed.
             stages = [*stages, stage][-len(self.strides) :]
         maps = [features for features, _ in stages]
         cells = [size for _, size in stages if size is not None]
@@ -86,33 +91,33 @@ class Backbone(nn.Module, ABC):
 
     @abstractmethod
     def stages(self, images: Tensor, sizes: Tensor | None) -> Iterator[Stage]:
-        """The last map at each stride, finest first, and the images' true sizes in it.
+        """Yield the last map at each stride, finest first, with the images' true sizes.
 
-        Its last ones are the trunk's; there may be finer ones before.
+        The last stages are the trunk's maps; finer maps may precede them.
         """
 
     @abstractmethod
     def head(self, pooled: Tensor) -> Tensor:
         """Map pooled regions ``(M, C, P, P)`` to vectors ``(M, head_channels)``.
 
-        Only of the kind c4. Regions of a trunk's map or of a lifted one.
+        Only for kind c4. Regions are pooled from a map of the trunk or a lifted one.
         """
 
     def lift(self, features: FeatureMaps) -> FeatureMaps | None:
-        """What the head's first layers make of the maps, where they may go first.
+        """Run the head's first layers on the maps, if they may precede pooling.
 
-        1x1 convolutions commute with bilinear pooling, both being linear. A map has
-        often fewer cells than its regions together.
+        1x1 convolutions commute with bilinear pooling, because both are linear. A map
+        often has fewer cells than its regions have together.
 
         Returns:
-            Maps for `head` to be pooled in place of ``features``; None if the head has
-            no such layers.
+            Maps to pool for `head` in place of ``features``; None if the head has no
+            such layers.
         """
         return None
 
     @abstractmethod
     def blocks(self) -> Sequence[Sequence[nn.Module]]:
-        """The trunk's modules by block, input first, as `freeze` counts them."""
+        """Return the trunk's modules by block, input first, as `freeze` counts them."""
 
     def freeze(self, blocks: int) -> None:
         """Stop training the first `blocks` blocks, norm statistics included.
@@ -133,5 +138,5 @@ class Backbone(nn.Module, ABC):
                     part.freeze()
 
     def ignored_keys(self, keys: Iterable[str]) -> list[str]:
-        """Those of a classification network's state dict keys that are not used."""
+        """Return the keys of a classification state dict that are not used."""
         return [key for key in keys if key.startswith(self.classifier_prefixes)]

@@ -7,12 +7,12 @@ from torch import Tensor, nn
 
 
 class BoxPredictor(nn.Module):
-    """Class scores and box regression of each RoI's vector.
+    """Predict class scores and box deltas from the vector of each RoI.
 
     Args:
-        in_channels: of the vector.
+        in_channels: length of the vector.
         num_classes: C, background included.
-        class_agnostic: one box for all classes instead of one for each.
+        class_agnostic: predict one box for all classes instead of one per class.
     """
 
     def __init__(
@@ -27,7 +27,7 @@ class BoxPredictor(nn.Module):
         nn.init.zeros_(self.deltas.bias)
 
     def forward(self, vectors: Tensor) -> tuple[Tensor, Tensor]:
-        """Predict.
+        """Predict class logits and box deltas.
 
         Args:
             vectors: ``(M, head_channels)``.

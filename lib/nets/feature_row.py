@@ -1,4 +1,4 @@
-"""MobileNet v2 and v3: a row of features, the last of which are the head under C4."""
+"""MobileNet v2 and v3: a sequence of features, whose last ones are C4's head."""
 
 from collections.abc import Callable, Iterator, Sequence
 from typing import ClassVar
@@ -12,13 +12,14 @@ from .layers import ConvNorm, shrink, zero_padding
 class FeatureRow(Backbone):
     """A stem of stride 2, blocks, and a last 1x1 convolution, as in torchvision.
 
-    Stem and last convolution are `ConvNorm`, whose activation is `activate`; a block
-    maps a feature map and its true sizes to those of its output.
+    The stem and the last convolution are `ConvNorm`, with activation `activate`. A
+    block maps a feature map and its true sizes to its output and the output's true
+    sizes.
 
     Attributes:
-        features: all of them, input first; blocks for `freeze` are the trunk's.
-        head_start: of C4: the first feature of the head.
-        stage_ends: the features that `stages` gives.
+        features: all layers, input first; `freeze` counts those of the trunk.
+        head_start: for C4, the index of the head's first feature.
+        stage_ends: indices of the features that `stages` yields.
     """
 
     features: nn.Sequential
@@ -40,7 +41,7 @@ class FeatureRow(Backbone):
                 yield x, sizes
 
     def head(self, pooled: Tensor) -> Tensor:
-        """The features behind the trunk, averaged over each region."""
+        """Apply the features behind the trunk, and average over each region."""
         *blocks, last = self.features[self.head_start :]
         x = pooled
         for block in blocks:
@@ -48,7 +49,7 @@ class FeatureRow(Backbone):
         return type(self).activate(last(x), inplace=True).mean((2, 3))
 
     def blocks(self) -> Sequence[Sequence[nn.Module]]:
-        """The trunk's features, one each."""
+        """Return the trunk's features, one per block."""
         return [[feature] for feature in self._trunk_features()]
 
     def _trunk_features(self) -> nn.Sequential:

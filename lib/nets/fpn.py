@@ -20,19 +20,20 @@ class FeaturePyramid(nn.Module):
     """A top-down path over the trunk's maps (section 3, figure 3).
 
     Args:
-        in_channels: of the trunk's maps, finest first.
-        channels: of every map of the pyramid.
-        strides: of the trunk's maps; a map is as coarse as the one before, or twice.
+        in_channels: channels of the trunk's maps, finest first.
+        channels: channels of every map of the pyramid.
+        strides: strides of the trunk's maps, each equal to the previous one or twice
+            it.
         norm: "none", or "batch" behind every convolution.
-        coarser: levels that are added by taking every other cell of the one before
+        coarser: number of levels added by taking every other cell of the previous level
             (section 4.1's P6).
 
     Attributes:
-        channels: as given.
-        strides: of all L levels.
+        channels: channels of every map.
+        strides: strides of all L levels.
 
     Raises:
-        ValueError: unknown norm.
+        ValueError: ``norm`` is unknown.
     """
 
     def __init__(
@@ -57,15 +58,17 @@ class FeaturePyramid(nn.Module):
         )
 
     def forward(self, trunk: FeatureMaps) -> FeatureMaps:
-        """Build the pyramid.
+        """Compute the maps of the pyramid.
 
-        1. A 1x1 convolution brings each map to the same number of channels.
-        2. From the coarsest on, the map above is enlarged by copying cells, and added.
+        1. A 1x1 convolution gives each map the same number of channels.
+        2. From the coarsest down, the map above is enlarged by copying cells, and
+           added.
         3. A 3x3 convolution smooths each sum.
-        4. Coarser levels are subsampled from the last.
+        4. Coarser levels are subsampled from the last one.
 
         Args:
-            trunk: maps of `in_channels`, anything beyond the images' true sizes.
+            trunk: maps of `in_channels`; values beyond the images' true sizes may be
+                anything.
 
         Returns:
             L maps ``(N, channels, Hf, Wf)``, finest first.
@@ -73,7 +76,7 @@ class FeaturePyramid(nn.Module):
         sizes: list[Tensor | None] = [None] * len(trunk.maps)
         if trunk.sizes is not None:
             sizes = [*trunk.sizes]
-        # 1. The mask serves both the 3x3 and what is added to the map below.
+        # 1. The mask serves both the 3x3 convolution and the sum with the finer map.
         inner = [
             zero_padding(lateral(x), size)
             for lateral, x, size in zip(self.lateral, trunk.maps, sizes, strict=True)
@@ -95,8 +98,8 @@ class FeaturePyramid(nn.Module):
 def _enlarge(x: Tensor, factor: int, like: Tensor) -> Tensor:
     """Copy each cell ``factor`` times each way, to the height and width of another map.
 
-    A trunk that rounds up leaves cells over, which are cut away; where one rounds down
-    (VGG16), the last row or column has nothing above it, and gets zeros.
+    If a stride rounded sizes up, the surplus cells are cut off. If it rounded down
+    (VGG16), the last row or column has no cell above it, and gets zeros.
     """
     if factor > 1:
         x = F.interpolate(x, scale_factor=float(factor), mode="nearest")

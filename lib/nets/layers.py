@@ -1,8 +1,8 @@
-"""The pieces that all backbones share: folded batch norm and masked padding.
+"""Layers that all backbones share: folded batch norm and masked padding.
 
 Letters: N images in the batch, C channels, H and W height and width of a feature map.
 `sizes` is always ``(N, 2)`` int64, the true height and width of each image's part of
-the map, or None where no image of the batch is padded.
+the map; None if no image of the batch is padded.
 """
 
 from typing import Literal, TypeVar, cast
@@ -20,7 +20,7 @@ _N = TypeVar("_N", bound="Norm")
 class Norm(nn.BatchNorm2d):
     """Batch normalisation that can be frozen, with the state of `nn.BatchNorm2d`.
 
-    Frozen, it is a fixed affine map: it uses the stored statistics, also after
+    A frozen norm is a fixed affine map: it uses the stored statistics, even after
     `train()`, and its weight and bias are not trained.
     """
 
@@ -31,13 +31,13 @@ class Norm(nn.BatchNorm2d):
             self.freeze()
 
     def freeze(self) -> None:
-        """Fix the statistics, the weight and the bias from now on."""
+        """Freeze the statistics, the weight and the bias."""
         self.frozen = True
         self.requires_grad_(False)
         self.eval()
 
     def train(self: _N, mode: bool = True) -> _N:
-        """Set training mode, which a frozen norm never enters."""
+        """Set training mode; a frozen norm stays in evaluation mode."""
         super().train(mode and not self.frozen)
         return self
 
@@ -45,10 +45,10 @@ class Norm(nn.BatchNorm2d):
 def conv_norm(x: Tensor, conv: nn.Conv2d, norm: Norm) -> Tensor:
     """Convolve and normalise, in one convolution unless batch statistics are needed.
 
-    With stored statistics the norm is an affine map per channel, so it goes into the
-    weights: ``conv(x, w * scale) + shift``. This is exact in training too: the gradient
-    reaches `w` (and a trainable norm's weight and bias) through the product, and
-    nothing of the size of the feature map is kept for the norm.
+    With stored statistics the norm is an affine map per channel, so it is folded into
+    the weights: ``conv(x, w * scale) + shift``. This is exact in training too: the
+    gradient reaches `w` (and the weight and bias of a trainable norm) through the
+    product, and no tensor of the feature map's size is kept for the norm.
 
     Args:
         x: ``(N, C, H, W)``.
@@ -64,11 +64,14 @@ def conv_norm(x: Tensor, conv: nn.Conv2d, norm: Norm) -> Tensor:
 
 
 def folded_norm(conv: nn.Conv2d, norm: Norm) -> tuple[Tensor, Tensor]:
-    """Weight and shift of a convolution and the norm with stored statistics behind it.
+    """Fold a norm with stored statistics into the convolution before it.
 
     Args:
         conv: a convolution without bias.
-        norm: not in training.
+        norm: a norm that is not in training.
+
+    Returns:
+        Weight and shift of the folded convolution.
     """
     assert conv.bias is None and conv.padding_mode == "zeros" and not norm.training
     assert norm.running_mean is not None and norm.running_var is not None
@@ -104,21 +107,22 @@ class ConvNorm(nn.Sequential):
         return conv_norm(x, cast(nn.Conv2d, self[0]), cast(Norm, self[1]))
 
     def folded(self) -> tuple[Tensor, Tensor]:
-        """Weight and shift, see `folded_norm`."""
+        """Return weight and shift; see `folded_norm`."""
         return folded_norm(cast(nn.Conv2d, self[0]), cast(Norm, self[1]))
 
 
 def zero_padding(x: Tensor, sizes: Tensor | None) -> Tensor:
     """Set everything beyond each image's true size to zero.
 
-    Done before each convolution wider than one cell, this gives a padded image the
-    features of the bare one, whose border the convolution pads with zeros itself. A
-    ReLU keeps zeros, so masking before it serves what comes after it, and then only
-    one of the two maps is kept for the backward pass.
+    Applied before each convolution with a kernel larger than 1x1, this gives a padded
+    image the features of the unpadded one, whose border the convolution pads with
+    zeros. A ReLU keeps zeros, so masking before it masks its output too, and only one
+    of the two maps is kept for the backward pass.
 
     Args:
         x: ``(N, C, H, W)``.
-        sizes: ``(N, 2)`` true height and width in cells of `x`, or None for no-op.
+        sizes: ``(N, 2)`` true height and width in cells of `x`; if None, `x` is
+            returned unchanged.
 
     Returns:
         ``(N, C, H, W)``, in the memory format of `x`.
@@ -132,16 +136,16 @@ def zero_padding(x: Tensor, sizes: Tensor | None) -> Tensor:
 
 
 def shrink(sizes: Tensor | None, stride: int, *, ceil: bool = True) -> Tensor | None:
-    """True sizes after a layer of this stride.
+    """Compute the true sizes after a layer of the given stride.
 
     Args:
         sizes: ``(N, 2)`` sizes before the layer, or None.
-        stride: of the layer.
-        ceil: True for an odd kernel padded by half its width (and for a bare 1x1),
-            False for a pool without padding as wide as its stride.
+        stride: stride of the layer.
+        ceil: True for an odd kernel padded by half its width (and for an unpadded 1x1),
+            False for an unpadded pool whose kernel equals its stride.
 
     Returns:
-        ``(N, 2)``, or None for None.
+        ``(N, 2)``; None if ``sizes`` is None.
     """
     if sizes is None or stride == 1:
         return sizes
@@ -149,7 +153,7 @@ def shrink(sizes: Tensor | None, stride: int, *, ceil: bool = True) -> Tensor | 
 
 
 def init_convs(module: nn.Module) -> None:
-    """Draw all convolutions from He's normal distribution over the outputs."""
+    """Initialise all convolutions from He's normal distribution over the fan-out."""
     for part in module.modules():
         if isinstance(part, nn.Conv2d):
             nn.init.kaiming_normal_(part.weight, mode="fan_out", nonlinearity="relu")

@@ -1,6 +1,7 @@
 """MobileNet v1 (Howard et al. 2017).
 
-C4: layers 0-11 are the trunk, 12 and 13 the head of each region. FPN: all is trunk.
+C4: layers 0-11 are the trunk, 12 and 13 the head of each region. FPN: all layers are
+the trunk.
 """
 
 from collections.abc import Iterator, Sequence
@@ -28,14 +29,14 @@ _LAYERS = (
     (2, 1024),
     (1, 1024),
 )
-_HEAD_START = 12  # of C4; its stride is the head's
+_HEAD_START = 12  # for C4; this layer's stride is the head's
 _STAGE_ENDS = (3, 5, 11, 13)  # the last layers at strides 4, 8, 16 and 32
 
 
 class SeparableConv(nn.Module):
     """A depthwise 3x3 and a pointwise convolution, each with norm and ReLU6.
 
-    Takes and gives maps with zero padding.
+    Its input and output maps have zero padding.
     """
 
     def __init__(
@@ -49,22 +50,22 @@ class SeparableConv(nn.Module):
         self.pointwise = ConvNorm(in_channels, out_channels, 1, norm=norm)
 
     def forward(self, x: Tensor, sizes: Tensor | None) -> tuple[Tensor, Tensor | None]:
-        """Map ``(N, C, H, W)`` and its sizes to those of the layer's output."""
+        """Map ``(N, C, H, W)`` and its sizes to the layer's output and its sizes."""
         sizes = shrink(sizes, self.stride)
         x = F.relu6(self.depthwise(x), inplace=True)
         return F.relu6(zero_padding(self.pointwise(x), sizes), inplace=True), sizes
 
 
 class MobileNetV1(Backbone):
-    """MobileNet v1 of width 1 with the parameter names of the family.
+    """MobileNet v1 of width 1, with the parameter names of tf-faster-rcnn's ports.
 
-    Blocks for `freeze`: layers 0 to 11, to 13 with FPN.
+    Blocks for `freeze`: layers 0 to 11; with FPN 0 to 13.
 
     Args:
         kind: see `FeatureKind`.
         norm: see `Norm`.
-        head_stride: of layer 12 as C4's head: 1 as in the family, 2 as in the
-            classification net.
+        head_stride: stride of layer 12 as C4's head: 1 as in tf-faster-rcnn, 2 as in
+            the classification network.
     """
 
     default_fixed_blocks = 5
@@ -92,7 +93,7 @@ class MobileNetV1(Backbone):
             channels = width
         for module in self.modules():
             if isinstance(module, nn.Conv2d):
-                # The family's N(0, 0.09), cut at two standard deviations.
+                # tf-faster-rcnn's N(0, 0.09), truncated at two standard deviations.
                 nn.init.trunc_normal_(module.weight, 0.0, 0.09, -0.18, 0.18)
 
     def stages(self, images: Tensor, sizes: Tensor | None) -> Iterator[Stage]:
@@ -106,14 +107,14 @@ class MobileNetV1(Backbone):
                 yield x, sizes
 
     def head(self, pooled: Tensor) -> Tensor:
-        """Layers 12 and 13, averaged over each region; see `Backbone.head`."""
+        """Apply layers 12 and 13, and average over each region; see `Backbone.head`."""
         x = pooled
         for layer in list(self.children())[_HEAD_START:]:
             x = cast(Tensor, layer(x, None)[0])
         return x.mean((2, 3))
 
     def blocks(self) -> Sequence[Sequence[nn.Module]]:
-        """The trunk's layers, one each."""
+        """Return the trunk's layers, one per block."""
         return [[layer] for layer in self._trunk_layers()]
 
     def _trunk_layers(self) -> list[nn.Module]:

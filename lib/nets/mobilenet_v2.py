@@ -1,6 +1,7 @@
 """MobileNet v2 (Sandler et al. 2018).
 
-C4: features 0-13 are the trunk, 14-18 the head of each region. FPN: all is trunk.
+C4: features 0-13 are the trunk, 14-18 the head of each region. FPN: all features are
+the trunk.
 """
 
 from typing import cast
@@ -30,14 +31,14 @@ _STAGES = (
     (6, 160, 3, 2),
     (6, 320, 1, 1),
 )
-_HEAD_START = 14  # of C4: the first feature of the stage with 160 channels
+_HEAD_START = 14  # for C4: the first feature of the stage with 160 channels
 _STAGE_ENDS = (3, 6, 13, 18)  # the last features at strides 4, 8, 16 and 32
 
 
 class InvertedResidual(nn.Module):
     """A depthwise 3x3 convolution in a widened space, between two 1x1 ones.
 
-    Without expansion the first 1x1 is left out, and the input needs zero padding.
+    Without expansion the first 1x1 is omitted, and the input needs zero padding.
     """
 
     def __init__(
@@ -62,7 +63,7 @@ class InvertedResidual(nn.Module):
         )
 
     def forward(self, x: Tensor, sizes: Tensor | None) -> tuple[Tensor, Tensor | None]:
-        """Map ``(N, C, H, W)`` and its sizes to those of the block's output."""
+        """Map ``(N, C, H, W)`` and its sizes to the block's output and its sizes."""
         *expand, depthwise, project, norm = self.conv
         out = x
         for layer in expand:
@@ -77,13 +78,13 @@ class InvertedResidual(nn.Module):
 class MobileNetV2(FeatureRow):
     """MobileNet v2 of width 1 with torchvision's parameter names.
 
-    Blocks for `freeze`: features 0 to 13, to 18 with FPN.
+    Blocks for `freeze`: features 0 to 13; with FPN 0 to 18.
 
     Args:
         kind: see `FeatureKind`.
         norm: see `Norm`.
-        head_stride: of feature 14 as C4's head: 1 keeps the region's resolution, 2
-            halves it as the classification network does.
+        head_stride: stride of feature 14 as C4's head: 1 keeps the region's resolution,
+            2 halves it as in the classification network.
     """
 
     default_fixed_blocks = 5

@@ -1,8 +1,8 @@
 """MobileNet v3, the large one (Howard et al. 2019).
 
-C4: features 0-12 are the trunk, 13-16 the head of each region. FPN: all is trunk, and
-the pyramid is torchvision's, of two maps at stride 32: feature 13's, which starts the
-last stage, and the last one's.
+C4: features 0-12 are the trunk, 13-16 the head of each region. FPN: all features are
+the trunk, and the pyramid is torchvision's, with two maps at stride 32: that of feature
+13, the first of the last stage, and that of the last feature.
 """
 
 from typing import NamedTuple
@@ -44,13 +44,13 @@ _ROWS = (
     _Row(5, 960, 160, True, True, 1),
 )
 _LAST = 960
-_HEAD_START = 13  # of C4: the first feature of the stage with 160 channels
-# The last features at strides 4, 8 and 16, and the two that a pyramid has.
+_HEAD_START = 13  # for C4: the first feature of the stage with 160 channels
+# The last features at strides 4, 8 and 16, and the two at stride 32 of the pyramid.
 _STAGE_ENDS = (3, 6, 12, 13, 16)
 
 
 class SqueezeExcitation(nn.Module):
-    """Weigh each channel by what all channels are on average (section 5.3)."""
+    """Scale each channel by a weight from the means of all channels (section 5.3)."""
 
     def __init__(self, channels: int) -> None:
         super().__init__()
@@ -59,13 +59,13 @@ class SqueezeExcitation(nn.Module):
         self.fc2 = nn.Conv2d(inner, channels, 1)
 
     def forward(self, x: Tensor, sizes: Tensor | None) -> Tensor:
-        """Map ``(N, C, H, W)`` to the same; the average is over the true sizes."""
+        """Scale ``(N, C, H, W)``; means are taken over the true sizes."""
         weights = self.fc2(F.relu(self.fc1(_mean(x, sizes)), inplace=True))
         return x * F.hardsigmoid(weights)
 
 
 def _mean(x: Tensor, sizes: Tensor | None) -> Tensor:
-    """Average ``(N, C, 1, 1)`` over each image's own part of the map."""
+    """Average over the true size of each image: ``(N, C, 1, 1)``."""
     if sizes is None:
         return x.mean((2, 3), keepdim=True)
     sums = zero_padding(x, sizes).float().sum((2, 3), keepdim=True)
@@ -73,16 +73,16 @@ def _mean(x: Tensor, sizes: Tensor | None) -> Tensor:
 
 
 def _divisible(channels: int) -> int:
-    """The nearest multiple of 8, but not below nine tenths (MobileNet v1's code)."""
+    """Round to a multiple of 8, at least nine tenths (MobileNet v1's code)."""
     nearest = max(8, (channels + 4) // 8 * 8)
     return nearest + 8 if nearest < 0.9 * channels else nearest
 
 
 class InvertedResidual(nn.Module):
-    """A depthwise convolution in a widened space, weighed, between two 1x1 ones.
+    """A depthwise convolution in a widened space, scaled, between two 1x1 ones.
 
-    Where the space is not wider the first 1x1 is left out, and the input needs zero
-    padding. Hardswish keeps zeros, as ReLU does, so masks go before it.
+    If the space is not wider, the first 1x1 is omitted, and the input needs zero
+    padding. Hardswish keeps zeros, as ReLU does, so masking comes before it.
     """
 
     def __init__(
@@ -105,7 +105,7 @@ class InvertedResidual(nn.Module):
         self.block = nn.Sequential(*layers)
 
     def forward(self, x: Tensor, sizes: Tensor | None) -> tuple[Tensor, Tensor | None]:
-        """Map ``(N, C, H, W)`` and its sizes to those of the block's output."""
+        """Map ``(N, C, H, W)`` and its sizes to the block's output and its sizes."""
         activate = F.hardswish if self.hardswish else F.relu
         *layers, project = self.block
         out = x
@@ -116,7 +116,7 @@ class InvertedResidual(nn.Module):
             assert isinstance(layer, ConvNorm)
             out = layer(out)
             if layer[0].kernel_size == (1, 1):
-                out = zero_padding(out, sizes)  # for the depthwise one
+                out = zero_padding(out, sizes)  # for the depthwise convolution
             else:
                 sizes = shrink(sizes, self.stride)
             out = activate(out, inplace=True)
@@ -129,17 +129,17 @@ class InvertedResidual(nn.Module):
 class MobileNetV3(FeatureRow):
     """MobileNet v3 Large of width 1 with torchvision's parameter names.
 
-    The norms' epsilon is 1e-5, as in torchvision's detectors; that of its
-    classification weights is 1e-3, and the difference goes into the running variances
-    when they are read.
+    The norms' epsilon is 1e-5, as in torchvision's detectors. torchvision's
+    classification weights use 1e-3; the difference is added to the running variances
+    when such weights are read.
 
-    Blocks for `freeze`: features 0 to 12, to 16 with FPN.
+    Blocks for `freeze`: features 0 to 12; with FPN 0 to 16.
 
     Args:
         kind: see `FeatureKind`; the pyramid has two maps at stride 32.
         norm: see `Norm`.
-        head_stride: of feature 13 as C4's head: 1 keeps the region's resolution, 2
-            halves it as the classification network does.
+        head_stride: stride of feature 13 as C4's head: 1 keeps the region's resolution,
+            2 halves it as in the classification network.
     """
 
     default_fixed_blocks = 7

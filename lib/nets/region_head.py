@@ -1,4 +1,4 @@
-"""The head of a region where the trunk leaves none over (FPN, section 4.2).
+"""The head of each region if the backbone has no layers left for it (FPN, section 4.2).
 
 Letters: M RoIs of all images, P side of a pooled region.
 """
@@ -18,23 +18,23 @@ _GROUPS = 32  # Group Normalization (Wu & He 2018), section 4
 class RegionHead(nn.Module):
     """3x3 convolutions, then hidden fully connected layers, each with a ReLU.
 
-    Two fully connected layers are those of FPN; four convolutions and one fully
-    connected layer are "4conv1fc" (Wu & He 2018, section 4.2).
+    Two fully connected layers give FPN's head; four convolutions and one fully
+    connected layer give "4conv1fc" (Wu & He 2018, section 4.2).
 
     Args:
-        in_channels: of the pooled regions.
+        in_channels: channels of the pooled regions.
         size: P.
-        convs: convolutions.
-        conv_channels: of each.
-        fcs: hidden fully connected layers.
-        fc_channels: of each.
-        norm: behind each convolution: "none", "batch" or "group".
+        convs: number of convolutions.
+        conv_channels: channels of each convolution.
+        fcs: number of hidden fully connected layers.
+        fc_channels: channels of each fully connected layer.
+        norm: norm behind each convolution: "none", "batch" or "group".
 
     Attributes:
-        out_channels: of the vectors.
+        out_channels: length of the vectors.
 
     Raises:
-        ValueError: neither convolutions nor fully connected layers, or unknown norm.
+        ValueError: there are no layers, or ``norm`` is unknown.
     """
 
     def __init__(

@@ -1,7 +1,7 @@
 """ResNet (He et al. 2015) and ResNeXt (Xie et al. 2016).
 
-C4: conv1 to conv4 are the trunk, conv5 is the head of each region. DC5 and FPN: all is
-trunk.
+C4: conv1 to conv4 are the trunk, conv5 is the head of each region. DC5 and FPN: all
+stages are the trunk.
 """
 
 from collections.abc import Iterable, Iterator, Sequence
@@ -29,13 +29,13 @@ Style = Literal["pytorch", "caffe"]
 
 
 class BlockOptions(NamedTuple):
-    """What the blocks of a ResNet have in common.
+    """Options that all blocks of a ResNet share.
 
     Attributes:
         style: where bottlenecks have their stride: "pytorch" or "caffe".
         norm: see `Norm`.
-        groups: of the bottlenecks' 3x3 convolutions (ResNeXt's cardinality).
-        group_width: channels of each group where a ResNet has 64.
+        groups: groups of the bottlenecks' 3x3 convolutions (ResNeXt's cardinality).
+        group_width: channels of each group in the layer where a ResNet has 64.
     """
 
     style: Style
@@ -45,7 +45,7 @@ class BlockOptions(NamedTuple):
 
 
 class BasicBlock(nn.Module):
-    """Two 3x3 convolutions and a shortcut; takes and gives maps with zero padding."""
+    """Two 3x3 convolutions and a shortcut; its maps have zero padding."""
 
     expansion = 1
 
@@ -61,7 +61,7 @@ class BasicBlock(nn.Module):
         self.downsample = _shortcut(in_channels, width, stride, o.norm)
 
     def forward(self, x: Tensor, sizes: Tensor | None) -> tuple[Tensor, Tensor | None]:
-        """Map ``(N, C, H, W)`` and its sizes to those of the block's output."""
+        """Map ``(N, C, H, W)`` and its sizes to the block's output and its sizes."""
         sizes = shrink(sizes, self.stride)
         out = conv_norm(x, self.conv1, self.bn1)
         out = zero_padding(out, sizes).relu_()
@@ -73,8 +73,8 @@ class BasicBlock(nn.Module):
 class Bottleneck(nn.Module):
     """A 3x3 convolution between two 1x1 ones, and a shortcut.
 
-    The stride sits in the 3x3 ("pytorch") or in the first 1x1 ("caffe", as published).
-    Only the 3x3 sees its neighbours, so only its input is masked.
+    The stride is in the 3x3 ("pytorch") or in the first 1x1 ("caffe", as published).
+    Only the 3x3 reads neighbouring cells, so only its input is masked.
     """
 
     expansion = 4
@@ -95,7 +95,7 @@ class Bottleneck(nn.Module):
         self.downsample = _shortcut(in_channels, channels, stride, o.norm)
 
     def forward(self, x: Tensor, sizes: Tensor | None) -> tuple[Tensor, Tensor | None]:
-        """Map ``(N, C, H, W)`` and its sizes to those of the block's output."""
+        """Map ``(N, C, H, W)`` and its sizes to the block's output and its sizes."""
         sizes = shrink(sizes, self.strides[0])
         out = conv_norm(x, self.conv1, self.bn1)
         out = zero_padding(out, sizes).relu_()
@@ -105,17 +105,17 @@ class Bottleneck(nn.Module):
         return out.relu_(), shrink(sizes, self.strides[1])
 
     def lift(self, x: Tensor) -> Tensor:
-        """The first 1x1 and the shortcut's, without shifts: ``(N, width + C', H, W)``.
+        """Apply the first 1x1 and the shortcut's: ``(N, width + C', H, W)``, no shifts.
 
-        Linear as they are, they commute with bilinear pooling, also where that takes
-        zeros from beyond the map.
+        Both are linear, so they commute with bilinear pooling, even where pooling
+        samples zeros beyond the map.
         """
         assert self.downsample is not None
         folded = (folded_norm(self.conv1, self.bn1), self.downsample.folded())
         return convolve(x, self.conv1, torch.cat([weight for weight, _ in folded]))
 
     def finish(self, pooled: Tensor) -> Tensor:
-        """The block's output from pooled regions of a lifted map."""
+        """Compute the block's output from pooled regions of a lifted map."""
         assert self.downsample is not None
         width = self.conv1.out_channels
         _, first_shift = folded_norm(self.conv1, self.bn1)
@@ -131,7 +131,7 @@ class Bottleneck(nn.Module):
 def _conv3(
     in_channels: int, out_channels: int, stride: int, dilation: int, groups: int = 1
 ) -> nn.Conv2d:
-    """A 3x3 convolution that pads by as much as it looks aside."""
+    """Create a 3x3 convolution whose padding equals its dilation."""
     return nn.Conv2d(
         in_channels, out_channels, 3, stride, dilation, dilation, groups, bias=False
     )
@@ -140,7 +140,7 @@ def _conv3(
 def _shortcut(
     in_channels: int, out_channels: int, stride: int, norm: NormKind
 ) -> ConvNorm | None:
-    """The projection that fits the input to the output, None where it fits."""
+    """Create the projection from input to output shape; None if they are equal."""
     if stride == 1 and in_channels == out_channels:
         return None
     return ConvNorm(in_channels, out_channels, 1, stride=stride, norm=norm)
@@ -160,15 +160,15 @@ _DEPTHS: dict[int, tuple[_Block, tuple[int, int, int, int]]] = {
 class ResNet(Backbone):
     """ResNet-18, 34, 50, 101 or 152 with torchvision's parameter names.
 
-    Blocks for `freeze`: conv1 with layer1, layer2, layer3, and layer4 if it is trunk.
+    Blocks for `freeze`: conv1 with layer1, layer2, layer3, and layer4 unless C4.
 
     Args:
-        depth: a key of the depths above.
+        depth: number of layers, a key of the table above.
         kind: see `FeatureKind`.
         style: where bottlenecks have their stride: "pytorch" or "caffe".
         norm: see `Norm`.
-        head_stride: of layer4 as C4's head: 1 as in the family, 2 as in the
-            classification net.
+        head_stride: stride of layer4 as C4's head: 1 as in tf-faster-rcnn, 2 as in the
+            classification network.
         groups: ResNeXt's cardinality.
         group_width: channels of each group in the first layer.
     """
@@ -204,7 +204,8 @@ class ResNet(Backbone):
             width: int, count: int, stride: int, dilation: int = 1
         ) -> nn.Sequential:
             out = width * block.expansion
-            # The first layer follows the stem, the others the layer half as wide.
+            # The first layer follows the stem, each other one a layer of half its
+            # width.
             into = 64 if width == 64 else out // 2
             first = block(into, width, stride, dilation, options)
             rest = (block(out, width, 1, dilation, options) for _ in range(count - 1))
@@ -219,11 +220,11 @@ class ResNet(Backbone):
         init_convs(self)
 
     def stages(self, images: Tensor, sizes: Tensor | None) -> Iterator[Stage]:
-        """Conv2 to conv4, and conv5 if it is trunk; see `Backbone.stages`."""
+        """Yield conv2 to conv4, and conv5 unless C4; see `Backbone.stages`."""
         sizes = shrink(sizes, 2)
         x = conv_norm(images, self.conv1, self.bn1)
         x = zero_padding(x, sizes).relu_()
-        # After a ReLU the zeros of the padding are as neutral as a pool's own border.
+        # After a ReLU, padding with zeros is as neutral as the pool's own border.
         x, sizes = F.max_pool2d(x, 3, 2, 1), shrink(sizes, 2)
         x = zero_padding(x, sizes)
         for layer in self._trunk_layers():
@@ -231,7 +232,7 @@ class ResNet(Backbone):
             yield x, sizes
 
     def head(self, pooled: Tensor) -> Tensor:
-        """Conv5, averaged over each region; see `Backbone.head`."""
+        """Apply conv5, and average over each region; see `Backbone.head`."""
         if pooled.shape[1] == self.channels[0]:
             return _apply(self.layer4, pooled, None)[0].mean((2, 3))
         block, *others = self.layer4
@@ -239,7 +240,7 @@ class ResNet(Backbone):
         return _apply(others, block.finish(pooled), None)[0].mean((2, 3))
 
     def lift(self, features: FeatureMaps) -> FeatureMaps | None:
-        """Conv5's first 1x1 and its shortcut; see `Backbone.lift`."""
+        """Apply conv5's first 1x1 and its shortcut; see `Backbone.lift`."""
         block = self.layer4[0]
         if self.kind != "c4" or not isinstance(block, Bottleneck):
             return None
@@ -248,7 +249,7 @@ class ResNet(Backbone):
         return FeatureMaps([block.lift(x) for x in features.maps], features.sizes)
 
     def blocks(self) -> Sequence[Sequence[nn.Module]]:
-        """Conv1 with layer1, then each further layer."""
+        """Return conv1 with layer1, then each further layer."""
         first, *others = self._trunk_layers()
         return [[self.conv1, self.bn1, first], *([layer] for layer in others)]
 

@@ -13,8 +13,8 @@ class RPNHead(nn.Module):
     """A 3x3 convolution and two sibling 1x1 convolutions over a feature map.
 
     Args:
-        in_channels: of the map.
-        channels: of the hidden layer.
+        in_channels: channels of the map.
+        channels: channels of the hidden layers.
         anchors_per_cell: K.
         convs: hidden layers, 1 in the paper.
     """
@@ -61,10 +61,10 @@ class RPNHead(nn.Module):
         return logits, deltas.reshape(deltas.shape[0], -1, 4)
 
     def at_cells(self, patches: Tensor) -> tuple[Tensor, Tensor]:
-        """The same at single cells, of a head with one convolution.
+        """Score and regress the anchors of single cells, if there is one convolution.
 
         Args:
-            patches: ``(M, 9, C)``, each cell and its neighbours by row.
+            patches: ``(M, 9, C)``, each cell and its neighbours, row by row.
 
         Returns:
             Objectness logits ``(M, K)`` and deltas ``(M, K, 4)``, float32.

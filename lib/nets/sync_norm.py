@@ -1,4 +1,4 @@
-"""Batch normalisation over the batches of all processes."""
+"""Batch normalisation with statistics over the batches of all processes."""
 
 from typing import Any, cast
 
@@ -10,13 +10,13 @@ from .layers import Norm
 
 
 class SyncNorm(Norm):
-    """Batch normalisation whose statistics are those of all processes' batches.
+    """Batch normalisation whose statistics cover the batches of all processes.
 
-    As `nn.SyncBatchNorm`, but for any device, and for batches of different sizes.
+    Like `nn.SyncBatchNorm`, but for any device, and for batches of different sizes.
     """
 
     def forward(self, x: Tensor) -> Tensor:
-        """Normalise ``(N, C, H, W)``, in the type of ``x``."""
+        """Normalise ``(N, C, H, W)``, in the dtype of ``x``."""
         if not self.training:
             return super().forward(x)
         assert self.running_mean is not None and self.running_var is not None
@@ -24,7 +24,7 @@ class SyncNorm(Norm):
         number = values.new_full((1,), values.numel() / values.shape[1])
         total = _sum_of_all(torch.cat((values.sum((0, 2, 3)), number)))
         mean, number = total[:-1] / total[-1], total[-1].detach()
-        # Around the mean: the difference of two large sums would lose all digits.
+        # Centred on the mean: the difference of two large sums would lose all digits.
         centred = values - mean[:, None, None]
         variance = _sum_of_all(centred.square().sum((0, 2, 3))) / number
         with torch.no_grad():
@@ -39,10 +39,10 @@ class SyncNorm(Norm):
 
 
 def synchronise_norms(model: nn.Module) -> int:
-    """Turn every norm that is trained into a `SyncNorm`, its state kept.
+    """Replace every trained norm by a `SyncNorm` with the same state.
 
     Returns:
-        How many there are.
+        The number of norms replaced.
     """
     norms = [m for m in model.modules() if isinstance(m, Norm) and not m.frozen]
     for norm in norms:
@@ -51,7 +51,7 @@ def synchronise_norms(model: nn.Module) -> int:
 
 
 class _SumOfAll(torch.autograd.Function):
-    """Sum over the processes; its gradient is the sum of theirs."""
+    """Sum over the processes; the gradient is the sum of their gradients."""
 
     @staticmethod
     def forward(ctx: Any, values: Tensor) -> Tensor:

@@ -1,7 +1,7 @@
 """VGG16 (Simonyan & Zisserman 2014).
 
-C4: conv1_1 to conv5_3 are the trunk, fc6 and fc7 the head. FPN: the trunk goes on to
-pool5, and there is no head.
+C4: conv1_1 to conv5_3 are the trunk, fc6 and fc7 the head. FPN: conv1_1 to pool5 are
+the trunk, and there is no head.
 """
 
 from collections.abc import Iterator, Sequence
@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from .backbone import Backbone, FeatureKind, Stage
 from .layers import init_convs, shrink, zero_padding
 
-# Configuration D of the paper: channels and convolutions per group.
+# Configuration D of the paper: channels and number of convolutions per group.
 _GROUPS = ((64, 2), (128, 2), (256, 3), (512, 3), (512, 3))
 POOLED_SIZE = 7
 
@@ -66,15 +66,15 @@ class VGG16(Backbone):
                 nn.init.zeros_(module.bias)
 
     def stages(self, images: Tensor, sizes: Tensor | None) -> Iterator[Stage]:
-        """Conv1_2 to conv5_3 with their ReLUs, and pool5; see `Backbone.stages`."""
+        """Yield conv1_2 to conv5_3 with ReLUs, and pool5; see `Backbone.stages`."""
         x = images
         for layer in self.features:
             if isinstance(layer, nn.ReLU):
                 x = layer(zero_padding(x, sizes))
             elif isinstance(layer, nn.MaxPool2d):
                 yield x, sizes
-                # A pool without padding leaves an odd last row or column out; on the
-                # padded canvas that row makes a cell of its own, which is masked.
+                # A pool without padding drops an odd last row or column. On the padded
+                # canvas that row makes a cell of its own, which is masked.
                 sizes = shrink(sizes, 2, ceil=False)
                 x = zero_padding(layer(x), sizes)
             else:
@@ -82,10 +82,10 @@ class VGG16(Backbone):
         yield x, sizes
 
     def head(self, pooled: Tensor) -> Tensor:
-        """Fc6 and fc7; see `Backbone.head`.
+        """Apply fc6 and fc7; see `Backbone.head`.
 
         Raises:
-            ValueError: regions are not pooled to 7x7, which fc6 is made for.
+            ValueError: regions are not pooled to 7x7, as fc6 requires.
         """
         if pooled.shape[2:] != (POOLED_SIZE, POOLED_SIZE):
             raise ValueError(
@@ -95,7 +95,7 @@ class VGG16(Backbone):
         return cast(Tensor, self.classifier(pooled.flatten(1)))
 
     def blocks(self) -> Sequence[Sequence[nn.Module]]:
-        """The groups of convolutions between the pools."""
+        """Return the groups of convolutions between the pools."""
         groups: list[list[nn.Module]] = [[]]
         for layer in self.features:
             if isinstance(layer, nn.MaxPool2d):

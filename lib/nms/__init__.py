@@ -1,4 +1,4 @@
-"""Suppression of overlapping boxes: the entry points, kernels behind them."""
+"""Non-maximum suppression: the public functions over the kernels."""
 
 from .nms import nms
 from .soft_nms import SoftlyKept, soft_nms

@@ -23,16 +23,16 @@ def nms(
     offset: float = 0.0,
     inclusive: bool = False,
 ) -> tuple[Tensor, Tensor]:
-    """Keep the best boxes, dropping those that overlap a better one.
+    """Keep the best boxes, and drop boxes that overlap a better one.
 
     Args:
         boxes: ``(N, R, 4)`` float32.
         scores: ``(N, R)`` float32. Equal scores are ordered by index.
-        valid: ``(N, R)`` bool; other boxes neither appear nor suppress.
-        threshold: a box is dropped if its IoU with a kept one is above this.
+        valid: ``(N, R)`` bool; other boxes are neither kept nor suppress any.
+        threshold: a box is dropped if its IoU with a kept box is above this.
         max_outputs: K.
-        groups: ``(N, R)`` int64; boxes suppress only those of their own group (class
-            or pyramid level). None if all are of one group.
+        groups: ``(N, R)`` int64; boxes suppress only boxes of their own group (class
+            or pyramid level). If None, all boxes are one group.
         offset: added to widths and heights, 1 for legacy and 0 for continuous boxes.
         inclusive: drop at an IoU equal to the threshold too.
 
@@ -41,7 +41,7 @@ def nms(
         true where a slot holds a box (index 0 elsewhere).
 
     Raises:
-        ValueError: the shapes do not fit each other.
+        ValueError: shapes, types or devices do not match.
     """
     groups = check_arguments("nms", boxes, scores, valid, groups)
     index, kept = _nms(
@@ -53,10 +53,11 @@ def nms(
 def check_arguments(
     name: str, boxes: Tensor, scores: Tensor, valid: Tensor, groups: Tensor | None
 ) -> Tensor:
-    """Refuse what does not fit together; returns the groups, all alike if None.
+    """Check the arguments, and return the groups (all zero if None).
 
     Raises:
-        ValueError: naming the operator, what it expects and what was found.
+        ValueError: shapes, types or devices do not match; the message names the
+            operator, what was expected and what was found.
     """
     if boxes.dim() != 3 or boxes.shape[2] != 4 or scores.shape != boxes.shape[:2]:
         raise ValueError(
@@ -129,10 +130,10 @@ def _nms_fake(
 
 
 def _float32_limit(threshold: float, *, inclusive: bool) -> float:
-    """The largest float32 that a kept box's IoU may have.
+    """Return the largest float32 IoU that a kept box may have.
 
-    Some kernels compare IoU and threshold in float32, some in float64. With a limit
-    that is a float32 they decide alike.
+    Some kernels compare the IoU with the threshold in float32, others in float64. With
+    a limit that is exact in float32, both decide alike.
     """
     limit = float(np.float32(threshold))
     if limit > threshold or (inclusive and limit == threshold):

@@ -1,4 +1,4 @@
-"""Soft suppression (Bodla et al. 2017) with a fixed number of output slots.
+"""Soft-NMS (Bodla et al. 2017) with a fixed number of output slots.
 
 Letters: N images, R boxes per image, K output slots.
 """
@@ -43,24 +43,24 @@ def soft_nms(
     groups: Tensor | None = None,
     offset: float = 0.0,
 ) -> SoftlyKept:
-    """Pick the best box, let those that overlap it lose score, and so on.
+    """Pick the best box, lower the scores of boxes that overlap it, and repeat.
 
     Args:
         boxes: ``(N, R, 4)``.
-        scores: ``(N, R)``, not negative. Of equal ones the first is picked.
-        valid: ``(N, R)`` bool; other boxes are neither picked nor count.
+        scores: ``(N, R)``, not negative. Ties go to the lower index.
+        valid: ``(N, R)`` bool; other boxes are neither picked nor lower any score.
         max_outputs: K.
         decay: ``gaussian`` multiplies a score by exp(-IoU^2 / sigma), ``linear`` by
             1 - IoU where that overlap exceeds ``threshold``.
-        sigma: of the Gaussian, positive.
-        threshold: IoU up to which linear decay does nothing.
-        min_score: boxes must score more, at any time.
-        groups: ``(N, R)`` int64; boxes matter only to those of their own group.
+        sigma: sigma of the Gaussian, positive.
+        threshold: IoU up to which linear decay leaves scores unchanged.
+        min_score: a box is picked only while its score is above this.
+        groups: ``(N, R)`` int64; boxes affect only boxes of their own group.
         offset: added to widths and heights, 1 for legacy and 0 for continuous boxes.
 
     Raises:
-        ValueError: shapes that do not fit, unknown decay, sigma not positive, or a
-            negative least score.
+        ValueError: shapes do not match, the decay is unknown, sigma is not positive,
+            or ``min_score`` is negative.
     """
     groups = check_arguments("soft_nms", boxes, scores, valid, groups)
     if decay not in get_args(Decay):
