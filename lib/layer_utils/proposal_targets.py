@@ -14,6 +14,20 @@ from .sampling import random_order
 from .structures import GroundTruth, Proposals
 
 
+class RoIMatches(NamedTuple):
+    """Candidates among the RoIs, before any is drawn.
+
+    Attributes:
+        foreground: ``(N, R)`` bool.
+        background: ``(N, R)`` bool, disjoint from ``foreground``.
+        matched: ``(N, R)`` int64, slot of the ground truth that the RoI overlaps most.
+    """
+
+    foreground: Tensor
+    background: Tensor
+    matched: Tensor
+
+
 class RoISamples(NamedTuple):
     """RoIs for training a head, with their targets.
 
@@ -50,7 +64,7 @@ def sample_rois(
 ) -> RoISamples:
     """Sample foreground and background RoIs of each image.
 
-    1. Match every proposal to the object that it overlaps most.
+    1. Match every proposal to the object that it overlaps most: `match_rois`.
     2. Foreground: IoU of at least ``fg_overlap``. Background: IoU in
        ``[bg_overlap_low, bg_overlap_high)``, and at most ``crowd_overlap`` of the area
        inside a crowd region.
@@ -84,27 +98,17 @@ def sample_rois(
         boxes = torch.cat((boxes, ground_truth.boxes), dim=1)
         valid = torch.cat((valid, ground_truth.valid), dim=1)
 
-    # 1. Match.
-    crowd = None if crowd_overlap is None else ground_truth.crowd
-    matches = match_boxes(
+    # 1. and 2. Match.
+    foreground, background, matched = match_rois(
         boxes,
-        ground_truth.boxes,
-        ground_truth.valid if crowd is None else ground_truth.valid | crowd,
+        valid,
+        ground_truth,
+        fg_overlap=fg_overlap,
+        bg_overlap_high=bg_overlap_high,
+        bg_overlap_low=bg_overlap_low,
         offset=offset,
-        crowd=crowd,
+        crowd_overlap=crowd_overlap,
     )
-    best_overlap = matches.overlap
-
-    # 2. Foreground and background.
-    foreground = valid & (best_overlap >= fg_overlap)
-    background = (
-        valid
-        & ~foreground
-        & (best_overlap < bg_overlap_high)
-        & (best_overlap >= bg_overlap_low)
-    )
-    if crowd_overlap is not None:
-        background = background & (matches.crowd_share <= crowd_overlap)
 
     # 3. Draw.
     index, is_fg, drawn = _draw(
@@ -118,7 +122,7 @@ def sample_rois(
     # Unused slots are pooled too, and pooling a non-finite box may crash.
     rois = boxes.gather(1, index[:, :, None].expand(-1, -1, 4))
     rois = rois.masked_fill(~drawn[:, :, None], 0.0)
-    matched = matches.matched.gather(1, index)
+    matched = matched.gather(1, index)
     classes = ground_truth.classes.gather(1, matched).masked_fill(~is_fg, 0)
     targets = ground_truth.boxes.gather(1, matched[:, :, None].expand(-1, -1, 4))
     # Targets are constants, even if the RoIs carry a gradient (DenseCap).
@@ -127,6 +131,50 @@ def sample_rois(
         [delta / std for delta, std in zip(deltas, delta_std, strict=True)], dim=2
     ).masked_fill(~is_fg[:, :, None], 0.0)
     return RoISamples(rois, classes, target_deltas, matched, drawn)
+
+
+def match_rois(
+    rois: Tensor,
+    valid: Tensor,
+    ground_truth: GroundTruth,
+    *,
+    fg_overlap: float,
+    bg_overlap_high: float,
+    bg_overlap_low: float,
+    offset: float,
+    crowd_overlap: float | None = None,
+) -> RoIMatches:
+    """Find the foreground and background candidates, without drawing from them.
+
+    Args:
+        rois: ``(N, R, 4)``, in the frame of the ground truth.
+        valid: ``(N, R)`` bool; a RoI that is not valid is no candidate.
+        ground_truth: of the same images.
+        fg_overlap: least IoU of a foreground RoI.
+        bg_overlap_high: IoU below which a RoI may be background.
+        bg_overlap_low: least IoU of a background RoI.
+        offset: 1 for legacy boxes, 0 for continuous ones.
+        crowd_overlap: share of a RoI's area in a crowd above which it is not
+            background; None: crowds do not matter.
+
+    Returns:
+        Candidates, and the object that each RoI belongs to.
+    """
+    crowd = None if crowd_overlap is None else ground_truth.crowd
+    matches = match_boxes(
+        rois,
+        ground_truth.boxes,
+        ground_truth.valid if crowd is None else ground_truth.valid | crowd,
+        offset=offset,
+        crowd=crowd,
+    )
+    overlap = matches.overlap
+    foreground = valid & (overlap >= fg_overlap)
+    background = valid & ~foreground
+    background = background & (overlap < bg_overlap_high) & (overlap >= bg_overlap_low)
+    if crowd_overlap is not None:
+        background = background & (matches.crowd_share <= crowd_overlap)
+    return RoIMatches(foreground, background, matches.matched)
 
 
 def _draw(

@@ -3,6 +3,7 @@ import math
 import pytest
 import torch
 from box_oracles import JUNK, ground_truth, random_boxes, slow_encode, slow_iou
+from faster_rcnn.layer_utils.proposal_targets import match_rois
 from faster_rcnn.layer_utils.structures import GroundTruth, Proposals
 from roi_samples import (
     BACKGROUND,
@@ -85,6 +86,22 @@ def test_limits_of_the_overlaps():
     # Between the limits of background and foreground: neither.
     result = sample(as_proposals([BACKGROUND]), gt, bg_overlap_high=0.25)
     assert counts(result) == [(0, 0)]
+
+
+def test_candidates_before_the_draw():
+    # FAR lies in a crowd; the first RoI, on the object itself, is not valid.
+    gt = ground_truth([(5, OBJECT), (0, FAR)], slots=4)
+    rois = torch.tensor([[OBJECT, FOREGROUND, BACKGROUND, FAR]])
+    valid = torch.tensor([[False, True, True, True]])
+    rules = {"fg_overlap": 0.5, "bg_overlap_high": 0.5, "offset": 1}
+    found = match_rois(rois, valid, gt, bg_overlap_low=0.0, **rules)
+    assert found.foreground[0].tolist() == [False, True, False, False]
+    assert found.background[0].tolist() == [False, False, True, True]
+    assert gt.classes[0, found.matched[0, :3]].tolist() == [5, 5, 5]
+    found = match_rois(rois, valid, gt, bg_overlap_low=0.0, crowd_overlap=0.5, **rules)
+    assert found.background[0].tolist() == [False, False, True, False]
+    found = match_rois(rois, valid, gt, bg_overlap_low=0.1, **rules)
+    assert found.background[0].tolist() == [False, False, True, False]
 
 
 def test_ground_truth_joins_the_proposals():
