@@ -155,4 +155,4 @@ def test_without_a_compiler(sdist, tmp_path):
     generate(installed.folder / "data" / "drawn", train_images=4, test_images=2)
     words = ["--cfg", "shapes", "--iters", "1", "--device", "cpu"]
     out = installed.frcnn("train", "data/drawn", "mobile_v2", *words)
-    assert out.count("torchvision's operators serve") == 1 and "mAP" in out
+    assert out.count("torchvision's operators are used") == 1 and "mAP" in out

@@ -1,5 +1,5 @@
-"""Operators of our own for what Faster R-CNN spends its time on.
+"""Own implementations of the operators that take most of Faster R-CNN's time.
 
-Each is a ``torch.library`` custom operator with compiled CPU code (``csrc/``) and
-torchvision's operators as the fall-back. They know tensors only; the layers call them.
+Each is a ``torch.library`` custom operator with compiled CPU code (``csrc/``), and with
+torchvision's operators as the fallback. Operators take tensors only; layers call them.
 """

@@ -1,8 +1,8 @@
 """RoI pooling by bilinear samples, differentiable in the features and in the RoIs.
 
-A sample changes smoothly with its place, so the loss of the head can move the box that
-it looks at (Spatial Transformer Networks, section 3.3; DenseCap, section 3.3). Places
-are in cells of the map here: the value of cell k lies at k.
+A sample changes smoothly with its position, so the head's loss can move the box that is
+pooled (Spatial Transformer Networks, section 3.3; DenseCap, section 3.3). Positions are
+in cells of the map here: the value of cell k is at k.
 
 Letters: N images, R RoIs per image, C channels, P output cells per side, H x W cells
 of the feature map.
@@ -18,16 +18,16 @@ from torch import Tensor
 def crop(features: Tensor, corners: Tensor, *, size: int, zeros_beyond: bool) -> Tensor:
     """Sample every RoI from edge to edge.
 
-    Sample ``i`` of P lies at ``x1 + i * (x2 - x1) / (P - 1)``: TensorFlow's
-    crop_and_resize, or the affine grid of Spatial Transformer Networks. They differ
-    off the map only.
+    Sample ``i`` of P is at ``x1 + i * (x2 - x1) / (P - 1)``, as in TensorFlow's
+    crop_and_resize and in the affine grid of Spatial Transformer Networks. The two
+    differ only outside the map.
 
     Args:
         features: ``(N, C, H, W)`` floating.
-        corners: ``(N, R, 4)`` x1, y1, x2, y2 in cells, of the same dtype.
+        corners: ``(N, R, 4)`` x1, y1, x2, y2 in cells, of the features' dtype.
         size: P, at least 2.
-        zeros_beyond: whether the map goes on as cells of 0, so that samples fade out
-            over one cell (affine grid); otherwise a sample off the map is 0.
+        zeros_beyond: if True, the map continues as cells of 0, so that samples fade out
+            over one cell (affine grid); if False, a sample outside the map is 0.
 
     Returns:
         ``(N * R, C, P, P)``.
@@ -35,8 +35,8 @@ def crop(features: Tensor, corners: Tensor, *, size: int, zeros_beyond: bool) ->
     height, width = features.shape[-2:]
     index = _range(size, corners)
     x1, y1, x2, y2 = corners[..., None].unbind(2)  # (N, R, 1)
-    # As a mean of both ends, so that the ends are exact: boxes clipped to the image
-    # often end on the last cell, where a rounding error would put them off the map.
+    # The weighted mean of both ends, so that the ends are exact: boxes clipped to the
+    # image often end on the last cell, where a rounding error would leave the map.
     x = (x1 * (size - 1 - index) + x2 * index) / (size - 1)  # (N, R, P)
     y = (y1 * (size - 1 - index) + y2 * index) / (size - 1)
     if not zeros_beyond:
@@ -54,18 +54,18 @@ def align(
 ) -> Tensor:
     """RoIAlign (Mask R-CNN, section 3): the mean of evenly spaced samples of each bin.
 
-    Values are torchvision's. The samples of all bins are held at once, where
-    torchvision adds them up one by one; in exchange the RoIs get a gradient.
+    Values are torchvision's. The samples of all bins are in memory at once, where
+    torchvision adds them up one by one; in return the RoIs get a gradient.
 
     Args:
         features: ``(N, C, H, W)`` floating.
-        corners: ``(N, R, 4)`` x1, y1, x2, y2 in cells, of the same dtype.
+        corners: ``(N, R, 4)`` x1, y1, x2, y2 in cells, of the features' dtype.
         size: P.
         sampling_ratio: samples per bin and side; 0: one per cell that the bin spans,
-            rounded up. RoIs of equal number are then taken together, for which the
-            host waits for the boxes. The number itself has no gradient.
-        aligned: whether to shift RoIs by half a cell. Without it a RoI is also at
-            least one cell wide and high.
+            rounded up. RoIs with the same number are then pooled together, for which
+            the host waits for the boxes. The number itself has no gradient.
+        aligned: shift RoIs by half a cell. If False, a RoI is also at least one cell
+            wide and high.
 
     Returns:
         ``(N * R, C, P, P)``.
@@ -87,7 +87,7 @@ def _align_adaptively(
 ) -> Tensor:
     """RoIAlign with one sample per cell that a bin spans, rounded up.
 
-    One call per image and number of samples, the results put back in order.
+    There is one call per image and number of samples; results are put back in order.
     """
     counts = (extent.detach() / size).ceil().long()  # (N, R, 2)
     image = torch.arange(len(counts), device=counts.device)[:, None, None]
@@ -99,7 +99,7 @@ def _align_adaptively(
     start, extent = start.flatten(0, 1)[order], extent.flatten(0, 1)[order]
     limits = features.shape[3], features.shape[2]
     maps = _pad(features)[:, None].unbind()
-    # No RoI first, so that an empty result is a function of its inputs too.
+    # Start with an empty result, so that the output depends on its inputs even then.
     pooled = [
         _mean_samples(maps[0], start[None, :0], extent[None, :0], limits, size, (1, 1))
     ]
@@ -109,7 +109,7 @@ def _align_adaptively(
             group_i = slice(first, first + length)
             corner, sides = start[None, group_i], extent[None, group_i]
             pooled.append(_mean_samples(maps[i], corner, sides, limits, size, per_bin))
-        else:  # no sample of an empty RoI
+        else:  # an empty RoI has no samples
             pooled.append(features.new_zeros(length, features.shape[1], size, size))
         first += length
     return torch.cat(pooled)[order.argsort()]
@@ -125,12 +125,12 @@ def _mean_samples(
 ) -> Tensor:
     """RoIAlign of padded maps with a given number of samples per bin.
 
-    First corners ``start``, sizes ``extent`` (both ``(N, R, 2)``), the maps' own sizes
-    ``limits`` and samples ``per_bin`` are all x before y.
+    The first corners ``start``, the sizes ``extent`` (both ``(N, R, 2)``), the true
+    sizes ``limits`` of the maps and the samples ``per_bin`` are all in order x, y.
     """
     places = []  # (N, R, P * columns) and (N, R, P * rows)
     for axis, count in enumerate(per_bin):
-        # In torchvision's order of arithmetic, to round as it does.
+        # torchvision's order of operations, for the same rounding.
         bins = extent[..., axis, None] / size  # (N, R, 1)
         edges = start[..., axis, None] + _range(size, bins) * bins
         within = (_range(count, bins) + 0.5) * bins / count
@@ -144,29 +144,29 @@ def _mean_samples(
 
 
 def _range(count: int, like: Tensor) -> Tensor:
-    """0 to ``count - 1``, of the device and dtype of another tensor."""
+    """Return 0 to ``count - 1`` with the device and dtype of another tensor."""
     return torch.arange(count, device=like.device, dtype=like.dtype)
 
 
 def _onto_map(place: Tensor, cells: int, *, margin: int) -> Tensor:
-    """Move places off a map's edge onto it if within ``margin`` cells, else far off.
+    """Move positions within ``margin`` cells of the map onto it, and others far away.
 
-    The gradient to a place on a cell is that of moving right or down, as in
+    The gradient at a position on a cell is that of moving right or down, as in
     :func:`sample_grid`: 0 on the last cell.
     """
     last = float(cells - 1)
     seen = (place >= -margin) & (place <= last + margin)
-    # Not clamp, whose gradient at its limits is not the same in all versions.
+    # Not clamp: its gradient at the limits differs between versions of PyTorch.
     place = torch.where(place < 0, 0.0, torch.where(place < last, place, last))
     return torch.where(seen, place, -2.0)
 
 
 def _pad(features: Tensor) -> Tensor:
-    """Add cells of 0 below and to the right, one or more, up to powers of two.
+    """Pad with zeros below and to the right, by at least one cell, to powers of two.
 
-    ``grid_sample`` takes places as fractions of the map. Fractions of a power of two
-    are exact, so that whole cells are read as such; rounded to either side of a cell,
-    gradients to the RoIs would differ, and with it those of padded and bare images.
+    ``grid_sample`` takes positions as fractions of the map. Fractions of a power of two
+    are exact, so whole cells are read as such. If they were rounded to either side of a
+    cell, gradients of the RoIs would differ between padded and unpadded images.
     """
     height, width = features.shape[-2:]
     down, right = (1 << cells.bit_length() for cells in (height, width))
@@ -174,15 +174,15 @@ def _pad(features: Tensor) -> Tensor:
 
 
 def sample_grid(maps: Tensor, y: Tensor, x: Tensor) -> Tensor:
-    """Bilinear samples of every RoI, wherever one of its rows crosses a column.
+    """Sample every RoI bilinearly at each crossing of its rows and columns.
 
-    One call samples all RoIs of all images; a map is never repeated per RoI. The map
-    goes on as cells of 0 on all sides.
+    One call samples all RoIs of all images, and no map is repeated per RoI. The map
+    continues as cells of 0 on all sides.
 
     Args:
         maps: ``(N, C, H, W)`` floating.
-        y: ``(N, R, Py)`` rows of the samples in cells, of the same dtype.
-        x: ``(N, R, Px)`` columns of the samples in cells, of the same dtype.
+        y: ``(N, R, Py)`` rows of the samples in cells, of the maps' dtype.
+        x: ``(N, R, Px)`` columns of the samples in cells, of the maps' dtype.
 
     Returns:
         ``(N * R, C, Py, Px)``.

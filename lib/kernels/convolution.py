@@ -1,7 +1,7 @@
-"""A convolution, in another form where its plain one is slow.
+"""Convolution, computed in another way where PyTorch's own is slow.
 
-oneDNN, which computes PyTorch's convolutions on CPUs, has forms in bfloat16 that take
-several times as long as the same sums arranged otherwise. Letters: N images or regions,
+PyTorch computes convolutions on CPUs with oneDNN, some of whose bfloat16 kernels take
+several times as long as the same sums computed otherwise. Letters: N images or regions,
 C channels, H x W cells.
 """
 
@@ -14,22 +14,20 @@ from torch.nn.grad import conv2d_input
 
 from ..utils.torch_versions import exporting
 
-_SMALL = (
-    9  # cells of an output map: most of what a 3x3 would see lies beyond its border
-)
-_REGION = 64  # cells of an output map whose weights' gradient is better a product
-_TOGETHER = 2048  # cells whose columns are laid out at once, so that they stay in cache
+_SMALL = 9  # cells of an output map: most weights of a 3x3 kernel lie beyond its border
+_REGION = 64  # cells of an output map up to which a product gives weight gradients
+_TOGETHER = 2048  # cells whose columns are stored at once, so that they fit the cache
 
 
 def convolve(
     x: Tensor, conv: nn.Conv2d, weight: Tensor, bias: Tensor | None = None
 ) -> Tensor:
-    """Convolve as `conv` does, with another weight and bias.
+    """Convolve like `conv`, with the given weight and bias.
 
     Args:
         x: ``(N, C, H, W)``.
         conv: gives stride, padding, dilation and groups.
-        weight: as of `conv`.
+        weight: weight in the shape of `conv`'s.
         bias: ``(C',)``, or None.
 
     Returns:
@@ -40,8 +38,8 @@ def convolve(
         return _plainly(x, conv, weight, bias)
     stride, learns = conv.stride[0], weight.requires_grad and torch.is_grad_enabled()
     if is_depthwise(conv) and stride > 1 and torch.is_grad_enabled():
-        # The backward pass of a strided depthwise convolution is 3 to 20 times as slow
-        # as that of stride 1, of which every other output is the same.
+        # The backward pass of a strided depthwise convolution takes 3 to 20 times as
+        # long as that of stride 1, whose outputs at every other cell are the same.
         padding = cast(tuple[int, int], conv.padding)
         x = F.conv2d(x, weight, bias, 1, padding, conv.dilation, conv.groups)
         return x[:, :, ::stride, ::stride]
@@ -63,21 +61,21 @@ def _plainly(x: Tensor, conv: nn.Conv2d, weight: Tensor, bias: Tensor | None) ->
 
 
 def is_depthwise(module: nn.Module) -> bool:
-    """Whether a module is a depthwise convolution, which gets no weight decay."""
+    """Return whether a module is a depthwise convolution, which has no weight decay."""
     return isinstance(module, nn.Conv2d) and 1 < module.groups == module.in_channels
 
 
 def by_products(
     x: Tensor, weight: Tensor, bias: Tensor | None, stride: int, *, small: bool
 ) -> Tensor:
-    """Convolve with a padding of half the kernel, by matrix products.
+    """Convolve with matrix products; padding is half the kernel.
 
     Args:
         x: ``(N, C, H, W)``.
         weight: ``(C', C, k, k)`` with k of 1 or 3.
         bias: ``(C',)``, or None.
         stride: of rows and columns.
-        small: whether the output is a product too, not only the gradients.
+        small: if True, compute the output by a product too, not only the gradients.
 
     Returns:
         ``(N, C', H', W')``.
@@ -85,18 +83,18 @@ def by_products(
     out = cast(Tensor, _Products.apply(x, weight, bias, stride, small))
     if not small:
         return out
-    # Viewed out here, since autograd forbids changing a view made inside in place.
+    # The view is made outside, since autograd forbids changing one made inside.
     height, width = (-(-side // stride) for side in x.shape[2:])
     return out.view(x.shape[0], height, width, -1).permute(0, 3, 1, 2)
 
 
 class _Products(torch.autograd.Function):
-    """What `by_products` computes; if ``small``, as ``(N * H' * W', C')``.
+    """Autograd function of `by_products`; if ``small``, it gives ``(N * H' * W', C')``.
 
-    The gradient of the weights always is one; of 1x1 convolutions it takes 0.4 to 0.9
-    of the time of the convolution's own, of 3x3 ones on regions of 7x7 some 0.7. If
-    ``small``, so are the output and the gradient of the input: a half to a third of
-    the time on maps of 2x2.
+    The gradient of the weights is always computed by a product. For 1x1 convolutions
+    that takes 0.4 to 0.9 of the time of the convolution's own, for 3x3 ones on regions
+    of 7x7 some 0.7. If ``small``, the output and the gradient of the input are products
+    too: a half to a third of the time on maps of 2x2.
     """
 
     @staticmethod
@@ -140,12 +138,12 @@ class _Products(torch.autograd.Function):
 
 
 def _flat(weight: Tensor) -> Tensor:
-    """``(C', C, k, k)`` to ``(C', k * k * C)``: a view if it is channels_last."""
+    """Reshape ``(C', C, k, k)`` to ``(C', k * k * C)``: a view if channels_last."""
     return weight.permute(0, 2, 3, 1).flatten(1)
 
 
 def _columns(x: Tensor, kernel: int, stride: int) -> Tensor:
-    """What each output cell sees: ``(N, H', W', k * k * C)``."""
+    """Gather the inputs of each output cell: ``(N, H', W', k * k * C)``."""
     x = x.permute(0, 2, 3, 1)
     if kernel == 1:
         return x[:, ::stride, ::stride]
@@ -155,7 +153,7 @@ def _columns(x: Tensor, kernel: int, stride: int) -> Tensor:
 
 
 def _parts(padded: torch.Size, kernel: int, stride: int) -> list[tuple[slice, ...]]:
-    """The cells of a padded map ``(N, H, W, C)`` that each weight of a kernel meets."""
+    """Slice a padded ``(N, H, W, C)`` at the cells that each kernel weight meets."""
     rows, columns = (
         [slice(start, size - kernel + 1 + start, stride) for start in range(kernel)]
         for size in padded[1:3]
@@ -164,7 +162,7 @@ def _parts(padded: torch.Size, kernel: int, stride: int) -> list[tuple[slice, ..
 
 
 def _summed(columns: Tensor, shape: torch.Size, kernel: int, stride: int) -> Tensor:
-    """The transpose of `_columns`: ``(N, C, H, W)``."""
+    """Apply the transpose of `_columns`: ``(N, C, H, W)``."""
     images, channels, height, width = shape
     border = kernel // 2
     x = columns.new_zeros(images, height + 2 * border, width + 2 * border, channels)

@@ -1,6 +1,6 @@
-"""The compiled kernels behind the operators, for tensors on the CPU.
+"""The compiled CPU kernels behind the operators.
 
-Nothing is checked here; the operators do that. ``gpu`` has the same functions.
+Arguments are not checked here, but by the operators. ``gpu`` has the same functions.
 """
 
 from collections.abc import Sequence
@@ -16,7 +16,7 @@ from .reference import empty_matches
 
 INTERFACE = 3
 if getattr(_cpu, "interface", 0) != INTERFACE:
-    raise ImportError("they were built from another version of the sources")
+    raise ImportError("the kernels were built from another version of the sources")
 
 survive_forks()  # the kernels run in OpenMP's threads
 
@@ -25,7 +25,7 @@ if not _cpu.float16:
     del _DTYPES[torch.float16]
 
 POOLED_DTYPES = frozenset(_DTYPES)
-"""Types of features that `roi_pool` takes."""
+"""Feature dtypes that `roi_pool` supports."""
 
 
 def nms(
@@ -37,7 +37,7 @@ def nms(
     max_outputs: int,
     offset: float,
 ) -> tuple[Tensor, Tensor]:
-    """Keep the best boxes of each image, dropping those that overlap a better one.
+    """Keep the best boxes of each image, and drop boxes that overlap a better one.
 
     Args:
         boxes: ``(N, R, 4)`` on the CPU.
@@ -50,7 +50,7 @@ def nms(
 
     Returns:
         Indices ``(N, K)`` int64, best first, 0 where a slot is empty, and ``(N, K)``
-        bool, true where it holds a box.
+        bool, True where a slot holds a box.
     """
     boxes, scores = boxes.float().contiguous(), scores.float().contiguous()
     valid, groups = valid.contiguous(), groups.long().contiguous()
@@ -85,7 +85,7 @@ def soft_nms(
     min_score: float,
     offset: float,
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """The fields of ``nms.soft_nms.SoftlyKept``; arguments as described there."""
+    """Compute the fields of ``nms.soft_nms.SoftlyKept``; see there for arguments."""
     boxes, scores = boxes.float().contiguous(), scores.float().contiguous()
     valid, groups = valid.contiguous(), groups.long().contiguous()
     chosen = scores.new_empty((boxes.shape[0], max_outputs))
@@ -120,7 +120,7 @@ def match_boxes(
     usable: Tensor | None,
     crowd: Tensor | None,
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """The fields of `Matches` by compiled code, of contiguous tensors on the CPU."""
+    """Compute the fields of `Matches` for contiguous tensors."""
     overlap, matched, is_best, crowd_share = empty_matches(boxes, gt_boxes)
     _cpu.match(
         boxes.data_ptr(),
@@ -148,10 +148,10 @@ def roi_pool(
     sizes: Sequence[Tensor] | None,
     options: Options,
 ) -> tuple[Tensor, Tensor]:
-    """Pooled regions by compiled code, and the places of their maxima.
+    """Pool regions, and return the positions of their maxima too.
 
-    The code knows channels_last alone; copying contiguous maps is faster than a form of
-    it for them.
+    The C code supports channels_last only: copying contiguous maps is faster than a
+    variant of the code for them.
     """
     pooled, places = outputs_like(features, rois, options)
     maps = [f.contiguous(memory_format=torch.channels_last) for f in features]
@@ -171,7 +171,7 @@ def roi_pool_backward(
     channels_last: bool,
     options: Options,
 ) -> list[Tensor]:
-    """Gradients of the features, summed in float32 in an order that never changes."""
+    """Compute the features' gradients, summed in float32 in a fixed order."""
     grads = empty_grads(grad, rois, shapes, channels_last=True)
     task = _task(grads, rois, sizes, options)
     run = task.max_backward if options.mode == MAXIMA else task.bilinear_backward
@@ -185,7 +185,7 @@ def _task(
     sizes: Sequence[Tensor] | None,
     options: Options,
 ) -> Any:
-    """What the C code works on; it keeps addresses, so the tensors must live on."""
+    """Describe the task for the C code, by addresses: the tensors must stay alive."""
     levels = [
         (
             f.data_ptr(),

@@ -1,4 +1,4 @@
-"""Sizes and overlaps of boxes; `layer_utils.boxes` gives them on.
+"""Sizes and overlaps of boxes; `layer_utils.boxes` re-exports them.
 
 Boxes are ``(..., 4)`` x1, y1, x2, y2 in pixels. ``offset`` is 1 for legacy and 0 for
 continuous boxes.
@@ -9,7 +9,7 @@ from torch import Tensor
 
 
 def box_sizes(boxes: Tensor, *, offset: float) -> tuple[Tensor, Tensor]:
-    """Widths and heights of boxes.
+    """Compute the widths and heights of boxes.
 
     Args:
         boxes: ``(..., 4)``.
@@ -24,7 +24,7 @@ def box_sizes(boxes: Tensor, *, offset: float) -> tuple[Tensor, Tensor]:
 
 
 def pairwise_iou(boxes: Tensor, others: Tensor, *, offset: float) -> Tensor:
-    """Intersection over union of every pair.
+    """Compute the intersection over union of every pair.
 
     Args:
         boxes: ``(..., A, 4)``.
@@ -43,7 +43,7 @@ def pairwise_iou(boxes: Tensor, others: Tensor, *, offset: float) -> Tensor:
 
 
 def pairwise_intersection(boxes: Tensor, others: Tensor, *, offset: float) -> Tensor:
-    """Common area of every pair.
+    """Compute the intersection area of every pair.
 
     Args:
         boxes: ``(..., A, 4)``.
@@ -53,7 +53,7 @@ def pairwise_intersection(boxes: Tensor, others: Tensor, *, offset: float) -> Te
     Returns:
         ``(..., A, G)`` in square pixels.
     """
-    # One coordinate at a time: (..., A, G) and never (..., A, G, 2), which costs twice
+    # One coordinate at a time: (..., A, G) and never (..., A, G, 2), which needs twice
     # the memory traffic for the 17100 anchors of an image.
     left = torch.maximum(boxes[..., :, None, 0], others[..., None, :, 0])
     right = torch.minimum(boxes[..., :, None, 2], others[..., None, :, 2])

@@ -1,8 +1,8 @@
-"""Kernels of our own: found once, checked once, left out if anything is wrong.
+"""Select the kernels: find them once, check them once, and fall back if a check fails.
 
-A kernel that computes something else than it should does not crash, it costs mAP
-(tf-faster-rcnn's suppression built for another GPU: 49.6 for 62). So each kernel is
-compared with a readable reference before its first use, and replaced if they differ.
+A kernel that computes wrong values does not crash; it costs mAP (tf-faster-rcnn's
+suppression built for another GPU: 49.6 instead of 62). So each kernel is compared with
+a readable reference before its first use, and replaced by the fallback if they differ.
 """
 
 import functools
@@ -13,20 +13,20 @@ from types import ModuleType
 logger = logging.getLogger(__name__)
 
 DISABLE = "FRCNN_NO_KERNELS"
-"""Environment variable; any value but 0 makes torchvision's operators serve."""
+"""Environment variable; any value but 0 turns the kernels off."""
 
 
 @functools.cache
 def kernels_for(name: str, device_type: str) -> ModuleType | None:
-    """The module with kernel ``name``, if it is there and computes rightly.
+    """Return the module with kernel ``name``, if it is available and correct.
 
     Args:
         name: ``nms``, ``soft_nms``, ``match_boxes`` or ``roi_pool``.
         device_type: ``cpu``, ``cuda`` or another.
 
     Returns:
-        None where torchvision's or PyTorch's operators are to serve; the log says why,
-        once.
+        The module, or None to use torchvision's or PyTorch's operators; the log gives
+        the reason, once.
     """
     module = _module(device_type)
     if module is None or not hasattr(module, name):
@@ -37,7 +37,7 @@ def kernels_for(name: str, device_type: str) -> ModuleType | None:
     if fault is not None:
         logger.error(
             "the %s kernel %s gives WRONG RESULTS on this machine (%s) and is not "
-            "used; slower operators serve. Install the package again, "
+            "used; slower operators are used as a fallback. Reinstall the package, "
             "and please report this",
             device_type,
             name,
@@ -49,11 +49,11 @@ def kernels_for(name: str, device_type: str) -> ModuleType | None:
 
 @functools.cache
 def _module(device_type: str) -> ModuleType | None:
-    """All kernels of a kind of device."""
+    """Return all kernels for a kind of device; None if there are none."""
     if device_type not in ("cpu", "cuda"):
         return None
     if os.environ.get(DISABLE, "0") not in ("", "0"):
-        logger.warning("%s is set: torchvision's operators serve", DISABLE)
+        logger.warning("%s is set: torchvision's operators are used", DISABLE)
         return None
     if device_type == "cuda":
         return _gpu_kernels()
@@ -61,8 +61,8 @@ def _module(device_type: str) -> ModuleType | None:
         from . import cpu
     except ImportError as error:
         logger.warning(
-            "the compiled kernels are not there (%s); torchvision's operators serve, "
-            "which are slower. With a C compiler, an installation builds them",
+            "found no compiled kernels (%s): torchvision's operators are used, which "
+            "are slower. With a C compiler, reinstalling the package builds kernels",
             error,
         )
         return None
@@ -74,8 +74,8 @@ def _gpu_kernels() -> ModuleType | None:
         from . import gpu
     except ImportError as error:
         logger.warning(
-            "Triton is not there (%s); torchvision's operators serve on the GPU, which "
-            "wait for the host",
+            "found no Triton (%s): torchvision's operators are used on the GPU, which "
+            "make the host wait",
             error,
         )
         return None

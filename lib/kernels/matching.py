@@ -1,4 +1,4 @@
-"""Best object of each box and best boxes of each object, without all pairs at once.
+"""Best object of each box and best boxes of each object, without a matrix of all pairs.
 
 Letters: N images, A boxes (anchors or proposals), G ground-truth slots.
 """
@@ -20,19 +20,19 @@ def match_boxes(
     usable: Tensor | None = None,
     crowd: Tensor | None = None,
 ) -> Matches:
-    """Match boxes with objects (Faster R-CNN, section 3.1.2).
+    """Match boxes with objects by IoU (Faster R-CNN, section 3.1.2).
 
     Args:
         boxes: ``(A, 4)`` shared by all images, or ``(N, A, 4)``.
         gt_boxes: ``(N, G, 4)``.
-        gt_valid: ``(N, G)`` bool; other slots match nothing.
+        gt_valid: ``(N, G)`` bool; other slots match no box.
         offset: 1 for legacy boxes, 0 for continuous ones.
-        usable: ``(N, A)`` bool, boxes that may be an object's best; None for all.
-        crowd: ``(N, G)`` bool, objects that match nothing but are measured in
-            ``crowd_share``; None for none.
+        usable: ``(N, A)`` bool, boxes that may be an object's best; if None, all boxes.
+        crowd: ``(N, G)`` bool, crowd regions: they match no box, and are measured in
+            ``crowd_share``; None if there are none.
 
     Raises:
-        ValueError: arguments that do not fit together; the message names them.
+        ValueError: arguments do not match; the message names them.
     """
     _check(boxes, gt_boxes, gt_valid, usable, crowd)
     return Matches(

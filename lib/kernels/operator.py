@@ -1,7 +1,7 @@
-"""Registers functions as operators, which the compiler and autograd take as they are.
+"""Register functions as operators, which the compiler and autograd treat as opaque.
 
 ``torch.library.custom_op`` does the same, but imports PyTorch's compiler on the first
-call of each process, which takes two seconds.
+call in each process, which takes two seconds.
 """
 
 from collections.abc import Callable
@@ -11,13 +11,13 @@ import torch
 
 
 class Operator:
-    """A function of tensors and numbers that changes none of its arguments.
+    """A function of tensors and numbers that modifies none of its arguments.
 
     Args:
         name: ``namespace::name``.
-        schema: its arguments and results in PyTorch's schema language. Inferring it
-            from the annotations fails before PyTorch 2.15 for an optional list.
-        function: computes it, on any device.
+        schema: arguments and results in PyTorch's schema language. Inferring it from
+            the annotations fails before PyTorch 2.15 for an optional list.
+        function: the implementation, for any device.
     """
 
     def __init__(self, name: str, schema: str, function: Callable[..., Any]) -> None:
@@ -33,7 +33,7 @@ class Operator:
         return self.call(*args)
 
     def register_fake(self, function: Callable[..., Any]) -> Callable[..., Any]:
-        """Register what gives results of the right shapes, without computing them."""
+        """Register a function that gives results of the right shapes without values."""
         torch.library.register_fake(self.name, function)
         return function
 
@@ -50,5 +50,5 @@ class Operator:
 
 
 def operator(name: str, schema: str) -> Callable[[Callable[..., Any]], Operator]:
-    """Make the function below an `Operator` of this name and schema."""
+    """Decorate a function to make it an `Operator` of this name and schema."""
     return lambda function: Operator(name, schema, function)

@@ -1,9 +1,9 @@
 """RoI pooling as one operator: RoIAlign, crop_and_resize, maxima.
 
 Letters: N images, R RoIs per image, C channels, P output cells per side, L levels of a
-pyramid. All take and give channels_last or contiguous tensors without copying, compute
-in float32 whatever the type of the features, and handle padded maps: what lies beyond
-an image's true size is never read.
+pyramid. All functions accept channels_last and contiguous tensors without copying,
+compute in float32 whatever the features' dtype, and support padded maps: values beyond
+an image's true size are never read.
 """
 
 from collections.abc import Sequence
@@ -20,7 +20,7 @@ from .pooling_layout import MODES, Options, empty_grads, format_of, outputs_like
 
 
 def serves(features: Tensor) -> bool:
-    """Whether `roi_pool` can pool these features."""
+    """Return whether `roi_pool` supports these features."""
     return _serves(features.device.type, features.dtype)
 
 
@@ -29,8 +29,8 @@ def _serves(device_type: str, dtype: torch.dtype) -> bool:
     return kernels is not None and dtype in kernels.POOLED_DTYPES
 
 
-# What torch.compiler.assume_constant_result does, but for importing the compiler: two
-# seconds of every start.
+# The same as torch.compiler.assume_constant_result, without importing the compiler:
+# that takes two seconds at every start.
 _serves._dynamo_marked_constant = True  # type: ignore[attr-defined]
 
 
@@ -48,32 +48,32 @@ def roi_pool(
     canonical_size: float = 224.0,
     canonical_level: int = 0,
 ) -> Tensor:
-    """Pool every RoI from its level, as ``layer_utils.roi_pooling`` describes.
+    """Pool every RoI from its level; see ``layer_utils.roi_pooling``.
 
     Args:
         features: L maps ``(N, C, H, W)``, finest first.
         rois: ``(N, R, 4)`` in pixels of the network input.
         sizes: per level ``(N, 2)`` int64 true rows and columns; None if unpadded.
-        scales: cells per input pixel, of each level.
+        scales: cells per input pixel of each level.
         size: P.
         mode: ``align``, ``pool``, ``crop`` or ``crop_stn``.
         sampling_ratio: RoIAlign's samples per cell and side; 0 for adaptive.
-        aligned: RoIAlign's shift by half a cell.
+        aligned: shift RoIAlign's samples by half a cell.
         max_pool: pool to ``2 P`` first, then take 2x2 maxima.
-        canonical_size: side in pixels of a RoI that belongs to ``canonical_level``; the
-            level rises by one where the side doubles (FPN, eq. 1).
-        canonical_level: counted from 0, the finest.
+        canonical_size: side in pixels of a RoI that is pooled from ``canonical_level``;
+            the level rises by one when the side doubles (FPN, eq. 1).
+        canonical_level: index of that level, 0 for the finest.
 
     Returns:
-        ``(N * R, C, P, P)`` in type and memory format of the features, differentiable
-        in them.
+        ``(N * R, C, P, P)`` in the features' dtype and memory format, differentiable in
+        the features.
 
     Raises:
-        ValueError: arguments that do not fit together; the message names them.
+        ValueError: arguments do not match; the message names them.
     """
     samples = 2 * size if max_pool else size
     _check(features, rois, sizes, scales, size, mode, samples)
-    # Maxima of maxima need no kernel.
+    # Two stages of maxima give the same without a kernel.
     outside = max_pool and mode == "pool"
     pooled: Tensor = _roi_pool(
         _uniform(features),
@@ -100,10 +100,11 @@ def _check(
     mode: str,
     samples: int,
 ) -> None:
-    """Refuse what does not fit together.
+    """Check the arguments.
 
     Raises:
-        ValueError: naming the argument, what was expected and what was found.
+        ValueError: the message names the argument, what was expected and what was
+            found.
     """
     if not features:
         raise ValueError("features: expected at least one map, found none")
@@ -116,7 +117,7 @@ def _check(
             )
         if f.dtype != first.dtype or f.device != first.device:
             raise ValueError(
-                f"features[{level}]: expected {first.dtype} on {first.device} as of "
+                f"features[{level}]: expected {first.dtype} on {first.device} as for "
                 f"the first level; found {f.dtype} on {f.device}"
             )
     if rois.dim() != 3 or rois.shape[2] != 4 or rois.shape[0] != first.shape[0]:
@@ -153,7 +154,7 @@ def _check(
 
 
 def _uniform(features: Sequence[Tensor]) -> list[Tensor]:
-    """The levels in one memory format: as they are, if they agree."""
+    """Return the levels in one memory format, unchanged if they agree."""
     if all(f.is_contiguous() for f in features):
         return list(features)
     return [f.contiguous(memory_format=torch.channels_last) for f in features]
@@ -161,7 +162,7 @@ def _uniform(features: Sequence[Tensor]) -> list[Tensor]:
 
 def _kernels(rois: Tensor) -> ModuleType:
     kernels = kernels_for("roi_pool", rois.device.type)
-    assert kernels is not None, "the operator was called where it does not serve"
+    assert kernels is not None, "the operator was called for unsupported features"
     return kernels
 
 
@@ -185,7 +186,7 @@ def _roi_pool(
     canonical_size: float,
     canonical_level: int,
 ) -> tuple[Tensor, Tensor]:
-    """Pooled regions, and where their maxima were: cell, or which of 2x2 samples."""
+    """Pool, and return the position of each maximum: cell, or which of 2x2 samples."""
     options = Options(
         scales,
         size,
@@ -253,7 +254,7 @@ def _roi_pool_backward(
     canonical_size: float,
     canonical_level: int,
 ) -> list[Tensor]:
-    """Gradients of the features from that of the pooled regions."""
+    """Compute the features' gradients from that of the pooled regions."""
     options = Options(
         scales,
         size,
@@ -312,7 +313,7 @@ def _backward(ctx: Any, grad: Tensor, _: Any) -> tuple[Any, ...]:
         ctx.channels_last,
         *ctx.options,
     )
-    # Nones in the shape of the inputs.
+    # One None for each input.
     no_sizes = [None] * len(sizes) if ctx.padded else None
     return grads, None, no_sizes, *(None for _ in ctx.options)
 

@@ -1,4 +1,4 @@
-"""Shapes, types and memory formats of what RoI pooling takes and gives."""
+"""Shapes, dtypes and memory formats of the inputs and outputs of RoI pooling."""
 
 from collections.abc import Sequence
 from typing import NamedTuple
@@ -11,7 +11,7 @@ MAXIMA = MODES["pool"]
 
 
 class Options(NamedTuple):
-    """How to pool, as `roi_pool` describes it, ``mode`` being a number."""
+    """Pooling options as in `roi_pool`, with ``mode`` as a number."""
 
     scales: Sequence[float]
     size: int
@@ -24,7 +24,7 @@ class Options(NamedTuple):
 
 
 def format_of(features: Sequence[Tensor]) -> torch.memory_format:
-    """Contiguous if all levels are, else channels_last."""
+    """Return contiguous if all levels are contiguous, else channels_last."""
     contiguous = all(f.is_contiguous() for f in features)
     return torch.contiguous_format if contiguous else torch.channels_last
 
@@ -32,9 +32,9 @@ def format_of(features: Sequence[Tensor]) -> torch.memory_format:
 def outputs_like(
     features: Sequence[Tensor], rois: Tensor, options: Options
 ) -> tuple[Tensor, Tensor]:
-    """Pooled regions, and room for what the backward pass must know of the maxima.
+    """Allocate the pooled regions, and the positions of maxima for the backward pass.
 
-    The former in the features' memory format, the latter always in channels_last.
+    The regions are in the features' memory format, the positions always channels_last.
     """
     count, channels = rois.shape[0] * rois.shape[1], features[0].shape[1]
     size = options.size
@@ -56,7 +56,7 @@ def empty_grads(
     shapes: Sequence[int],
     channels_last: bool,
 ) -> list[Tensor]:
-    """Room for the gradients of the features, whose H and W `shapes` lists."""
+    """Allocate the features' gradients; `shapes` lists H and W of each level."""
     fmt = torch.channels_last if channels_last else torch.contiguous_format
     return [
         torch.empty(

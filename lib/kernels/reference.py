@@ -1,7 +1,7 @@
-"""Readable forms of the operators, in PyTorch alone: any device can run them.
+"""Readable versions of the operators in plain PyTorch, for any device.
 
-They serve where there is no kernel, and kernels are checked against them. Letters: N
-images, A or R boxes, G ground-truth slots, K output slots.
+They are the fallback where there is no kernel, and the reference that kernels are
+checked against. Letters: N images, A or R boxes, G ground-truth slots, K output slots.
 """
 
 from typing import NamedTuple
@@ -13,14 +13,14 @@ from .iou import box_sizes, pairwise_intersection, pairwise_iou
 
 
 class Matches(NamedTuple):
-    """How boxes and objects overlap.
+    """Overlaps of boxes with objects.
 
     Attributes:
-        overlap: ``(N, A)`` IoU with the best object; 0 where there is none.
-        matched: ``(N, A)`` int64 slot of that object, the first of equals.
-        is_best: ``(N, A)`` bool, usable boxes that overlap some object as much as any
-            usable box does.
-        crowd_share: ``(N, A)`` largest share of the box's own area in one crowd.
+        overlap: ``(N, A)`` IoU with the best object; 0 if there is none.
+        matched: ``(N, A)`` int64 slot of that object; ties go to the first.
+        is_best: ``(N, A)`` bool, usable boxes whose IoU with some object is the highest
+            of all usable boxes.
+        crowd_share: ``(N, A)`` largest share of the box's own area in one crowd region.
     """
 
     overlap: Tensor
@@ -32,7 +32,7 @@ class Matches(NamedTuple):
 def empty_matches(
     boxes: Tensor, gt_boxes: Tensor
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """Room for the fields of `Matches`, ``(N, A)`` each; no share in a crowd yet."""
+    """Allocate the fields of `Matches`, ``(N, A)`` each, with ``crowd_share`` zero."""
     shape = (gt_boxes.shape[0], boxes.shape[-2])
     return (
         boxes.new_empty(shape),
@@ -50,7 +50,7 @@ def match_by_matrix(
     usable: Tensor | None,
     crowd: Tensor | None,
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """The same in plain PyTorch, with the matrix of all pairs: any device, readable."""
+    """Match boxes with objects through the IoU matrix of all pairs."""
     overlap, matched, is_best, crowd_share = empty_matches(boxes, gt_boxes)
     if 0 in (boxes.shape[-2], gt_boxes.shape[1]):
         return overlap.zero_(), matched.zero_(), is_best.zero_(), crowd_share
@@ -81,7 +81,7 @@ def nms_by_torchvision(
     max_outputs: int,
     offset: float,
 ) -> tuple[Tensor, Tensor]:
-    """The same through torchvision's operator, image by image: any device.
+    """Suppress image by image with torchvision's operator.
 
     Args:
         boxes: ``(N, R, 4)``.
@@ -93,7 +93,7 @@ def nms_by_torchvision(
         offset: added to widths and heights.
 
     Returns:
-        As of :func:`nms`.
+        The same as :func:`nms`.
     """
     index = scores.new_zeros((boxes.shape[0], max_outputs), dtype=torch.int64)
     kept = torch.zeros_like(index, dtype=torch.bool)
@@ -113,14 +113,14 @@ def _nms_image(
     limit: float,
     offset: float,
 ) -> Tensor:
-    """Indices of all kept boxes of one image, best first."""
-    import torchvision  # seconds of every start, and seldom needed
+    """Return the indices of all kept boxes of one image, best first."""
+    import torchvision  # takes seconds to import, and is seldom needed
 
     candidates = valid.nonzero()[:, 0]
     order = candidates[scores[candidates].argsort(descending=True, stable=True)]
     boxes = boxes[order].clone()
-    boxes[:, 2:] += offset  # width x2 - x1 + 1 of a legacy box is that of its edges
-    # torchvision orders by score; falling ranks in place of scores settle ties.
+    boxes[:, 2:] += offset  # a legacy box's width x2 - x1 + 1 as a distance of edges
+    # torchvision sorts by score; descending ranks in place of scores break ties.
     ranks = torch.arange(len(order), 0, -1, device=boxes.device, dtype=torch.float32)
     group = groups[order]
     kept = torch.zeros(len(order), dtype=torch.bool, device=boxes.device)
@@ -143,7 +143,7 @@ def soft_nms_by_steps(
     min_score: float,
     offset: float,
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """The same in plain PyTorch, one pick of all images at a time: any device."""
+    """Pick one box of all images at a time, and lower the scores of the others."""
     images, count = scores.shape
     index = scores.new_zeros((images, max_outputs), dtype=torch.int64)
     chosen = scores.new_zeros((images, max_outputs))
@@ -153,7 +153,7 @@ def soft_nms_by_steps(
     for slot in range(max_outputs):
         best = scores.amax(dim=1, keepdim=True)  # (N, 1)
         there = best > min_score
-        # argmax may take any of equal ones.
+        # argmax may return any of several equal scores.
         pick = (scores == best).to(torch.int64).argmax(dim=1, keepdim=True)
         index[:, slot : slot + 1] = pick.masked_fill(~there, 0)
         chosen[:, slot : slot + 1] = best.masked_fill(~there, 0.0)

@@ -1,7 +1,7 @@
 """Small hard cases on which a kernel must agree with a readable reference.
 
-They hold ties, boxes without area, empty slots, padding, RoIs off the map, and sizes
-that are no multiple of a vector.
+They contain ties, boxes without area, empty slots, padding, RoIs outside the map, and
+sizes that are no multiple of a vector.
 """
 
 import math
@@ -17,12 +17,12 @@ from .pooling_layout import MODES, Options
 
 
 def fault_of(name: str, kernels: ModuleType, device_type: str) -> str | None:
-    """What a kernel gets wrong, None if nothing.
+    """Check a kernel, and describe its first error; None if there is none.
 
     Args:
         name: ``nms``, ``soft_nms``, ``match_boxes`` or ``roi_pool``.
-        kernels: with the functions of ``cpu``.
-        device_type: where to run them.
+        kernels: module with the functions of ``cpu``.
+        device_type: device to run on.
     """
     check = {
         "nms": _nms,
@@ -30,12 +30,12 @@ def fault_of(name: str, kernels: ModuleType, device_type: str) -> str | None:
         "match_boxes": _match_boxes,
         "roi_pool": _roi_pool,
     }[name]
-    # In a thread of its own no mode of the caller's holds: no_grad, inference mode,
-    # autocast, a default device.
+    # A new thread has none of the caller's modes: no_grad, inference mode, autocast, a
+    # default device.
     with ThreadPoolExecutor(1) as executor:
         try:
             return executor.submit(check, kernels, device_type).result()
-        except Exception as error:  # whatever it is, the kernel cannot be used
+        except Exception as error:  # after any error the kernel cannot be used
             return f"{type(error).__name__}: {error}"
 
 
@@ -67,7 +67,7 @@ def _soft_nms(kernels: ModuleType, device_type: str) -> str | None:
 
 
 def _candidates() -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """Boxes with scores, valid mask and groups: ties, one without area, one huge."""
+    """Make boxes, scores, valid mask and groups: ties, one without area, one huge."""
     generator = torch.Generator().manual_seed(0)
     boxes = _boxes(2, 150, generator)
     boxes[0, 20:40] = boxes[0, :20]
@@ -86,7 +86,7 @@ def _slow_nms(
     limit: float,
     offset: float,
 ) -> list[int]:
-    """Suppression by its definition."""
+    """Suppress boxes by the definition."""
     far = boxes + torch.tensor([0, 0, offset, offset])
     sides = far[:, 2:] - far[:, :2]
     areas = sides[:, 0] * sides[:, 1]
@@ -168,7 +168,7 @@ def _roi_pool(kernels: ModuleType, device_type: str) -> str | None:
 def _readable_pool(
     features: Tensor, rois: Tensor, mode: str, sampling_ratio: int, aligned: bool
 ) -> Tensor:
-    """Pooling to 3x3 at a stride of 16 by what is not the kernel."""
+    """Pool to 3x3 at a stride of 16 without the kernel."""
     if mode == "pool":
         images = zip(features, rois, strict=True)
         return torch.cat([_slow_max_pool(f, r) for f, r in images])
@@ -181,7 +181,7 @@ def _readable_pool(
 
 
 def _slow_max_pool(features: Tensor, rois: Tensor) -> Tensor:
-    """RoI max pooling of one image by its definition."""
+    """Compute RoI max pooling of one image by its definition."""
     pooled = []
     for x1, y1, x2, y2 in (rois / 16).add(0.5).floor().tolist():
         for y in range(3):
@@ -200,7 +200,7 @@ def _bin(i: int, low: float, high: float, cells: int) -> slice:
 
 
 def _boxes(images: int, count: int, generator: torch.Generator) -> Tensor:
-    """``(images, count, 4)`` boxes in clusters on 176 x 144 pixels."""
+    """Make ``(images, count, 4)`` boxes in clusters on 176 x 144 pixels."""
     centre = torch.randint(1, 5, (images, count, 2), generator=generator) * 30.0
     centre += 6 * torch.randn(images, count, 2, generator=generator)
     sides = 20 + 40 * torch.rand(images, count, 2, generator=generator)

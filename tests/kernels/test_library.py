@@ -143,7 +143,7 @@ maps = FeatureMaps([features], None)
 pool_rois(maps, boxes, mode="align", size=3, strides=[4]).sum().backward()
 assert features.grad.any()
 """,
-        warning="torchvision's operators serve",
+        warning="torchvision's operators are used",
         **{library.DISABLE: "1"},
     )
 

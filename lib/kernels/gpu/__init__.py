@@ -1,7 +1,7 @@
-"""Kernels for GPUs, in Triton; the same functions as ``cpu``.
+"""Triton kernels for GPUs, with the same functions as ``cpu``.
 
-Compiled on a device at their first use. Nothing waits for the host, no shape depends on
-a value, and equal runs are equal to the bit.
+They are compiled on the device at their first use. Nothing waits for the host, no shape
+depends on a value, and repeated runs give identical bits.
 """
 
 import torch
@@ -13,4 +13,4 @@ from .suppression import nms
 __all__ = ["POOLED_DTYPES", "match_boxes", "nms", "roi_pool", "roi_pool_backward"]
 
 POOLED_DTYPES = frozenset({torch.float32, torch.bfloat16, torch.float16})
-"""Types of features that `roi_pool` takes."""
+"""Feature dtypes that `roi_pool` supports."""

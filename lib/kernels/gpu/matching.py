@@ -1,12 +1,12 @@
-"""Matching of boxes and objects on GPUs, in Triton, as ``csrc/match.c`` does it.
+"""Matching of boxes and objects on GPUs, in Triton, like ``csrc/match.c``.
 
 Letters: N images, A boxes, G ground-truth slots.
 
-Two sweeps over tiles of boxes, one warp each, so that an object's best box of a tile is
-found without a barrier. The first keeps each box's best object and, per tile, each
-object's best overlap; the second marks the boxes that reach an object's best, in the
-few tiles that hold one. Overlaps are computed twice by the same instructions, so that
-equality is exact.
+There are two sweeps over tiles of boxes, one warp per tile, so that an object's best
+box in a tile is found without a barrier. The first sweep stores each box's best object
+and, per tile, each object's best overlap. The second marks the boxes that reach an
+object's best, in the few tiles that contain one. Both compute overlaps with the same
+instructions, so that equality is exact.
 """
 
 # mypy: allow-untyped-defs, allow-incomplete-defs, allow-untyped-calls
@@ -28,21 +28,21 @@ def match_boxes(
     usable: Tensor | None,
     crowd: Tensor | None,
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """Match boxes with objects.
+    """Match boxes with objects by IoU.
 
     Args:
         boxes: ``(A, 4)`` shared by all images, or ``(N, A, 4)``; float32, contiguous
-            like all others.
+            like all other arguments.
         gt_boxes: ``(N, G, 4)`` float32.
-        gt_valid: ``(N, G)`` bool; other slots match nothing.
+        gt_valid: ``(N, G)`` bool; other slots match no box.
         offset: 1 for legacy boxes, 0 for continuous ones.
-        usable: ``(N, A)`` bool, boxes that may be an object's best; None for all.
-        crowd: ``(N, G)`` bool, objects that are only measured; None for none.
+        usable: ``(N, A)`` bool, boxes that may be an object's best; if None, all boxes.
+        crowd: ``(N, G)`` bool, crowd regions; None if there are none.
 
     Returns:
-        Per box, each ``(N, A)``: overlap with the best object float32, that object
-        int64, whether it is some object's best bool, and its largest share in a crowd
-        float32.
+        For each box, ``(N, A)``: overlap with the best object (float32), index of that
+        object (int64), whether the box is some object's best (bool), and its largest
+        share in a crowd region (float32).
     """
     (images, slots), count = gt_boxes.shape[:2], boxes.shape[-2]
     overlap = boxes.new_empty((images, count))
@@ -52,7 +52,7 @@ def match_boxes(
     if overlap.numel() == 0:
         return overlap, matched, is_best, crowd_share
     tiles = triton.cdiv(count, TILE)
-    # -1: objects that match nothing have no best box.
+    # -1: an object that matches no box has no best box.
     best = boxes.new_full((images, slots, tiles), -1.0)
     objects = (boxes, gt_boxes, gt_valid, usable, crowd)
     sizes = (count, slots, 0 if boxes.dim() == 2 else 4 * count, offset)
@@ -80,7 +80,7 @@ def _corners(boxes, at, mask, offset):
 
 @triton.jit
 def _quotient(inter, whole):
-    """inter / whole; 0 without a whole. A division by 1 is quick, 0 / x need not be."""
+    """Compute inter / whole, 0 where whole is 0, dividing by 1 as 0 / x may be slow."""
     some = (inter > 0.0) & (whole > 0.0)
     divided = tl.div_rn(tl.where(some, inter, 1.0), tl.where(some, whole, 1.0))
     return tl.where(some, divided, 0.0)
@@ -88,9 +88,10 @@ def _quotient(inter, whole):
 
 @triton.jit
 def _intersection(x1, y1, x2, y2, x1_, y1_, x2_, y2_, offset):
-    """Of the boxes and an object, whose coordinate counts beside one that is no number.
+    """Compute the intersections of boxes with an object.
 
-    Hence no minimum and maximum, which would leave the NaN of an object out.
+    The object's coordinate replaces a NaN of the box, and a NaN of the object is kept.
+    Hence no minimum and maximum, which would drop the object's NaN.
     """
     left, top = tl.where(x1 > x1_, x1, x1_), tl.where(y1 > y1_, y1, y1_)
     right, bottom = tl.where(x2 < x2_, x2, x2_), tl.where(y2 < y2_, y2, y2_)
@@ -103,7 +104,7 @@ def meet_objects(
     boxes, gt_boxes, gt_valid, usable, crowd, overlap, matched, crowd_share, best,
     count, slots, box_stride, offset, TILE: tl.constexpr,
 ):  # fmt: skip
-    """Best object of each box; of each object, the best overlap in this tile."""
+    """Find each box's best object and, for each object, the tile's best overlap."""
     tile, n = tl.program_id(0), tl.program_id(1).to(tl.int64)
     at = tile * TILE + tl.arange(0, TILE)
     here = at < count
@@ -141,7 +142,7 @@ def mark_best(
     boxes, gt_boxes, gt_valid, usable, crowd, best, top, is_best,
     count, slots, box_stride, offset, TILE: tl.constexpr,
 ):  # fmt: skip
-    """The boxes that overlap an object as much as any does. `top` is ``(N, G)``."""
+    """Mark the boxes that reach an object's best overlap. `top` is ``(N, G)``."""
     tile, n = tl.program_id(0), tl.program_id(1).to(tl.int64)
     at = tile * TILE + tl.arange(0, TILE)
     here = at < count

@@ -2,11 +2,12 @@
 
 Letters: N images, R RoIs per image, C channels, P output cells per side, L levels.
 
-All levels are served by one launch forward: a program finds its RoI's level itself.
-Backward each level has a launch, whose programs own cells of its map (see
-``roi_backward.py``): no atomics, no zeroed float32 copy of the map. All numbers
-that a RoI needs are made in the kernels, and nothing waits for the host. Sizes of maps
-travel as floats, since Triton compiles anew for integers that are multiples of 16.
+Forward, one launch covers all levels: a program selects its RoI's level itself.
+Backward, each level has a launch whose programs own cells of its map (see
+``roi_backward.py``), so there are no atomics and no zeroed float32 copy of the map.
+Everything that depends on a RoI is computed in the kernels, and nothing waits for the
+host. Map sizes are passed as floats, because Triton recompiles for integers that are
+multiples of 16.
 """
 
 from collections.abc import Sequence
@@ -19,9 +20,9 @@ from ..pooling_layout import Options, empty_grads, format_of, outputs_like
 from .roi_backward import roi_backward, touched_cells
 from .roi_forward import roi_forward
 
-CHANNELS = 128  # of one program
+CHANNELS = 128  # channels of one program
 WIDTH = 8  # neighbouring cells of one program of the backward pass
-AT_ONCE = 128  # RoIs of which it sees together whether they touch its cells
+AT_ONCE = 128  # number of RoIs that one test for touched cells covers
 
 
 def roi_pool(
@@ -34,15 +35,15 @@ def roi_pool(
 
     Args:
         features: L maps ``(N, C, H, W)`` of float32, bfloat16 or float16, finest
-            first, all contiguous or all channels_last (which is the faster).
+            first, all contiguous or all channels_last (the faster of the two).
         rois: ``(N, R, 4)`` float32 in pixels of the network input, contiguous.
         sizes: per level ``(N, 2)`` int64 true rows and columns; None if unpadded.
-        options: as of ``pooling.roi_pool``, the mode as a number.
+        options: see ``pooling.roi_pool``; the mode is a number.
 
     Returns:
-        ``(N * R, C, P, P)`` in type and memory format of the features, and for the
-        backward pass where each maximum was, channels_last: the cell, int32, of pool
-        (-1 for none), the sample, uint8, with ``max_pool``, else nothing.
+        ``(N * R, C, P, P)`` in the features' dtype and memory format, and the positions
+        of maxima for the backward pass, channels_last: for pool the cell, int32 (-1 for
+        none); with ``max_pool`` the sample, uint8; else nothing.
     """
     scales, size, mode, sampling_ratio, aligned, max_pool, *canonical = options
     first, last = features[0], format_of(features) == torch.channels_last
@@ -52,7 +53,8 @@ def roi_pool(
         return pooled, places
     cells = triton.next_power_of_2(size)
     block = min(triton.next_power_of_2(channels), CHANNELS if last else CHANNELS // 2)
-    # channels_last: two 16-byte loads per thread. Else a load per number, 8 of them.
+    # channels_last: two 16-byte loads per thread. Otherwise one load per number, 8
+    # each.
     bytes_per_thread = 32 if last else 8 * first.itemsize
     warps = cells * block * first.itemsize // (32 * bytes_per_thread)
     with torch.cuda.device(rois.get_device()):
@@ -79,19 +81,19 @@ def roi_pool_backward(
     channels_last: bool,
     options: Options,
 ) -> list[Tensor]:
-    """Gradients of the features; equal runs are equal to the bit.
+    """Compute the features' gradients; repeated runs give identical bits.
 
     Args:
-        grad: ``(N * R, C, P, P)``, of what :func:`roi_pool` returned, channels_last.
-        places: what it returned beside that.
-        rois: as there, and so all further arguments.
+        grad: ``(N * R, C, P, P)`` gradient of :func:`roi_pool`'s output, channels_last.
+        places: positions of maxima that :func:`roi_pool` returned.
+        rois: RoIs as given to :func:`roi_pool`; likewise all further arguments.
         sizes: per level ``(N, 2)`` int64.
         shapes: H and W of each level, one after the other.
         channels_last: the memory format of the gradients.
-        options: as there.
+        options: options as given to :func:`roi_pool`.
 
     Returns:
-        Per level ``(N, C, H, W)`` in the gradient's type.
+        Per level ``(N, C, H, W)`` in the gradient's dtype.
     """
     scales, size, mode, sampling_ratio, aligned, max_pool, *canonical = options
     images, per_image = rois.shape[:2]

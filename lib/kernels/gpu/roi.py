@@ -1,8 +1,8 @@
-"""Where RoIs lie on feature maps: what the Triton kernels of RoI pooling share.
+"""Positions of RoIs on feature maps, shared by the Triton kernels of RoI pooling.
 
 The semantics, and the order of operations where an edge depends on it, are those of
-``csrc/roi_axis.h``, ``roi_level.h`` and ``roi_max.c``. All of it works on numbers and
-on blocks of numbers alike.
+``csrc/roi_axis.h``, ``roi_level.h`` and ``roi_max.c``. All functions work on scalars
+and on blocks alike.
 """
 
 # mypy: allow-untyped-defs, allow-incomplete-defs, allow-untyped-calls
@@ -19,7 +19,7 @@ POOL = tl.constexpr(3)
 
 @triton.jit
 def pick(values, level, LEVELS: tl.constexpr):
-    """The value of a level that is known at run time only."""
+    """Select the value of a level that is only known at run time."""
     value = values[0]
     for k in tl.static_range(1, LEVELS):
         value = tl.where(level == k, values[k], value)
@@ -28,7 +28,7 @@ def pick(values, level, LEVELS: tl.constexpr):
 
 @triton.jit
 def level_of(x1, y1, x2, y2, canonical_size, canonical_level, LEVELS: tl.constexpr):
-    """FPN, eq. 1; the finest level where the box has no area."""
+    """Compute a RoI's level (FPN, eq. 1); the finest level for a box without area."""
     if LEVELS == 1:
         level = tl.zeros_like(x1)
     else:
@@ -41,7 +41,7 @@ def level_of(x1, y1, x2, y2, canonical_size, canonical_level, LEVELS: tl.constex
 
 @triton.jit
 def true_cells(sizes, n, axis, cells, mask=None):
-    """Rows (axis 0) or columns (1) of an image's map that are no padding."""
+    """Return the unpadded rows (axis 0) or columns (1) of an image's map."""
     found = tl.maximum(tl.load(sizes + 2 * n + axis, mask=mask), 0)
     return tl.minimum(found, cells).to(tl.int32)
 
@@ -51,9 +51,9 @@ def axis_of(
     low, high, scale,
     SIDE: tl.constexpr, MODE: tl.constexpr, RATIO: tl.constexpr, ALIGNED: tl.constexpr,
 ):  # fmt: skip
-    """A RoI along one axis: start, step from cell to cell, and samples per cell.
+    """Describe a RoI along one axis: start, step from cell to cell, samples per cell.
 
-    For crops, which have one sample per cell, start and end.
+    For crops, which have one sample per cell: start and end.
     """
     start, end = low * scale, high * scale
     if MODE == ALIGN:
@@ -80,12 +80,12 @@ def axis_of(
 def position(
     start, step, samples, cell, sample, SIDE: tl.constexpr, MODE: tl.constexpr
 ):
-    """Where a sample of an output cell lies, in cells of the map."""
+    """Compute the position of a sample of an output cell, in cells of the map."""
     if MODE == ALIGN:
         at = tl.div_rn((sample + 0.5) * step, samples * 1.0)
         at = start + cell * 1.0 * step + at
     elif SIDE > 1:
-        # From edge to edge: a mean of both ends, exact at the ends.
+        # From edge to edge: a weighted mean of both ends, exact at the ends.
         both = start * ((SIDE - 1.0) - cell * 1.0) + step * (cell * 1.0)
         at = tl.div_rn(both, SIDE - 1.0)
     else:
@@ -95,13 +95,13 @@ def position(
 
 @triton.jit
 def corners(at, cells, MODE: tl.constexpr):
-    """The first of two cells that a sample reads, and their weights."""
-    if MODE == ALIGN:  # one cell beyond the edge still counts as the edge
+    """Return the first of the two cells that a sample reads, and their weights."""
+    if MODE == ALIGN:  # up to one cell beyond the edge counts as the edge
         inside = (at >= -1.0) & (at <= cells)
         at = tl.maximum(at, 0.0)
-    elif MODE == CROP:  # off the map is 0
+    elif MODE == CROP:  # a sample outside the map is 0
         inside = (at >= 0.0) & (at <= cells - 1)
-    else:  # the map is framed by zeros
+    else:  # the map is surrounded by zeros
         inside = (at > -1.0) & (at < cells)
     inside &= cells > 0
     at = tl.where(inside, at, 0.0)
@@ -118,7 +118,7 @@ def corners(at, cells, MODE: tl.constexpr):
 
 @triton.jit
 def rounded(x):
-    """To the nearest whole number, halves away from zero, as C has it."""
+    """Round to the nearest integer, halves away from zero, as C does."""
     whole = tl.floor(tl.abs(x))
     whole += tl.where(tl.abs(x) - whole >= 0.5, 1.0, 0.0)
     return tl.where(x < 0.0, -whole, whole)
@@ -126,7 +126,7 @@ def rounded(x):
 
 @triton.jit
 def bin_of(cell, low, high, scale, cells, SIDE: tl.constexpr):
-    """The cells of one axis, the last exclusive, that fall into a bin."""
+    """Return the range of cells of one axis in a bin, the end exclusive."""
     start, end = rounded(low * scale), rounded(high * scale)
     length = end - start + 1.0
     length = tl.where(length > 1.0, length, 1.0)

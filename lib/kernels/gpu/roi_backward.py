@@ -1,10 +1,10 @@
-"""Gradients of RoI pooling in the features, in Triton; ``pooling.py`` launches it.
+"""Gradients of RoI pooling in the features, in Triton; launched by ``pooling.py``.
 
-A program owns some neighbouring cells of one row of one image's map, for a slice of the
-channels, and gathers what the RoIs that touch them have to give, in the RoIs' order. So
-every number is written once, in the type of the features, sums are made in float32
-registers, and equal runs are equal to the bit. Which RoIs those are it sees from a
-table of the cells that each RoI touches, 128 RoIs at a time.
+A program owns a few neighbouring cells of one row of one image's map, for a slice of
+the channels, and gathers the contributions of the RoIs that touch them, in the RoIs'
+order. So each number is written once, in the features' dtype, sums are kept in float32
+registers, and repeated runs give identical bits. It finds these RoIs in a table of the
+cells that each RoI touches, 128 RoIs at a time.
 """
 
 # mypy: allow-untyped-defs, allow-incomplete-defs, allow-untyped-calls
@@ -31,7 +31,7 @@ def _touched(
     low, high, scale, cells,
     SIDE: tl.constexpr, MODE: tl.constexpr, RATIO: tl.constexpr, ALIGNED: tl.constexpr,
 ):  # fmt: skip
-    """First and last cell of one axis that a RoI may read."""
+    """Return the first and last cell of one axis that a RoI may read."""
     if MODE == POOL:
         first, _ = bin_of(0, low, high, scale, cells, SIDE)
         _, last = bin_of(SIDE - 1, low, high, scale, cells, SIDE)
@@ -40,8 +40,8 @@ def _touched(
         start, step, _ = axis_of(low, high, scale, SIDE, MODE, RATIO, ALIGNED)
         end = start + step * SIDE if MODE == ALIGN else step
         near, far = tl.minimum(start, end), tl.maximum(start, end) + 1.0
-        # What lies beyond an edge may count as the edge. A NaN, which touches nothing,
-        # may give any cell.
+        # A sample beyond an edge may count as the edge. A NaN touches no cell, and may
+        # give any.
         near = tl.minimum(tl.where(near > 0.0, near, 0.0), cells - 1)
         far = tl.minimum(tl.where(far > 0.0, far, 0.0), cells - 1)
         first, last = near.to(tl.int32), far.to(tl.int32)
@@ -55,7 +55,7 @@ def touched_cells(
     LEVELS: tl.constexpr, SIDE: tl.constexpr, MODE: tl.constexpr,
     RATIO: tl.constexpr, ALIGNED: tl.constexpr, BLOCK: tl.constexpr,
 ):  # fmt: skip
-    """Level, first and last row, first and last column of each RoI: (5, count)."""
+    """Compute level, first and last row and column of each RoI: ``(5, count)``."""
     roi = tl.program_id(0) * BLOCK + tl.arange(0, BLOCK)
     here = roi < count
     x1, y1 = tl.load(rois + 4 * roi, here), tl.load(rois + 4 * roi + 1, here)
@@ -81,7 +81,7 @@ def touched_cells(
 def _weight(
     start, step, samples, cell, of, cells, SIDE: tl.constexpr, MODE: tl.constexpr
 ):
-    """With what weight output cell `cell` reads cell `of` of the map."""
+    """Compute the weight with which output cell `cell` reads cell `of` of the map."""
     weight = tl.zeros_like(cell * step + of)
     for k in range(samples):
         at = position(start, step, samples, cell, k, SIDE, MODE)
@@ -100,7 +100,7 @@ def _add_bilinear(
     ALIGNED: tl.constexpr, MAXIMA: tl.constexpr, CELLS: tl.constexpr,
     WIDTH: tl.constexpr,
 ):  # fmt: skip
-    """Add what one RoI gives to the sums ``(WIDTH, channels)`` of cells (y, x)."""
+    """Add the contribution of one RoI to the sums ``(WIDTH, channels)`` of (y, x)."""
     M: tl.constexpr = 2 if MAXIMA else 1
     SIDE: tl.constexpr = M * P
     start_y, step_y, samples_y = axis_of(y1, y2, scale, SIDE, MODE, RATIO, ALIGNED)
@@ -131,7 +131,7 @@ def _add_largest(
     sums, grad, places, roi, x1, y1, x2, y2, scale, rows, columns, y, x, first_x,
     width, c, channels, P: tl.constexpr, WIDTH: tl.constexpr,
 ):  # fmt: skip
-    """The same for maxima of whole cells."""
+    """Add the contribution of one RoI for maxima of whole cells."""
     for i in range(P):
         top, bottom = bin_of(i, y1, y2, scale, rows, P)
         if (top <= y) & (y < bottom):
@@ -154,7 +154,7 @@ def roi_backward(
     MODE: tl.constexpr, RATIO: tl.constexpr, ALIGNED: tl.constexpr,
     MAXIMA: tl.constexpr, AT_ONCE: tl.constexpr,
 ):  # fmt: skip
-    """WIDTH cells of one row of one level's map; `grad`, `places` are channels_last."""
+    """Sum WIDTH cells of a row of one level; `grad`, `places` are channels_last."""
     across = tl.cdiv(width, WIDTH)
     y, first_x = tl.program_id(0) // across, tl.program_id(0) % across * WIDTH
     n = tl.program_id(2).to(tl.int64)

@@ -1,8 +1,8 @@
-"""RoI pooling forward, in Triton; ``pooling.py`` launches it.
+"""RoI pooling forward, in Triton; launched by ``pooling.py``.
 
-A program makes one row of output cells of one RoI, for a slice of the channels. Its
-block is cells x channels where channels lie together (LAST), else channels x cells, so
-that neighbouring threads read neighbouring memory as far as there is any.
+A program computes one row of output cells of one RoI, for a slice of the channels. Its
+block is cells x channels if channels are contiguous in memory (LAST), else channels x
+cells, so that neighbouring threads read neighbouring memory as far as possible.
 """
 
 # mypy: allow-untyped-defs, allow-incomplete-defs, allow-untyped-calls
@@ -28,7 +28,7 @@ LOWEST = tl.constexpr(-3.4028234663852886e38)  # the lowest float32
 
 @triton.jit
 def _add(value, row, x, weight_y, weight_x, x_stride, here):
-    """Add cells of one row of the map; nothing is read where a weight is 0."""
+    """Add cells of one row of the map; cells of weight 0 are not read."""
     weight = weight_y * weight_x
     cell = tl.load(row + x * x_stride, mask=(weight != 0.0) & here, other=0.0)
     return tl.fma(weight, cell.to(tl.float32), value)
@@ -40,7 +40,7 @@ def _bilinear(
     P: tl.constexpr, MODE: tl.constexpr, RATIO: tl.constexpr, ALIGNED: tl.constexpr,
     MAXIMA: tl.constexpr,
 ):  # fmt: skip
-    """Means of bilinear samples, and with maxima inside which of 2x2 was largest."""
+    """Compute means of bilinear samples; with maxima, also which of 2x2 is largest."""
     M: tl.constexpr = 2 if MAXIMA else 1
     SIDE: tl.constexpr = M * P
     start_y, step_y, samples_y = axis_of(y1, y2, scale, SIDE, MODE, RATIO, ALIGNED)
@@ -77,7 +77,7 @@ def _largest(
     data, here, i, j, x1, y1, x2, y2, scale, rows, columns, width, x_stride,
     P: tl.constexpr,
 ):  # fmt: skip
-    """Maxima of whole cells, and which cell; -1 for none. A NaN is never larger."""
+    """Compute maxima of cells, and which cell; -1 for none. A NaN is never largest."""
     top, bottom = bin_of(i, y1, y2, scale, rows, P)
     left, right = bin_of(j, x1, x2, scale, columns, P)
     best = tl.full(here.shape, LOWEST, tl.float32)
@@ -103,7 +103,7 @@ def roi_forward(
     LAST: tl.constexpr, MODE: tl.constexpr, RATIO: tl.constexpr,
     ALIGNED: tl.constexpr, MAXIMA: tl.constexpr,
 ):  # fmt: skip
-    """One row of cells of one RoI; CELLS, at least P, and BLOCK are powers of two."""
+    """Pool one row of cells of a RoI; CELLS, at least P, and BLOCK are powers of 2."""
     roi, i = (tl.program_id(0) // P).to(tl.int64), tl.program_id(0) % P
     n = roi // per_image
     x1, y1 = tl.load(rois + 4 * roi), tl.load(rois + 4 * roi + 1)

@@ -2,21 +2,21 @@
 
 Letters: N images, R boxes per image, K output slots.
 
-Sorted boxes are cut into panels of 4096. For all panels at once, on all
-multiprocessors, one kernel writes as bits which earlier boxes of its panel overlap each
-box. Then, panel by panel, one kernel compares the panel's boxes with those kept so far,
-and one program per image resolves the panel: 256 boxes at a time are tested against the
-bits of what is kept, which costs a load where the plain walk costs 32 overlaps, and
-settled among themselves by repeating "keep what no kept box overlaps" until nothing
-changes.
+Sorted boxes are split into panels of 4096. For all panels at once, on all
+multiprocessors, one kernel writes as bits which earlier boxes of its panel each box
+overlaps. Then, panel by panel, one kernel compares the panel's boxes with the boxes
+kept so far, and one program per image resolves the panel: it tests 256 boxes at a time
+against the bits of the kept boxes, which costs one load where a plain loop costs 32
+overlaps, and settles them among themselves by repeating "keep each box that no kept box
+overlaps" until nothing changes.
 
-Why so: a walk by one program per image computes each of its millions of overlaps on one
-multiprocessor. A matrix of all pairs, as torchvision's, uses them all, but takes R * R
-bits, computes what nobody asks for once K boxes are kept, and is too large for the
-cache. A panel's bits are 2 MB, memory grows with R only, and after the K-th kept box
-the remaining kernels return at once.
+The reason: a loop in one program per image computes each of its millions of overlaps on
+one multiprocessor. A matrix of all pairs, as in torchvision, uses all multiprocessors,
+but takes R * R bits, computes unneeded overlaps once K boxes are kept, and does not fit
+the cache. A panel's bits are 2 MB, memory grows with R only, and after the K-th kept
+box the remaining kernels return at once.
 
-Nothing waits for the host and no shape depends on a value.
+Nothing waits for the host, and no shape depends on a value.
 """
 
 import numpy as np
@@ -26,7 +26,7 @@ from torch import Tensor
 
 from . import suppression_kernels as kernels
 
-PANEL = 4096  # boxes whose overlaps are known to each other as bits
+PANEL = 4096  # boxes whose overlaps with each other are stored as bits
 TILE = 512  # boxes of one program of the bits: 4 per thread, so that a load serves 4
 BLOCK = 256  # boxes that are resolved together
 SHARES = 16  # programs that share the kept boxes when a panel is compared with them
@@ -42,20 +42,20 @@ def nms(
     max_outputs: int,
     offset: float,
 ) -> tuple[Tensor, Tensor]:
-    """Keep the best boxes, dropping those that overlap a better one.
+    """Keep the best boxes, and drop boxes that overlap a better one.
 
     Args:
         boxes: ``(N, R, 4)`` float32.
-        scores: ``(N, R)`` float32; NaN comes first, equal scores by index.
+        scores: ``(N, R)`` float32; NaN sorts first, ties by index.
         valid: ``(N, R)`` bool.
-        groups: ``(N, R)`` int64; only boxes of one group suppress each other.
+        groups: ``(N, R)`` int64; boxes suppress only boxes of their own group.
         limit: largest IoU that two kept boxes may have, a float32.
         max_outputs: K.
         offset: added to widths and heights.
 
     Returns:
         Indices ``(N, K)`` int64 of the kept boxes, best first, and ``(N, K)`` bool,
-        true where a slot holds a box (index 0 elsewhere).
+        True where a slot holds a box (index 0 elsewhere).
     """
     images, count = scores.shape
     index = scores.new_zeros((images, max_outputs), dtype=torch.int64)
@@ -77,7 +77,7 @@ def nms(
 def _sorted(
     boxes: Tensor, scores: Tensor, valid: Tensor, groups: Tensor, offset: float
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """Keys and order of the boxes, best first, and x1, y1, x2, y2, area, group."""
+    """Sort boxes, best first: keys, order, and x1, y1, x2, y2, area, group."""
     images, count = scores.shape
     keys = torch.empty_like(scores, dtype=torch.int32)
     kernels.score_keys[(triton.cdiv(keys.numel(), 1024),)](
@@ -100,7 +100,7 @@ def _walk(
     index: Tensor,
     kept: Tensor,
 ) -> None:
-    """Fill `index` and `kept`, panel by panel."""
+    """Fill `index` and `kept` panel by panel."""
     (images, count), slots = keys.shape, index.shape[1]
     panel = min(PANEL, max(TILE, triton.next_power_of_2(count)))
     panels, words = triton.cdiv(count, panel), panel // 32
@@ -134,6 +134,6 @@ def _walk(
 
 
 def _rounding(limit: float) -> tuple[float, bool]:
-    """Half the step from the limit to the next float32, and whether to divide."""
+    """Return half the step from limit to the next float32, and whether to divide."""
     following = np.nextafter(np.float32(limit), np.float32(np.inf))
     return (float(following) - limit) / 2, not 1e-3 <= limit <= 1e3

@@ -1,7 +1,7 @@
-"""The kernels of ``suppression.py``, which tells how they work together.
+"""The Triton kernels of ``suppression.py``, which describes how they work together.
 
 `fields` are planes ``(N, 6, count)`` float32: x1, y1, x2, y2 with the offset added, the
-area, and the bits of the group. A box's number is its place in the sorted order.
+area, and the bits of the group. A box's number is its position in the sorted order.
 """
 
 # mypy: allow-untyped-defs, allow-incomplete-defs, allow-untyped-calls
@@ -15,7 +15,7 @@ INVALID = tl.constexpr(-(2**31))  # below the key of any score
 
 @triton.jit
 def score_keys(scores, valid, keys, count, BLOCK: tl.constexpr):
-    """Integers in the order of the scores: NaN highest, both zeros alike."""
+    """Convert scores to integers in the same order: NaN highest, both zeros equal."""
     at = tl.program_id(0).to(tl.int64) * BLOCK + tl.arange(0, BLOCK)
     score = tl.load(scores + at, mask=at < count, other=0.0)
     score = tl.where(score == 0.0, 0.0, score)
@@ -28,7 +28,7 @@ def score_keys(scores, valid, keys, count, BLOCK: tl.constexpr):
 
 @triton.jit
 def gather(boxes, groups, order, fields, count, offset, BLOCK: tl.constexpr):
-    """The fields in sorted order. A legacy box's width is that of its edges."""
+    """Gather the fields in sorted order, with a legacy box's edges as corners."""
     n = tl.program_id(1).to(tl.int64)
     at = tl.program_id(0) * BLOCK + tl.arange(0, BLOCK)
     here = at < count
@@ -69,7 +69,7 @@ def _suppressed(
     x1, y1, x2, y2, area, group, fields, stride, at, limit, half_step,
     DIVIDE: tl.constexpr,
 ):  # fmt: skip
-    """Whether the boxes overlap box `at` of the fields by more than the limit."""
+    """Return whether boxes overlap box `at` of the fields by more than the limit."""
     x1_, y1_, x2_, y2_, area_, group_ = _load_fields(fields, stride, at, None)
     width = tl.maximum(tl.minimum(x2, x2_) - tl.maximum(x1, x1_), 0.0)
     height = tl.maximum(tl.minimum(y2, y2_) - tl.maximum(y1, y1_), 0.0)
@@ -78,9 +78,9 @@ def _suppressed(
     if DIVIDE:
         over = tl.div_rn(inter, both) > limit
     else:
-        # The rounded quotient exceeds the limit where the exact one lies past the
-        # middle of limit and next float32; it never lies on it. That close to the
-        # limit the fused remainder is exact (both >= 1e-27, that is any real box).
+        # The rounded quotient exceeds the limit if the exact one is above the middle of
+        # the limit and the next float32, which it never equals. That close to the limit
+        # the fused remainder is exact (both >= 1e-27, as for any real box).
         over = (tl.fma(-limit, both, inter) > half_step * both) & (both >= 0.0)
     return over & (group == group_)
 
@@ -90,10 +90,10 @@ def overlap_bits(
     keys, fields, bits, count, limit, half_step,
     PANEL: tl.constexpr, TILE: tl.constexpr, DIVIDE: tl.constexpr,
 ):  # fmt: skip
-    """For each box of a tile, which of 32 boxes before it in its panel overlap it.
+    """Find, for each box of a tile, which of 32 earlier boxes of its panel overlap it.
 
-    `bits` is ``(N, panels, PANEL / 32, PANEL)``; words of later boxes, and of tiles
-    without valid boxes, are not written.
+    `bits` is ``(N, panels, PANEL / 32, PANEL)``. Words of later boxes and of tiles
+    without valid boxes stay unwritten.
     """
     WORDS: tl.constexpr = PANEL // 32
     panel, n = tl.program_id(1), tl.program_id(2).to(tl.int64)
@@ -107,7 +107,7 @@ def overlap_bits(
         start = panel * PANEL + word * 32
         found = tl.zeros([TILE], tl.int32)
         for k in range(32):
-            # Past the end any box will do: it comes before none.
+            # Beyond the end any box serves: it comes before none.
             other = tl.minimum(start + k, count - 1)
             over = _suppressed(
                 x1, y1, x2, y2, area, group, fields, count, other, limit, half_step,
@@ -125,7 +125,7 @@ def meet_kept(
     keys, fields, kept_fields, counts, hits, count, slots, start, limit, half_step,
     TILE: tl.constexpr, SHARES: tl.constexpr, DIVIDE: tl.constexpr,
 ):  # fmt: skip
-    """Which boxes of the panel at `start` one share of the kept boxes suppresses.
+    """Find the boxes of the panel at `start` that one share of kept boxes suppresses.
 
     `hits` is ``(N, SHARES, PANEL)``.
     """
@@ -152,14 +152,14 @@ def meet_kept(
 
 @triton.jit
 def _packed(keep, BLOCK: tl.constexpr):
-    """Zeros and ones as words of 32 bits."""
+    """Pack zeros and ones into words of 32 bits."""
     split = tl.reshape(keep, [BLOCK // 32, 32])
     return tl.sum(split << tl.arange(0, 32)[None, :], axis=1)
 
 
 @triton.jit
 def _meets(words, kept):
-    """1 where a word has a bit in common with the kept ones of its row."""
+    """Return 1 where a word has a bit in common with its row of `kept`."""
     return tl.max(((words & kept[:, None]) != 0).to(tl.int32), axis=0)
 
 
@@ -200,9 +200,9 @@ def resolve_panel(
                 mask=earlier[:, None], other=0,
             )  # fmt: skip
             candidate &= 1 - _meets(theirs, words)
-        # Keep what no kept box of the block overlaps, given the last guess of what is
-        # kept. After k rounds the first k boxes are settled; most blocks take few. The
-        # guess is in memory: Triton 3.4 cannot carry blocks around a `while`.
+        # Keep each box that no kept box of the block overlaps, given the last guess of
+        # the kept ones. After k rounds the first k boxes are settled; most blocks need
+        # few. The guess is in memory: Triton 3.4 cannot carry blocks around a `while`.
         guess = kept_words + row // 32 + tl.arange(0, BLOCK // 32)
         word = (row // 32 + tl.arange(0, BLOCK // 32))[:, None]
         own = tl.load(bits + word * PANEL + column[None, :])
@@ -231,6 +231,6 @@ def resolve_panel(
             x1, y1, x2, y2, area, group,
         )  # fmt: skip
         found = tl.minimum(found + tl.sum(keep, axis=0), slots)
-        # Invalid boxes are last: behind one there is nothing to do.
+        # Invalid boxes come last: nothing after the first one counts.
         row = tl.where(tl.min(key, axis=0) == INVALID, PANEL, row + BLOCK)
     tl.store(counts + n, found)
