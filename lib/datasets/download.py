@@ -13,10 +13,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from ..utils.download.disk import alone, amount, free_space, nearest
+from ..utils.download.disk import amount, free_space, nearest
 from ..utils.download.part_file import PartFile
 from ..utils.download.transfer import DownloadError, gather, mismatch, part_of
 from ..utils.download.unpack import extract
+from ..utils.locks import alone
 from .archives import ARCHIVES, Archive
 
 __all__ = [

@@ -6,7 +6,7 @@ import os
 import shutil
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
 from ..utils.closing import Closing
 from ..utils.files import atomic_path, remove_stale, write_atomic
@@ -46,7 +46,7 @@ class Journal(Closing):
         self._path = folder / DETECTIONS
         try:
             folder.mkdir(parents=True, exist_ok=True)
-            self._lock: IO[str] = take_lock(folder / ".lock")
+            self._lock = take_lock(folder / ".lock")
         except HeldElsewhereError as error:
             raise ValueError(
                 f"{folder}: another demo writes there ({error}); wait for it, or give "
@@ -150,7 +150,7 @@ class Journal(Closing):
         """Let go of the folder."""
         self._file.close()
         shutil.rmtree(self.unfinished, ignore_errors=True)
-        self._lock.close()
+        self._lock.release()
 
     def _begin(self, settings: dict[str, Any]) -> None:
         """Put results of other settings out of force."""

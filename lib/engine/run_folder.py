@@ -6,9 +6,10 @@ import hashlib
 import logging
 import os
 import re
-import weakref
 from pathlib import Path, PurePath
-from typing import IO, Any
+from typing import Any
+
+from filelock import BaseFileLock
 
 from ..config.loading import Config, ConfigError, differences, load_config
 from ..utils.files import remove_stale, write_atomic
@@ -25,7 +26,8 @@ class RunFolder:
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        self._lock: IO[str] | None = None
+        self._lock: BaseFileLock | None = None
+        self._locked: os.stat_result | None = None  # the lock file, when it was locked
 
     @property
     def config_file(self) -> Path:
@@ -198,7 +200,7 @@ class RunFolder:
         if self.config_file.exists() and self._holds_lock():
             return False
         if self._lock is not None:
-            self._lock.close()
+            self._lock.release(force=True)
         self._lock = self._take_lock()
         write_atomic(self.config_file, config.to_yaml())
         logger.error(
@@ -211,20 +213,19 @@ class RunFolder:
 
     def _holds_lock(self) -> bool:
         """Whether the file that was locked is still the one in the folder."""
-        if self._lock is None:
+        if self._locked is None:
             return True
         try:
             found = (self.path / ".lock").stat()
         except OSError:
             return False
-        return os.path.samestat(found, os.fstat(self._lock.fileno()))
+        return os.path.samestat(found, self._locked)
 
-    def _take_lock(self) -> IO[str]:
+    def _take_lock(self) -> BaseFileLock:
         try:
             self.path.mkdir(parents=True, exist_ok=True)
             lock = take_lock(self.path / ".lock")
-            # Closed without a word of Python, in which a signal could get lost.
-            weakref.finalize(self, lock.close)
+            self._locked = (self.path / ".lock").stat()
             return lock
         except HeldElsewhereError as error:
             raise ValueError(

@@ -1,60 +1,85 @@
-"""Files that only one process holds, until it ends in whatever way."""
+"""Locks on files that the system frees when their process ends, in whatever way."""
 
 import datetime
 import errno
 import logging
 import os
 import socket
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import IO
 
-try:
-    import fcntl
-except ImportError:  # Windows
-    fcntl = None  # type: ignore[assignment]
+from filelock import BaseFileLock, FileLock, Timeout
 
 logger = logging.getLogger(__name__)
 
-_HELD = (errno.EACCES, errno.EAGAIN)
+_NO_LOCKS = (errno.ENOLCK, errno.ENOSYS, errno.ENOTSUP, errno.EOPNOTSUPP)
 
 
 class HeldElsewhereError(ValueError):
     """Another process holds the lock; the text tells which."""
 
 
-def take_lock(path: Path) -> IO[str]:
-    """Lock a file for this process until it closes the file or ends.
+def take_lock(path: Path) -> BaseFileLock:
+    """Lock a file for this process, until it releases or drops the lock, or ends.
 
-    The system takes the lock away with the process, also from one that was killed; the
-    file itself stays, and means nothing. It is a POSIX lock, which forked processes do
-    not inherit: a loader that outlives its run holds nothing back. It is seen by other
-    machines where the file system is shared.
+    The lock file stays, and names the process that locked it last. Forked processes
+    inherit no lock, so a data loader that outlives a killed run does not keep the next
+    one out.
 
     Args:
-        path: the file, made if missing; its folder is there.
+        path: the lock file, made if missing; its folder must exist.
 
     Returns:
-        What to keep.
+        The lock. Two calls in one process return the same one.
 
     Raises:
-        HeldElsewhereError: another process has it.
+        HeldElsewhereError: another process holds the lock.
         OSError: the file cannot be opened for writing.
     """
-    file = path.open("a+", encoding="utf-8")
-    if fcntl is None:
-        return file
+    lock = FileLock(path, thread_local=False, is_singleton=True)
+    if not path.parent.is_dir():
+        raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), str(path))
     try:
-        fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        lock.acquire(blocking=False)
+    except Timeout:
+        holder = ""
+        with suppress(OSError):  # Windows does not let others read a locked file
+            holder = path.read_text(encoding="utf-8").strip()
+        raise HeldElsewhereError(holder or "another process") from None
     except OSError as error:
-        file.seek(0)
-        holder = file.read().strip()
-        if error.errno in _HELD:
-            file.close()
-            raise HeldElsewhereError(holder or "another process") from error
+        if error.errno not in _NO_LOCKS:
+            raise
         logger.warning("%s cannot be locked (%s): start no second run", path, error)
-        return file
-    file.truncate(0)
+        return lock
     now = datetime.datetime.now().astimezone().isoformat(" ", "seconds")
-    file.write(f"process {os.getpid()} on {socket.gethostname()}, since {now}\n")
-    file.flush()
-    return file
+    with suppress(OSError):
+        path.write_text(
+            f"process {os.getpid()} on {socket.gethostname()}, since {now}\n",
+            encoding="utf-8",
+        )
+    return lock
+
+
+@contextmanager
+def alone(folder: Path) -> Iterator[None]:
+    """Keep other processes and threads that call this out of a folder for a block.
+
+    Without effect on file systems that have no locks.
+
+    Args:
+        folder: made if missing; gets a file ``.lock``.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    lock = FileLock(folder / ".lock")
+    try:
+        lock.acquire(blocking=False)
+    except Timeout:
+        logger.info("waiting for another process that works in %s", folder)
+        lock.acquire()
+    except OSError as error:
+        logger.debug("%s cannot be locked (%s)", folder, error)
+    try:
+        yield
+    finally:
+        lock.release()

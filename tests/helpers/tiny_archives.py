@@ -84,4 +84,6 @@ class World:
 
 
 def files(folder):
-    return sorted(str(p.relative_to(folder)) for p in folder.rglob("*") if p.is_file())
+    """Paths of the files below a folder but for locks, sorted."""
+    found = (p for p in folder.rglob("*") if p.is_file() and p.name != ".lock")
+    return sorted(str(p.relative_to(folder)) for p in found)

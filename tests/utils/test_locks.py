@@ -2,11 +2,12 @@ import errno
 import multiprocessing
 import os
 import signal
+import threading
 
+import filelock
 import pytest
-from faster_rcnn.utils.locks import HeldElsewhereError, take_lock
+from faster_rcnn.utils.locks import HeldElsewhereError, alone, take_lock
 
-fcntl = pytest.importorskip("fcntl")
 CONTEXT = multiprocessing.get_context("fork")
 
 
@@ -14,7 +15,7 @@ def hold(path, pipe):
     kept = take_lock(path)
     pipe.send("held")
     pipe.recv()  # never comes
-    kept.close()
+    kept.release()
 
 
 @pytest.fixture
@@ -54,7 +55,7 @@ def test_processes_forked_from_the_holder_hold_nothing(tmp_path):
     ours, theirs = CONTEXT.Pipe()
     child = CONTEXT.Process(target=linger, args=(theirs,))
     child.start()
-    kept.close()
+    kept.release()
     asking, answer = CONTEXT.Pipe()
     process = CONTEXT.Process(target=hold, args=(tmp_path / "lock", answer))
     process.start()
@@ -66,14 +67,43 @@ def test_processes_forked_from_the_holder_hold_nothing(tmp_path):
 
 
 def test_file_system_without_locks(tmp_path, monkeypatch, caplog):
-    def none(*arguments):
+    def none(*arguments, **options):
         raise OSError(errno.ENOLCK, "No locks available")
 
-    monkeypatch.setattr(fcntl, "lockf", none)
-    take_lock(tmp_path / "lock").close()
+    monkeypatch.setattr(filelock.FileLock, "acquire", none)
+    take_lock(tmp_path / "lock").release()
     assert "cannot be locked" in caplog.text
+    with alone(tmp_path):
+        pass
 
 
 def test_a_folder_that_is_not_there(tmp_path):
     with pytest.raises(FileNotFoundError):
         take_lock(tmp_path / "none" / "lock")
+    assert not (tmp_path / "none").exists()
+
+
+def test_one_process_may_take_its_lock_twice(tmp_path):
+    first, second = take_lock(tmp_path / "lock"), take_lock(tmp_path / "lock")
+    first.release()
+    assert second.is_locked
+
+
+def test_only_one_at_a_time(tmp_path, caplog):
+    order = []
+    entered = threading.Event()
+
+    def other():
+        entered.set()
+        with alone(tmp_path / "new"):
+            order.append("other")
+
+    thread = threading.Thread(target=other)
+    with caplog.at_level("INFO", logger="faster_rcnn"), alone(tmp_path / "new"):
+        thread.start()
+        entered.wait()
+        thread.join(timeout=0.1)
+        order.append("first")
+    thread.join()
+    assert order == ["first", "other"]
+    assert "waiting for another process" in caplog.text

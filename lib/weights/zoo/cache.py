@@ -6,10 +6,10 @@ from pathlib import Path
 
 import torch
 
-from ...utils.download.disk import alone
 from ...utils.download.part_file import PartFile
 from ...utils.download.transfer import DownloadError, mismatch, part_of
 from ...utils.download.transfer import fetch as download
+from ...utils.locks import alone
 from ..checkpoint import CheckpointError
 from .entry import Entry
 from .table import find_entry

@@ -10,6 +10,7 @@ from faster_rcnn.weights.checkpoint import CheckpointError
 from faster_rcnn.weights.zoo import fetch, table
 from faster_rcnn.weights.zoo.cache import fetch_entry, locate
 from faster_rcnn.weights.zoo.table import ENTRIES, find_entry, imagenet_entry
+from tiny_archives import files
 from web_server import serving
 from weight_files import TORCHVISION, check_backbone, classifier, detector, state_of
 
@@ -74,7 +75,7 @@ def test_download(publish, server, data, word):
     model = detector("res18")
     load_initial_weights(model, NetConfig(name="res18", weights=word))
     check_backbone(model)
-    assert place.read_bytes() == data and list(place.parent.iterdir()) == [place]
+    assert place.read_bytes() == data and files(place.parent) == [place.name]
     # The second time nothing is asked for.
     asked = len(server.requests)
     assert fetch("resnet18") == place == locate("resnet18")
@@ -120,14 +121,14 @@ def test_no_network(monkeypatch, home, net):
     message = str(caught.value)
     assert f"Put {url} there by hand" in message and "--weights FILE" in message
     assert f"{home / entry.file}, the ImageNet weights torchvision/" in message
-    assert list(home.iterdir()) == []
+    assert files(home) == []
 
 
 def test_download_of_other_bytes(publish, data):
     place = publish(data, digest="0123abcd")
     with pytest.raises(CheckpointError, match="expected sha256 0123abcd, found"):
         fetch("resnet18")
-    assert list(place.parent.iterdir()) == []
+    assert files(place.parent) == []
 
 
 def test_folder_that_cannot_be_made(publish, data, home):
