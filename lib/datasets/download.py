@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ..utils.download.disk import amount, free_space, nearest
-from ..utils.download.part_file import PartFile
+from ..utils.download.receive import received
 from ..utils.download.transfer import DownloadError, gather, mismatch, part_of
 from ..utils.download.unpack import extract
 from ..utils.locks import alone
@@ -66,7 +66,7 @@ class Step:
         """How many bytes of it are here."""
         if self.by_hand.exists():
             return self.archive.size
-        return min(PartFile(self.part, self.archive.size).received, self.archive.size)
+        return min(received(self.part), self.archive.size)
 
 
 def plan(

@@ -74,8 +74,8 @@ class Server:
         data = self.files[path]
         start, end = 0, len(data)
         if asked and self.ranges:
-            first, last = re.fullmatch(r"bytes=(\d+)-(\d+)", asked).groups()
-            start, end = int(first), min(int(last) + 1, end)
+            first, last = re.fullmatch(r"bytes=(\d+)-(\d*)", asked).groups()
+            start, end = int(first), min(int(last) + 1 if last else end, end)
             if start >= len(data):
                 handler.send_error(416)
                 return

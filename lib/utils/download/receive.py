@@ -1,16 +1,13 @@
-"""Bytes of one file from one address, in pieces over several connections."""
+"""Bytes of one file from one address, in one stream that goes on where it broke."""
 
 import http.client
 import re
-import threading
 import time
 import urllib.error
 import urllib.request
 from collections.abc import Callable, Iterator
+from pathlib import Path
 
-from .part_file import PIECE, Gap, PartFile
-
-CONNECTIONS = 4  # to one address, where it gives single pieces
 _CHUNK = 1 << 18  # bytes
 _TIMEOUT = 20.0  # seconds without a byte
 _SLOWEST = 1000  # bytes per second over that time
@@ -32,168 +29,70 @@ class Unreachable(Exception):
 FAILURES = (Interrupted, Unreachable, Rejected)
 
 
+def received(path: Path) -> int:
+    """Count the bytes of a file that have come: it grows from its start."""
+    return path.stat().st_size if path.is_file() else 0
+
+
 def receive(
     url: str,
-    part: PartFile,
+    path: Path,
+    size: int | None = None,
     *,
-    before: Callable[[], object] = lambda: None,
-    progress: Callable[[], object] = lambda: None,
-    connections: int = CONNECTIONS,
+    before: Callable[[int | None], object] = lambda total: None,
+    progress: Callable[[int], object] = lambda count: None,
 ) -> None:
-    """Fetch what is missing of a file.
+    """Append to a file what is missing of it.
 
-    The first answer shows whether the server gives single pieces. If so, other
-    connections fetch further ones at the same time; a connection that fails ends, and
-    the others take over its piece. Else the file comes from its start in one stream, of
-    which only missing bytes are kept.
+    A server that gives no ranges sends the file from its start; the bytes that are
+    there already are skipped.
 
     Args:
         url: http or https.
-        part: where the bytes go.
-        before: called when the file's size is known, before bytes come.
-        progress: called after every block, by one thread at a time.
-        connections: how many at most.
+        path: the file to write.
+        size: bytes of the whole file, if known.
+        before: called before bytes come, with the whole file's bytes, or None.
+        progress: called after every block, with the bytes that are there.
 
     Raises:
         Rejected, Interrupted, Unreachable: something is still missing.
-        OSError: a file could not be written.
+        OSError: the file could not be written.
     """
-    first = part.take()
-    if first is None:
+    count = received(path)
+    if size is not None and count >= size:
         return
-    lanes = _Lanes(url, part, progress)
-    try:
-        try:
-            _begin(lanes, first, before, connections)
-        except FAILURES as error:
-            lanes.failures.append(error)
-        else:
-            lanes.run()
-        lanes.finish()
-    except BaseException:  # Ctrl-C, or a full disk
-        lanes.stop()
-        raise
-
-
-class _Lanes:
-    """Connections that fetch a file's pieces until none is left."""
-
-    def __init__(
-        self, url: str, part: PartFile, progress: Callable[[], object]
-    ) -> None:
-        self.url = url
-        self.part = part
-        self.failures: list[Exception] = []
-        self._progress = progress
-        self._showing = threading.Lock()
-        self._stopped = threading.Event()
-        self._threads: list[threading.Thread] = []
-
-    def start(self, count: int) -> None:
-        """Open further connections."""
-        for _ in range(count):
-            # Of a daemon, so that Ctrl-C does not wait for a server that stalls.
-            thread = threading.Thread(target=self.run, daemon=True)
-            self._threads.append(thread)
-            thread.start()
-
-    def run(self) -> None:
-        """Fetch one piece after the other."""
-        try:
-            while not self._stopped.is_set():
-                gap = self.part.take()
-                if gap is None:
-                    return
-                try:
-                    with _ask(self.url, self.part, gap) as response:
-                        if response.status != 206:
-                            raise Interrupted("expected a piece, found the whole file")
-                        self.store(response, gap)
-                finally:
-                    self.part.give_back(gap)
-        except FAILURES as error:
-            self.failures.append(error)
-        except OSError as error:  # of this machine: all will meet it
-            self.failures.append(error)
-            self._stopped.set()
-
-    def store(self, response: http.client.HTTPResponse, gap: Gap) -> None:
-        """Write a piece as it comes."""
-        limit = None if gap.end is None else gap.end - gap.start
-        with self.part.open(gap) as file:
+    response = _ask(url, count)
+    if response is None:
+        if size is not None:
+            raise Rejected(
+                f"expected {size} bytes, the server has no more than {count}"
+            )
+        return
+    with response:
+        offered = _offered(response, count)
+        if size is not None and offered not in (None, size):
+            raise Rejected(f"expected {size} bytes, the server offers {offered}")
+        total = offered if size is None else size
+        before(total)
+        skip = count if response.status == 200 else 0
+        limit = None if total is None else total - count + skip
+        with path.open("ab", buffering=0) as file:
             for block in _blocks(response, limit):
-                if self._stopped.is_set():
-                    return
-                self.part.write(file, gap, block)
-                with self._showing:
-                    self._progress()
-        if gap.end is None:
-            self.part.end_here(gap)
-        elif not gap.empty:
-            raise _ended(self.part, gap.start)
-
-    def stop(self) -> None:
-        """Have all connections end soon."""
-        self._stopped.set()
-        for thread in self._threads:
-            thread.join(timeout=1)
-
-    def finish(self) -> None:
-        """Wait for all; raise what is to blame if something is still missing."""
-        for thread in self._threads:
-            thread.join()
-        for error in self.failures:
-            if not isinstance(error, FAILURES):
-                raise error
-        if not self.part.complete:
-            # What may pass comes first, so that the address is asked again.
-            raise min(self.failures, key=lambda e: FAILURES.index(type(e)))
+                kept = block[skip:]
+                skip -= len(block) - len(kept)
+                while kept:
+                    written = file.write(kept)
+                    kept, count = kept[written:], count + written
+                progress(count)
+    if total is not None and count < total:
+        raise Interrupted(f"the connection ended at {count} of {total} bytes")
 
 
-def _begin(
-    lanes: _Lanes, first: Gap, before: Callable[[], object], connections: int
-) -> None:
-    """Do with the first answer what its kind allows."""
-    try:
-        with _ask(lanes.url, lanes.part, first) as response:
-            before()
-            if response.status == 206:
-                lanes.start(connections - 1)
-                lanes.store(response, first)
-            else:
-                _store_stream(response, lanes, first)
-    finally:
-        lanes.part.give_back(first)
-
-
-def _store_stream(
-    response: http.client.HTTPResponse, lanes: _Lanes, first: Gap
-) -> None:
-    """Write the missing parts of a file that comes from its start."""
-    position = 0
-    gap: Gap | None = first
-    while gap is not None:
-        try:
-            for block in _blocks(response, gap.start - position):
-                position += len(block)
-            if position < gap.start:
-                raise _ended(lanes.part, position)
-            lanes.store(response, gap)
-            position = gap.start
-        finally:
-            if gap is not first:  # whose owner gives it back
-                lanes.part.give_back(gap)
-        gap = lanes.part.take()
-
-
-def _ask(url: str, part: PartFile, gap: Gap) -> http.client.HTTPResponse:
-    """Ask for a piece; the answer holds it (206), or the whole file (200)."""
-    end = gap.start + PIECE if gap.end is None else gap.end
-    headers = {
-        "User-Agent": "faster-rcnn",
-        "Accept-Encoding": "identity",
-        "Range": f"bytes={gap.start}-{end - 1}",
-    }
+def _ask(url: str, start: int) -> http.client.HTTPResponse | None:
+    """Ask for a file from a byte on; None if the server says that no more follow."""
+    headers = {"User-Agent": "faster-rcnn", "Accept-Encoding": "identity"}
+    if start:
+        headers["Range"] = f"bytes={start}-"
     try:
         request = urllib.request.Request(url, headers=headers)
         response: http.client.HTTPResponse = urllib.request.urlopen(
@@ -201,8 +100,8 @@ def _ask(url: str, part: PartFile, gap: Gap) -> http.client.HTTPResponse:
         )
     except urllib.error.HTTPError as error:
         error.close()
-        if error.code == 416 and part.size is None:
-            part.expect(gap.start)  # there is nothing more
+        if error.code == 416 and start:
+            return None
         kind = Interrupted if error.code in _BUSY else Rejected
         raise kind(f"HTTP {error.code} {error.reason}") from error
     except urllib.error.URLError as error:
@@ -211,33 +110,22 @@ def _ask(url: str, part: PartFile, gap: Gap) -> http.client.HTTPResponse:
         raise Rejected(str(error)) from error
     except (OSError, http.client.HTTPException) as error:
         raise _broken(error) from error
-    try:
-        _check(response, part, gap)
-    except BaseException:
-        response.close()
-        raise
+    if not isinstance(response, http.client.HTTPResponse):
+        raise Rejected("expected an answer by HTTP, was led elsewhere")
     return response
 
 
-def _check(response: http.client.HTTPResponse, part: PartFile, gap: Gap) -> None:
-    """Hold an answer against what was asked for, and learn the file's size."""
-    if not isinstance(response, http.client.HTTPResponse):
-        raise Rejected(f"expected an answer by HTTP, was led to {response.url}")
+def _offered(response: http.client.HTTPResponse, start: int) -> int | None:
+    """Return the whole file's bytes as the server tells them, None if it does not."""
     if response.status == 206:
         given = response.headers.get("Content-Range", "nothing")
         match = re.fullmatch(r"bytes (\d+)-\d+/(\d+)", given)
-        if match is None or int(match[1]) != gap.start:
-            raise Rejected(f"expected bytes from {gap.start}, the server gives {given}")
-        total: int | None = int(match[2])
-    elif response.status == 200:
-        total = response.length
-    else:
+        if match is None or int(match[1]) != start:
+            raise Rejected(f"expected bytes from {start}, the server gives {given}")
+        return int(match[2])
+    if response.status != 200:
         raise Rejected(f"HTTP {response.status} {response.reason}")
-    if total is None:
-        return
-    if part.size not in (None, total):
-        raise Rejected(f"expected {part.size} bytes, the server offers {total}")
-    part.expect(total)
+    return response.length
 
 
 def _blocks(response: http.client.HTTPResponse, limit: int | None) -> Iterator[bytes]:
@@ -263,7 +151,3 @@ def _blocks(response: http.client.HTTPResponse, limit: int | None) -> Iterator[b
 
 def _broken(error: Exception) -> Interrupted:
     return Interrupted(f"the connection broke ({error!r})")
-
-
-def _ended(part: PartFile, position: int) -> Interrupted:
-    return Interrupted(f"the connection ended at {position} of {part.size} bytes")

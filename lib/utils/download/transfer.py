@@ -9,14 +9,13 @@ import logging
 import os
 import time
 from collections.abc import Sequence
+from contextlib import nullcontext
 from pathlib import Path
 
-from tqdm import tqdm
-
 from ..errors import MissingDataError
+from .byte_progress import ByteProgress
 from .disk import amount, free_space
-from .part_file import PartFile
-from .receive import CONNECTIONS, FAILURES, Interrupted, Rejected, receive
+from .receive import FAILURES, Interrupted, Rejected, receive, received
 
 logger = logging.getLogger(__name__)
 
@@ -43,7 +42,6 @@ def fetch(
     md5: str | None = None,
     sha256: str | None = None,
     pause: float = 1.0,
-    connections: int = CONNECTIONS,
 ) -> None:
     """Fetch a file, going on where an earlier attempt stopped.
 
@@ -59,7 +57,6 @@ def fetch(
         sha256: hexadecimal, or its first digits, if known. With neither, nothing is
             taken over from an earlier call, since it could be of another file.
         pause: seconds before the second round; doubled after each.
-        connections: at a time, for a large file on a server that gives single pieces.
 
     Raises:
         DownloadError: no address gave the file, or the disk is too full.
@@ -71,7 +68,6 @@ def fetch(
         md5=md5,
         sha256=sha256,
         pause=pause,
-        connections=connections,
     )
     os.replace(part_of(target), target)
 
@@ -84,7 +80,6 @@ def gather(
     md5: str | None = None,
     sha256: str | None = None,
     pause: float = 1.0,
-    connections: int = CONNECTIONS,
 ) -> None:
     """Fetch a file to where its bytes gather, and check it.
 
@@ -97,7 +92,7 @@ def gather(
         urls: of the same bytes, the first one preferred.
         path: the file to write; its folder is made. If it is whole already, it is only
             checked.
-        size, md5, sha256, pause, connections: as for `fetch`.
+        size, md5, sha256, pause: as for `fetch`.
 
     Raises:
         DownloadError: as for `fetch`.
@@ -106,22 +101,19 @@ def gather(
     addresses = list(urls)
     reasons: dict[str, str] = {}
     try:
-        part = PartFile(path, size)
         if md5 is None and sha256 is None:
-            part.clear()
-        givers = {"an earlier call"} if part.received else set()
+            path.unlink(missing_ok=True)
+        givers = {"an earlier call"} if received(path) else set()
         mixing, any_came, rounds = True, False, 0
         while addresses and rounds < _ROUNDS:
-            at_start, reached = part.received, False
+            at_start, reached = received(path), False
             for url in tuple(addresses):
                 if not mixing and givers - {url}:
-                    part.clear()
+                    path.unlink(missing_ok=True)
                     givers.clear()
-                had = part.received
-                failure = _turn(
-                    url, part, stay=not mixing, pause=pause, connections=connections
-                )
-                if part.received > had:
+                had = received(path)
+                failure = _turn(url, path, size, stay=not mixing, pause=pause)
+                if received(path) > had:
                     any_came = True
                     givers.add(url)
                 if failure is not None:
@@ -130,7 +122,6 @@ def gather(
                     if isinstance(failure, Rejected):
                         addresses.remove(url)
                     continue
-                part.settle()
                 fault = mismatch(path, size=size, md5=md5, sha256=sha256)
                 if fault is None:
                     return
@@ -139,11 +130,11 @@ def gather(
                     addresses.remove(url)
                 else:
                     mixing = False
-                part.clear()
+                path.unlink(missing_ok=True)
                 givers.clear()
             if not reached and not any_came:
                 break
-            rounds = 0 if mixing and part.received > at_start else rounds + 1
+            rounds = 0 if mixing and received(path) > at_start else rounds + 1
             if addresses and rounds < _ROUNDS:
                 time.sleep(pause * 2**rounds)
     except OSError as error:
@@ -156,45 +147,33 @@ def gather(
 
 
 def _turn(
-    url: str, part: PartFile, *, stay: bool, pause: float, connections: int
+    url: str, path: Path, size: int | None, *, stay: bool, pause: float
 ) -> Exception | None:
     """Fetch from one address; give what stopped that, None if all has come.
 
     Args:
         url: the address.
-        part: where the bytes go.
+        path: where the bytes gather.
+        size: bytes of the whole file, if known.
         stay: go on as long as new bytes come; else stop at the first interruption.
         pause: seconds before going on.
-        connections: at a time.
     """
     logger.info("fetching %s", url)
-    with tqdm(
-        desc=part.path.name.removesuffix(".part"),
-        total=part.size,
-        initial=part.received,
-        unit="B",
-        unit_scale=True,
-        disable=None,  # where there is no terminal
-    ) as bar:
+    name = path.name.removesuffix(".part")
+    with ByteProgress(name, size, start=received(path)) as bar:
 
-        def before() -> None:
-            bar.total = part.size
-            expect_space(part.path.parent, (part.size or 0) - part.received)
+        def before(total: int | None) -> None:
+            bar.expect(total)
+            expect_space(path.parent, (total or 0) - received(path))
 
         while True:
-            had = part.received
+            had = received(path)
             try:
-                receive(
-                    url,
-                    part,
-                    before=before,
-                    progress=lambda: bar.update(part.received - bar.n),
-                    connections=connections,
-                )
+                receive(url, path, size, before=before, progress=bar.show)
                 return None
             except FAILURES as error:
                 logger.info("%s: %s", url, error)
-                if not stay or part.received == had:
+                if not stay or received(path) == had:
                     return error
             time.sleep(pause)
 
@@ -227,19 +206,16 @@ def mismatch(
     for kind, expected in (("md5", md5), ("sha256", sha256)):
         if expected is not None:
             digest = hashlib.new(kind, usedforsecurity=False)
+            name = f"checking {path.name.removesuffix('.part')}"
+            large = found > _LARGE
             with (
                 path.open("rb") as file,
-                tqdm(
-                    desc=f"checking {path.name.removesuffix('.part')}",
-                    total=found,
-                    unit="B",
-                    unit_scale=True,
-                    disable=None if found > _LARGE else True,
-                ) as bar,
+                ByteProgress(name, found) if large else nullcontext() as bar,
             ):
                 while block := file.read(_CHUNK):
                     digest.update(block)
-                    bar.update(len(block))
+                    if bar is not None:
+                        bar.show(file.tell())
             if not digest.hexdigest().startswith(expected.lower()):
                 return f"expected {kind} {expected}, found {digest.hexdigest()}"
     return None

@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from pathlib import Path, PurePosixPath, PureWindowsPath
 from typing import IO
 
-from tqdm import tqdm
+from .byte_progress import ByteProgress
 
 logger = logging.getLogger(__name__)
 
@@ -37,7 +37,8 @@ def extract(archive: Path, folder: Path) -> None:
     try:
         # Tar first: one that ends in a zip archive passes for that, too.
         members = _tar_files if tarfile.is_tarfile(archive) else _zip_files
-        with tqdm(desc=f"unpacking {archive.name}", unit=" files", disable=None) as bar:
+        with ByteProgress(f"unpacking {archive.name}") as bar:
+            count = 0
             for name, content in members(archive):
                 path = PurePosixPath(name.replace("\\", "/"))
                 drive = PureWindowsPath(name).drive
@@ -54,7 +55,8 @@ def extract(archive: Path, folder: Path) -> None:
                 target.parent.mkdir(parents=True, exist_ok=True)
                 with content, target.open("wb") as file:
                     shutil.copyfileobj(content, file, _CHUNK)
-                bar.update()
+                    count += file.tell()
+                bar.show(count)
     except _DAMAGES as error:
         raise ValueError(
             f"{archive}: expected a whole tar or zip archive, cannot unpack it "

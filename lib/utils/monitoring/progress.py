@@ -1,4 +1,9 @@
-"""The progress of a long loop, on a terminal or in a log."""
+"""The progress of a long loop, on a terminal or in a log.
+
+tqdm does not serve as well: it writes nothing that suits a log file, counts pauses for
+validation in its rate, and tears the line when the log speaks. These take more lines
+around it than the 150 of `Progress`.
+"""
 
 import logging
 import math

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import torch
 
-from ...utils.download.part_file import PartFile
+from ...utils.download.receive import received
 from ...utils.download.transfer import DownloadError, mismatch, part_of
 from ...utils.download.transfer import fetch as download
 from ...utils.locks import alone
@@ -48,8 +48,7 @@ def fault_of(entry: Entry, path: Path) -> str | None:
 
 def to_come(entry: Entry) -> int:
     """Bytes that an earlier call has not fetched already; 0 if unknown."""
-    received = PartFile(part_of(place_of(entry)), None).received
-    return max(entry.size - received, 0)
+    return max(entry.size - received(part_of(place_of(entry))), 0)
 
 
 def fetch(name: str) -> Path:

@@ -7,14 +7,13 @@ import sys
 import time
 
 import pytest
-from faster_rcnn.utils.download import part_file, receive, transfer
+from faster_rcnn.utils.download import receive, transfer
 from faster_rcnn.utils.download.transfer import DownloadError, fetch, gather, mismatch
 
 DATA = bytes(range(256)) * 2000
 BAD = b"x" + DATA[1:]
 MD5 = hashlib.md5(DATA).hexdigest()
 SHA256 = hashlib.sha256(DATA).hexdigest()
-WHOLE = f"bytes=0-{part_file.PIECE - 1}"  # of a file of unknown size
 
 
 def get(server, path, target, **options):
@@ -24,16 +23,10 @@ def get(server, path, target, **options):
     assert [p.name for p in target.parent.iterdir()] == [target.name]
 
 
-@pytest.fixture
-def pieces(monkeypatch):
-    for module in (part_file, receive):
-        monkeypatch.setattr(module, "PIECE", 50_000)
-
-
 def test_plain_fetch(server, tmp_path):
     server.files["/file"] = DATA
     get(server, "/file", tmp_path / "sub" / "file", sha256=SHA256, size=len(DATA))
-    assert server.requests == [("/file", "bytes=0-511999")]
+    assert server.requests == [("/file", None)]
 
 
 def test_fetch_without_checksum_takes_nothing_over(server, tmp_path):
@@ -64,23 +57,8 @@ def test_dropped_connection_goes_on_where_it_broke(server, tmp_path):
     server.files["/file"] = DATA
     server.drop_after = 100_000  # of each answer, so six are needed
     get(server, "/file", tmp_path / "file", size=len(DATA))
-    starts = [int(asked[6:].split("-")[0]) for _, asked in server.requests]
-    assert starts == list(range(0, 512_000, 100_000))
-
-
-@pytest.mark.parametrize("ranges", [True, False])
-@pytest.mark.parametrize("drop", [60_000, 30_000, None])
-def test_pieces(server, tmp_path, pieces, ranges, drop):
-    server.files["/file"] = DATA
-    server.ranges = ranges
-    server.drop_after = drop if ranges else drop and 300_000
-    if drop and not ranges:
-        with pytest.raises(DownloadError, match="ended at 300000 of 512000 bytes"):
-            get(server, "/file", tmp_path / "file", size=len(DATA))
-        server.drop_after = None
-    get(server, "/file", tmp_path / "file", size=len(DATA))
-    if ranges:  # nothing came twice
-        assert server.sent == {"/file": len(DATA)}
+    starts = [asked and int(asked[6:-1]) for _, asked in server.requests]
+    assert starts == [None, *range(100_000, 512_000, 100_000)]
 
 
 @pytest.mark.parametrize("size", [None, len(DATA)])
@@ -124,11 +102,11 @@ def test_server_that_drops_and_corrupts_does_not_go_on_for_ever(server, tmp_path
     assert not list(tmp_path.iterdir())
 
 
-def test_corrupt_file(server, tmp_path, pieces):
+def test_corrupt_file(server, tmp_path):
     server.files["/file"] = BAD
     with pytest.raises(DownloadError, match=f"/file: expected md5 {MD5}, found"):
         get(server, "/file", tmp_path / "file")
-    assert not list(tmp_path.iterdir()) and len(server.requests) == 11
+    assert not list(tmp_path.iterdir()) and len(server.requests) == 1
 
 
 def test_truncated_file_of_unknown_length(server, tmp_path):
@@ -143,7 +121,7 @@ def test_truncated_file_of_unknown_length(server, tmp_path):
 def test_not_found_is_not_asked_for_again(server, tmp_path):
     with pytest.raises(DownloadError, match=r"could not fetch file .*/file: HTTP 404"):
         get(server, "/file", tmp_path / "file")
-    assert server.requests == [("/file", WHOLE)]
+    assert server.requests == [("/file", None)]
 
 
 def test_busy_server_is_asked_again(server, tmp_path):
@@ -189,9 +167,8 @@ def test_good_mirror_does_not_go_on_from_a_bad_one_for_ever(server, tmp_path):
     server.ends["/bad"] = 300_000
     mirrors = [server.url + "/good"]
     get(server, "/bad", tmp_path / "file", mirrors=mirrors, size=len(DATA))
-    asked = [(path, asked[6:].split("-")[0]) for path, asked in server.requests]
-    assert asked[:2] == [("/bad", "0"), ("/good", "300000")]
-    assert asked[-1] == ("/good", "0")
+    assert server.requests[:2] == [("/bad", None), ("/good", "bytes=300000-")]
+    assert server.requests[-1] == ("/good", None)
 
 
 def test_no_network_gives_up_after_one_round(tmp_path, server, monkeypatch):
@@ -244,11 +221,7 @@ def test_folder_that_cannot_be_written_to(server, tmp_path):
 FETCH = """
 import sys
 from pathlib import Path
-from faster_rcnn.utils.download import part_file
-from faster_rcnn.utils.download import receive
 from faster_rcnn.utils.download import transfer
-part_file._NOTE_EVERY = 0
-part_file.PIECE = receive.PIECE = 50_000
 url, target, md5, size = sys.argv[1:]
 try:
     transfer.fetch(url, Path(target), md5=md5, size=int(size) or None, pause=0)
@@ -260,27 +233,24 @@ except transfer.DownloadError as error:
 
 @pytest.mark.processes
 @pytest.mark.parametrize("ranges", [True, False])
-def test_killed_process(server, tmp_path, pieces, ranges):
+def test_killed_process(server, tmp_path, ranges):
     server.files["/file"] = DATA
     server.ranges = ranges
     server.stall_after = 30_000
     target = tmp_path / "file"
     command = [sys.executable, "-c", FETCH, server.url + "/file", str(target)]
     process = subprocess.Popen([*command, MD5, str(len(DATA))])
-    expected = 4 * 30_000 if ranges else 30_000
     deadline = time.monotonic() + 60
-    part = part_file.PartFile(tmp_path / "file.part", len(DATA))
-    while part.received < expected:
+    while receive.received(tmp_path / "file.part") < 30_000:
         assert time.monotonic() < deadline and process.poll() is None
         server.stalled.wait(0.02)
-        part = part_file.PartFile(tmp_path / "file.part", len(DATA))
     os.kill(process.pid, signal.SIGKILL)
     process.wait()
     assert not target.exists()
     server.stall_after = None
     server.sent.clear()
     get(server, "/file", target, size=len(DATA))
-    assert server.sent["/file"] == len(DATA) - (expected if ranges else 0)
+    assert server.sent["/file"] == len(DATA) - (30_000 if ranges else 0)
 
 
 @pytest.mark.processes
@@ -309,13 +279,13 @@ def test_disk_that_is_full(server, tmp_path, size):
         assert left == "[('file.part', 262144)]"
 
 
-def test_gather_leaves_the_file_where_it_came(server, tmp_path, pieces):
+def test_gather_leaves_the_file_where_it_came(server, tmp_path):
     server.files["/file"] = DATA
     path = tmp_path / "file.part"
     for _ in range(2):
         gather([server.url + "/file"], path, size=len(DATA), md5=MD5)
         assert path.read_bytes() == DATA and list(tmp_path.iterdir()) == [path]
-    assert len(server.requests) == 11  # of the first time
+    assert len(server.requests) == 1  # of the first time
 
 
 def test_mismatch(tmp_path):
