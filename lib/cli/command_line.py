@@ -1,4 +1,4 @@
-"""What the command-line tools share: arguments, the job they ask for, its data."""
+"""Shared parts of the command-line tools: arguments, the job, its data."""
 
 import argparse
 from collections.abc import Sequence
@@ -41,15 +41,15 @@ NET_HELP = (
 
 
 class Job(NamedTuple):
-    """What a command line asks for.
+    """The job that a command line describes.
 
     Attributes:
-        dataset: its word or path, as given.
-        config: resolved.
-        recipes: the files it was made of.
+        dataset: DATASET as given: a word or a path.
+        config: the resolved configuration.
+        recipes: the recipes it was made from.
         tag: name of the run.
-        device: where to run.
-        dtype: what to compute in.
+        device: device to run on.
+        dtype: dtype to compute in.
         given: keys that the command line sets itself, ``section.key``.
     """
 

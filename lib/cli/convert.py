@@ -78,7 +78,7 @@ def main(words: Sequence[str] | None = None, prog: str = "frcnn convert") -> Non
 
 
 def describe(weights: ImportedWeights) -> str:
-    """What is known of weights, one thing a line."""
+    """Describe weights, one fact per line."""
     lines = [
         f"kind            {weights.kind}",
         f"net             {weights.full_net}",

@@ -12,13 +12,13 @@ from .command_line import get_dataset
 
 
 class DataSets(NamedTuple):
-    """What a run works on.
+    """The data sets of a run.
 
     Attributes:
         train: the training set.
         test: the test set.
-        validation: the validation set, None for a run that does not validate.
-        concerns: what should be looked at, though training can begin.
+        validation: the validation set; None for a run that does not validate.
+        concerns: problems to look at that do not prevent training.
     """
 
     train: Dataset

@@ -52,7 +52,7 @@ def main(words: Sequence[str] | None = None, prog: str = "frcnn fetch data") -> 
 
 
 def describe(word: str, root: Path) -> str:
-    """What is to be done for a data set, and how much room there is."""
+    """Describe the steps for a data set, and the free space."""
     steps = {step.archive: step for step in plan(word, root)}
     lines = [f"{word} in {root}"]
     fetched = 0

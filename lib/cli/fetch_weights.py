@@ -62,7 +62,7 @@ def entry_of(word: str) -> Entry:
 
 
 def describe(wanted: Sequence[Entry], missing: Sequence[Entry]) -> str:
-    """What is to be done, and how much room there is."""
+    """Describe the downloads, and the free space."""
     lines = []
     for entry in wanted:
         size = amount(entry.size) if entry.size else "of unknown size"

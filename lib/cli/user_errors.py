@@ -1,4 +1,4 @@
-"""What users see of an error, and with which exit status a tool then ends."""
+"""Messages for users about errors, and the exit status of a tool after each."""
 
 import contextlib
 import logging
@@ -44,7 +44,7 @@ def clear_errors() -> Iterator[None]:
 
 
 def _failure(error: BaseException) -> Failure | None:
-    """What to tell users of an error; None for one that nobody expects."""
+    """Return the failure to report to users; None for an unexpected error."""
     if isinstance(error, Interrupted | KeyboardInterrupt):
         return Failure(130, str(error) or "interrupted", logging.WARNING)
     if isinstance(error, ValueError):

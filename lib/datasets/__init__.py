@@ -1,1 +1,1 @@
-"""What is on disk becomes records; records become batches."""
+"""Data sets: files on disk become records, and records become batches."""

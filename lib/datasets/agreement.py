@@ -65,7 +65,7 @@ def shared_pictures(
 
 
 def same_pictures(ours: Dataset, theirs: Dataset) -> bool:
-    """Tell whether two sets are of the same files, in the same order."""
+    """Return whether two sets consist of the same files in the same order."""
     return _paths(ours) == _paths(theirs)
 
 
@@ -99,7 +99,7 @@ def common_files(ours: Sequence[str], theirs: Sequence[str]) -> list[str]:
 
 
 def _same(ours: str, theirs: str) -> bool:
-    """Tell whether two files are one, or have the same bytes."""
+    """Return whether two paths are one file, or files with the same bytes."""
     if ours == theirs:
         return True
     try:

@@ -11,10 +11,10 @@ _SHOWN = 40  # letters of a faulty name
 
 
 def faults_of_names(classes: Sequence[str]) -> list[str]:
-    """What is wrong with the names of a data set's or a detector's classes.
+    """Yield what is wrong with the class names of a data set or a detector.
 
     Args:
-        classes: C names, the background's first.
+        classes: C names, background first.
     """
     faults = []
     if len(classes) > MOST_CLASSES:
@@ -31,7 +31,7 @@ def faults_of_names(classes: Sequence[str]) -> list[str]:
 
 
 def fault_of_name(name: str) -> str | None:
-    """What is wrong with the name of a class; None if it can be used."""
+    """Return what is wrong with the name of a class; None if it is valid."""
     if name == BACKGROUND:
         return "is the background's name, and cannot be that of objects"
     if not name.strip():

@@ -49,7 +49,7 @@ class Archive:
         return devkit_folder(root) if self.layout == "voc" else coco_folder(root)
 
     def is_there(self, root: Path) -> bool:
-        """Tell whether its content is in its place."""
+        """Return whether the archive's content is in its place."""
         return (self.home(root) / self.marker).exists()
 
 

@@ -36,10 +36,10 @@ _UNPACKING = ".unpacking-"  # folders that archives are unpacked in start so
 
 @dataclass(frozen=True, slots=True)
 class Step:
-    """What is to be done for an archive whose content is not in its place.
+    """A step of the download plan, for an archive whose content is missing.
 
     Attributes:
-        archive: which.
+        archive: the archive.
         root: the data root.
     """
 

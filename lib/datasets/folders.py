@@ -24,12 +24,12 @@ logger = logging.getLogger(__name__)
 
 
 class Found(NamedTuple):
-    """What a folder was recognised as.
+    """A folder whose layout was recognised.
 
     Attributes:
-        layout: of its files.
-        folder: that has it; inside the one named, if that is a VOCdevkit.
-        classes: of a VOCdevkit, the published ones; else None: the data tells.
+        layout: layout of its files.
+        folder: the folder with this layout; inside the given one for a VOCdevkit.
+        classes: the published classes for a VOCdevkit; None to read them from the data.
     """
 
     layout: Layout
@@ -38,10 +38,10 @@ class Found(NamedTuple):
 
 
 def recognise(folder: Path) -> Found:
-    """Tell the layout of a folder.
+    """Recognise the layout of a folder.
 
     Raises:
-        ValueError: it has none of the layouts, or more than one.
+        ValueError: the folder has none of the layouts, or more than one.
     """
     # By exact name: where file names have no case, annotations is Annotations.
     there = sorted(entry.name for entry in folder.iterdir())
@@ -91,10 +91,10 @@ def coco_files_of(folder: Path) -> list[str]:
 
 
 def has_validation(folder: Path) -> bool:
-    """Tell whether a folder has a set to validate on, apart from what trains.
+    """Return whether a folder has a validation set besides its training set.
 
     Raises:
-        ValueError: as of `recognise`, or its settings are malformed.
+        ValueError: see `recognise`; or the folder's settings are malformed.
     """
     layout, folder, _ = recognise(folder)
     if layout == "coco":
@@ -151,7 +151,7 @@ def yolo_split(folder: Path, split: Split) -> str:
 
 
 def _is_unlabelled(yolo: YoloFolder, split: str) -> bool:
-    """Tell whether a split has no labels or no images, as a published test set has."""
+    """Return whether a split lacks labels or images, like a published test set."""
     try:
         pairs = list_pairs(yolo, split, Drops())
         if any((yolo.root / pair.label).is_file() for pair in pairs):

@@ -1,4 +1,4 @@
-"""Whether a data set can be trained or tested on, told before the first update."""
+"""Checks before the first update that a data set can be trained or tested on."""
 
 from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -47,13 +47,13 @@ _ASIDE = {
 
 
 class _Account(NamedTuple):
-    """What becomes of the objects of a data set.
+    """Fate of the objects of a data set.
 
     Attributes:
-        total: objects that are annotated.
-        left: of those, the ones to learn from.
-        text: what becomes of the others, the most frequent loss first, with its cause.
-        doubtful: whether most are lost or clipped.
+        total: number of annotated objects.
+        left: number of those that can be learned from.
+        text: losses of the others with their causes, the most frequent first.
+        doubtful: whether most objects are lost or clipped.
     """
 
     total: int
@@ -153,7 +153,7 @@ def untrained_classes(train: Dataset, tested: Dataset) -> list[str]:
 
 
 def is_tiny(box: Sequence[float]) -> bool:
-    """Tell whether a box, clipped at the left and top, is of a pixel or less."""
+    """Return whether a box, clipped at the left and top, spans at most a pixel."""
     x1, y1, x2, y2 = box
     return x2 - max(x1, 0) <= 1 and y2 - max(y1, 0) <= 1
 

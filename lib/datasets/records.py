@@ -1,4 +1,4 @@
-"""What every reader of annotations returns, and the checks all of them share.
+"""Records, which every annotation reader returns, and the checks that readers share.
 
 Frame of the file side, called pixel edges: float32 ``x1, y1, x2, y2`` in pixels of the
 image as stored, 0-based, pixel k spanning [k, k + 1), so that ``x2 - x1`` is the width.

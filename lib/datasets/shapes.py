@@ -78,7 +78,7 @@ def generate(
 def is_current(
     folder: Path, *, train_images: int = 1500, test_images: int = 200, seed: int = SEED
 ) -> bool:
-    """Tell whether `folder` holds this version's images, this many, all still there."""
+    """Return whether `folder` holds this many images of this version, all present."""
     try:
         found = json.loads((folder / "generator.json").read_text())
     except (OSError, ValueError):
@@ -92,7 +92,7 @@ def is_current(
 
 
 def _facts(train_images: int, test_images: int, seed: int) -> dict[str, int]:
-    """What generator.json says: all that the files follow from."""
+    """Return the content of generator.json: everything that determines the files."""
     return {
         "version": VERSION,
         "seed": seed,
@@ -113,7 +113,7 @@ def _refuse_foreign(folder: Path) -> None:
 
 
 def _is_empty_folder(path: Path) -> bool:
-    """Tell whether `path` is a folder with nothing in it."""
+    """Return whether `path` is an empty folder."""
     return path.is_dir() and not any(path.iterdir())
 
 

@@ -110,16 +110,16 @@ def _finish(demo: Demo, item: Item, film: "_Film", *, whole: bool) -> None:
 
 
 class _Film(Closing):
-    """What has been made of a video so far.
+    """Progress with a video.
 
     Attributes:
-        path: the file of its frames' lines.
-        camera: whether its frames come in real time.
-        video: the frames drawn, None as long as there are none.
-        fps: of the source.
-        frames: frames seen.
-        found: detections in them.
-        ended: whether the source came to its end.
+        path: file with a line for each frame.
+        camera: whether frames come in real time.
+        video: the video with drawn frames; None until the first.
+        fps: frames per second of the source.
+        frames: number of frames processed.
+        found: number of detections in them.
+        ended: whether the source reached its end.
     """
 
     def __init__(self, unfinished: Path, *, camera: bool) -> None:
@@ -169,7 +169,7 @@ class _Film(Closing):
         self.found += len(result)
 
     def summary(self) -> dict[str, Any]:
-        """What the journal tells."""
+        """Return the facts that the journal records."""
         height, width = self._size
         return {
             "width": width,

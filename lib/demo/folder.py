@@ -97,7 +97,7 @@ def detect_into(
 
 
 def checkpoint_settings(checkpoint: Path, overrides: Sequence[str]) -> dict[str, Any]:
-    """What tells one detector from another: the file's SHA-256, and overrides."""
+    """Return what identifies a detector: the file's SHA-256, and overrides."""
     digest = hashlib.sha256()
     with checkpoint.open("rb") as file:
         while block := file.read(1 << 20):

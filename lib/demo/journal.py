@@ -1,4 +1,4 @@
-"""What a folder of results holds already, so that a long run can go on."""
+"""The record of finished results in a folder, with which a long run resumes."""
 
 import json
 import logging
@@ -81,11 +81,11 @@ class Journal(Closing):
         return settled
 
     def is_done(self, item: Item, *, drawn: bool, as_json: bool) -> bool:
-        """Tell whether an item's results are there.
+        """Return whether an item's results are complete.
 
         Args:
-            item: not done if its file has changed since.
-            drawn: whether a picture or video is wanted.
+            item: the item; not done if its file has changed since.
+            drawn: whether an image or video is wanted.
             as_json: whether a JSON file of its own is wanted.
         """
         line = self._lines.get(item.source)
@@ -194,7 +194,7 @@ class Journal(Closing):
 
 
 def _stamp(item: Item) -> dict[str, Any]:
-    """What tells a source, and a file from its later versions."""
+    """Return what identifies a source, and a version of its file."""
     stamp: dict[str, Any] = {"source": item.source}
     if item.kind != "camera":
         try:

@@ -27,15 +27,15 @@ _CUDA_BATCH = 8
 
 @dataclass(frozen=True)
 class Wishes:
-    """What is wanted of a run.
+    """Options of a run.
 
     Attributes:
         threshold: score above which a detection counts.
-        classes: names of those that count; None for all.
-        batch: pictures or frames detected at once; None for what suits the device.
-        drawn: pictures and videos with boxes.
-        as_json: a JSON file for each picture or video.
-        frames: of a camera, after which it ends; None for no end.
+        classes: names of the classes that count; None for all.
+        batch: images or frames per forward pass; None for the device's default.
+        drawn: whether to write images and videos with boxes.
+        as_json: whether to write a JSON file for each image or video.
+        frames: number of frames after which a camera ends; None for no end.
     """
 
     threshold: float = 0.5
@@ -78,7 +78,7 @@ class Demo:
         return self.wishes.batch or usual
 
     def stopped(self) -> bool:
-        """Tell whether a signal or the window's key asked to stop."""
+        """Return whether a signal or the window's key asked to stop."""
         return self._closed or bool(self.stop())
 
     def detect_pictures(self, items: Sequence[Item], *, before: int) -> int:

@@ -114,7 +114,7 @@ class Handler(BaseHTTPRequestHandler):
             self._send_json(HTTPStatus.OK, found)
 
     def _is_allowed(self) -> bool:
-        """Tell whether a request is of this page; if not, refuse it."""
+        """Return whether a request comes from this page; if not, refuse it."""
         host = self.headers.get("Host", "")
         origin = self.headers.get("Origin")
         site = self.headers.get("Sec-Fetch-Site", "none")
@@ -219,11 +219,11 @@ class DemoServer(ThreadingHTTPServer):
         return f"http://127.0.0.1:{self.server_port}/"
 
     def detect(self, data: bytes) -> dict[str, Any]:
-        """What is found in a picture's bytes, best first.
+        """Detect objects in the bytes of an image, best first.
 
         Raises:
-            ImageError: it is no picture, or too large.
-            ValueError: it is too small, and the like.
+            ImageError: the data is not an image, or the image is too large.
+            ValueError: the image is too small, or otherwise unsuitable.
         """
         picture = decode_upload(data, max_pixels=MAX_PIXELS)
         with self._detecting:

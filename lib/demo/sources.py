@@ -1,4 +1,4 @@
-"""What a command line asks the detector to look at, each with a name for its result."""
+"""Sources that a command line names for the detector, each with a result name."""
 
 import glob
 import os

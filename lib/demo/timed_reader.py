@@ -7,14 +7,14 @@ from typing import Any
 
 
 class TimedReader(io.RawIOBase):
-    """What a connection receives within a time in all.
+    """Read from a connection within a limit on the total time.
 
-    A limit of silence alone never ends for a client that sends a byte now and then.
+    A limit on silence alone never ends a client that sends a byte now and then.
 
     Args:
-        connection: stays open.
-        silence: seconds between two reads.
-        whole: seconds for all of them.
+        connection: connection to read from; stays open.
+        silence: longest time between two reads in seconds.
+        whole: longest time for all reads in seconds.
     """
 
     def __init__(self, connection: socket, *, silence: float, whole: float) -> None:

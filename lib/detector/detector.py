@@ -191,10 +191,10 @@ class Detector:
         batch_size: int | None,
         exif: bool,
     ) -> "_Call":
-        """What a call asks for.
+        """Check the arguments of a call, and return what it asks for.
 
         Raises:
-            ValueError: what it cannot.
+            ValueError: an argument is invalid.
             RuntimeError: the detector cannot work in this process.
         """
         self._expect_usable()

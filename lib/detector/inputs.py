@@ -39,7 +39,7 @@ _PILLOW_ERRORS = (OSError, SyntaxError, ValueError, Image.DecompressionBombError
 
 
 def is_one_image(images: object) -> bool:
-    """Tell one picture from several; a tensor of four dimensions is a batch."""
+    """Return whether this is one image; a tensor of four dimensions is a batch."""
     if isinstance(images, Tensor):
         return images.ndim != 4
     return isinstance(images, str | os.PathLike | np.ndarray | Image.Image)

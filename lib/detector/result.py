@@ -1,4 +1,4 @@
-"""What is found in one picture."""
+"""Detections in one image."""
 
 import importlib
 import xml.etree.ElementTree as ET

@@ -27,7 +27,7 @@ logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class ImageDetections:
-    """What the detector found in one image.
+    """Detections in one image.
 
     Attributes:
         image_id: the record's ``image_id``.

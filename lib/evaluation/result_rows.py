@@ -1,4 +1,4 @@
-"""What can be wrong with the rows of a COCO result list, with count and example."""
+"""Check the rows of a COCO result list, and report defects with count and example."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""What a test gave: numbers, terminal table, JSON, TensorBoard."""
+"""Results of a test: numbers, terminal table, JSON, TensorBoard."""
 
 import json
 import math
@@ -20,19 +20,19 @@ Measure = Literal["detection", "proposal", "proposal_fast"]
 
 @dataclass(frozen=True, slots=True)
 class Evaluation:
-    """What a test of one data set gave. All AP values are in 0..1; NaN is "no object".
+    """Results of a test on one data set. APs are in 0..1; NaN means "no object".
 
     Attributes:
         dataset: name of the data set.
-        layout: its layout.
+        layout: layout of the data set.
         images: number of images.
         detections: number of detections.
-        objects: class name to the number of objects that count.
-        ignored: number of difficult and crowd objects, which do not.
-        voc: the results of VOC's rules by metric, "07" and "all"; empty if not asked.
-        coco: the result of COCO's rules; None if not asked.
-        voc_by_iou: the results of VOC's rules at further overlaps, by metric.
-        cause: why the headline number is likely 0; "" where it is not.
+        objects: number of objects that count, by class name.
+        ignored: number of difficult and crowd objects, which do not count.
+        voc: results by VOC's rules by metric, "07" and "all"; empty if not computed.
+        coco: result by COCO's rules; None if not computed.
+        voc_by_iou: results by VOC's rules at other IoUs, by metric.
+        cause: why the headline number is probably 0; "" if it is not 0.
     """
 
     dataset: str

@@ -135,7 +135,7 @@ def _image_list(dataset: Dataset) -> str:
 
 
 def _class_ending(name: str) -> str:
-    """What the name of a class's file ends with."""
+    """Return the suffix of the name of a class's file."""
     safe = re.sub(r"[^\w .+-]", "-", name)
     return f"_{safe}.txt"
 

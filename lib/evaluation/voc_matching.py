@@ -71,11 +71,11 @@ def true_positives(
     object_ignored: BoolArray,
     iou_threshold: float,
 ) -> tuple[BoolArray, BoolArray]:
-    """Tell the true positives ``(D,)`` and the detections to ignore ``(D,)``.
+    """Find the true positives ``(D,)`` and the detections to ignore ``(D,)``.
 
     Args:
-        overlaps: ``(D,)`` of ``best_overlaps``; within a class, best score first.
-        nearest: ``(D,)`` likewise.
+        overlaps: ``(D,)`` from ``best_overlaps``; within a class, best score first.
+        nearest: ``(D,)`` from ``best_overlaps``, in the same order.
         object_ignored: ``(G,)`` difficult or crowd.
         iou_threshold: overlap that a match must exceed.
     """

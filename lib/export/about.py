@@ -1,4 +1,4 @@
-"""What a file says of itself, so that images can be made ready for it."""
+"""Metadata of an exported file, so that callers can prepare images for it."""
 
 import dataclasses
 import json
@@ -69,7 +69,7 @@ class About:
 
     @property
     def shape(self) -> Shape:
-        """What of the inputs is fixed."""
+        """Return which dimensions of the inputs are fixed."""
         return Shape(self.batch, self.size, self.multiple, self.padded)
 
     def to_json(self) -> str:

@@ -19,14 +19,14 @@ SCORE_TOLERANCE = 1e-3
 
 
 class Differences(NamedTuple):
-    """What a comparison gave.
+    """Result of a comparison.
 
     Attributes:
-        images: compared.
-        detections: of the detector, above the threshold.
+        images: number of images compared.
+        detections: number of the detector's detections above the threshold.
         box: largest difference of a coordinate, in original pixels.
         score: largest difference of a score.
-        unmatched: what only one of the two found, in words.
+        unmatched: detections that only one of the two has, in words.
     """
 
     images: int = 0

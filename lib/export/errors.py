@@ -1,4 +1,4 @@
-"""What can go wrong."""
+"""Errors of the export."""
 
 
 class ExportError(ValueError):

@@ -52,25 +52,26 @@ FORMATS = {
 
 @dataclasses.dataclass(frozen=True)
 class Job:
-    """What to export, and how.
+    """An export: the source, the target and the options.
 
     Attributes:
         checkpoint: the ``.pth`` file.
         to: a key of `FORMATS`.
-        output: the file; None for one beside the checkpoint.
+        output: the file to write; if None, a file beside the checkpoint.
         batch: N; None for any.
         size: H and W; None for any multiples of 32, and of ``data.size_multiple``.
         padded: whether images may be smaller than the input.
-        device: to run on, for PyTorch's formats.
+        device: device to run on, for PyTorch's formats.
         precision: ``float32`` or ``bfloat16``.
         int8: whether to quantize; for ONNX.
-        images: folder of photos to check on; None for the configuration's test set, or
-            drawn shapes where it is not at hand.
-        count: photos to check on.
-        calibration: folder of photos to quantize by; None for the training set.
-        threshold: least score of detections that have to agree.
-        measure: data set to measure on; None for none, or the test set if ``int8``.
-        overrides: of the configuration, as after ``--set``.
+        images: folder of photos to check on; if None, the configuration's test set, or
+            generated shapes if that is not available.
+        count: number of photos to check on.
+        calibration: folder of photos to calibrate the quantization on; if None, the
+            training set.
+        threshold: lowest score of detections that have to agree.
+        measure: data set to measure on; if None, none, or the test set with ``int8``.
+        overrides: overrides of the configuration, as after ``--set``.
     """
 
     checkpoint: Path
@@ -211,7 +212,7 @@ def _measure(path: Path, dataset: Dataset) -> float:
 
 
 def _pictures(job: Job, config: Config) -> Sequence[photos.Picture | Path]:
-    """What to check on."""
+    """Return the images to check on."""
     if job.images is not None:
         return photos.find_photos(job.images, job.count)
     try:

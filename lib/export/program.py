@@ -30,7 +30,7 @@ other, and no pool leaves a remainder, which PyTorch before 2.14 cannot trace.
 
 
 class Inputs(NamedTuple):
-    """What an exported detector is given, in this order and by these names.
+    """Inputs of an exported detector, in this order and by these names.
 
     Attributes:
         pixels: ``(N, 3, H, W)`` uint8 RGB, zero beyond each image's own size.
@@ -46,12 +46,12 @@ class Inputs(NamedTuple):
 
 
 class Shape(NamedTuple):
-    """What of the inputs' shape is fixed.
+    """The dimensions of the inputs that are fixed.
 
     Attributes:
         batch: N; None for any.
         size: H and W; None for any that are multiples of ``multiple``.
-        multiple: of H and W, where they are free.
+        multiple: divisor of H and W, where they are free.
         padded: whether images may be smaller than H x W. If not, no masks are computed.
     """
 

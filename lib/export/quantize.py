@@ -30,11 +30,11 @@ mAP for MobileNet v2 (docs/export.md)."""
 
 
 class Quantized(NamedTuple):
-    """What was quantized.
+    """Result of a quantization.
 
     Attributes:
         nodes: operators in int8, with their number.
-        kept: convolutions and matrix products that stay float32, by name.
+        kept: names of the convolutions and matrix products that stay float32.
     """
 
     nodes: dict[str, int]

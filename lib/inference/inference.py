@@ -87,7 +87,7 @@ def _predict(model: FasterRCNN, batch: Batch, dtype: torch.dtype) -> Predictions
 
 
 def _mirrored(batch: Batch, offset: float) -> Batch:
-    """What the network gets of a batch, turned left to right."""
+    """Mirror the network's input for a batch, left to right."""
     given, sizes = batch.proposals, batch.images.sizes
     if given is not None:
         given = mirror_proposals(given, sizes, offset=offset)

@@ -97,16 +97,16 @@ def mirror_proposals(
 
 
 def unmirror(predictions: Predictions, sizes: Tensor, *, offset: float) -> Predictions:
-    """What was predicted of mirror images, as predictions of the images themselves.
+    """Convert predictions of mirrored images to predictions of the images themselves.
 
-    RoIs and deltas are turned before they become boxes: legacy decoding puts the far
-    corner one pixel too far, and has to do so on the same side in all views.
+    RoIs and deltas are mirrored before decoding: legacy decoding puts the far corner
+    one pixel too far, and has to do so on the same side in all views.
 
     Args:
         predictions: boxes in pixels of the network input.
         sizes: ``(N, 2)`` height and width of each image in that input.
-        offset: 1 for legacy boxes, whose columns are x' = w - 1 - x; 0 for continuous
-            ones, where edges are x' = w - x.
+        offset: 1 for legacy boxes, whose columns become x' = w - 1 - x; 0 for
+            continuous ones, whose edges become x' = w - x.
     """
     dx, dy, dw, dh = predictions.pred_deltas.unbind(-1)
     return predictions._replace(

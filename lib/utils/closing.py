@@ -1,4 +1,4 @@
-"""What the objects that hold a file or a terminal line have in common."""
+"""Base class of objects that hold a file or a terminal line."""
 
 from abc import abstractmethod
 from contextlib import AbstractContextManager

@@ -122,7 +122,7 @@ def remove_stale(folder: Path) -> list[Path]:
 
 
 def concerns_one_file(error: OSError) -> bool:
-    """Tell whether a write failed for a reason that other files need not share.
+    """Return whether a write failed for a reason that concerns this file alone.
 
     A name that is too long or a folder in the file's place is such a reason; a full or
     broken disk is not.
@@ -156,7 +156,7 @@ def _key() -> str:
 
 
 def _alive(pid: int) -> bool:
-    """Tell whether another process of this id runs here; on doubt, say yes."""
+    """Return whether another process of this id runs here; if in doubt, True."""
     if pid == os.getpid():
         return False  # not among the writes in progress: from an earlier life
     if os.name == "nt":

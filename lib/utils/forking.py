@@ -1,9 +1,9 @@
-"""What a forked process can still compute.
+"""Limits on what a forked process can compute.
 
-A fork copies the memory of a process and one of its threads. GNU's OpenMP, which both
-PyTorch and the compiled kernels run in, goes on counting on the threads that it had: a
-child that computes in parallel waits for them without end, or, where new threads got
-their memory, crashes. With one thread it does not look for others.
+A fork copies the memory of a process and one of its threads. GNU's OpenMP, in which
+both PyTorch and the compiled kernels run, still counts on the parent's threads: a child
+that computes in parallel waits for them forever or, where new threads got their memory,
+crashes. With a single thread OpenMP does not look for others.
 """
 
 import functools

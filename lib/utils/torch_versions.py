@@ -1,6 +1,6 @@
-"""What differs between the supported versions of PyTorch, 2.8 to the newest.
+"""Differences between the supported versions of PyTorch, 2.8 to the newest.
 
-Each item names the version at which it can go.
+Each item names the version at which it can be removed.
 """
 
 import torch

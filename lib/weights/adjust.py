@@ -1,4 +1,4 @@
-"""What has to be computed of weights, or checked, where a new name is not enough."""
+"""Conversions and checks of weights for which renaming is not enough."""
 
 import re
 from collections.abc import Mapping

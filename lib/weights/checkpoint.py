@@ -27,17 +27,17 @@ class CheckpointError(ValueError):
 
 
 class DamagedFileError(CheckpointError):
-    """What lies there is no whole file of its kind."""
+    """The file is incomplete, or of another kind."""
 
 
 @dataclasses.dataclass
 class Counts:
-    """What a run counts from its first update on.
+    """Counters of a run from its first update on.
 
     Attributes:
-        unreadable_images: files that were replaced by others, in all processes.
-        skipped_updates: left out since a number was not finite.
-        skipped_in_a_row: the last of them.
+        unreadable_images: unreadable files that were replaced, in all processes.
+        skipped_updates: updates skipped because a number was not finite.
+        skipped_in_a_row: length of the current series of skipped updates.
     """
 
     unreadable_images: int = 0
@@ -137,7 +137,7 @@ def read_tensors(path: Path) -> dict[str, Any]:
 
 
 def _what(path: Path) -> str:
-    """What lies at a path where a file is expected."""
+    """Describe what is at a path where a file is expected."""
     if path.is_dir():
         return "a folder"
     if path.is_symlink():
@@ -244,7 +244,7 @@ def _check_sums(path: Path) -> None:
 
 
 def _first_line(error: BaseException) -> str:
-    """What happened, without what PyTorch supposes about it."""
+    """Return the first line of an error, without PyTorch's guesses about it."""
     line = (str(error).splitlines() or [type(error).__name__])[0]
     return _cut(line.partition(". ")[0])
 

@@ -9,7 +9,7 @@ _SCALES = {9: (8, 16, 32), 12: (4, 8, 16, 32), 15: (2, 4, 8, 16, 32)}
 
 
 def family_settings(numbers: Numbers) -> dict[str, Any]:
-    """What a detector of the port needs to mean what it meant there."""
+    """Return the settings with which a detector of the port computes the same."""
     settings = {
         "net.head_stride": 1,
         "anchors.ratios": (0.5, 1, 2),

@@ -1,4 +1,4 @@
-"""Whether the tensors of a file are those that its layout needs, all of them."""
+"""Check that the tensors of a file are exactly those that its layout needs."""
 
 from collections.abc import Collection, Mapping
 

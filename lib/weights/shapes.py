@@ -34,7 +34,7 @@ class BackboneShapes(NamedTuple):
 
 @cache
 def backbone_shapes(net: str, features: str = "c4") -> BackboneShapes:
-    """What the state dict of a net's backbone looks like; style makes no difference."""
+    """Return the shapes in the state dict of a net's backbone, whatever its style."""
     with weightless():
         backbone = build_backbone(
             net,
@@ -56,15 +56,15 @@ def backbone_shapes(net: str, features: str = "c4") -> BackboneShapes:
 def detector_shapes(
     net: str, settings: Mapping[str, Any], numbers: Numbers
 ) -> dict[str, Shape]:
-    """What the state dict of a detector looks like, but for the pixels' mean.
+    """Return the shapes in the state dict of a detector, without the pixel mean.
 
     Args:
-        net: its backbone.
-        settings: those of `DECISIVE` that are not the default; others do not matter.
-        numbers: of the output layers.
+        net: name of the backbone.
+        settings: non-default settings out of `DECISIVE`; others have no effect.
+        numbers: numbers of the output layers.
 
     Raises:
-        ValueError: the net has no such features, or a value is not valid.
+        ValueError: the net does not have these features, or a value is invalid.
     """
     chosen = {key: settings.get(key, _default(key)) for key in DECISIVE}
     features = chosen["net.features"]

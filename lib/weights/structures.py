@@ -1,4 +1,4 @@
-"""What is known of weights while they are read."""
+"""Weights while they are being imported, with the facts known about them."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -45,7 +45,7 @@ class Layout(NamedTuple):
 
     @property
     def features(self) -> str:
-        """What of the backbone the detector takes, a `FeatureKind`."""
+        """Return the part of the backbone that the detector uses, a `FeatureKind`."""
         return str(self.settings.get("net.features", "c4"))
 
 

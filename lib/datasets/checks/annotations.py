@@ -192,7 +192,7 @@ def misspellings(
 
 
 def _alike(ours: str, theirs: str, our_count: int, their_count: int) -> bool:
-    """Tell whether a name in plain letters is likely meant to be a more common one."""
+    """Return whether a name is probably a misspelling of a more common one."""
     if ours == theirs:
         return True
     if re.findall(r"\d+", ours) != re.findall(r"\d+", theirs):

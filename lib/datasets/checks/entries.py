@@ -1,6 +1,6 @@
-"""What the checks work on: images with their objects as written, and defects.
+"""Entries, which the checks work on: images with their objects as written, and defects.
 
-Unlike records, entries keep what is faulty, with its place in its file.
+Unlike records, entries keep invalid objects, with their position in their file.
 """
 
 from collections.abc import Iterable
@@ -115,17 +115,17 @@ class Written(NamedTuple):
 
 
 class FileFacts(NamedTuple):
-    """What an image file holds.
+    """Facts about an image file.
 
     Attributes:
         width: pixels as stored; 0 if unreadable.
         height: pixels as stored; 0 if unreadable.
-        channels: of the decoded picture, a palette counting as its colours.
-        orientation: EXIF's, 1 being upright.
-        digest: of the file's bytes.
-        gradient_hash: 64 bits, None where the picture is too flat to have one.
+        channels: channels of the decoded image; a palette counts as its colours.
+        orientation: EXIF orientation; 1 is upright.
+        digest: hash of the file's bytes.
+        gradient_hash: 64 bits; None if the image has too little contrast for one.
         thumbnail: 16 x 16 grey bytes.
-        problem: why it cannot be read, "" if it can.
+        problem: why the file cannot be read; "" if it can.
     """
 
     width: int = 0
@@ -191,7 +191,7 @@ class Entry:
 
     @property
     def turned(self) -> bool:
-        """Whether the boxes are meant on the picture as EXIF turns it by 90 degrees."""
+        """Return whether the boxes fit the image as EXIF rotates it by 90 degrees."""
         facts = self.facts
         return (
             facts.orientation >= 5

@@ -110,7 +110,7 @@ def _rank(entry: Entry) -> int:
 
 
 def _same_objects(ours: Entry, theirs: Entry) -> bool:
-    """Tell whether both show the same objects, whatever their sizes in pixels."""
+    """Return whether both have the same objects, relative to their image sizes."""
     sizes = [*ours.size, *theirs.size]
     if len(ours.objects) != len(theirs.objects) or min(sizes) < 1:
         return False

@@ -31,10 +31,10 @@ Verdict = Literal["fine", "will train, but look", "cannot train"]
 
 
 class Training(NamedTuple):
-    """What training says of a data set before its first update.
+    """Messages of the checks that training makes before its first update.
 
     Attributes:
-        refusals: errors with which it ends.
+        refusals: errors that prevent training.
         concerns: warnings.
     """
 
@@ -133,15 +133,15 @@ class Coverage:
 
 @dataclass(frozen=True, kw_only=True)
 class Report:
-    """What was found in a data set.
+    """Results of all checks of a data set.
 
     Attributes:
-        name: of the data set.
+        name: name of the data set.
         sources: its folders and files.
         entries: its images.
         classes: known class names, sorted.
-        defects: the gravest kinds first.
-        coverage: of the objects by anchors.
+        defects: defects found, most serious kinds first.
+        coverage: how well anchors cover the objects.
     """
 
     name: str
@@ -153,7 +153,7 @@ class Report:
 
     @property
     def verdict(self) -> Verdict:
-        """Whether a run can begin, and whether something should be seen to before."""
+        """Return whether training is possible, and whether to fix problems first."""
         kinds = {defect.kind for defect in self.defects}
         if REFUSED in kinds:
             return "cannot train"

@@ -31,7 +31,7 @@ Inside a string, the quotes would have backslashes.
 
 
 def is_without_objects(path: Path) -> bool:
-    """Tell whether a file, by its name, lists the images of a test set only."""
+    """Return whether a file, by its name, only lists the images of a test set."""
     return path.name.startswith("image_info")
 
 
@@ -100,7 +100,7 @@ def read_tables(
 
 
 def unreadable(path: Path, error: Exception) -> ValueError:
-    """What to raise for a file that cannot be read."""
+    """Create the error for a file that cannot be read."""
     return ValueError(
         f"{path}: expected COCO annotations, cannot read it ({error}); fetch or write "
         "the file again"
@@ -175,7 +175,7 @@ def _no_table(path: Path, key: str) -> ValueError:
 
 
 def is_background(category: Entry) -> bool:
-    """Whether an entry of the categories stands for what is no object."""
+    """Return whether a category stands for the background."""
     return whole_number(category.get("id")) == 0 and category.get("name") == BACKGROUND
 
 

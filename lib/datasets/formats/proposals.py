@@ -123,12 +123,12 @@ def read_proposals(
 
 
 class _Content(NamedTuple):
-    """What a file holds, entries of images in any order.
+    """Content of a proposal file, with images in any order.
 
     Attributes:
-        ids: of the images.
-        of: boxes, in the file's convention, and scores of an entry.
-        to_edges: turns ``(P, 4)`` boxes into pixel edges.
+        ids: ids of the images.
+        of: returns boxes, in the file's convention, and scores of an image.
+        to_edges: converts ``(P, 4)`` boxes to pixel edges.
     """
 
     ids: list[str]
@@ -137,7 +137,7 @@ class _Content(NamedTuple):
 
 
 def _read_npz(path: Path) -> _Content:
-    """What ``evaluation.proposals.save_proposals`` wrote."""
+    """Read a file written by ``evaluation.proposals.save_proposals``."""
     saved = read_saved_proposals(path)
     return _Content(saved.image_ids, saved.of)
 

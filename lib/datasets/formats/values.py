@@ -7,10 +7,10 @@ _TRUE = frozenset(("1", "true", "yes"))
 
 
 def is_set(flag: Any) -> bool:
-    """Tell whether a flag such as iscrowd or <difficult> is set.
+    """Return whether a flag such as iscrowd or <difficult> is set.
 
-    Text is set if it reads 1, true or yes: "0", "false" and "Unspecified", which
-    converters write, are not.
+    Text counts as set if it is 1, true or yes. "0", "false" and "Unspecified", which
+    converters write, do not count.
     """
     if isinstance(flag, str):
         return flag.strip().lower() in _TRUE

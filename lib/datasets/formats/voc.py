@@ -193,7 +193,7 @@ def _find_annotations(
 
 @dataclass(frozen=True)
 class _Source:
-    """What an index is made of: the list, the files found, the classes asked for."""
+    """Inputs of an index: the list, the files found, the classes asked for."""
 
     folder: Path
     stems: Sequence[str]

@@ -23,7 +23,7 @@ class _Object(NamedTuple):
 
 
 class Annotation(NamedTuple):
-    """What one file tells."""
+    """Content of one annotation file."""
 
     width: int  # 0 where the file does not tell
     height: int
@@ -31,7 +31,7 @@ class Annotation(NamedTuple):
 
 
 def unreadable(path: Path, error: Exception) -> ValueError:
-    """What to raise for a file that cannot be read."""
+    """Create the error for a file that cannot be read."""
     return ValueError(
         f"{path}: expected an XML file, cannot read it ({error}); restore the file"
     )
@@ -54,7 +54,7 @@ def parse_xml(data: bytes) -> ET.Element:
 
 
 def is_difficult(node: ET.Element) -> bool:
-    """Tell whether an <object> is marked difficult."""
+    """Return whether an <object> is marked difficult."""
     return is_set(node.findtext("difficult") or "")
 
 

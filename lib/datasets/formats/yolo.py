@@ -75,13 +75,13 @@ def read_yolo(folder: Path, split: str, *, name: str) -> Dataset:
 
 @dataclass(frozen=True)
 class _Source:
-    """What an index is made of.
+    """Inputs of an index.
 
     Attributes:
         yolo: the folder.
-        split: of it.
+        split: name of the split.
         pairs: images and label files.
-        unused: label files beside them that are of no image.
+        unused: label files in the same folders that belong to no image.
     """
 
     yolo: YoloFolder

@@ -30,13 +30,13 @@ _SPLITS = {
 
 @dataclass(frozen=True)
 class YoloFolder:
-    """What a folder says about itself.
+    """Description of a YOLO folder.
 
     Attributes:
-        root: what names of files are relative to.
-        settings: data.yaml, if it has one.
-        names: of the classes, by rising class id.
-        splits: by train, val and test, where their images are listed or lie.
+        root: folder that file names are relative to.
+        settings: path of data.yaml, if there is one.
+        names: class names in the order of class ids.
+        splits: for train, val and test, where the images are listed or stored.
     """
 
     root: Path

@@ -119,7 +119,7 @@ def _tidy(current: Path, name: str) -> None:
 
 
 def same_sizes(index: Index, folder: Path) -> bool:
-    """Tell whether the image headers that told sizes still tell the same.
+    """Return whether the image headers that sizes were read from give the same sizes.
 
     Raises:
         ImageError: a header cannot be read.
@@ -148,16 +148,17 @@ def file_pieces(path: Path) -> Iterable[bytes]:
 
 @dataclass
 class Notes:
-    """What was found out about large files, valid while the system vouches for them.
+    """Answers about large files, valid as long as the file system shows no change.
 
-    A file or folder that has its inode, size and times of change is unchanged, provided
-    that it had been left alone for some seconds when that was noted: a change within
-    the clock's last tick would not show. (Setting a file's modification time back does
-    not help: the time of the inode's change cannot be set.) Everything else is read.
+    A file or folder with the same inode, size and times of change is unchanged,
+    provided that it had not been written to for some seconds when the answer was noted:
+    a change within the clock's last tick would not show. (Setting a file's modification
+    time back has no effect, because the inode's change time cannot be set.) All other
+    files are read.
 
     Attributes:
-        paths: where the notes may lie.
-        known: by what was asked about which path, its state then and the answer.
+        paths: where the notes may be stored.
+        known: for each question and path, the state of the file then and the answer.
     """
 
     paths: Sequence[Path]
@@ -177,10 +178,10 @@ class Notes:
         return cls(paths)
 
     def recall(self, path: Path, what: str, find: Callable[[], Any]) -> Any:
-        """What `find` has told of an unchanged file, else what it tells now.
+        """Return the noted answer of `find` for an unchanged file, else call `find`.
 
         Raises:
-            OSError: the file is not there.
+            OSError: the file does not exist.
         """
         state = _state(path)
         key = f"{what}: {path}"

@@ -25,19 +25,19 @@ _GT_SLOTS = 8
 
 
 class Batch(NamedTuple):
-    """What one step of training or inference works on.
+    """Input of one step of training or inference.
 
     Attributes:
         images: padded pixels and true sizes.
         ground_truth: objects in pixels of the network input.
         scales: ``(N,)`` float32, network pixels per original pixel.
         original_sizes: ``(N, 2)`` int64, height and width of the stored images.
-        image_ids: of the N images.
+        image_ids: ids of the N images.
         problems: files that could not be read and were replaced, with the reason.
-        ignored: per image ``(I, 4)`` boxes of what is seen but not trained on: crowds,
-            difficult objects, what is cut away too much. For pictures.
-        proposals: R given ones of each image, best first, in pixels of the network
-            input; None where a network makes its own.
+        ignored: per image ``(I, 4)`` boxes of visible objects that are not trained on:
+            crowd regions, difficult objects, objects cropped too much. For pictures.
+        proposals: R given proposals of each image, best first, in pixels of the network
+            input; None if the network computes its own.
     """
 
     images: Images
@@ -62,7 +62,7 @@ class Batch(NamedTuple):
         return self.map(lambda tensor: tensor.to(device, non_blocking=True))
 
     def tensors(self) -> tuple[Tensor, ...]:
-        """What a training pass reads."""
+        """Return the tensors that a training pass reads."""
         truth = (field for field in self.ground_truth if field is not None)
         return (self.images.pixels, self.images.sizes, *truth, *(self.proposals or ()))
 

@@ -20,7 +20,7 @@ _STARTS = (
 
 
 def refusal(data: bytes) -> str:
-    """Tell what a file holds that no decoder knows, and what to do about it.
+    """Say what kind of file this is, if no decoder reads it, and what to do about it.
 
     Args:
         data: the file's content, or its first kilobyte.

@@ -209,7 +209,7 @@ def _unturned(data: bytes) -> bytes:
 
 
 def _is_cut_short(data: bytes) -> bool:
-    """Tell whether a JPEG or PNG lacks its end marker; bytes after the end are fine."""
+    """Return whether a JPEG or PNG lacks its end marker; bytes after it are allowed."""
     if data.startswith(_PNG_START):
         return data.rfind(b"IEND") < 0
     if not data.startswith(_JPEG_START):

@@ -43,19 +43,19 @@ def load(
     workers: int,
     pin_memory: bool = False,
 ) -> Iterator[_T]:
-    """What ``dataset[item]`` gives for each item, in their order.
+    """Yield ``dataset[item]`` for each item, in order.
 
-    Workers that are killed are replaced, and what they had not finished is made again.
+    Workers that are killed are replaced, and their unfinished items are loaded again.
 
     Args:
-        dataset: runs in the workers.
-        items: taken a few ahead of what is wanted.
-        workers: processes; 0 for the calling one. Of very many, fewer are started,
-            with a warning: batches are the same from any number.
+        dataset: data set to load from; runs in the workers.
+        items: items to load; a few are taken in advance.
+        workers: number of processes; 0 loads in the calling process. If the number is
+            very large, fewer are started, with a warning; batches do not depend on it.
         pin_memory: page-lock the tensors for faster copies to a GPU.
 
     Raises:
-        ChildProcessError: workers are killed again and again.
+        ChildProcessError: workers are killed repeatedly.
     """
     order = _Order(items)
     # batch_size=None: each item of the sampler is one call of __getitem__, which

@@ -1,4 +1,4 @@
-"""Whether a score is a probability (Guo et al. 2017, section 2)."""
+"""Calibration: are scores probabilities (Guo et al. 2017, section 2)?"""
 
 from dataclasses import dataclass
 

@@ -99,7 +99,7 @@ def _check_alike(earlier: Matches, later: Matches) -> None:
 
 
 def holm(p_values: list[float], *, level: float = 0.05) -> list[bool]:
-    """Tell which of many tests hold if none may be wrong by chance (Holm 1979)."""
+    """Select the tests that hold if none may be wrong by chance (Holm 1979)."""
     held = [False] * len(p_values)
     for rank, test in enumerate(sorted(range(len(p_values)), key=p_values.__getitem__)):
         if p_values[test] >= level / (len(p_values) - rank):

@@ -49,7 +49,7 @@ class ErrorSplit:
 
 
 class _Judged(NamedTuple):
-    """What average precision is taken of."""
+    """Judged detections, from which average precision is computed."""
 
     keep: BoolArray  # (D,)
     classes: IntArray  # (D,)

@@ -20,19 +20,19 @@ from .thresholds import Thresholds, best_thresholds
 
 @dataclass(frozen=True, slots=True)
 class ErrorAnalysis:
-    """What detections get wrong. AP is at IoU ``matches.foreground``, area, in 0..1.
+    """Errors of detections. AP is at IoU ``matches.foreground``, as an area in 0..1.
 
     Attributes:
         matches: the judged detections.
-        errors: kinds of error and what each costs.
-        thresholds: best score of each class.
+        errors: kinds of error, and the cost of each.
+        thresholds: best score threshold of each class.
         confusion: ``(C, C)`` at those thresholds; rows are the objects' classes.
-        calibration: of the scores.
+        calibration: calibration of the scores.
         by_size: AP by size of the objects.
-        by_ratio: AP by their shape.
-        mean_interval: of the mean AP, 95 % of the draws.
-        class_intervals: of the C classes' AP likewise; NaN for the background.
-        draws: ``(B, C)`` their AP in each draw.
+        by_ratio: AP by shape of the objects.
+        mean_interval: interval of the mean AP that contains 95 % of the draws.
+        class_intervals: the same for each of the C classes' AP; NaN for the background.
+        draws: ``(B, C)`` AP of each class in each draw.
     """
 
     matches: Matches

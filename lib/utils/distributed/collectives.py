@@ -35,7 +35,7 @@ _LEAVE_SECONDS = 10
 
 
 class _Group:
-    """What a process that is not alone holds on to."""
+    """State of a process that belongs to a group."""
 
     def __init__(self, place: Place, store: "Store", heartbeat: Heartbeat) -> None:
         self.place = place
@@ -113,12 +113,12 @@ def place() -> Place:
 
 
 def is_main() -> bool:
-    """Whether this process logs and saves."""
+    """Return whether this is the process that logs and saves."""
     return place().rank == 0
 
 
 def together() -> bool:
-    """Whether there are other processes."""
+    """Return whether there are other processes."""
     return _group is not None
 
 
@@ -202,7 +202,7 @@ def end(failure: Failure, error: BaseException | None = None) -> NoReturn:
 
 
 def _is_loss(error: BaseException) -> bool:
-    """Whether an error tells no more than that another process has gone."""
+    """Return whether an error means only that another process has gone."""
     if isinstance(error, torch.distributed.DistError):
         return True
     signs = ("gloo", "NCCL", "Connection closed", "Connection reset", "Broken pipe")

@@ -78,13 +78,13 @@ class Heartbeat:
         self._thread.join()
 
     def end(self, failure: Failure, *, consequence: bool = False) -> NoReturn:
-        """Tell all processes of a failure, and end this one.
+        """Report a failure to all processes, and end this one.
 
-        Only the first failure of all is told of, by the main process.
+        The main process logs only the first failure of all.
 
         Args:
-            failure: of this process.
-            consequence: whether it may only follow from another one's.
+            failure: failure of this process.
+            consequence: whether it may only follow from another process's failure.
         """
         # Where the thread is ending the process already, this never returns.
         self._ending.acquire()

@@ -1,1 +1,1 @@
-"""What a run tells: logs, progress, curves, trackers, times."""
+"""Output of a run: logs, progress, curves, trackers, times."""

@@ -1,4 +1,4 @@
-"""What runs have written down, read back as curves to compare."""
+"""Read the metrics of runs back as curves to compare."""
 
 import itertools
 import json

@@ -1,4 +1,4 @@
-"""What a run writes down for TensorBoard and for scripts: events, pictures, metrics."""
+"""Write events, images and metrics of a run, for TensorBoard and for scripts."""
 
 import errno
 import json

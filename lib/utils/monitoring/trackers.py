@@ -30,16 +30,16 @@ _MOST_METRICS, _MOST_PARAMS, _LONGEST_PARAM = 1000, 100, 500
 
 
 class Tracker(Protocol):
-    """What a run tells a tracker.
+    """Interface of an experiment tracker.
 
     Attributes:
-        id: by which the tracker knows the run.
+        id: the tracker's identifier of the run.
     """
 
     id: str
 
     def config(self, settings: Mapping[str, object]) -> None:
-        """Tell all settings, nested by section."""
+        """Record all settings, nested by section."""
 
     def scalars(self, values: Mapping[str, float], step: int) -> None:
         """Add numbers, each to the curve of its name."""
@@ -68,7 +68,7 @@ class WandB:
         self._run.define_metric("*", step_metric=_ITERATION)
 
     def config(self, settings: Mapping[str, object]) -> None:
-        """Tell all settings."""
+        """Record all settings."""
         self._run.config.update(dict(settings), allow_val_change=True)
 
     def scalars(self, values: Mapping[str, float], step: int) -> None:
@@ -108,7 +108,7 @@ class MLflow:
         self.id = str(known)
 
     def config(self, settings: Mapping[str, object]) -> None:
-        """Tell all settings; of a resumed run they are known."""
+        """Record all settings; a resumed run has them already."""
         if not self._new:
             return
         param = self._entities.Param

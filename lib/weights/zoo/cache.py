@@ -105,7 +105,7 @@ def _of(entry: Entry) -> str:
 
 
 def looks_like_a_name(word: str) -> bool:
-    """Whether a word that is no file may be meant as a name of the table."""
+    """Return whether a word that is not a file may be a name from the table."""
     return re.fullmatch(r"[\w.-]+(/[\w.-]+)?", word) is not None and not re.search(
         r"\.(pth|pt|pkl|ckpt|tar)$", word
     )

@@ -1,4 +1,4 @@
-"""What is known of a published file of weights, and how each publisher names its."""
+"""Entries of the table of published weights, and each publisher's file names."""
 
 from dataclasses import dataclass
 from typing import Literal

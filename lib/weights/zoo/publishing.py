@@ -26,15 +26,15 @@ DIGITS = 8
 def published_state(
     checkpoint: Path, *, results: Mapping[str, Mapping[str, Any]] | None = None
 ) -> dict[str, Any]:
-    """What a published file holds, of the form that `load_checkpoint` gives.
+    """Return the content of a file to publish, in the form of `load_checkpoint`.
 
     Args:
-        checkpoint: of a run.
-        results: figures by test set; None for those that tests of this checkpoint have
-            left in its run's folder.
+        checkpoint: checkpoint of a run.
+        results: figures by test set; if None, those that tests of this checkpoint left
+            in its run's folder.
 
     Raises:
-        CheckpointError: not a whole checkpoint, or a file of figures that is none.
+        CheckpointError: the checkpoint is incomplete, or a file of figures is invalid.
     """
     state = load_checkpoint(checkpoint)
     weights = detector_weights(state, averaged=True)
