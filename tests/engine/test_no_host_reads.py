@@ -9,6 +9,7 @@ from faster_rcnn.engine.solver import build_optimizer
 from faster_rcnn.engine.update import BatchGradient
 from faster_rcnn.inference.inference import detect_batch
 from faster_rcnn.layer_utils.structures import GroundTruth, Images
+from pairwise import pairwise
 from tiny_runs import CPU, ground_truth, random_images, tiny_config, tiny_detector
 from torch.utils._python_dispatch import TorchDispatchMode
 
@@ -64,9 +65,13 @@ def batch(dataset):
     return collate(samples, size_multiple=16)
 
 
-@pytest.mark.parametrize("optimizer", ["sgd", "adamw"])
-@pytest.mark.parametrize("net", NETS)
-@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+@pairwise(
+    {
+        "optimizer": ["sgd", "adamw"],
+        "net": NETS,
+        "dtype": [torch.float32, torch.bfloat16],
+    }
+)
 def test_update(batch, net, dtype, optimizer):
     words = ("train.optimizer", optimizer, "train.clip_norm", 10)
     config = tiny_config(*NETS[net], *words)

@@ -7,6 +7,7 @@ import torch
 from faster_rcnn.kernels.library import kernels_for
 from faster_rcnn.kernels.matching import match_boxes
 from faster_rcnn.kernels.reference import Matches
+from pairwise import pairwise
 
 pytestmark = pytest.mark.skipif(
     kernels_for("match_boxes", "cpu") is None,
@@ -48,9 +49,13 @@ def mask(*shape, share, seed):
     return torch.rand(*shape, generator=torch.Generator().manual_seed(seed)) < share
 
 
-@pytest.mark.parametrize("offset", [0.0, 1.0])
-@pytest.mark.parametrize("shared", [True, False])
-@pytest.mark.parametrize("masks", [True, False])
+@pairwise(
+    {
+        "offset": [0.0, 1.0],
+        "shared": [True, False],
+        "masks": [True, False],
+    }
+)
 def test_equals_the_operator(check, offset, shared, masks):
     boxes = boxes_in_pixels(100) if shared else boxes_in_pixels(2, 100)
     found = check(

@@ -5,6 +5,7 @@ import torch
 from faster_rcnn.kernels.library import kernels_for
 from faster_rcnn.kernels.matching import match_boxes
 from faster_rcnn.kernels.reference import Matches, match_by_matrix
+from pairwise import pairwise
 
 
 def random_boxes(*shape, seed=0):
@@ -18,12 +19,14 @@ def mask(*shape, share, seed):
     return torch.rand(*shape, generator=torch.Generator().manual_seed(seed)) < share
 
 
-@pytest.mark.parametrize("offset", [0.0, 1.0])
-@pytest.mark.parametrize("shared", [True, False])
-@pytest.mark.parametrize("with_usable", [True, False])
-@pytest.mark.parametrize("with_crowd", [True, False])
-@pytest.mark.parametrize(
-    ("boxes", "objects"), [(1500, 20), (512, 1), (7, 3), (513, 64)]
+@pairwise(
+    {
+        "offset": [0.0, 1.0],
+        "shared": [True, False],
+        "with_usable": [True, False],
+        "with_crowd": [True, False],
+        "boxes, objects": [(1500, 20), (512, 1), (7, 3), (513, 64)],
+    }
 )
 def test_equals_the_matrix(offset, shared, with_usable, with_crowd, boxes, objects):
     a = random_boxes(boxes) if shared else random_boxes(3, boxes)

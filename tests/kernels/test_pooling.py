@@ -7,6 +7,7 @@ from faster_rcnn.kernels import bilinear
 from faster_rcnn.kernels.library import kernels_for
 from faster_rcnn.kernels.pooling import roi_pool
 from faster_rcnn.kernels.pooling_layout import MODES
+from pairwise import pairwise
 from torch.nn import functional as F
 
 pytestmark = pytest.mark.skipif(
@@ -89,10 +90,14 @@ def check(features, rois, mode, *, size=7, max_pool=False, tolerance=1e-5, **opt
     return pooled, grad
 
 
-@pytest.mark.parametrize("fmt", FORMATS)
-@pytest.mark.parametrize("size", [1, 2, 7])
-@pytest.mark.parametrize("aligned", [False, True])
-@pytest.mark.parametrize("sampling_ratio", [0, 1, 2])
+@pairwise(
+    {
+        "fmt": FORMATS,
+        "size": [1, 2, 7],
+        "aligned": [False, True],
+        "sampling_ratio": [0, 1, 2],
+    }
+)
 def test_align(fmt, size, aligned, sampling_ratio):
     features = random_map().contiguous(memory_format=fmt)
     pooled, grad = check(
@@ -107,9 +112,13 @@ def test_align(fmt, size, aligned, sampling_ratio):
     assert grad.is_contiguous(memory_format=fmt)
 
 
-@pytest.mark.parametrize("fmt", FORMATS)
-@pytest.mark.parametrize("mode", ["crop", "crop_stn"])
-@pytest.mark.parametrize("size", [2, 3, 7])
+@pairwise(
+    {
+        "fmt": FORMATS,
+        "mode": ["crop", "crop_stn"],
+        "size": [2, 3, 7],
+    }
+)
 def test_crops(fmt, mode, size):
     check(random_map().contiguous(memory_format=fmt), hard_rois(), mode, size=size)
 
@@ -131,10 +140,12 @@ def test_max_pooling_to_the_bit(fmt, size):
     check(features, hard_rois(), "pool", size=size, tolerance=0 if size > 1 else 1e-6)
 
 
-@pytest.mark.parametrize("fmt", FORMATS)
-@pytest.mark.parametrize("mode", [*BILINEAR, "pool"])
-@pytest.mark.parametrize(
-    ("dtype", "tolerance"), [(torch.bfloat16, 2**-7), (torch.float16, 2**-9)]
+@pairwise(
+    {
+        "fmt": FORMATS,
+        "mode": [*BILINEAR, "pool"],
+        "dtype, tolerance": [(torch.bfloat16, 2**-7), (torch.float16, 2**-9)],
+    }
 )
 def test_half_precision(fmt, mode, dtype, tolerance):
     features = random_map().to(dtype).contiguous(memory_format=fmt)

@@ -5,6 +5,7 @@ import pytest
 import torch
 from faster_rcnn.kernels.library import kernels_for
 from faster_rcnn.kernels.reference import nms_by_torchvision
+from pairwise import pairwise
 
 KERNELS = kernels_for("nms", "cpu")
 
@@ -38,18 +39,26 @@ def both(boxes, scores, valid, groups, limit, slots, offset=0.0):
     return index, kept
 
 
-@pytest.mark.parametrize("limit", [0.0, 0.3, 0.5, 0.7, 0.95, 1.0])
-@pytest.mark.parametrize("offset", [0.0, 1.0])
-@pytest.mark.parametrize("slots", [1, 50, 3000])
+@pairwise(
+    {
+        "limit": [0.0, 0.3, 0.5, 0.7, 0.95, 1.0],
+        "offset": [0.0, 1.0],
+        "slots": [1, 50, 3000],
+    }
+)
 def test_keeps_what_torchvision_keeps(limit, offset, slots):
     _, kept = both(*proposals(1500, images=2), limit, slots, offset)
     assert kept.any()
 
 
-@pytest.mark.parametrize("limit", [0.4, 0.7])
-@pytest.mark.parametrize("sides", [(4, 8), (1, 700), (300, 310)])
-@pytest.mark.parametrize("place", [0, 1e4, -1e7])
-@pytest.mark.parametrize("unit", [1e-3, 1, 1e6])
+@pairwise(
+    {
+        "limit": [0.4, 0.7],
+        "sides": [(4, 8), (1, 700), (300, 310)],
+        "place": [0, 1e4, -1e7],
+        "unit": [1e-3, 1, 1e6],
+    }
+)
 def test_boxes_of_any_size_at_any_place(limit, sides, place, unit):
     """Kept boxes are looked for near a box only; none must be overlooked."""
     rng = np.random.default_rng(0)

@@ -6,6 +6,7 @@ import torch
 from box_oracles import JUNK, flip, random_boxes, slow_clip, slow_decode, slow_nms
 from faster_rcnn.layer_utils.anchors import base_anchors, cells_inside, grid_anchors
 from faster_rcnn.layer_utils.proposal_layer import propose, top_proposals
+from pairwise import pairwise
 
 SIZE = torch.tensor([[100, 100]])
 
@@ -58,9 +59,13 @@ def test_by_hand():
     assert not result.boxes[0, 3:].any()
 
 
-@pytest.mark.parametrize("offset", [0, 1])
-@pytest.mark.parametrize("nms_offset", [0, 1])
-@pytest.mark.parametrize("min_size", [0, 14])
+@pairwise(
+    {
+        "offset": [0, 1],
+        "nms_offset": [0, 1],
+        "min_size": [0, 14],
+    }
+)
 def test_as_in_a_loop(offset, nms_offset, min_size):
     anchors = random_boxes(120)
     logits, deltas = random_outputs(120)

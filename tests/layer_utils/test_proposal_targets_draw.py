@@ -3,6 +3,7 @@
 import pytest
 import torch
 from box_oracles import JUNK, ground_truth, random_boxes
+from pairwise import pairwise
 from roi_samples import (
     BACKGROUND,
     FAR,
@@ -107,9 +108,13 @@ def test_only_background(replacement, bg):
     assert counts(result) == [(0, bg)] and not result.target_deltas.any()
 
 
-@pytest.mark.parametrize("replacement", [False, True])
-@pytest.mark.parametrize("junk", JUNK)
-@pytest.mark.parametrize("case", ["too far", "no proposal"])
+@pairwise(
+    {
+        "replacement": [False, True],
+        "junk": JUNK,
+        "case": ["too far", "no proposal"],
+    }
+)
 def test_neither_foreground_nor_background(case, replacement, junk):
     rows = [FAR, FAR] if case == "too far" else []
     gt = ground_truth([(4, OBJECT)], junk=junk)

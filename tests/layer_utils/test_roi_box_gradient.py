@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import torch
 from box_oracles import JUNK, random_boxes
+from pairwise import pairwise
 from pooling_cases import (
     ALL,
     BILINEAR,
@@ -138,11 +139,15 @@ def test_values_stay(options):
     torch.testing.assert_close(*grads, rtol=1e-5, atol=1e-4)
 
 
-@MODES
-@pytest.mark.parametrize("max_pool", [False, True])
-@pytest.mark.parametrize("aligned", [False, True])
-@pytest.mark.parametrize("ratio", [0, 2])
-@pytest.mark.parametrize("junk", [0.0, *JUNK])
+@pairwise(
+    {
+        "mode": BILINEAR,
+        "max_pool": [False, True],
+        "aligned": [False, True],
+        "ratio": [0, 2],
+        "junk": [0.0, *JUNK],
+    }
+)
 def test_padded_maps_give_that_of_bare_ones(mode, max_pool, aligned, ratio, junk):
     options = {"mode": mode, "max_pool": max_pool, "aligned": aligned}
     options["sampling_ratio"] = ratio

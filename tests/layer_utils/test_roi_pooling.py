@@ -2,6 +2,7 @@ import numpy as np
 import pytest
 import torch
 from box_oracles import JUNK, flip, random_boxes
+from pairwise import pairwise
 from pooling_cases import (
     ALL,
     ROI,
@@ -143,10 +144,14 @@ def test_mirrored_map_gives_mirrored_regions():
     )
 
 
-@MODES
-@pytest.mark.parametrize("max_pool", [False, True])
-@pytest.mark.parametrize("aligned", [False, True])
-@pytest.mark.parametrize("junk", [0.0, *JUNK])
+@pairwise(
+    {
+        "mode": ALL,
+        "max_pool": [False, True],
+        "aligned": [False, True],
+        "junk": [0.0, *JUNK],
+    }
+)
 def test_padded_maps_are_pooled_as_bare_ones(mode, max_pool, aligned, junk):
     sizes, rois = SIZES, boxes_at_borders()
     padded = torch.full((2, 3, 6, 8), junk)

@@ -8,6 +8,7 @@ from faster_rcnn.kernels.convolution import _Products, by_products, convolve
 from faster_rcnn.layer_utils.structures import FeatureMaps
 from faster_rcnn.model.faster_rcnn import FasterRCNN
 from faster_rcnn.nets.resnet import ResNet
+from pairwise import pairwise
 from tiny_runs import (
     ground_truth,
     random_images,
@@ -23,10 +24,14 @@ RES50 = (
 )
 
 
-@pytest.mark.parametrize("bias", [True, False])
-@pytest.mark.parametrize(("kernel", "stride"), [(1, 1), (3, 1), (3, 2)])
-@pytest.mark.parametrize("shape", [(2, 8, 5, 7), (40, 8, 3, 3), (3, 8, 2, 1)])
-@pytest.mark.parametrize("small", [True, False])
+@pairwise(
+    {
+        "bias": [True, False],
+        "kernel, stride": [(1, 1), (3, 1), (3, 2)],
+        "shape": [(2, 8, 5, 7), (40, 8, 3, 3), (3, 8, 2, 1)],
+        "small": [True, False],
+    }
+)
 def test_convolution_by_products(shape, kernel, stride, bias, small, monkeypatch):
     monkeypatch.setattr(convolution, "_TOGETHER", 30)  # several times
     conv = nn.Conv2d(8, 6, kernel, stride, kernel // 2, bias=bias).double()

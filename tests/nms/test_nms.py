@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 import torch
 from faster_rcnn.nms import nms
+from pairwise import pairwise
 
 JUNK = [math.nan, math.inf, -math.inf, 1e30]
 
@@ -110,9 +111,13 @@ def test_equal_scores_are_ordered_by_index():
     ]
 
 
-@pytest.mark.parametrize("threshold", [0.0, 0.3, 0.7, 1.0])
-@pytest.mark.parametrize("offset", [0.0, 1.0])
-@pytest.mark.parametrize("ties", [False, True])
+@pairwise(
+    {
+        "threshold": [0.0, 0.3, 0.7, 1.0],
+        "offset": [0.0, 1.0],
+        "ties": [False, True],
+    }
+)
 def test_as_in_a_loop(threshold, offset, ties):
     boxes, scores = random_case(ties=ties)
     generator = torch.Generator().manual_seed(1)

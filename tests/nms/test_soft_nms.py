@@ -6,6 +6,7 @@ import torch
 from faster_rcnn.kernels.library import kernels_for
 from faster_rcnn.kernels.reference import soft_nms_by_steps
 from faster_rcnn.nms import nms, soft_nms
+from pairwise import pairwise
 
 BOXES = torch.tensor(
     [[[0.0, 0, 10, 10], [0, 0, 10, 5], [0, 0, 10, 8], [50, 50, 60, 60]]]
@@ -57,9 +58,13 @@ def test_groups_and_masks():
     assert found.picked.tolist() == [[1]]
 
 
-@pytest.mark.parametrize("gaussian", [False, True])
-@pytest.mark.parametrize("offset", [0.0, 1.0])
-@pytest.mark.parametrize("slots", [1, 30, 300])
+@pairwise(
+    {
+        "gaussian": [False, True],
+        "offset": [0.0, 1.0],
+        "slots": [1, 30, 300],
+    }
+)
 @pytest.mark.skipif(kernels_for("soft_nms", "cpu") is None, reason="not built")
 def test_kernel_equals_the_steps(gaussian, offset, slots):
     candidates = random_candidates()

@@ -14,6 +14,7 @@ from faster_rcnn.datasets.checks.sources import find_sources
 from faster_rcnn.datasets.checks.text import coverage_lines
 from faster_rcnn.layer_utils.anchors import base_anchors, grid_anchors
 from faster_rcnn.layer_utils.boxes import inside_image, pairwise_iou
+from pairwise import pairwise
 
 ANCHORS = {"stride": 16, "ratios": (0.5, 1, 2), "scales": (1, 2, 4)}
 
@@ -32,10 +33,14 @@ def all_anchors(boxes, size, *, offset, border, centre, **anchors):
     return iou.amax(dim=0).numpy() if usable.any() else np.zeros(len(boxes))
 
 
-@pytest.mark.parametrize("offset", [0, 1])
-@pytest.mark.parametrize("border", [0, 5, -1])
-@pytest.mark.parametrize("centre", ["cell", "corner"])
-@pytest.mark.parametrize("size", [(150, 101), (64, 64), (40, 90), (12, 12)])
+@pairwise(
+    {
+        "offset": [0, 1],
+        "border": [0, 5, -1],
+        "centre": ["cell", "corner"],
+        "size": [(150, 101), (64, 64), (40, 90), (12, 12)],
+    }
+)
 def test_best_overlaps_are_those_of_all_anchors(offset, border, centre, size):
     random = np.random.default_rng(0)
     near = random.uniform(0, 0.8, (200, 2)) * size

@@ -5,6 +5,7 @@ import torch
 from faster_rcnn.datasets.loading.batches import collate, make_sample
 from faster_rcnn.datasets.loading.colours import recolour
 from faster_rcnn.datasets.loading.images import ImageError
+from pairwise import pairwise
 from tiny_runs import make_record
 
 
@@ -74,9 +75,13 @@ def test_flip_is_that_of_a_mirrored_file(image, tmp_path):
     np.testing.assert_allclose(flipped.boxes, file.boxes, rtol=1e-6)
 
 
-@pytest.mark.parametrize("flip", [False, True])
-@pytest.mark.parametrize(("width", "height"), [(41, 23), (53, 31), (40, 20)])
-@pytest.mark.parametrize("short_side", [17, 47, 64])
+@pairwise(
+    {
+        "flip": [False, True],
+        "width, height": [(41, 23), (53, 31), (40, 20)],
+        "short_side": [17, 47, 64],
+    }
+)
 def test_boxes_stay_on_their_pixels(image, width, height, flip, short_side):
     record = make_record(image(width, height), width, height, [(4, 2, 20, 12)])
     resized = sample(record, short_side=short_side, flip=flip)
@@ -176,9 +181,13 @@ def test_zoom_out_keeps_everything(image):
     assert min(sample(record, zoom=0.001).pixels.shape[:2]) == 1
 
 
-@pytest.mark.parametrize("flip", [False, True])
-@pytest.mark.parametrize("zoom", [0.31, 0.77, 1.21, 1.9])
-@pytest.mark.parametrize("place", [(0.0, 0.0), (0.5, 0.5), (0.9, 0.3)])
+@pairwise(
+    {
+        "flip": [False, True],
+        "zoom": [0.31, 0.77, 1.21, 1.9],
+        "place": [(0.0, 0.0), (0.5, 0.5), (0.9, 0.3)],
+    }
+)
 def test_boxes_stay_on_their_pixels_under_zoom(image, flip, zoom, place):
     record = make_record(image(53, 31), 53, 31, [(4, 2, 20, 12)])
     options = {"short_side": 93, "flip": flip, "zoom": zoom, "place": place}
