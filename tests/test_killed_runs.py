@@ -17,6 +17,7 @@ from faster_rcnn.engine.run_folder import RunFolder
 from faster_rcnn.utils import files
 from faster_rcnn.utils.monitoring import summaries
 from faster_rcnn.weights.checkpoint import load_checkpoint
+from patience import PATIENCE
 from tiny_runs import assert_equal, draw_dataset, tiny_config, train_tiny
 
 pytestmark = [
@@ -168,13 +169,13 @@ def test_a_run_killed_at_the_worst_moments(tmp_path, dataset):
     process = start(None, dataset, config, unbroken)
     for moment in MOMENTS:
         killed = start(moment, dataset, config, folder)
-        killed.join(100)
+        killed.join(PATIENCE)
         assert killed.exitcode == -signal.SIGKILL, moment
         for path in RunFolder(folder).checkpoints():
             load_checkpoint(path)
     last = start(None, dataset, config, folder)
     for running in (process, last):
-        running.join(100)
+        running.join(PATIENCE)
         assert running.exitcode == 0
     assert_same_end(folder, unbroken)
 
@@ -184,9 +185,9 @@ def test_runs_killed_at_random_moments(tmp_path, dataset):
     words = ("train.iterations", 30, *WORDS)
     unbroken, ready = tmp_path / "unbroken", CONTEXT.Event()
     process = start(None, dataset, tiny_config(*words), unbroken, ready)
-    ready.wait(300)
+    ready.wait(PATIENCE)
     began = time.monotonic()
-    process.join(300)
+    process.join(PATIENCE)
     pace = (time.monotonic() - began) / 30
     rng = random.Random(KILLS)
     found = {"kills": 0, "in vain": 0, "in a save": 0, "updates lost": 0}
@@ -199,7 +200,7 @@ def test_runs_killed_at_random_moments(tmp_path, dataset):
             ready.clear()
             process = start(None, dataset, config, folder, ready)
             if found["kills"] == KILLS:
-                process.join(300)
+                process.join(PATIENCE)
             elif rng.random() < 0.2:  # mostly before the first update
                 process.join(rng.uniform(0, 2))
             else:

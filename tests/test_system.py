@@ -14,6 +14,7 @@ from faster_rcnn.datasets import shapes
 from faster_rcnn.engine.run_folder import RunFolder
 from faster_rcnn.inference.testing import test_detector as run_test
 from faster_rcnn.weights.checkpoint import load_checkpoint
+from patience import PATIENCE
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from tiny_runs import CPU, draw_dataset, tiny_config, tiny_settings, train_tiny
 
@@ -77,7 +78,7 @@ class Command:
     def finish(self) -> tuple[int, str, str]:
         """Exit status, output and log."""
         assert self.process is not None
-        output, _ = self.process.communicate(timeout=100)
+        output, _ = self.process.communicate(timeout=PATIENCE)
         return self.process.returncode, output, self.errors.read_text()
 
     def iterations(self) -> list[int]:
@@ -86,7 +87,8 @@ class Command:
         return [json.loads(line)["iteration"] for line in lines]
 
     def wait_for_iteration(self, number: int) -> None:
-        for _ in range(5000):
+        end = time.monotonic() + PATIENCE
+        while time.monotonic() < end:
             if (self.iterations() or [0])[-1] >= number:
                 return
             assert self.process is not None

@@ -129,13 +129,11 @@ def test_from_sdist_to_detections(sdist, tmp_path):
     version = re.match(r"faster_rcnn-([^-]+)-", installed.wheel.name)[1]
     assert installed.frcnn("--version") == f"frcnn {version}\n"
 
-    generate(installed.folder / "data" / "drawn", train_images=12, test_images=4)
-    run = ["data/drawn", "res18", "--device", "cpu"]
-    out = installed.frcnn("train", *run, "--cfg", "shapes", "--iters", "5", "--no-test")
+    generate(installed.folder / "data" / "drawn", train_images=12, test_images=1)
+    run = ["data/drawn", "mobile_v2", "--device", "cpu"]
+    out = installed.frcnn("train", *run, "--cfg", "shapes", "--iters", "1", "--no-test")
     assert "recipes: own_data.yml + shapes.yml" in out
-    (checkpoint,) = installed.folder.glob(
-        "output/res18/drawn_train/*/checkpoints/*5.pth"
-    )
+    (checkpoint,) = installed.folder.glob("output/mobile_v2/drawn_train/*/*/*1.pth")
     assert "mAP" in installed.frcnn("test", *run)
     image = "data/drawn/JPEGImages/000013.jpg"
     installed.frcnn("demo", checkpoint, image, "--threshold", "0.001")
@@ -152,7 +150,7 @@ def test_without_a_compiler(sdist, tmp_path):
     installed = Installed(tmp_path, sdist, CC="/bin/false")
     with zipfile.ZipFile(installed.wheel) as archive:
         assert not [name for name in archive.namelist() if name.endswith(".so")]
-    generate(installed.folder / "data" / "drawn", train_images=4, test_images=2)
+    generate(installed.folder / "data" / "drawn", train_images=2, test_images=1)
     words = ["--cfg", "shapes", "--iters", "1", "--device", "cpu"]
     out = installed.frcnn("train", "data/drawn", "mobile_v2", *words)
     assert out.count("torchvision's operators are used") == 1 and "mAP" in out

@@ -49,11 +49,11 @@ def test_processes_that_die_or_hang(monkeypatch, tmp_path):
         "first, last = map(int, sys.argv[2:])\n"
         "for n in range(first, last):\n"
         "    if n == 3: os._exit(9)\n"
-        "    if n == 5: time.sleep(60)\n"
+        "    if n == 5: time.sleep(600)\n"
         "    print(f'#{n} image read 1 7', flush=True)\n"
     )
     monkeypatch.setattr(fuzz, "__file__", str(script))
-    monkeypatch.setattr(fuzz, "SECONDS", 0.5)
+    monkeypatch.setattr(fuzz, "SECONDS", 2)
     outcomes = fuzz.run(0, 7)
     assert [outcome.result for outcome in outcomes] == [
         *("read", "read", "read", "died", "read", "hung", "read"),

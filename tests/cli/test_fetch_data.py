@@ -7,6 +7,7 @@ import sys
 import pytest
 from command_lines import load_tool
 from faster_rcnn.datasets.archives import ARCHIVES
+from patience import PATIENCE
 from tiny_archives import World, files
 from web_server import serving
 
@@ -115,7 +116,7 @@ def test_killed_and_run_again(world, fetch, tmp_path):
     command = [sys.executable, "-c", RUN, repr(values), str(tmp_path)]
     process = subprocess.Popen(command)
     part = tmp_path / "downloads" / "trainval.tar.part"
-    assert world.server.stalled.wait(60)
+    assert world.server.stalled.wait(PATIENCE)
     while not part.exists() or part.stat().st_size < 6000:
         assert process.poll() is None
     os.kill(process.pid, signal.SIGKILL)

@@ -12,6 +12,7 @@ import pytest
 import torch
 from faster_rcnn.cli import processes
 from faster_rcnn.cli.processes import add_process_arguments, join_processes
+from patience import PATIENCE
 
 LAUNCHER = ("RANK", "WORLD_SIZE", "LOCAL_RANK", "LOCAL_WORLD_SIZE")
 
@@ -133,7 +134,7 @@ def test_launcher_ends_as_its_processes_did(script, what, status, text):
         time.sleep(0.02)
     if what == "interrupt":
         running.send_signal(signal.SIGINT)
-    _, errors = running.communicate(timeout=40)
+    _, errors = running.communicate(timeout=PATIENCE)
     assert running.returncode == status, errors
     assert [file.read_text() for file in files] == ["2a b*"] * 2
     assert text in errors and len(errors.splitlines()) == bool(text), errors
@@ -142,7 +143,9 @@ def test_launcher_ends_as_its_processes_did(script, what, status, text):
 @pytest.mark.processes
 def test_launcher_of_a_success(script):
     running = start(script, "pass")
-    assert running.communicate(timeout=40) == (None, "") and running.returncode == 0
+    assert (
+        running.communicate(timeout=PATIENCE) == (None, "") and running.returncode == 0
+    )
 
 
 def parse_sharing(*words):

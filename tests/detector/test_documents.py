@@ -7,6 +7,7 @@ import shutil
 import numpy as np
 import pytest
 from command_lines import REPOSITORY
+from patience import PATIENCE
 from PIL import Image
 
 NOTEBOOK = REPOSITORY / "docs/inference.ipynb"
@@ -41,7 +42,7 @@ def test_a_kernel_runs_the_notebook(tmp_path, monkeypatch):
     text = json.dumps(read_notebook(iterations=2))
     notebook = nbformat.reads(text, as_version=4)
     nbformat.validate(notebook)
-    done = nbclient.NotebookClient(notebook, timeout=120).execute()
+    done = nbclient.NotebookClient(notebook, timeout=int(PATIENCE)).execute()
     pictures = [
         output
         for cell in done.cells

@@ -6,6 +6,7 @@ import sys
 
 import pytest
 from command_lines import HELPERS
+from patience import PATIENCE
 
 pytestmark = [
     pytest.mark.processes,
@@ -34,7 +35,7 @@ def run(code: str) -> list[str]:
         [sys.executable, "-c", START.format(helpers=str(HELPERS)) + code],
         capture_output=True,
         text=True,
-        timeout=120,
+        timeout=PATIENCE,
     )
     assert done.returncode == 0, done.stderr
     return done.stdout.splitlines()

@@ -178,8 +178,7 @@ def fail_to_log(dataset, config, folder):
 
 def test_full_disk_of_the_main_process_ends_all(dataset, tmp_path):
     ended = start_processes(fail_to_log, dataset, tiny_config(*WORDS), tmp_path)
-    assert [status for status, _, _ in ended] == [1, 1]
-    assert max(seconds for _, _, seconds in ended) < 30
+    assert [status for status, _ in ended] == [1, 1]
 
 
 def test_images_without_objects_on_one_side(tmp_path):

@@ -6,6 +6,7 @@ import pytest
 from faster_rcnn.config.loading import Config, ConfigError, load_config
 from faster_rcnn.engine import run_folder
 from faster_rcnn.engine.run_folder import RunFolder, newest_run
+from patience import PATIENCE
 
 
 def touch(run, *iterations, time=None):
@@ -195,7 +196,7 @@ def test_a_run_at_work_keeps_its_folder(tmp_path):
     ours, theirs = context.Pipe()
     process = context.Process(target=claim_and_wait, args=(tmp_path, theirs))
     process.start()
-    assert ours.poll(30)
+    assert ours.poll(PATIENCE)
     with pytest.raises(ValueError, match="another run is at work") as caught:
         RunFolder(tmp_path).claim(Config())
     assert f": process {ours.recv()} on " in str(caught.value)

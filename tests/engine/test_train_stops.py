@@ -13,6 +13,7 @@ from faster_rcnn.engine.run_folder import RunFolder
 from faster_rcnn.engine.train import Interrupted, NonFiniteLossError, check_finite
 from faster_rcnn.model import region_proposals
 from faster_rcnn.weights.checkpoint import load_checkpoint
+from patience import PATIENCE
 from tiny_runs import (
     assert_equal,
     at_iteration,
@@ -156,8 +157,8 @@ def test_second_signal_stops_at_once(tmp_path, dataset, monkeypatch, before):
         first = signal.getsignal(signal.SIGINT)
         os.kill(os.getpid(), signal.SIGINT)
         # The system counts two as one where the first has not been taken yet.
-        patience = time.monotonic() + 60
-        while signal.getsignal(signal.SIGINT) is first and time.monotonic() < patience:
+        end = time.monotonic() + PATIENCE
+        while signal.getsignal(signal.SIGINT) is first and time.monotonic() < end:
             pass
         os.kill(os.getpid(), signal.SIGINT)
 

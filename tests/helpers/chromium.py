@@ -9,8 +9,9 @@ import shutil
 import subprocess
 import time
 
+from patience import PATIENCE
+
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
-_SECONDS = 60
 _SWITCHES = [
     "--headless",
     "--no-sandbox",
@@ -86,7 +87,7 @@ class Browser:
 
     def wait(self, condition):
         """Wait until an expression is true."""
-        end = time.monotonic() + _SECONDS
+        end = time.monotonic() + PATIENCE
         while not self.run(condition):
             assert time.monotonic() < end, f"in vain: {condition}"
             self.run("new Promise(done => setTimeout(done, 20))")
@@ -134,7 +135,7 @@ class Browser:
         message = {"id": self._number + 1, "method": "Browser.close"}
         os.write(self._out, json.dumps(message).encode() + b"\0")
         try:
-            self._process.wait(timeout=_SECONDS)
+            self._process.wait(timeout=PATIENCE)
         finally:
             self._process.kill()
         os.close(self._in)
@@ -142,7 +143,7 @@ class Browser:
 
     def _receive(self):
         while b"\0" not in self._text:
-            ready, _, _ = select.select([self._in], [], [], _SECONDS)
+            ready, _, _ = select.select([self._in], [], [], PATIENCE)
             assert ready, "the browser is silent"
             block = os.read(self._in, 1 << 20)
             assert block, "the browser has ended"

@@ -8,6 +8,8 @@ from html import unescape
 from pathlib import Path
 from typing import Any
 
+from patience import PATIENCE
+
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
 
 # Stands before everything else, so that nothing goes wrong unseen.
@@ -63,7 +65,7 @@ def run_in_page(page: Path, script: str, folder: Path) -> dict[str, Any]:
         ],
         capture_output=True,
         text=True,
-        timeout=120,
+        timeout=PATIENCE,
         check=False,
     )
     found = re.search(r'<pre id="outcome">(.*?)</pre>', done.stdout, re.DOTALL)

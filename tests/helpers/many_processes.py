@@ -3,7 +3,6 @@
 import multiprocessing
 import os
 import socket
-import time
 from collections.abc import Callable
 from typing import Any
 
@@ -11,6 +10,7 @@ import torch
 from faster_rcnn.cli.user_errors import clear_errors
 from faster_rcnn.utils.distributed import collectives
 from faster_rcnn.utils.distributed.place import find_place
+from patience import PATIENCE
 
 # Forked from a server that has imported everything, a process starts at once. (Forked
 # from here, where gradients were computed, it could compute none.)
@@ -25,9 +25,9 @@ def in_processes(
 ) -> list[Any]:
     """What ``function(*arguments)`` gives in each process; all have to succeed."""
     ended = start_processes(function, *arguments, processes=processes)
-    statuses = [status for status, _, _ in ended]
+    statuses = [status for status, _ in ended]
     assert statuses == [0] * processes
-    return [result for _, result, _ in ended]
+    return [result for _, result in ended]
 
 
 def start_processes(
@@ -35,15 +35,15 @@ def start_processes(
     *arguments: Any,
     processes: int = 2,
     wait_for: int | None = None,
-) -> list[tuple[int, Any, float]]:
-    """Exit status, result and seconds of each process, None for no result.
+) -> list[tuple[int, Any]]:
+    """Exit status and result of each process, None for no result.
 
     Only the first ``wait_for`` have to end, the others are killed then.
     """
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
-    started, running = time.monotonic(), []
+    running = []
     for rank in range(processes):
         ours, theirs = _CONTEXT.Pipe(duplex=False)
         settings = {
@@ -66,11 +66,11 @@ def start_processes(
     results = [_receive(pipe) for _, pipe in running]
     ended = []
     for (process, _), result in zip(running, results, strict=True):
-        process.join(40)
+        process.join(PATIENCE)
         if process.exitcode is None:
             process.kill()
             raise AssertionError(f"{process.name} hangs")
-        ended.append((process.exitcode, result, time.monotonic() - started))
+        ended.append((process.exitcode, result))
     for process, _ in others if wait_for is not None else []:
         process.kill()
     return ended
@@ -78,7 +78,7 @@ def start_processes(
 
 def _receive(pipe: Any) -> Any:
     try:
-        return pipe.recv() if pipe.poll(40) else None
+        return pipe.recv() if pipe.poll(PATIENCE) else None
     except EOFError:
         return None
 

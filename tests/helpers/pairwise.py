@@ -1,13 +1,13 @@
 """Cases of tests with several independent parameters, without all their products."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from itertools import combinations, product
 from typing import Any
 
 import pytest
 
 
-def pairwise(factors: Mapping[str, Sequence[Any]]) -> pytest.MarkDecorator:
+def pairwise(factors: Mapping[str, Iterable[Any]]) -> pytest.MarkDecorator:
     """Parametrize so that any two values of two parameters meet in a case.
 
     Args:
@@ -15,10 +15,10 @@ def pairwise(factors: Mapping[str, Sequence[Any]]) -> pytest.MarkDecorator:
             them, whose values are tuples that stay together.
     """
     names = [name.strip() for key in factors for name in key.split(",")]
-    cases = []
-    for choice in covering([len(values) for values in factors.values()]):
+    choices, cases = [list(values) for values in factors.values()], []
+    for choice in covering([len(values) for values in choices]):
         case: list[Any] = []
-        for (key, values), index in zip(factors.items(), choice, strict=True):
+        for key, values, index in zip(factors, choices, choice, strict=True):
             case += values[index] if "," in key else [values[index]]
         cases.append(case)
     return pytest.mark.parametrize(names, cases)

@@ -5,6 +5,8 @@ import threading
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
+from patience import PATIENCE
+
 
 class Server:
     """Serves `files` by path, and single pieces of them.
@@ -70,7 +72,7 @@ class Server:
             handler.end_headers()
             return
         if self.meeting is not None:
-            self.meeting.wait(timeout=10)
+            self.meeting.wait(timeout=PATIENCE)
         data = self.files[path]
         start, end = 0, len(data)
         if asked and self.ranges:

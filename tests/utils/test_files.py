@@ -15,6 +15,7 @@ from faster_rcnn.utils.files import (
     remove_stale,
     write_atomic,
 )
+from patience import PATIENCE
 
 
 def names(folder: Path) -> list[str]:
@@ -140,7 +141,7 @@ def killed_writer(folder: Path, name: str = "a") -> Path:
         "    os.kill(os.getpid(), 9)\n"
     )
     path = folder / name
-    done = subprocess.run([sys.executable, "-c", code, str(path)], timeout=60)
+    done = subprocess.run([sys.executable, "-c", code, str(path)], timeout=PATIENCE)
     assert done.returncode == -9
     return path
 

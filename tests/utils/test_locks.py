@@ -7,6 +7,7 @@ import threading
 import filelock
 import pytest
 from faster_rcnn.utils.locks import HeldElsewhereError, alone, take_lock
+from patience import PATIENCE
 
 CONTEXT = multiprocessing.get_context("fork")
 
@@ -24,7 +25,7 @@ def holder(tmp_path):
     ours, theirs = CONTEXT.Pipe()
     process = CONTEXT.Process(target=hold, args=(tmp_path / "lock", theirs))
     process.start()
-    assert ours.poll(30) and ours.recv() == "held"
+    assert ours.poll(PATIENCE) and ours.recv() == "held"
     yield process
     process.kill()
     process.join()
@@ -59,7 +60,7 @@ def test_processes_forked_from_the_holder_hold_nothing(tmp_path):
     asking, answer = CONTEXT.Pipe()
     process = CONTEXT.Process(target=hold, args=(tmp_path / "lock", answer))
     process.start()
-    assert asking.poll(30) and asking.recv() == "held"
+    assert asking.poll(PATIENCE) and asking.recv() == "held"
     for running in (process, child):
         running.kill()
         running.join()

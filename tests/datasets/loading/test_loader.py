@@ -15,6 +15,7 @@ from faster_rcnn.datasets.loading.loader import test_batches as ordered_batches
 from faster_rcnn.datasets.loading.loader import training_batches
 from faster_rcnn.datasets.loading.training_stream import shape_groups
 from faster_rcnn.datasets.loading.workers import load
+from patience import PATIENCE
 from tiny_runs import make_record
 from torch.multiprocessing.reductions import rebuild_tensor
 from torch.utils.data import DataLoader, dataloader
@@ -350,7 +351,7 @@ def test_workers_outlive_the_signals_that_stop_a_run(records):
     assert worker.is_alive()
     assert_same(got, training(items, 12, **options))
     batches.close()
-    worker.join(5)
+    worker.join(PATIENCE)
     assert worker.exitcode == 0
 
 

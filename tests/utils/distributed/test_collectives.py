@@ -10,6 +10,7 @@ import torch
 from faster_rcnn.utils.distributed import collectives, heartbeat
 from faster_rcnn.utils.distributed.place import Place
 from many_processes import in_processes, start_processes
+from patience import PATIENCE
 
 pytestmark = pytest.mark.processes
 
@@ -55,7 +56,11 @@ def test_together(tmp_path):
 
 
 def fail(kind, rank, log):
-    """Fail in one process, while the others wait for it in a reduction."""
+    """Fail in one process, while the others wait for it in a reduction.
+
+    They notice the end itself; silence alone would take longer than the test waits.
+    """
+    heartbeat._SILENT_SECONDS = 2 * PATIENCE
     own = f"{log}{collectives.place().rank}"
     os.dup2(os.open(own, os.O_WRONLY | os.O_CREAT), 2)
     collectives.barrier()  # else another may still be joining when this one ends
@@ -76,8 +81,7 @@ def fail(kind, rank, log):
 def test_all_end_with_the_first_error(tmp_path, rank, kind, status, text):
     log = tmp_path / "log"
     ended = start_processes(fail, kind, rank, log, processes=3)
-    assert [code for code, _, _ in ended] == [status] * 3
-    assert max(seconds for _, _, seconds in ended) < 20
+    assert [code for code, _ in ended] == [status] * 3
     first, *others = (Path(f"{log}{r}").read_text() for r in range(3))
     assert first.count(text) == 1 and "gloo" not in first
     assert not any("ERROR" in other for other in others)
@@ -88,9 +92,8 @@ def test_all_end_with_the_first_error(tmp_path, rank, kind, status, text):
 def test_all_end_when_one_is_killed(tmp_path, rank):
     log = tmp_path / "log"
     ended = start_processes(fail, "kill", rank, log)
-    codes = [code for code, _, _ in ended]
+    codes = [code for code, _ in ended]
     assert codes[rank] == -signal.SIGKILL and codes[1 - rank] == 1
-    assert max(seconds for _, _, seconds in ended) < 30
     told = Path(f"{log}{1 - rank}").read_text()
     assert told.count("has ended without a word") == 1, told
 
@@ -108,7 +111,7 @@ def stand_still(log):
 def test_a_process_that_stands_still_is_noticed(tmp_path):
     """No connection is closed then; the silence is all there is to notice."""
     assert heartbeat._SILENT_SECONDS + heartbeat._SHOWN_SECONDS < 30
-    ((code, _, seconds),) = start_processes(stand_still, tmp_path / "log", wait_for=1)
-    assert code == 1 and seconds < 20
+    ((code, _),) = start_processes(stand_still, tmp_path / "log", wait_for=1)
+    assert code == 1
     told = (tmp_path / "log").read_text()
     assert told.count("process 1 has ended without a word") == 1

@@ -9,6 +9,7 @@ import time
 import pytest
 from faster_rcnn.utils.download import receive, transfer
 from faster_rcnn.utils.download.transfer import DownloadError, fetch, gather, mismatch
+from patience import PATIENCE
 
 DATA = bytes(range(256)) * 2000
 BAD = b"x" + DATA[1:]
@@ -240,7 +241,7 @@ def test_killed_process(server, tmp_path, ranges):
     target = tmp_path / "file"
     command = [sys.executable, "-c", FETCH, server.url + "/file", str(target)]
     process = subprocess.Popen([*command, MD5, str(len(DATA))])
-    deadline = time.monotonic() + 60
+    deadline = time.monotonic() + PATIENCE
     while receive.received(tmp_path / "file.part") < 30_000:
         assert time.monotonic() < deadline and process.poll() is None
         server.stalled.wait(0.02)
@@ -267,7 +268,7 @@ def test_disk_that_is_full(server, tmp_path, size):
         pytest.skip("no file system may be mounted here")
     command = [*here, sys.executable, "-c", FETCH, server.url + "/file"]
     command += [str(tmp_path / "file"), MD5, str(size)]
-    run = subprocess.run(command, capture_output=True, text=True, timeout=60)
+    run = subprocess.run(command, capture_output=True, text=True, timeout=PATIENCE)
     assert run.returncode == 0, run.stderr
     message, left = run.stdout.splitlines()
     if size:
