@@ -18,7 +18,7 @@ SMALL = (
     *("rpn.batch_size", "8", "rpn.border", "-1", "rpn.train_pre_nms", "100"),
     *("rpn.train_post_nms", "32", "anchors.scales", "[1,2]", "net.dropout", "0"),
     *("head.rois_per_image", "8", "head.add_ground_truth", "true"),
-    *("head.fc_channels", "32"),
+    *("head.fc_channels", "32", "rpn.channels", "32"),
 )
 BUILT_FROM = {"net", "anchors", "boxes", "rpn", "pooling", "head"}
 """Sections of a configuration that a detector is built from."""
