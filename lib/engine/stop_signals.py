@@ -1,4 +1,4 @@
-"""Signals that ask a run to save and stop."""
+"""Signals that ask a run to save and stop, and processes that stop together."""
 
 import logging
 import signal
@@ -6,6 +6,10 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from types import FrameType
 from typing import Any
+
+import torch
+
+from ..utils.distributed import collectives
 
 logger = logging.getLogger(__name__)
 
@@ -53,3 +57,44 @@ def stop_signals() -> Iterator[Callable[[], str]]:
         yield lambda: received[0] if received else ""
     finally:
         restore()
+
+
+def heed(signal_here: str, *, told: bool) -> str:
+    """Return the cause to stop after an update; empty to go on.
+
+    Alone, a process acts on a signal at once. Several act once all know of one.
+
+    Args:
+        signal_here: that this process received, or empty.
+        told: whether any process told the others of a signal in the update.
+    """
+    if not collectives.together():
+        return signal_here
+    return (signal_here or "another process") if told else ""
+
+
+def agree_to_stop(signal_here: str) -> str:
+    """Return the cause to stop if any process received a signal; empty to go on.
+
+    Args:
+        signal_here: that this process received, or empty.
+    """
+    if not collectives.together():
+        return signal_here
+    stopped = collectives.all_sum(torch.tensor(float(bool(signal_here))))
+    return heed(signal_here, told=bool(stopped))
+
+
+def stop_if(cause: str, done: int) -> None:
+    """End a run whose state is saved, if there is a cause to.
+
+    Raises:
+        Interrupted: after ``done`` updates, once all processes have come here.
+    """
+    if not cause:
+        return
+    collectives.barrier()  # launchers end all once one has ended
+    raise Interrupted(
+        f"stopped by {cause} after iteration {done}; the same command goes on from "
+        "there"
+    )

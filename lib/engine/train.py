@@ -2,28 +2,29 @@
 
 import logging
 import time
-from contextlib import nullcontext
-from pathlib import Path
+from collections.abc import Callable
 
 import torch
 
 from ..config.loading import Config
 from ..datasets.allowed_names import check_class_names
+from ..datasets.loading.batches import Batch
 from ..datasets.records import Dataset
 from ..model.faster_rcnn import FasterRCNN
 from ..utils.distributed import collectives
-from ..weights.checkpoint import Counts, save_checkpoint
 from .ema import WeightAverage
-from .finite import FaultyUpdates, NonFiniteLossError, check_finite
-from .graphed_updates import CudaRecorder, GraphedUpdates
+from .finite import NonFiniteLossError, check_finite
 from .profiling import WAITING, Profile
-from .resume import Resumable, resume
+from .resume import resume
 from .run_folder import RunFolder
+from .run_writer import RunWriter
 from .schedule import Passes, share_passes
 from .solver import build_optimizer, learning_rate, set_learning_rate
-from .stop_signals import Interrupted, stop_signals
+from .stop_signals import Interrupted, agree_to_stop, heed, stop_if, stop_signals
 from .stream import stream_batches
-from .train_record import TrainRecord, UnreadableFiles
+from .train_record import UnreadableFiles
+from .train_state import TrainState
+from .train_step import TrainStep
 from .update import BatchGradient
 from .validation import Validation
 
@@ -75,170 +76,66 @@ def train(
     """
     check_class_names(dataset.classes, dataset.name)
     settings = config.train
+    profile = profile or Profile(None)
+    validation = Validation(validation_set, config, device=device, dtype=dtype)
+    state, gradient = _begin(model, config, validation, device=device, dtype=dtype)
+    resume(run, state, dataset)
+    step = TrainStep(state, gradient, config)
+    writer = RunWriter(run, config, dataset.classes, state, step)
+    next_batches = _feed(dataset, config, state.iteration, gradient, profile)
+    _watch(profile, state, gradient)
+    model.train()
+    with writer, profile, stop_signals() as stop_requested:
+        if validation.due(state.iteration):  # a signal came before it
+            stopping = _validate(state, step, writer, stop_requested)
+            writer.save()
+            stop_if(stopping, state.iteration)
+        for iteration in range(state.iteration, settings.iterations):
+            if validation.exhausted:
+                logger.info("stopped early after iteration %d", iteration)
+                break
+            own, waited = next_batches()
+            rate = learning_rate(iteration, settings)
+            set_learning_rate(state.optimizer, rate)
+            update = step(own, stopping=bool(stop_requested()))
+            writer.update(update, own[-1], rate=rate, waited=waited)
+            profile.step()
+            stopping = heed(stop_requested(), told=update.stopping)
+            stopping = stopping or _validate(state, step, writer, stop_requested)
+            done = state.iteration
+            finished = done == settings.iterations or validation.exhausted
+            if stopping or finished or done % settings.snapshot_every == 0:
+                writer.save()
+            stop_if(stopping, done)
+        # One may have come in the last save; what follows would take no notice of it.
+        stop_if(agree_to_stop(stop_requested()), state.iteration)
+    collectives.barrier()  # the last checkpoint is there
+
+
+def _begin(
+    model: FasterRCNN,
+    config: Config,
+    validation: Validation,
+    *,
+    device: torch.device,
+    dtype: torch.dtype,
+) -> tuple[TrainState, BatchGradient]:
+    """The state before the first update, and what computes gradients of its model."""
+    settings = config.train
     place = collectives.place()
     passes = share_passes(settings, rank=place.rank, processes=place.processes)
-    _tell_of_passes(passes, place.processes)
+    _log_passes(passes, place.processes)
     optimizer = build_optimizer(model, settings)
-    # Sampling has a generator of its own, so that it does not depend on what else
-    # draws random numbers.
     generator = torch.Generator(device).manual_seed(settings.seed)
     gradient = BatchGradient(
         model, config, passes, generator, device=device, dtype=dtype
     )
-    make_update: BatchGradient | GraphedUpdates = gradient
-    if settings.cuda_graphs:
-        recorder = CudaRecorder(device, generator)
-        make_update = GraphedUpdates(gradient, optimizer, recorder)
-    # Of the weights that all processes have by now.
+    # After that, all processes have the main one's weights.
     average = WeightAverage(model, settings.ema) if settings.ema else None
-    validation = Validation(validation_set, config, device=device, dtype=dtype)
-    # What only some runs have, and keep in their checkpoints.
-    extra: dict[str, WeightAverage | Validation] = {}
-    if average:
-        extra["ema"] = average
-    if validation_set is not None:
-        extra["validation"] = validation
-    counts = Counts()
-    parts = Resumable(model, optimizer, generator, counts, extra)
-    start = resume(run, parts, dataset)
-
-    def save(iteration: int, path: Path | None = None) -> None:
-        faulty.settle()
-        if not collectives.is_main():
-            return
-        path = path or run.checkpoint(iteration)
-        if record:
-            if run.make_good(config):
-                record.reopen(iteration)
-            record.flush()  # a run that resumes from here will not write it again
-        save_checkpoint(
-            path,
-            model=model,
-            optimizer=optimizer,
-            generator=generator,
-            iteration=iteration,
-            config=config,
-            classes=dataset.classes,
-            counts=counts,
-            extra={name: part.state_dict() for name, part in extra.items()},
-        )
-        run.keep_newest(settings.snapshots_kept)
-        logger.info("saved %s", path)
-
-    def validate(done: int) -> str:
-        """Validate if that is due; tells which signal came in between, if any."""
-        if not validation.due(done):
-            return ""
-        faulty.settle()
-        with record.progress.paused() if record else nullcontext():
-            measures = validation.measure(model, average, stop_requested=stop_requested)
-        if measures is None:
-            return stop_requested() or "another process"
-        better = validation.take(done, measures)
-        if record:
-            record.validation(done, measures.numbers(), validation.summary(measures))
-        if better:
-            save(done, run.best_checkpoint)
-        return ""
-
-    record: TrainRecord | None = None
-    if collectives.is_main():
-        record = TrainRecord(run, config, dataset.classes, start=start, counts=counts)
-    unreadable = UnreadableFiles()
-    faulty = FaultyUpdates(model, settings, counts)
-    batches = stream_batches(
-        dataset, config, start=start, pin=device.type == "cuda", passes=passes
-    )
-    profile = profile or Profile(None)
-    profile.watch_detector(model)
-    profile.watch(gradient, "backward", "backward")
-    profile.watch(optimizer, "step", "optimizer")
-    model.train()
-    done = start
-    with record or nullcontext(), profile, stop_signals() as stop_requested:
-        if validation.due(start):  # a signal came before it
-            stopping = validate(start)
-            save(start)
-            if stopping:
-                raise _interrupted(stopping, start)
-        for iteration in range(start, settings.iterations):
-            if validation.exhausted:
-                logger.info("stopped early after iteration %d", iteration)
-                break
-            waited = time.perf_counter()
-            with profile.stage(WAITING):
-                own = [next(batches) for _ in passes.mine]
-            waited = time.perf_counter() - waited
-            for batch in own:
-                unreadable.tell(batch.problems)
-            with profile.stage("data"):
-                own = [batch.to(device) for batch in own]
-
-            rate = learning_rate(iteration, settings)
-            set_learning_rate(optimizer, rate)
-            update = make_update(iteration, own, stopping=bool(stop_requested()))
-            watched = {**update.output.losses, "gradient norm": update.norm}
-            fault = faulty.find(watched, iteration, own)
-            if fault is None:
-                if not update.stepped:
-                    optimizer.step()
-                if average:
-                    average.update()
-                faulty.passed()
-            else:
-                faulty.leave_out(fault)
-
-            done = iteration + 1
-            counts.unreadable_images += update.problems
-            if record and fault:
-                record.skip(done, images=passes.images, waited=waited)
-            elif record:
-                record.step(
-                    done,
-                    model,
-                    own[-1],
-                    update.output,
-                    images=passes.images,
-                    rate=rate,
-                    norm=update.norm,
-                    waited=waited,
-                    dtype=dtype,
-                )
-            profile.step()
-            # Alone, a process may act on a signal at once; else all have to agree.
-            stopping = stop_requested()
-            if collectives.together():
-                stopping = (stopping or "another process") if update.stopping else ""
-            stopping = stopping or validate(done)
-            finished = done == settings.iterations or validation.exhausted
-            if stopping or finished or done % settings.snapshot_every == 0:
-                save(done)
-            if stopping:
-                raise _interrupted(stopping, done)
-        # One may have come in the last save; what follows would take no notice of it.
-        stopping = _agree(stop_requested())
-        if stopping:
-            raise _interrupted(stopping, done)
-    collectives.barrier()  # the last checkpoint is there
+    return TrainState(model, optimizer, generator, average, validation), gradient
 
 
-def _agree(stopping: str) -> str:
-    """The signal that this process got, or that another got one; empty if none did."""
-    if not collectives.together():
-        return stopping
-    stopped = collectives.all_sum(torch.tensor(float(bool(stopping))))
-    return (stopping or "another process") if stopped else ""
-
-
-def _interrupted(cause: str, done: int) -> Interrupted:
-    collectives.barrier()  # launchers end all once one has ended
-    return Interrupted(
-        f"stopped by {cause} after iteration {done}; the same command goes on from "
-        "there"
-    )
-
-
-def _tell_of_passes(passes: Passes, processes: int) -> None:
+def _log_passes(passes: Passes, processes: int) -> None:
     if passes.total > 1:
         logger.info(
             "an update: %d images in %d passes of %d, shared by %d process%s",
@@ -248,3 +145,65 @@ def _tell_of_passes(passes: Passes, processes: int) -> None:
             processes,
             "es" if processes > 1 else "",
         )
+
+
+def _feed(
+    dataset: Dataset,
+    config: Config,
+    start: int,
+    gradient: BatchGradient,
+    profile: Profile,
+) -> Callable[[], tuple[list[Batch], float]]:
+    """What gives the next update's batches on the device, and the seconds waited.
+
+    Only the batches of this process's passes.
+
+    Raises:
+        ImageError: too many files cannot be read.
+        ValueError: the set has no images, or Fast R-CNN alone has no proposals of one.
+    """
+    device, passes = gradient.device, gradient.passes
+    pin = device.type == "cuda"
+    stream = stream_batches(dataset, config, start=start, pin=pin, passes=passes)
+    unreadable = UnreadableFiles()
+
+    def take() -> tuple[list[Batch], float]:
+        begun = time.perf_counter()
+        with profile.stage(WAITING):
+            own = [next(stream) for _ in passes.mine]
+        waited = time.perf_counter() - begun
+        for batch in own:
+            unreadable.tell(batch.problems)
+        with profile.stage("data"):
+            return [batch.to(device) for batch in own], waited
+
+    return take
+
+
+def _watch(profile: Profile, state: TrainState, gradient: BatchGradient) -> None:
+    """Have the profile take the stages of an update apart."""
+    profile.watch_detector(state.model)
+    profile.watch(gradient, "backward", "backward")
+    profile.watch(state.optimizer, "step", "optimizer")
+
+
+def _validate(
+    state: TrainState,
+    step: TrainStep,
+    writer: RunWriter,
+    stop_requested: Callable[[], str],
+) -> str:
+    """Validate if that is due; return the signal that came in between, if any."""
+    validation = state.validation
+    if not validation.due(state.iteration):
+        return ""
+    step.settle()
+    with writer.validating():
+        measures = validation.measure(
+            state.model, state.average, stop_requested=stop_requested
+        )
+    if measures is None:
+        return stop_requested() or "another process"
+    best = validation.take(state.iteration, measures)
+    writer.validation(measures, best=best)
+    return ""

@@ -34,6 +34,7 @@ class Update(NamedTuple):
         problems: unreadable files that all processes met.
         stopping: whether any process was asked to stop.
         stepped: whether the optimizer has made its step, or is still to make it.
+        left_out: whether the update was left out, since a number was not finite.
     """
 
     output: TrainOutput
@@ -41,6 +42,7 @@ class Update(NamedTuple):
     problems: int
     stopping: bool
     stepped: bool = False
+    left_out: bool = False
 
 
 class BatchGradient:

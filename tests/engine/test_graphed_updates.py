@@ -5,7 +5,7 @@ from functools import partial
 
 import pytest
 import torch
-from faster_rcnn.engine import graphed_updates, train
+from faster_rcnn.engine import graphed_updates, train_step
 from faster_rcnn.engine.graphed_updates import CudaRecorder, GraphedUpdates
 from faster_rcnn.engine.schedule import share_passes
 from faster_rcnn.engine.solver import build_optimizer, set_learning_rate
@@ -106,8 +106,8 @@ def test_a_run_of_replayed_updates(dataset, tmp_path, monkeypatch):
         recorders.append(EmulatedRecorder(generator, changed))
         return GraphedUpdates(gradient, optimizer, recorders[0])
 
-    monkeypatch.setattr(train, "CudaRecorder", lambda device, generator: generator)
-    monkeypatch.setattr(train, "GraphedUpdates", emulated)
+    monkeypatch.setattr(train_step, "CudaRecorder", lambda device, generator: generator)
+    monkeypatch.setattr(train_step, "GraphedUpdates", emulated)
     config = tiny_config(*words, "train.cuda_graphs", True)
     model = train_tiny(dataset, config, tmp_path / "graphed")
     assert recorders[0].replayed == 4

@@ -1,0 +1,114 @@
+"""What a training run leaves in its folder: curves, log lines, checkpoints."""
+
+import logging
+from contextlib import AbstractContextManager, nullcontext
+from pathlib import Path
+
+from ..config.loading import Config
+from ..datasets.loading.batches import Batch
+from ..utils.closing import Closing
+from ..utils.distributed import collectives
+from .measures import Measures
+from .run_folder import RunFolder
+from .train_record import TrainRecord
+from .train_state import TrainState
+from .train_step import TrainStep
+from .update import Update
+
+logger = logging.getLogger(__name__)
+
+
+class RunWriter(Closing):
+    """Writes the record and the checkpoints; only the main process writes.
+
+    Args:
+        run: the folder.
+        config: of the run.
+        classes: names, background first.
+        state: that is saved; its iteration counts the updates done.
+        step: that changes the state.
+    """
+
+    def __init__(
+        self,
+        run: RunFolder,
+        config: Config,
+        classes: tuple[str, ...],
+        state: TrainState,
+        step: TrainStep,
+    ) -> None:
+        self.run = run
+        self.config = config
+        self.classes = classes
+        self.state = state
+        self.step = step
+        self.record: TrainRecord | None = None
+        if collectives.is_main():
+            self.record = TrainRecord(
+                run, config, classes, start=state.iteration, counts=state.counts
+            )
+
+    def close(self) -> None:
+        """End the record. Safe to call twice."""
+        if self.record:
+            self.record.close()
+
+    def update(
+        self, update: Update, batch: Batch, *, rate: float, waited: float
+    ) -> None:
+        """Record the update just made.
+
+        Args:
+            update: the update.
+            batch: of this process's last pass.
+            rate: learning rate.
+            waited: seconds spent waiting for the batch.
+        """
+        if self.record is None:
+            return
+        done, images = self.state.iteration, self.step.passes.images
+        if update.left_out:
+            self.record.skip(done, images=images, waited=waited)
+            return
+        self.record.step(
+            done,
+            self.state.model,
+            batch,
+            update.output,
+            images=images,
+            rate=rate,
+            norm=update.norm,
+            waited=waited,
+            dtype=self.step.dtype,
+        )
+
+    def validating(self) -> AbstractContextManager[None]:
+        """Context of a validation, which shows a progress of its own."""
+        return self.record.progress.paused() if self.record else nullcontext()
+
+    def validation(self, measures: Measures, *, best: bool) -> None:
+        """Record the validation just counted, and keep the state if it did best."""
+        if self.record:
+            summary = self.state.validation.summary(measures)
+            self.record.validation(self.state.iteration, measures.numbers(), summary)
+        if best:
+            self.save(self.run.best_checkpoint)
+
+    def save(self, path: Path | None = None) -> None:
+        """Write a checkpoint, by default that of the iteration.
+
+        Raises:
+            NonFiniteLossError: a number of the last update was not finite.
+            OSError: the file could not be written; earlier checkpoints are intact.
+        """
+        self.step.settle()
+        if self.record is None:
+            return
+        done = self.state.iteration
+        path = path or self.run.checkpoint(done)
+        if self.run.make_good(self.config):
+            self.record.reopen(done)
+        self.record.flush()  # a run that resumes from here will not write it again
+        self.state.save(path, self.config, self.classes)
+        self.run.keep_newest(self.config.train.snapshots_kept)
+        logger.info("saved %s", path)

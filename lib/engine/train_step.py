@@ -1,0 +1,73 @@
+"""One update of the weights: gradient, finite check, optimizer, average."""
+
+from collections.abc import Sequence
+
+from ..config.loading import Config
+from ..datasets.loading.batches import Batch
+from .finite import FaultyUpdates
+from .graphed_updates import CudaRecorder, GraphedUpdates
+from .train_state import TrainState
+from .update import BatchGradient, Update
+
+
+class TrainStep:
+    """Makes the next update of a state.
+
+    The passes forward and backward and the clipping are those of a `BatchGradient`
+    (eager, the optimizer's step is left to this class), or of `GraphedUpdates`
+    (``train.cuda_graphs``; the optimizer's step is part of the recording).
+
+    Args:
+        state: of the run, loaded already.
+        gradient: computes the losses and their gradient.
+        config: of the run.
+
+    Raises:
+        ValueError: ``train.cuda_graphs`` without a GPU, or with several passes.
+    """
+
+    def __init__(
+        self, state: TrainState, gradient: BatchGradient, config: Config
+    ) -> None:
+        self.state = state
+        self.passes = gradient.passes
+        self.dtype = gradient.dtype
+        self._update: BatchGradient | GraphedUpdates = gradient
+        if config.train.cuda_graphs:
+            recorder = CudaRecorder(gradient.device, state.generator)
+            self._update = GraphedUpdates(gradient, state.optimizer, recorder)
+        self._faulty = FaultyUpdates(state.model, config.train, state.counts)
+
+    def __call__(self, batches: Sequence[Batch], *, stopping: bool = False) -> Update:
+        """Make an update, or leave it out if a number in it is not finite.
+
+        Args:
+            batches: of this process's passes, on the device.
+            stopping: whether this process was asked to stop.
+
+        Raises:
+            NonFiniteLossError: the run has to stop, at this update or the one before.
+        """
+        state = self.state
+        update = self._update(state.iteration, batches, stopping=stopping)
+        watched = {**update.output.losses, "gradient norm": update.norm}
+        fault = self._faulty.find(watched, state.iteration, batches)
+        if fault is None:
+            if not update.stepped:
+                state.optimizer.step()
+            if state.average is not None:
+                state.average.update()
+            self._faulty.passed()
+        else:
+            self._faulty.leave_out(fault)
+        state.iteration += 1
+        state.counts.unreadable_images += update.problems
+        return update._replace(left_out=fault is not None)
+
+    def settle(self) -> None:
+        """Check the numbers that a GPU has not handed over yet, before a save.
+
+        Raises:
+            NonFiniteLossError: the run has to stop.
+        """
+        self._faulty.settle()
