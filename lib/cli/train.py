@@ -1,7 +1,9 @@
 """Train a detector, then test its final checkpoint, or the best if it validates."""
 
+import argparse
 import logging
 from collections.abc import Sequence
+from typing import NamedTuple
 
 from ..datasets.given_proposals import proposal_file
 from ..engine.checkpoint_testing import settle_measure, test_checkpoint
@@ -15,6 +17,7 @@ from ..engine.schedule import settle_schedule
 from ..engine.train import train
 from ..engine.validation import log_validation, resume_without_validation
 from ..model.build import build_detector
+from ..model.faster_rcnn import FasterRCNN
 from ..utils.device import keep_freed_memory, pick_dtype, seed_everything
 from ..utils.distributed import collectives
 from ..utils.monitoring.logs import setup_logging
@@ -22,12 +25,13 @@ from ..utils.monitoring.trackers import check_trackers
 from ..weights.checkpoint import load_checkpoint
 from ..weights.first_weights import load_first_weights
 from .command_line import (
+    Job,
     add_arguments,
     add_training_arguments,
     make_job,
     run_parent,
 )
-from .data_sets import read_data_sets
+from .data_sets import DataSets, read_data_sets
 from .parser import Parser
 from .processes import add_process_arguments, join_processes
 from .user_errors import clear_errors
@@ -53,109 +57,132 @@ def build_parser(prog: str | None = None) -> Parser:
     return parser
 
 
+class _Plan(NamedTuple):
+    """A training run, all of it checked before anything is made.
+
+    Attributes:
+        job: of the command line, with the settled configuration.
+        run: the folder.
+        sets: that the run works on.
+        lines: what was settled, for the log.
+    """
+
+    job: Job
+    run: RunFolder
+    sets: DataSets
+    lines: list[str]
+
+
 def main(words: Sequence[str] | None = None, prog: str = "frcnn train") -> None:
-    """Parse, build, train, test."""
+    """Plan, build, train, test."""
     arguments = build_parser(prog).parse_args(words)
     keep_freed_memory()
     with clear_errors():
         join_processes(arguments)
-        job = make_job(arguments)
-        run = RunFolder(
-            run_parent(
-                arguments.output,
-                job.config.net.full_name,
-                job.config.data.train_set,
-            )
-            / job.tag
-        )
-        recorded = collectives.from_main(run.recorded_config())
-        config = job.config
-        if arguments.extend:
-            if arguments.tag is None:
-                raise ValueError("--extend needs --tag, the name of the run to go on")
-            config = extended_config(recorded, config, job.given)
-            job = job._replace(
-                config=config, dtype=pick_dtype(config.train.precision, job.device)
-            )
-        check_trackers(config.train.trackers)
-        parent = run_parent(
-            arguments.output, config.net.full_name, config.data.train_set
-        )
-        run = RunFolder(parent / job.tag)
-        recorded = collectives.from_main(run.recorded_config())
-        config = resume_without_validation(config, job.given, recorded)
-        train_set, test_set, validation_set, concerns = read_data_sets(
-            job.dataset, config
-        )
-        if not arguments.no_test:
-            settle_measure(config, None)
-        if config.net.modules == "fast_rcnn":
-            proposal_file(config, "train")
-        processes = collectives.place().processes
-        config, scaling = settle_schedule(
-            config,
-            processes=processes,
-            given=job.given,
-            recorded=recorded,
-            train_images=len(train_set.records),
-        )
-        if arguments.extend and recorded is not None:
-            done = collectives.from_main(run.iterations_saved())
-            scaling += describe_extension(recorded, config, done)
+        plan = _plan(arguments)
+        job, run, sets, _ = plan
         if collectives.is_main() and not arguments.dry_run:
-            run.claim(config, extend=arguments.extend)
+            run.claim(job.config, extend=arguments.extend)
             setup_logging(run.log_file)
         collectives.barrier()
-        logger.info("run folder: %s", run.path)
-        logger.info("recipes: %s", " + ".join(path.name for path in job.recipes))
-        logger.info(
-            "%s: %d images, %d classes; on %s in %s",
-            train_set.name,
-            len(train_set.records),
-            len(train_set.classes) - 1,
-            job.device if processes == 1 else f"{processes} x {job.device.type}",
-            str(job.dtype).removeprefix("torch."),
-        )
-        log_validation(config, validation_set, test_set)
-        for line in scaling:
-            logger.info("%s", line)
-        for concern in concerns:
-            logger.warning("%s", concern)
-        if config.train.deterministic:
-            be_deterministic(job.device)
-        seed_everything(config.train.seed)
-        model = build_detector(config, len(train_set.classes))
-        if collectives.from_main(not run.checkpoints()):
-            with collectives.main_first():
-                load_first_weights(model, config, train_set.classes)
-        model.to(job.device)
+        _log_plan(plan)
+        model = _build(plan)
         device, dtype = job.device, job.dtype
         if arguments.dry_run:
             if collectives.is_main():
                 picture = arguments.picture or run.path / "first_batch.jpg"
                 dry_run(
                     model,
-                    train_set,
-                    config,
+                    sets.train,
+                    job.config,
                     device=device,
                     dtype=dtype,
                     picture=picture,
                 )
             return
         profile = make_profile(arguments, run.path, device=device)
-        with memory_advice(model, config, device=device, dtype=dtype):
+        with memory_advice(model, job.config, device=device, dtype=dtype):
             train(
                 model,
-                train_set,
-                config,
+                sets.train,
+                job.config,
                 run,
                 device=device,
                 dtype=dtype,
                 profile=profile,
-                validation_set=validation_set,
+                validation_set=sets.validation,
             )
         if not arguments.no_test:
             best = run.best_checkpoint
             final = best if best.exists() else run.newest_checkpoint()
             state = load_checkpoint(final)
-            test_checkpoint(run, final, state, test_set, config, device=job.device)
+            test_checkpoint(run, final, state, sets.test, job.config, device=device)
+
+
+def _plan(arguments: argparse.Namespace) -> _Plan:
+    """Settle what the arguments ask for, and read the data sets.
+
+    Raises:
+        ValueError: it cannot be had; the message says what to change.
+    """
+    job = make_job(arguments)
+    config = job.config
+    parent = run_parent(arguments.output, config.net.full_name, config.data.train_set)
+    run = RunFolder(parent / job.tag)
+    recorded = collectives.from_main(run.recorded_config())
+    if arguments.extend:
+        if arguments.tag is None:
+            raise ValueError("--extend needs --tag, the name of the run to go on")
+        config = extended_config(recorded, config, job.given)
+    check_trackers(config.train.trackers)
+    config = resume_without_validation(config, job.given, recorded)
+    sets = read_data_sets(job.dataset, config)
+    if not arguments.no_test:
+        settle_measure(config, None)
+    if config.net.modules == "fast_rcnn":
+        proposal_file(config, "train")
+    config, lines = settle_schedule(
+        config,
+        processes=collectives.place().processes,
+        given=job.given,
+        recorded=recorded,
+        train_images=len(sets.train.records),
+    )
+    if arguments.extend and recorded is not None:
+        done = collectives.from_main(run.iterations_saved())
+        lines += describe_extension(recorded, config, done)
+    dtype = pick_dtype(config.train.precision, job.device)
+    return _Plan(job._replace(config=config, dtype=dtype), run, sets, lines)
+
+
+def _log_plan(plan: _Plan) -> None:
+    job, run, sets, lines = plan
+    processes = collectives.place().processes
+    logger.info("run folder: %s", run.path)
+    logger.info("recipes: %s", " + ".join(path.name for path in job.recipes))
+    logger.info(
+        "%s: %d images, %d classes; on %s in %s",
+        sets.train.name,
+        len(sets.train.records),
+        len(sets.train.classes) - 1,
+        job.device if processes == 1 else f"{processes} x {job.device.type}",
+        str(job.dtype).removeprefix("torch."),
+    )
+    log_validation(job.config, sets.validation, sets.test)
+    for line in lines:
+        logger.info("%s", line)
+    for concern in sets.concerns:
+        logger.warning("%s", concern)
+
+
+def _build(plan: _Plan) -> FasterRCNN:
+    """The detector on its device, with the first weights unless the run resumes."""
+    config, classes = plan.job.config, plan.sets.train.classes
+    if config.train.deterministic:
+        be_deterministic(plan.job.device)
+    seed_everything(config.train.seed)
+    model = build_detector(config, len(classes))
+    if collectives.from_main(not plan.run.checkpoints()):
+        with collectives.main_first():
+            load_first_weights(model, config, classes)
+    return model.to(plan.job.device)
