@@ -1,5 +1,4 @@
-"""The ``frcnn`` command: a module for each of its commands, found by `main`.
+"""The ``frcnn`` command: one module per command, found by `main`.
 
-``tools/*.py`` and ``experiments/scripts/*.sh`` are doors to the same modules for those
-who work in a checkout.
+In a checkout, ``tools/*.py`` and ``experiments/scripts/*.sh`` call the same modules.
 """

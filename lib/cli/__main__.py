@@ -1,4 +1,4 @@
-"""``python -m faster_rcnn.cli`` is ``frcnn``."""
+"""Run ``frcnn`` as ``python -m faster_rcnn.cli``."""
 
 from .main import main
 

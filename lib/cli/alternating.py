@@ -1,12 +1,12 @@
 """Train a detector in the four alternating steps of Faster R-CNN, section 3.2.
 
-1. A region proposal network, from the first weights.
-2. Fast R-CNN on its proposals, from the same first weights: nothing is shared yet.
-3. A region proposal network on the trunk of step 2, which is fixed.
-4. Fast R-CNN goes on from step 2 with its trunk fixed, on the proposals of step 3.
+1. A region proposal network, from the initial weights.
+2. Fast R-CNN on its proposals, from the same initial weights: nothing is shared yet.
+3. A region proposal network on the trunk of step 2, which is frozen.
+4. Fast R-CNN, continued from step 2 with its trunk frozen, on the proposals of step 3.
 
-The layers of steps 3 and 4 are one detector then, which is tested like any other. Each
-step is a run of its own: the same command goes on where an earlier one has stopped.
+The layers of steps 3 and 4 then form one detector, which is tested like any other. Each
+step is a run of its own: the same command resumes where an earlier one stopped.
 """
 
 import argparse
@@ -36,17 +36,17 @@ logger = logging.getLogger(__name__)
 
 
 class Turns:
-    """Runs the steps, each by the command that trains or tests.
+    """Run the steps, each through the command that trains or tests.
 
     Args:
-        arguments: of the command line.
-        job: what they ask for.
+        arguments: arguments of the command line.
+        job: the job that they describe.
     """
 
     def __init__(self, arguments: argparse.Namespace, job: Job) -> None:
         self.arguments = arguments
         self.config = job.config
-        # A run's folder would be that of joint training without the word.
+        # Without the word, the folder would be that of a joint training run.
         name = "alternating" if job.tag == "default" else f"alternating_{job.tag}"
         self.tag = arguments.tag or name
         output, net = arguments.output, job.config.net.full_name
@@ -55,16 +55,16 @@ class Turns:
         self.updates = 0
 
     def run_of(self, name: str) -> RunFolder:
-        """The folder of a step, or of the detector for no name."""
+        """Return the run folder of a step, or of the joined detector if unnamed."""
         return RunFolder(self.parent / "_".join(filter(None, (self.tag, name))))
 
     def train(self, name: str, *settings: object, first: bool = True) -> Path:
-        """Train a module, unless it is trained; gives its checkpoint.
+        """Train a module unless it is trained already, and return its checkpoint.
 
         Args:
-            name: of the step, its number first.
-            settings: on top of the user's.
-            first: whether it starts from the first weights that the user names.
+            name: name of the step, starting with its number.
+            settings: settings in addition to the user's.
+            first: whether it starts from the initial weights that the user names.
         """
         given, run = self.arguments, self.run_of(name)
         words = ["--tag", run.path.name]
@@ -85,12 +85,12 @@ class Turns:
         return checkpoint
 
     def propose(self, name: str, checkpoint: Path) -> Path:
-        """Proposals of the training images, unless they are there."""
+        """Compute proposals of the training images, unless they exist."""
         run = self.run_of(name)
         path = run.test_folder(self.train_set, checkpoint) / "proposals.npz"
         if not path.exists():
             words = ["--tag", run.path.name, "--checkpoint", str(checkpoint)]
-            # In NumPy, since a training set is large.
+            # With the evaluator in NumPy, because a training set is large.
             self.test(*words, "--split", "train", "--eval", "proposal_fast")
         return path.resolve()
 
@@ -101,14 +101,14 @@ class Turns:
         self._call("test", [*words, "--set", *sets, "data.test_set", data.test_set])
 
     def _call(self, name: str, words: list[str]) -> None:
-        """Call a command, and end as it did if it fails."""
+        """Run a command, and exit with its status if it fails."""
         given = self.arguments
         command = [sys.executable, "-m", str(__package__), name]
         command += [given.dataset, given.net]
         command += ["--device", given.device, "--output", str(given.output)]
         command += ["--gpus", str(given.gpus)] if given.gpus else []
         logger.info("%s", " ".join([name, given.dataset, given.net, *words]))
-        # Ctrl-C reaches the command too, which then has to save.
+        # Ctrl-C reaches the command too, which then needs time to save.
         before = signal.signal(signal.SIGINT, signal.SIG_IGN)
         with subprocess.Popen([*command, *words]) as process:
             signal.signal(signal.SIGTERM, lambda *_: process.terminate())
@@ -120,7 +120,7 @@ class Turns:
 
 
 def build_parser(prog: str | None = None) -> Parser:
-    """The arguments of frcnn alternating."""
+    """Create the argument parser of frcnn alternating."""
     parser = Parser(
         prog=prog,
         description=__doc__,
@@ -141,7 +141,7 @@ def build_parser(prog: str | None = None) -> Parser:
 
 
 def main(words: Sequence[str] | None = None, prog: str = "frcnn alternating") -> None:
-    """Take the four steps, join their layers, test."""
+    """Run the four steps, join their layers, test."""
     arguments = build_parser(prog).parse_args(words)
     with clear_errors():
         turns = Turns(arguments, make_job(arguments))

@@ -1,8 +1,9 @@
 """Show what the network is trained on: contact sheets of augmented batches.
 
-The pictures are the batches of a training run with the same arguments, from its first
-iteration on, padding (black) included. Grey boxes are seen but not trained on: crowds,
-difficult objects, and what a cut leaves too little of.
+The images are the batches of a training run with the same arguments, from its first
+iteration on, including padding (black). Grey boxes are visible objects that are not
+trained
+on: crowds, difficult objects, and objects of which a crop leaves too little.
 """
 
 import argparse
@@ -29,7 +30,7 @@ logger = logging.getLogger(__name__)
 
 
 def build_parser(prog: str | None = None) -> Parser:
-    """The arguments of a training run, and those of the sheets."""
+    """Create the parser: arguments of a training run, and of the sheets."""
     parser = Parser(prog=prog, description=__doc__, conflict_handler="resolve")
     add_arguments(parser)
     add_training_arguments(parser)
@@ -62,7 +63,7 @@ def _positive(text: str) -> int:
 
 
 def main(words: Sequence[str] | None = None, prog: str = "frcnn browse") -> None:
-    """Load, draw, save."""
+    """Load, draw and save."""
     arguments = build_parser(prog).parse_args(words)
     with clear_errors():
         job = make_job(arguments)

@@ -29,19 +29,19 @@ from .user_errors import clear_errors
 logger = logging.getLogger(__name__)
 
 _EPILOG = (
-    "Exit status: 0 fine, 1 will train, but look, 2 cannot train (train.sh would end "
-    "with 2 as well), wrong arguments, or no room to write."
+    "Exit status: 0 fine, 1 will train, but look, 2 cannot train (train.sh would also "
+    "end with 2), wrong arguments, or no room to write."
 )
 _STATUS: dict[Verdict, int] = {"fine": 0, "will train, but look": 1, "cannot train": 2}
 
 
 def build_parser(prog: str | None = None) -> Parser:
-    """The arguments of this tool."""
+    """Create the argument parser of frcnn check."""
     parser = Parser(prog=prog, description=__doc__, epilog=_EPILOG)
     parser.add_argument(
         "dataset",
         metavar="DATASET",
-        help="shapes, voc, voc0712, coco, or the path of a folder, as of frcnn train",
+        help="shapes, voc, voc0712, coco, or the path of a folder, as for frcnn train",
     )
     parser.add_argument(
         "net",
@@ -49,13 +49,13 @@ def build_parser(prog: str | None = None) -> Parser:
         nargs="?",
         default="res50",
         type=net_argument,
-        help=f"whose recipe gives the anchors, default res50: {NET_HELP}",
+        help=f"net whose recipe gives the anchors, default res50: {NET_HELP}",
     )
     parser.add_argument(
         "--cfg",
         type=Path,
         metavar="FILE|NAME",
-        help="recipe on top, as of frcnn train",
+        help="additional recipe, as for frcnn train",
     )
     parser.add_argument(
         "--set",
@@ -64,27 +64,27 @@ def build_parser(prog: str | None = None) -> Parser:
         default=[],
         dest="overrides",
         metavar=("SECTION.KEY", "VALUE"),
-        help='settings on top, e.g. --set anchors.scales "[2, 4, 8]"',
+        help='additional settings, e.g. --set anchors.scales "[2, 4, 8]"',
     )
     parser.add_argument(
         "--html",
         type=Path,
         metavar="FILE",
-        help="the page with plots and pictures, default output/check/<data set>.html",
+        help="the page with plots and images, default output/check/<data set>.html",
     )
     parser.add_argument(
         "--pictures", type=_count, default=30, help="images on the page, default 30"
     )
     parser.add_argument(
-        "--fix", type=Path, metavar="FOLDER", help="write a cleaned copy there"
+        "--fix", type=Path, metavar="FOLDER", help="write a corrected copy there"
     )
     parser.add_argument(
         "--fix-alike",
         choices=LIKENESSES,
         default="bytes",
-        help="which doubles the copy leaves out: files of the same bytes (default), "
-        "also those of the same picture and objects, also near-duplicates, as the "
-        "frames of a fixed camera are",
+        help="which duplicates the copy drops: files of the same bytes (default), "
+        "also those with the same image and objects, also near-duplicates such as the "
+        "frames of a fixed camera",
     )
     parser.add_argument(
         "--jobs", type=_count, help="files read at once, default: one per core"
@@ -93,7 +93,7 @@ def build_parser(prog: str | None = None) -> Parser:
 
 
 def main(words: Sequence[str] | None = None, prog: str = "frcnn check") -> None:
-    """Find the files, check them, show what was found."""
+    """Read the files, check them, show the findings."""
     arguments = build_parser(prog).parse_args(words)
     with clear_errors():
         name, _, _ = resolve(arguments.dataset)
@@ -123,12 +123,12 @@ def main(words: Sequence[str] | None = None, prog: str = "frcnn check") -> None:
         if arguments.fix:
             with _writing(arguments.fix):
                 counts = write_cleaned(report, arguments.fix, alike=arguments.fix_alike)
-            logger.info("a cleaned copy is in %s: %s", arguments.fix, counts)
+            logger.info("a corrected copy is in %s: %s", arguments.fix, counts)
         sys.exit(_STATUS[report.verdict])
 
 
 def _ask_training(word: str, config: Config) -> Training:
-    """Read the data sets as a training run does, and gather what it says of them."""
+    """Read the data sets as a training run does; collect its errors and warnings."""
     try:
         return Training(concerns=read_data_sets(word, config).concerns)
     except ValueError as error:
@@ -136,7 +136,7 @@ def _ask_training(word: str, config: Config) -> Training:
 
 
 def recipe_of(config: Config, name: str) -> Recipe:
-    """Take from a configuration what anchors' coverage depends on."""
+    """Take the settings that the anchors' coverage depends on from a configuration."""
     sides = sorted(config.data.short_sides)
     with torch.device("meta"):
         strides = build_detector(config, 2).rpn.strides
@@ -157,13 +157,12 @@ def recipe_of(config: Config, name: str) -> Recipe:
 
 @contextmanager
 def _writing(place: Path) -> Iterator[None]:
-    """Say what to do where a place cannot be written."""
+    """Say what to do if a file or folder cannot be written."""
     try:
         yield
     except OSError as error:
         raise ValueError(
-            f"{place}: expected to write it, cannot ({error}); make room, or name "
-            "another place"
+            f"{place}: cannot be written ({error}); make room, or name another place"
         ) from error
 
 

@@ -35,7 +35,7 @@ _DATASET_HELP = (
 )
 
 NET_HELP = (
-    f"{', '.join(NET_NAMES)}; with _fpn behind for a pyramid, _dc5 for a dilated "
+    f"{', '.join(NET_NAMES)}; with the suffix _fpn for a pyramid, _dc5 for a dilated "
     "last stage"
 )
 
@@ -63,7 +63,7 @@ class Job(NamedTuple):
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Add the arguments that training and testing have in common."""
+    """Add the arguments that training and testing share."""
     parser.add_argument("dataset", metavar="DATASET", help=_DATASET_HELP)
     parser.add_argument("net", metavar="NET", type=net_argument, help=NET_HELP)
     parser.add_argument(
@@ -73,7 +73,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         default=[],
         dest="overrides",
         metavar=("SECTION.KEY", "VALUE"),
-        help="settings on top of the recipes, e.g. --set train.lr 0.01",
+        help="settings that override the recipes, e.g. --set train.lr 0.01",
     )
     parser.add_argument("--tag", type=_tag, help="name of the run")
     parser.add_argument(
@@ -88,26 +88,26 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def add_training_arguments(parser: argparse.ArgumentParser) -> None:
-    """Add the arguments that decide how a run trains."""
+    """Add the arguments that determine how a run trains."""
     parser.add_argument(
         "--cfg",
         type=Path,
         metavar="FILE|NAME",
-        help="recipe on top of those of the net and the data set: a file, or the name "
-        "of a packaged one, such as schedule_3x",
+        help="recipe in addition to those of the net and the data set: a file, or the "
+        "name of a packaged one, such as schedule_3x",
     )
     parser.add_argument(
         "--weights",
         metavar="imagenet|none|NAME|FILE",
-        help="first weights: torchvision's, random ones, those of a name in "
-        "docs/zoo.md, or a file's",
+        help="initial weights: torchvision's, random ones, those of a name in "
+        "docs/zoo.md, or those of a file",
     )
     parser.add_argument("--iters", type=int, help="updates to train for")
-    parser.add_argument("--seed", type=int, help="of all random numbers")
+    parser.add_argument("--seed", type=int, help="seed of all random numbers")
     parser.add_argument(
         "--deterministic",
         action="store_true",
-        help="the same bits from the same seed; tells what cannot be had "
+        help="the same bits from the same seed; says where that is impossible "
         "(docs/faults.md)",
     )
 
@@ -122,17 +122,17 @@ def net_argument(text: str) -> str:
 
 
 def _tag(name: str) -> str:
-    """Check a run's name, which becomes that of a folder."""
+    """Check a run's name, which becomes a folder name."""
     if name in ("", ".", "..") or {"/", "\\"} & {*name} or printable(name) != name:
         raise argparse.ArgumentTypeError(f"expected a folder's name, found {name!r}")
     return name
 
 
 def make_job(arguments: argparse.Namespace) -> Job:
-    """Resolve the arguments of a training run.
+    """Resolve the arguments of a training run to a job.
 
     Raises:
-        ValueError: unknown data set, net, key or value, or no such device.
+        ValueError: the data set, net, key, value or device is unknown or unavailable.
     """
     overrides: list[str] = []
     for key, value in (
@@ -143,7 +143,7 @@ def make_job(arguments: argparse.Namespace) -> Job:
     ):
         if value is not None:
             overrides += [key, str(value)]
-    # Last, so that a key without a value does not take another option's for its own.
+    # Last, so that a key without a value does not take another option as its value.
     overrides += arguments.overrides
     sets = dataset_settings(arguments.dataset)
     recipes = find_recipes(arguments.dataset, arguments.net)
@@ -167,10 +167,10 @@ def make_job(arguments: argparse.Namespace) -> Job:
 
 
 def dataset_settings(word: str) -> list[str]:
-    """The sets of DATASET as settings, flattened, as after ``--set``.
+    """Return the sets of DATASET as settings, flattened as after ``--set``.
 
     Raises:
-        ValueError: it is neither a known word nor a folder, nor several joined.
+        ValueError: it is not a known word, a folder, or several of these joined.
     """
     _, train_set, test_set = resolve(word)
     sets = {"train": train_set, "val": validation_set(word), "test": test_set}
@@ -183,22 +183,22 @@ def dataset_settings(word: str) -> list[str]:
 
 
 def automatic_tag(cfg: Path | None, overrides: Sequence[str]) -> str:
-    """Name a run by what differs from the recipe: ``default`` if nothing does."""
+    """Name a run by its differences from the recipe: ``default`` if there are none."""
     given = dict(zip(overrides[::2], overrides[1::2], strict=False))
     return settings_name(*([cfg.stem] if cfg else []), **given) or "default"
 
 
 def get_dataset(word: str, config: Config, split: Split) -> Dataset:
-    """The training, validation or test set, downloaded or drawn if need be.
+    """Load the training, validation or test set; download or generate it if needed.
 
     Args:
         word: the data set as given on the command line.
         config: names the sets and the data folder.
-        split: which of them. Of a run that does not validate, the training set holds
-            what is there to validate on, if a list says so (VOC's trainval.txt).
+        split: which of them. If a run does not validate, the training set includes the
+            validation images, if there is a list with both (VOC's trainval.txt).
 
-    Raises:
-        ValueError: it is not to be had, or its files are at fault.
+        Raises:
+            ValueError: the set is not available, or its files are invalid.
     """
     with collectives.main_first():
         return _get_dataset(word, config, split)
@@ -221,15 +221,15 @@ def _get_dataset(word: str, config: Config, split: Split) -> Dataset:
 
 
 def fetch_dataset(word: str, config: Config, split: Split) -> None:
-    """Download what is missing of a word's own training or test set.
+    """Download the missing files of a word's own training or test set.
 
-    A set that --set names in its place is not downloaded, nor is the word's own then.
+    Neither a set that --set names instead is downloaded, nor then the word's own set.
 
     Args:
-        word, config, split: as of `get_dataset`.
+        word, config, split: see `get_dataset`.
 
     Raises:
-        ValueError: it is not to be had.
+        ValueError: the set is not available.
     """
     data = config.data
     name = data.test_set if split == "test" else data.train_set
@@ -240,7 +240,7 @@ def fetch_dataset(word: str, config: Config, split: Split) -> None:
 
 
 def run_parent(output: Path, net: str, train_set: str) -> Path:
-    """Folder of all runs of a net on a training set (DATASET's name or path)."""
+    """Return the folder of all runs of a net on a training set (DATASET or a path)."""
     name = dataset_name(train_set)
     if is_folder(train_set):
         name += "_train"

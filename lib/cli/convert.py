@@ -1,8 +1,8 @@
-"""Say what a file of weights is, or convert it: to a file of ours, or to the family's.
+"""Identify a file of weights, or convert it to a file of ours or of the family.
 
-Reads checkpoints of this program, detectors of tf-faster-rcnn's PyTorch port, of
-torchvision, Detectron and Detectron2, and classification weights of torchvision, Caffe
-and Caffe2.
+The command reads checkpoints of this program, detectors of tf-faster-rcnn's PyTorch
+port, of torchvision, Detectron and Detectron2, and classification weights of
+torchvision, Caffe and Caffe2.
 """
 
 import argparse
@@ -29,7 +29,7 @@ def build_parser(prog: str | None = None) -> Parser:
     """The arguments."""
     parser = Parser(prog=prog, description=__doc__)
     parser.add_argument("file", type=Path, metavar="FILE", help=".pth or .pkl")
-    parser.add_argument("--output", type=Path, metavar="FILE", help="what to write")
+    parser.add_argument("--output", type=Path, metavar="FILE", help="file to write")
     parser.add_argument(
         "--to",
         default="ours",
@@ -39,13 +39,13 @@ def build_parser(prog: str | None = None) -> Parser:
     parser.add_argument(
         "--normalisation",
         choices=tuple(NORMALISATIONS),
-        help="the input the weights expect, as a fact; default: found out",
+        help="the input that the weights expect, if known; default: recognised",
     )
     parser.add_argument(
         "--norm-eps",
         type=float,
         metavar="NUMBER",
-        help="epsilon of the backbone's norms in training, as a fact; 0 for what was "
+        help="epsilon of the backbone's norms in training, if known; 0 for weights "
         "fine-tuned from torchvision's own fasterrcnn_resnet50_fpn",
     )
     parser.add_argument(
@@ -57,13 +57,13 @@ def build_parser(prog: str | None = None) -> Parser:
     parser.add_argument(
         "--dataset",
         choices=("voc", "coco"),
-        help="whose recipes to store with a detector; default: by the classes",
+        help="data set whose recipes to store with a detector; default: by the classes",
     )
     return parser
 
 
 def main(words: Sequence[str] | None = None, prog: str = "frcnn convert") -> None:
-    """Recognise, print, convert."""
+    """Recognise, print and convert."""
     arguments = build_parser(prog).parse_args(words)
     with clear_errors():
         weights = import_weights(
@@ -97,15 +97,16 @@ def describe(weights: ImportedWeights) -> str:
 
 
 def convert(weights: ImportedWeights, arguments: argparse.Namespace) -> None:
-    """Write the file that the arguments ask for.
+    """Write the file that the arguments describe.
 
     Raises:
-        CheckpointError: the weights cannot be written so, or names are missing.
+        CheckpointError: the weights cannot be written in this format, or names are
+            missing.
     """
     if arguments.to == "family":
         export_family(weights, arguments.output)
     elif weights.classes is not None:
-        raise CheckpointError(f"{weights.source} is a checkpoint of ours already")
+        raise CheckpointError(f"{weights.source} is already a checkpoint of ours")
     elif weights.num_classes is None:
         save_backbone(weights, arguments.output)
     else:

@@ -1,4 +1,4 @@
-"""The data sets of a training run, read and looked at before the first update."""
+"""The data sets of a training run, read and checked before the first update."""
 
 from typing import NamedTuple
 
@@ -28,15 +28,15 @@ class DataSets(NamedTuple):
 
 
 def read_data_sets(word: str, config: Config) -> DataSets:
-    """Read all sets of a run: a fault in any should not show up after days of training.
+    """Read all sets of a run, so that no error shows up after days of training.
 
     Args:
         word: the data set as given on the command line.
-        config: of the run.
+        config: configuration of the run.
 
-    Raises:
-        ValueError: a set is not to be had, its files are at fault, nothing can be
-            learned from it, or a test on it would fail.
+        Raises:
+            ValueError: a set is not available, its files are invalid, nothing can be
+                learned from it, or a test on it would fail.
     """
     train = get_dataset(word, config, "train")
     test = with_known_classes(get_dataset(word, config, "test"), train)

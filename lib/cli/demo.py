@@ -15,7 +15,7 @@ from .user_errors import clear_errors
 
 
 def main(words: Sequence[str] | None = None, prog: str = "frcnn demo") -> None:
-    """Find the sources, open the detector, write what it finds."""
+    """Find the sources, load the detector, write the detections."""
     parser = build_parser(prog)
     arguments = parser.parse_args(words)
     if bool(arguments.sources) == arguments.serve:

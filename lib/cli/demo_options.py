@@ -10,13 +10,13 @@ _DESCRIPTION = (
     "Detect objects in pictures, videos, cameras; or on a page, with --serve."
 )
 _EPILOG = (
-    "Exit status: 0 all done, 1 some files failed (named at the end), 2 wrong input, "
-    "130 stopped; the same command then goes on."
+    "Exit status: 0 all done, 1 some files failed (listed at the end), 2 wrong input, "
+    "130 stopped; the same command then resumes."
 )
 
 
 def build_parser(prog: str | None = None) -> Parser:
-    """The arguments of frcnn demo."""
+    """Create the argument parser of frcnn demo."""
     parser = Parser(prog=prog, description=_DESCRIPTION, epilog=_EPILOG)
     add = parser.add_argument
     add("checkpoint", help="a .pth file, a run's folder, or a name of the model zoo")
@@ -53,12 +53,12 @@ def build_parser(prog: str | None = None) -> Parser:
         help="settings on top, e.g. --set test.nms_threshold 0.5",
     )
     add("--serve", action="store_true", help="show a page for one picture at a time")
-    add("--port", type=int, default=8000, help="of the page, default 8000")
+    add("--port", type=int, default=8000, help="port of the page, default 8000")
     return parser
 
 
 def default_output(checkpoint: Path) -> Path:
-    """A folder for a checkpoint's results, told apart by the run's name."""
+    """Return a folder for a checkpoint's results, which includes the run's name."""
     place = checkpoint.resolve().parent
     run = f"{place.parent.name}-" if place.name == "checkpoints" else ""
     return output_root() / "demo" / f"{run}{checkpoint.stem}"

@@ -1,4 +1,4 @@
-"""Options on how detections are evaluated, for the tools that have them."""
+"""Options of the evaluation, for the tools that evaluate detections."""
 
 import argparse
 from typing import get_args
@@ -24,20 +24,20 @@ def add_evaluation_arguments(parser: argparse.ArgumentParser) -> None:
         "--evaluator",
         default="hotcoco",
         choices=get_args(Evaluator),
-        help="who computes COCO's numbers; both give the same, pycocotools slowly",
+        help="implementation of COCO's numbers; both agree, pycocotools is slow",
     )
     parser.add_argument(
         "--comp",
         metavar="NAME",
-        help="VOC's result files of this competition, such as comp4",
+        help="write VOC's result files of this competition, such as comp4",
     )
 
 
 def iou_list(text: str) -> tuple[float, ...]:
-    """Read ``0.5``, ``0.3,0.5,0.7``, ``0.5:0.95`` (in steps of 0.05) or with its step.
+    """Parse ``0.5``, ``0.3,0.5,0.7``, ``0.5:0.95`` (in steps of 0.05) or with a step.
 
     Raises:
-        ArgumentTypeError: it is nothing of this, or not between 0 and 1.
+        ArgumentTypeError: the text is none of these, or not between 0 and 1.
     """
     try:
         if ":" in text:

@@ -1,7 +1,7 @@
 """Export a checkpoint's detector: torch.export program, AOTInductor package or ONNX.
 
-The file is compared with the detector on photos before it gets its name; one that finds
-something else is not kept.
+The file is compared with the detector on photos before it gets its final name; a file
+that gives other detections is not kept.
 """
 
 import argparse
@@ -19,7 +19,7 @@ def build_parser(prog: str | None = None) -> Parser:
     parser = Parser(prog=prog, description=__doc__)
     add = parser.add_argument
     add("checkpoint", type=Path, metavar="CHECKPOINT", help=".pth file of a run")
-    add("--to", required=True, choices=tuple(FORMATS), help="what to write")
+    add("--to", required=True, choices=tuple(FORMATS), help="format to write")
     add("--output", type=Path, metavar="FILE", help="default: beside the checkpoint")
     add(
         "--batch", type=_count, metavar="N", help="images per call; default: any number"
@@ -34,16 +34,16 @@ def build_parser(prog: str | None = None) -> Parser:
     add(
         "--bare",
         action="store_true",
-        help="images always fill the input: no masks for padding, so faster",
+        help="images always fill the input: no masks for padding, hence faster",
     )
-    add("--device", default="cpu", choices=("cpu", "cuda"), help="to run on")
+    add("--device", default="cpu", choices=("cpu", "cuda"), help="device to run on")
     add(
         "--precision",
         default="float32",
         choices=("float32", "bfloat16"),
-        help="bfloat16: autocast, kept in the file; not for ONNX",
+        help="bfloat16: autocast, stored in the file; not for ONNX",
     )
-    add("--int8", action="store_true", help="ONNX: quantize, and measure what it costs")
+    add("--int8", action="store_true", help="ONNX: quantize, and measure the loss")
     add(
         "--images",
         type=Path,
@@ -55,14 +55,14 @@ def build_parser(prog: str | None = None) -> Parser:
         "--calibration",
         type=Path,
         metavar="DIR",
-        help="photos to find int8's ranges on; default: those of the training set",
+        help="photos to calibrate int8 on; default: those of the training set",
     )
     add(
         "--threshold",
         type=float,
         default=0.05,
         metavar="SCORE",
-        help="least score of the detections that have to agree",
+        help="lowest score of the detections that have to agree",
     )
     add(
         "--measure",

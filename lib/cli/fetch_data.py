@@ -1,6 +1,6 @@
-"""Fetch, check and unpack public data sets. What is there already is not fetched again.
+"""Download, verify and unpack public data sets, except those that are there already.
 
-An interrupted download goes on where it stopped when the same command is run again.
+The same command resumes an interrupted download.
 """
 
 from collections.abc import Sequence
@@ -30,16 +30,16 @@ def build_parser(prog: str | None = None) -> Parser:
         type=Path,
         default=data_root(),
         metavar="DIR",
-        help="where to: data.root of frcnn train; default: %(default)s",
+        help="destination: data.root of frcnn train; default: %(default)s",
     )
     parser.add_argument(
-        "--dry-run", action="store_true", help="say what would be done, and do nothing"
+        "--dry-run", action="store_true", help="print the steps, and do nothing"
     )
     return parser
 
 
 def main(words: Sequence[str] | None = None, prog: str = "frcnn fetch data") -> None:
-    """Fetch, or tell what would be fetched."""
+    """Download, or print what would be downloaded."""
     arguments = build_parser(prog).parse_args(words)
     with clear_errors():
         for word in dict.fromkeys(arguments.datasets):

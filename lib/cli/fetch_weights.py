@@ -1,10 +1,11 @@
-"""Fetch and check published weights, for work without a network.
+"""Download and verify published weights, for work without a network.
 
-A NET stands for torchvision's ImageNet weights of it, any other NAME is one of
-docs/zoo.md. They go to the folder FRCNN_HOME (~/.cache/faster_rcnn), where training,
-testing and Detector look for them; torchvision's are found in the cache of torch.hub,
-too. What is there already is checked, and fetched again only if it is damaged. What was
-interrupted goes on where it stopped. The other programs fetch what they need likewise.
+A NET stands for its ImageNet weights from torchvision; any other NAME is a name from
+docs/zoo.md. Files go to the folder FRCNN_HOME (~/.cache/faster_rcnn), where training,
+testing and Detector look for them; torchvision's are also found in the cache of
+torch.hub. Existing files are verified, and downloaded again only if damaged.
+Interrupted downloads resume. The other programs download the weights they need in the
+same way.
 """
 
 from collections.abc import Sequence
@@ -28,13 +29,13 @@ def build_parser(prog: str | None = None) -> Parser:
     )
     parser.add_argument("--list", action="store_true", help="print all names")
     parser.add_argument(
-        "--dry-run", action="store_true", help="say what would be done, and do nothing"
+        "--dry-run", action="store_true", help="print the steps, and do nothing"
     )
     return parser
 
 
 def main(words: Sequence[str] | None = None, prog: str = "frcnn fetch weights") -> None:
-    """Fetch, or tell what would be fetched."""
+    """Download, or print what would be downloaded."""
     parser = build_parser(prog)
     arguments = parser.parse_args(words)
     if arguments.list:
@@ -56,7 +57,7 @@ def main(words: Sequence[str] | None = None, prog: str = "frcnn fetch weights") 
 
 
 def entry_of(word: str) -> Entry:
-    """torchvision's ImageNet weights of a net, such as res50_fpn, or a named entry."""
+    """Return torchvision's ImageNet weights of a net (res50_fpn), or a named entry."""
     net = word.removesuffix("_fpn").removesuffix("_dc5")
     return imagenet_entry(net) if net in NET_NAMES else find_entry(word)
 

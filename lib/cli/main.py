@@ -1,4 +1,4 @@
-"""Finds the command that a command line names, and gives it the rest of the words."""
+"""Find the command that a command line names, and pass it the remaining words."""
 
 import os
 import sys
@@ -16,8 +16,8 @@ class Command(NamedTuple):
     """A command of ``frcnn``.
 
     Attributes:
-        module: of this package, with ``main(words, prog)``.
-        summary: what it does, for the list of commands.
+        module: module of this package, with ``main(words, prog)``.
+        summary: description for the list of commands.
     """
 
     module: str
@@ -36,13 +36,13 @@ COMMANDS = {
     "fetch data": Command("fetch_data", "fetch and unpack public data sets"),
     "fetch weights": Command("fetch_weights", "fetch published weights"),
     "check": Command("check", "check a data set before anything is trained on it"),
-    "browse": Command("browse", "show what the network is trained on"),
-    "plot": Command("plot", "draw the curves of runs beside each other"),
+    "browse": Command("browse", "show the network's input in training"),
+    "plot": Command("plot", "plot the curves of several runs together"),
     "tensorboard": Command("tensorboard", "open TensorBoard on the runs"),
 }
 
 PROG = "FRCNN_PROG"
-"""Environment variable in which a shell script tells by what name it was called."""
+"""Environment variable with the name by which a shell script was called."""
 
 
 def main(words: Sequence[str] | None = None) -> None:
@@ -62,11 +62,11 @@ def main(words: Sequence[str] | None = None) -> None:
 
 
 def door(name: str, file: str) -> None:
-    """Run a command for a script of a checkout: on the data and output of that.
+    """Run a command for a script of a checkout, with the checkout's data and output.
 
     Args:
-        name: of the command.
-        file: the script's, in a folder of the checkout.
+        name: name of the command.
+        file: path of the script, in a folder of the checkout.
     """
     checkout = Path(file).resolve().parents[1]
     for variable, folder in (("FRCNN_OUTPUT", "output"), ("FRCNN_DATA", "data")):
@@ -79,19 +79,19 @@ def run(name: str, words: Sequence[str], *, prog: str) -> None:
     """Run a command.
 
     Args:
-        name: of the command.
-        words: its arguments.
-        prog: what its help and errors call it.
+        name: name of the command.
+        words: arguments of the command.
+        prog: program name in its help and errors.
 
-    Raises:
-        SystemExit: wrong input, or an end with a status of its own.
+        Raises:
+            SystemExit: the input is wrong, or the command ends with its own status.
     """
     module = import_module(f".{COMMANDS[name].module}", __package__)
     module.main(words, prog)
 
 
 def overview() -> str:
-    """The commands, one a line."""
+    """List the commands, one per line."""
     lines = [f"  {name:<15}{command.summary}" for name, command in COMMANDS.items()]
     return "\n".join(
         [
@@ -99,13 +99,13 @@ def overview() -> str:
             "",
             *lines,
             "",
-            "frcnn COMMAND --help tells more; frcnn --version prints the version.",
+            "frcnn COMMAND --help shows details; frcnn --version prints the version.",
         ]
     )
 
 
 def _refuse(words: Sequence[str]) -> None:
-    """Say which command was not found, or not finished."""
+    """Report which command was not found, or is incomplete."""
     following = [name for name in COMMANDS if name.startswith(f"{words[0]} ")]
     if following:
         problem = f"expected {' or '.join(following)}, found {' '.join(words[:2])}"

@@ -1,4 +1,4 @@
-"""Arguments that must be spelled out, and hints where they are not."""
+"""Argument parser without abbreviations, which suggests the nearest option."""
 
 import argparse
 import difflib
@@ -9,13 +9,13 @@ from ..utils.printable import printable
 
 
 def nearest(word: str, known: Iterable[str]) -> str:
-    """Give ``"; did you mean x?"`` for the nearest known word, else nothing."""
+    """Return ``"; did you mean x?"`` for the nearest known word, else ``""``."""
     near = difflib.get_close_matches(word, list(known), n=1)
     return f"; did you mean {near[0]}?" if near else ""
 
 
 class Parser(argparse.ArgumentParser):
-    """A parser that takes no abbreviations, and hints at the nearest option."""
+    """A parser that accepts no abbreviations, and suggests the nearest option."""
 
     def __init__(self, **options: Any) -> None:
         super().__init__(allow_abbrev=False, **options)
@@ -28,7 +28,7 @@ class Parser(argparse.ArgumentParser):
         """Parse a command line.
 
         Raises:
-            SystemExit: with status 2 after a message, or 0 after help.
+            SystemExit: status 2 after an error message, or 0 after help.
         """
         arguments, unknown = self.parse_known_args(args, namespace)
         if unknown:

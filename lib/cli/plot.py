@@ -1,7 +1,8 @@
-"""Draw the curves of runs beside each other: losses, learning rate, AP.
+"""Plot the curves of several runs together: losses, learning rate, AP.
 
-A run is named by its folder, output/<net>/<train set>/<tag>. Makes a picture and a page
-that needs no network, where runs can be hidden and the last values sorted.
+A run is given by its folder, output/<net>/<train set>/<tag>. The command writes an
+image, and a page that works offline, on which runs can be hidden and the last values
+sorted.
 """
 
 import logging
@@ -18,7 +19,7 @@ logger = logging.getLogger(__name__)
 
 
 def build_parser(prog: str | None = None) -> Parser:
-    """The runs, and how to draw them."""
+    """Create the parser: the runs, and how to plot them."""
     parser = Parser(prog=prog, description=__doc__)
     parser.add_argument(
         "runs", nargs="+", type=Path, metavar="RUN", help="folder of a run"
@@ -27,7 +28,7 @@ def build_parser(prog: str | None = None) -> Parser:
         "--smooth",
         type=int,
         metavar="N",
-        help="iterations that curves are means over, 0 for none; default: a fiftieth "
+        help="iterations to average curves over, 0 for none; default: a fiftieth "
         "of the longest run",
     )
     parser.add_argument(
@@ -35,8 +36,8 @@ def build_parser(prog: str | None = None) -> Parser:
         nargs="+",
         default=[],
         metavar="NAME",
-        help="what to draw, as metrics.jsonl calls it; default: losses, lr, and what "
-        "tests and validations measured",
+        help="curves to plot, by their names in metrics.jsonl; default: losses, lr and "
+        "the results of tests and validations",
     )
     parser.add_argument(
         "--output",
@@ -49,7 +50,7 @@ def build_parser(prog: str | None = None) -> Parser:
 
 
 def main(words: Sequence[str] | None = None, prog: str = "frcnn plot") -> None:
-    """Read, draw, save."""
+    """Read, plot and save."""
     arguments = build_parser(prog).parse_args(words)
     with clear_errors():
         runs = read_runs(arguments.runs)

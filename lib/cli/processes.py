@@ -1,4 +1,4 @@
-"""How a command-line tool becomes several processes."""
+"""Start the processes of a command-line tool, or join them."""
 
 import argparse
 import logging
@@ -17,18 +17,18 @@ from ..utils.monitoring.logs import LOGGER_NAME
 def add_process_arguments(
     parser: argparse.ArgumentParser, *, sharing: bool = False
 ) -> None:
-    """Add the arguments that tell how many processes there are.
+    """Add the arguments for the number of processes.
 
     Args:
-        parser: of the tool.
-        sharing: whether several processes may share a GPU, as a test's may.
+        parser: the tool's parser.
+        sharing: whether several processes may share a GPU, as in a test.
     """
     parser.add_argument(
         "--gpus",
         type=_positive,
         metavar="N",
         help="processes on this machine, one for each of its first N GPUs; with "
-        "--device cpu, N processes on the CPU. Not needed, and only checked, where "
+        "--device cpu, N processes on the CPU. Not needed, and only checked, if "
         "torchrun, srun or mpirun starts the processes (docs/distributed.md)",
     )
     if sharing:
@@ -51,15 +51,16 @@ def _positive(text: str) -> int:
 def join_processes(arguments: argparse.Namespace) -> None:
     """Join the processes that a launcher started, or start them and wait for them.
 
-    Does nothing for a single process, and returns in the processes that do the work.
+    A single process returns at once; otherwise this returns in the processes that do
+    the work.
 
     Args:
         arguments: with ``gpus`` and ``device``, and perhaps ``procs_per_gpu``.
 
     Raises:
-        ValueError: there are not so many GPUs, or another number of processes was
-            started, or they cannot meet.
-        SystemExit: after the processes that were started here.
+        ValueError: there are fewer GPUs, another number of processes was started, or
+            the processes cannot connect.
+        SystemExit: in the parent, after the processes that it started.
     """
     place = find_place(os.environ)
     sharing: int = getattr(arguments, "procs_per_gpu", 1)
@@ -88,7 +89,7 @@ def join_processes(arguments: argparse.Namespace) -> None:
 
 
 def _show_gpus(count: int) -> None:
-    """Let the processes see the first ``count`` GPUs only; they take them in turns."""
+    """Make only the first ``count`` GPUs visible; processes are assigned in turn."""
     there = os.environ.get("CUDA_VISIBLE_DEVICES")
     names = there.split(",") if there else list(map(str, range(count)))
     os.environ["CUDA_VISIBLE_DEVICES"] = ",".join(names[:count])
@@ -111,7 +112,7 @@ def _check_devices(count: int, name: str, *, processes: int) -> None:
 
 
 def _speak_up_for(rank: int) -> None:
-    """Leave the telling to the main process, but for files that only this one met."""
+    """Log only in the main process, except about files that only this one read."""
 
     def name_process(record: logging.LogRecord) -> bool:
         record.msg = f"process {rank}: {record.msg}"

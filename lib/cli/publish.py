@@ -1,9 +1,10 @@
-"""Make a checkpoint ready for others: a small file of weights, and a model card.
+"""Publish a checkpoint: write a small file of weights, and a model card.
 
-The file holds the weights (averaged ones where the run kept them), configuration,
-classes, normalisation and the figures of the run's tests; no optimizer, no paths of
-this machine. It is named by its hash, and the same checkpoint gives the same bytes.
-frcnn test --checkpoint, frcnn train --weights and Detector.from_checkpoint take it.
+The file contains the weights (the averaged ones if the run has them), configuration,
+classes, normalisation and the results of the run's tests, but no optimizer and no paths
+of this machine. Its name contains its hash, and the same checkpoint gives the same
+bytes. frcnn test --checkpoint, frcnn train --weights and Detector.from_checkpoint
+accept it.
 """
 
 import argparse
@@ -35,7 +36,7 @@ def build_parser(prog: str | None = None) -> Parser:
         "--name", type=_name, help="default: the net and the training set"
     )
     parser.add_argument(
-        "--licence", default=NO_LICENCE, help="of the weights, for the card"
+        "--licence", default=NO_LICENCE, help="licence of the weights, for the card"
     )
     parser.add_argument(
         "--results",
@@ -56,7 +57,7 @@ def _name(text: str) -> str:
 
 
 def main(words: Sequence[str] | None = None, prog: str = "frcnn publish") -> None:
-    """Strip, name, write."""
+    """Strip, name and write the file."""
     arguments = build_parser(prog).parse_args(words)
     with clear_errors():
         given = arguments.results
@@ -74,4 +75,4 @@ def main(words: Sequence[str] | None = None, prog: str = "frcnn publish") -> Non
         show(f"{path}  {amount(after)}, of a checkpoint of {amount(before)}")
         show(f"{path.with_suffix('.md')}  the model card")
         if not content["metrics"]:
-            show("no test of this checkpoint was found; the card says: not measured")
+            show("found no test of this checkpoint; the card says: not measured")

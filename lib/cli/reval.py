@@ -49,7 +49,7 @@ OF_DETECTIONS = (
 
 
 def build_parser(prog: str | None = None) -> Parser:
-    """The arguments of this tool."""
+    """Create the argument parser of frcnn reval."""
     summary, _, examples = (__doc__ or "").partition("\n\n")
     parser = Parser(
         prog=prog,
@@ -60,7 +60,7 @@ def build_parser(prog: str | None = None) -> Parser:
     parser.add_argument(
         "dataset",
         metavar="DATASET",
-        help="a word or folder as of frcnn test, a set's name, or COCO's "
+        help="a word or folder as for frcnn test, a set's name, or COCO's "
         "instances_*.json",
     )
     parser.add_argument(
@@ -74,7 +74,7 @@ def build_parser(prog: str | None = None) -> Parser:
         "--root",
         type=Path,
         default=data_root(),
-        help="of the data sets; default: %(default)s",
+        help="folder of the data sets; default: %(default)s",
     )
     parser.add_argument(
         "--split",
@@ -94,19 +94,19 @@ def build_parser(prog: str | None = None) -> Parser:
         help="COCO's numbers with N detections of an image and class too; the headline "
         "stays at COCO's 100",
     )
-    choice = parser.add_argument_group("which detections (in this order)")
+    choice = parser.add_argument_group("selection of detections (in this order)")
     choice.add_argument("--classes", nargs="+", metavar="NAME", help="no others")
-    choice.add_argument("--score", type=float, metavar="S", help="scores above this")
+    choice.add_argument("--score", type=float, metavar="S", help="keep scores above S")
     one = choice.add_mutually_exclusive_group()
-    one.add_argument("--nms", type=float, metavar="IOU", help="suppress above this")
+    one.add_argument("--nms", type=float, metavar="IOU", help="suppress above IOU")
     one.add_argument(
-        "--soft-nms", type=float, metavar="SIGMA", help="scores fall by a Gaussian"
+        "--soft-nms", type=float, metavar="SIGMA", help="Soft-NMS, Gaussian decay"
     )
     one.add_argument(
-        "--soft-nms-linear", type=float, metavar="IOU", help="fall above this overlap"
+        "--soft-nms-linear", type=float, metavar="IOU", help="Soft-NMS, linear decay"
     )
-    choice.add_argument("--max", type=_count, metavar="N", help="best of an image")
-    out = parser.add_argument_group("what is written")
+    choice.add_argument("--max", type=_count, metavar="N", help="keep N per image")
+    out = parser.add_argument_group("output")
     out.add_argument("--results", type=Path, metavar="FILE", help="numbers as JSON")
     out.add_argument("--curves", type=Path, metavar="FILE", help="VOC's curves as CSV")
     out.add_argument(
@@ -136,7 +136,7 @@ def _count(text: str) -> int:
 
 
 def main(words: Sequence[str] | None = None, prog: str = "frcnn reval") -> None:
-    """Read the ground truth and the results, choose, evaluate."""
+    """Read the ground truth and the results, select detections, evaluate."""
     arguments = build_parser(prog).parse_args(words)
     with clear_errors():
         dataset = ground_truth(arguments)
@@ -147,7 +147,7 @@ def main(words: Sequence[str] | None = None, prog: str = "frcnn reval") -> None:
 
 
 def ground_truth(arguments: argparse.Namespace) -> Dataset:
-    """The data set by word, name or folder, or from an annotation file alone."""
+    """Load the data set by word, name or folder, or from an annotation file alone."""
     word = arguments.dataset
     if Path(word).suffix == ".json":
         return read_annotations(Path(word))
@@ -155,7 +155,7 @@ def ground_truth(arguments: argparse.Namespace) -> Dataset:
 
 
 def measure_proposals(dataset: Dataset, arguments: argparse.Namespace) -> None:
-    """Average recall; what is for detections is refused."""
+    """Compute the average recall; options for detections are errors."""
     given = [name for name in OF_DETECTIONS if getattr(arguments, name) is not None]
     if given:
         raise ValueError(
@@ -175,7 +175,7 @@ def measure_proposals(dataset: Dataset, arguments: argparse.Namespace) -> None:
 
 
 def measure_detections(dataset: Dataset, arguments: argparse.Namespace) -> None:
-    """Average precision of the chosen detections."""
+    """Compute the average precision of the selected detections."""
     comp = arguments.comp if arguments.source.is_dir() else None
     detections = load_saved(arguments.source, dataset, comp=comp)
     dataset, detections = choose(dataset, detections, arguments)
@@ -207,13 +207,13 @@ def measure_detections(dataset: Dataset, arguments: argparse.Namespace) -> None:
     if arguments.upload:
         folder, algorithm = Path(arguments.upload[0]), arguments.upload[1]
         archive = save_coco_upload(folder, detections, dataset, algorithm=algorithm)
-        logger.info("to be uploaded: %s", archive)
+        logger.info("archive to upload: %s", archive)
 
 
 def choose(
     dataset: Dataset, detections: list[ImageDetections], arguments: argparse.Namespace
 ) -> tuple[Dataset, list[ImageDetections]]:
-    """Apply the options on which detections, in their order."""
+    """Apply the options that select detections, in order."""
     if arguments.classes:
         dataset, detections = only_classes(dataset, detections, arguments.classes)
     if arguments.score is not None:

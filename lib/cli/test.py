@@ -24,32 +24,32 @@ logger = logging.getLogger(__name__)
 
 
 def build_parser(prog: str | None = None) -> Parser:
-    """The arguments of frcnn test."""
+    """Create the argument parser of frcnn test."""
     parser = Parser(prog=prog, description=__doc__)
     add_arguments(parser)
     add_process_arguments(parser, sharing=True)
     add_evaluation_arguments(parser)
-    parser.set_defaults(eval=None)  # whatever the checkpoint's network makes
+    parser.set_defaults(eval=None)  # decided by the checkpoint's network
     parser.add_argument(
         "--split",
         default="test",
         choices=("train", "val", "test"),
-        help="which set of DATASET to test on; train for the proposals that Fast R-CNN "
+        help="split of DATASET to test on; train for the proposals that Fast R-CNN "
         "alone is trained on (docs/proposals.md). Default: test",
     )
     parser.add_argument(
         "--checkpoint",
         type=Path,
         metavar="FILE|NAME",
-        help="a checkpoint, a detector of another program, or a name of docs/zoo.md; "
-        "default: the newest one of the run --tag, or of the newest run; best: that "
-        "which did best in validation",
+        help="a checkpoint, a detector of another program, or a name from docs/zoo.md; "
+        "default: the newest one of the run --tag, or of the newest run; best: the "
+        "best one in validation",
     )
     return parser
 
 
 def main(words: Sequence[str] | None = None, prog: str = "frcnn test") -> None:
-    """Find the checkpoint, rebuild its detector, test."""
+    """Find the checkpoint, build its detector, test."""
     arguments = build_parser(prog).parse_args(words)
     keep_freed_memory()
     with clear_errors():
@@ -60,7 +60,7 @@ def main(words: Sequence[str] | None = None, prog: str = "frcnn test") -> None:
         if arguments.checkpoint is not None and not best:
             checkpoint = locate(arguments.checkpoint)
             folder = checkpoint.resolve().parent
-            # One from elsewhere gets a run folder of its own for its results.
+            # A checkpoint from elsewhere gets its own run folder for its results.
             run = RunFolder(
                 folder.parent
                 if folder.name == "checkpoints"
@@ -75,8 +75,8 @@ def main(words: Sequence[str] | None = None, prog: str = "frcnn test") -> None:
             checkpoint = run.best_checkpoint if best else run.newest_checkpoint()
             if best and not checkpoint.exists():
                 raise ValueError(
-                    f"no best checkpoint in {checkpoint.parent}, the run having had no "
-                    "validation; leave out --checkpoint for its newest one"
+                    f"no best checkpoint in {checkpoint.parent}: the run had no "
+                    "validation; leave out --checkpoint to test its newest one"
                 )
         state = open_checkpoint(checkpoint)
         given = ["data.root", str(data_root())]
@@ -84,8 +84,8 @@ def main(words: Sequence[str] | None = None, prog: str = "frcnn test") -> None:
         config = config_from_checkpoint(state, [*given, *arguments.overrides])
         if config.net.full_name != arguments.net:
             raise ValueError(
-                f"{checkpoint} holds a detector with the net {config.net.full_name}, "
-                f"asked for was {arguments.net}; give NET as {config.net.full_name}"
+                f"{checkpoint} has a detector with the net {config.net.full_name}, "
+                f"but NET is {arguments.net}; give NET as {config.net.full_name}"
             )
         dataset = get_dataset(arguments.dataset, config, arguments.split)
         if collectives.is_main():

@@ -23,10 +23,10 @@ logger = logging.getLogger(__name__)
 
 @contextlib.contextmanager
 def clear_errors() -> Iterator[None]:
-    """Show users the message of an expected error, not its stack.
+    """Show users the message of an expected error, without a stack trace.
 
     Exit status: 2 for wrong input, 1 for a failed run, 130 for an interrupted one. If
-    there are several processes, all end with the first failure of any.
+    there are several processes, all end with the first failure of any of them.
     """
     setup_logging()
     try:

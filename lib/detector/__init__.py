@@ -1,4 +1,4 @@
-"""A trained detector for any picture: what programs use."""
+"""The Python API: a trained detector for any image."""
 
 from .detector import Detector
 from .result import Result

@@ -1,4 +1,4 @@
-"""Pictures become batches, in their order or those of like shape together."""
+"""Group images into batches, in order or by similar shape."""
 
 from collections.abc import Iterable, Iterator
 from pathlib import Path
@@ -13,12 +13,12 @@ from ..utils.drawing import Picture
 
 
 class Prepared(NamedTuple):
-    """A picture on its way into a batch.
+    """An image prepared for a batch.
 
     Attributes:
-        number: of the picture in its call.
-        samples: the picture at each scale.
-        path: of the file, if it is one.
+        number: index of the image in its call.
+        samples: the image at each scale.
+        path: path of the file, if it is one.
     """
 
     number: int
@@ -27,7 +27,7 @@ class Prepared(NamedTuple):
 
 
 def to_sample(pixels: Picture, short_side: int, long_side: int) -> Sample:
-    """A picture at one scale, resized as those of data sets, and without objects."""
+    """Resize an image to one scale, as for data sets, without objects."""
     height, width = pixels.shape[:2]
     scale = resize_scale(height, width, short_side, long_side)
     return Sample(
@@ -43,7 +43,7 @@ def to_sample(pixels: Picture, short_side: int, long_side: int) -> Sample:
 
 
 def in_order(prepared: Iterable[Prepared], batch_size: int) -> Iterator[list[Prepared]]:
-    """Batches of pictures as they come."""
+    """Yield batches of images in order."""
     group: list[Prepared] = []
     for item in prepared:
         group.append(item)
@@ -57,9 +57,9 @@ def in_order(prepared: Iterable[Prepared], batch_size: int) -> Iterator[list[Pre
 def of_like_shape(
     prepared: Iterable[Prepared], batch_size: int
 ) -> Iterator[list[Prepared]]:
-    """Batches of pictures of one bucket of aspect ratios, as in tests.
+    """Yield batches of images from one bucket of aspect ratios, as in tests.
 
-    What waits for its like is a batch per bucket at most, already resized.
+    At most one batch per bucket waits for more images, already resized.
     """
     waiting: dict[int, list[Prepared]] = {}
     for item in prepared:

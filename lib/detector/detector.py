@@ -1,4 +1,4 @@
-"""A trained detector: pictures in, results out."""
+"""A trained detector: images in, results out."""
 
 import os
 from collections.abc import Iterable, Iterator, Sequence
@@ -25,15 +25,16 @@ _PRECISIONS = ("auto", "float32", "bfloat16")
 class Detector:
     """A trained detector.
 
-    Nothing of it changes with a call, so any number of threads may share it. So may
-    forked processes if it runs on the CPU uncompiled, each in one thread.
+    A call changes no state, so any number of threads may share a detector. Forked
+    processes may share it too, each in one thread, if it is on the CPU and not
+    compiled.
 
     Attributes:
         model: the network, in evaluation mode.
-        config: of the run, with overrides.
-        classes: the C names, background first.
-        device: where the network runs.
-        dtype: type that it computes in.
+        config: configuration of the run, with overrides.
+        classes: the C class names, background first.
+        device: device of the network.
+        dtype: dtype of the computation.
     """
 
     def __init__(
@@ -64,26 +65,25 @@ class Detector:
         compile: bool = False,
         overrides: Sequence[str] = (),
     ) -> "Detector":
-        """Open a trained detector.
+        """Load a trained detector.
 
         Args:
             path_or_name: a checkpoint, or another program's detector that the importers
-                read; the folder of a run, of which the best checkpoint is taken, or the
-                newest if there was no validation; or a name of the model zoo, which is
-                fetched once.
+                read; the folder of a run, whose best checkpoint is used, or its newest
+                if there was no validation; or a name from the model zoo, which is
+                downloaded once.
             device: ``auto`` (CUDA, then MPS, then the CPU), ``cuda``, ``mps``, ``cpu``,
-                or a device of PyTorch's.
-            precision: ``float32``, ``bfloat16``, or ``auto`` for what the run was
-                trained in.
-            compile: have PyTorch compile the network, for sizes of all kinds; the first
+                or a PyTorch device.
+            precision: ``float32``, ``bfloat16``, or ``auto`` for the precision that the
+                run was trained in.
+            compile: compile the network with PyTorch, for dynamic sizes; the first
                 calls then take long.
-            overrides: settings on top of the checkpoint's, ``SECTION.KEY`` and value in
-                turn, as after ``--set``: ``["test.nms_threshold", "0.5"]``.
-
+            overrides: overrides of the checkpoint's settings, ``SECTION.KEY`` and value
+                in turn, as after ``--set``: ``["test.nms_threshold", "0.5"]``.
         Raises:
-            CheckpointError: the file is missing, damaged or no checkpoint.
-            ConfigError: an override is not valid.
-            ValueError: another argument is not.
+            CheckpointError: the file is missing, damaged or not a checkpoint.
+            ConfigError: an override is invalid.
+            ValueError: another argument is invalid.
         """
         if precision not in _PRECISIONS:
             raise ValueError(
@@ -91,7 +91,7 @@ class Detector:
             )
         if not isinstance(device, torch.device):
             device = pick_device(device)
-        from ..weights.zoo import open_checkpoint  # tells formats apart, with importers
+        from ..weights.zoo import open_checkpoint  # recognises formats; imports much
 
         checkpoint = find_checkpoint(path_or_name)
         state = open_checkpoint(checkpoint)
@@ -113,32 +113,33 @@ class Detector:
         batch_size: int | None = None,
         exif: bool = True,
     ) -> Result | list[Result]:
-        """Detect objects in one picture or several.
+        """Detect objects in one image or several.
 
-        Pictures of like shape go through the network together, so that little of a
-        batch is padding; see `stream` for more of them than memory holds results.
+        Images of similar shape go through the network together, so that batches contain
+        little padding. If the results do not fit the memory, see `stream`.
 
         Args:
-            images: a picture or several, of kinds and sizes that may differ: paths of
+            images: an image or several, whose types and sizes may differ: paths of
                 files; uint8 arrays ``(H, W, 3)`` RGB, ``(H, W, 4)`` or grey ``(H, W)``;
                 PIL images; tensors ``(3, H, W)``, uint8 or floats from 0 to 1, or a
                 batch ``(N, 3, H, W)`` of them.
-            score_threshold: scores must exceed it; None: that of the configuration,
-                ``test.score_threshold``, with which detectors are measured.
-            classes: names of those that are wanted; None: all.
-            batch_size: pictures in one pass of the network; None: ``test.batch_size``.
-            exif: turn files and PIL images upright as their EXIF data says, as viewers
-                do. Boxes are pixels of the picture so turned. (Data sets are always
-                taken as stored, for annotations refer to that.)
+            score_threshold: scores must exceed it; if None, the configuration's
+                ``test.score_threshold``, which evaluations use.
+            classes: names of the classes to return; if None, all classes.
+            batch_size: images in one pass of the network; if None, ``test.batch_size``.
+            exif: rotate files and PIL images upright by their EXIF data, as viewers do.
+                Boxes are in pixels of the rotated image. (Data sets are always read as
+                stored, because annotations refer to stored pixels.)
 
         Returns:
-            The result of a single picture, else a list in the pictures' order.
+            The result of a single image, else a list in the order of the images.
 
         Raises:
             ImageError: a file cannot be read; the message names it.
-            ValueError: a picture of unknown kind, an unknown class, a bad number.
-            RuntimeError: the process was forked since, and the detector is on a GPU or
-                compiled.
+            ValueError: an image has an unknown type, a class is unknown, or a number
+                is invalid.
+            RuntimeError: the process was forked since loading, and the detector is on a
+                GPU or compiled.
         """
         call = self._check(score_threshold, classes, batch_size, exif)
         prepared = self._prepare(as_images(images), call)
@@ -158,23 +159,23 @@ class Detector:
         batch_size: int | None = None,
         exif: bool = True,
     ) -> Iterator[Result]:
-        """Detect objects in pictures without end, such as a long folder or a video.
+        """Detect objects in any number of images, such as a long folder or a video.
 
-        Of the pictures and their results a batch is held at a time.
+        Only one batch of images and results is in memory at a time.
 
         Args:
-            images: taken a batch at a time, when its first result is asked for.
-            score_threshold: as of a call.
-            classes: as of a call.
-            batch_size: as of a call.
-            exif: as of a call.
+            images: read a batch at a time, when its first result is requested.
+            score_threshold: see `__call__`.
+            classes: see `__call__`.
+            batch_size: see `__call__`.
+            exif: see `__call__`.
 
         Returns:
-            An iterator of results in the pictures' order.
+            An iterator of results in the order of the images.
 
         Raises:
-            ImageError: as of a call, in the iterator's turn.
-            ValueError: the same.
+            ImageError: see `__call__`; raised by the iterator.
+            ValueError: see `__call__`; raised by the iterator.
         """
         call = self._check(score_threshold, classes, batch_size, exif)
         prepared = self._prepare(as_images(images), call)
@@ -208,8 +209,8 @@ class Detector:
                 raise ValueError(
                     f"expected a score_threshold from 0 to 1, found {score_threshold}"
                 )
-            # What scores less may still take part where boxes are averaged: a higher
-            # threshold leaves some of the same detections, a lower one finds more.
+            # Where boxes are averaged, boxes of lower score take part too: a higher
+            # threshold returns fewer of the same detections, a lower one finds more.
             least = min(float(score_threshold), test.score_threshold)
             test = test.model_copy(update={"score_threshold": least})
         if classes is not None:
@@ -217,11 +218,11 @@ class Detector:
         return _Call(test, score_threshold, classes, batch_size, exif)
 
     def _expect_usable(self) -> None:
-        """Refuse at once what would wait for the threads of another process.
+        """Raise an error instead of waiting for the threads of another process.
 
         Raises:
-            RuntimeError: the process was forked since, and the detector is on a GPU or
-                compiled.
+            RuntimeError: the process was forked since loading, and the detector is on a
+                GPU or compiled.
         """
         compiled = getattr(self.model, "_compiled_call_impl", None) is not None
         if forks() <= self._forks or not (compiled or self.device.type != "cpu"):
@@ -229,14 +230,14 @@ class Detector:
         kind = "compiled" if compiled else f"on {self.device.type}"
         raise RuntimeError(
             f"expected a detector of this process, found one that is {kind} and was "
-            "opened before a fork; open it in each process, and start these by "
+            "loaded before a fork; load it in each process, and start processes by "
             "multiprocessing's spawn, or gunicorn without --preload (docs/inference.md)"
         )
 
     def _prepare(
         self, images: Iterable[ImageInput], call: "_Call"
     ) -> Iterator[Prepared]:
-        """Read and resize one picture after the other, as data sets are."""
+        """Read and resize images one by one, as for data sets."""
         sizes = view_sizes(self.config.data, call.test)
         for number, image in enumerate(images):
             pixels = to_pixels(image, exif=call.exif, name=f"image {number}")
@@ -280,10 +281,10 @@ class _Call(NamedTuple):
 
     Attributes:
         test: thresholds and limits, with a threshold low enough for the call.
-        score_threshold: that results must exceed; None for all.
-        classes: names that are wanted.
-        batch_size: pictures per pass.
-        exif: whether to turn pictures upright.
+        score_threshold: score that results must exceed; None for all.
+        classes: names of the classes to return.
+        batch_size: images per pass.
+        exif: whether to rotate images upright.
     """
 
     test: TestConfig

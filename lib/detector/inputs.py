@@ -1,8 +1,8 @@
-"""Pictures of all kinds become RGB arrays.
+"""Convert images of all supported types to RGB arrays.
 
-Data sets are read as stored, for their annotations refer to that
-(``datasets/loading/images.py``). Here nothing is annotated, and a picture is turned
-upright as viewers show it.
+Data sets are read as stored, because their annotations refer to stored pixels
+(``datasets/loading/images.py``). Here there are no annotations, and images are rotated
+upright as viewers show them.
 """
 
 import os
@@ -22,19 +22,19 @@ from ..utils.drawing import Picture
 ImageInput: TypeAlias = (
     str | os.PathLike[str] | npt.NDArray[np.uint8] | Image.Image | Tensor
 )
-"""What counts as one picture."""
+"""Types of a single image."""
 
 _KINDS = (
     "the path of a file, a uint8 array (H, W, 3) RGB, a PIL image, or a tensor "
     "(3, H, W)"
 )
 _ORIENTATION = 274
-"""EXIF's tag of how a picture is to be turned."""
+"""EXIF tag of an image's orientation."""
 
 _ROUNDING = 1e-3
-"""How far a float tensor may leave [0, 1], as resizing does."""
+"""How far values of a float tensor may leave [0, 1], as after resizing."""
 
-# What Pillow raises for a file that it cannot read.
+# Errors that Pillow raises for a file that it cannot read.
 _PILLOW_ERRORS = (OSError, SyntaxError, ValueError, Image.DecompressionBombError)
 
 
@@ -46,10 +46,10 @@ def is_one_image(images: object) -> bool:
 
 
 def as_images(images: ImageInput | Iterable[ImageInput]) -> Iterable[ImageInput]:
-    """One picture or several as something to iterate over, which is not begun.
+    """Return one image or several as an iterable that is not yet consumed.
 
     Raises:
-        ValueError: it is neither.
+        ValueError: the argument is neither.
     """
     if is_one_image(images):
         return [images]  # type: ignore[list-item]
@@ -61,22 +61,22 @@ def as_images(images: ImageInput | Iterable[ImageInput]) -> Iterable[ImageInput]
 
 
 def to_pixels(image: ImageInput, *, exif: bool = True, name: str = "image") -> Picture:
-    """The pixels of a picture of any kind.
+    """Convert an image of any supported type to pixels.
 
-    Grey becomes RGB, transparency is dropped, of 16 bits the upper 8 are kept.
+    Grey becomes RGB, transparency is dropped, and the upper 8 of 16 bits are kept.
 
     Args:
         image: a file's path; uint8 ``(H, W, 3)`` RGB, ``(H, W, 4)`` or grey ``(H, W)``;
             a PIL image; or a ``(3, H, W)`` RGB tensor, uint8 or floats from 0 to 1.
-        exif: turn files and PIL images upright as their EXIF data says.
-        name: what error messages call the picture if it has no path.
+        exif: rotate files and PIL images upright by their EXIF data.
+        name: name of the image in error messages if it has no path.
 
     Returns:
         ``(H, W, 3)`` uint8 RGB.
 
     Raises:
-        ImageError: the file or PIL image cannot be read; a file is named.
-        ValueError: another kind, type or shape.
+        ImageError: the file or PIL image cannot be read; the message names the file.
+        ValueError: the type or shape is not supported.
     """
     if isinstance(image, str | os.PathLike):
         return _read(Path(image), exif=exif)
@@ -95,19 +95,19 @@ def _read(path: Path, *, exif: bool) -> Picture:
 
 
 def _orientation(path: Path) -> int:
-    """EXIF's 1 to 8; 1, which is upright, where there is none that can be read."""
+    """Read EXIF's orientation, 1 to 8; 1, which is upright, if none can be read."""
     try:
         with Image.open(path) as image:
             return int(image.getexif().get(_ORIENTATION, 1))
-    except Exception:  # damaged tags make Pillow fail in any way
+    except Exception:  # damaged tags raise errors of any type in Pillow
         return 1
 
 
 def _turned(pixels: Picture, orientation: int) -> Picture:
-    """Turn pixels as stored so that they are upright."""
+    """Rotate pixels as stored so that they are upright."""
     if orientation not in range(2, 9):
         return pixels
-    if orientation >= 5:  # 6 and 8 are quarter turns: exchange the axes, then mirror
+    if orientation >= 5:  # 6 and 8 are quarter turns: transpose, then mirror
         pixels = pixels.transpose(1, 0, 2)
     if orientation in (2, 3, 6, 7):
         pixels = pixels[:, ::-1]
@@ -122,12 +122,12 @@ def _from_pil(image: Image.Image, *, exif: bool, name: str) -> Picture:
             image = ImageOps.exif_transpose(image)
         if image.mode in ("I", "F"):
             raise ValueError(
-                f"no range of values is implied by mode {image.mode}; convert it to 8 "
+                f"mode {image.mode} defines no range of values; convert the image to 8 "
                 "bits, or give the file's path"
             )
         if image.mode.startswith("I;16"):
             return _from_array((np.asarray(image) >> 8).astype(np.uint8), name)
-        if image.mode == "RGBa":  # multiplied by the transparency
+        if image.mode == "RGBa":  # premultiplied by the transparency
             image = image.convert("RGBA")
         return _from_array(np.asarray(image.convert("RGB")), name)
     except _PILLOW_ERRORS as error:

@@ -1,4 +1,4 @@
-"""From a path or a name to a network with its weights."""
+"""Build a network with its weights from a path or a name."""
 
 import os
 from collections.abc import Mapping, Sequence
@@ -17,15 +17,15 @@ from ..weights.checkpoint import CheckpointError, detector_weights
 
 
 def find_checkpoint(path_or_name: str | Path) -> Path:
-    """The checkpoint that is meant.
+    """Find the checkpoint file for a path or a name.
 
     Args:
-        path_or_name: a file; a run's folder, of which the best checkpoint is taken, or
-            the newest one if there was no validation; or a name of the model zoo.
+        path_or_name: a file; a run's folder, whose best checkpoint is used, or its
+            newest if there was no validation; or a name from the model zoo.
 
     Raises:
         CheckpointError: there is no such file.
-        ValueError: a folder without checkpoints, or an unknown name.
+        ValueError: the folder has no checkpoints, or the name is unknown.
     """
     path = Path(path_or_name).expanduser()
     if path.is_dir():
@@ -42,7 +42,7 @@ def find_checkpoint(path_or_name: str | Path) -> Path:
         or text[:1] in (".", "/", "~")
     ):
         raise CheckpointError(
-            f"{text} is not there; give a .pth file, the folder of a run, or a name of "
+            f"{text} is not there; give a .pth file, a run's folder, or a name from "
             "the model zoo"
         )
     from ..weights.zoo import fetch
@@ -53,35 +53,35 @@ def find_checkpoint(path_or_name: str | Path) -> Path:
 def open_detector(
     source: Path, state: Mapping[str, Any], overrides: Sequence[str]
 ) -> tuple[FasterRCNN, Config, tuple[str, ...]]:
-    """Rebuild the network of a checkpoint.
+    """Build the network of a checkpoint.
 
     Args:
-        source: the file, for errors.
-        state: its content, as ``weights.zoo.open_checkpoint`` gives it.
-        overrides: ``SECTION.KEY``, value, ... on top of its configuration.
+        source: the file, for error messages.
+        state: its content, as ``weights.zoo.open_checkpoint`` returns it.
+        overrides: ``SECTION.KEY``, value, ...: overrides of its configuration.
 
     Returns:
         The network on the CPU and in evaluation mode, its configuration, and the
         classes, background first.
 
     Raises:
-        CheckpointError: the weights are of another network.
-        ConfigError: a key or value is not valid.
+        CheckpointError: the weights belong to another network.
+        ConfigError: a key or value is invalid.
     """
     classes = tuple(state["classes"])
     config = config_from_checkpoint(state, overrides)
     if config.net.modules != "both":
         raise CheckpointError(
-            f"{source} holds one module of a detector (net.modules "
-            f"{config.net.modules}), expected both; frcnn test tests it, and "
-            "frcnn alternating joins two"
+            f"{source} contains one module of a detector (net.modules "
+            f"{config.net.modules}), expected both; test it by frcnn test, or join two "
+            "by frcnn alternating"
         )
     weights = detector_weights(state, averaged=config.train.ema > 0)
-    # Compared without memory first: whoever made the file chose the sizes.
+    # Shapes are compared before memory is allocated: the file's author chose the sizes.
     with weightless():
         shapes = build_detector(config, len(classes)).state_dict()
     _check_fit(source, shapes, weights)
-    # The weights that it is built with are drawn from the program's random numbers.
+    # The weights it is built with are drawn from the program's random numbers.
     with torch.random.fork_rng(devices=[]):
         model = build_detector(config, len(classes))
     model.load_state_dict(weights)
@@ -91,7 +91,7 @@ def open_detector(
 def _check_fit(
     source: Path, shapes: Mapping[str, Tensor], weights: Mapping[str, Tensor]
 ) -> None:
-    """Compare names and shapes.
+    """Compare names and shapes of the weights with those of the network.
 
     Raises:
         CheckpointError: they differ.
@@ -106,7 +106,7 @@ def _check_fit(
     if differing:
         shown = "; ".join(sorted(differing)[:3])
         raise CheckpointError(
-            f"{source} does not fit the network that its configuration and the "
+            f"{source} does not match the network that its configuration and the "
             f"overrides describe ({shown}; {len(differing)} in all); leave out "
             "overrides that change the network"
         )

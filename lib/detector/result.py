@@ -19,17 +19,16 @@ from .inputs import ImageInput, to_pixels
 
 @dataclass(frozen=True, eq=False)
 class Result:
-    """The D detections in a picture, best first; tensors lie on the CPU.
+    """The D detections in an image, best first; tensors are on the CPU.
 
     Attributes:
-        boxes: ``(D, 4)`` float32 ``x1, y1, x2, y2``, pixel edges of the picture:
-            pixel k spans [k, k + 1), so ``x2 - x1`` is the width.
+        boxes: ``(D, 4)`` float32 ``x1, y1, x2, y2``, pixel edges of the image: pixel k
+            spans [k, k + 1), so ``x2 - x1`` is the width.
         scores: ``(D,)`` float32 class probabilities.
-        labels: ``(D,)`` int64, 1..C-1, positions in ``class_names``.
-        size: height and width of the picture in pixels; of one that EXIF turns, as it
-            is shown.
-        path: of the file; None if the picture was given otherwise.
-        class_names: the C classes that the detector knows, background first.
+        labels: ``(D,)`` int64, 1..C-1, indices into ``class_names``.
+        size: height and width of the image in pixels, after rotation by EXIF.
+        path: path of the file; None if the image was not given by its path.
+        class_names: the detector's C classes, background first.
         exif: whether EXIF's orientation was applied.
     """
 
@@ -43,21 +42,21 @@ class Result:
 
     @property
     def names(self) -> list[str]:
-        """The class of each detection."""
+        """Return the class name of each detection."""
         return [self.class_names[label] for label in self.labels.tolist()]
 
     def __len__(self) -> int:
         return len(self.scores)
 
     def __iter__(self) -> Iterator[dict[str, Any]]:
-        """The detections as `to_list` gives them."""
+        """Iterate over the detections as `to_list` returns them."""
         return iter(self.to_list())
 
     def to_list(self) -> list[dict[str, Any]]:
-        """One dictionary per detection, of plain values as JSON takes them.
+        """Return one dictionary per detection, of plain values for JSON.
 
-        Its keys are ``box``, which is x1, y1, x2, y2 as pixel edges, ``score``,
-        ``label`` and ``name``.
+        Its keys are ``box`` (x1, y1, x2, y2 as pixel edges), ``score``, ``label`` and
+        ``name``.
         """
         return [
             {"box": box, "score": score, "label": label, "name": name}
@@ -75,10 +74,10 @@ class Result:
         score_threshold: float | None = None,
         classes: Sequence[str] | None = None,
     ) -> "Result":
-        """The detections that score more than a threshold and are of given classes.
+        """Select detections above a threshold and of given classes.
 
         Raises:
-            ValueError: a class that the detector does not know.
+            ValueError: the detector does not know a class.
         """
         kept = torch.ones_like(self.labels, dtype=torch.bool)
         if score_threshold is not None:
@@ -94,7 +93,7 @@ class Result:
         )
 
     def numpy(self) -> dict[str, npt.NDArray[Any]]:
-        """``boxes``, ``scores`` and ``labels`` as arrays, which share their memory."""
+        """Return ``boxes``, ``scores`` and ``labels`` as arrays that share memory."""
         return {
             "boxes": self.boxes.numpy(),
             "scores": self.scores.numpy(),
@@ -106,12 +105,12 @@ class Result:
         image_id: int | str,
         category_ids: Sequence[int] | Mapping[str, int] | None = None,
     ) -> list[dict[str, Any]]:
-        """Rows of COCO's result format, whose box is x, y, width, height.
+        """Return rows in COCO's result format, whose box is x, y, width, height.
 
         Args:
-            image_id: of the picture in the data set.
-            category_ids: per class, background's (never used) first, as a ``Dataset``
-                has them; or by class name. None: the labels.
+            image_id: id of the image in the data set.
+            category_ids: id per class, in order, the background's (never used) first,
+                as in a ``Dataset``; or by class name. If None, the labels.
 
         Raises:
             ValueError: a class has no category.
@@ -133,9 +132,9 @@ class Result:
         ]
 
     def to_voc(self) -> str:
-        """An XML annotation in VOC's layout: whole, 1-based, inclusive corners.
+        """Return an XML annotation in VOC's layout: whole, 1-based, inclusive corners.
 
-        Each object has its ``score`` too, which readers of annotations skip.
+        Each object also has its ``score``, which readers of annotations ignore.
         """
         height, width = self.size
         root = ET.Element("annotation")
@@ -144,7 +143,7 @@ class Result:
         for key, length in (("width", width), ("height", height), ("depth", 3)):
             _add(size, key, length)
         _add(root, "segmented", 0)
-        # Of pixel edges to the nearest whole ones, of which a box has a pixel at least.
+        # Pixel edges are rounded to whole ones; a box keeps at least one pixel.
         edges = np.rint(self.boxes.numpy()).astype(int)
         limits = np.array([width, height])
         first = edges[:, :2].clip(0, limits - 1)
@@ -170,7 +169,7 @@ class Result:
         return ET.tostring(root, encoding="unicode") + "\n"
 
     def to_supervision(self) -> Any:
-        """A ``supervision.Detections``, the class names as its ``class_name``.
+        """Return a ``supervision.Detections``, with class names as ``class_name``.
 
         Raises:
             ImportError: the package supervision is not installed.
@@ -196,33 +195,32 @@ class Result:
         labels: bool = True,
         scores: bool = True,
     ) -> Picture:
-        """The picture with a box, a class and a score for each detection.
+        """Draw a box, a class and a score for each detection.
 
         Args:
-            image: the picture, of any kind that the detector takes; None: the file is
-                read again.
+            image: the image, of any supported type; if None, the file is read again.
             labels: write the class.
             scores: write the score.
 
         Returns:
-            ``(H, W, 3)`` uint8 RGB of the picture's own size.
+            ``(H, W, 3)`` uint8 RGB of the image's size.
 
         Raises:
             ImageError: the file cannot be read.
-            ValueError: no picture is given and none is on disk, or one of other size.
+            ValueError: no image is given and there is no file, or the size differs.
         """
         if image is None:
             if self.path is None:
                 raise ValueError(
-                    "expected the picture to draw on, for it did not come from a file; "
-                    "give it: result.draw(image)"
+                    "expected the image to draw on, for the result did not come from a "
+                    "file; give the image: result.draw(image)"
                 )
             image = self.path
         pixels = to_pixels(image, exif=self.exif)
         if pixels.shape[:2] != self.size:
             height, width = self.size
             raise ValueError(
-                f"expected the picture of {width} x {height} pixels that was searched, "
+                f"expected the image that was searched, of {width} x {height} pixels, "
                 f"found one of {pixels.shape[1]} x {pixels.shape[0]}"
             )
         return draw_boxes(
@@ -235,14 +233,14 @@ class Result:
 
 
 def class_labels(names: Sequence[str], class_names: Sequence[str]) -> list[int]:
-    """Labels of class names.
+    """Look up the labels of class names.
 
     Args:
-        names: to look up.
+        names: names to look up.
         class_names: the C classes, background first.
 
     Raises:
-        ValueError: one is not known, or a string stands in place of a list.
+        ValueError: a name is unknown, or a string is given instead of a list.
     """
     if isinstance(names, str):
         raise ValueError(
@@ -261,10 +259,10 @@ def class_labels(names: Sequence[str], class_names: Sequence[str]) -> list[int]:
 def _category_ids(
     result: Result, given: Sequence[int] | Mapping[str, int] | None
 ) -> Mapping[int, int]:
-    """The category of each label that occurs, or may.
+    """Look up the category of each label that occurs or may occur.
 
     Raises:
-        ValueError: a class has none.
+        ValueError: a class has no category.
     """
     names = result.class_names
     if given is None:

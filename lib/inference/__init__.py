@@ -1,1 +1,1 @@
-"""Predictions become results: post-processing, views, tests over a data set."""
+"""Turn predictions into results: post-processing, views, tests on a data set."""

@@ -1,4 +1,4 @@
-"""Pictures of batches exactly as the network gets them, many on a sheet."""
+"""Draw batches exactly as the network receives them, many images on a sheet."""
 
 import logging
 from collections.abc import Iterator, Sequence
@@ -14,7 +14,7 @@ from ..utils.drawing import BoxArray, Picture, class_color, draw_boxes
 logger = logging.getLogger(__name__)
 
 GREY = (150, 150, 150)
-"""Colour of objects that are seen but not trained on."""
+"""Colour of visible objects that are not trained on."""
 
 
 def network_pictures(
@@ -25,14 +25,14 @@ def network_pictures(
     count: int,
     size: int,
 ) -> Iterator[tuple[Picture, str]]:
-    """Pictures of the first images of a stream as the network gets them, with titles.
+    """Draw the first images of a stream as the network receives them, with titles.
 
     Args:
         batches: the stream.
-        class_names: C names, the first being the background's.
-        offset: of the boxes.
-        count: images.
-        size: longer side of a picture in pixels.
+        class_names: C names, background first.
+        offset: 1 for legacy boxes, 0 for continuous ones.
+        count: number of images.
+        size: longer side of a drawing in pixels.
     """
     shown = 0
     for batch in batches:
@@ -100,7 +100,7 @@ def proposals_picture(
 ) -> Picture:
     """Draw the best ``limit`` proposals of image ``i``, from yellow to blue.
 
-    The colour goes by rank, since objectness logits have no fixed range.
+    The colour depends on the rank, because objectness logits have no fixed range.
     """
     valid = proposals.valid[i]
     boxes = _pixel_edges(proposals.boxes[i][valid][:limit], offset)
@@ -133,7 +133,7 @@ def detections_picture(
 
 
 def _pixel_edges(boxes: Tensor, offset: float) -> BoxArray:
-    """Return ``(B, 4)`` boxes of the network input as pixel edges on the host."""
+    """Convert ``(B, 4)`` boxes of the network input to pixel edges, on the host."""
     edges: BoxArray = boxes.detach().float().cpu().numpy().copy()
     edges[:, 2:] += offset
     return edges

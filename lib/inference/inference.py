@@ -1,6 +1,6 @@
 """Detections of a trained network, in pixels of the original images.
 
-Here, and only here, boxes leave the frame of the network input.
+This is the only place where boxes leave the frame of the network input.
 """
 
 from collections.abc import Iterable, Iterator, Sequence
@@ -26,7 +26,7 @@ def detect_batch(
     test: TestConfig,
     dtype: torch.dtype,
 ) -> Detections:
-    """Detect objects in a batch at the one scale it has; see `detect_views`."""
+    """Detect objects in a batch at its single scale; see `detect_views`."""
     return detect_views(model, [batch], boxes=boxes, test=test, dtype=dtype)
 
 
@@ -39,24 +39,24 @@ def detect_views(
     test: TestConfig,
     dtype: torch.dtype,
 ) -> Detections:
-    """Detect objects in images that are seen at several scales.
+    """Detect objects in images at several scales.
 
-    RoIs are divided by the image's scale before they are regressed, so that clipping,
-    the +1 of legacy boxes and suppression act on original pixels, as published.
+    RoIs are divided by the image's scale before decoding, so that clipping, the +1 of
+    legacy boxes and suppression work in original pixels, as in the published code.
 
     Args:
-        model: in evaluation mode.
+        model: the detector, in evaluation mode.
         views: one batch per scale, of the same images in the same order, on the model's
-            device. With ``test.flip`` each is seen mirrored too.
+            device. With ``test.flip`` each is also run mirrored.
         boxes: the box convention.
         test: thresholds and limits.
-        dtype: type that the network computes in.
+        dtype: dtype of the computation.
 
     Returns:
         Detections in pixels of each original image.
 
     Raises:
-        ValueError: the batches are not of the same images.
+        ValueError: the batches contain different images.
     """
     _check_same_images(views)
     found = []
@@ -74,7 +74,7 @@ def detect_views(
 def detections_of(
     predictions: Predictions, batch: Batch, *, boxes: BoxConfig, test: TestConfig
 ) -> Detections:
-    """The detections that a batch's predictions, as its only view, amount to."""
+    """Compute the detections of a batch's predictions, as its only view."""
     found = _candidates(predictions, batch, boxes, test)
     return merge_views([found], boxes=boxes, test=test)
 
@@ -97,9 +97,9 @@ def _mirrored(batch: Batch, offset: float) -> Batch:
 def _candidates(
     predictions: Predictions, batch: Batch, boxes: BoxConfig, test: TestConfig
 ) -> Detections:
-    """Boxes of all classes in pixels of each original image, not suppressed."""
+    """Compute boxes of all classes in pixels of each original image, unsuppressed."""
     device = batch.images.pixels.device
-    # A copy that waits would have the host wait for all that it has queued.
+    # A blocking copy would make the host wait for all work that it has queued.
     scales = batch.scales.to(device, non_blocking=True)[:, None, None]
     return candidates(
         predictions.proposals.boxes / scales,
@@ -116,7 +116,7 @@ def _candidates(
 
 def _check_same_images(views: Sequence[Batch]) -> None:
     if not views:
-        raise ValueError("expected a batch per view, found none; give one at least")
+        raise ValueError("expected one batch per view, found none; give at least one")
     for batch in views[1:]:
         if batch.image_ids != views[0].image_ids:
             raise ValueError(
@@ -142,15 +142,15 @@ def detect_images(
             ``test_time_augmentation.view_batches``.
         boxes: the box convention.
         test: thresholds and limits.
-        device: of the model.
-        dtype: type that the network computes in.
+        device: the model's device.
+        dtype: dtype of the computation.
 
     Yields:
         The images of each batch, boxes as pixel edges of the original image.
     """
     model.eval()
     for batch in batches:
-        # A batch is a tuple itself.
+        # A batch is itself a tuple.
         views = (batch,) if isinstance(batch, Batch) else batch
         detections = detect_views(
             model,
@@ -165,11 +165,11 @@ def detect_images(
 def to_image_detections(
     detections: Detections, image_ids: Iterable[str], *, offset: float
 ) -> list[ImageDetections]:
-    """Leave the padding and the box convention behind.
+    """Remove the padding and the box convention.
 
     Args:
-        detections: in original pixels.
-        image_ids: of the N images.
+        detections: detections in original pixels.
+        image_ids: ids of the N images.
         offset: 1 for legacy boxes, whose far corner is the last pixel inside.
 
     Returns:

@@ -1,4 +1,4 @@
-"""The images of a test in their order, as a configuration has them tested."""
+"""Batches of all images of a test, in order, prepared as the configuration says."""
 
 from collections.abc import Iterator, Sequence
 
@@ -20,15 +20,15 @@ def ordered_batches(
     use_difficult: bool = True,
     proposals: GivenProposals | None = None,
 ) -> Iterator[Batch]:
-    """Every image once, as a configuration has images tested.
+    """Yield every image once, prepared for a test.
 
     Args:
         records: the images.
-        config: of the run.
+        config: configuration of the run.
         pin: page-lock the tensors for faster copies to a GPU.
-        share, use_difficult, proposals: as of ``test_batches``.
-        size: short side and cap of the long side in pixels; None for those of tests.
-        workers: loader processes; None for ``data.workers``.
+        share, use_difficult, proposals: see ``test_batches``.
+        size: short side and limit of the long side in pixels; if None, those of tests.
+        workers: loader processes; if None, ``data.workers``.
 
     Raises:
         ImageError: a file cannot be read.

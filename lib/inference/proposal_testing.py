@@ -1,4 +1,4 @@
-"""The test of the region proposal network alone: average recall of its proposals."""
+"""Evaluation of the region proposal network alone: average recall of its proposals."""
 
 import json
 import logging
@@ -37,7 +37,7 @@ _PRE_NMS = 12000
 
 
 def with_many_proposals(config: Config) -> Config:
-    """Let the RPN propose as many boxes in a test as the largest limit asks for."""
+    """Make the RPN propose as many boxes in a test as the largest limit requires."""
     rpn = config.rpn
     more = {
         "test_pre_nms": max(rpn.test_pre_nms, _PRE_NMS),
@@ -59,10 +59,10 @@ def propose_images(
 
     Args:
         model: the detector; it is put into evaluation mode.
-        batches: from ``datasets.loading.loader.test_batches``.
+        batches: batches from ``datasets.loading.loader.test_batches``.
         offset: 1 for legacy boxes, 0 for continuous ones.
-        device: of the model.
-        dtype: type that the network computes in.
+        device: the model's device.
+        dtype: dtype of the computation.
 
     Yields:
         The images of each batch, boxes as pixel edges of the original image.
@@ -79,11 +79,11 @@ def propose_images(
 def to_image_proposals(
     proposals: Proposals, batch: Batch, *, offset: float
 ) -> list[ImageProposals]:
-    """Leave the network input, the padding and the box convention behind.
+    """Convert to original pixels without padding and box convention.
 
     Args:
-        proposals: of the batch, in pixels of the network input.
-        batch: on any device.
+        proposals: proposals of the batch, in pixels of the network input.
+        batch: the batch, on any device.
         offset: 1 for legacy boxes, 0 for continuous ones.
 
     Returns:
@@ -112,22 +112,22 @@ def test_proposals(
     checkpoint: str,
     evaluator: Evaluator | Literal["fast"] = "hotcoco",
 ) -> ProposalResult | None:
-    """Propose, measure, and leave both in ``folder``.
+    """Propose, measure, and write both to ``folder``.
 
-    Several processes propose in a part of the images each; the main one measures.
+    Each of several processes proposes for a part of the images; the main one measures.
 
     Args:
         model: the detector, built ``with_many_proposals``.
         dataset: the test set.
-        config: of the run.
-        folder: gets proposals.npz and proposal_results.json.
-        device: of the model.
-        dtype: type that the network computes in.
+        config: configuration of the run.
+        folder: folder for proposals.npz and proposal_results.json.
+        device: the model's device.
+        dtype: dtype of the computation.
         checkpoint: name of the weights, for the record.
-        evaluator: who measures.
+        evaluator: implementation that measures.
 
     Returns:
-        The figures; None on processes that are not the main one.
+        The figures; None on processes other than the main one.
 
     Raises:
         ImageError: an image cannot be read.

@@ -151,8 +151,8 @@ def test_recipe_and_settings(folder, call, tmp_path):
         (["{own}", "--set", "anchors.scale", "1"], "did you mean anchors.scales?"),
         (["{own}", "--cfg", "gone.yml"], "gone.yml cannot be read"),
         (["{own}", "--fix", "{own}/copy"], "outside the source"),
-        (["{own}", "--html", "{file}/page.html"], "page.html: expected to write it"),
-        (["{own}", "--fix", "{file}/copy"], "copy: expected to write it, cannot ("),
+        (["{own}", "--html", "{file}/page.html"], "page.html: cannot be written"),
+        (["{own}", "--fix", "{file}/copy"], "copy: cannot be written ("),
     ],
 )
 def test_wrong_input(folder, call, tmp_path, words, problem):

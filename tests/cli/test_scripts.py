@@ -374,7 +374,7 @@ def test_train_and_test(cells, tmp_path, monkeypatch, capsys):
         assert status == 2 and problem in err, err
     named[1] = "res18"
     status, _, err = call("test_net", monkeypatch, capsys, *named)
-    assert status == 2 and "with the net mobile_v2, asked for was res18" in err
+    assert status == 2 and "with the net mobile_v2, but NET is res18" in err
 
 
 def without_time(results):

@@ -90,4 +90,4 @@ except RuntimeError as error:
     print(error, flush=True)
 os._exit(0)
 """)
-    assert "opened before a fork" in line and "spawn" in line
+    assert "loaded before a fork" in line and "spawn" in line

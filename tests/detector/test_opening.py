@@ -103,7 +103,7 @@ def test_overrides(checkpoint):
     with pytest.raises(ConfigError, match=r"did you mean test\.nms_threshold"):
         Detector.from_checkpoint(checkpoint, overrides=["test.nms_treshold", "0.5"])
     with pytest.raises(
-        CheckpointError, match=r"does not fit .*rpn.*; \d in all\); leave out overrides"
+        CheckpointError, match=r"does not match .*rpn.*; \d in all\); leave out"
     ):
         Detector.from_checkpoint(checkpoint, overrides=["rpn.channels", "8"])
 
@@ -116,7 +116,7 @@ def test_shapes_are_compared_before_memory_is_taken(checkpoint, monkeypatch):
         return build(*arguments)
 
     monkeypatch.setattr(opening, "build_detector", watched)
-    with pytest.raises(CheckpointError, match="does not fit"):
+    with pytest.raises(CheckpointError, match="does not match"):
         Detector.from_checkpoint(checkpoint, overrides=["rpn.channels", "60000"])
     assert devices == ["meta"]
 
@@ -191,6 +191,6 @@ def test_one_module_alone_is_no_detector(tmp_path):
     config = tiny_config("net.modules", "rpn").model_dump(mode="json")
     state = {"config": config, "classes": CLASSES, "model": {}}
     with pytest.raises(
-        CheckpointError, match=r"rpn.pth holds one module .*modules rpn"
+        CheckpointError, match=r"rpn.pth contains one module .*modules rpn"
     ):
         opening.open_detector(tmp_path / "rpn.pth", state, [])

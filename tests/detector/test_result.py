@@ -193,7 +193,7 @@ def test_drawing_on_the_file_turned_as_it_was_searched(tmp_path):
 
 
 def test_drawing_needs_the_picture():
-    with pytest.raises(ValueError, match=r"give it: result\.draw\(image\)"):
+    with pytest.raises(ValueError, match=r"give the image: result\.draw\(image\)"):
         make_result(BOX).draw()
     with pytest.raises(ValueError, match=r"of 60 x 40 pixels.*found one of 40 x 60"):
         make_result(BOX).draw(np.zeros((60, 40, 3), np.uint8))
