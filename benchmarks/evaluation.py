@@ -26,9 +26,9 @@ from typing import NamedTuple
 
 import numpy as np
 from faster_rcnn.cli.parser import Parser
-from faster_rcnn.datasets.index.access import as_records
+from faster_rcnn.datasets.index.indexed_records import as_records
 from faster_rcnn.datasets.records import Dataset, Record
-from faster_rcnn.evaluation.detections import ImageDetections
+from faster_rcnn.evaluation.image_detections import ImageDetections
 
 
 class Size(NamedTuple):
@@ -179,7 +179,10 @@ def _coco(scene: Scene, evaluator: str) -> list[float]:
 
 
 def _proposals(scene: Scene, evaluator: str) -> list[float]:
-    from faster_rcnn.evaluation.proposals import ImageProposals, evaluate_proposals
+    from faster_rcnn.evaluation.proposal_recall import (
+        ImageProposals,
+        evaluate_proposals,
+    )
 
     dataset, found = scene
     proposals = [ImageProposals(e.image_id, e.boxes, e.scores) for e in found]

@@ -19,13 +19,14 @@ import cv2
 import numpy as np
 import torch
 from faster_rcnn.cli.parser import Parser
-from faster_rcnn.config.loading import Config, load_config
+from faster_rcnn.config.loading import load_config
 from faster_rcnn.config.recipes import find_recipes
+from faster_rcnn.config.settings import Config
 from faster_rcnn.datasets.loading.images import image_size
 from faster_rcnn.datasets.loading.loader import training_batches
 from faster_rcnn.datasets.records import Dataset, Record
 from faster_rcnn.engine.solver import build_optimizer
-from faster_rcnn.engine.train import stream_batches
+from faster_rcnn.engine.training_batches import stream_batches
 from faster_rcnn.model.build import build_detector
 from faster_rcnn.utils.device import autocast, keep_freed_memory, pick_dtype
 from PIL import Image

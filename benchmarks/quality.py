@@ -36,17 +36,17 @@ from faster_rcnn.cli.command_line import (
 )
 from faster_rcnn.cli.parser import Parser
 from faster_rcnn.cli.user_errors import clear_errors
-from faster_rcnn.config.loading import Config
+from faster_rcnn.config.settings import Config
 from faster_rcnn.datasets.loading.batches import Batch
-from faster_rcnn.datasets.loading.loader import test_batches, training_batches
+from faster_rcnn.datasets.loading.loader import evaluation_batches, training_batches
 from faster_rcnn.datasets.records import Dataset
+from faster_rcnn.engine.batch_gradient import clip_gradient
 from faster_rcnn.engine.run_folder import RunFolder
 from faster_rcnn.engine.solver import build_optimizer, learning_rate, set_learning_rate
 from faster_rcnn.engine.train import check_finite, train
-from faster_rcnn.engine.update import clip_gradient
-from faster_rcnn.evaluation.report import evaluate
 from faster_rcnn.evaluation.results import ImageDetections
-from faster_rcnn.inference.inference import detect_images
+from faster_rcnn.evaluation.scoring import evaluate
+from faster_rcnn.inference.postprocess import detect_images
 from faster_rcnn.model.build import build_detector
 from faster_rcnn.model.normalisation import NORMALISATIONS
 from faster_rcnn.utils.device import autocast, keep_freed_memory, seed_everything
@@ -223,7 +223,7 @@ def testing(
 ) -> Iterator[Batch]:
     """Every test image at the recipe's test size."""
     data = config.data
-    return test_batches(
+    return evaluation_batches(
         dataset.records,
         batch_size=batch_size or config.test.batch_size,
         short_side=data.test_short_side,

@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 import torch
-from faster_rcnn.config.loading import Config
+from faster_rcnn.config.settings import Config
 from torch import Tensor, nn
 from torchvision.models import mobilenet_v2, resnet18, resnet50
 from torchvision.models.detection.backbone_utils import BackboneWithFPN

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import torch
 import yaml
-from faster_rcnn.config.loading import Config
+from faster_rcnn.config.settings import Config
 from faster_rcnn.model.faster_rcnn import FasterRCNN as OurFasterRCNN
 from torch import Tensor, nn
 from torchvision.models.detection import FasterRCNN

@@ -6,6 +6,7 @@ import io
 import pkgutil
 import re
 import tokenize
+from collections import Counter
 from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
 
@@ -93,6 +94,17 @@ def upward(imports: dict[tuple[str, ...], set[tuple[str, ...]]]) -> list[str]:
 
 def test_every_folder_has_its_place():
     assert {file[0] for file in FILES} == set(ORDER)
+
+
+def test_no_two_files_have_one_name():
+    """But for mirrors: a command of what it runs, a kernel for GPUs of the CPU's."""
+    mirrors = ("cli", "kernels/gpu")
+    names = [
+        file[-1]
+        for file in FILES
+        if file[-1] != "__init__" and not shown(file).startswith(mirrors)
+    ]
+    assert [name for name, count in Counter(names).items() if count > 1] == []
 
 
 def test_no_circle_between_files():

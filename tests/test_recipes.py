@@ -5,9 +5,10 @@ import pytest
 import torch
 import yaml
 from command_lines import REPOSITORY, SCRIPTS, check_command, script_commands
-from faster_rcnn.config.loading import NET_NAMES, load_config
+from faster_rcnn.config.dataset_words import WORDS
+from faster_rcnn.config.loading import load_config
 from faster_rcnn.config.recipes import find_recipes, net_settings, recipe_folder
-from faster_rcnn.config.words import WORDS
+from faster_rcnn.config.settings import NET_NAMES
 from faster_rcnn.engine.solver import build_optimizer
 from faster_rcnn.model.build import build_detector
 

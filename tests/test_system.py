@@ -12,7 +12,7 @@ import pytest
 import torch
 from faster_rcnn.datasets import shapes
 from faster_rcnn.engine.run_folder import RunFolder
-from faster_rcnn.inference.testing import test_detector as run_test
+from faster_rcnn.inference.detector_evaluation import evaluate_detector as run_test
 from faster_rcnn.weights.checkpoint import load_checkpoint
 from patience import PATIENCE
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
@@ -139,7 +139,7 @@ def test_a_run_is_stopped_twice_and_finished(command):
 
 def check_test(run: RunFolder, output: str) -> None:
     """The final checkpoint was tested, and everyone can see how it went."""
-    folder = run.test_folder("shapes_test", run.newest_checkpoint())
+    folder = run.folder_of_test("shapes_test", run.newest_checkpoint())
     results = json.loads((folder / "results.json").read_text())
     assert results["counts"]["images"] == 3
     assert results["settings"]["checkpoint"] == "iter_0000040.pth"

@@ -6,9 +6,9 @@ from typing import Any
 from unittest import mock
 
 import torch
-from faster_rcnn.config.loading import Config
+from faster_rcnn.config.settings import Config
+from faster_rcnn.engine.batch_gradient import clip_gradient
 from faster_rcnn.engine.solver import build_optimizer
-from faster_rcnn.engine.update import clip_gradient
 from torch import Tensor, nn
 
 Clock = Callable[[str], contextlib.AbstractContextManager[Any]]

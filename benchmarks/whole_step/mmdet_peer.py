@@ -3,7 +3,7 @@
 from typing import Any
 
 import torch
-from faster_rcnn.config.loading import Config
+from faster_rcnn.config.settings import Config
 from faster_rcnn.datasets.loading.batches import Batch
 from faster_rcnn.utils.device import seed_everything
 from torch import Tensor, nn

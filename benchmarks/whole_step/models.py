@@ -8,8 +8,9 @@ same work.
 from dataclasses import dataclass
 
 import torch
-from faster_rcnn.config.loading import Config, load_config
+from faster_rcnn.config.loading import load_config
 from faster_rcnn.config.recipes import find_recipes, net_settings
+from faster_rcnn.config.settings import Config
 from faster_rcnn.datasets.loading.batches import Batch
 from faster_rcnn.layer_utils.structures import GroundTruth, Images
 from faster_rcnn.model.build import build_detector

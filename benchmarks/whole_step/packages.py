@@ -4,7 +4,7 @@ from collections.abc import Callable
 from typing import Any
 
 import torch
-from faster_rcnn.config.loading import Config
+from faster_rcnn.config.settings import Config
 from faster_rcnn.datasets.loading.batches import Batch
 from faster_rcnn.utils.device import autocast
 from torch import Tensor, nn

@@ -16,7 +16,7 @@ from typing import Any, NamedTuple
 import torch
 from faster_rcnn.utils.device import keep_freed_memory
 from faster_rcnn.utils.distributed import collectives
-from faster_rcnn.utils.distributed.place import Place
+from faster_rcnn.utils.distributed.rank import ProcessRank
 
 from . import probe
 from .models import Work
@@ -109,7 +109,7 @@ def _run(
         os.environ.update(MASTER_ADDR="127.0.0.1", MASTER_PORT=str(port))
         if device.type == "cuda":
             device = torch.device("cuda", rank)
-        collectives.start(Place(rank, count, rank, count), device)
+        collectives.start(ProcessRank(rank, count, rank, count), device)
     try:
         step = build_step("ours", work, device)
         for _ in range(WARM_UP):

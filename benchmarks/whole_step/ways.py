@@ -7,15 +7,15 @@ optimizer's step; an inference goes from uint8 pixels on the host to detections 
 from typing import Any
 
 import torch
-from faster_rcnn.config.loading import Config
-from faster_rcnn.engine import update
+from faster_rcnn.config.settings import Config
+from faster_rcnn.engine import batch_gradient
+from faster_rcnn.engine.batch_gradient import BatchGradient
 from faster_rcnn.engine.graphed_updates import CudaRecorder, GraphedUpdates
 from faster_rcnn.engine.profiling import Profile
 from faster_rcnn.engine.schedule import share_passes
 from faster_rcnn.engine.solver import build_optimizer
-from faster_rcnn.engine.update import BatchGradient
-from faster_rcnn.inference import inference
-from faster_rcnn.inference.inference import detect_batch, to_image_detections
+from faster_rcnn.inference import postprocess
+from faster_rcnn.inference.postprocess import detect_batch, to_image_detections
 from faster_rcnn.utils.device import autocast, pick_dtype
 from faster_rcnn.utils.distributed import collectives
 from quality import inputs, targets
@@ -82,7 +82,7 @@ def _ours(
     # Profile's own list of stages, so that the two cannot differ.
     Profile.watch_detector(step, model)  # type: ignore[arg-type]
     if work.phase == "train":
-        place = collectives.place()
+        place = collectives.process_rank()
         passes = share_passes(config.train, rank=place.rank, processes=place.processes)
         generator = torch.Generator(device).manual_seed(0)
         gradient = BatchGradient(
@@ -94,7 +94,7 @@ def _ours(
             recorder = CudaRecorder(device, generator)
             make_update = GraphedUpdates(gradient, optimizer, recorder)
         step.watch(gradient, "backward", "backward")
-        step.watch(update, "clip_gradient", "optimizer")
+        step.watch(batch_gradient, "clip_gradient", "optimizer")
         model.train()
 
         def train() -> dict[str, Tensor]:
@@ -110,7 +110,7 @@ def _ours(
         return step
     model.eval()
     for function in ("_candidates", "merge_views"):
-        step.watch(inference, function, "detections")
+        step.watch(postprocess, function, "detections")
 
     def infer() -> Any:
         with step.stage("data"):

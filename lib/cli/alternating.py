@@ -87,7 +87,7 @@ class Turns:
     def propose(self, name: str, checkpoint: Path) -> Path:
         """Compute proposals of the training images, unless they exist."""
         run = self.run_of(name)
-        path = run.test_folder(self.train_set, checkpoint) / "proposals.npz"
+        path = run.folder_of_test(self.train_set, checkpoint) / "proposals.npz"
         if not path.exists():
             words = ["--tag", run.path.name, "--checkpoint", str(checkpoint)]
             # With the evaluator in NumPy, because a training set is large.

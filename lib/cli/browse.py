@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from ..datasets.catalog import dataset_name
-from ..engine.train import stream_batches
+from ..engine.training_batches import stream_batches
 from ..inference.batch_pictures import network_pictures
 from ..utils.drawing import contact_sheet, save_image
 from .command_line import (

@@ -7,10 +7,10 @@ from typing import NamedTuple
 
 import torch
 
-from ..config.loading import NET_NAMES, Config, load_config
+from ..config.dataset_words import WORDS
+from ..config.loading import load_config
 from ..config.recipes import find_recipes, net_settings, recipe_file
-from ..config.settings import split_net
-from ..config.words import WORDS
+from ..config.settings import NET_NAMES, Config, split_net
 from ..datasets.catalog import (
     Split,
     dataset_name,

@@ -14,13 +14,13 @@ from ..model.normalisation import NORMALISATIONS
 from ..utils.printable import show
 from ..weights.checkpoint import CheckpointError
 from ..weights.class_names import read_classes
-from ..weights.export import (
+from ..weights.imported import ImportedWeights
+from ..weights.recognition import import_weights
+from ..weights.writing import (
     export_family,
     save_backbone,
     save_detector,
 )
-from ..weights.recognition import import_weights
-from ..weights.structures import ImportedWeights
 from .parser import Parser
 from .user_errors import clear_errors
 

@@ -2,7 +2,7 @@
 
 from typing import NamedTuple
 
-from ..config.loading import Config
+from ..config.settings import Config
 from ..datasets.agreement import shared_pictures, with_known_classes
 from ..datasets.readiness import expect_testable, expect_trainable, untrained_classes
 from ..datasets.records import Dataset

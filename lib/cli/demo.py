@@ -8,7 +8,7 @@ from ..demo.run import Wishes
 from ..demo.server import serve
 from ..demo.sources import find_items, read_list
 from ..detector import Detector
-from ..detector.opening import find_checkpoint
+from ..detector.from_checkpoint import find_checkpoint
 from ..utils.device import keep_freed_memory
 from .demo_options import build_parser, default_output
 from .user_errors import clear_errors

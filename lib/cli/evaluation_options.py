@@ -6,7 +6,7 @@ from typing import get_args
 import numpy as np
 
 from ..evaluation.coco_evaluators import Evaluator
-from ..evaluation.summary import Measure, Rules
+from ..evaluation.results_summary import Measure, Rules
 
 RULES: tuple[Rules, ...] = get_args(Rules)
 

@@ -10,7 +10,7 @@ import torch
 from ..utils.device import pick_device
 from ..utils.distributed import collectives
 from ..utils.distributed.launch import launch, this_command
-from ..utils.distributed.place import find_place
+from ..utils.distributed.rank import find_rank
 from ..utils.monitoring.logs import LOGGER_NAME
 
 
@@ -62,7 +62,7 @@ def join_processes(arguments: argparse.Namespace) -> None:
             the processes cannot connect.
         SystemExit: in the parent, after the processes that it started.
     """
-    place = find_place(os.environ)
+    place = find_rank(os.environ)
     sharing: int = getattr(arguments, "procs_per_gpu", 1)
     if place is None:
         gpus: int = arguments.gpus or 1

@@ -13,13 +13,13 @@ from pathlib import Path
 from ..datasets.catalog import load_dataset
 from ..datasets.records import Dataset
 from ..evaluation.coco_evaluators import IOU_THRESHOLDS
-from ..evaluation.detections import ImageDetections
 from ..evaluation.ground_truth import read_annotations
+from ..evaluation.image_detections import ImageDetections
 from ..evaluation.page.report import write_report
-from ..evaluation.proposals import evaluate_proposals
-from ..evaluation.report import evaluate, save_results
+from ..evaluation.proposal_recall import evaluate_proposals
 from ..evaluation.results import save_coco_upload, save_detections
-from ..evaluation.saved import load_saved, load_saved_proposals, save_curves
+from ..evaluation.saved_detections import load_saved, load_saved_proposals, save_curves
+from ..evaluation.scoring import evaluate, save_results
 from ..evaluation.selection import (
     above_score,
     best_of_image,

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from ..config.loading import config_from_checkpoint
 from ..datasets.catalog import resolve
-from ..engine.checkpoint_testing import test_checkpoint
+from ..engine.checkpoint_evaluation import evaluate_checkpoint
 from ..engine.run_folder import RunFolder, newest_run
 from ..utils.device import keep_freed_memory, pick_device
 from ..utils.distributed import collectives
@@ -92,7 +92,7 @@ def main(words: Sequence[str] | None = None, prog: str = "frcnn test") -> None:
             setup_logging(run.log_file)
         logger.info("testing %s on %s", checkpoint, dataset.name)
         device = pick_device(arguments.device)
-        test_checkpoint(
+        evaluate_checkpoint(
             run,
             checkpoint,
             state,

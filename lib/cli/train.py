@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 from ..datasets.given_proposals import proposal_file
-from ..engine.checkpoint_testing import settle_measure, test_checkpoint
+from ..engine.checkpoint_evaluation import evaluate_checkpoint, settle_measure
 from ..engine.determinism import be_deterministic
 from ..engine.dry_run import add_dry_run_arguments, dry_run
 from ..engine.extension import describe_extension, extended_config
@@ -116,7 +116,7 @@ def main(words: Sequence[str] | None = None, prog: str = "frcnn train") -> None:
             best = run.best_checkpoint
             final = best if best.exists() else run.newest_checkpoint()
             state = load_checkpoint(final)
-            test_checkpoint(run, final, state, sets.test, job.config, device=device)
+            evaluate_checkpoint(run, final, state, sets.test, job.config, device=device)
 
 
 def _plan(arguments: argparse.Namespace) -> _Plan:
@@ -143,7 +143,7 @@ def _plan(arguments: argparse.Namespace) -> _Plan:
         proposal_file(config, "train")
     config, lines = settle_schedule(
         config,
-        processes=collectives.place().processes,
+        processes=collectives.process_rank().processes,
         given=job.given,
         recorded=recorded,
         train_images=len(sets.train.records),
@@ -157,7 +157,7 @@ def _plan(arguments: argparse.Namespace) -> _Plan:
 
 def _log_plan(plan: _Plan) -> None:
     job, run, sets, lines = plan
-    processes = collectives.place().processes
+    processes = collectives.process_rank().processes
     logger.info("run folder: %s", run.path)
     logger.info("recipes: %s", " + ".join(path.name for path in job.recipes))
     logger.info(

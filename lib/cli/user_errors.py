@@ -7,7 +7,7 @@ import traceback
 from collections.abc import Iterator
 
 from ..engine.dry_run import DryRunError
-from ..engine.finite import NonFiniteLossError
+from ..engine.non_finite import NonFiniteLossError
 from ..engine.out_of_memory import (
     TESTING_ADVICE,
     NotEnoughMemoryError,
@@ -34,7 +34,7 @@ def clear_errors() -> Iterator[None]:
         collectives.finish()
     except (Exception, KeyboardInterrupt) as error:
         failure = _failure(error)
-        if collectives.together():
+        if collectives.is_distributed():
             stack = "".join(traceback.format_exception(error))
             collectives.end(failure or Failure(1, stack.rstrip()), error)
         if failure is None:

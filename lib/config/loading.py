@@ -15,39 +15,11 @@ import yaml
 from pydantic import BaseModel, ValidationError
 
 from ..utils.untrusted.safe_yaml import brief, read_settings_file, read_yaml
-from .limits import excesses, too_many
 from .settings import (
-    NET_NAMES,
-    AnchorConfig,
-    BoxConfig,
     Config,
-    DataConfig,
-    HeadConfig,
-    NetConfig,
-    PoolingConfig,
-    RPNConfig,
     Section,
-    TestConfig,
-    TrainConfig,
 )
-
-__all__ = [
-    "NET_NAMES",
-    "AnchorConfig",
-    "BoxConfig",
-    "Config",
-    "ConfigError",
-    "DataConfig",
-    "HeadConfig",
-    "NetConfig",
-    "PoolingConfig",
-    "RPNConfig",
-    "TestConfig",
-    "TrainConfig",
-    "config_from_checkpoint",
-    "differences",
-    "load_config",
-]
+from .upper_bounds import excesses, too_many
 
 
 class ConfigError(ValueError):

@@ -8,9 +8,9 @@ from collections.abc import Iterable
 from importlib.resources import files
 from pathlib import Path
 
+from .dataset_words import WORDS
 from .loading import ConfigError
 from .settings import split_net
-from .words import WORDS
 
 PACKAGE = "faster_rcnn.recipes"
 

@@ -14,13 +14,13 @@ override them; see ``loading.py``.
 
 import yaml
 
-from .boxes import AnchorConfig, BoxConfig
-from .data import DataConfig
-from .net import FEATURE_KINDS, NET_NAMES, NetConfig, split_net
-from .regions import HeadConfig, PoolingConfig, RPNConfig
+from .box_settings import AnchorConfig, BoxConfig
+from .data_settings import DataConfig
+from .net_settings import FEATURE_KINDS, NET_NAMES, NetConfig, split_net
+from .region_settings import HeadConfig, PoolingConfig, RPNConfig
 from .section import Section
-from .test import TestConfig
-from .train import TrainConfig
+from .test_settings import TestConfig
+from .train_settings import TrainConfig
 
 __all__ = [
     "FEATURE_KINDS",

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
-from .index.access import as_records
+from .index.indexed_records import as_records
 from .joining import select_classes
 from .records import Dataset, few
 

@@ -16,7 +16,7 @@ from collections.abc import Callable, Iterable, Sequence
 from functools import partial
 from pathlib import Path
 
-from ..config.words import WORDS
+from ..config.dataset_words import WORDS
 from .allowed_names import check_class_names
 from .folders import (
     Split,

@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import Literal
 
-from ..config.loading import Config
+from ..config.settings import Config
 from .formats.proposals import GivenProposals, read_proposals
 from .records import Dataset
 

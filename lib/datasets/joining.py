@@ -9,8 +9,8 @@ from dataclasses import replace
 
 import numpy as np
 
-from .index.access import Part, Records, as_records
-from .index.format import Array, Index
+from .index.index_format import Array, Index
+from .index.indexed_records import Part, Records, as_records
 from .records import BACKGROUND, BoolArray, Dataset, Drops, did_you_mean
 
 

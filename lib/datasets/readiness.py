@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from .index.access import as_records
+from .index.indexed_records import as_records
 from .loading.images import ImageError, expect_stated_size, image_size
 from .records import Dataset, Record, few
 

@@ -19,7 +19,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from ..utils.distributed.place import usable_cores
+from ..utils.distributed.rank import usable_cores
 from .shapes_scene import CLASSES, Scene, draw_scene
 
 __all__ = ["CLASSES", "SEED", "VERSION", "generate", "is_current"]

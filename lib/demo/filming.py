@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import IO, Any
 
 from ..detector import Result
-from ..utils.closing import Closing
+from ..utils.closeable import Closeable
 from ..utils.drawing import Picture
 from ..utils.files import atomic_path
 from ..utils.monitoring.progress import Progress
@@ -109,7 +109,7 @@ def _finish(demo: Demo, item: Item, film: "_Film", *, whole: bool) -> None:
     )
 
 
-class _Film(Closing):
+class _Film(Closeable):
     """Progress with a video.
 
     Attributes:

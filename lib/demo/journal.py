@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from ..utils.closing import Closing
+from ..utils.closeable import Closeable
 from ..utils.files import atomic_path, remove_stale, write_atomic
 from ..utils.locks import HeldElsewhereError, take_lock
 from .sources import Item, unused_name
@@ -20,7 +20,7 @@ SETTINGS = "demo.json"
 _HEAD = ("source", "bytes", "modified", "name", "output", "json")
 
 
-class Journal(Closing):
+class Journal(Closeable):
     """The detections of a folder, a line of JSON for each picture or video.
 
     A line is added once all other files of its picture are whole. So a process that

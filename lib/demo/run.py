@@ -16,7 +16,7 @@ from ..utils.drawing import Picture, save_image
 from ..utils.files import concerns_one_file, write_atomic
 from ..utils.monitoring.progress import Progress
 from .journal import Journal
-from .pictures import read_ahead
+from .picture_input import read_ahead
 from .sources import Item
 from .window import Window
 

@@ -19,8 +19,8 @@ from typing import Any
 from ..datasets.loading.images import ImageError
 from ..detector import Detector
 from ..utils.drawing import class_color
-from .page import PAGE, POLICY
-from .pictures import UPLOAD_FORMATS, decode_upload
+from .demo_page import PAGE, POLICY
+from .picture_input import UPLOAD_FORMATS, decode_upload
 from .timed_reader import TimedReader
 
 logger = logging.getLogger(__name__)

@@ -9,7 +9,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from ..utils.closing import Closing
+from ..utils.closeable import Closeable
 from ..utils.drawing import Picture
 from ..utils.files import atomic_path
 
@@ -32,7 +32,7 @@ class MissingCodecError(ValueError):
     """This OpenCV cannot write videos."""
 
 
-class VideoInput(Closing):
+class VideoInput(Closeable):
     """The frames of a video file or of a camera, upright.
 
     Attributes:
@@ -111,7 +111,7 @@ class VideoInput(Closing):
         )
 
 
-class VideoOutput(Closing):
+class VideoOutput(Closeable):
     """Frames to a video file, which gets its name when it is whole.
 
     Args:
@@ -216,7 +216,7 @@ def _fourcc(code: str) -> int:
     return int(cv2.VideoWriter.fourcc(*code))
 
 
-class _silence(Closing):
+class _silence(Closeable):
     """Keeps OpenCV's own messages off the console, since errors here tell more."""
 
     def __init__(self) -> None:

@@ -6,14 +6,14 @@ import sys
 import cv2
 import numpy as np
 
-from ..utils.closing import Closing
+from ..utils.closeable import Closeable
 from ..utils.drawing import Picture
 
 _TITLE = "demo: q ends"
 _ENDS = (ord("q"), 27)  # Esc
 
 
-class Window(Closing):
+class Window(Closeable):
     """Shows pictures until somebody presses q or Esc.
 
     Raises:

@@ -7,16 +7,16 @@ from typing import NamedTuple
 
 import torch
 
-from ..config.loading import Config, TestConfig
+from ..config.settings import Config, TestConfig
 from ..datasets.loading.batches import collate
-from ..inference.inference import detect_views, to_image_detections
+from ..inference.postprocess import detect_views, to_image_detections
 from ..inference.test_time_augmentation import view_sizes
 from ..model.faster_rcnn import FasterRCNN
 from ..utils.device import pick_device, pick_dtype
 from ..utils.forking import forks, survive_forks
 from .batching import Prepared, in_order, of_like_shape, to_sample
+from .from_checkpoint import find_checkpoint, open_detector
 from .inputs import ImageInput, as_images, is_one_image, to_pixels
-from .opening import find_checkpoint, open_detector
 from .result import Result, class_labels
 
 _PRECISIONS = ("auto", "float32", "bfloat16")

@@ -8,11 +8,12 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ..config.loading import Config, config_from_checkpoint
+from ..config.loading import config_from_checkpoint
+from ..config.settings import Config
 from ..engine.run_folder import RunFolder
 from ..model.build import build_detector
 from ..model.faster_rcnn import FasterRCNN
-from ..utils.weightless import weightless
+from ..utils.shape_only import shape_only
 from ..weights.checkpoint import CheckpointError, detector_weights
 
 
@@ -78,7 +79,7 @@ def open_detector(
         )
     weights = detector_weights(state, averaged=config.train.ema > 0)
     # Shapes are compared before memory is allocated: the file's author chose the sizes.
-    with weightless():
+    with shape_only():
         shapes = build_detector(config, len(classes)).state_dict()
     _check_fit(source, shapes, weights)
     # The weights it is built with are drawn from the program's random numbers.

@@ -5,9 +5,10 @@ from typing import Any
 
 import torch
 
-from ..config.loading import Config, config_from_checkpoint
+from ..config.loading import config_from_checkpoint
+from ..config.settings import Config
 from ..model.build import build_detector
-from ..model.modules import shared_keys
+from ..model.single_module import shared_keys
 from ..weights.checkpoint import (
     CheckpointError,
     detector_weights,

@@ -13,7 +13,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from ..config.loading import Config
+from ..config.settings import Config
 from ..datasets.loading.batches import Batch
 from ..model.faster_rcnn import FasterRCNN, TrainOutput
 from ..utils.device import autocast
@@ -79,12 +79,12 @@ class BatchGradient:
         self.generator = generator
         self.device = device
         self.dtype = dtype
-        self.processes = collectives.place().processes
+        self.processes = collectives.process_rank().processes
         self.network: nn.Module = model
         if config.train.compile != "none":
             mode = config.train.compile
             self.network = cast(nn.Module, torch.compile(model, mode=mode))
-        if collectives.together():
+        if collectives.is_distributed():
             if config.train.sync_bn:
                 _synchronise_norms(model)
             # Norms' statistics need no copies: they are shared after each update.

@@ -6,13 +6,14 @@ from typing import Any
 
 import torch
 
-from ..config.loading import Config, config_from_checkpoint, differences
+from ..config.loading import config_from_checkpoint, differences
+from ..config.settings import Config
 from ..datasets.given_proposals import proposal_file
 from ..datasets.records import Dataset
 from ..evaluation.coco_evaluators import Evaluator
-from ..evaluation.summary import Measure
-from ..inference.proposal_testing import test_proposals, with_many_proposals
-from ..inference.testing import test_detector
+from ..evaluation.results_summary import Measure
+from ..inference.detector_evaluation import evaluate_detector
+from ..inference.proposal_evaluation import measure_proposals, with_many_proposals
 from ..model.build import build_detector
 from ..utils.device import pick_dtype
 from ..utils.monitoring.logs import FILE_ONLY
@@ -26,7 +27,7 @@ from .run_folder import RunFolder, settings_name
 logger = logging.getLogger(__name__)
 
 
-def test_checkpoint(
+def evaluate_checkpoint(
     run: RunFolder,
     checkpoint: Path,
     state: dict[str, Any],
@@ -76,10 +77,10 @@ def test_checkpoint(
             f"{checkpoint} does not fit the network that its configuration and --set "
             f"describe; leave out what changes the network: {error}"
         ) from error
-    folder = run.test_folder(dataset.name, checkpoint, settings)
+    folder = run.folder_of_test(dataset.name, checkpoint, settings)
     dtype = pick_dtype(config.train.precision, device)
     if measure != "detection":
-        result = test_proposals(
+        result = measure_proposals(
             model.to(device),
             dataset,
             config,
@@ -93,7 +94,7 @@ def test_checkpoint(
             _show(result.table())
             logger.info("proposals and their recall are in %s", folder)
         return
-    evaluation = test_detector(
+    evaluation = evaluate_detector(
         model.to(device),
         dataset,
         config,
@@ -115,9 +116,6 @@ def test_checkpoint(
         trackers.scalars(results, state["iteration"])
     _show(evaluation.table())
     logger.info("detections, results and pictures are in %s", folder)
-
-
-test_checkpoint.__test__ = False  # type: ignore[attr-defined]  # not a test case
 
 
 def _other_settings(config: Config, stored: Config) -> str:

@@ -15,10 +15,10 @@ from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
-from ..config.loading import DataConfig, TrainConfig
+from ..config.settings import DataConfig, TrainConfig
 from ..layer_utils.structures import GroundTruth, Images, Proposals
 from ..model.faster_rcnn import FasterRCNN, TrainOutput
-from ..model.modules import FastRCNN
+from ..model.single_module import FastRCNN
 from ..utils.device import autocast
 
 _OBJECTS = 32  # ground-truth slots; their number hardly matters

@@ -7,7 +7,7 @@ from pathlib import Path
 import torch
 from torch import nn
 
-from ..config.loading import Config, TrainConfig
+from ..config.settings import Config, TrainConfig
 from ..datasets.loading.batches import Batch
 from ..datasets.records import Dataset
 from ..inference.batch_pictures import network_pictures
@@ -16,11 +16,11 @@ from ..utils.device import autocast
 from ..utils.drawing import contact_sheet, save_image
 from ..utils.printable import show
 from .costs import count_flops, count_parameters, estimate_memory, largest_size
-from .finite import check_finite
+from .non_finite import check_finite
 from .out_of_memory import memory_advice, memory_lines
 from .schedule import images_per_update
 from .solver import learning_rate
-from .stream import stream_batches
+from .training_batches import stream_batches
 
 _MOST_SHOWN = 16  # images of the first batch
 _MOST_NAMED = 5  # parameters without a gradient

@@ -2,7 +2,8 @@
 
 from collections.abc import Collection
 
-from ..config.loading import Config, ConfigError, differences
+from ..config.loading import ConfigError, differences
+from ..config.settings import Config
 from .solver import learning_rate
 
 CHANGEABLE = frozenset(

@@ -14,7 +14,7 @@ import torch
 
 from ..datasets.loading.batches import Batch
 from ..model.faster_rcnn import TrainOutput
-from .update import BatchGradient, Update
+from .batch_gradient import BatchGradient, Update
 
 logger = logging.getLogger(__name__)
 

@@ -12,7 +12,7 @@ from ..config.settings import TrainConfig
 from ..datasets.loading.batches import Batch
 from ..nets.layers import Norm
 from ..utils.distributed import collectives
-from ..utils.monitoring.readback import Readback
+from ..utils.monitoring.async_scalars import AsyncScalars
 from ..weights.checkpoint import Counts
 
 logger = logging.getLogger(__name__)
@@ -79,7 +79,7 @@ class FaultyUpdates:
     def __init__(self, model: nn.Module, settings: TrainConfig, counts: Counts) -> None:
         self.settings = settings
         self.counts = counts
-        self._readback = Readback()
+        self._readback = AsyncScalars()
         # The forward pass changes these; all else changes only in the step.
         self._statistics = [
             buffer
@@ -113,7 +113,7 @@ class FaultyUpdates:
             fault = _fault(names, numbers, iteration, image_ids)
             if fault is None:
                 return
-            if collectives.together():
+            if collectives.is_distributed():
                 of_all = collectives.gather(image_ids)  # empty but on the main process
                 all_ids = tuple(itertools.chain(*of_all)) or image_ids
                 fault = _fault(names, numbers, iteration, all_ids) or fault

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 import torch
 
-from ..config.loading import Config
+from ..config.settings import Config
 from ..model.faster_rcnn import FasterRCNN
 from .costs import Memory, estimate_memory, largest_size
 

@@ -16,7 +16,7 @@ import torch
 from torch.profiler import ProfilerActivity, profile, record_function
 
 from ..model.faster_rcnn import FasterRCNN
-from ..utils.closing import Closing
+from ..utils.closeable import Closeable
 from ..utils.distributed import collectives
 from ..utils.files import write_atomic
 from ..utils.monitoring.stage_clock import WAITING, StageClock
@@ -62,7 +62,7 @@ def make_profile(
     return Profile(run / "profile", device=device, updates=updates, warm_up=updates)
 
 
-class Profile(Closing):
+class Profile(Closeable):
     """Times some updates by stage, then traces as many.
 
     The trace slows down what it records, so the table is of updates without it.

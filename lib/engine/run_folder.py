@@ -11,7 +11,8 @@ from typing import Any
 
 from filelock import BaseFileLock
 
-from ..config.loading import Config, ConfigError, differences, load_config
+from ..config.loading import ConfigError, differences, load_config
+from ..config.settings import Config
 from ..utils.files import remove_stale, write_atomic
 from ..utils.locks import HeldElsewhereError, take_lock
 from .extension import CHANGEABLE, describe_changes
@@ -89,7 +90,9 @@ class RunFolder:
             except OSError as error:
                 logger.warning("cannot delete %s (%s)", file, error.strerror)
 
-    def test_folder(self, test_set: str, checkpoint: Path, settings: str = "") -> Path:
+    def folder_of_test(
+        self, test_set: str, checkpoint: Path, settings: str = ""
+    ) -> Path:
         """Where the test of a checkpoint on a set leaves its files.
 
         Args:

@@ -4,21 +4,21 @@ import logging
 from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 
-from ..config.loading import Config
+from ..config.settings import Config
 from ..datasets.loading.batches import Batch
-from ..utils.closing import Closing
+from ..utils.closeable import Closeable
 from ..utils.distributed import collectives
-from .measures import Measures
+from .batch_gradient import Update
 from .run_folder import RunFolder
 from .train_record import TrainRecord
 from .train_state import TrainState
 from .train_step import TrainStep
-from .update import Update
+from .validation_metrics import ValidationMetrics
 
 logger = logging.getLogger(__name__)
 
 
-class RunWriter(Closing):
+class RunWriter(Closeable):
     """Writes the record and the checkpoints; only the main process writes.
 
     Args:
@@ -86,7 +86,7 @@ class RunWriter(Closing):
         """Context of a validation, which shows a progress of its own."""
         return self.record.progress.paused() if self.record else nullcontext()
 
-    def validation(self, measures: Measures, *, best: bool) -> None:
+    def validation(self, measures: ValidationMetrics, *, best: bool) -> None:
         """Record the validation just counted, and keep the state if it did best."""
         if self.record:
             summary = self.state.validation.summary(measures)

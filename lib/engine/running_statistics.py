@@ -45,7 +45,7 @@ class RunningStatistics:
     @torch.no_grad()
     def share(self) -> None:
         """Take in the passes of the other processes."""
-        if not self._buffers or self.synchronised or not collectives.together():
+        if not self._buffers or self.synchronised or not collectives.is_distributed():
             return
         assert self._momentum is not None
         keep, mine = 1 - self._momentum, self.passes.mine

@@ -9,7 +9,7 @@ from collections.abc import Collection
 from fractions import Fraction
 from typing import NamedTuple
 
-from ..config.loading import Config, TrainConfig
+from ..config.settings import Config, TrainConfig
 
 
 class Passes(NamedTuple):

@@ -8,7 +8,7 @@ from typing import Any, cast
 import torch
 from torch import Tensor, nn
 
-from ..config.loading import TrainConfig
+from ..config.settings import TrainConfig
 from ..nets import is_depthwise
 
 

@@ -68,7 +68,7 @@ def heed(signal_here: str, *, told: bool) -> str:
         signal_here: that this process received, or empty.
         told: whether any process told the others of a signal in the update.
     """
-    if not collectives.together():
+    if not collectives.is_distributed():
         return signal_here
     return (signal_here or "another process") if told else ""
 
@@ -79,7 +79,7 @@ def agree_to_stop(signal_here: str) -> str:
     Args:
         signal_here: that this process received, or empty.
     """
-    if not collectives.together():
+    if not collectives.is_distributed():
         return signal_here
     stopped = collectives.all_sum(torch.tensor(float(bool(signal_here))))
     return heed(signal_here, told=bool(stopped))

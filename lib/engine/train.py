@@ -6,14 +6,15 @@ from collections.abc import Callable
 
 import torch
 
-from ..config.loading import Config
+from ..config.settings import Config
 from ..datasets.allowed_names import check_class_names
 from ..datasets.loading.batches import Batch
 from ..datasets.records import Dataset
 from ..model.faster_rcnn import FasterRCNN
 from ..utils.distributed import collectives
+from .batch_gradient import BatchGradient
 from .ema import WeightAverage
-from .finite import NonFiniteLossError, check_finite
+from .non_finite import NonFiniteLossError, check_finite
 from .profiling import WAITING, Profile
 from .resume import resume
 from .run_folder import RunFolder
@@ -21,11 +22,10 @@ from .run_writer import RunWriter
 from .schedule import Passes, share_passes
 from .solver import build_optimizer, learning_rate, set_learning_rate
 from .stop_signals import Interrupted, agree_to_stop, heed, stop_if, stop_signals
-from .stream import stream_batches
 from .train_record import UnreadableFiles
 from .train_state import TrainState
 from .train_step import TrainStep
-from .update import BatchGradient
+from .training_batches import stream_batches
 from .validation import Validation
 
 __all__ = [
@@ -122,7 +122,7 @@ def _begin(
 ) -> tuple[TrainState, BatchGradient]:
     """The state before the first update, and what computes gradients of its model."""
     settings = config.train
-    place = collectives.place()
+    place = collectives.process_rank()
     passes = share_passes(settings, rank=place.rank, processes=place.processes)
     _log_passes(passes, place.processes)
     optimizer = build_optimizer(model, settings)

@@ -6,21 +6,21 @@ import math
 import torch
 from torch import Tensor
 
-from ..config.loading import Config
+from ..config.settings import Config
 from ..datasets.loading.batches import Batch
 from ..inference.batch_pictures import (
     detections_picture,
     ground_truth_picture,
     proposals_picture,
 )
-from ..inference.inference import detect_batch
+from ..inference.postprocess import detect_batch
 from ..layer_utils.structures import Detections, Images, Proposals
 from ..model.faster_rcnn import FasterRCNN, Predictions, TrainOutput
-from ..utils.closing import Closing
+from ..utils.closeable import Closeable
 from ..utils.device import autocast
 from ..utils.drawing import side_by_side
+from ..utils.monitoring.async_scalars import AsyncScalars
 from ..utils.monitoring.progress import Progress, memory_in_use_mb
-from ..utils.monitoring.readback import Readback
 from ..utils.monitoring.summaries import MetricsFile, Summaries
 from ..utils.monitoring.trackers import Trackers
 from ..weights.checkpoint import Counts
@@ -44,7 +44,7 @@ class UnreadableFiles:
         self._told += len(problems)
 
 
-class TrainRecord(Closing):
+class TrainRecord(Closeable):
     """Progress line, metrics.jsonl, TensorBoard and trackers of one run.
 
     Args:
@@ -77,7 +77,7 @@ class TrainRecord(Closing):
             config.train.trackers, run.path, config=config.model_dump(mode="json")
         )
         self.waited = 0.0
-        self.readback = Readback()
+        self.readback = AsyncScalars()
 
     def _open(self, done: int) -> None:
         self.metrics = MetricsFile(self.run.metrics_file, start=done)

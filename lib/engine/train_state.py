@@ -8,7 +8,7 @@ from typing import Any
 
 import torch
 
-from ..config.loading import Config
+from ..config.settings import Config
 from ..model.faster_rcnn import FasterRCNN
 from ..utils.device import restore_random_states
 from ..weights.checkpoint import Counts, DamagedFileError, save_checkpoint

@@ -2,12 +2,12 @@
 
 from collections.abc import Sequence
 
-from ..config.loading import Config
+from ..config.settings import Config
 from ..datasets.loading.batches import Batch
-from .finite import FaultyUpdates
+from .batch_gradient import BatchGradient, Update
 from .graphed_updates import CudaRecorder, GraphedUpdates
+from .non_finite import FaultyUpdates
 from .train_state import TrainState
-from .update import BatchGradient, Update
 
 
 class TrainStep:

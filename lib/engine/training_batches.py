@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 
-from ..config.loading import Config
+from ..config.settings import Config
 from ..datasets.given_proposals import given_proposals
 from ..datasets.loading.batches import Batch
 from ..datasets.loading.loader import training_batches

@@ -7,7 +7,7 @@ from typing import Any
 
 import torch
 
-from ..config.loading import Config
+from ..config.settings import Config
 from ..datasets.agreement import same_pictures, with_known_classes
 from ..datasets.catalog import load_dataset
 from ..datasets.formats.proposals import GivenProposals
@@ -16,7 +16,7 @@ from ..datasets.records import Dataset
 from ..model.faster_rcnn import FasterRCNN
 from ..utils.distributed import collectives
 from .ema import WeightAverage, weights_to_test
-from .measures import Measures, measure
+from .validation_metrics import ValidationMetrics, measure
 
 logger = logging.getLogger(__name__)
 
@@ -184,7 +184,7 @@ class Validation:
         average: WeightAverage | None,
         *,
         stop_requested: Callable[[], object] = lambda: False,
-    ) -> Measures | None:
+    ) -> ValidationMetrics | None:
         """Losses and AP of the weights that a test would use.
 
         Args:
@@ -209,7 +209,7 @@ class Validation:
         model.train()
         return measures
 
-    def take(self, done: int, measures: Measures) -> bool:
+    def take(self, done: int, measures: ValidationMetrics) -> bool:
         """Count a validation after ``done`` updates; tells whether it is the best."""
         by_loss = self.config.train.best_by == "loss"
         metric = -measures.loss if by_loss else measures.headline[1]
@@ -241,7 +241,7 @@ class Validation:
         self.best_iteration = state["best_iteration"]
         self.without_gain = state["without_gain"]
 
-    def summary(self, measures: Measures) -> str:
+    def summary(self, measures: ValidationMetrics) -> str:
         """A line for the log, after `take`."""
         name, value = measures.headline
         line = f"validation after {self.last} iterations: loss {measures.loss:.4f}, "

@@ -11,28 +11,28 @@ from typing import NamedTuple
 import numpy as np
 import torch
 
-from ..config.loading import Config
+from ..config.settings import Config
 from ..datasets.formats.proposals import GivenProposals
-from ..datasets.index.access import as_records
+from ..datasets.index.indexed_records import as_records
 from ..datasets.loading.batches import Batch
 from ..datasets.records import Dataset
-from ..evaluation.proposals import ImageProposals, evaluate_proposals
-from ..evaluation.report import evaluate
+from ..evaluation.proposal_recall import ImageProposals, evaluate_proposals
 from ..evaluation.results import ImageDetections
-from ..inference.inference import detections_of, to_image_detections
+from ..evaluation.scoring import evaluate
 from ..inference.ordered_batches import ordered_batches
-from ..inference.proposal_testing import to_image_proposals
+from ..inference.postprocess import detections_of, to_image_detections
+from ..inference.proposal_evaluation import to_image_proposals
 from ..layer_utils.structures import Proposals
 from ..model.faster_rcnn import FasterRCNN, Predictions, TrainOutput
-from ..model.modules import FastRCNN, ProposalNetwork
+from ..model.single_module import FastRCNN, ProposalNetwork
 from ..utils.device import autocast
 from ..utils.distributed import collectives
-from .update import loss_samples
+from .batch_gradient import loss_samples
 
 _QUOTED_RECALL = "AR@1000"
 
 
-class Measures(NamedTuple):
+class ValidationMetrics(NamedTuple):
     """What a validation gave.
 
     Attributes:
@@ -77,7 +77,7 @@ def measure(
     dtype: torch.dtype,
     stop_requested: Callable[[], object] = lambda: False,
     proposals: GivenProposals | None = None,
-) -> Measures | None:
+) -> ValidationMetrics | None:
     """Measure a detector on a data set, in several processes as in one.
 
     Args:
@@ -95,7 +95,7 @@ def measure(
     Raises:
         ImageError: an image cannot be read.
     """
-    place = collectives.place()
+    place = collectives.process_rank()
     batches = ordered_batches(
         dataset.records,
         config,
@@ -182,7 +182,7 @@ def _losses_and_predictions(
     return losses, model.predict(features, proposals)
 
 
-def _add_up(dataset: Dataset, parts: list[list[_BatchMeasures]]) -> Measures:
+def _add_up(dataset: Dataset, parts: list[list[_BatchMeasures]]) -> ValidationMetrics:
     """The measures of all images, in an order that is the same for any split."""
     images = [entry for part in parts for batch in part for entry in batch.detections]
     order = {name: i for i, name in enumerate(as_records(dataset.records).image_ids)}
@@ -199,7 +199,7 @@ def _add_up(dataset: Dataset, parts: list[list[_BatchMeasures]]) -> Measures:
         # Exactly rounded sums do not depend on the order.
         total, count = (_sum(column) for column in zip(*pairs, strict=True))
         losses[name] = total / max(count, 1)
-    return Measures(losses, scores, headline)
+    return ValidationMetrics(losses, scores, headline)
 
 
 def _scores(

@@ -8,7 +8,7 @@ import numpy as np
 from ..datasets.records import Dataset
 from .coco_evaluators import IOU_THRESHOLDS, SIZES, Curves, Evaluator, coco_curves
 from .coco_objects import Float64Array, coco_detections, coco_image_ids, coco_objects
-from .detections import FlatDetections, ImageDetections, flatten
+from .image_detections import FlatDetections, ImageDetections, flatten
 
 # In the order of COCOeval.stats. AP: mean over IoU 0.50:0.95; s, m, l: objects below
 # 32^2 pixels, between, and above 96^2; AR1: recall with one detection per image.

@@ -13,10 +13,10 @@ import numpy.typing as npt
 
 from ..datasets.formats.coco_entry import four_numbers
 from ..datasets.formats.values import is_set, whole_number
-from ..datasets.index.access import as_records
+from ..datasets.index.indexed_records import as_records
 from ..datasets.records import BoolArray, Dataset, FloatArray, IntArray
 from ..utils.untrusted.json_files import is_number, read_json
-from .detections import FlatDetections
+from .image_detections import FlatDetections
 
 Float64Array = npt.NDArray[np.float64]
 

@@ -16,7 +16,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from ..datasets.index.access import as_records
+from ..datasets.index.indexed_records import as_records
 from ..datasets.records import BoolArray, Dataset, FloatArray, IntArray
 
 # A degenerate box may come out inverted by a rounding error, never by a whole pixel.

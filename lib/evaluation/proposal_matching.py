@@ -20,7 +20,7 @@ import numpy as np
 
 from ..datasets.records import IntArray
 from .coco_objects import CocoObjects, Float64Array, xywh
-from .detections import FlatDetections
+from .image_detections import FlatDetections
 
 _FAR = 1e10
 AREAS = ((0.0, _FAR), (0.0, 32.0**2), (32.0**2, 96.0**2), (96.0**2, _FAR))

@@ -15,12 +15,12 @@ from typing import Literal
 import numpy as np
 
 from ..datasets.formats.proposal_arrays import read_saved_proposals
-from ..datasets.index.access import as_records
+from ..datasets.index.indexed_records import as_records
 from ..datasets.records import Dataset, FloatArray
 from ..utils.files import atomic_path
 from .coco_evaluators import IOU_THRESHOLDS, SIZES, Evaluator, coco_curves
 from .coco_objects import Float64Array, coco_detections, coco_image_ids, coco_objects
-from .detections import FlatDetections, ImageDetections, flatten
+from .image_detections import FlatDetections, ImageDetections, flatten
 from .proposal_matching import proposal_recalls
 
 LIMITS = (100, 300, 1000, 2000)

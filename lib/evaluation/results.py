@@ -11,11 +11,11 @@ from pathlib import Path
 
 import numpy as np
 
-from ..datasets.index.access import as_records
+from ..datasets.index.indexed_records import as_records
 from ..datasets.records import Dataset
 from ..utils.files import atomic_path, write_atomic
 from ..utils.untrusted.json_files import read_json
-from .detections import FlatDetections, ImageDetections, flatten, group_by_image
+from .image_detections import FlatDetections, ImageDetections, flatten, group_by_image
 from .result_rows import check_rows
 
 __all__ = [

@@ -8,10 +8,10 @@ import numpy as np
 
 from ..datasets.records import Dataset
 from ..utils.files import atomic_path
-from .detections import ImageDetections
-from .proposals import ImageProposals, load_proposals
+from .image_detections import ImageDetections
+from .proposal_recall import ImageProposals, load_proposals
 from .results import load_detections
-from .summary import Evaluation
+from .results_summary import Evaluation
 from .voc_files import load_voc_files
 
 

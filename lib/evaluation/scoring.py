@@ -5,12 +5,12 @@ from dataclasses import replace
 
 import numpy as np
 
-from ..datasets.index.access import as_records
+from ..datasets.index.indexed_records import as_records
 from ..datasets.records import Dataset
 from .coco_ap import coco_metrics
 from .coco_evaluators import IOU_THRESHOLDS, Evaluator
-from .detections import ImageDetections
-from .summary import Evaluation, Rules, results_table, save_results
+from .image_detections import ImageDetections
+from .results_summary import Evaluation, Rules, results_table, save_results
 from .voc_ap import Metric, VocResult, voc_average_precisions
 from .zero_cause import likely_cause
 

@@ -9,7 +9,7 @@ import torch
 from ..datasets.records import Dataset, did_you_mean
 from ..nms.nms import nms
 from ..nms.soft_nms import Decay, soft_nms
-from .detections import ImageDetections
+from .image_detections import ImageDetections
 
 
 def above_score(

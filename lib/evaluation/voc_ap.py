@@ -12,7 +12,7 @@ from typing import Literal, get_args
 import numpy as np
 
 from ..datasets.records import BoolArray, Dataset, FloatArray
-from .detections import ImageDetections, flatten
+from .image_detections import ImageDetections, flatten
 from .voc_matching import Float64Array, best_overlaps, flatten_objects, true_positives
 
 Metric = Literal["07", "all"]

@@ -13,10 +13,10 @@ from pathlib import Path
 
 import numpy as np
 
-from ..datasets.index.access import as_records
+from ..datasets.index.indexed_records import as_records
 from ..datasets.records import Dataset, few
 from ..utils.files import write_atomic
-from .detections import FlatDetections, ImageDetections, flatten, group_by_image
+from .image_detections import FlatDetections, ImageDetections, flatten, group_by_image
 
 # 1-based pixels that contain both corners, from pixel edges.
 _TO_PIXELS = np.array([1.0, 1.0, 0.0, 0.0])

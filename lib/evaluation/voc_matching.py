@@ -12,9 +12,9 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from ..datasets.index.access import as_records
+from ..datasets.index.indexed_records import as_records
 from ..datasets.records import BoolArray, Dataset, IntArray
-from .detections import FlatDetections
+from .image_detections import FlatDetections
 
 Float64Array = npt.NDArray[np.float64]
 

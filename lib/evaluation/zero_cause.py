@@ -4,9 +4,9 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from ..datasets.index.access import as_records
+from ..datasets.index.indexed_records import as_records
 from ..datasets.records import Dataset
-from .detections import FlatDetections, ImageDetections, flatten
+from .image_detections import FlatDetections, ImageDetections, flatten
 from .voc_matching import Objects, best_of_groups, flatten_objects
 
 _SHARE = 0.05

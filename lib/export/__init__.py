@@ -8,7 +8,7 @@ formats call.
 
 from ..kernels import pooling as _pooling  # noqa: F401  (registers its operators)
 from ..nms import nms as _nms  # noqa: F401
-from .errors import ExportError
+from .export_error import ExportError
 from .running import Exported, load_exported
 
 __all__ = ["ExportError", "Exported", "load_exported"]

@@ -4,8 +4,8 @@ import dataclasses
 import json
 from typing import Any, ClassVar
 
-from ..config.loading import Config
-from .errors import ExportError
+from ..config.settings import Config
+from .export_error import ExportError
 from .program import Shape
 
 

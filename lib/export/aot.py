@@ -6,7 +6,7 @@ import torch
 from torch.export import ExportedProgram
 
 from .about import About
-from .errors import ExportError
+from .export_error import ExportError
 
 
 def write_package(traced: ExportedProgram, path: Path, about: About) -> None:

@@ -12,15 +12,15 @@ from typing import NamedTuple
 import torch
 from torch.export import ExportedProgram
 
-from ..config.loading import Config
+from ..config.settings import Config
 from ..datasets.catalog import load_dataset
 from ..datasets.records import Dataset
-from ..detector.opening import open_detector
+from ..detector.from_checkpoint import open_detector
 from ..utils.device import pick_device
 from ..weights.zoo import open_checkpoint
-from . import aot, check, onnx, photos, torch_export
+from . import aot, onnx, parity, photos, torch_export
 from .about import About
-from .errors import ExportError
+from .export_error import ExportError
 from .measure import measure
 from .program import LEAST_SIDE, MULTIPLE, DetectionProgram, Shape
 from .quantize import quantize
@@ -130,7 +130,7 @@ def export(job: Job) -> Path:
         logger.info("tracing %s", job.checkpoint)
         traced = torch_export.trace(program, shape)
         FORMATS[job.to].write(traced, path, about)
-        found = check.compare(
+        found = parity.compare(
             program,
             load_exported(path),
             photos.batches(pictures, about),
@@ -139,7 +139,7 @@ def export(job: Job) -> Path:
         )
         logger.info("beside the detector: %s", found)
         if job.precision == "float32":
-            check.require_equal(found)
+            parity.require_equal(found)
         if job.int8:
             path = _quantized(job, config, path, about)
         elif job.measure is not None:

@@ -1,10 +1,10 @@
 """Average precision of an exported file on a data set."""
 
 from ..datasets.records import Dataset
-from ..evaluation.report import Evaluation, evaluate
 from ..evaluation.results import ImageDetections
-from ..inference.inference import to_image_detections
-from .errors import ExportError
+from ..evaluation.scoring import Evaluation, evaluate
+from ..inference.postprocess import to_image_detections
+from .export_error import ExportError
 from .photos import batches
 from .running import Exported
 

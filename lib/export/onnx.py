@@ -9,7 +9,7 @@ import torch
 from torch.export import ExportedProgram
 
 from .about import About
-from .errors import ExportError
+from .export_error import ExportError
 from .program import DetectionProgram, Inputs
 from .requirements import INSTALL
 

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from ..layer_utils.structures import Detections
-from .errors import ExportError
+from .export_error import ExportError
 from .program import Inputs
 
 BOX_TOLERANCE = 0.05

@@ -11,7 +11,7 @@ from ..datasets.loading.images import IMAGE_SUFFIXES, read_image
 from ..datasets.loading.resizing import resize_image, resize_scale
 from ..datasets.shapes_scene import draw_scene
 from .about import About
-from .errors import ExportError
+from .export_error import ExportError
 from .program import Inputs
 
 Picture = npt.NDArray[np.uint8]

@@ -10,9 +10,9 @@ import torch
 from torch import Tensor, nn
 from torch.export import Dim
 
-from ..config.loading import BoxConfig, TestConfig
+from ..config.settings import BoxConfig, TestConfig
 from ..datasets.loading.batches import Batch
-from ..inference.inference import detections_of
+from ..inference.postprocess import detections_of
 from ..layer_utils.structures import GroundTruth, Images
 from ..model.faster_rcnn import FasterRCNN, Predictions
 from ..utils.device import autocast

@@ -16,7 +16,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from .about import About
-from .errors import ExportError
+from .export_error import ExportError
 from .program import Inputs
 from .requirements import INSTALL
 

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from ..layer_utils.structures import Detections
 from .about import About
-from .errors import ExportError
+from .export_error import ExportError
 from .program import Inputs
 from .requirements import INSTALL
 

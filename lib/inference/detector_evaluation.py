@@ -7,28 +7,28 @@ from pathlib import Path
 
 import torch
 
-from ..config.loading import Config
+from ..config.settings import Config
 from ..datasets.given_proposals import given_proposals
-from ..datasets.index.access import as_records
+from ..datasets.index.indexed_records import as_records
 from ..datasets.loading.images import read_image
 from ..datasets.records import Dataset
 from ..evaluation.coco_evaluators import Evaluator
 from ..evaluation.page.report import write_report
-from ..evaluation.report import Evaluation, evaluate, save_results
 from ..evaluation.results import ImageDetections, save_detections
+from ..evaluation.scoring import Evaluation, evaluate, save_results
 from ..evaluation.voc_files import save_voc_files
 from ..model.faster_rcnn import FasterRCNN
 from ..utils.distributed import collectives
 from ..utils.drawing import class_color, draw_boxes, save_image, side_by_side
 from ..utils.monitoring.progress import Progress
 from ..weights.class_names import in_places
-from .inference import detect_images
+from .postprocess import detect_images
 from .test_time_augmentation import view_batches
 
 logger = logging.getLogger(__name__)
 
 
-def test_detector(
+def evaluate_detector(
     model: FasterRCNN,
     dataset: Dataset,
     config: Config,
@@ -66,7 +66,7 @@ def test_detector(
         ImageError: an image cannot be read; a test without it would not be comparable.
         ValueError: Fast R-CNN alone has no proposals of an image.
     """
-    test, place = config.test, collectives.place()
+    test, place = config.test, collectives.process_rank()
     batches = view_batches(
         dataset.records,
         config,
@@ -127,9 +127,6 @@ def test_detector(
         write_report(folder, dataset, found, evaluation)
         logger.info("what the errors are: %s", folder / "report.html")
     return evaluation
-
-
-test_detector.__test__ = False  # type: ignore[attr-defined]  # not a test case
 
 
 def save_pictures(

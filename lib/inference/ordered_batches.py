@@ -2,10 +2,10 @@
 
 from collections.abc import Iterator, Sequence
 
-from ..config.loading import Config
+from ..config.settings import Config
 from ..datasets.formats.proposals import GivenProposals
 from ..datasets.loading.batches import Batch
-from ..datasets.loading.loader import test_batches
+from ..datasets.loading.loader import evaluation_batches
 from ..datasets.records import Record
 
 
@@ -26,7 +26,7 @@ def ordered_batches(
         records: the images.
         config: configuration of the run.
         pin: page-lock the tensors for faster copies to a GPU.
-        share, use_difficult, proposals: see ``test_batches``.
+        share, use_difficult, proposals: see ``evaluation_batches``.
         size: short side and limit of the long side in pixels; if None, those of tests.
         workers: loader processes; if None, ``data.workers``.
 
@@ -35,7 +35,7 @@ def ordered_batches(
     """
     data = config.data
     short_side, long_side = size or (data.test_short_side, data.test_long_side)
-    return test_batches(
+    return evaluation_batches(
         records,
         batch_size=config.test.batch_size,
         short_side=short_side,

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Iterator, Sequence
 import numpy as np
 import torch
 
-from ..config.loading import BoxConfig, TestConfig
+from ..config.settings import BoxConfig, TestConfig
 from ..datasets.loading.batches import Batch
 from ..evaluation.results import ImageDetections
 from ..layer_utils.detections import candidates
@@ -138,8 +138,8 @@ def detect_images(
 
     Args:
         model: the detector; it is put into evaluation mode.
-        batches: from ``datasets.loading.loader.test_batches``, or of several views from
-            ``test_time_augmentation.view_batches``.
+        batches: from ``datasets.loading.loader.evaluation_batches``, or of several
+            views from ``test_time_augmentation.view_batches``.
         boxes: the box convention.
         test: thresholds and limits.
         device: the model's device.

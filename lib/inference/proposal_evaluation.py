@@ -8,12 +8,12 @@ from typing import Literal
 
 import torch
 
-from ..config.loading import Config
-from ..datasets.index.access import as_records
+from ..config.settings import Config
+from ..datasets.index.indexed_records import as_records
 from ..datasets.loading.batches import Batch
 from ..datasets.records import Dataset
 from ..evaluation.coco_evaluators import Evaluator
-from ..evaluation.proposals import (
+from ..evaluation.proposal_recall import (
     LIMITS,
     ImageProposals,
     ProposalResult,
@@ -27,8 +27,8 @@ from ..utils.device import autocast
 from ..utils.distributed import collectives
 from ..utils.files import write_atomic
 from ..utils.monitoring.progress import Progress
-from .inference import to_image_detections
 from .ordered_batches import ordered_batches
+from .postprocess import to_image_detections
 
 logger = logging.getLogger(__name__)
 
@@ -59,7 +59,7 @@ def propose_images(
 
     Args:
         model: the detector; it is put into evaluation mode.
-        batches: batches from ``datasets.loading.loader.test_batches``.
+        batches: batches from ``datasets.loading.loader.evaluation_batches``.
         offset: 1 for legacy boxes, 0 for continuous ones.
         device: the model's device.
         dtype: dtype of the computation.
@@ -101,7 +101,7 @@ def to_image_proposals(
     return [ImageProposals(e.image_id, e.boxes, e.scores) for e in found]
 
 
-def test_proposals(
+def measure_proposals(
     model: FasterRCNN,
     dataset: Dataset,
     config: Config,
@@ -132,7 +132,7 @@ def test_proposals(
     Raises:
         ImageError: an image cannot be read.
     """
-    place = collectives.place()
+    place = collectives.process_rank()
     batches = ordered_batches(
         dataset.records,
         config,
@@ -168,6 +168,3 @@ def test_proposals(
     text = json.dumps(content, indent=2, allow_nan=False)
     write_atomic(folder / "proposal_results.json", text + "\n")
     return result
-
-
-test_proposals.__test__ = False  # type: ignore[attr-defined]  # not a test case

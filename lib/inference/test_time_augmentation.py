@@ -11,7 +11,7 @@ from collections.abc import Iterator, Sequence
 import torch
 from torch import Tensor
 
-from ..config.loading import BoxConfig, Config, DataConfig, TestConfig
+from ..config.settings import BoxConfig, Config, DataConfig, TestConfig
 from ..datasets.formats.proposals import GivenProposals
 from ..datasets.loading.batches import Batch
 from ..datasets.records import Record
@@ -44,7 +44,7 @@ def view_batches(
         records: the test set.
         config: of the run.
         pin_memory: page-lock the tensors for faster copies to a GPU.
-        share, proposals: as of ``test_batches``.
+        share, proposals: as of ``evaluation_batches``.
 
     Yields:
         One batch per scale, of the same images in the same order.

@@ -3,11 +3,11 @@
 import torch
 from torch import Tensor, nn
 
-from ..config.loading import BoxConfig, HeadConfig
+from ..config.settings import BoxConfig, HeadConfig
 from ..layer_utils.losses import head_losses
 from ..layer_utils.proposal_targets import RoISamples, sample_rois
 from ..layer_utils.structures import GroundTruth, Proposals
-from ..nets.box_head import BoxPredictor
+from ..nets.box_predictor import BoxPredictor
 
 
 class BoxHead(nn.Module):

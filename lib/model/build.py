@@ -3,7 +3,7 @@
 import torch
 from torch import nn
 
-from ..config.loading import Config
+from ..config.settings import Config
 from ..nets import build_backbone
 from ..nets.backbone import Backbone
 from ..nets.fpn import FeaturePyramid
@@ -11,9 +11,9 @@ from ..nets.layers import Norm
 from ..nets.region_head import RegionHead
 from .box_head import BoxHead
 from .faster_rcnn import FasterRCNN
-from .modules import FastRCNN, ProposalNetwork
 from .normalisation import NORMALISATIONS
 from .region_proposals import RegionProposalNetwork
+from .single_module import FastRCNN, ProposalNetwork
 
 
 def build_detector(config: Config, num_classes: int) -> FasterRCNN:
@@ -53,7 +53,7 @@ def build_detector(config: Config, num_classes: int) -> FasterRCNN:
         )
         channels, strides = pyramid.channels, pyramid.strides
     if net.modules == "rpn":
-        drop_head(backbone)
+        remove_head_layers(backbone)
     elif net.features != "c4":
         head = config.head
         region_head = RegionHead(
@@ -93,7 +93,7 @@ def build_detector(config: Config, num_classes: int) -> FasterRCNN:
         region_head=region_head,
     )
     if net.fixed_trunk and pretrained:
-        fix_trunk(model)
+        freeze_trunk(model)
     return model.to(memory_format=torch.channels_last)
 
 
@@ -105,7 +105,7 @@ DETECTORS: dict[str, type[FasterRCNN]] = {
 """By ``net.modules``."""
 
 
-def drop_head(backbone: Backbone) -> None:
+def remove_head_layers(backbone: Backbone) -> None:
     """Remove the backbone's layers that only a C4 head uses."""
     trunk = {
         id(parameter)
@@ -126,7 +126,7 @@ def drop_head(backbone: Backbone) -> None:
     drop(backbone)
 
 
-def fix_trunk(model: FasterRCNN) -> None:
+def freeze_trunk(model: FasterRCNN) -> None:
     """Freeze the layers that both modules share: the trunk and the pyramid."""
     model.backbone.freeze(len(model.backbone.blocks()))
     if model.pyramid is not None:

@@ -9,7 +9,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
-from ..config.loading import PoolingConfig
+from ..config.settings import PoolingConfig
 from ..layer_utils.anchor_targets import AnchorTargets
 from ..layer_utils.proposal_targets import RoISamples
 from ..layer_utils.roi_pooling import pool_rois
@@ -56,7 +56,7 @@ class Predictions(NamedTuple):
 class FasterRCNN(nn.Module):
     """The detector (Faster R-CNN, figure 2; FPN, section 4).
 
-    Each of its two modules alone is in `modules.py`.
+    Each of its two modules alone is in `single_module.py`.
 
     Args:
         backbone: computes the feature maps.

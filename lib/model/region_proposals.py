@@ -6,7 +6,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
-from ..config.loading import AnchorConfig, BoxConfig, RPNConfig
+from ..config.settings import AnchorConfig, BoxConfig, RPNConfig
 from ..layer_utils.anchor_targets import AnchorTargets, anchor_targets
 from ..layer_utils.anchors import base_anchors, cells_inside, grid_anchors
 from ..layer_utils.losses import rpn_losses

@@ -5,10 +5,10 @@ from contextlib import AbstractContextManager
 from types import TracebackType
 from typing import TypeVar
 
-_T = TypeVar("_T", bound="Closing")
+_T = TypeVar("_T", bound="Closeable")
 
 
-class Closing(AbstractContextManager["Closing"]):
+class Closeable(AbstractContextManager["Closeable"]):
     """A ``with`` block that ends by calling ``close``, whatever happened in it."""
 
     @abstractmethod

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from .distributed.place import find_place
+from .distributed.rank import find_rank
 
 # From glibc's malloc.h.
 _M_TRIM_THRESHOLD = -1
@@ -37,7 +37,7 @@ def pick_device(name: str) -> torch.device:
             f"device {name!r} is not available here; this machine has {usable}. "
             "Use --device auto."
         )
-    place = find_place(os.environ)
+    place = find_rank(os.environ)
     if name == "cuda" and place is not None:
         # SLURM may show each process its own GPU only.
         return torch.device(name, place.local_rank % torch.cuda.device_count())

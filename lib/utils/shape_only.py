@@ -1,4 +1,4 @@
-"""Modules of shapes alone."""
+"""Modules of shapes alone: tensors without memory, on the meta device."""
 
 import contextlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -31,7 +31,7 @@ class _WithoutDraws(TorchFunctionMode):
 
 
 @contextlib.contextmanager
-def weightless() -> Iterator[None]:
+def shape_only() -> Iterator[None]:
     """Modules built in this context have tensors of the meta device, without memory."""
     with torch.device("meta"), _WithoutDraws():
         yield

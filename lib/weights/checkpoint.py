@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from ..config.loading import Config
+from ..config.settings import Config
 from ..datasets.allowed_names import faults_of_names
 from ..utils.device import random_states
 from ..utils.files import atomic_path

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from .checkpoint import CheckpointError
-from .structures import BATCH_EPS, Layout, Numbers
+from .imported import BATCH_EPS, Layout, Numbers
 
 
 def double_scores(state: dict[str, Tensor]) -> None:

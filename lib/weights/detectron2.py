@@ -11,9 +11,9 @@ import torch
 from torch import Tensor
 
 from ..model.normalisation import NORMALISATIONS
-from .adjust import double_scores
 from .checkpoint import CheckpointError
-from .structures import Layout
+from .conversion import double_scores
+from .imported import Layout
 
 _SIZES = (32, 64, 128, 256, 512)
 _RATIOS = (0.5, 1.0, 2.0)

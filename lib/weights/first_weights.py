@@ -7,10 +7,11 @@ from typing import Any
 
 import torch
 
-from ..config.loading import Config, config_from_checkpoint
+from ..config.loading import config_from_checkpoint
+from ..config.settings import Config
 from ..model.build import build_detector
 from ..model.faster_rcnn import FasterRCNN
-from ..model.modules import shared_keys
+from ..model.single_module import shared_keys
 from . import load_initial_weights
 from .checkpoint import CheckpointError, detector_weights, load_checkpoint
 from .output_rows import rows_by_name

@@ -4,14 +4,14 @@ import logging
 from collections.abc import Sequence
 from pathlib import Path
 
-from ..config.loading import NetConfig
+from ..config.settings import NetConfig
 from ..model.faster_rcnn import FasterRCNN
 from ..model.normalisation import NORMALISATIONS
 from .checkpoint import CheckpointError
-from .fit import few
+from .imported import ImportedWeights
+from .layout_check import few
 from .output_rows import known_classes, rows_by_name
 from .recognition import import_weights
-from .structures import ImportedWeights
 from .zoo.cache import fetch_entry, looks_like_a_name
 from .zoo.table import find_entry, imagenet_entry
 

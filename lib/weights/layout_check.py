@@ -6,8 +6,8 @@ import torch
 from torch import Tensor
 
 from .checkpoint import CheckpointError
-from .shapes import backbone_shapes, detector_shapes
-from .structures import Layout, Numbers, Shape
+from .imported import Layout, Numbers, Shape
+from .state_shapes import backbone_shapes, detector_shapes
 
 
 def read_numbers(tensors: Mapping[str, object], layout: Layout) -> Numbers:
@@ -46,7 +46,7 @@ def _rows(shapes: Mapping[str, Shape], layer: str, rows: int) -> dict[str, Shape
     return {key: (rows, *shapes[key][1:]) for key in keys}
 
 
-def check_fit(
+def check_layout(
     tensors: Mapping[str, object],
     layout: Layout,
     expected: Mapping[str, Shape],

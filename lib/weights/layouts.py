@@ -12,8 +12,8 @@ from typing import Any
 from ..config.settings import NET_NAMES
 from . import detectron, detectron2, torchvision
 from .checkpoint import CheckpointError
-from .shapes import backbone_shapes, detector_shapes
-from .structures import BATCH_EPS, Layout, Numbers, Origin
+from .imported import BATCH_EPS, Layout, Numbers, Origin
+from .state_shapes import backbone_shapes, detector_shapes
 
 _FAMILY_HEADS = {
     "rpn.head.conv": "rpn_net",

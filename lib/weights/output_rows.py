@@ -12,7 +12,7 @@ from torch import Tensor
 
 from .checkpoint import CheckpointError
 from .class_names import read_classes
-from .structures import ImportedWeights
+from .imported import ImportedWeights
 
 logger = logging.getLogger(__name__)
 

@@ -11,10 +11,10 @@ from torch import Tensor
 
 from ..model.normalisation import NORMALISATIONS
 from .checkpoint import CheckpointError
-from .fit import check_fit, expected_shapes, read_numbers, take_state
+from .imported import WITH_STYLE, ImportedWeights, Layout
+from .layout_check import check_layout, expected_shapes, read_numbers, take_state
 from .layouts import nearest_layout, own_layout, own_layouts
-from .shapes import DECISIVE, backbone_shapes
-from .structures import WITH_STYLE, ImportedWeights, Layout
+from .state_shapes import DECISIVE, backbone_shapes
 
 BACKBONE_FORMAT = "faster_rcnn backbone 1"
 
@@ -60,7 +60,7 @@ def own_checkpoint(content: Mapping[str, Any], source: str) -> ImportedWeights:
         raise CheckpointError(
             f"{source}: its settings make no detector with {net}: {error}"
         ) from error
-    check_fit(model, layout, expected, source=source)
+    check_layout(model, layout, expected, source=source)
     state, used = take_state(model, layout)
     style = settings.pop("net.style", "pytorch")
     style = style if layout.net in WITH_STYLE else None
@@ -94,7 +94,7 @@ def _recorded(pixels: list[Any], source: str) -> str:
 
 
 def own_backbone(content: Mapping[str, Any], source: str) -> ImportedWeights:
-    """The backbone of a file that `export.save_backbone` wrote.
+    """The backbone of a file that `writing.save_backbone` wrote.
 
     Raises:
         CheckpointError: part of it is missing or does not fit.
@@ -110,7 +110,7 @@ def own_backbone(content: Mapping[str, Any], source: str) -> ImportedWeights:
     shapes = backbone_shapes(layout.net).shapes
     layout = Layout("converted backbone", "own", layout.net, {k: k for k in shapes}, {})
     tensors = _mapping(content, "state", source)
-    check_fit(tensors, layout, shapes, source=source)
+    check_layout(tensors, layout, shapes, source=source)
     state, used = take_state(tensors, layout)
     return ImportedWeights(
         source=source,

@@ -19,14 +19,14 @@ from torch import Tensor
 
 from ..utils.untrusted.array_pickle import ArrayPickleError, read_arrays
 from . import detectron, detectron2, torchvision
-from .adjust import check_anchors, complete_norms, double_scores, move_eps
 from .checkpoint import FORMAT, CheckpointError, read_tensors
-from .family import family_settings
-from .fit import check_fit, expected_shapes, read_numbers, take_state
+from .conversion import check_anchors, complete_norms, double_scores, move_eps
+from .imported import WITH_STYLE, ImportedWeights, Layout, Numbers
+from .layout_check import check_layout, expected_shapes, read_numbers, take_state
 from .layouts import layouts, nearest_layout
 from .own import BACKBONE_FORMAT, own_backbone, own_checkpoint
 from .scale import first_conv, told_scale
-from .structures import WITH_STYLE, ImportedWeights, Layout, Numbers
+from .tf_faster_rcnn import family_settings
 
 logger = logging.getLogger(__name__)
 
@@ -127,7 +127,7 @@ def _foreign(
     layout = nearest_layout(tensors, layouts(), source=source)
     numbers = None if layout.backbone_only else read_numbers(tensors, layout)
     expected = expected_shapes(layout, numbers or Numbers(0, 0, 0))
-    unused = check_fit(tensors, layout, expected, source=source)
+    unused = check_layout(tensors, layout, expected, source=source)
     state, used = take_state(tensors, layout)
     if layout.origin == "detectron":
         state = complete_norms(state)

@@ -8,12 +8,12 @@ from torch import nn
 
 from ..config.settings import Config
 from ..nets import build_backbone
-from ..nets.box_head import BoxPredictor
+from ..nets.box_predictor import BoxPredictor
 from ..nets.fpn import FeaturePyramid
 from ..nets.region_head import RegionHead
 from ..nets.rpn import RPNHead
-from ..utils.weightless import weightless
-from .structures import Numbers, Shape
+from ..utils.shape_only import shape_only
+from .imported import Numbers, Shape
 
 DECISIVE = (
     *("net.features", "net.fpn_channels", "net.fpn_norm", "rpn.convs", "pooling.size"),
@@ -35,7 +35,7 @@ class BackboneShapes(NamedTuple):
 @cache
 def backbone_shapes(net: str, features: str = "c4") -> BackboneShapes:
     """Return the shapes in the state dict of a net's backbone, whatever its style."""
-    with weightless():
+    with shape_only():
         backbone = build_backbone(
             net,
             features=features,
@@ -73,7 +73,7 @@ def detector_shapes(
     parts: dict[str, nn.Module] = {}
     # A layer that a damaged file lacks has 0 rows, and is missed later.
     classes, anchors, width = (max(number, 1) for number in numbers)
-    with weightless():
+    with shape_only():
         if features == "fpn":
             parts["pyramid"] = pyramid = FeaturePyramid(
                 backbone.channels,

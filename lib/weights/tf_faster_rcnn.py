@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from .structures import Numbers
+from .imported import Numbers
 
 # By the number of anchors per cell, at three ratios.
 _SCALES = {9: (8, 16, 32), 12: (4, 8, 16, 32), 15: (2, 4, 8, 16, 32)}

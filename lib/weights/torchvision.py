@@ -5,7 +5,7 @@ import re
 from pathlib import Path
 from typing import Any
 
-from .structures import Layout
+from .imported import Layout
 
 _SETTINGS: dict[str, Any] = {
     "net.features": "fpn",

@@ -8,17 +8,18 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ..config.loading import Config, load_config
+from ..config.loading import load_config
+from ..config.settings import Config
 from ..model.faster_rcnn import FasterRCNN
 from ..model.normalisation import NORMALISATIONS
 from ..utils.files import atomic_path
 from .checkpoint import FORMAT, CheckpointError
-from .fit import few
+from .imported import ImportedWeights, Layout
+from .layout_check import few
 from .layouts import layouts
 from .own import BACKBONE_FORMAT
 from .recognition import recognise_weights
 from .scale import first_conv
-from .structures import ImportedWeights, Layout
 
 # What the family's port has no switch for.
 _FAMILY_ONLY = {

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 from command_lines import load_tool
-from faster_rcnn.engine.train import stream_batches
+from faster_rcnn.engine.training_batches import stream_batches
 from faster_rcnn.inference.batch_pictures import GREY
 from faster_rcnn.utils.drawing import class_color, draw_boxes
 from tiny_runs import CLASSES, draw_dataset, make_dataset, make_record, tiny_config

@@ -2,7 +2,7 @@ import json
 
 import pytest
 import torch
-from faster_rcnn.config.loading import NetConfig
+from faster_rcnn.config.settings import NetConfig
 from faster_rcnn.weights import load_initial_weights
 from faster_rcnn.weights.checkpoint import load_checkpoint, save_checkpoint
 from faster_rcnn.weights.zoo import open_checkpoint

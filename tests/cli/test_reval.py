@@ -7,10 +7,10 @@ import numpy as np
 import pytest
 from checked_folders import VocFolder
 from faster_rcnn.datasets.catalog import load_dataset
-from faster_rcnn.evaluation.detections import ImageDetections
-from faster_rcnn.evaluation.proposals import ImageProposals, save_proposals
-from faster_rcnn.evaluation.report import evaluate
+from faster_rcnn.evaluation.image_detections import ImageDetections
+from faster_rcnn.evaluation.proposal_recall import ImageProposals, save_proposals
 from faster_rcnn.evaluation.results import save_detections
+from faster_rcnn.evaluation.scoring import evaluate
 from faster_rcnn.evaluation.voc_files import save_voc_files
 
 

@@ -7,7 +7,7 @@ from command_lines import load_tool
 from faster_rcnn.cli.command_line import get_dataset
 from faster_rcnn.config.loading import load_config
 from faster_rcnn.engine.run_folder import RunFolder
-from faster_rcnn.evaluation.proposals import load_proposals
+from faster_rcnn.evaluation.proposal_recall import load_proposals
 from faster_rcnn.weights.checkpoint import load_checkpoint
 from test_scripts import TINY, call, cells
 

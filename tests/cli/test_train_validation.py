@@ -59,7 +59,7 @@ def test_best_checkpoint_is_tested(tool, run_folder):
         for row in map(json.loads, lines)
         if row["iteration"] == best["iteration"] and "val/loss" in row
     )
-    folder = run_folder.test_folder("tiny", run_folder.best_checkpoint)
+    folder = run_folder.folder_of_test("tiny", run_folder.best_checkpoint)
     results = json.loads((folder / "results.json").read_text())
     assert results["headline"]["value"] == line["val/mAP_07"]
 
@@ -74,7 +74,9 @@ def test_best_checkpoint_is_tested(tool, run_folder):
     assert status == 0, errors
     assert raw != told
     # Each test is kept, and its table is in the log.
-    other = run_folder.test_folder("tiny", run_folder.best_checkpoint, "train.ema=0.0")
+    other = run_folder.folder_of_test(
+        "tiny", run_folder.best_checkpoint, "train.ema=0.0"
+    )
     assert other != folder
     for place, table in ((folder, told), (other, raw)):
         value = json.loads((place / "results.json").read_text())["headline"]["value"]

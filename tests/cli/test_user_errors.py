@@ -5,7 +5,7 @@ import re
 import pytest
 from faster_rcnn.cli.user_errors import clear_errors
 from faster_rcnn.config.loading import ConfigError
-from faster_rcnn.engine.finite import NonFiniteLossError
+from faster_rcnn.engine.non_finite import NonFiniteLossError
 from faster_rcnn.engine.stop_signals import Interrupted
 
 

@@ -4,12 +4,12 @@ from pathlib import Path
 
 import pytest
 from faster_rcnn.config.loading import (
-    Config,
     ConfigError,
     config_from_checkpoint,
     differences,
     load_config,
 )
+from faster_rcnn.config.settings import Config
 
 
 @pytest.fixture

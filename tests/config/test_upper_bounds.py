@@ -1,12 +1,8 @@
 import pytest
 from command_lines import REPOSITORY
-from faster_rcnn.config.limits import _LARGEST, _MOST, excesses
-from faster_rcnn.config.loading import (
-    Config,
-    ConfigError,
-    config_from_checkpoint,
-    load_config,
-)
+from faster_rcnn.config.loading import ConfigError, config_from_checkpoint, load_config
+from faster_rcnn.config.settings import Config
+from faster_rcnn.config.upper_bounds import _LARGEST, _MOST, excesses
 
 
 def test_recipes_are_far_within():

@@ -3,7 +3,7 @@ import json
 import pytest
 import torch
 from dataset_folders import load, write_coco, write_voc
-from faster_rcnn.config.loading import Config
+from faster_rcnn.config.settings import Config
 from faster_rcnn.datasets.allowed_names import check_class_names, faults_of_names
 from faster_rcnn.weights.checkpoint import load_checkpoint, save_checkpoint
 

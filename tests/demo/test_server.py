@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 from bombs import bomb
 from faster_rcnn.demo import server
-from faster_rcnn.demo.page import PAGE, POLICY
+from faster_rcnn.demo.demo_page import PAGE, POLICY
 from faster_rcnn.demo.server import DemoServer
 from patience import PATIENCE
 from PIL import Image

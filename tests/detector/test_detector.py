@@ -7,7 +7,7 @@ import pytest
 import torch
 from faster_rcnn import Detector, Result
 from faster_rcnn.datasets.loading.images import ImageError
-from faster_rcnn.inference.inference import detect_images
+from faster_rcnn.inference.postprocess import detect_images
 from faster_rcnn.inference.test_time_augmentation import view_batches
 from PIL import Image
 from tiny_checkpoints import save_tiny

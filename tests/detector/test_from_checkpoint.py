@@ -5,8 +5,8 @@ import pytest
 import torch
 from faster_rcnn import Detector
 from faster_rcnn.config.loading import ConfigError
-from faster_rcnn.detector import opening
-from faster_rcnn.detector.opening import find_checkpoint
+from faster_rcnn.detector import from_checkpoint
+from faster_rcnn.detector.from_checkpoint import find_checkpoint
 from faster_rcnn.weights.checkpoint import (
     CheckpointError,
     DamagedFileError,
@@ -109,13 +109,13 @@ def test_overrides(checkpoint):
 
 
 def test_shapes_are_compared_before_memory_is_taken(checkpoint, monkeypatch):
-    devices, build = [], opening.build_detector
+    devices, build = [], from_checkpoint.build_detector
 
     def watched(*arguments):
         devices.append(torch.get_default_device().type)
         return build(*arguments)
 
-    monkeypatch.setattr(opening, "build_detector", watched)
+    monkeypatch.setattr(from_checkpoint, "build_detector", watched)
     with pytest.raises(CheckpointError, match="does not match"):
         Detector.from_checkpoint(checkpoint, overrides=["rpn.channels", "60000"])
     assert devices == ["meta"]
@@ -193,4 +193,4 @@ def test_one_module_alone_is_no_detector(tmp_path):
     with pytest.raises(
         CheckpointError, match=r"rpn.pth contains one module .*modules rpn"
     ):
-        opening.open_detector(tmp_path / "rpn.pth", state, [])
+        from_checkpoint.open_detector(tmp_path / "rpn.pth", state, [])

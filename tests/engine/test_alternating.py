@@ -10,11 +10,11 @@ from faster_rcnn.engine.alternating import join_modules
 from faster_rcnn.engine.dry_run import dry_run
 from faster_rcnn.engine.run_folder import RunFolder
 from faster_rcnn.engine.train import train as run_training
-from faster_rcnn.evaluation.proposals import load_proposals
+from faster_rcnn.evaluation.proposal_recall import load_proposals
 from faster_rcnn.evaluation.results import load_detections
-from faster_rcnn.inference.proposal_testing import test_proposals as run_proposals
-from faster_rcnn.inference.testing import test_detector as run_test
-from faster_rcnn.model.modules import shared_keys
+from faster_rcnn.inference.detector_evaluation import evaluate_detector as run_test
+from faster_rcnn.inference.proposal_evaluation import measure_proposals as run_proposals
+from faster_rcnn.model.single_module import shared_keys
 from faster_rcnn.weights.checkpoint import CheckpointError, load_checkpoint
 from faster_rcnn.weights.first_weights import load_first_weights
 from tiny_runs import (

@@ -5,11 +5,11 @@ import itertools
 import numpy as np
 import pytest
 import torch
-from faster_rcnn.config.loading import Config
-from faster_rcnn.engine.finite import FaultyUpdates, NonFiniteLossError
+from faster_rcnn.config.settings import Config
+from faster_rcnn.engine.batch_gradient import BatchGradient
+from faster_rcnn.engine.non_finite import FaultyUpdates, NonFiniteLossError
 from faster_rcnn.engine.schedule import share_passes
-from faster_rcnn.engine.train import stream_batches
-from faster_rcnn.engine.update import BatchGradient
+from faster_rcnn.engine.training_batches import stream_batches
 from faster_rcnn.model import region_proposals
 from faster_rcnn.utils.distributed import collectives
 from faster_rcnn.weights.checkpoint import Counts
@@ -57,7 +57,7 @@ def gradient(dataset, config: Config, *, iteration: int = 0):
     model = tiny_detector(config)
     randomise(model)
     model.train()
-    place = collectives.place()
+    place = collectives.process_rank()
     passes = share_passes(config.train, rank=place.rank, processes=place.processes)
     stream = stream_batches(dataset, config, passes=passes)
     batches = list(itertools.islice(stream, len(passes.mine)))

@@ -2,10 +2,12 @@
 
 import pytest
 import torch
-from faster_rcnn.config.loading import Config
+from faster_rcnn.config.settings import Config
 from faster_rcnn.datasets.records import Dataset
-from faster_rcnn.engine.checkpoint_testing import settle_measure
-from faster_rcnn.engine.checkpoint_testing import test_checkpoint as run_checkpoint
+from faster_rcnn.engine.checkpoint_evaluation import (
+    evaluate_checkpoint as run_checkpoint,
+)
+from faster_rcnn.engine.checkpoint_evaluation import settle_measure
 from faster_rcnn.engine.run_folder import RunFolder
 from faster_rcnn.model.build import build_detector
 from tiny_runs import tiny_config

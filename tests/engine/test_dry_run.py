@@ -13,8 +13,8 @@ from faster_rcnn.engine.dry_run import (
     schedule_lines,
     try_batch,
 )
-from faster_rcnn.engine.finite import NonFiniteLossError
-from faster_rcnn.engine.train import stream_batches
+from faster_rcnn.engine.non_finite import NonFiniteLossError
+from faster_rcnn.engine.training_batches import stream_batches
 from tiny_runs import CLASSES, CPU, draw_dataset, tiny_config, tiny_detector
 from torch import nn
 

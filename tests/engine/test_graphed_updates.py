@@ -6,11 +6,11 @@ from functools import partial
 import pytest
 import torch
 from faster_rcnn.engine import graphed_updates, train_step
+from faster_rcnn.engine.batch_gradient import BatchGradient
 from faster_rcnn.engine.graphed_updates import CudaRecorder, GraphedUpdates
 from faster_rcnn.engine.schedule import share_passes
 from faster_rcnn.engine.solver import build_optimizer, set_learning_rate
-from faster_rcnn.engine.stream import stream_batches
-from faster_rcnn.engine.update import BatchGradient
+from faster_rcnn.engine.training_batches import stream_batches
 from graph_emulation import EmulatedRecorder
 from tiny_runs import (
     CPU,

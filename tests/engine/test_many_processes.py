@@ -39,8 +39,8 @@ def alone(dataset, tmp_path_factory):
 
 
 def train_here(dataset, config, folder, seed=0):
-    train_tiny(dataset, config, folder, seed=seed + collectives.place().rank)
-    assert collectives.place().processes == 2
+    train_tiny(dataset, config, folder, seed=seed + collectives.process_rank().rank)
+    assert collectives.process_rank().processes == 2
 
 
 def assert_same_run(one, other):

@@ -5,7 +5,7 @@ from functools import partial
 import pytest
 import torch
 from faster_rcnn.engine.run_folder import RunFolder
-from faster_rcnn.inference.proposal_testing import test_proposals as run_proposals
+from faster_rcnn.inference.proposal_evaluation import measure_proposals as run_proposals
 from faster_rcnn.utils.distributed import collectives
 from faster_rcnn.weights.checkpoint import load_checkpoint
 from many_processes import in_processes
@@ -60,7 +60,7 @@ def test_detections_are_those_of_one_process(dataset, proposals, tmp_path, net):
 
 
 def train_here(dataset, config, folder):
-    train_tiny(dataset, config, folder, seed=collectives.place().rank)
+    train_tiny(dataset, config, folder, seed=collectives.process_rank().rank)
 
 
 @pytest.mark.parametrize("modules", ["rpn", "fast_rcnn"])

@@ -3,11 +3,11 @@
 import pytest
 import torch
 from faster_rcnn.datasets.loading.batches import collate, make_sample
+from faster_rcnn.engine.batch_gradient import BatchGradient
 from faster_rcnn.engine.ema import WeightAverage
 from faster_rcnn.engine.schedule import share_passes
 from faster_rcnn.engine.solver import build_optimizer
-from faster_rcnn.engine.update import BatchGradient
-from faster_rcnn.inference.inference import detect_batch
+from faster_rcnn.inference.postprocess import detect_batch
 from faster_rcnn.layer_utils.structures import GroundTruth, Images
 from pairwise import pairwise
 from tiny_runs import CPU, ground_truth, random_images, tiny_config, tiny_detector

@@ -2,13 +2,13 @@
 
 import pytest
 import torch
-from faster_rcnn.config.loading import Config
-from faster_rcnn.engine.finite import FaultyUpdates, NonFiniteLossError
+from faster_rcnn.config.settings import Config
+from faster_rcnn.engine.non_finite import FaultyUpdates, NonFiniteLossError
 from faster_rcnn.engine.run_folder import RunFolder
 from faster_rcnn.model import region_proposals
 from faster_rcnn.nets.layers import Norm
 from faster_rcnn.utils.distributed import collectives
-from faster_rcnn.utils.monitoring import readback
+from faster_rcnn.utils.monitoring import async_scalars
 from faster_rcnn.weights.checkpoint import Counts, load_checkpoint
 from many_processes import in_processes
 from tiny_runs import (
@@ -144,7 +144,7 @@ def test_an_update_that_is_looked_at_later_is_refused_before_a_save(
 
         self.pending = hand_on
 
-    monkeypatch.setattr(readback.Readback, "send", send)
+    monkeypatch.setattr(async_scalars.AsyncScalars, "send", send)
     spoiling([4])
     config = tiny_config("train.iterations", 6, "train.snapshot_every", 2)
     with pytest.raises(NonFiniteLossError, match="rpn_box is nan at iteration 4, "):

@@ -3,7 +3,8 @@ import multiprocessing
 import os
 
 import pytest
-from faster_rcnn.config.loading import Config, ConfigError, load_config
+from faster_rcnn.config.loading import ConfigError, load_config
+from faster_rcnn.config.settings import Config
 from faster_rcnn.engine import run_folder
 from faster_rcnn.engine.run_folder import RunFolder, newest_run
 from patience import PATIENCE
@@ -31,7 +32,7 @@ def test_paths(tmp_path):
     assert run.tensorboard == tmp_path / "tensorboard"
     checkpoint = run.checkpoint(70)
     assert checkpoint == tmp_path / "checkpoints" / "iter_0000070.pth"
-    folder = run.test_folder("voc_2007_test", checkpoint)
+    folder = run.folder_of_test("voc_2007_test", checkpoint)
     assert folder == tmp_path / "test" / "voc_2007_test" / "iter_0000070"
     assert list(tmp_path.iterdir()) == []
 

@@ -4,7 +4,8 @@ from functools import partial
 
 import pytest
 import torch
-from faster_rcnn.config.loading import TrainConfig, load_config
+from faster_rcnn.config.loading import load_config
+from faster_rcnn.config.settings import TrainConfig
 from faster_rcnn.engine.solver import (
     SCHEDULES,
     build_optimizer,

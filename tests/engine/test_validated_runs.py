@@ -6,11 +6,11 @@ import signal
 
 import pytest
 import torch
-from faster_rcnn.engine import measures, validation
-from faster_rcnn.engine.measures import Measures
+from faster_rcnn.engine import validation, validation_metrics
 from faster_rcnn.engine.run_folder import RunFolder
 from faster_rcnn.engine.train import Interrupted
-from faster_rcnn.inference.testing import test_detector as run_test
+from faster_rcnn.engine.validation_metrics import ValidationMetrics
+from faster_rcnn.inference.detector_evaluation import evaluate_detector as run_test
 from faster_rcnn.utils.distributed import collectives
 from faster_rcnn.weights.checkpoint import detector_weights, load_checkpoint
 from faster_rcnn.weights.recognition import import_weights
@@ -108,7 +108,7 @@ def test_validation_sees_the_averaged_weights(tmp_path, dataset, held_out):
                     name.removeprefix("val/"): value for name, value in line.items()
                 }.items()
             )
-        return measures.measure(model, held_out, config, **place).loss
+        return validation_metrics.measure(model, held_out, config, **place).loss
 
     assert losses_of(True) == line["val/loss"] != losses_of(False)
     # They are also what others take the file's weights for.
@@ -190,7 +190,7 @@ def test_signal_during_a_validation(
     tmp_path, dataset, held_out, unbroken, monkeypatch, stop
 ):
     config = tiny_config(*WORDS)
-    measure_batch = measures._measure_batch
+    measure_batch = validation_metrics._measure_batch
 
     def with_signal(*arguments, **options):
         # Within the validation that follows this number of them.
@@ -199,7 +199,7 @@ def test_signal_during_a_validation(
         return measure_batch(*arguments, **options)
 
     with monkeypatch.context() as patch:
-        patch.setattr(measures, "_measure_batch", with_signal)
+        patch.setattr(validation_metrics, "_measure_batch", with_signal)
         with pytest.raises(Interrupted, match=f"SIGTERM after iteration {stop};"):
             train_tiny(dataset, config, tmp_path / "broken", validation_set=held_out)
     assert newest(tmp_path / "broken")["iteration"] == stop
@@ -213,7 +213,7 @@ def scripted(monkeypatch, scores):
 
     def measure(*arguments, **options):
         ap = next(left)
-        return Measures({"rpn_cls": 1.0}, {"AP": ap}, ("AP", ap))
+        return ValidationMetrics({"rpn_cls": 1.0}, {"AP": ap}, ("AP", ap))
 
     monkeypatch.setattr(validation, "measure", measure)
 
@@ -259,7 +259,7 @@ def test_early_stopping_is_remembered_across_a_stop(
 
 def train_here(dataset, held_out, config, folder, seed=0):
     # The first weights differ: those of the main process count.
-    seed += collectives.place().rank
+    seed += collectives.process_rank().rank
     train_tiny(dataset, config, folder, seed=seed, validation_set=held_out)
 
 
@@ -279,7 +279,9 @@ def test_two_processes_validate_as_one(tmp_path, dataset, held_out):
     state = newest(tmp_path)
     model = tiny_detector(config)
     model.load_state_dict(detector_weights(state, averaged=True))
-    alone = measures.measure(model, held_out, config, device=CPU, dtype=torch.float32)
+    alone = validation_metrics.measure(
+        model, held_out, config, device=CPU, dtype=torch.float32
+    )
     assert line == {"iteration": 4} | alone.numbers()
 
     (tmp_path / "checkpoints" / "iter_0000004.pth").unlink()
@@ -299,9 +301,9 @@ def train_scripted(dataset, held_out, config, folder):
         def add_up(*arguments):
             assert collectives.is_main()
             ap = next(scores)
-            return Measures({"rpn_cls": 1.0}, {"AP": ap}, ("AP", ap))
+            return ValidationMetrics({"rpn_cls": 1.0}, {"AP": ap}, ("AP", ap))
 
-        patch.setattr(measures, "_add_up", add_up)
+        patch.setattr(validation_metrics, "_add_up", add_up)
         train_tiny(dataset, config, folder, validation_set=held_out)
     return json.dumps(collectives.gather("done"))
 
@@ -318,16 +320,16 @@ def test_all_processes_stop_early_together(tmp_path, dataset, held_out):
 
 def stop_one(dataset, held_out, config, folder):
     """Send a signal to the second process alone, in its validation."""
-    measure_batch = measures._measure_batch
+    measure_batch = validation_metrics._measure_batch
 
     def with_signal(*arguments, **options):
-        measures._measure_batch = measure_batch
+        validation_metrics._measure_batch = measure_batch
         if not collectives.is_main():
             os.kill(os.getpid(), signal.SIGTERM)
         return measure_batch(*arguments, **options)
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(measures, "_measure_batch", with_signal)
+        patch.setattr(validation_metrics, "_measure_batch", with_signal)
         with pytest.raises(Interrupted) as caught:
             train_tiny(dataset, config, folder, validation_set=held_out)
     return str(caught.value)

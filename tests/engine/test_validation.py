@@ -5,14 +5,14 @@ import torch
 from dataset_folders import ids, load, write_voc
 from faster_rcnn.config.loading import load_config
 from faster_rcnn.datasets.catalog import register
-from faster_rcnn.engine.measures import Measures, measure
 from faster_rcnn.engine.validation import (
     Validation,
     get_validation_set,
     log_validation,
     resume_without_validation,
 )
-from faster_rcnn.inference.testing import test_detector as run_test
+from faster_rcnn.engine.validation_metrics import ValidationMetrics, measure
+from faster_rcnn.inference.detector_evaluation import evaluate_detector as run_test
 from tiny_runs import (
     CPU,
     assert_equal,
@@ -31,7 +31,7 @@ def validation(dataset, *words):
 
 
 def measures(ap=0.5, loss=1.0):
-    return Measures({"a": loss / 4, "b": loss * 3 / 4}, {"AP": ap}, ("AP", ap))
+    return ValidationMetrics({"a": loss / 4, "b": loss * 3 / 4}, {"AP": ap}, ("AP", ap))
 
 
 def due_at(validation, last):

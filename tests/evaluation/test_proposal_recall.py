@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from faster_rcnn.evaluation.coco_evaluators import IOU_THRESHOLDS
 from faster_rcnn.evaluation.coco_objects import coco_image_ids, coco_objects, xywh
-from faster_rcnn.evaluation.proposals import (
+from faster_rcnn.evaluation.proposal_recall import (
     LIMITS,
     ImageProposals,
     evaluate_proposals,

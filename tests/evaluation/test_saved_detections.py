@@ -2,13 +2,13 @@ import csv
 import logging
 
 import pytest
-from faster_rcnn.evaluation.report import evaluate
 from faster_rcnn.evaluation.results import save_detections
-from faster_rcnn.evaluation.saved import (
+from faster_rcnn.evaluation.saved_detections import (
     load_saved,
     load_saved_proposals,
     save_curves,
 )
+from faster_rcnn.evaluation.scoring import evaluate
 from faster_rcnn.evaluation.voc_files import save_voc_files
 
 BOX = [10, 10, 20, 20]

@@ -4,7 +4,7 @@ import math
 import numpy as np
 import pytest
 from faster_rcnn.evaluation.coco_ap import METRICS
-from faster_rcnn.evaluation.report import evaluate, results_table, save_results
+from faster_rcnn.evaluation.scoring import evaluate, results_table, save_results
 
 BOX, OTHER = [10, 10, 20, 20], [50, 50, 70, 70]
 

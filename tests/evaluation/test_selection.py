@@ -1,6 +1,6 @@
 import numpy as np
 import pytest
-from faster_rcnn.evaluation.report import evaluate
+from faster_rcnn.evaluation.scoring import evaluate
 from faster_rcnn.evaluation.selection import (
     above_score,
     best_of_image,

@@ -1,5 +1,5 @@
 import pytest
-from faster_rcnn.evaluation.report import evaluate
+from faster_rcnn.evaluation.scoring import evaluate
 from faster_rcnn.evaluation.zero_cause import likely_cause
 
 BOX, OTHER = [10, 10, 20, 20], [50, 50, 70, 70]

@@ -6,7 +6,7 @@ import torch
 from command_lines import load_tool
 from exported_detectors import small_config
 from faster_rcnn.export import ExportError, load_exported
-from faster_rcnn.export import check as checking
+from faster_rcnn.export import parity as checking
 from faster_rcnn.export.job import Job, export
 from faster_rcnn.export.program import Shape
 from faster_rcnn.weights.checkpoint import save_checkpoint

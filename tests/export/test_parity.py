@@ -1,7 +1,7 @@
 import pytest
 import torch
-from faster_rcnn.export.check import Differences, compare, pair_image, require_equal
-from faster_rcnn.export.errors import ExportError
+from faster_rcnn.export.export_error import ExportError
+from faster_rcnn.export.parity import Differences, compare, pair_image, require_equal
 from faster_rcnn.export.program import Inputs
 from faster_rcnn.layer_utils.structures import Detections
 

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 import torch
 from exported_detectors import facts, pictures, small_config
-from faster_rcnn.export.errors import ExportError
+from faster_rcnn.export.export_error import ExportError
 from faster_rcnn.export.photos import (
     batches,
     drawn_pictures,

@@ -10,16 +10,16 @@ from exported_detectors import (
     small_config,
     small_program,
 )
-from faster_rcnn.datasets.loading.loader import test_batches as loaded_batches
+from faster_rcnn.datasets.loading.loader import evaluation_batches as loaded_batches
 from faster_rcnn.export import ExportError, load_exported
 from faster_rcnn.export.about import About
 from faster_rcnn.export.aot import write_package
-from faster_rcnn.export.check import compare, require_equal
 from faster_rcnn.export.onnx import check_expressible, write_onnx
+from faster_rcnn.export.parity import compare, require_equal
 from faster_rcnn.export.photos import batches, make_inputs
 from faster_rcnn.export.program import Inputs, Shape, example_inputs
 from faster_rcnn.export.torch_export import trace, write_program
-from faster_rcnn.inference.inference import detect_batch, to_image_detections
+from faster_rcnn.inference.postprocess import detect_batch, to_image_detections
 from faster_rcnn.layer_utils.structures import Detections
 from tiny_runs import draw_dataset
 

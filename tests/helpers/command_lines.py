@@ -7,9 +7,9 @@ import shlex
 from pathlib import Path
 
 from faster_rcnn.cli.main import COMMANDS
+from faster_rcnn.config.dataset_words import WORDS
 from faster_rcnn.config.loading import load_config
 from faster_rcnn.config.recipes import find_recipes, net_settings, recipe_file
-from faster_rcnn.config.words import WORDS
 
 HELPERS = Path(__file__).resolve().parent
 REPOSITORY = HELPERS.parents[1]

@@ -9,14 +9,14 @@ from typing import Any
 import torch
 from faster_rcnn.cli.user_errors import clear_errors
 from faster_rcnn.utils.distributed import collectives
-from faster_rcnn.utils.distributed.place import find_place
+from faster_rcnn.utils.distributed.rank import find_rank
 from patience import PATIENCE
 
 # Forked from a server that has imported everything, a process starts at once. (Forked
 # from here, where gradients were computed, it could compute none.)
 _CONTEXT = multiprocessing.get_context("forkserver")
 _CONTEXT.set_forkserver_preload(
-    ["faster_rcnn.engine.checkpoint_testing", "faster_rcnn.engine.train"]
+    ["faster_rcnn.engine.checkpoint_evaluation", "faster_rcnn.engine.train"]
 )
 
 
@@ -89,7 +89,7 @@ def _work(
     os.environ.update(settings)
     torch.set_num_threads(1)
     with clear_errors():
-        place = find_place(os.environ)
+        place = find_rank(os.environ)
         assert place is not None
         collectives.start(place, torch.device("cpu"))
         pipe.send(function(*arguments))

@@ -3,7 +3,7 @@
 from pathlib import Path
 
 import torch
-from faster_rcnn.config.loading import Config
+from faster_rcnn.config.settings import Config
 from faster_rcnn.weights.checkpoint import save_checkpoint
 from tiny_runs import CLASSES, randomise, tiny_detector
 

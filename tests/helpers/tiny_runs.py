@@ -8,12 +8,13 @@ import cv2
 import numpy as np
 import pytest
 import torch
-from faster_rcnn.config.loading import Config, load_config
+from faster_rcnn.config.loading import load_config
+from faster_rcnn.config.settings import Config
 from faster_rcnn.datasets.records import Dataset, Record
 from faster_rcnn.engine.run_folder import RunFolder
 from faster_rcnn.engine.train import train
 from faster_rcnn.engine.train_record import TrainRecord
-from faster_rcnn.inference.testing import test_detector
+from faster_rcnn.inference.detector_evaluation import evaluate_detector
 from faster_rcnn.layer_utils.structures import GroundTruth, Images
 from faster_rcnn.model.build import build_detector
 from faster_rcnn.model.faster_rcnn import FasterRCNN
@@ -89,7 +90,7 @@ def run_test(
     config: Config,
     folder: Path,
     *,
-    test=test_detector,
+    test=evaluate_detector,
     model: FasterRCNN | None = None,
     **options,
 ):

@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 import torch
 import torchvision
-from faster_rcnn.config.loading import NetConfig, load_config
+from faster_rcnn.config.loading import load_config
+from faster_rcnn.config.settings import NetConfig
 from faster_rcnn.model.build import build_detector
 from faster_rcnn.model.normalisation import NORMALISATIONS
 from faster_rcnn.weights import load_initial_weights

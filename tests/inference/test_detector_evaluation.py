@@ -6,9 +6,9 @@ import pytest
 import torch
 from faster_rcnn.datasets.loading.images import ImageError
 from faster_rcnn.evaluation.results import ImageDetections, load_detections
-from faster_rcnn.inference import testing
-from faster_rcnn.inference.testing import save_pictures
-from faster_rcnn.inference.testing import test_detector as run_test
+from faster_rcnn.inference import detector_evaluation
+from faster_rcnn.inference.detector_evaluation import evaluate_detector as run_test
+from faster_rcnn.inference.detector_evaluation import save_pictures
 from tiny_runs import CPU, draw_dataset, tiny_config, tiny_detector
 
 
@@ -99,7 +99,7 @@ def test_pictures_draw_what_scores_enough(tmp_path, monkeypatch):
         drawn.append((boxes.tolist(), options))
         return pixels
 
-    monkeypatch.setattr(testing, "draw_boxes", draw_boxes)
+    monkeypatch.setattr(detector_evaluation, "draw_boxes", draw_boxes)
     save_pictures(tmp_path / "pictures", dataset, [entry], count=1, threshold=0.5)
     (true_boxes, true), (found_boxes, found) = drawn
     assert true_boxes == record.boxes.tolist()
@@ -113,7 +113,9 @@ def test_perfect_detections_in_any_order(tmp_path, run, monkeypatch):
     dataset = draw_dataset(tmp_path / "images", 4)
     entries = [truth(record) for record in dataset.records]
     batches = [[entries[2], entries[0]], [entries[3], entries[1]]]
-    monkeypatch.setattr(testing, "detect_images", lambda *_, **__: iter(batches))
+    monkeypatch.setattr(
+        detector_evaluation, "detect_images", lambda *_, **__: iter(batches)
+    )
     folder, evaluation = run(dataset)
     assert evaluation.headline == ("mAP_07", 1.0)
     rows = json.loads((folder / "detections.json").read_text())

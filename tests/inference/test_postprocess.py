@@ -1,10 +1,10 @@
 import numpy as np
 import pytest
 import torch
-from faster_rcnn.config.loading import BoxConfig, TestConfig
+from faster_rcnn.config.settings import BoxConfig, TestConfig
 from faster_rcnn.datasets.loading.batches import Batch, collate, make_sample
-from faster_rcnn.datasets.loading.loader import test_batches as ordered_batches
-from faster_rcnn.inference.inference import (
+from faster_rcnn.datasets.loading.loader import evaluation_batches as ordered_batches
+from faster_rcnn.inference.postprocess import (
     detect_batch,
     detect_images,
     detect_views,

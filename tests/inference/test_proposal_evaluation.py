@@ -5,12 +5,17 @@ import json
 import numpy as np
 import pytest
 import torch
-from faster_rcnn.datasets.loading.loader import test_batches as make_batches
-from faster_rcnn.engine.checkpoint_testing import test_checkpoint as run_checkpoint
+from faster_rcnn.datasets.loading.loader import evaluation_batches as make_batches
+from faster_rcnn.engine.checkpoint_evaluation import (
+    evaluate_checkpoint as run_checkpoint,
+)
 from faster_rcnn.engine.run_folder import RunFolder
-from faster_rcnn.evaluation.proposals import load_proposals
-from faster_rcnn.inference.proposal_testing import propose_images, with_many_proposals
-from faster_rcnn.inference.proposal_testing import test_proposals as run_proposals
+from faster_rcnn.evaluation.proposal_recall import load_proposals
+from faster_rcnn.inference.proposal_evaluation import measure_proposals as run_proposals
+from faster_rcnn.inference.proposal_evaluation import (
+    propose_images,
+    with_many_proposals,
+)
 from tiny_runs import (
     CLASSES,
     CPU,

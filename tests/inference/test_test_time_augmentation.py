@@ -5,7 +5,7 @@ import json
 import numpy as np
 import pytest
 import torch
-from faster_rcnn.config.loading import BoxConfig, DataConfig, TestConfig
+from faster_rcnn.config.settings import BoxConfig, DataConfig, TestConfig
 from faster_rcnn.inference.test_time_augmentation import (
     merge_views,
     mirror,

@@ -4,7 +4,7 @@ import pytest
 import torch
 from faster_rcnn.layer_utils.structures import Proposals
 from faster_rcnn.model.faster_rcnn import FasterRCNN
-from faster_rcnn.model.modules import FastRCNN, ProposalNetwork, shared_keys
+from faster_rcnn.model.single_module import FastRCNN, ProposalNetwork, shared_keys
 from tiny_runs import (
     ground_truth,
     random_images,

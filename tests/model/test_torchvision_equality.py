@@ -3,7 +3,7 @@
 import pytest
 import torch
 from faster_rcnn.datasets.loading.batches import Batch
-from faster_rcnn.inference.inference import detect_batch
+from faster_rcnn.inference.postprocess import detect_batch
 from faster_rcnn.layer_utils.structures import Images
 from faster_rcnn.model.faster_rcnn import FasterRCNN
 from tiny_runs import ground_truth, random_images, randomise, tiny_config, tiny_detector

@@ -19,9 +19,9 @@ def normalise(parts):
     norm = Norm(4, "batch").train()
     nn.init.normal_(norm.weight)
     nn.init.normal_(norm.bias)
-    if collectives.together():
+    if collectives.is_distributed():
         assert synchronise_norms(norm) == 1
-    first, last = parts[collectives.place().rank]
+    first, last = parts[collectives.process_rank().rank]
     x = inputs()[first:last].requires_grad_()
     y = norm(x)
     (y.sin() * torch.arange(6)).sum().backward()

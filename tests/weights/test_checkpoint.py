@@ -7,7 +7,8 @@ import random
 import numpy as np
 import pytest
 import torch
-from faster_rcnn.config.loading import Config, config_from_checkpoint, load_config
+from faster_rcnn.config.loading import config_from_checkpoint, load_config
+from faster_rcnn.config.settings import Config
 from faster_rcnn.utils.device import (
     random_states,
     restore_random_states,

@@ -1,5 +1,5 @@
 import numpy as np
-from faster_rcnn.evaluation.detections import ImageDetections
+from faster_rcnn.evaluation.image_detections import ImageDetections
 from faster_rcnn.weights.class_names import (
     COCO_CLASSES,
     class_places,

@@ -8,8 +8,8 @@ from faster_rcnn.layer_utils.anchors import base_anchors
 from faster_rcnn.model.build import build_detector
 from faster_rcnn.weights import load_weights
 from faster_rcnn.weights.checkpoint import CheckpointError
-from faster_rcnn.weights.export import detector_config
 from faster_rcnn.weights.recognition import recognise_weights
+from faster_rcnn.weights.writing import detector_config
 from weight_files import detectron2_shapes, detectron2_state, lively
 
 CELLS = "proposal_generator.anchor_generator.cell_anchors"

@@ -7,8 +7,8 @@ from faster_rcnn.config.loading import load_config
 from faster_rcnn.model.build import build_detector
 from faster_rcnn.weights import import_weights
 from faster_rcnn.weights.checkpoint import CheckpointError, save_checkpoint
-from faster_rcnn.weights.export import detector_weights, export_family
 from faster_rcnn.weights.recognition import recognise_weights
+from faster_rcnn.weights.writing import detector_weights, export_family
 from weight_files import (
     TORCHVISION,
     check_backbone,

@@ -6,17 +6,17 @@ import hashlib
 import cv2
 import pytest
 import torch
-from faster_rcnn.config.loading import Config
+from faster_rcnn.config.settings import Config
 from faster_rcnn.datasets.loading.batches import Batch
-from faster_rcnn.inference.inference import detect_batch
+from faster_rcnn.inference.postprocess import detect_batch
 from faster_rcnn.layer_utils.structures import Images
 from faster_rcnn.model.build import build_detector
 from faster_rcnn.weights import import_weights, load_weights
 from faster_rcnn.weights import torchvision as names
 from faster_rcnn.weights.checkpoint import CheckpointError
 from faster_rcnn.weights.class_names import COCO_CLASSES, read_classes
-from faster_rcnn.weights.export import detector_config
 from faster_rcnn.weights.recognition import recognise_weights
+from faster_rcnn.weights.writing import detector_config
 from tiny_runs import ground_truth, random_images
 from torch import nn
 from torchvision.models import detection

@@ -3,13 +3,13 @@ import torch
 from faster_rcnn.config.loading import load_config
 from faster_rcnn.model.build import build_detector
 from faster_rcnn.weights.checkpoint import CheckpointError
-from faster_rcnn.weights.export import (
+from faster_rcnn.weights.recognition import import_weights, recognise_weights
+from faster_rcnn.weights.writing import (
     detector_weights,
     export_family,
     family_state,
     save_backbone,
 )
-from faster_rcnn.weights.recognition import import_weights, recognise_weights
 from formula_weights import caffe_state, formula_state, golden_entries
 from weight_files import classifier, detector, detectron2_content, load, state_of
 

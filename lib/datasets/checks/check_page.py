@@ -7,10 +7,10 @@ from pathlib import Path
 
 from ...utils.files import write_atomic
 from .entries import KINDS
-from .pictures import Shown, worst_pictures
-from .plots import bars, histogram, scatter
-from .report import Report
+from .inline_svg import bars, histogram, scatter
+from .run_checks import Report
 from .text import Rows, class_table, coverage_lines, kind_table, size_lines
+from .worst_images import Shown, worst_pictures
 
 _ROWS = 2000
 

@@ -36,7 +36,7 @@ _PHRASES: dict[Likeness, str] = {
 """What is said of each, the closest first."""
 
 
-def check_likeness(entries: Sequence[Entry]) -> list[Defect]:
+def check_duplicates(entries: Sequence[Entry]) -> list[Defect]:
     """Find leakage and duplicates; each entry is named once, with its closest double.
 
     Of two sides the one nearer to the test keeps the picture; within a split, the

@@ -31,8 +31,8 @@ from .entries import (
     Source,
     are_apart,
 )
-from .files import upright
-from .report import Report
+from .image_files import upright
+from .run_checks import Report
 
 Mends = dict[Entry, dict[int | None, set[Action]]]
 LIKENESSES: tuple[Likeness, ...] = get_args(Likeness)

@@ -12,7 +12,7 @@ import numpy as np
 
 from ...layer_utils.anchors import Centre, Rounding
 from .annotations import check_boxes, check_classes, known_classes
-from .coco import read_coco_entries
+from .coco_entries import read_coco_entries
 from .coverage import (
     POOR,
     Array,
@@ -21,11 +21,11 @@ from .coverage import (
     network_objects,
     suggest_scales,
 )
+from .duplicates import check_duplicates
 from .entries import KINDS, REFUSED, Defect, Entry, Source
-from .files import check_files, inspect_files
-from .likeness import check_likeness
-from .voc import read_voc_entries
-from .yolo import read_yolo_entries
+from .image_files import check_files, inspect_files
+from .voc_entries import read_voc_entries
+from .yolo_entries import read_yolo_entries
 
 Verdict = Literal["fine", "will train, but look", "cannot train"]
 
@@ -211,7 +211,7 @@ def check_dataset(
     defects += _empty_splits(sources, entries, {defect.file for defect in defects})
     classes = known_classes(entries, categories)
     defects += check_files(entries)
-    defects += check_likeness(entries)
+    defects += check_duplicates(entries)
     defects += check_boxes(entries)
     defects += check_classes(entries, classes)
     order = {kind: place for place, kind in enumerate(KINDS)}

@@ -9,7 +9,7 @@ from ...utils.printable import printable
 from ...utils.tables import aligned
 from .coverage import POOR, Array
 from .entries import KINDS
-from .report import Coverage, Report
+from .run_checks import Coverage, Report
 
 Rows = list[list[str]]
 

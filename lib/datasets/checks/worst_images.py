@@ -13,8 +13,8 @@ from ...utils.drawing import class_color, draw_boxes
 from ..loading.images import ImageError, read_image
 from .coverage import POOR
 from .entries import KINDS, Defect, Entry
-from .files import upright
-from .report import Report
+from .image_files import upright
+from .run_checks import Report
 
 _SIDE = 480
 _RED = (230, 0, 0)

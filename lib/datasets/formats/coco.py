@@ -8,10 +8,10 @@ import functools
 from pathlib import Path
 from typing import BinaryIO
 
-from ..index import files as index_files
-from ..index.access import Part, Records
-from ..index.format import Index
-from ..index.writer import pack
+from ..index import index_files
+from ..index.index_format import Index
+from ..index.index_writer import pack
+from ..index.indexed_records import Part, Records
 from ..records import BACKGROUND, Dataset, Drops
 from .coco_images import expect_images
 from .coco_tables import (

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from ..index.writer import Spool
+from ..index.index_writer import Spool
 from ..records import BACKGROUND, BoolArray, Drops, IntArray, RawObjects, few
 from .coco_entry import Entry, area, edges, whole
 from .values import is_set, whole_number

@@ -13,8 +13,8 @@ from typing import NamedTuple
 import numpy as np
 
 from ...utils.untrusted.json_stream import json_tables
-from ..index import files as index_files
-from ..index.writer import RawImages
+from ..index import index_files
+from ..index.index_writer import RawImages
 from ..records import BACKGROUND, Drops, IntArray, RawObjects
 from .coco_annotations import Annotations
 from .coco_entry import Entry, get, whole

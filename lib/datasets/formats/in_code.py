@@ -7,9 +7,9 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from ..index.access import Part, Records
-from ..index.format import read_index
-from ..index.writer import RawImages, pack
+from ..index.index_format import read_index
+from ..index.index_writer import RawImages, pack
+from ..index.indexed_records import Part, Records
 from ..records import BACKGROUND, Dataset, Drops, RawObjects, did_you_mean
 from .yolo import image_ids
 

@@ -35,7 +35,7 @@ class SavedProposals(NamedTuple):
 
 
 def read_saved_proposals(path: Path) -> SavedProposals:
-    """Read a file of ``evaluation.proposals.save_proposals``.
+    """Read a file of ``evaluation.proposal_recall.save_proposals``.
 
     Whether boxes and scores are sound, and of which images, is not looked at.
 

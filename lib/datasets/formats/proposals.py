@@ -15,7 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ...utils.untrusted.array_pickle import read_arrays
-from ..index.access import as_records
+from ..index.indexed_records import as_records
 from ..records import FloatArray, IntArray, Record
 from .proposal_arrays import read_saved_proposals
 
@@ -137,7 +137,7 @@ class _Content(NamedTuple):
 
 
 def _read_npz(path: Path) -> _Content:
-    """Read a file written by ``evaluation.proposals.save_proposals``."""
+    """Read a file written by ``evaluation.proposal_recall.save_proposals``."""
     saved = read_saved_proposals(path)
     return _Content(saved.image_ids, saved.of)
 

@@ -16,9 +16,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO
 
-from ..index import files as index_files
-from ..index.access import Part, Records
-from ..index.writer import RawImages, pack
+from ..index import index_files
+from ..index.index_writer import RawImages, pack
+from ..index.indexed_records import Part, Records
 from ..loading.images import IMAGE_SUFFIXES
 from ..records import BACKGROUND, Dataset, Drops, few
 from .values import read_lines

@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from ..index.writer import RawImages
+from ..index.index_writer import RawImages
 from ..records import RawObjects, did_you_mean
 from .values import is_set
 

@@ -17,9 +17,9 @@ from typing import Any, BinaryIO
 import numpy as np
 from PIL import Image
 
-from ..index import files as index_files
-from ..index.access import Part, Records
-from ..index.writer import RawImages, pack
+from ..index import index_files
+from ..index.index_writer import RawImages, pack
+from ..index.indexed_records import Part, Records
 from ..records import BACKGROUND, Dataset, Drops, RawObjects, few
 from .yolo_folder import Pair, YoloFolder, list_pairs, open_yolo
 from .yolo_labels import Row, parse_labels

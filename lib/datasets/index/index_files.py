@@ -25,7 +25,7 @@ from typing import Any, BinaryIO
 
 from ...utils.files import atomic_path, remove_stale, write_atomic
 from ..loading.images import image_size
-from .format import MAGIC, Index, open_index, read_index
+from .index_format import MAGIC, Index, open_index, read_index
 
 VARIABLE = "FRCNN_INDEX"
 

@@ -18,7 +18,7 @@ import numpy as np
 
 from ..loading.images import image_size
 from ..records import BoolArray, Drops, FloatArray, RawObjects, clean_boxes
-from .format import Array, Column, string_columns, write_index
+from .index_format import Array, Column, string_columns, write_index
 
 ROWS = 1 << 17
 """Objects worked on at a time."""

@@ -1,7 +1,7 @@
 """The records of a data set that was parsed once: columns, and a record when asked for.
 
-`format.py` says how the columns are kept, `writer.py` writes them, and `files.py` says
-where.
+`index_format.py` says how the columns are kept, `index_writer.py` writes them, and
+`index_files.py` says where.
 
     I  images
     N  objects
@@ -17,7 +17,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ..records import BoolArray, FloatArray, IntArray, Record
-from .format import Array, Index, string_columns
+from .index_format import Array, Index, string_columns
 
 
 @dataclass(frozen=True)

@@ -10,7 +10,7 @@ import numpy as np
 from torch.utils.data import Dataset as TorchDataset
 
 from ..formats.proposals import GivenProposals, ScoredBoxes
-from ..index.access import as_records
+from ..index.indexed_records import as_records
 from ..records import Record
 from .batches import Batch, Sample, collate, make_sample
 from .images import ImageError
@@ -245,7 +245,7 @@ class _TestSet(_BatchSet):
         )
 
 
-def test_batches(
+def evaluation_batches(
     records: Sequence[Record],
     *,
     batch_size: int,

@@ -11,7 +11,7 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from ..index.access import as_records
+from ..index.indexed_records import as_records
 from ..records import Record
 
 _MOSAIC_ZOOM = 0.5

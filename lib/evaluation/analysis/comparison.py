@@ -6,10 +6,10 @@ from dataclasses import dataclass
 import numpy as np
 
 from .bootstrap import Interval, interval, mean_aps
+from .error_analysis import ErrorAnalysis
 from .matches import Matches
 from .overlaps import Float64Array
 from .precision import average_precisions, mean_of_known
-from .summary import ErrorAnalysis
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,7 +12,7 @@ from .bootstrap import Interval, bootstrap_aps, interval, mean_aps
 from .breakdown import Group, ap_by_ratio, ap_by_size
 from .calibration import Calibration, calibration
 from .confusion import confusion_matrix
-from .errors import KINDS, ErrorSplit, split_errors
+from .error_costs import KINDS, ErrorSplit, split_errors
 from .matches import Matches, match_detections
 from .overlaps import Float64Array
 from .thresholds import Thresholds, best_thresholds

@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from ...datasets.index.access import as_records
+from ...datasets.index.indexed_records import as_records
 from ...datasets.records import BoolArray, Dataset, IntArray
 from ..results import FlatDetections, ImageDetections, flatten
 from .overlaps import Float64Array, nearest_objects

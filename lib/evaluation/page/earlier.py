@@ -6,8 +6,8 @@ from html import escape
 import numpy as np
 
 from ..analysis.comparison import Comparison, Difference
-from ..analysis.summary import ErrorAnalysis
-from ..report import Evaluation
+from ..analysis.error_analysis import ErrorAnalysis
+from ..scoring import Evaluation
 from .elements import Cell, Value, shown, table
 from .gallery import image_gains
 from .main_plots import class_curves

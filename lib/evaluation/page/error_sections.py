@@ -7,8 +7,8 @@ import numpy as np
 
 from ...datasets.records import IntArray
 from ..analysis.breakdown import Group
-from ..analysis.errors import KINDS
-from ..analysis.summary import ErrorAnalysis
+from ..analysis.error_analysis import ErrorAnalysis
+from ..analysis.error_costs import KINDS
 from .canvas import Drawing
 from .elements import Cell, Value, figure, grid, shown, table
 from .main_plots import RATIOS, SIZES

@@ -11,10 +11,10 @@ from typing import Literal
 import numpy as np
 
 from ...datasets.records import BoolArray, IntArray
-from ..analysis.errors import KINDS
+from ..analysis.error_analysis import ErrorAnalysis
+from ..analysis.error_costs import KINDS
 from ..analysis.matches import Matches
 from ..analysis.overlaps import Float64Array
-from ..analysis.summary import ErrorAnalysis
 from ..voc_matching import paired_iou
 
 Role = Literal["truth", "true", "false", "ignored", "missed"]

@@ -4,9 +4,9 @@ from collections.abc import Mapping
 
 import numpy as np
 
+from ..analysis.error_analysis import ErrorAnalysis
 from ..analysis.overlaps import Float64Array
 from ..analysis.precision import precision_curves
-from ..analysis.summary import ErrorAnalysis
 from .canvas import Drawing
 from .matrix_plot import confusion_plot
 from .plots import curve_plot, error_plot, group_plot, reliability_plot

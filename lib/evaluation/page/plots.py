@@ -6,7 +6,7 @@ import numpy as np
 
 from ..analysis.breakdown import Group
 from ..analysis.calibration import Calibration
-from ..analysis.errors import KINDS, ErrorSplit
+from ..analysis.error_costs import KINDS, ErrorSplit
 from ..analysis.overlaps import Float64Array
 from .canvas import Box, Drawing, Line, Shape, Text
 

@@ -9,19 +9,19 @@ from ...datasets.records import Dataset
 from ...utils.files import write_atomic
 from ...utils.untrusted.json_files import read_json
 from ..analysis.comparison import compare_results
-from ..analysis.errors import KINDS
-from ..analysis.summary import ErrorAnalysis, analyse_errors
-from ..report import Evaluation, Rules, evaluate
+from ..analysis.error_analysis import ErrorAnalysis, analyse_errors
+from ..analysis.error_costs import KINDS
 from ..results import ImageDetections, load_detections
+from ..scoring import Evaluation, Rules, evaluate
 from .canvas import Drawing
 from .earlier import changed_images, comparison_section
 from .error_sections import confusion, errors
 from .gallery import worst_items
 from .main_plots import main_plots
-from .pictures import picture_data
 from .script import SCRIPT
 from .sections import classes, summary
 from .style import STYLE
+from .thumbnails import picture_data
 
 _PAIRS = 24
 

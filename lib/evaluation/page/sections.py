@@ -6,8 +6,8 @@ from html import escape
 
 import numpy as np
 
-from ..analysis.summary import ErrorAnalysis
-from ..report import Evaluation, results_table
+from ..analysis.error_analysis import ErrorAnalysis
+from ..scoring import Evaluation, results_table
 from .canvas import Drawing
 from .elements import Cell, Head, Value, figure, grid, shown, table
 from .main_plots import class_curves

@@ -10,7 +10,7 @@ import numpy as np
 
 from ...datasets.loading.images import ImageError, read_image
 from ...datasets.records import Dataset
-from ..analysis.summary import ErrorAnalysis
+from ..analysis.error_analysis import ErrorAnalysis
 from .gallery import Item, Mark, image_marks
 
 SIDE = 400

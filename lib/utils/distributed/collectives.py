@@ -17,7 +17,7 @@ import torch
 from torch import Tensor
 
 from .heartbeat import Failure, Heartbeat
-from .place import Place, find_meeting_point, usable_cores
+from .rank import ProcessRank, find_rendezvous, usable_cores
 
 if TYPE_CHECKING:
     from torch.distributed import Store  # type: ignore[attr-defined]
@@ -37,7 +37,9 @@ _LEAVE_SECONDS = 10
 class _Group:
     """State of a process that belongs to a group."""
 
-    def __init__(self, place: Place, store: "Store", heartbeat: Heartbeat) -> None:
+    def __init__(
+        self, place: ProcessRank, store: "Store", heartbeat: Heartbeat
+    ) -> None:
         self.place = place
         self.store = store
         self.heartbeat = heartbeat
@@ -47,7 +49,7 @@ class _Group:
 _group: _Group | None = None
 
 
-def start(place: Place, device: torch.device, *, sharing: bool = False) -> None:
+def start(place: ProcessRank, device: torch.device, *, sharing: bool = False) -> None:
     """Meet the other processes; NCCL carries what lies on GPUs, Gloo what does not.
 
     Args:
@@ -56,12 +58,12 @@ def start(place: Place, device: torch.device, *, sharing: bool = False) -> None:
         sharing: whether processes share GPUs, which NCCL cannot: Gloo carries all then.
 
     Raises:
-        ValueError: as `find_meeting_point`; or not all have come in time.
+        ValueError: as `find_rendezvous`; or not all have come in time.
     """
     global _group
     import torch.distributed as dist
 
-    address, port = find_meeting_point(os.environ, place)
+    address, port = find_rendezvous(os.environ, place)
     # torchrun's agent keeps the store itself.
     agent = os.environ.get("TORCHELASTIC_USE_AGENT_STORE") == "True"
 
@@ -107,17 +109,17 @@ def _part_of(store: "Store", name: str) -> "Store":
     return torch.distributed.PrefixStore(name, store)  # type: ignore[attr-defined]
 
 
-def place() -> Place:
+def process_rank() -> ProcessRank:
     """The place of this process: that of the only one, unless `start` was called."""
-    return Place() if _group is None else _group.place
+    return ProcessRank() if _group is None else _group.place
 
 
 def is_main() -> bool:
     """Return whether this is the process that logs and saves."""
-    return place().rank == 0
+    return process_rank().rank == 0
 
 
-def together() -> bool:
+def is_distributed() -> bool:
     """Return whether there are other processes."""
     return _group is not None
 
@@ -140,7 +142,7 @@ def gather(item: _T) -> list[_T]:
     """Every process's item in the order of ranks, on the main process; else empty."""
     if _group is None:
         return [item]
-    items: list[Any] | None = [None] * place().processes if is_main() else None
+    items: list[Any] | None = [None] * process_rank().processes if is_main() else None
     torch.distributed.gather_object(item, items)
     return items or []
 
@@ -160,7 +162,7 @@ def main_first() -> Iterator[None]:
 
     For what is downloaded, drawn or indexed once and then read by all.
     """
-    first = place().local_rank == 0
+    first = process_rank().local_rank == 0
     if not first:
         barrier()
     yield

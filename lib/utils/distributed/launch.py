@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from .heartbeat import LAUNCHED
-from .place import usable_cores
+from .rank import usable_cores
 
 logger = logging.getLogger(__name__)
 

@@ -21,7 +21,7 @@ _LAUNCHERS = (
 )
 
 
-class Place(NamedTuple):
+class ProcessRank(NamedTuple):
     """Which of the processes this is.
 
     Attributes:
@@ -37,7 +37,7 @@ class Place(NamedTuple):
     local_processes: int = 1
 
 
-def find_place(environ: Mapping[str, str]) -> Place | None:
+def find_rank(environ: Mapping[str, str]) -> ProcessRank | None:
     """The place that a launcher gave to this process; None if it is alone.
 
     Args:
@@ -61,7 +61,7 @@ def find_place(environ: Mapping[str, str]) -> Place | None:
         # Some PMI launchers leave the local rank to SLURM, or to nobody.
         local = next((n for n in (names[2], "SLURM_LOCALID") if n in environ), names[0])
         count = environ.get(names[3], "0")
-        return Place(
+        return ProcessRank(
             rank=rank,
             processes=processes,
             local_rank=_number(environ, local),
@@ -70,7 +70,7 @@ def find_place(environ: Mapping[str, str]) -> Place | None:
     return None
 
 
-def find_meeting_point(environ: Mapping[str, str], place: Place) -> tuple[str, int]:
+def find_rendezvous(environ: Mapping[str, str], place: ProcessRank) -> tuple[str, int]:
     """Address and port of the main process.
 
     ``MASTER_ADDR`` and ``MASTER_PORT`` where set; else the first host of SLURM's list,

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 
-class Readback:
+class AsyncScalars:
     """Hands numbers on: at once on a CPU, later on a GPU.
 
     Attributes:

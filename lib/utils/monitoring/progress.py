@@ -19,7 +19,7 @@ from typing import TextIO
 
 import torch
 
-from ..closing import Closing
+from ..closeable import Closeable
 from .logs import FILE_ONLY, STATUS
 
 logger = logging.getLogger(__name__)
@@ -29,7 +29,7 @@ _WINDOW = 200  # updates over which the rate is averaged
 _REDRAW_SECONDS = 0.1
 
 
-class Progress(Closing):
+class Progress(Closeable):
     """Iterations done, time left, images per second, losses and memory.
 
     On a terminal one line is rewritten in place, and the log file still gets its

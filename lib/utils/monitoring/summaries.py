@@ -16,7 +16,7 @@ from tensorboardX import RecordWriter, summary
 from tensorboardX.proto.event_pb2 import Event, SessionLog
 from torch import Tensor
 
-from ..closing import Closing
+from ..closeable import Closeable
 from ..drawing import Picture
 from ..files import write_atomic
 
@@ -27,7 +27,7 @@ _BINS = 64
 _HISTOGRAM_LIMIT = 1e38  # keeps the range of a histogram within float32
 
 
-class Summaries(Closing):
+class Summaries(Closeable):
     """A TensorBoard event file, made of tensorboardX's summaries.
 
     Events are written by the calling thread, through tensorboardX's RecordWriter: its
@@ -135,7 +135,7 @@ class Summaries(Closing):
         )
 
 
-class MetricsFile(Closing):
+class MetricsFile(Closeable):
     """A file of JSON lines, one for each time that the run takes stock.
 
     A resumed run's file equals that of an unbroken run: lines of iterations after the

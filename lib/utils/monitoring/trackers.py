@@ -17,7 +17,7 @@ from itertools import islice
 from pathlib import Path
 from typing import Any, Protocol
 
-from ..closing import Closing
+from ..closeable import Closeable
 from ..files import write_atomic
 
 logger = logging.getLogger(__name__)
@@ -155,7 +155,7 @@ def check_trackers(names: Iterable[str]) -> None:
             )
 
 
-class Trackers(Closing):
+class Trackers(Closeable):
     """All trackers of a run, which never stop it.
 
     Args:

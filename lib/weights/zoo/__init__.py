@@ -2,7 +2,7 @@
 
 from .cache import fetch, home
 from .entry import Entry
-from .opening import open_checkpoint
+from .resolve import open_checkpoint
 from .table import ENTRIES, find_entry
 
 __all__ = ["ENTRIES", "Entry", "fetch", "find_entry", "home", "open_checkpoint"]

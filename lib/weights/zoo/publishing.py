@@ -46,7 +46,7 @@ def published_state(
         "model": {key: value.contiguous() for key, value in weights.items()},
     }
     known = recognise_weights(content, str(checkpoint))  # whole, with a known input
-    figures = test_results(checkpoint) if results is None else results
+    figures = results_of_tests(checkpoint) if results is None else results
     return content | {
         "normalisation": known.normalisation,
         "metrics": {name: dict(figures[name]) for name in sorted(figures)},
@@ -87,7 +87,7 @@ def without_places(config: Mapping[str, Any]) -> dict[str, Any]:
     return result
 
 
-def test_results(checkpoint: Path) -> dict[str, dict[str, Any]]:
+def results_of_tests(checkpoint: Path) -> dict[str, dict[str, Any]]:
     """The figures of a checkpoint's tests, by test set; none outside of a run.
 
     Raises:
@@ -96,9 +96,6 @@ def test_results(checkpoint: Path) -> dict[str, dict[str, Any]]:
     run = checkpoint.resolve().parent.parent
     files = sorted((run / "test").glob(f"*/{checkpoint.stem}/results.json"))
     return dict(map(read_results, files))
-
-
-test_results.__test__ = False  # type: ignore[attr-defined]  # not a test case
 
 
 def read_results(path: Path) -> tuple[str, dict[str, Any]]:

@@ -8,7 +8,7 @@ from torch import Tensor
 from ...config.loading import ConfigError, config_from_checkpoint
 from ...config.recipes import find_recipes
 from ...model.build import build_detector
-from ...utils.weightless import weightless
+from ...utils.shape_only import shape_only
 from ..checkpoint import (
     FORMAT,
     CheckpointError,
@@ -16,10 +16,10 @@ from ..checkpoint import (
     detector_weights,
 )
 from ..class_names import read_classes
-from ..export import detector_state
-from ..fit import few
+from ..imported import ImportedWeights
+from ..layout_check import few
 from ..recognition import read_file, recognise_weights
-from ..structures import ImportedWeights
+from ..writing import detector_state
 from .cache import locate
 
 
@@ -80,7 +80,7 @@ def _check_fit(state: dict[str, Any], path: Path) -> None:
     """
     config = config_from_checkpoint(state, [])
     try:
-        with weightless():
+        with shape_only():
             shapes = build_detector(config, len(state["classes"])).state_dict()
     except (ValueError, RuntimeError) as error:
         raise ConfigError(f"{path}: its settings make no detector: {error}") from error

@@ -3,10 +3,10 @@
 import pytest
 from checked_folders import RECIPE, CocoFolder, VocFolder, encoded, picture, thing
 from faster_rcnn.datasets.catalog import load_dataset
+from faster_rcnn.datasets.checks.dataset_files import find_sources
 from faster_rcnn.datasets.checks.entries import KINDS
 from faster_rcnn.datasets.checks.fix import write_cleaned
-from faster_rcnn.datasets.checks.report import Training, check_dataset
-from faster_rcnn.datasets.checks.sources import find_sources
+from faster_rcnn.datasets.checks.run_checks import Training, check_dataset
 
 
 def check(root):

@@ -9,8 +9,8 @@ from faster_rcnn.datasets.checks.coverage import (
     network_objects,
     suggest_scales,
 )
-from faster_rcnn.datasets.checks.report import check_dataset, measure_coverage
-from faster_rcnn.datasets.checks.sources import find_sources
+from faster_rcnn.datasets.checks.dataset_files import find_sources
+from faster_rcnn.datasets.checks.run_checks import check_dataset, measure_coverage
 from faster_rcnn.datasets.checks.text import coverage_lines
 from faster_rcnn.layer_utils.anchors import base_anchors, grid_anchors
 from faster_rcnn.layer_utils.boxes import inside_image, pairwise_iou

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 from checked_folders import encoded, picture
 from faster_rcnn.datasets.checks.annotations import edit_distance, misspellings
+from faster_rcnn.datasets.checks.duplicates import check_duplicates
 from faster_rcnn.datasets.checks.entries import (
     Entry,
     FileFacts,
@@ -11,8 +12,7 @@ from faster_rcnn.datasets.checks.entries import (
     Written,
     are_apart,
 )
-from faster_rcnn.datasets.checks.files import inspect_file, upright
-from faster_rcnn.datasets.checks.likeness import check_likeness
+from faster_rcnn.datasets.checks.image_files import inspect_file, upright
 from faster_rcnn.datasets.formats.voc import VOC_CLASSES
 from PIL import Image, ImageOps
 
@@ -137,12 +137,12 @@ def entries_of(tmp_path, pictures, splits=None):
 
 def test_different_pictures_are_not_alike(tmp_path):
     pictures = [encoded(picture(seed)) for seed in range(60)]
-    assert check_likeness(entries_of(tmp_path, pictures)) == []
+    assert check_duplicates(entries_of(tmp_path, pictures)) == []
 
 
 def test_flat_pictures_are_alike_by_bytes_only(tmp_path):
     flat = [encoded(np.full((60, 80, 3), grey, np.uint8)) for grey in (90, 91, 90)]
-    (one,) = check_likeness(entries_of(tmp_path, flat))
+    (one,) = check_duplicates(entries_of(tmp_path, flat))
     assert one.entry.image_id == "2" and "same bytes as" in one.detail
 
 
@@ -150,7 +150,7 @@ def test_smaller_copy_is_alike(tmp_path):
     pixels = picture(3, (320, 240))
     small = np.asarray(Image.fromarray(pixels).resize((160, 120)))
     pictures = [encoded(picture(1)), encoded(pixels), encoded(small, quality=50)]
-    (one,) = check_likeness(entries_of(tmp_path, pictures))
+    (one,) = check_duplicates(entries_of(tmp_path, pictures))
     assert one.kind == "duplicate image" and one.entry.image_id == "2"
     assert "same picture as" in one.detail
 
@@ -158,7 +158,7 @@ def test_smaller_copy_is_alike(tmp_path):
 def test_each_copy_is_named_once_and_the_test_keeps_its_own(tmp_path):
     same = encoded(picture(0))
     splits = [("train",), ("train",), ("test",), ("test",)]
-    found = check_likeness(entries_of(tmp_path, [same] * 4, splits))
+    found = check_duplicates(entries_of(tmp_path, [same] * 4, splits))
     assert [(d.entry.image_id, d.kind) for d in found] == [
         ("0", "leakage between splits"),
         ("1", "leakage between splits"),
@@ -176,13 +176,13 @@ def test_like_hashes_of_different_pictures(tmp_path):
     ours, theirs = entries = entries_of(tmp_path, pictures)
     differing = ours.facts.gradient_hash ^ theirs.facts.gradient_hash
     assert bin(differing).count("1") < 4
-    assert check_likeness(entries) == []
+    assert check_duplicates(entries) == []
 
 
 def test_equal_bytes_with_other_objects(tmp_path):
     entries = entries_of(tmp_path, [encoded(picture(0))] * 2)
     entries[1].objects.append(Written(0, "cell", (1, 1, 9, 9), ignored=False))
-    (one,) = check_likeness(entries)
+    (one,) = check_duplicates(entries)
     assert one.kind == "duplicate image" and one.detail.endswith("with other objects")
 
 
@@ -202,7 +202,7 @@ def test_one_picture_needs_equal_objects(tmp_path, box, name, kind):
     entries[0].objects.append(Written(0, name, box, ignored=False))
     half = (10.0, 10.0, 30.0, 30.0)
     entries[1].objects.append(Written(0, "cell", half, ignored=False))
-    (one,) = check_likeness(entries)
+    (one,) = check_duplicates(entries)
     assert one.kind == kind
 
 
@@ -210,5 +210,5 @@ def test_one_picture_needs_all_of_it_alike(tmp_path):
     pixels = picture(3, (320, 240))
     other = pixels.copy()
     other[100:116, 100:116] = 255 - other[100:116, 100:116] // 2
-    (one,) = check_likeness(entries_of(tmp_path, [encoded(pixels), encoded(other)]))
+    (one,) = check_duplicates(entries_of(tmp_path, [encoded(pixels), encoded(other)]))
     assert one.kind == "near-duplicate image"

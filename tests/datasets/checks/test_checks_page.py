@@ -8,12 +8,12 @@ import cv2
 import numpy as np
 import pytest
 from checked_folders import RECIPE, VocFolder, encoded, thing
-from faster_rcnn.datasets.checks.page import write_page
-from faster_rcnn.datasets.checks.pictures import worst_pictures
-from faster_rcnn.datasets.checks.plots import bars, histogram, scatter
-from faster_rcnn.datasets.checks.report import check_dataset
-from faster_rcnn.datasets.checks.sources import find_sources
+from faster_rcnn.datasets.checks.check_page import write_page
+from faster_rcnn.datasets.checks.dataset_files import find_sources
+from faster_rcnn.datasets.checks.inline_svg import bars, histogram, scatter
+from faster_rcnn.datasets.checks.run_checks import check_dataset
 from faster_rcnn.datasets.checks.text import aligned, class_table, report_text
+from faster_rcnn.datasets.checks.worst_images import worst_pictures
 
 VOID = {"meta", "img", "input", "br", "rect", "line", "circle"}
 

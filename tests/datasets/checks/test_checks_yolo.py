@@ -2,9 +2,9 @@
 
 import pytest
 from checked_folders import RECIPE, encoded, picture
+from faster_rcnn.datasets.checks.dataset_files import find_sources
 from faster_rcnn.datasets.checks.fix import write_cleaned
-from faster_rcnn.datasets.checks.report import check_dataset
-from faster_rcnn.datasets.checks.sources import find_sources
+from faster_rcnn.datasets.checks.run_checks import check_dataset
 from yolo_folders import YoloFolder
 
 BOX = "0.3125 0.4 0.375 0.5"  # (10, 9, 40, 39) in 80 x 60

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from faster_rcnn.datasets.formats import coco_tables
 from faster_rcnn.datasets.formats.coco import read_coco
-from faster_rcnn.datasets.index import files as index_files
+from faster_rcnn.datasets.index import index_files
 from faster_rcnn.datasets.loading.images import ImageError
 from faster_rcnn.evaluation.coco_objects import coco_objects
 

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from faster_rcnn.datasets.formats.proposal_arrays import read_saved_proposals
 from faster_rcnn.datasets.formats.proposals import read_proposals
-from faster_rcnn.evaluation.proposals import load_proposals
+from faster_rcnn.evaluation.proposal_recall import load_proposals
 from tiny_runs import make_dataset, make_record
 
 BOXES = np.arange(12, dtype=np.float32).reshape(3, 4)

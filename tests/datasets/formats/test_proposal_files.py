@@ -5,7 +5,7 @@ import pickle
 import numpy as np
 import pytest
 from faster_rcnn.datasets.formats.proposals import read_proposals
-from faster_rcnn.evaluation.proposals import ImageProposals, save_proposals
+from faster_rcnn.evaluation.proposal_recall import ImageProposals, save_proposals
 from tiny_runs import make_dataset, make_record
 
 BOXES = np.array([(1, 2, 10, 12), (0, 0, 40, 20), (5, 5, 8, 9)], np.float32)

@@ -8,7 +8,7 @@ from faster_rcnn.datasets.formats.coco import read_coco
 from faster_rcnn.datasets.formats.voc import read_voc
 from faster_rcnn.datasets.formats.yolo import image_ids, read_yolo
 from faster_rcnn.datasets.formats.yolo_labels import parse_row
-from faster_rcnn.datasets.index.files import VARIABLE
+from faster_rcnn.datasets.index.index_files import VARIABLE
 from faster_rcnn.datasets.loading.images import ImageError
 from PIL import Image
 from yolo_folders import YoloFolder, ids, write_image

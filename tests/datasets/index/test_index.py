@@ -5,15 +5,15 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from faster_rcnn.datasets.index import format as index_format
-from faster_rcnn.datasets.index.access import Part, Records, as_records
-from faster_rcnn.datasets.index.format import (
+from faster_rcnn.datasets.index import index_format
+from faster_rcnn.datasets.index.index_format import (
     Column,
     Index,
     open_index,
     string_columns,
     write_index,
 )
+from faster_rcnn.datasets.index.indexed_records import Part, Records, as_records
 from tiny_runs import make_record
 
 NAMES = ["a", "", "déjà vu", "\udcff\ud800", "sub/b.jpg"]

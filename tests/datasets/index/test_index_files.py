@@ -4,15 +4,15 @@ import time
 from pathlib import Path
 
 import pytest
-from faster_rcnn.datasets.index import files as index_files
-from faster_rcnn.datasets.index.files import (
+from faster_rcnn.datasets.index import index_files
+from faster_rcnn.datasets.index.index_files import (
     VARIABLE,
     Notes,
     index_folders,
     load_index,
     settings_key,
 )
-from faster_rcnn.datasets.index.writer import RawImages, pack
+from faster_rcnn.datasets.index.index_writer import RawImages, pack
 from faster_rcnn.datasets.records import Drops
 
 

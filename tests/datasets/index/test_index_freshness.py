@@ -7,8 +7,8 @@ import pytest
 from faster_rcnn.datasets.formats import coco, voc
 from faster_rcnn.datasets.formats.coco import read_coco
 from faster_rcnn.datasets.formats.voc import read_voc
-from faster_rcnn.datasets.index import files as index_files
-from faster_rcnn.datasets.index.files import VARIABLE
+from faster_rcnn.datasets.index import index_files
+from faster_rcnn.datasets.index.index_files import VARIABLE
 from faster_rcnn.datasets.loading.images import ImageError
 
 THING = (

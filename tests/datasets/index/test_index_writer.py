@@ -4,10 +4,10 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
-from faster_rcnn.datasets.index import writer as index_writer
-from faster_rcnn.datasets.index.access import Part, Records
-from faster_rcnn.datasets.index.format import read_index
-from faster_rcnn.datasets.index.writer import RawImages, Spool, pack
+from faster_rcnn.datasets.index import index_writer
+from faster_rcnn.datasets.index.index_format import read_index
+from faster_rcnn.datasets.index.index_writer import RawImages, Spool, pack
+from faster_rcnn.datasets.index.indexed_records import Part, Records
 from faster_rcnn.datasets.loading.images import ImageError
 from faster_rcnn.datasets.records import Drops, RawObjects
 

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from faster_rcnn.datasets.formats.proposals import GivenProposals, ScoredBoxes
 from faster_rcnn.datasets.loading.batches import collate, make_sample
-from faster_rcnn.datasets.loading.loader import test_batches as make_test_batches
+from faster_rcnn.datasets.loading.loader import evaluation_batches as make_test_batches
 from faster_rcnn.datasets.loading.loader import training_batches
 from tiny_runs import draw_dataset, make_record
 

@@ -11,7 +11,7 @@ import pytest
 import torch
 from faster_rcnn.datasets.loading import workers
 from faster_rcnn.datasets.loading.images import ImageError
-from faster_rcnn.datasets.loading.loader import test_batches as ordered_batches
+from faster_rcnn.datasets.loading.loader import evaluation_batches as ordered_batches
 from faster_rcnn.datasets.loading.loader import training_batches
 from faster_rcnn.datasets.loading.training_stream import shape_groups
 from faster_rcnn.datasets.loading.workers import load

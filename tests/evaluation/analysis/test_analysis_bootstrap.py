@@ -11,8 +11,8 @@ from faster_rcnn.evaluation.analysis.bootstrap import (
     mean_aps,
 )
 from faster_rcnn.evaluation.analysis.comparison import compare_results, holm
+from faster_rcnn.evaluation.analysis.error_analysis import analyse_errors
 from faster_rcnn.evaluation.analysis.matches import match_detections
-from faster_rcnn.evaluation.analysis.summary import analyse_errors
 from faster_rcnn.evaluation.voc_ap import voc_average_precision
 
 BOX = [10, 10, 20, 20]

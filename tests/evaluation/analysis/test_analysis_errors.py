@@ -5,7 +5,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from faster_rcnn.evaluation.analysis.errors import KINDS, split_errors
+from faster_rcnn.evaluation.analysis.error_costs import KINDS, split_errors
 from faster_rcnn.evaluation.analysis.matches import match_detections
 
 OBJECT = [0, 0, 100, 100]

@@ -8,9 +8,9 @@ import pytest
 from faster_rcnn.evaluation.analysis.breakdown import ap_by, ap_by_ratio, ap_by_size
 from faster_rcnn.evaluation.analysis.calibration import calibration
 from faster_rcnn.evaluation.analysis.confusion import confusion_matrix
-from faster_rcnn.evaluation.analysis.errors import KINDS
+from faster_rcnn.evaluation.analysis.error_analysis import analyse_errors
+from faster_rcnn.evaluation.analysis.error_costs import KINDS
 from faster_rcnn.evaluation.analysis.matches import match_detections
-from faster_rcnn.evaluation.analysis.summary import analyse_errors
 from faster_rcnn.evaluation.analysis.thresholds import best_thresholds
 
 BOX = [0, 0, 100, 100]

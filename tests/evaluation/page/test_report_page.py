@@ -9,11 +9,11 @@ from html.parser import HTMLParser
 import cv2
 import numpy as np
 import pytest
-from faster_rcnn.evaluation.analysis.summary import analyse_errors
+from faster_rcnn.evaluation.analysis.error_analysis import analyse_errors
 from faster_rcnn.evaluation.page.gallery import image_gains, image_marks, worst_items
-from faster_rcnn.evaluation.page.pictures import picture_data, thumbnail
 from faster_rcnn.evaluation.page.report import write_report
-from faster_rcnn.evaluation.report import evaluate
+from faster_rcnn.evaluation.page.thumbnails import picture_data, thumbnail
+from faster_rcnn.evaluation.scoring import evaluate
 
 VOID = {"meta"}
 

@@ -5,7 +5,7 @@ import re
 import cv2
 import numpy as np
 from faster_rcnn.evaluation.analysis.breakdown import Group
-from faster_rcnn.evaluation.analysis.summary import analyse_errors
+from faster_rcnn.evaluation.analysis.error_analysis import analyse_errors
 from faster_rcnn.evaluation.page.canvas import (
     COLORS,
     Box,

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 import torch
 from faster_rcnn.utils.distributed import collectives, heartbeat
-from faster_rcnn.utils.distributed.place import Place
+from faster_rcnn.utils.distributed.rank import ProcessRank
 from many_processes import in_processes, start_processes
 from patience import PATIENCE
 
@@ -16,8 +16,8 @@ pytestmark = pytest.mark.processes
 
 
 def test_alone():
-    assert collectives.place() == Place(0, 1, 0, 1)
-    assert collectives.is_main() and not collectives.together()
+    assert collectives.process_rank() == ProcessRank(0, 1, 0, 1)
+    assert collectives.is_main() and not collectives.is_distributed()
     collectives.barrier()
     collectives.finish()
     tensor = torch.tensor([1.0, 2.0])
@@ -29,7 +29,7 @@ def test_alone():
 
 
 def share(folder):
-    place = collectives.place()
+    place = collectives.process_rank()
     rank = place.rank
     with collectives.main_first():
         # The others come after the main process has written.
@@ -47,7 +47,7 @@ def share(folder):
 def test_together(tmp_path):
     results = in_processes(share, tmp_path, processes=3)
     for rank, (place, found, left, total, items, given) in enumerate(results):
-        assert place == Place(rank, 3, rank, 3)
+        assert place == ProcessRank(rank, 3, rank, 3)
         assert found == (rank > 0)
         assert left == ["0", "1", "2"]
         assert total == [3.0, 3.0]
@@ -61,10 +61,10 @@ def fail(kind, rank, log):
     They notice the end itself; silence alone would take longer than the test waits.
     """
     heartbeat._SILENT_SECONDS = 2 * PATIENCE
-    own = f"{log}{collectives.place().rank}"
+    own = f"{log}{collectives.process_rank().rank}"
     os.dup2(os.open(own, os.O_WRONLY | os.O_CREAT), 2)
     collectives.barrier()  # else another may still be joining when this one ends
-    if collectives.place().rank == rank:
+    if collectives.process_rank().rank == rank:
         if kind == "error":
             raise ValueError("image7.png cannot be read")
         if kind == "bug":

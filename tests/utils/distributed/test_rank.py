@@ -1,8 +1,8 @@
 import pytest
-from faster_rcnn.utils.distributed.place import (
-    Place,
-    find_meeting_point,
-    find_place,
+from faster_rcnn.utils.distributed.rank import (
+    ProcessRank,
+    find_rank,
+    find_rendezvous,
     first_host,
 )
 
@@ -29,26 +29,26 @@ PMI = {"PMI_RANK": "1", "PMI_SIZE": "2", "MPI_LOCALRANKID": "0"}
     [
         ({}, None),
         ({"HOME": "/root", "RANK": "3"}, None),
-        (TORCHRUN, Place(3, 4, 1, 2)),
-        (SLURM, Place(5, 8, 1, 4)),
-        (OPEN_MPI, Place(2, 6, 2, 3)),
-        (PMI, Place(1, 2, 0, 0)),
+        (TORCHRUN, ProcessRank(3, 4, 1, 2)),
+        (SLURM, ProcessRank(5, 8, 1, 4)),
+        (OPEN_MPI, ProcessRank(2, 6, 2, 3)),
+        (PMI, ProcessRank(1, 2, 0, 0)),
         # A launcher inside a job of SLURM, whose variables all processes inherit.
-        (SLURM | {"SLURM_PROCID": "0"} | OPEN_MPI, Place(2, 6, 2, 3)),
-        (SLURM | TORCHRUN, Place(3, 4, 1, 2)),
+        (SLURM | {"SLURM_PROCID": "0"} | OPEN_MPI, ProcessRank(2, 6, 2, 3)),
+        (SLURM | TORCHRUN, ProcessRank(3, 4, 1, 2)),
         # srun of a part of the job's tasks.
-        (SLURM | {"SLURM_STEP_NUM_TASKS": "6"}, Place(5, 6, 1, 4)),
+        (SLURM | {"SLURM_STEP_NUM_TASKS": "6"}, ProcessRank(5, 6, 1, 4)),
         # A single process of each.
         (TORCHRUN | {"RANK": "0", "WORLD_SIZE": "1"}, None),
         ({"SLURM_PROCID": "0", "SLURM_NTASKS": "1"}, None),
         # SLURM says "4(x2)" where tasks were not asked for by node.
-        (SLURM | {"SLURM_NTASKS_PER_NODE": "4(x2)"}, Place(5, 8, 1, 0)),
-        (SLURM | PMI | {"PMI_RANK": "5", "PMI_SIZE": "8"}, Place(5, 8, 0, 0)),
-        ({"PMI_RANK": "5", "PMI_SIZE": "8"}, Place(5, 8, 5, 0)),
+        (SLURM | {"SLURM_NTASKS_PER_NODE": "4(x2)"}, ProcessRank(5, 8, 1, 0)),
+        (SLURM | PMI | {"PMI_RANK": "5", "PMI_SIZE": "8"}, ProcessRank(5, 8, 0, 0)),
+        ({"PMI_RANK": "5", "PMI_SIZE": "8"}, ProcessRank(5, 8, 5, 0)),
     ],
 )
 def test_place(environ, place):
-    assert find_place(environ) == place
+    assert find_rank(environ) == place
 
 
 @pytest.mark.parametrize(
@@ -61,7 +61,7 @@ def test_place(environ, place):
 )
 def test_faulty_place(changes, problem):
     with pytest.raises(ValueError, match=problem):
-        find_place(TORCHRUN | changes)
+        find_rank(TORCHRUN | changes)
 
 
 @pytest.mark.parametrize(
@@ -93,9 +93,9 @@ def test_first_host(hosts, first):
     ],
 )
 def test_meeting_point(environ, point):
-    assert find_meeting_point(environ, find_place(environ)) == point
+    assert find_rendezvous(environ, find_rank(environ)) == point
 
 
 def test_unknown_meeting_point():
     with pytest.raises(ValueError, match="MASTER_ADDR is not set; export"):
-        find_meeting_point(OPEN_MPI, find_place(OPEN_MPI))
+        find_rendezvous(OPEN_MPI, find_rank(OPEN_MPI))

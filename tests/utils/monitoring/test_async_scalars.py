@@ -1,12 +1,12 @@
 import pytest
 import torch
-from faster_rcnn.utils.monitoring import readback
-from faster_rcnn.utils.monitoring.readback import Readback
+from faster_rcnn.utils.monitoring import async_scalars
+from faster_rcnn.utils.monitoring.async_scalars import AsyncScalars
 
 
 def test_a_cpu_hands_on_at_once():
     seen = []
-    back = Readback()
+    back = AsyncScalars()
     back.send(torch.tensor([1.0, 2.0], requires_grad=True), seen.append)
     assert seen == [[1.0, 2.0]]
     back.flush()
@@ -25,7 +25,7 @@ def queue(monkeypatch):
 
         return read
 
-    monkeypatch.setattr(readback, "_start_copy", start)
+    monkeypatch.setattr(async_scalars, "_start_copy", start)
     return waited
 
 
@@ -44,7 +44,7 @@ def on_gpu(*values):
 
 def test_a_gpu_is_waited_for_an_update_later(queue):
     seen = []
-    back = Readback()
+    back = AsyncScalars()
     back.send(on_gpu(1.0), seen.append)
     assert (queue, seen) == ([], [])
     back.send(on_gpu(2.0), seen.append)
@@ -58,7 +58,7 @@ def test_what_was_refused_does_not_come_again(queue):
     def refuse(numbers):
         raise ValueError(numbers)
 
-    back = Readback()
+    back = AsyncScalars()
     back.send(on_gpu(1.0), refuse)
     with pytest.raises(ValueError, match="1"):
         back.send(on_gpu(2.0), refuse)

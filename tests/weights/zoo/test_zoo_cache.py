@@ -4,7 +4,7 @@ import io
 
 import pytest
 import torch
-from faster_rcnn.config.loading import NetConfig
+from faster_rcnn.config.settings import NetConfig
 from faster_rcnn.weights import load_initial_weights
 from faster_rcnn.weights.checkpoint import CheckpointError
 from faster_rcnn.weights.zoo import fetch, table
