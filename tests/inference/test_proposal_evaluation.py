@@ -108,11 +108,20 @@ def test_limits_are_raised_and_never_lowered():
     assert with_many_proposals(few).test == few.test
 
 
+def _checkpoint(model, config):
+    return {
+        "model": model.state_dict(),
+        "config": config.model_dump(mode="json"),
+        "classes": list(CLASSES),
+        "iteration": 4,
+    }
+
+
 @pytest.mark.parametrize("measure", ["proposal", "proposal_fast"])
 def test_a_checkpoint_is_tested_for_its_proposals(dataset, tmp_path, capsys, measure):
     config = tiny_config(*HALF)
     model = tiny_detector(config)
-    state = {"model": model.state_dict(), "classes": list(CLASSES), "iteration": 4}
+    state = _checkpoint(model, config)
     file = tmp_path / "run" / "checkpoints" / "iter_0000004.pth"
     run_checkpoint(
         RunFolder(tmp_path / "run"),
@@ -133,7 +142,7 @@ def test_a_checkpoint_is_tested_for_its_proposals(dataset, tmp_path, capsys, mea
 def test_voc_files_of_a_tested_checkpoint(dataset, tmp_path):
     config = tiny_config(*HALF)
     model = tiny_detector(config)
-    state = {"model": model.state_dict(), "classes": list(CLASSES), "iteration": 4}
+    state = _checkpoint(model, config)
     folder = tmp_path / "run"
     run_checkpoint(
         RunFolder(folder),
