@@ -20,6 +20,7 @@ from faster_rcnn.datasets.shapes import generate
 
 pytestmark = pytest.mark.processes
 
+LIB = REPOSITORY / "lib"
 SOURCES = ["lib", "experiments", "pyproject.toml", "setup.py", "MANIFEST.in"]
 DOCUMENTS = ["README.md", "CHANGELOG.md", "LICENSE"]
 BUILT = shutil.ignore_patterns("__pycache__", "*.so", "_cpu.c", "*.egg-info")
@@ -126,6 +127,9 @@ def test_from_sdist_to_detections(sdist, tmp_path):
         path.name for path in (REPOSITORY / "experiments" / "cfgs").glob("*.*")
     }
     assert not [name for name in names if re.search(r"\.(pyx|c|h)$", name)]
+    pages = [path for end in ("html", "css", "js") for path in LIB.rglob(f"*.{end}")]
+    assert pages
+    assert {f"faster_rcnn/{path.relative_to(LIB)}" for path in pages} <= {*names}
     version = re.match(r"faster_rcnn-([^-]+)-", installed.wheel.name)[1]
     assert installed.frcnn("--version") == f"frcnn {version}\n"
 

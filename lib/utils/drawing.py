@@ -6,6 +6,7 @@ boxes of a batch become that by adding ``offset`` to x2 and y2, which is 1 where
 are measured as ``x2 - x1 + 1`` and 0 where they are ``x2 - x1``.
 """
 
+import base64
 import colorsys
 from collections.abc import Sequence
 from pathlib import Path
@@ -130,6 +131,23 @@ def side_by_side(pictures: Sequence[Picture], titles: Sequence[str]) -> Picture:
         row[:bar, x : x + w] = head
         x += w + gap
     return row
+
+
+def shrunk(picture: Picture, side: int) -> Picture:
+    """Make a picture smaller if its longer side has more pixels than `side`."""
+    scale = side / max(picture.shape[:2])
+    if scale >= 1:
+        return picture
+    height, width = (max(1, round(length * scale)) for length in picture.shape[:2])
+    small = cv2.resize(picture, (width, height), interpolation=cv2.INTER_AREA)
+    return np.asarray(small, np.uint8)
+
+
+def jpeg_text(picture: Picture, quality: int) -> str:
+    """Give a picture as JPEG in base64, to stand in a page."""
+    settings = [cv2.IMWRITE_JPEG_QUALITY, quality, cv2.IMWRITE_JPEG_OPTIMIZE, 1]
+    _, data = cv2.imencode(".jpg", cv2.cvtColor(picture, cv2.COLOR_RGB2BGR), settings)
+    return base64.b64encode(data.tobytes()).decode("ascii")
 
 
 def save_image(path: Path, picture: Picture) -> None:

@@ -48,10 +48,10 @@ def class_table(report: Report) -> Rows:
 
 def kind_table(report: Report) -> Rows:
     """Head and one row per kind of defect found."""
-    rows = [["count", "kind", "", "meaning"]]
+    rows = [["kind", "count", "weight", "meaning"]]
     for kind, count in report.kinds.items():
         weight = KINDS[kind].weight
-        rows.append([str(count), kind, weight, KINDS[kind].meaning])
+        rows.append([kind, str(count), weight, KINDS[kind].meaning])
     return rows
 
 

@@ -1,15 +1,12 @@
 """The images most worth a look, with their boxes."""
 
-import base64
 from collections import Counter, defaultdict
 from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
-import cv2
 import numpy as np
-import numpy.typing as npt
 
-from ...utils.drawing import class_color, draw_boxes
+from ...utils.drawing import class_color, draw_boxes, jpeg_text, shrunk
 from ..loading.images import ImageError, read_image
 from .coverage import POOR
 from .entries import KINDS, Defect, Entry
@@ -87,7 +84,8 @@ def _draw(
     pixels = read_image(entry.path)
     if entry.turned:
         pixels = upright(pixels, entry.facts.orientation)
-    pixels, scale = _shrink(pixels)
+    small = shrunk(pixels, _SIDE)
+    scale = max(small.shape) / max(pixels.shape)
     faults = {d.place: d.kind for d in reversed(defects) if d.place is not None}
     # The faulty first, so that they are on top.
     written = sorted(entry.objects, key=lambda w: w.place not in faults)
@@ -99,12 +97,7 @@ def _draw(
         faulty = one.place in faults
         colors.append(_RED if faulty else class_color(number.get(one.name, 0)))
     boxes = np.array([one.box for one in written], np.float64).reshape(-1, 4) * scale
-    picture = draw_boxes(pixels, boxes, labels=labels, colors=colors)
-    _, jpeg = cv2.imencode(
-        ".jpg",
-        cv2.cvtColor(picture, cv2.COLOR_RGB2BGR),
-        [cv2.IMWRITE_JPEG_QUALITY, 80],
-    )
+    picture = draw_boxes(small, boxes, labels=labels, colors=colors)
     remarks = [f"{defect.kind}: {defect.detail}" for defect in defects[:6]]
     if len(defects) > 6:
         remarks.append(f"and {len(defects) - 6} more")
@@ -115,14 +108,5 @@ def _draw(
             f"{min(weak_ones):.2f}"
         )
     height, width = picture.shape[:2]
-    data = base64.b64encode(jpeg.tobytes()).decode("ascii")
+    data = jpeg_text(picture, 80)
     return Shown(entry.path.name, remarks, data, width, height)
-
-
-def _shrink(pixels: npt.NDArray[np.uint8]) -> tuple[npt.NDArray[np.uint8], float]:
-    scale = min(1.0, _SIDE / max(pixels.shape[:2]))
-    if scale == 1:
-        return pixels, scale
-    height, width = (max(1, round(side * scale)) for side in pixels.shape[:2])
-    small = cv2.resize(pixels, (width, height), interpolation=cv2.INTER_AREA)
-    return np.asarray(small, np.uint8), scale

@@ -1,14 +1,11 @@
-"""The part of the page that compares a test with an earlier one."""
-
-from collections.abc import Sequence
-from html import escape
+"""What the page tells that compares a test with an earlier one."""
 
 import numpy as np
 
+from ...utils.pages.elements import Cell, Head, Value, shown, table
 from ..analysis.comparison import Comparison, Difference
 from ..analysis.error_analysis import ErrorAnalysis
 from ..scoring import Evaluation
-from .elements import Cell, Value, shown, table
 from .gallery import image_gains
 from .main_plots import class_curves
 from .plots import small_curve
@@ -31,12 +28,12 @@ def changed_images(
     ]
 
 
-def comparison_section(
+def compared(
     label: str,
     evaluations: tuple[Evaluation, Evaluation],
     analyses: tuple[ErrorAnalysis, ErrorAnalysis],
     comparison: Comparison,
-) -> str:
+) -> dict[str, object]:
     """Numbers, classes and curves, the earlier test beside this one.
 
     Args:
@@ -65,43 +62,30 @@ def comparison_section(
     ]
     rows = [_class_row(name, each) for name, each in comparison.per_class.items()]
     sure = sum(each.significant for each in comparison.per_class.values())
-    return (
-        f"<p>Earlier: <b>{escape(label)}</b>. {escape(verdict)}; {sure} of {len(rows)} "
-        "classes differ by more than chance.</p>"
-        "<p class=soft>Paired bootstrap over the images; significant at 5 %, by Holm's "
-        "correction for the number of classes.</p><div class=narrow>"
-        + table(["metric", "earlier", "now", "change"], totals, name="earlier and now")
-        + "</div>"
-        + table(
-            [
-                "class",
-                "earlier",
-                "now",
-                "change",
-                ("95 %", "interval of the change"),
-                ("p", "chance of such a change if there were none"),
-                "significant",
-            ],
-            rows,
-            name="classes, earlier and now",
-            by_class=True,
-        )
-        + "<h3>Curves, earlier dashed</h3>"
-        + _curves(analyses)
-        + "<h3>Images that changed most</h3>"
-    )
-
-
-def _curves(analyses: Sequence[ErrorAnalysis]) -> str:
-    before, after = map(class_curves, analyses)
-    return "<div class=minis>{}</div>".format(
-        "".join(
-            f'<div class=mini data-class="{escape(name)}"><span>{escape(name)}</span>'
-            f"<b>{curve.mean() - before[name].mean():+.2f}</b>"
-            f"{small_curve(name, curve, before[name]).svg()}</div>"
-            for name, curve in after.items()
-        )
-    )
+    heads: list[Head] = [
+        *("class", "earlier", "now", "change"),
+        ("95 %", "interval of the change"),
+        ("p", "chance of such a change if there were none"),
+        "significant",
+    ]
+    old, new = map(class_curves, analyses)
+    return {
+        "label": label,
+        "verdict": f"{verdict}; {sure} of {len(rows)} classes differ by more than "
+        "chance.",
+        "totals": table(
+            ["metric", "earlier", "now", "change"], totals, name="earlier and now"
+        ),
+        "classes": table(heads, rows, name="classes, earlier and now", by_class=True),
+        "curves": [
+            (
+                name,
+                f"{curve.mean() - old[name].mean():+.2f}",
+                small_curve(name, curve, old[name]),
+            )
+            for name, curve in new.items()
+        ],
+    }
 
 
 def _class_row(name: str, each: Difference) -> list[Value]:

@@ -4,10 +4,10 @@ from collections.abc import Mapping
 
 import numpy as np
 
+from ...utils.pages.canvas import Drawing
 from ..analysis.error_analysis import ErrorAnalysis
 from ..analysis.overlaps import Float64Array
 from ..analysis.precision import precision_curves
-from .canvas import Drawing
 from .matrix_plot import confusion_plot
 from .plots import curve_plot, error_plot, group_plot, reliability_plot
 

@@ -3,8 +3,8 @@
 from collections.abc import Sequence
 
 from ...datasets.records import IntArray
-from .canvas import Box, Drawing, Shape, Text
-from .plots import count_text
+from ...utils.pages.axes import count_text
+from ...utils.pages.canvas import Box, Drawing, Shape, Text
 
 
 def confusion_plot(counts: IntArray, names: Sequence[str]) -> Drawing:

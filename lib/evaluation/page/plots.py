@@ -4,15 +4,15 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
+from ...utils.pages.axes import Axes, Point, count_text
+from ...utils.pages.canvas import Box, Drawing, Line, Shape, Text
 from ..analysis.breakdown import Group
 from ..analysis.calibration import Calibration
 from ..analysis.error_costs import KINDS, ErrorSplit
 from ..analysis.overlaps import Float64Array
-from .canvas import Box, Drawing, Line, Shape, Text
 
-_WIDTH, _HEIGHT = 460.0, 280.0
-_HEADROOM = 14.0  # of bars that have a text on top
-_LEFT, _RIGHT, _TOP, _BOTTOM = 40.0, 12.0, 24.0, 40.0
+_SQUARE = Axes()
+_TICKS = [(value, f"{value:g}") for value in (0, 0.25, 0.5, 0.75, 1)]
 
 
 def curve_plot(
@@ -25,21 +25,20 @@ def curve_plot(
         mean: ``(P,)`` over the classes.
         earlier: ``(P,)`` the mean of an earlier test, if there is one.
     """
-    shapes = _square_frame("recall", "precision")
+    shapes = _SQUARE.frame("recall", _TICKS, _TICKS, beside="precision")
     opacity = max(0.15, min(0.5, 6 / max(len(curves), 1)))
     for name, curve in curves.items():
-        points = _curve(curve)
+        points = _curve(curve, _SQUARE)
         shapes.append(Line(points, "bar", 1, opacity=opacity, title=name))
     means = [("mean over the classes", mean, "mark", False)]
     if earlier is not None:
         means.insert(0, ("mean, earlier test", earlier, "earlier", True))
     for place, (name, curve, color, dashed) in enumerate(means):
-        shapes.append(Line(_curve(curve), color, 2.5, dashed, title=name))
-        y = _HEIGHT - _BOTTOM - 14 - 18 * place
-        key = [(_LEFT + 12, y), (_LEFT + 40, y)]
-        shapes.append(Line(key, color, 2.5, dashed))
-        shapes.append(Text(_LEFT + 48, y + 4, name, "ink", "start"))
-    return Drawing("precision against recall", _WIDTH, _HEIGHT, shapes)
+        shapes.append(Line(_curve(curve, _SQUARE), color, 2.5, dashed, title=name))
+        left, y = _SQUARE.left, _SQUARE.ground - 14 - 18 * place
+        shapes.append(Line([(left + 12, y), (left + 40, y)], color, 2.5, dashed))
+        shapes.append(Text(left + 48, y + 4, name, "ink", "start"))
+    return _SQUARE.drawing("precision against recall", shapes)
 
 
 def small_curve(
@@ -47,24 +46,24 @@ def small_curve(
 ) -> Drawing:
     """Draw the precision-recall curve of one class, without scales, 120 x 60."""
     wide, tall = 120.0, 60.0
-    points = _curve(curve, wide=wide, tall=tall - 2, left=0, top=1)
+    axes = Axes(width=wide, height=tall, left=0, right=0, top=1, bottom=1)
+    points = _curve(curve, axes)
     area = [(0.0, tall), *points, (points[-1][0], tall)]
     shapes: list[Shape] = [
         Line([(0, tall), (wide, tall)], "line", 1),
         Line(area, "bar", filled=True, opacity=0.2),
     ]
     if earlier is not None:
-        before = _curve(earlier, wide=wide, tall=tall - 2, left=0, top=1)
-        shapes.append(Line(before, "earlier", 1.5, dashed=True))
+        shapes.append(Line(_curve(earlier, axes), "earlier", 1.5, dashed=True))
     shapes.append(Line(points, "bar", 1.5))
-    return Drawing(f"precision against recall of {name}", wide, tall, shapes)
+    return axes.drawing(f"precision against recall of {name}", shapes)
 
 
 def error_plot(errors: ErrorSplit, earlier: ErrorSplit | None) -> Drawing:
     """Draw what each kind of error costs, in points of mean AP."""
     now, past = _losses(errors), _losses(earlier) if earlier else {}
     most = max([0.01, *(v for v in [*now.values(), *past.values()] if v == v)])
-    left, step, gap = 140.0, 30.0, 12.0
+    width, left, step, gap = 460.0, 140.0, 30.0, 12.0
     shapes: list[Shape] = []
     for place, (name, lost) in enumerate(now.items()):
         before = past.get(name)
@@ -75,7 +74,7 @@ def error_plot(errors: ErrorSplit, earlier: ErrorSplit | None) -> Drawing:
         for value, top, shade in ((lost, y, color), (before, y + 13, "earlier")):
             if value is None:
                 continue
-            wide = max(0.0, float(np.nan_to_num(value))) / most * (_WIDTH - left - 52)
+            wide = max(0.0, float(np.nan_to_num(value))) / most * (width - left - 52)
             high = tall if top == y else 8
             shapes.append(Box(left, top, max(wide, 1), high, shade))
             if top == y:
@@ -84,9 +83,9 @@ def error_plot(errors: ErrorSplit, earlier: ErrorSplit | None) -> Drawing:
                 shapes.append(Text(left + wide + 5, at, text, "ink", "start", 12))
     height = 6 + len(now) * step + gap
     if past:
-        shapes.append(Text(_WIDTH - 6, height + 8, "grey: earlier test", anchor="end"))
+        shapes.append(Text(width - 6, height + 8, "grey: earlier test", anchor="end"))
         height += 16
-    return Drawing("mean AP lost to each kind of error", _WIDTH, height, shapes)
+    return Drawing("mean AP lost to each kind of error", width, height, shapes)
 
 
 def _losses(errors: ErrorSplit) -> dict[str, float]:
@@ -98,34 +97,38 @@ def _losses(errors: ErrorSplit) -> dict[str, float]:
 
 def reliability_plot(calibrated: Calibration) -> Drawing:
     """Draw precision against score, and below it how many detections each bin has."""
-    strip = 46.0
-    shapes = _square_frame("score", "precision")
-    wide, tall = _WIDTH - _LEFT - _RIGHT, _HEIGHT - _TOP - _BOTTOM
-    ground = _HEIGHT - _BOTTOM
-    step = wide / len(calibrated.counts)
-    most = max(int(calibrated.counts.max(initial=1)), 1)
+    axes, strip = _SQUARE, 46.0
+    shapes = axes.frame("score", _TICKS, _TICKS, beside="precision")
+    shares = np.log1p(calibrated.counts)
+    shares *= (strip - 16) / max(shares.max(initial=0), 1e-9)
+    edges = np.linspace(0, 1, len(shares) + 1).tolist()
     for place, (count, score, precision) in enumerate(
         zip(calibrated.counts, calibrated.scores, calibrated.precisions, strict=True)
     ):
         if not count:
             continue
-        x = _LEFT + place * step + 1.5
         title = f"{count} detections, score {score:.2f}, precision {precision:.2f}"
-        high = precision * tall
-        shapes.append(Box(x, ground - high, step - 3, high, "bar", 0.85, title))
-        share = np.log1p(count) / np.log1p(most) * (strip - 16)
-        shapes.append(Box(x, _HEIGHT + 14, step - 3, share, "earlier", 0.7, title))
-        shapes.append(
-            Text(x + step / 2, _HEIGHT + 25 + share, count_text(int(count)), size=9.5)
-        )
+        bar = axes.bar(edges[place], edges[place + 1], precision, title)
+        below, tall = axes.height + 14, float(shares[place])
+        shapes += [
+            bar,
+            Box(bar.x, below, bar.width, tall, "earlier", 0.7, title),
+            Text(
+                bar.x + bar.width / 2,
+                below + tall + 11,
+                count_text(int(count)),
+                size=9.5,
+            ),
+        ]
+    diagonal = [axes.place(0, 0), axes.place(1, 1)]
+    shapes.append(Line(diagonal, "mark", 1.5, dashed=True))
     shapes.append(
-        Line([(_LEFT, ground), (_LEFT + wide, _TOP)], "mark", 1.5, dashed=True)
+        Text(axes.left - 6, axes.height + 24, "count", anchor="end", size=9.5)
     )
-    shapes.append(Text(_LEFT - 6, _HEIGHT + 24, "count", anchor="end", size=9.5))
     return Drawing(
         "precision against score, and detections per bin",
-        _WIDTH,
-        _HEIGHT + strip + 14,
+        axes.width,
+        axes.height + strip + 14,
         shapes,
     )
 
@@ -138,61 +141,26 @@ def group_plot(groups: Sequence[Group], names: Sequence[str], *, label: str) -> 
         names: of the groups.
         label: of the horizontal axis.
     """
-    shapes = _square_frame(label, "mean AP", ticks=False)
-    wide = _WIDTH - _LEFT - _RIGHT
-    tall = _HEIGHT - _TOP - _BOTTOM - _HEADROOM
-    ground = _HEIGHT - _BOTTOM
-    step = wide / max(len(groups), 1)
+    # Above 1 is room for a text on top of a bar.
+    axes = Axes((0, max(len(groups), 1)), (0, 1.07))
+    ticks = [(place + 0.5, name) for place, name in enumerate(names)]
+    shapes = axes.frame(label, ticks, _TICKS, beside="mean AP")
     for place, (group, name) in enumerate(zip(groups, names, strict=True)):
-        x = _LEFT + (place + 0.5) * step
-        shapes.append(Text(x, ground + 13, name, "ink"))
+        x, y = axes.place(place + 0.5, np.nan_to_num(group.ap))
         if np.isnan(group.ap):
-            shapes.append(Text(x, ground - 5, "no objects"))
+            shapes.append(Text(x, y - 5, "no objects"))
             continue
-        high = group.ap * tall
         title = f"{name}: AP {group.ap:.3f}, {group.objects} objects"
-        shapes.append(
-            Box(x - step * 0.36, ground - high, step * 0.72, high, "bar", 0.85, title)
-        )
-        at = ground - high - 5
+        shapes.append(axes.bar(place + 0.14, place + 0.86, group.ap, title))
         text = f"{group.ap:.2f}  (n={count_text(group.objects)})"
-        shapes.append(Text(x, at, text, "ink", size=10))
-    return Drawing(f"mean AP by {label}", _WIDTH, _HEIGHT, shapes)
+        shapes.append(Text(x, y - 5, text, "ink", size=10))
+    return axes.drawing(f"mean AP by {label}", shapes)
 
 
-def _square_frame(below: str, beside: str, *, ticks: bool = True) -> list[Shape]:
-    """Axes from 0 to 1 with a grid."""
-    ground, right = _HEIGHT - _BOTTOM, _WIDTH - _RIGHT
-    tall = ground - _TOP - (0 if ticks else _HEADROOM)
-    shapes: list[Shape] = []
-    for tick in (0, 0.25, 0.5, 0.75, 1):
-        y = ground - tick * tall
-        shapes.append(Line([(_LEFT, y), (right, y)], "line", 1))
-        shapes.append(Text(_LEFT - 6, y + 4, f"{tick:g}", anchor="end"))
-        if ticks:
-            x = _LEFT + tick * (right - _LEFT)
-            shapes.append(Text(x, ground + 14, f"{tick:g}"))
-    shapes.append(Text((_LEFT + right) / 2, _HEIGHT - 8, below, size=12))
-    shapes.append(Text(4, 11, beside, anchor="start", size=12))
-    return shapes
-
-
-def _curve(
-    curve: Float64Array,
-    *,
-    wide: float = _WIDTH - _LEFT - _RIGHT,
-    tall: float = _HEIGHT - _TOP - _BOTTOM,
-    left: float = _LEFT,
-    top: float = _TOP,
-) -> list[tuple[float, float]]:
+def _curve(curve: Float64Array, axes: Axes) -> list[Point]:
     """Points of a monotone curve; of level runs only the ends are kept."""
     values = np.nan_to_num(curve)
     last = len(values) - 1
     bends = np.flatnonzero(np.diff(values) != 0)
     kept = sorted({0, last, *bends.tolist(), *(bends + 1).tolist()})
-    return [(left + i / last * wide, top + (1 - values[i]) * tall) for i in kept]
-
-
-def count_text(value: int) -> str:
-    """A count in few letters."""
-    return str(value) if value < 10000 else f"{value / 1000:.0f}k"
+    return [axes.place(i / last, float(values[i])) for i in kept]

@@ -1,15 +1,13 @@
 """The curves of runs, one plot for each quantity, as drawings."""
 
-import math
 from collections.abc import Mapping, Sequence
 
 import numpy as np
 
 from ...utils.monitoring.curves import Curve, RunCurves, smoothed, thinned
-from .canvas import Drawing, Line, Shape, Text
+from ...utils.pages.axes import Axes, count_text, dot, round_ticks
+from ...utils.pages.canvas import Drawing, Line, Shape, Text
 
-WIDTH, HEIGHT = 460.0, 280.0
-_LEFT, _RIGHT, _TOP, _BOTTOM = 52.0, 20.0, 26.0, 36.0
 _POINTS = 400  # of a line
 _DOTS = 50  # the most points that are marked
 _COLORS = ("bar", "mark", "good", "violet", "pink", "cyan", "amber", "earlier")
@@ -69,8 +67,14 @@ def quantity_plot(name: str, runs: Sequence[RunCurves], *, window: int) -> Drawi
     }
     low, high = _range(shown)
     last = max(int(curve.iterations[-1]) for curve in found.values())
-    frame = _Frame(last, low, high)
-    shapes = frame.shapes(name)
+    x_ticks, y_ticks = round_ticks(0, max(last, 1)), round_ticks(low, high)
+    axes = Axes((0, max(last, 1)), (min(low, y_ticks[0]), max(high, y_ticks[-1])))
+    shapes = axes.frame(
+        "iterations",
+        [(tick, count_text(tick)) for tick in x_ticks],
+        [(tick, f"{tick:.4g}") for tick in y_ticks],
+        title=name,
+    )
     for place, curve in found.items():
         color, dashed = line_style(place)
         title = runs[place].name
@@ -78,91 +82,59 @@ def quantity_plot(name: str, runs: Sequence[RunCurves], *, window: int) -> Drawi
             faint = thinned(curve, _POINTS)
             shapes += [
                 Line(points, color, 1, opacity=0.2, title=title)
-                for points in frame.pieces(faint)
+                for points in _pieces(faint, axes)
             ]
     for place, curve in shown.items():
         color, dashed = line_style(place)
         title = runs[place].name
-        for points in frame.pieces(thinned(curve, _POINTS)):
+        for points in _pieces(thinned(curve, _POINTS), axes):
             shapes.append(Line(points, color, 1.8, dashed, title=title))
         if _is_sparse(curve, window) and len(curve.values) <= _DOTS:
-            for points in frame.pieces(curve):
-                shapes += [_dot(x, y, color, title) for x, y in points]
-    return Drawing(f"{name} against iterations", WIDTH, HEIGHT, shapes)
+            for points in _pieces(curve, axes):
+                shapes += [dot(x, y, color, title=title) for x, y in points]
+    return axes.drawing(f"{name} against iterations", shapes)
 
 
 def together(plots: Mapping[str, Drawing], names: Sequence[str]) -> Drawing:
     """All plots beside each other, with the runs' names above, for a picture."""
     columns = min(len(plots), 3)
-    gap = 18.0
-    wide = columns * (WIDTH + gap) - gap
+    each, gap = Axes(), 18.0
+    width, height = each.width + gap, each.height + gap
+    wide = columns * width - gap
     shapes: list[Shape] = []
     x, y = 0.0, 12.0
     for place, name in enumerate(names):
         color, dashed = line_style(place)
-        width = 48 + 7.2 * len(name)
-        if x and x + width > wide:
+        space = 48 + 7.2 * len(name)
+        if x and x + space > wide:
             x, y = 0.0, y + 20
         shapes.append(Line([(x, y), (x + 28, y)], color, 2.5, dashed))
         shapes.append(Text(x + 34, y + 4, name, "ink", "start", 12))
-        x += width
+        x += space
     top = y + 20
     for place, plot in enumerate(plots.values()):
-        right, down = place % columns * (WIDTH + gap), place // columns * (HEIGHT + gap)
+        right, down = place % columns * width, place // columns * height
         shapes += [_moved(shape, right, top + down) for shape in plot.shapes]
     rows = -(-len(plots) // columns)
-    return Drawing("curves of runs", wide, top + rows * (HEIGHT + gap) - gap, shapes)
+    return Drawing("curves of runs", wide, top + rows * height - gap, shapes)
 
 
-class _Frame:
-    """Axes of a plot: iterations from 0 to the right, values upwards."""
-
-    def __init__(self, last: int, low: float, high: float) -> None:
-        self.x_ticks = _ticks(0, max(last, 1))
-        self.y_ticks = _ticks(low, high)
-        self.last = max(last, 1)
-        self.low = min(low, self.y_ticks[0])
-        self.high = max(high, self.y_ticks[-1])
-
-    def shapes(self, title: str) -> list[Shape]:
-        shapes: list[Shape] = []
-        for tick in self.y_ticks:
-            _, y = self._place(0, tick)
-            shapes.append(Line([(_LEFT, y), (WIDTH - _RIGHT, y)], "line", 1))
-            shapes.append(Text(_LEFT - 6, y + 4, f"{tick:.4g}", anchor="end"))
-        for tick in self.x_ticks:
-            x, _ = self._place(tick, self.low)
-            ground = HEIGHT - _BOTTOM
-            shapes.append(Line([(x, ground), (x, ground + 4)], "line", 1))
-            shapes.append(Text(x, ground + 16, _count(tick)))
-        middle = (_LEFT + WIDTH - _RIGHT) / 2
-        shapes.append(Text(middle, HEIGHT - 5, "iterations", size=11))
-        shapes.append(Text(_LEFT, 14, title, "ink", "start", 13, bold=True))
-        return shapes
-
-    def pieces(self, curve: Curve) -> list[list[tuple[float, float]]]:
-        """The line's points, cut where a value is not finite; kept in the frame."""
-        pieces: list[list[tuple[float, float]]] = [[]]
-        for iteration, value in zip(
-            curve.iterations.tolist(), curve.values.tolist(), strict=True
-        ):
-            if not math.isfinite(value):
-                pieces.append([])
-                continue
-            pieces[-1].append(
-                self._place(iteration, min(max(value, self.low), self.high))
-            )
-        # A point alone becomes a line too short to see without its own length.
-        return [
-            piece if len(piece) > 1 else [piece[0], (piece[0][0] + 1.5, piece[0][1])]
-            for piece in pieces
-            if piece
-        ]
-
-    def _place(self, iteration: float, value: float) -> tuple[float, float]:
-        wide, tall = WIDTH - _LEFT - _RIGHT, HEIGHT - _TOP - _BOTTOM
-        share = (value - self.low) / (self.high - self.low)
-        return _LEFT + iteration / self.last * wide, _TOP + (1 - share) * tall
+def _pieces(curve: Curve, axes: Axes) -> list[list[tuple[float, float]]]:
+    """The line's points, cut where a value is not finite; kept within the axes."""
+    pieces: list[list[tuple[float, float]]] = [[]]
+    inside = np.clip(curve.values, *axes.y).tolist()
+    finite = np.isfinite(curve.values)
+    for i, iteration in enumerate(curve.iterations.tolist()):
+        if finite[i]:
+            pieces[-1].append(axes.place(iteration, inside[i]))
+        else:
+            pieces.append([])
+    # A point alone becomes a line too short to see without its own length.
+    return [
+        piece if len(piece) > 1 else [piece[0], (piece[0][0] + 1.5, piece[0][1])]
+        for piece in pieces
+        if piece
+    ]
 
 
 def smoothing(name: str, curve: Curve, window: int) -> int:
@@ -191,25 +163,6 @@ def _range(curves: Mapping[int, Curve]) -> tuple[float, float]:
     if high <= low:
         high = low + (abs(low) / 10 or 1)
     return low, high + (high - low) / 30
-
-
-def _ticks(low: float, high: float) -> list[float]:
-    """Three to seven round numbers within the range."""
-    rough = (high - low) / 7
-    power = 10.0 ** math.floor(math.log10(rough))
-    step = next(power * k for k in (1, 2, 5, 10) if power * k >= rough * 0.999)
-    first = math.ceil(low / step - 1e-9)
-    last = math.floor(high / step + 1e-9)
-    return [k * step for k in range(first, last + 1)]
-
-
-def _count(value: float) -> str:
-    return f"{value:g}" if value < 10000 else f"{value / 1000:g}k"
-
-
-def _dot(x: float, y: float, color: str, title: str) -> Line:
-    corners = [(x - 2.5, y), (x, y - 2.5), (x + 2.5, y), (x, y + 2.5)]
-    return Line(corners, color, filled=True, title=title)
 
 
 def _moved(shape: Shape, right: float, down: float) -> Shape:

@@ -1,15 +1,12 @@
 """Small JPEGs to stand in the page, and what is drawn on them, as plain values."""
 
-import base64
 import logging
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
-import cv2
-import numpy as np
-
 from ...datasets.loading.images import ImageError, read_image
 from ...datasets.records import Dataset
+from ...utils.drawing import jpeg_text, shrunk
 from ..analysis.error_analysis import ErrorAnalysis
 from .gallery import Item, Mark, image_marks
 
@@ -98,18 +95,7 @@ def thumbnail(path: Path, *, side: int = SIDE) -> str:
     Raises:
         ImageError: the file cannot be read or is no image.
     """
-    pixels = read_image(path)
-    scale = side / max(pixels.shape[:2])
-    if scale < 1:
-        height, width = (max(1, round(length * scale)) for length in pixels.shape[:2])
-        shrunk = cv2.resize(pixels, (width, height), interpolation=cv2.INTER_AREA)
-        pixels = np.asarray(shrunk, np.uint8)
-    _, jpeg = cv2.imencode(
-        ".jpg",
-        cv2.cvtColor(pixels, cv2.COLOR_RGB2BGR),
-        [cv2.IMWRITE_JPEG_QUALITY, _QUALITY, cv2.IMWRITE_JPEG_OPTIMIZE, 1],
-    )
-    return base64.b64encode(jpeg.tobytes()).decode("ascii")
+    return jpeg_text(shrunk(read_image(path), side), _QUALITY)
 
 
 def _plain(marks: Iterable[Mark]) -> list[list[object]]:

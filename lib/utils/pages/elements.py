@@ -1,0 +1,76 @@
+"""Tables that sort when a heading is pressed."""
+
+import math
+from collections.abc import Sequence
+from typing import NamedTuple, TypeAlias
+
+from markupsafe import Markup
+
+from .render import macro
+
+
+class Cell(NamedTuple):
+    """A cell whose text does not tell its order.
+
+    Attributes:
+        text: shown.
+        order: to sort by; NaN comes last.
+        kind: CSS class, such as "good".
+        title: shown when the pointer rests on it.
+    """
+
+    text: str
+    order: float
+    kind: str = ""
+    title: str = ""
+
+    @property
+    def key(self) -> str:
+        """The order as the page's script reads it, empty if there is none."""
+        return f"{self.order:.6g}" if math.isfinite(self.order) else ""
+
+
+Value: TypeAlias = str | int | float | Cell
+Head: TypeAlias = str | tuple[str, str]
+
+
+def table(
+    heads: Sequence[Head],
+    rows: Sequence[Sequence[Value]],
+    *,
+    name: str,
+    foot: Sequence[Value] = (),
+    by_class: bool = False,
+) -> Markup:
+    """Make a table; numbers are aligned to the right and sort as such.
+
+    Args:
+        heads: of the columns; a pair has an explanation.
+        rows: as many values each; floats have four decimals, NaN is a dash.
+        name: what it shows, for those who cannot see it.
+        foot: a last row that stays last.
+        by_class: the first column names classes, which the page's filter then marks.
+    """
+    first = rows[0] if rows else [""] * len(heads)
+    return macro("utils/pages/elements.html", "table")(
+        [
+            (*((head, "") if isinstance(head, str) else head), not isinstance(v, str))
+            for head, v in zip(heads, first, strict=True)
+        ],
+        [[*map(_cell, row)] for row in rows],
+        name,
+        [*map(_cell, foot)],
+        by_class,
+    )
+
+
+def shown(value: float, digits: int = 4) -> str:
+    """A number as text; a dash for NaN and infinity."""
+    return f"{value:.{digits}f}" if math.isfinite(value) else "-"
+
+
+def _cell(value: Value) -> str | Cell:
+    if isinstance(value, str | Cell):
+        return value
+    whole = isinstance(value, int)
+    return Cell(str(value) if whole else shown(value), float(value))
