@@ -1,3 +1,4 @@
+import importlib
 import re
 
 import pytest
@@ -26,3 +27,12 @@ def test_python_of_a_document_runs(path, tmp_path, monkeypatch):
 
 def test_there_are_documents():
     assert "layers.md" in [path.name for path in DOCUMENTS]
+
+
+def test_named_tuples_have_the_fields_that_are_listed():
+    text = (REPOSITORY / "docs" / "layers.md").read_text(encoding="utf-8")
+    rows = re.findall(r"^\| `(\w+)` \| `([\w.]+)` \| `(.+)` \|$", text, re.MULTILINE)
+    assert len(rows) > 8
+    for name, module, fields in rows:
+        found = getattr(importlib.import_module(f"faster_rcnn.{module}"), name)
+        assert list(found._fields) == fields.split("`, `"), name
