@@ -136,7 +136,7 @@ def test_from_sdist_to_detections(sdist, tmp_path):
     generate(installed.folder / "data" / "drawn", train_images=12, test_images=1)
     run = ["data/drawn", "mobile_v2", "--device", "cpu"]
     out = installed.frcnn("train", *run, "--cfg", "shapes", "--iters", "1", "--no-test")
-    assert "recipes: own_data.yml + shapes.yml" in out
+    assert "recipes: mobile_v2.yml + own_data.yml + shapes.yml" in out
     (checkpoint,) = installed.folder.glob("output/mobile_v2/drawn_train/*/*/*1.pth")
     assert "mAP" in installed.frcnn("test", *run)
     image = "data/drawn/JPEGImages/000013.jpg"
