@@ -36,6 +36,12 @@ def build_parser(prog: str | None = None) -> Parser:
         "--name", type=_name, help="default: the net and the training set"
     )
     parser.add_argument(
+        "--format",
+        choices=("safetensors", "pth"),
+        default="safetensors",
+        help="safetensors, which needs no trust to read (default), or torch.save's",
+    )
+    parser.add_argument(
         "--licence", default=NO_LICENCE, help="licence of the weights, for the card"
     )
     parser.add_argument(
@@ -68,7 +74,9 @@ def main(words: Sequence[str] | None = None, prog: str = "frcnn publish") -> Non
         config = content["config"]
         name = f"{config['net']['name']}_{config['data']['train_set']}"
         name = arguments.name or re.sub(r"[^\w.+-]+", "-", name)
-        path, sha256 = write_published(content, arguments.output, name)
+        path, sha256 = write_published(
+            content, arguments.output, name, kind=arguments.format
+        )
         card = model_card(content, path, sha256=sha256, licence=arguments.licence)
         write_atomic(path.with_suffix(".md"), card)
         before, after = arguments.checkpoint.stat().st_size, path.stat().st_size

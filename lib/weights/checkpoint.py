@@ -3,6 +3,7 @@
 import dataclasses
 import os
 import pickle
+import re
 import zipfile
 from collections.abc import Mapping
 from pathlib import Path
@@ -16,7 +17,8 @@ from ..datasets.allowed_names import faults_of_names
 from ..utils.device import random_states
 from ..utils.files import atomic_path
 from ..utils.untrusted.safe_yaml import brief
-from ..utils.untrusted.tensor_survey import CodeError, SurveyError, survey_tensors
+from ..utils.untrusted.torch_file import ClaimError, load_torch_file
+from .safetensors_files import is_safetensors, read_safetensors
 
 FORMAT = "faster_rcnn checkpoint 2"
 _QUOTED = 200  # characters of others' errors, which may quote the whole file
@@ -99,6 +101,9 @@ def read_tensors(path: Path) -> dict[str, Any]:
 
     Its sizes are checked against the file's own before memory is taken.
 
+    Args:
+        path: of torch.save or safetensors, told by the file's first bytes.
+
     Raises:
         CheckpointError: missing.
         DamagedFileError: no file, truncated, no PyTorch file, in need of executing
@@ -107,18 +112,25 @@ def read_tensors(path: Path) -> dict[str, Any]:
     if not path.is_file():
         if os.path.lexists(path):
             raise DamagedFileError(f"{path} is {_what(path)}, expected a .pth file")
-        raise CheckpointError(f"{path} is not there; give the path of a .pth file")
+        raise CheckpointError(
+            f"{path} is not there; give the path of a .pth or .safetensors file"
+        )
+    kind = "PyTorch"
     try:
-        survey_tensors(path)
-        content = torch.load(path, map_location="cpu", weights_only=True)
-    except (CodeError, pickle.UnpicklingError) as error:
+        if is_safetensors(path):
+            kind = "safetensors"
+            return read_safetensors(path)
+        content = load_torch_file(path)
+    except pickle.UnpicklingError as error:
+        named = re.search(r"GLOBAL (\S+)", str(error))
+        found = _cut(named[1]) if named else _first_line(error)
         raise DamagedFileError(
             f"{path} is damaged, or holds objects that only executing code from the "
-            f"file could load, which is not done ({_first_line(error)}); give a file "
+            f"file could load, which is not done ({found}); give a file "
             "of tensors: a state dict, saved anew where the program that wrote it is "
             "at home, which frcnn convert then reads"
         ) from error
-    except SurveyError as error:
+    except ClaimError as error:
         raise DamagedFileError(
             f"{path} is damaged, or made to fill the memory ({_first_line(error)}); "
             "it was not loaded. Fetch it again from where you trust it"
@@ -126,7 +138,7 @@ def read_tensors(path: Path) -> dict[str, Any]:
     except Exception as error:
         # Damaged bytes make the reader fail in any way: IndexError, struct.error, ...
         raise DamagedFileError(
-            f"{path} is damaged or no PyTorch file ({_first_line(error)}); delete it, "
+            f"{path} is damaged or no {kind} file ({_first_line(error)}); delete it, "
             "or fetch it again"
         ) from error
     if not isinstance(content, dict):

@@ -107,7 +107,7 @@ def _of(entry: Entry) -> str:
 def looks_like_a_name(word: str) -> bool:
     """Return whether a word that is not a file may be a name from the table."""
     return re.fullmatch(r"[\w.-]+(/[\w.-]+)?", word) is not None and not re.search(
-        r"\.(pth|pt|pkl|ckpt|tar)$", word
+        r"\.(pth|pt|pkl|ckpt|tar|safetensors)$", word
     )
 
 
@@ -122,7 +122,7 @@ def locate(word: str | Path) -> Path:
         return path
     if path.exists() or not looks_like_a_name(str(word)):
         raise CheckpointError(
-            f"{path} is not there, or no file; give the path of a .pth file, or a name "
-            "of docs/zoo.md"
+            f"{path} is not there, or no file; give the path of a .pth or "
+            ".safetensors file, or a name of docs/zoo.md"
         )
     return fetch(str(word))

@@ -18,6 +18,7 @@ import torch
 from ...utils.files import write_atomic
 from ..checkpoint import CheckpointError, detector_weights, load_checkpoint
 from ..recognition import recognise_weights
+from ..safetensors_files import safetensors_bytes
 
 _MOST = 1 << 24  # bytes of a results.json
 DIGITS = 8
@@ -55,9 +56,15 @@ def published_state(
 
 
 def write_published(
-    content: Mapping[str, Any], folder: Path, name: str
+    content: Mapping[str, Any], folder: Path, name: str, *, kind: str = "safetensors"
 ) -> tuple[Path, str]:
-    """Write the content to ``<name>-<8 digits>.pth``, the same bytes each time.
+    """Write the content to ``<name>-<8 digits>.<kind>``, the same bytes each time.
+
+    Args:
+        content: of `published_state`.
+        folder: made if missing.
+        name: the start of the file's name.
+        kind: ``safetensors``, or ``pth`` for a file of torch.save.
 
     Returns:
         The file, and its SHA-256.
@@ -65,11 +72,14 @@ def write_published(
     Raises:
         OSError: the folder cannot be written to.
     """
-    stream = io.BytesIO()  # written to a path, that path's name would be in the file
-    torch.save(dict(content), stream)
-    data = stream.getvalue()
+    if kind == "safetensors":
+        data = safetensors_bytes(content)
+    else:
+        stream = io.BytesIO()  # written to a path, the file would hold its name
+        torch.save(dict(content), stream)
+        data = stream.getvalue()
     digest = hashlib.sha256(data).hexdigest()
-    path = folder / f"{name}-{digest[:DIGITS]}.pth"
+    path = folder / f"{name}-{digest[:DIGITS]}.{kind}"
     write_atomic(path, data)
     return path, digest
 
