@@ -344,5 +344,5 @@ def test_views_of_other_images_are_refused():
     model = Oracle([[ROI]], [[SURE]]).eval()
     with pytest.raises(ValueError, match=r"same images .* \['0'\] and \['another'\]"):
         detect_views(model, [one, other], **options)
-    with pytest.raises(ValueError, match="a batch per view, found none"):
+    with pytest.raises(ValueError, match="one batch per view, found none"):
         detect_views(model, [], **options)
