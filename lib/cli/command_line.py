@@ -197,8 +197,8 @@ def get_dataset(word: str, config: Config, split: Split) -> Dataset:
         split: which of them. If a run does not validate, the training set includes the
             validation images, if there is a list with both (VOC's trainval.txt).
 
-        Raises:
-            ValueError: the set is not available, or its files are invalid.
+    Raises:
+        ValueError: the set is not available, or its files are invalid.
     """
     with collectives.main_first():
         return _get_dataset(word, config, split)

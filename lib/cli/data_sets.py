@@ -34,9 +34,9 @@ def read_data_sets(word: str, config: Config) -> DataSets:
         word: the data set as given on the command line.
         config: configuration of the run.
 
-        Raises:
-            ValueError: a set is not available, its files are invalid, nothing can be
-                learned from it, or a test on it would fail.
+    Raises:
+        ValueError: a set is not available, its files are invalid, nothing can be
+            learned from it, or a test on it would fail.
     """
     train = get_dataset(word, config, "train")
     test = with_known_classes(get_dataset(word, config, "test"), train)

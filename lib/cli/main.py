@@ -83,8 +83,8 @@ def run(name: str, words: Sequence[str], *, prog: str) -> None:
         words: arguments of the command.
         prog: program name in its help and errors.
 
-        Raises:
-            SystemExit: the input is wrong, or the command ends with its own status.
+    Raises:
+        SystemExit: the input is wrong, or the command ends with its own status.
     """
     module = import_module(f".{COMMANDS[name].module}", __package__)
     module.main(words, prog)

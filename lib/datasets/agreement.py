@@ -1,4 +1,4 @@
-"""How the sets of a run fit together: their classes, and the pictures they share."""
+"""Compatibility of the sets of a run: their classes, and the images they share."""
 
 import hashlib
 import os
@@ -14,11 +14,11 @@ from .records import Dataset, few
 
 
 def with_known_classes(dataset: Dataset, train_set: Dataset) -> Dataset:
-    """Leave out the classes that a detector will not know and nothing is annotated as.
+    """Drop unused classes that the training set does not have.
 
     Args:
-        dataset: to validate or test on.
-        train_set: what the detector learns from.
+        dataset: set to validate or test on.
+        train_set: set that the detector is trained on.
 
     Raises:
         ValueError: there are objects of a class that the training set does not have.
@@ -46,17 +46,17 @@ def with_known_classes(dataset: Dataset, train_set: Dataset) -> Dataset:
 def shared_pictures(
     train_set: Dataset, validation_set: Dataset | None, test_set: Dataset
 ) -> list[str]:
-    """Sentences on pictures in two sets of a run, which make its result too good.
+    """Report images in two sets of a run, which make its result too good.
 
-    That the test is on the validation set, for want of another, is no such accident.
+    A test on the validation set, for want of a test set, is intended and not reported.
 
     Args:
-        train_set: what is learned from.
-        validation_set: what the best checkpoint is chosen by, None if it is not.
-        test_set: what the result is measured on.
+        train_set: set to train on.
+        validation_set: set that the best checkpoint is chosen on; None without one.
+        test_set: set that the result is measured on.
     """
-    by_heart = "it measures what was learned by heart"
-    flatters = "the best checkpoint is chosen by them, so the test flatters"
+    by_heart = "the result measures memorised images"
+    flatters = "the best checkpoint is chosen on them, so the test is optimistic"
     lines = _shared(train_set, test_set, by_heart)
     if validation_set is None or same_pictures(validation_set, test_set):
         return lines
@@ -75,7 +75,7 @@ def _shared(ours: Dataset, theirs: Dataset, so: str) -> list[str]:
         return []
     return [
         f"{ours.name} and {theirs.name} share {len(paths)} of {len(theirs.records)} "
-        f"pictures, first {paths[0]}: {so} (docs/own_data.md)"
+        f"images, first {paths[0]}: {so} (docs/own_data.md)"
     ]
 
 
@@ -84,9 +84,9 @@ def _paths(dataset: Dataset) -> list[str]:
 
 
 def common_files(ours: Sequence[str], theirs: Sequence[str]) -> list[str]:
-    """Those of the other files that are one of ours, or a copy of the same name.
+    """Return those of the other files that are ours, or a copy of the same name.
 
-    Copies under other names are found by tools/check_dataset.py, which reads all files.
+    tools/check_dataset.py, which reads all files, finds copies under other names.
     """
     same_name: dict[str, list[str]] = defaultdict(list)
     for path in ours:
@@ -108,6 +108,6 @@ def _same(ours: str, theirs: str) -> bool:
         first, second = (
             hashlib.sha256(Path(path).read_bytes()).digest() for path in (ours, theirs)
         )
-    except OSError:  # the loader will tell
+    except OSError:  # the loader reports it
         return False
     return first == second

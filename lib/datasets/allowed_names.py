@@ -1,4 +1,4 @@
-"""Which names classes may have: those that a checkpoint can be read back with."""
+"""Allowed class names: those with which a checkpoint can be read back."""
 
 from collections.abc import Sequence
 
@@ -7,7 +7,7 @@ from .records import BACKGROUND
 
 MOST_CLASSES = 100_000
 MOST_LETTERS = 1000
-_SHOWN = 40  # letters of a faulty name
+_SHOWN = 40  # characters of an invalid name
 
 
 def faults_of_names(classes: Sequence[str]) -> list[str]:
@@ -23,7 +23,7 @@ def faults_of_names(classes: Sequence[str]) -> list[str]:
     for name in classes[1:]:
         fault = fault_of_name(name)
         if fault is None and name in seen:
-            fault = "is there twice"
+            fault = "occurs twice"
         if fault is not None:
             faults.append(f"{_shown(name)} {fault}")
         seen.add(name)
@@ -44,20 +44,20 @@ def fault_of_name(name: str) -> str | None:
 
 
 def check_class_names(classes: Sequence[str], source: str) -> None:
-    """Make sure that a checkpoint with these classes can be read back.
+    """Check that a checkpoint with these classes can be read back.
 
     Args:
-        classes: C names, the background's first.
-        source: that has them, for the message.
+        classes: C names, background first.
+        source: origin of the names, for the message.
 
     Raises:
-        ValueError: naming those that cannot be used.
+        ValueError: some names are invalid; the message lists them.
     """
     faults = faults_of_names(classes)
     if faults:
         more = f" and {len(faults) - 5} more" if len(faults) > 5 else ""
         raise ValueError(
-            f"{source}: class names that cannot be used: {'; '.join(faults[:5])}{more}"
+            f"{source}: invalid class names: {'; '.join(faults[:5])}{more}"
             ". Rename them in the annotations, or choose others with data.classes"
         )
 

@@ -1,4 +1,4 @@
-"""The archives of the public data sets: where they are, and what is in them."""
+"""The archives of the public data sets: their addresses and contents."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -12,18 +12,18 @@ __all__ = ["ARCHIVES", "Archive"]
 
 @dataclass(frozen=True, slots=True)
 class Archive:
-    """One file to fetch and unpack.
+    """A file to download and unpack.
 
     Attributes:
         urls: the official address first, then mirrors of the same bytes.
         size: bytes.
         md5: hexadecimal.
-        layout: whose folder it is unpacked into.
+        layout: layout whose folder it is unpacked into.
         inner: the folder in the archive whose content goes there, "" for all.
-        marker: a path below that folder. It is put there last, so that where it is,
-            everything is.
-        growth: bytes on the disk per byte of the archive. Photos do not compress, but
-            each file's last block is not full.
+        marker: a path below that folder, which is moved there last: if it exists, all
+            files do.
+        growth: bytes on disk per byte of the archive. Photos do not compress, but each
+            file's last block is partly empty.
     """
 
     urls: tuple[str, ...]
@@ -41,11 +41,11 @@ class Archive:
 
     @property
     def unpacked(self) -> int:
-        """Bytes that its content takes up on the disk, with some to spare."""
+        """Return the bytes that its content takes on disk, with a margin."""
         return int(self.size * self.growth)
 
     def home(self, root: Path) -> Path:
-        """Give the folder that its content belongs into."""
+        """Return the folder that its content belongs into."""
         return devkit_folder(root) if self.layout == "voc" else coco_folder(root)
 
     def is_there(self, root: Path) -> bool:
@@ -135,4 +135,4 @@ ARCHIVES: Mapping[str, Sequence[Archive]] = {
     "voc0712": (*_VOC_2007, _VOC_2012),
     "coco": _COCO_2017,
 }
-"""What each word of the command line needs."""
+"""The archives that each word of the command line needs."""

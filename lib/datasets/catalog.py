@@ -1,12 +1,12 @@
-"""Which data sets there are, by name, by word and by path.
+"""Data sets by name, by word and by path.
 
-A data set is asked for in one of these ways, or by several of them joined with `+`:
+A data set is requested in one of these ways, or by several of them joined with `+`:
 
     a word on the command line   shapes, voc, voc0712, coco    -> `resolve`
     the name of a set            voc_2007_trainval             -> `load_dataset`
     the path of a folder in VOC, COCO or YOLO layout           -> both
 
-One more is added in code by `register`.
+`register` adds another data set in code.
 """
 
 import contextlib
@@ -55,18 +55,17 @@ _registered: dict[str, Callable[[Path, Split], Dataset]] = {}
 
 
 def register(name: str, function: Callable[[Path, Split], Dataset]) -> None:
-    """Add a data set: `name` becomes a word, <name>_train and so on are its sets.
+    """Register a data set: `name` becomes a word.
 
-    Those are <name>_train and <name>_test, and <name>_val for who asks for it.
-
-    A name registered before is given to the new function.
+    Its sets are named <name>_train and <name>_test, and <name>_val on request. A name
+    that was registered before is replaced.
 
     Args:
         name: letters, digits, and ``_ . -`` inside.
-        function: reads the set of a split, train, val or test, from a data root.
+        function: reads the set of a split (train, val or test) from a data root.
 
     Raises:
-        ValueError: the name is malformed, or that of a data set of this file.
+        ValueError: the name is malformed, or belongs to a built-in data set.
     """
     if not re.fullmatch(r"\w[\w.-]*", name):
         raise ValueError(
@@ -76,19 +75,19 @@ def register(name: str, function: Callable[[Path, Split], Dataset]) -> None:
     taken = names & {*WORDS, *_SETS}
     if taken:
         raise ValueError(
-            f"expected a new name, found {name!r}, but there is "
-            f"{' and '.join(sorted(taken))} already; rename it"
+            f"expected a new name, found {name!r}, but {' and '.join(sorted(taken))} "
+            "exists already; rename it"
         )
     _registered[name] = function
 
 
 def resolve(dataset_word: str) -> tuple[str, str, str]:
-    """Turn the command line's word into (short name, train set, test set).
+    """Resolve the command line's word to (short name, train set, test set).
 
-    For a folder, train set and test set are its path; the split tells them apart.
+    For a folder, train set and test set are its path; the split distinguishes them.
 
     Raises:
-        ValueError: it is neither a known word nor a folder, nor several joined.
+        ValueError: it is not a known word, a folder, or several of these joined.
     """
     words = _words()
     if dataset_word in words:
@@ -98,7 +97,7 @@ def resolve(dataset_word: str) -> tuple[str, str, str]:
     if "+" in dataset_word:
         found = [resolve(part) for part in dataset_word.split("+")]
         names, train_sets, test_sets = zip(*found, strict=True)
-        tests = dict.fromkeys(test_sets)  # voc and voc0712 have the same
+        tests = dict.fromkeys(test_sets)  # voc and voc0712 share theirs
         return "+".join(names), "+".join(train_sets), "+".join(tests)
     if dataset_word in _sets():
         raise ValueError(
@@ -110,10 +109,10 @@ def resolve(dataset_word: str) -> tuple[str, str, str]:
 
 
 def validation_set(dataset_word: str) -> str | None:
-    """Give the folders, joined by +, that have a set to validate on.
+    """Return the folders, joined by +, that have a validation set; None without any.
 
-    None if there are none. A word has no such set: what is not its test set belongs to
-    its training set. Nor has a folder that cannot be read, which its reading will tell.
+    A word has no validation set: all images outside its test set belong to its training
+    set. A folder that cannot be read has none either; reading it reports the error.
     """
     if dataset_word in _words():
         return None
@@ -129,9 +128,10 @@ def validation_set(dataset_word: str) -> str | None:
 
 
 def tidy(name_or_path: str) -> str:
-    """Write a path without the slash which a shell adds, unless that tells it apart.
+    """Remove the slash that a shell adds to a path, unless it makes a difference.
 
-    A folder of one's own may be called coco: coco/ stays, which is not the word coco.
+    A user's folder may be called coco: coco/ keeps its slash, as it is not the word
+    coco.
     """
     known = {*_words(), *_sets()}
     plain = str(Path(name_or_path))
@@ -146,9 +146,9 @@ def is_folder(name_or_path: str) -> bool:
 
 
 def dataset_name(name_or_path: str) -> str:
-    """Give the short name that folders and recipes go by: a path's last part, lowered.
+    """Return the short name for folders and recipes: a path's last part, in lower case.
 
-    A folder called VOCdevkit takes the name of the folder it lies in.
+    A folder called VOCdevkit takes the name of its parent folder.
     """
     if name_or_path in _words() or name_or_path in _sets():
         return name_or_path
@@ -174,18 +174,18 @@ def load_dataset(
 
     Args:
         name_or_path: a set's name, a word, a folder's path, or several joined by +.
-        root: the folder that holds VOCdevkit, coco and shapes, or is itself a VOCdevkit
-            or a coco folder. A path does not need it.
-        split: which set of a word or of a folder; a set's name says it already. Of
-            what each is in a folder see docs/own_data.md; val is never the test set.
-        classes: those to keep, in order; objects of others are left out and counted.
-            None: all that the data has.
+        root: the folder that contains VOCdevkit, coco and shapes, or is itself a
+            VOCdevkit or a coco folder. A path does not need it.
+        split: the set of a word or of a folder; a set's name already includes it.
+            docs/own_data.md describes the splits of a folder; val is never the test
+            set.
+        classes: classes to keep, in order; objects of others are dropped and counted.
+            If None, all classes of the data.
 
     Raises:
         MissingDataError: a known set is not on disk.
-        ValueError: the name or a class is unknown, the folder has no layout or several,
-            or no such split, its files are at fault, or a class has a name that cannot
-            be used.
+        ValueError: the name or a class is unknown, the folder has no layout, several,
+            or no such split, its files are invalid, or a class has an invalid name.
     """
     parts = [_load(part, root, split) for part in _parts(name_or_path, split)]
     if classes is not None:
@@ -196,15 +196,15 @@ def load_dataset(
 
 
 def _parts(name_or_path: str, split: Split) -> list[str]:
-    """Take apart what is joined: names of sets and paths of folders."""
+    """Split a joined name into names of sets and paths of folders."""
     words = _words()
     if name_or_path in words:
         if split == "val" and name_or_path in _registered:
             return [f"{name_or_path}_val"]
         if split == "val":
             raise ValueError(
-                f"{name_or_path} has a training and a test set, and none to validate "
-                "on; name a set such as voc_2007_val, or the path of a folder, in "
+                f"{name_or_path} has a training and a test set, but no validation set; "
+                "name a set such as voc_2007_val, or the path of a folder, in "
                 "data.val_set"
             )
         return words[name_or_path][split == "test"].split("+")
@@ -227,7 +227,7 @@ def _load(name_or_path: str, root: Path, split: Split) -> Dataset:
 
 
 def _load_folder(folder: Path, name: str, split: Split) -> Dataset:
-    """Read a folder of the user's in whichever layout it has."""
+    """Read a user's folder in its layout."""
     layout, folder, classes = recognise(folder)
     if layout == "coco":
         annotations = coco_annotations(folder, split)
@@ -253,7 +253,7 @@ def _coco(name: str, root: Path) -> Dataset:
 
 
 def _shapes(split: str, root: Path) -> Dataset:
-    # Drawing is needed by nothing else, so its modules are loaded only here.
+    # Nothing else needs to generate images, so these modules are imported here.
     from .shapes import CLASSES, generate, is_current
 
     folder = root / "shapes"

@@ -1,7 +1,8 @@
-"""The public data sets' archives, and how they get to where the catalog looks.
+"""Download the public data sets' archives to the folders that the catalog reads.
 
-An archive is fetched into <root>/downloads, checked, unpacked inside its place and then
-moved there. One put into <root>/downloads by hand is checked and used; it stays.
+An archive is downloaded into <root>/downloads, verified, unpacked next to its
+destination and then moved there. An archive that a user put into <root>/downloads is
+verified, used and kept.
 """
 
 import errno
@@ -31,7 +32,7 @@ __all__ = [
 
 logger = logging.getLogger(__name__)
 
-_UNPACKING = ".unpacking-"  # folders that archives are unpacked in start so
+_UNPACKING = ".unpacking-"  # prefix of folders in which archives are unpacked
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,22 +49,22 @@ class Step:
 
     @property
     def by_hand(self) -> Path:
-        """Where people put an archive that they have."""
+        """Return where a user can put the archive."""
         return self.root / "downloads" / self.archive.name
 
     @property
     def part(self) -> Path:
-        """Where it gathers if it has to be fetched."""
+        """Return the file of a partial download."""
         return part_of(self.by_hand)
 
     @property
     def home(self) -> Path:
-        """The folder that its content goes into."""
+        """Return the folder that the archive's content goes into."""
         return self.archive.home(self.root)
 
     @property
     def received(self) -> int:
-        """How many bytes of it are here."""
+        """Return how many bytes of the archive are here."""
         if self.by_hand.exists():
             return self.archive.size
         return min(received(self.part), self.archive.size)
@@ -72,13 +73,13 @@ class Step:
 def plan(
     word: str, root: Path, *, archives: Mapping[str, Sequence[Archive]] = ARCHIVES
 ) -> list[Step]:
-    """List what is to be done for a data set, nothing if all of it is there.
+    """List the steps for a data set; empty if all of it is there.
 
     Args:
-        word: as on the command line.
+        word: word on the command line.
         root: the data root, as for `load_dataset`.
-        archives: what each word needs; a word without archives (shapes, a path) is
-            always there.
+        archives: archives of each word; a word without archives (shapes, a path) is
+            always complete.
     """
     return [Step(a, root) for a in archives.get(word, ()) if not a.is_there(root)]
 
@@ -90,22 +91,22 @@ def ensure_downloaded(
     archives: Mapping[str, Sequence[Archive]] = ARCHIVES,
     pause: float = 1.0,
 ) -> None:
-    """Fetch, check and unpack what is missing of a data set.
+    """Download, verify and unpack the missing files of a data set.
 
-    Nothing is done for a word without archives (shapes, a path) or when all is there.
+    Nothing is done for a word without archives (shapes, a path), or if all are there.
 
     Args:
-        word, root, archives: as for `plan`.
-        pause: as for `fetch`.
+        word, root, archives: see `plan`.
+        pause: see `fetch`.
 
     Raises:
-        DownloadError: something could not be had. The message says for each missing
-            archive what to fetch by hand, from where, and where to put it.
+        DownloadError: a download failed. The message says for each missing archive
+            what to download by hand, from where, and where to put it.
     """
     if not plan(word, root, archives=archives):
         return
     with alone(root / "downloads"):
-        # Another process may have brought something in the meantime.
+        # Another process may have completed some steps in the meantime.
         steps = plan(word, root, archives=archives)
         ensure_space(word, steps)
         for done, step in enumerate(steps):
@@ -116,13 +117,13 @@ def ensure_downloaded(
 
 
 def ensure_space(word: str, steps: Sequence[Step]) -> None:
-    """Raise early rather than fill a disk.
+    """Raise an error before a download fills a disk.
 
-    Archives are unpacked one after the other, and deleted if they were fetched. Where
-    folders are links, each disk is measured for what goes there.
+    Archives are unpacked one after another, and deleted if they were downloaded. If
+    folders are links, each disk is checked for the files that go there.
 
     Raises:
-        DownloadError: a disk has too little room at some time.
+        DownloadError: at some step a disk has too little space.
     """
     folders: dict[int, Path] = {}
     used: dict[int, int] = {}
@@ -149,7 +150,7 @@ def ensure_space(word: str, steps: Sequence[Step]) -> None:
 
 
 def _install(step: Step, pause: float) -> None:
-    """Bring one archive's content to its place."""
+    """Move one archive's content to its destination."""
     archive, file, home = step.archive, step.by_hand, step.home
     by_hand = file.exists()
     if by_hand:
@@ -159,9 +160,9 @@ def _install(step: Step, pause: float) -> None:
     else:
         file = step.part
         gather(archive.urls, file, size=archive.size, md5=archive.md5, pause=pause)
-    # Inside its place, which may be a link to another disk.
+    # Next to the destination, which may be a link to another disk.
     home.mkdir(parents=True, exist_ok=True)
-    for left in home.glob(_UNPACKING + "*"):  # by a process that was killed
+    for left in home.glob(_UNPACKING + "*"):  # left by a killed process
         shutil.rmtree(left, ignore_errors=True)
     with tempfile.TemporaryDirectory(dir=home, prefix=_UNPACKING) as temporary:
         fresh = Path(temporary) / "fresh"
@@ -183,7 +184,7 @@ def _install(step: Step, pause: float) -> None:
 
 
 def _merge(source: Path, target: Path) -> None:
-    """Move a file, or a folder into one that may be there already."""
+    """Move a file, or merge a folder into an existing one."""
     if source.is_dir() and target.is_dir():
         for entry in source.iterdir():
             _merge(entry, target / entry.name)
@@ -201,7 +202,7 @@ def _merge(source: Path, target: Path) -> None:
 
 
 def _instructions(word: str, steps: Sequence[Step], reason: Exception) -> str:
-    """Write for whoever has to fetch the archives otherwise."""
+    """Describe how to download the missing archives by hand."""
     lines = [f"{word}: the download stopped: {reason}", "Still missing:"]
     for step in steps:
         archive = step.archive

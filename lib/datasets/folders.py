@@ -1,4 +1,4 @@
-"""A folder of the user's: which layout it has, and which files a split of it is.
+"""Recognise the layout of a user's folder, and the files of its splits.
 
 VOC     Annotations/*.xml, ImageSets/Main/*.txt, JPEGImages/
 COCO    annotations/instances_*.json and folders of images
@@ -16,8 +16,8 @@ from .formats.yolo_folder import YoloFolder, is_yolo, list_pairs, open_yolo
 from .records import Drops
 
 Split = Literal["train", "trainval", "val", "test"]
-"""What a set is for: to learn from, to learn from in a run that does not validate, to
-choose the best checkpoint by, to test on."""
+"""Purpose of a set: training, training in a run that does not validate, choosing the
+best checkpoint, or testing."""
 Layout = Literal["voc", "coco", "yolo"]
 
 logger = logging.getLogger(__name__)
@@ -43,7 +43,7 @@ def recognise(folder: Path) -> Found:
     Raises:
         ValueError: the folder has none of the layouts, or more than one.
     """
-    # By exact name: where file names have no case, annotations is Annotations.
+    # By exact name: on case-insensitive file systems annotations matches Annotations.
     there = sorted(entry.name for entry in folder.iterdir())
     signs: dict[Layout, str | None] = {
         "coco": "annotations/*.json" if coco_files_of(folder) else None,
@@ -55,7 +55,7 @@ def recognise(folder: Path) -> Found:
         layouts = " and ".join(f"{s} ({n.upper()} layout)" for n, s in found.items())
         raise ValueError(
             f"{folder}: expected one layout, found {layouts}; move all but one out, or "
-            "link what belongs to it into a folder of its own"
+            "link the files of one layout into a folder of their own"
         )
     for layout in found:
         return Found(layout, folder)
@@ -74,18 +74,18 @@ def recognise(folder: Path) -> Found:
 
 
 def devkit_folder(root: Path) -> Path:
-    """Give the folder that holds VOC2007 and VOC2012, or is to hold them."""
+    """Return the folder that contains, or will contain, VOC2007 and VOC2012."""
     years = [root / "VOC2007", root / "VOC2012"]
     return root if any(year.is_dir() for year in years) else root / "VOCdevkit"
 
 
 def coco_folder(root: Path) -> Path:
-    """Give the folder that holds COCO's annotations, or is to hold them."""
+    """Return the folder that contains, or will contain, COCO's annotations."""
     return root if coco_files_of(root) else root / "coco"
 
 
 def coco_files_of(folder: Path) -> list[str]:
-    """Name the JSON files of a folder in COCO layout, sorted."""
+    """List the JSON files of a folder in COCO layout, sorted."""
     found = (folder / "annotations").glob("*.json")
     return sorted(path.name for path in found if path.name[0] != ".")
 
@@ -105,13 +105,13 @@ def has_validation(folder: Path) -> bool:
 
 
 def voc_split(folder: Path, split: Split) -> str:
-    """Choose the list.
+    """Choose the image list.
 
-    A test falls back on val. Only a run that does not validate learns from trainval,
-    which holds val, and only where there is another list to test on.
+    A test falls back to val. trainval, which includes val, is only used by a run that
+    does not validate, and only if there is another list to test on.
 
     Raises:
-        ValueError: there is none that will do.
+        ValueError: there is no suitable list.
     """
     there = image_lists(folder)
     choices: dict[Split, tuple[str, ...]] = {
@@ -132,10 +132,10 @@ def voc_split(folder: Path, split: Split) -> str:
 
 
 def yolo_split(folder: Path, split: Split) -> str:
-    """Choose the split. A test falls back on val where test has no labels.
+    """Choose the split. A test falls back to val if test has no labels.
 
     Raises:
-        ValueError: there is none that will do.
+        ValueError: there is no suitable split.
     """
     yolo = open_yolo(folder)
     choices = _usual_choices(split)
@@ -164,10 +164,10 @@ def _is_unlabelled(yolo: YoloFolder, split: str) -> bool:
 
 
 def coco_annotations(folder: Path, split: Split) -> Path:
-    """Choose the instances file; of several years the last. A test falls back on val.
+    """Choose the instances file, the last of several years; a test falls back to val.
 
     Raises:
-        ValueError: there is none that will do.
+        ValueError: there is no suitable file.
     """
     choices = _usual_choices(split)
     for choice in choices:
@@ -207,11 +207,11 @@ def coco_images(annotations: Path, images: str = "") -> Path:
     """Find the image folder that belongs to an annotation file.
 
     Args:
-        annotations: the file.
-        images: name of the folder; "" for that in instances_<name>.json.
+        annotations: the annotation file.
+        images: name of the folder; "" for the name in instances_<name>.json.
 
     Raises:
-        MissingDataError: it is not there.
+        MissingDataError: the folder does not exist.
     """
     folder = annotations.parent.parent
     images = images or annotations.stem.removeprefix("instances_")

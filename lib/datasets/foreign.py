@@ -1,11 +1,11 @@
-"""Name the formats that are not read, and the way from each to one that is."""
+"""Recognise unsupported formats, and say how to convert each."""
 
 import itertools
 from pathlib import Path
 from typing import NamedTuple
 
 _FILES = 200
-"""Files of a pattern that are looked into."""
+"""Number of files of a pattern that are examined."""
 
 _BYTES = 1 << 16
 
@@ -17,13 +17,13 @@ _IN_CODE = 'read it in a few lines of code (docs/own_data.md, "A data set in cod
 
 
 class _Format(NamedTuple):
-    """A format by its signs.
+    """A format and its signs.
 
     Attributes:
-        pattern: of its files, in the folder or one below.
-        inside: what one of them contains near its start; "" for anything.
-        name: for people.
-        remedy: what to do.
+        pattern: pattern of its files, in the folder or one level below.
+        inside: text near the start of such a file; "" for any.
+        name: name for users.
+        remedy: how to convert it.
     """
 
     pattern: str
@@ -67,7 +67,7 @@ _FORMATS = (
 
 
 def foreign_format(folder: Path) -> str:
-    """Say which known format lies in a folder, and what to do; "" if none is seen."""
+    """Describe an unsupported format in a folder and its conversion; "" if none."""
     for one in _FORMATS:
         found = itertools.chain(
             folder.glob(one.pattern), folder.glob(f"*/{one.pattern}")

@@ -1,4 +1,4 @@
-"""The proposals that a Fast R-CNN detector alone is given, from their files."""
+"""Read the proposals for a Fast R-CNN detector alone from their files."""
 
 from pathlib import Path
 from typing import Literal
@@ -15,12 +15,13 @@ _KEYS = {"train": "proposals", "test": "test_proposals", "val": "val_proposals"}
 def given_proposals(
     dataset: Dataset, config: Config, use: Use
 ) -> GivenProposals | None:
-    """Read the proposals of a data set; None if the network makes its own.
+    """Read the proposals of a data set; None if the network computes its own.
 
     Args:
-        dataset: whose images they are of.
-        config: of the run; ``rpn.train_post_nms`` or ``rpn.test_post_nms`` limits them.
-        use: what the data set is for.
+        dataset: data set that the proposals belong to.
+        config: configuration; ``rpn.train_post_nms`` or ``rpn.test_post_nms`` limits
+            them.
+        use: purpose of the data set.
 
     Raises:
         ValueError: no file is named, or `read_proposals` refuses it.
@@ -36,10 +37,10 @@ def given_proposals(
 
 
 def proposal_file(config: Config, use: Use) -> Path:
-    """The file that the configuration names.
+    """Return the proposal file that the configuration names.
 
     Raises:
-        ValueError: it names none.
+        ValueError: it names no file.
     """
     path: str | None = getattr(config.data, _KEYS[use])
     if path is None:

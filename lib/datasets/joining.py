@@ -1,6 +1,6 @@
-"""Data sets made of others: some of their classes, several as one.
+"""Combine data sets: select some of their classes, join several into one.
 
-They keep the columns of the index that they come from; what changes is held in memory.
+The results keep the columns of the original index; changes are held in memory.
 """
 
 from collections import Counter
@@ -24,17 +24,17 @@ def count_difficult(dataset: Dataset) -> Dataset:
 
 
 def select_classes(parts: Sequence[Dataset], classes: Sequence[str]) -> list[Dataset]:
-    """Keep the objects of some classes, in a given order; all images stay.
+    """Keep the objects of some classes, in a given order; all images are kept.
 
     Args:
-        parts: one data set, or several that are to be joined. Each class must be known
-            to one of them.
-        classes: names without the background.
+        parts: one data set, or several to be joined. At least one of them must have
+            each class.
+        classes: class names without the background.
 
     Raises:
         ValueError: a class is unknown, or named twice.
     """
-    known: dict[str, int] = {}  # name to category id, the first part's that has it
+    known: dict[str, int] = {}  # name to category id, of the first part that has it
     for part in reversed(parts):
         known |= dict(zip(part.classes[1:], part.category_ids[1:], strict=True))
     for place, name in enumerate(classes):
@@ -46,7 +46,7 @@ def select_classes(parts: Sequence[Dataset], classes: Sequence[str]) -> list[Dat
             )
         if name in classes[:place]:
             raise ValueError(
-                f"data.classes: expected names that differ, found {name!r} twice"
+                f"data.classes: expected distinct names, found {name!r} twice"
             )
     ids = tuple(known[name] for name in classes)
     if parts[0].layout == "voc" or len(set(ids)) < len(ids):
@@ -57,7 +57,7 @@ def select_classes(parts: Sequence[Dataset], classes: Sequence[str]) -> list[Dat
 def _select(
     dataset: Dataset, classes: tuple[str, ...], ids: tuple[int, ...]
 ) -> Dataset:
-    class_of = np.zeros(len(dataset.classes), np.int32)  # 0 for those not asked for
+    class_of = np.zeros(len(dataset.classes), np.int32)  # 0 for classes not selected
     for number, name in enumerate(classes, start=1):
         if name in dataset.classes:
             class_of[dataset.classes.index(name)] = number
@@ -73,7 +73,9 @@ def _select(
         first = int(others[0])
         name = dataset.classes[records.classes[first]]
         image = records[int(records.images[first])].path
-        drops.add("object of a class not asked for", f"{name} in {image}", len(others))
+        drops.add(
+            "object of a class not in data.classes", f"{name} in {image}", len(others)
+        )
     return replace(
         dataset,
         classes=(BACKGROUND, *classes),
@@ -99,7 +101,7 @@ def _changed(
 
 
 def _rows(columns: Mapping[str, Array], kept: BoolArray) -> dict[str, Array]:
-    """The columns with some of the objects only."""
+    """Restrict the columns to some of the objects."""
     ends = np.concatenate([np.zeros(1, np.int64), np.cumsum(kept)])
     of_objects = ("boxes", "difficult", "crowd", "areas", "object_ids")
     return {
@@ -110,7 +112,7 @@ def _rows(columns: Mapping[str, Array], kept: BoolArray) -> dict[str, Array]:
 
 
 def join(parts: Sequence[Dataset]) -> Dataset:
-    """Put data sets of the same classes one after the other.
+    """Concatenate data sets of the same classes.
 
     Raises:
         ValueError: they differ in layout or classes, or share an image.
@@ -141,14 +143,14 @@ def join(parts: Sequence[Dataset]) -> Dataset:
 
 
 def _join_records(parts: Sequence[Dataset]) -> Records:
-    """Join records; if ids of different images collide, set names go before them."""
+    """Join records; if ids of different images collide, prefix them by set names."""
     columns = [as_records(part.records) for part in parts]
     joined = Records([piece for records in columns for piece in records.parts])
     path = _repeated(joined.paths)
     if path is not None:
         raise ValueError(
             f"{'+'.join(part.name for part in parts)}: expected sets without "
-            f"common images, found {path} twice; take one set out"
+            f"common images, found {path} twice; remove one set"
         )
     if _repeated(joined.image_ids) is None:
         return joined
@@ -162,7 +164,7 @@ def _join_records(parts: Sequence[Dataset]) -> Records:
 
 
 def _repeated(words: list[str]) -> str | None:
-    """A word that is there more than once."""
+    """Return a word that occurs more than once."""
     if len(set(words)) == len(words):
         return None
     return max(Counter(words).items(), key=lambda item: item[1])[0]

@@ -99,7 +99,7 @@ def test_what_training_warns_of(folder, call):
 def test_pictures_in_two_sets(folder, call):
     folder.list("val", "ab")
     _, out, _ = call(folder.root)
-    assert "own_train and own_val share 2 of 2 pictures, first" in out
+    assert "own_train and own_val share 2 of 2 images, first" in out
     folder.list("train", "cd")
     status, out, _ = call(folder.root)
     assert status == 0 and "share" not in out

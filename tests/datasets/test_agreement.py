@@ -66,8 +66,8 @@ def test_shared_pictures_of_sets(tmp_path):
     shared = [line.partition(":")[0] for line in lines(folder, tmp_path)]
     pictures = folder / "JPEGImages"
     assert shared == [
-        f"own_train and own_val share 1 of 2 pictures, first {pictures / 'b.jpg'}",
-        f"own_val and own_test share 1 of 2 pictures, first {pictures / 'c.jpg'}",
+        f"own_train and own_val share 1 of 2 images, first {pictures / 'b.jpg'}",
+        f"own_val and own_test share 1 of 2 images, first {pictures / 'c.jpg'}",
     ]
 
 

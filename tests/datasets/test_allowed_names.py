@@ -54,7 +54,7 @@ def test_names_that_are_read_back(tmp_path):
 
 
 def test_name_twice_and_too_many():
-    assert faults_of_names(["__background__", "a", "b", "a"]) == ["'a' is there twice"]
+    assert faults_of_names(["__background__", "a", "b", "a"]) == ["'a' occurs twice"]
     (fault,) = faults_of_names([str(i) for i in range(100_001)])
     assert fault.startswith("there are 100001")
     many = ["__background__"] * 9

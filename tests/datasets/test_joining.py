@@ -83,8 +83,8 @@ def test_classes_select_and_order(tmp_path, caplog):
     assert found.classes == ("__background__", "eel", "cat")
     assert found.category_ids == (0, 1, 2)
     assert [r.classes.tolist() for r in found.records] == [[2, 1], [2, 1]]
-    assert found.drops == {"object of a class not asked for": 2}
-    assert "2 x object of a class not asked for, first: dog in" in caplog.text
+    assert found.drops == {"object of a class not in data.classes": 2}
+    assert "2 x object of a class not in data.classes, first: dog in" in caplog.text
     every = load(own, tmp_path, classes=["cat", "dog", "eel"])
     assert every.drops == {} and every.classes == load(own, tmp_path).classes
     assert len(pickle.loads(pickle.dumps(found.records))[1].boxes) == 2

@@ -251,7 +251,9 @@ def test_run_that_began_without_a_validation_set():
 
 def test_published_word_has_no_validation_set(dataset, tmp_path):
     words = ["data.val_set", "voc", "train.validate_every", "5"]
-    with pytest.raises(ValueError, match="voc has a training and a test set, and none"):
+    with pytest.raises(
+        ValueError, match="voc has a training and a test set, but no validation set"
+    ):
         get_validation_set(load_config([], words), dataset)
 
 

@@ -206,7 +206,7 @@ def test_unreadable_proposals(three, dataset, record, tmp_path):
     with pytest.raises(ValueError, match=r"p\.npz: expected proposals saved by a test"):
         load_proposals(path, three)
     np.savez(path, image_ids=["x"], counts=[3], boxes=np.zeros((1, 4)), scores=[1.0])
-    with pytest.raises(ValueError, match="do not fit each other"):
+    with pytest.raises(ValueError, match="do not match each other"):
         load_proposals(path, three)
     save_proposals(path, [proposals("z")], dataset([record("z")]))
     with pytest.raises(ValueError, match=r"1 images .* not in pets_test .*first 'z'"):

@@ -1,1 +1,1 @@
-"""The layouts in which annotations are read: VOC, COCO, YOLO, or given by code."""
+"""Readers of annotations: VOC, COCO, YOLO, and data sets given in code."""

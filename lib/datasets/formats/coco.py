@@ -1,4 +1,4 @@
-"""Reading annotations in the layout of COCO: one JSON file per set.
+"""Read annotations in COCO layout: one JSON file per set.
 
 Boxes in the file are x, y, width, height in pixels, 0-based; here they become pixel
 edges, (x, y, x + width, y + height).
@@ -24,18 +24,18 @@ from .coco_tables import (
 def read_coco(annotation_file: Path, image_folder: Path, *, name: str) -> Dataset:
     """Read an instances file and find its images.
 
-    Class indices follow the ascending category ids, whatever gaps those have. An
-    annotation of an image that the file does not list is left out and counted, as
-    files cut down to some images have them; one of an unknown category is an error,
-    since its object would be trained as background. A file whose name starts with
-    image_info, as those of COCO's test sets, needs no annotations.
+    Class indices follow the ascending category ids, which may have gaps. An annotation
+    of an image that the file does not list is dropped and counted: files cut down to
+    some images contain such. An annotation of an unknown category is an error, because
+    its object would be trained as background. A file whose name starts with image_info,
+    as those of COCO's test sets, needs no annotations.
 
     The file is parsed once, a few entries at a time, and then opened as an index.
 
     Args:
         annotation_file: for example annotations/instances_train2017.json.
-        image_folder: what the file names of the images are relative to.
-        name: of the data set returned.
+        image_folder: folder that the file's image names are relative to.
+        name: name of the returned data set.
 
     Raises:
         ValueError: the file is missing or malformed, lacks a key, or lists images that
@@ -44,7 +44,7 @@ def read_coco(annotation_file: Path, image_folder: Path, *, name: str) -> Datase
     folders = index_files.index_folders(annotation_file.parent)
     settings = index_files.settings_key("coco", annotation_file, image_folder)
     notes = index_files.Notes.read(folders, annotation_file.stem, settings)
-    # Without a folder the index needs no name, and the file is read only once.
+    # The name of an index in memory does not matter, and the file is read only once.
     content = _content(annotation_file, notes) if folders else ""
     index = index_files.load_index(
         folders,
@@ -69,7 +69,7 @@ def read_coco(annotation_file: Path, image_folder: Path, *, name: str) -> Datase
 
 
 def _content(path: Path, notes: index_files.Notes) -> str:
-    """The hash of the file's bytes."""
+    """Return the hash of the file's bytes."""
 
     def find() -> str:
         return index_files.content_hash(index_files.file_pieces(path))
@@ -83,7 +83,7 @@ def _content(path: Path, notes: index_files.Notes) -> str:
 def _check(
     path: Path, folder: Path, index: Index, content: str, notes: index_files.Notes
 ) -> bool:
-    """See that the images are there, and tell whether the sizes read from them hold."""
+    """Check that the images exist, and whether sizes read from them still hold."""
 
     @functools.cache
     def find() -> bool:

@@ -1,4 +1,4 @@
-"""The annotations of a file in COCO's layout, as columns that may exceed memory."""
+"""The annotations of a file in COCO layout, as columns that may exceed memory."""
 
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -12,11 +12,11 @@ from .coco_entry import Entry, area, edges, whole
 from .values import is_set, whole_number
 
 _WHOLE = ("id", "image_id", "category_id")
-"""Keys of an annotation whose values are whole numbers."""
+"""Keys of an annotation whose values are integers."""
 
 
 class Annotations:
-    """The annotations as columns, waiting for the images and categories."""
+    """Columns of annotations, collected before images and categories are known."""
 
     def __init__(self, path: Path, scratch: Path | None) -> None:
         self.path = path
@@ -29,7 +29,7 @@ class Annotations:
         )
 
     def add(self, rows: list[Entry]) -> None:
-        """Take the next entries."""
+        """Add the next entries."""
         if not rows:
             return
         values = _columns(rows) or self._columns_of_doubtful(rows)
@@ -37,9 +37,9 @@ class Annotations:
             column.append(value)
 
     def _columns_of_doubtful(self, rows: list[Entry]) -> tuple[Any, ...]:
-        """Look at the entries one by one: what `_columns` does, slowly, with errors.
+        """Convert entries one by one like `_columns`: slowly, and with errors.
 
-        Training does not need an annotation's own id: without one, its place serves.
+        Training does not need an annotation's own id: without one, its index is used.
         """
         path = self.path
         wholes, boxes = [], []
@@ -55,7 +55,7 @@ class Annotations:
         return *zip(*wholes, strict=True), boxes, list(map(area, rows)), crowd
 
     def used_categories(self) -> set[int]:
-        """The category ids that occur."""
+        """Return the category ids that occur."""
         used: set[int] = set()
         for piece in self.columns[_WHOLE.index("category_id")].pieces():
             used.update(np.unique(piece).tolist())
@@ -69,12 +69,12 @@ class Annotations:
         *,
         of_background: bool = False,
     ) -> Iterator[RawObjects]:
-        """Hand the annotations over, in pieces, with rows and classes for the ids.
+        """Yield the annotations in pieces, with rows and classes in place of ids.
 
         Args:
             image_ids: COCO's ids of the listed images.
-            category_ids: of the classes.
-            drops: counts what is left out.
+            category_ids: category ids of the classes.
+            drops: counts dropped annotations.
             of_background: whether category 0 is the background, which has no objects.
         """
         place = 0
@@ -98,8 +98,8 @@ class Annotations:
                 raise ValueError(
                     f"{self.path}: annotations[{place + row}] (id {ids[row]}): unknown "
                     f"category id {categories[row]}, expected one of "
-                    f"{few([str(i) for i in category_ids])}; add the category or take "
-                    "the annotation out"
+                    f"{few([str(i) for i in category_ids])}; add the category, or"
+                    " remove the annotation"
                 )
             listed, image = rows_of(owners)
             if not listed.all():
@@ -123,21 +123,21 @@ class Annotations:
 
 
 class _Places:
-    """Finds numbers among numbers that differ."""
+    """Look up numbers in a list of distinct numbers."""
 
     def __init__(self, numbers: IntArray) -> None:
         self.order = np.argsort(numbers, kind="stable")
         self.sorted = numbers[self.order]
 
     def __call__(self, wanted: IntArray) -> tuple[BoolArray, IntArray]:
-        """Which are there, and the place of each that is."""
+        """Return which numbers are in the list, and the position of each that is."""
         at = np.searchsorted(self.sorted, wanted)
         at = np.minimum(at, len(self.sorted) - 1)
         return self.sorted[at] == wanted, self.order[at]
 
 
 def _columns(rows: list[Entry]) -> tuple[Any, ...] | None:
-    """The columns of entries in which everything is as it should be, else None."""
+    """Convert entries to columns; None if any entry is not as expected."""
     try:
         wholes = [[row[key] for row in rows] for key in _WHOLE]
         areas = [row.get("area", np.nan) for row in rows]

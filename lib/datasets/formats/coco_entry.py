@@ -1,4 +1,4 @@
-"""The values of one entry of a file in COCO's layout, or what is wrong with them."""
+"""Read the values of one entry of a file in COCO layout, or report the error."""
 
 from pathlib import Path
 from typing import Any
@@ -11,7 +11,7 @@ Entry = dict[str, Any]
 
 
 def get(path: Path, table: str, place: int, entry: Entry, key: str) -> Any:
-    """Get the value of a key that must be there."""
+    """Return the value of a required key."""
     if key not in entry:
         raise ValueError(
             f"{path}: {table}[{place}] (id {entry.get('id')}): expected the key "
@@ -21,7 +21,7 @@ def get(path: Path, table: str, place: int, entry: Entry, key: str) -> Any:
 
 
 def whole(path: Path, table: str, place: int, entry: Entry, key: str) -> int:
-    """Get a value that must be a whole number fitting 64 bits; text such as "7" is."""
+    """Return a value as a 64-bit integer; text such as "7" is accepted."""
     value = get(path, table, place, entry, key)
     number = whole_number(value)
     if number is None:
@@ -33,7 +33,7 @@ def whole(path: Path, table: str, place: int, entry: Entry, key: str) -> int:
 
 
 def four_numbers(box: Any) -> tuple[float, float, float, float] | None:
-    """Read x, y, width, height; None if it is not four numbers."""
+    """Read x, y, width, height; None if they are not four numbers."""
     try:
         x, y, width, height = map(float, box)
     except (TypeError, ValueError, OverflowError):
@@ -42,7 +42,7 @@ def four_numbers(box: Any) -> tuple[float, float, float, float] | None:
 
 
 def edges(path: Path, place: int, entry: Entry) -> tuple[float, ...]:
-    """Turn x, y, width, height into pixel edges."""
+    """Convert x, y, width, height to pixel edges."""
     box = get(path, "annotations", place, entry, "bbox")
     numbers = four_numbers(box)
     if numbers is None:
@@ -55,7 +55,7 @@ def edges(path: Path, place: int, entry: Entry) -> tuple[float, ...]:
 
 
 def area(entry: Entry) -> float:
-    """Give the area, NaN where the file has none: the box's own serves then."""
+    """Return the area; NaN if the file has none, in which case the box's is used."""
     try:
         return float(entry["area"])
     except (KeyError, TypeError, ValueError, OverflowError):

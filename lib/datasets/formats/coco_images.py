@@ -1,4 +1,4 @@
-"""Finding the images of a file in COCO's layout by the names that it has for them."""
+"""Find the images of a file in COCO layout by their names in the file."""
 
 import os
 from collections import Counter
@@ -9,18 +9,18 @@ from ..records import few
 
 
 def find_images(folder: Path, names: Sequence[str]) -> list[str | None]:
-    """Name the images as they lie in their folder, None for those that do not.
+    """Return the images' names as stored in their folder; None for missing ones.
 
-    A name that leads nowhere is tried with slashes for backslashes, as Windows writes
-    them; then without the folder's own name, as if it began one folder above; then
-    without any folders, which exporters write from where the images were. The last
-    only if no other name ends the same.
+    A name that does not exist is tried with slashes for backslashes, as Windows writes
+    them; then without the folder's own name, as if it started one folder above; then
+    without any folders, which exporters add from where the images were. The last is
+    only tried if no other name has the same ending.
 
     Args:
-        folder: of the images.
-        names: as the file has them.
+        folder: folder of the images.
+        names: names as in the file.
     """
-    # One look at the folder serves all but names with a folder of their own.
+    # A single listing of the folder serves all names without a folder of their own.
     there = set(os.listdir(folder)) if folder.is_dir() else set()
 
     def is_there(name: str) -> bool:
@@ -41,10 +41,10 @@ def find_images(folder: Path, names: Sequence[str]) -> list[str | None]:
 
 
 def expect_images(path: Path, folder: Path, names: Sequence[str]) -> list[str]:
-    """Name the images as they lie in their folder.
+    """Return the images' names as stored in their folder.
 
     Raises:
-        ValueError: some are not there.
+        ValueError: some images are missing.
     """
     found = find_images(folder, names)
     missing = [name for name, place in zip(names, found, strict=True) if place is None]

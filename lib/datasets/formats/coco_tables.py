@@ -1,4 +1,4 @@
-"""The tables of a file in COCO's layout: images, annotations and categories.
+"""The tables of a file in COCO layout: images, annotations and categories.
 
 The file may be larger than memory, and its tables may come in any order.
 """
@@ -24,7 +24,7 @@ from .values import whole_number
 _POLYGONS = re.compile(
     rb"""("segmentation"\s*:\s*)\[[\d\s.,eE+\-\[\]]*\](?=\s*(?:,\s*"|\}))"""
 )
-"""Numbers in brackets under that key, whole: another key or the object's end follows.
+"""Numbers in brackets under that key, followed by another key or the object's end.
 
 Inside a string, the quotes would have backslashes.
 """
@@ -36,11 +36,11 @@ def is_without_objects(path: Path) -> bool:
 
 
 class _SyntaxFault(ValueError):
-    """The file is no JSON."""
+    """The file is not valid JSON."""
 
 
 class Tables(NamedTuple):
-    """The three tables of a file, of which nothing but the ids has been compared."""
+    """The three tables of a file; only their ids have been compared so far."""
 
     path: Path
     images: "_Images"
@@ -48,29 +48,29 @@ class Tables(NamedTuple):
     entries: list[Entry]
 
     def categories(self, drops: Drops) -> tuple[list[str], list[int]]:
-        """The class names and their category ids, by ascending id.
+        """Return the class names and their category ids, by ascending id.
 
         Raises:
-            ValueError: there is none, or an id or name is there twice.
+            ValueError: there are none, or an id or name occurs twice.
         """
         used = self.annotations.used_categories()
         return read_categories(self.path, self.entries, used, drops)
 
     def found_images(self, drops: Drops) -> RawImages:
-        """All images, once they have been seen to be there.
+        """Return all images, after a check that their files exist.
 
         Raises:
-            ValueError: there is none, or some are not in their folder.
+            ValueError: there are none, or some are not in their folder.
         """
         return self.images.found(drops)
 
     def objects(
         self, category_ids: Sequence[int], drops: Drops
     ) -> Iterator[RawObjects]:
-        """The annotations in pieces, those of images not listed left out and counted.
+        """Yield the annotations in pieces; drop and count those of unlisted images.
 
         Raises:
-            ValueError: one is of an unknown category.
+            ValueError: an annotation has an unknown category.
         """
         of_background = any(map(is_background, self.entries))
         return self.annotations.objects(
@@ -85,9 +85,9 @@ def read_tables(
 
     Args:
         path: the file.
-        folder: of its images.
-        content: hash of its bytes as they should be; "" for whatever they are.
-        scratch: folder of temporary files, None for the system's.
+        folder: folder of its images.
+        content: expected hash of its bytes; "" to accept any.
+        scratch: folder of temporary files; if None, the system's.
 
     Raises:
         ValueError: the file is missing or malformed, lacks a key, or has changed.
@@ -95,7 +95,7 @@ def read_tables(
     try:
         return _parse(path, folder, content, scratch, polygons=False)
     except _SyntaxFault:
-        # Once more with the polygons, so that the fault is found where it is.
+        # Parse again with the polygons, so that the error is reported at its position.
         return _parse(path, folder, content, scratch, polygons=True)
 
 
@@ -117,8 +117,8 @@ def _parse(
 ) -> Tables:
     """Read the three tables.
 
-    Polygons are most of COCO's text and no use here. Leaving them out beforehand saves
-    a third of the time.
+    Polygons are most of COCO's text and not used here. Skipping them before parsing
+    saves a third of the time.
     """
     images = _Images(path, folder)
     annotations = Annotations(path, scratch)
@@ -182,20 +182,20 @@ def is_background(category: Entry) -> bool:
 def read_categories(
     path: Path, table: Sequence[Entry], used: Container[int], drops: Drops
 ) -> tuple[list[str], list[int]]:
-    """Give the class names and their category ids, by ascending id.
+    """Return the class names and their category ids, by ascending id.
 
-    A placeholder is left out: a category without objects that has another's name, or
-    that is the supercategory of the others (as Roboflow writes one for the project).
-    So is the background, which some exporters list as category 0.
+    Placeholders are dropped: categories without objects that have another's name, or
+    that are the supercategory of the others (Roboflow writes one for the project). The
+    background, which some exporters list as category 0, is dropped too.
 
     Args:
-        path: for errors.
+        path: path of the file, for errors.
         table: the categories as written.
-        used: category ids that annotations have.
-        drops: counts what is left out.
+        used: category ids of the annotations.
+        drops: counts dropped categories.
 
     Raises:
-        ValueError: there is none, or an id or name is there twice.
+        ValueError: there are none, or an id or name occurs twice.
     """
     numbers = [whole(path, "categories", p, e, "id") for p, e in enumerate(table)]
     titles = [str(get(path, "categories", p, e, "name")) for p, e in enumerate(table)]
@@ -206,7 +206,7 @@ def read_categories(
             continue
         same = [n for n, title in zip(numbers, titles, strict=True) if title == name]
         is_root = name in above and table[place].get("supercategory") == "none"
-        # Of several unused ones of a name, the last stays.
+        # Of several unused categories with one name, the last is kept.
         spare = len(same) > 1 and (number != same[-1] or any(n in used for n in same))
         if number not in used and (spare or (is_root and len(table) > 1)):
             detail = f"{name!r} (id {number}) in {path}"
@@ -233,14 +233,14 @@ class _Images:
         self.rows: dict[int, int] = {}
 
     def add(self, rows: list[Entry]) -> None:
-        """Take the next entries."""
+        """Add the next entries."""
         for place, entry in enumerate(rows, start=len(self.rows)):
             number = whole(self.path, "images", place, entry, "id")
             name = str(get(self.path, "images", place, entry, "file_name"))
             if self.rows.setdefault(number, place) != place:
                 raise ValueError(
-                    f"{self.path}: images[{place}]: expected ids that differ, found "
-                    f"{number} a second time; take one of the two out"
+                    f"{self.path}: images[{place}]: expected distinct ids, found "
+                    f"{number} a second time; remove one of the two"
                 )
             width, height = entry.get("width"), entry.get("height")
             if not (type(width) is int and type(height) is int):
@@ -253,14 +253,14 @@ class _Images:
         return np.fromiter(self.rows, np.int64, len(self.rows))
 
     def found(self, drops: Drops) -> RawImages:
-        """All of them, once they have been seen to be there."""
+        """Return all images, after a check that their files exist."""
         if not self.rows:
             raise ValueError(f"{self.path}: expected images, found none; add them")
         names = expect_images(self.path, self.images.folder, self.images.names)
         for row, name in enumerate(names):
             if name != self.images.names[row]:
                 drops.add(
-                    "image that lies elsewhere than its file name says",
+                    "image that is stored elsewhere than its file name says",
                     f"{self.images.names[row]!r} in {self.path} is {name!r}",
                 )
         self.images.names[:] = names

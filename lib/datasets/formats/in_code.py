@@ -1,4 +1,4 @@
-"""A data set given by code: image files, boxes and class names."""
+"""A data set given in code: image files, boxes and class names."""
 
 import io
 from collections.abc import Iterable, Sequence
@@ -20,18 +20,18 @@ Sample = tuple[Path | str, npt.ArrayLike, Sequence[str]]
 def make_dataset(
     name: str, images: Iterable[Sample], *, classes: Sequence[str]
 ) -> Dataset:
-    """Make a data set, with faulty boxes counted and left out as the readers do.
+    """Make a data set; invalid boxes are counted and dropped as by the readers.
 
     Sizes are read from the images' headers. Evaluation follows VOC's rules.
 
     Args:
-        name: of the data set, for example cells_train.
-        images: for each its file, ``(G, 4)`` boxes ``x1, y1, x2, y2`` in pixel edges,
-            and G class names.
-        classes: names without the background, in order.
+        name: name of the data set, for example cells_train.
+        images: for each image, its file, ``(G, 4)`` boxes ``x1, y1, x2, y2`` in pixel
+            edges, and G class names.
+        classes: class names without the background, in order.
 
     Raises:
-        ValueError: there are no images, one comes twice or cannot be read, boxes are
+        ValueError: there are no images, one occurs twice or cannot be read, boxes are
             not ``(G, 4)`` numbers, or a class is unknown.
     """
     class_of = {known: number for number, known in enumerate(classes, start=1)}
@@ -59,7 +59,7 @@ def make_dataset(
     if not paths or len(set(ids)) < len(ids):
         raise ValueError(
             f"{name}: expected images of different names, found "
-            f"{'one twice' if paths else 'none'}; correct what the function gives"
+            f"{'one twice' if paths else 'none'}; correct the function's result"
         )
     found = RawImages(Path(), lambda row: Path(paths[row]))
     for image_id, path in zip(ids, paths, strict=True):

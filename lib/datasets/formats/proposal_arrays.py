@@ -1,4 +1,4 @@
-"""The proposals that a test of ours saves (``.npz``), as arrays.
+"""The proposals that a test of this program saves (``.npz``), as arrays.
 
 I  images
 P  proposals of all images
@@ -18,7 +18,7 @@ class SavedProposals(NamedTuple):
 
     Attributes:
         image_ids: I ids.
-        ends: ``(I,)`` where each image's rows end.
+        ends: ``(I,)`` index where each image's rows end.
         boxes: ``(P, 4)``, image after image.
         scores: ``(P,)``.
     """
@@ -29,18 +29,18 @@ class SavedProposals(NamedTuple):
     scores: FloatArray
 
     def of(self, row: int) -> tuple[FloatArray, FloatArray]:
-        """Boxes and scores of an image."""
+        """Return the boxes and scores of an image."""
         own = slice(int(self.ends[row - 1]) if row else 0, int(self.ends[row]))
         return self.boxes[own], self.scores[own]
 
 
 def read_saved_proposals(path: Path) -> SavedProposals:
-    """Read a file of ``evaluation.proposal_recall.save_proposals``.
+    """Read a file written by ``evaluation.proposal_recall.save_proposals``.
 
-    Whether boxes and scores are sound, and of which images, is not looked at.
+    Neither boxes and scores nor image ids are validated.
 
     Raises:
-        ValueError: not such a file, or one that claims more than it holds.
+        ValueError: it is not such a file, or claims more data than it contains.
     """
     try:
         arrays = read_npz(path, ("image_ids", "counts", "boxes", "scores"))
@@ -56,10 +56,10 @@ def read_saved_proposals(path: Path) -> SavedProposals:
 
 
 def _check(image_ids: Array, counts: Array, boxes: Array, scores: Array) -> None:
-    """Make sure that the counts part boxes and scores.
+    """Check that the counts match the boxes and scores.
 
     Raises:
-        NpzError: they do not.
+        NpzError: they do not match.
     """
     arrays = {"image_ids": image_ids, "counts": counts, "boxes": boxes}
     arrays["scores"] = scores
@@ -68,8 +68,8 @@ def _check(image_ids: Array, counts: Array, boxes: Array, scores: Array) -> None
     ):
         if array.dtype.kind not in kinds or array.ndim != dimensions:
             raise NpzError(f"{name} is an array {array.shape} of {array.dtype}")
-    # The range first: a sum of any counts may overflow.
+    # Check the range first: a sum of arbitrary counts may overflow.
     sound = len(image_ids) == len(counts) and len(boxes) == len(scores)
     sound &= bool(((counts >= 0) & (counts <= len(boxes))).all())
     if not sound or counts.sum() != len(boxes):
-        raise NpzError("its arrays do not fit each other")
+        raise NpzError("its arrays do not match each other")

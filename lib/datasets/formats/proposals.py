@@ -1,9 +1,9 @@
-"""Region proposals of a data set's images, read from files of ours and of others.
+"""Region proposals of a data set's images, read from files of several programs.
 
     I  images
     P  proposals, of an image or of all
 
-Boxes become pixel edges here, whatever the file's convention.
+Boxes are converted to pixel edges here, whatever the file's convention.
 """
 
 from collections.abc import Callable, Sequence
@@ -39,10 +39,11 @@ class GivenProposals:
     """The best proposals of every image of a data set.
 
     Attributes:
-        starts: ``(I + 1,)`` where each image's rows begin, in the order of the records.
+        starts: ``(I + 1,)`` index where each image's rows begin, in the order of the
+            records.
         boxes: ``(P, 4)`` pixel edges inside the image, best first in each image.
         scores: ``(P,)``.
-        most: no image has more than so many.
+        most: largest number of proposals of an image.
     """
 
     starts: IntArray
@@ -51,7 +52,7 @@ class GivenProposals:
     most: int
 
     def of(self, image: int) -> ScoredBoxes:
-        """Those of the image of this index, best first."""
+        """Return the proposals of the image with this index, best first."""
         own = slice(*self.starts[image : image + 2].tolist())
         return ScoredBoxes(self.boxes[own], self.scores[own])
 
@@ -59,7 +60,7 @@ class GivenProposals:
 def read_proposals(
     path: Path, records: Sequence[Record], *, most: int
 ) -> GivenProposals:
-    """Read the proposals of a data set's images; those of other images are left out.
+    """Read the proposals of a data set's images; those of other images are ignored.
 
     ==========  ==============================================================
     ending      content
@@ -72,22 +73,22 @@ def read_proposals(
                 or 1 (Detectron2): pixel edges, or x, y, width, height
     ==========  ==============================================================
 
-    No code in a pickle is executed. Images are told by their ids, as text or as the
-    number that the id's digits make. Boxes are cut at the image's border.
+    No code in a pickle is executed. Images are identified by their ids, as text or as
+    the number that the id's digits form. Boxes are clipped to the image.
 
     Args:
         path: the file.
         records: the data set.
-        most: best proposals that are kept of each image.
+        most: number of best proposals to keep per image.
 
     Raises:
-        ValueError: it is no such file, lacks an image, or has entries that are no
-            boxes; the message names file and image.
+        ValueError: it is not such a file, lacks an image, or has invalid entries; the
+            message names file and image.
     """
     if path.suffix not in _READERS:
         raise ValueError(
             f"{path}: expected proposals in a file ending in {', '.join(_READERS)}, "
-            f"found {path.suffix or 'no ending'}"
+            f"found {path.suffix or 'no suffix'}"
         )
     try:
         content = _READERS[path.suffix](path)
@@ -143,7 +144,7 @@ def _read_npz(path: Path) -> _Content:
 
 
 def _read_pickle(path: Path) -> _Content:
-    """Detectron's and Detectron2's proposals."""
+    """Read Detectron's or Detectron2's proposals."""
     content = read_arrays(path)
     ids = content["ids"] if "ids" in content else content["indexes"]
     second = "objectness_logits" in content  # Detectron2
@@ -180,10 +181,10 @@ _READERS: dict[str, Callable[[Path], _Content]] = {
 
 
 def _rows(found: list[str], image_ids: Sequence[str], path: Path) -> list[int]:
-    """The entry of each image.
+    """Find the entry of each image.
 
     Raises:
-        ValueError: there is none, or more than one.
+        ValueError: an image has no entry, or several.
     """
     by_id = {name: row for row, name in enumerate(found)}
     if len(by_id) < len(found):
@@ -204,16 +205,16 @@ def _rows(found: list[str], image_ids: Sequence[str], path: Path) -> list[int]:
 
 
 def _number(name: str) -> int | str:
-    """The number that an id stands for (2008_000008 is 2008000008), else the id."""
+    """Return the number of an id (2008_000008: 2008000008); the id if it has none."""
     digits = name.replace("_", "")
     return int(digits) if digits.isdecimal() else name
 
 
 def _numbers(values: Any, shape: tuple[int, ...], where: str) -> FloatArray:
-    """An array of one image.
+    """Convert the values of one image to an array.
 
     Raises:
-        ValueError: it is none of that shape, or not finite.
+        ValueError: the shape differs, or a value is not finite.
     """
     try:
         array = np.asarray(values, np.float32)
@@ -225,7 +226,7 @@ def _numbers(values: Any, shape: tuple[int, ...], where: str) -> FloatArray:
             f"{where}: expected boxes of four numbers with a score each, found {error}"
         ) from error
     if not np.isfinite(array).all():
-        raise ValueError(f"{where}: a box or a score is not finite; make them again")
+        raise ValueError(f"{where}: a box or a score is not finite; compute them again")
     return np.asarray(array, np.float32)
 
 
@@ -236,12 +237,12 @@ def _best(
     most: int,
     where: str,
 ) -> ScoredBoxes:
-    """The best boxes of an image, cut at its border; inverted ones are left out.
+    """Select the best boxes of an image, clipped to it; inverted boxes are dropped.
 
-    One wholly outside is left without area, as where a network proposes it.
+    A box wholly outside the image is kept without area, as if a network proposed it.
 
     Raises:
-        ValueError: they have not a score each.
+        ValueError: boxes and scores differ in number.
     """
     if len(boxes) != len(scores):
         raise ValueError(

@@ -1,4 +1,4 @@
-"""Read values that exporters write in more than one way."""
+"""Read values that exporters write in several ways."""
 
 from pathlib import Path
 from typing import Any
@@ -30,10 +30,10 @@ def whole_number(value: Any) -> int | None:
 
 
 def read_lines(path: Path) -> list[str]:
-    """Read the lines of a text in UTF-8, with or without a byte order mark.
+    """Read the lines of a UTF-8 text, with or without a byte order mark.
 
     Raises:
         OSError: the file cannot be read.
-        UnicodeDecodeError: it is no UTF-8.
+        UnicodeDecodeError: it is not UTF-8.
     """
     return path.read_text(encoding="utf-8-sig").splitlines()

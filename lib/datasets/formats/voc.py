@@ -1,4 +1,4 @@
-"""Reading annotations in the layout of PASCAL VOC.
+"""Read annotations in the layout of PASCAL VOC.
 
     <folder>/Annotations/<stem>.xml
     <folder>/ImageSets/Main/<split>.txt     one stem per line
@@ -37,19 +37,19 @@ def read_voc(
     """Read one image list of a folder in VOC layout.
 
     Nested `<part>` boxes are not objects. Difficult objects and images without objects
-    are kept. An image's size is the one in its XML file, or in the image's header where
-    the file tells none.
+    are kept. An image's size is the one in its XML file or, if the file has none, the
+    one in the image's header.
 
     Args:
-        folder: holds Annotations, ImageSets and JPEGImages.
+        folder: folder with Annotations, ImageSets and JPEGImages.
         split: the list's name without .txt.
-        name: of the data set returned.
-        classes: names without the background; None takes every name that occurs in the
-            folder's annotations, sorted, so that all its lists agree.
+        name: name of the returned data set.
+        classes: class names without the background; if None, all names that occur in
+            the folder's annotations, sorted, so that all its lists agree.
 
     Raises:
-        ValueError: a list, image or annotation is missing, empty or malformed, or
-            names a class that is not among `classes`.
+        ValueError: a list, image or annotation is missing, empty or malformed, or has
+            a class that is not in `classes`.
     """
     drops = Drops()
     stems = _read_list(folder, split, drops)
@@ -61,7 +61,7 @@ def read_voc(
         None if classes is None else tuple(classes),
     )
     folders = index_files.index_folders(folder)
-    # Without a folder the index needs no name, and the files are read only once.
+    # The name of an index in memory does not matter; the files are read only once.
     content = _content(source) if folders else ""
     settings = index_files.settings_key("voc", folder, source.classes)
     index = index_files.load_index(
@@ -86,7 +86,7 @@ def read_voc(
 
 
 def image_lists(folder: Path) -> list[str]:
-    """Name the image lists of a folder in VOC layout, sorted, without .txt."""
+    """List the image lists of a folder in VOC layout, sorted, without .txt."""
     found = (folder / "ImageSets" / "Main").glob("*.txt")
     return sorted(path.stem for path in found if path.name[0] != ".")
 
@@ -122,7 +122,7 @@ def _read_list(folder: Path, split: str, drops: Drops) -> list[str]:
 
 
 def listed_stems(lines: Iterable[str]) -> Iterator[tuple[int, str]]:
-    """Take line numbers and stems from a list; VOC also has one with flags after."""
+    """Parse line numbers and stems of a list; some of VOC's have flags after stems."""
     for number, line in enumerate(lines, start=1):
         columns = line.rsplit(maxsplit=1)
         if len(columns) == 2 and columns[1] in ("-1", "0", "1"):
@@ -132,17 +132,17 @@ def listed_stems(lines: Iterable[str]) -> Iterator[tuple[int, str]]:
 
 
 def image_files(folder: Path) -> dict[str, Path]:
-    """Find the image file of each stem with one look at a folder, hidden ones aside."""
+    """Find the image file of each stem with one listing; skip hidden files."""
     rank = {suffix: place for place, suffix in enumerate(IMAGE_SUFFIXES)}
     files: Iterable[Path] = folder.iterdir() if folder.is_dir() else ()
     known = [f for f in files if f.suffix.lower() in rank and f.name[0] != "."]
-    # The preferred suffix comes last and stays.
+    # The preferred suffix comes last and overwrites others.
     known.sort(key=lambda file: (-rank[file.suffix.lower()], file.name))
     return {file.stem: file for file in known}
 
 
 def annotation_files(folder: Path) -> dict[str, Path]:
-    """Find the annotation of each stem; macOS puts a hidden ._x.xml beside x.xml."""
+    """Find the annotation of each stem; skip macOS's hidden ._x.xml beside x.xml."""
     return {f.stem: f for f in folder.glob("*.xml") if f.name[0] != "."}
 
 
@@ -162,14 +162,14 @@ def _find_images(folder: Path, split: str, stems: Sequence[str]) -> dict[str, Pa
             )
         raise ValueError(
             f"{_list_file(folder.parent, split)}: {fault}: {few(missing)}; restore the "
-            "files or take their lines out of the list (names are written without "
+            "files or remove their lines from the list (names are written without "
             "suffix)"
         )
     return found
 
 
 def _other_files(folder: Path, stems: Sequence[str]) -> list[str]:
-    """Name files of these stems whose format is not read."""
+    """List files of these stems in unsupported formats."""
     wanted = set(stems)
     files = folder.iterdir() if folder.is_dir() else ()
     return sorted(file.name for file in files if file.stem in wanted)
@@ -203,7 +203,7 @@ class _Source:
 
 
 def _content(source: _Source) -> str:
-    """The hash of all that goes into the index."""
+    """Return the hash of everything that goes into the index."""
     digest = _names_hash(source)
     for path in source.annotations.values():
         digest.update(_hash(_read(path)))

@@ -1,4 +1,4 @@
-"""One annotation file in VOC's layout, and the columns of many."""
+"""Parse one annotation file in VOC layout, and turn many into columns."""
 
 import re
 import xml.etree.ElementTree as ET
@@ -25,7 +25,7 @@ class _Object(NamedTuple):
 class Annotation(NamedTuple):
     """Content of one annotation file."""
 
-    width: int  # 0 where the file does not tell
+    width: int  # 0 if the file has none
     height: int
     objects: list[_Object]
 
@@ -38,15 +38,15 @@ def unreadable(path: Path, error: Exception) -> ValueError:
 
 
 def parse_xml(data: bytes) -> ET.Element:
-    """Parse an XML file in whatever encoding it declares.
+    """Parse an XML file in the encoding that it declares.
 
     Raises:
         ET.ParseError: it is malformed.
-        ValueError, LookupError: it is not in the encoding declared, or that is unknown.
+        ValueError, LookupError: it is not in the declared encoding, or that is unknown.
     """
     try:
         return ET.fromstring(data)
-    except ValueError:  # an encoding of several bytes, such as GBK, which expat lacks
+    except ValueError:  # a multi-byte encoding such as GBK, which expat lacks
         declared = _DECLARED.match(data)
         if declared is None:
             raise
@@ -59,7 +59,7 @@ def is_difficult(node: ET.Element) -> bool:
 
 
 def stated_length(root: ET.Element, key: str) -> int:
-    """Read <width>, <height> or <depth>; 0 if missing or no whole number."""
+    """Read <width>, <height> or <depth>; 0 if missing or not an integer."""
     text = (root.findtext(f"size/{key}") or "").strip()
     return int(text) if text.isdecimal() else 0
 
@@ -68,11 +68,11 @@ def parse_annotation(path: Path, data: bytes) -> Annotation:
     """Parse one annotation file.
 
     Args:
-        path: for errors.
-        data: its content.
+        path: path of the file, for errors.
+        data: content of the file.
 
     Raises:
-        ValueError: it is malformed.
+        ValueError: the file is malformed.
     """
     try:
         root = parse_xml(data)
@@ -89,7 +89,7 @@ def parse_annotation(path: Path, data: bytes) -> Annotation:
             "replace the file by one in VOC layout"
         )
     objects = []
-    # Direct children only: the boxes of nested <part> elements are no objects.
+    # Direct children only: the boxes of nested <part> elements are not objects.
     for place, node in enumerate(root.findall("object"), start=1):
         name = _text(node, "name", path, place)
         corners = tuple(_number(node, f"bndbox/{key}", path, place) for key in _CORNERS)
@@ -124,7 +124,7 @@ def object_columns(
     annotations: Mapping[str, Annotation],
     classes: Sequence[str],
 ) -> RawObjects:
-    """Turn the images' objects into columns, corners into pixel edges."""
+    """Convert the images' objects to columns, and corners to pixel edges."""
     index = {name: number for number, name in enumerate(classes, start=1)}
     image: list[int] = []
     label: list[int] = []

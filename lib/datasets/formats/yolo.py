@@ -1,7 +1,7 @@
-"""Reading annotations in the layout of YOLO: one text file of labels per image.
+"""Read annotations in YOLO layout: one text file of labels per image.
 
-Labels are shares of the image's width and height; here they become pixel edges of the
-image as stored. `yolo_folder.py` finds the files, `yolo_labels.py` reads one.
+Labels are fractions of the image's width and height; here they become pixel edges of
+the image as stored. `yolo_folder.py` finds the files, `yolo_labels.py` reads one.
 """
 
 import functools
@@ -30,19 +30,19 @@ _ORIENTATION = 274  # EXIF's tag
 def read_yolo(folder: Path, split: str, *, name: str) -> Dataset:
     """Read one split of a folder in YOLO layout.
 
-    An image without a label file is one without objects, and counted, as misplaced
-    labels look the same. Of a polygon the box around it is taken. The set counts as one
-    of VOC's layout, so evaluation follows VOC's rules.
+    An image without a label file has no objects, and is counted, because misplaced
+    labels look the same. A polygon is replaced by its bounding box. Evaluation follows
+    VOC's rules.
 
     Args:
-        folder: holds data.yaml, or images and labels.
+        folder: folder with data.yaml, or with images and labels.
         split: train, val or test.
-        name: of the data set returned.
+        name: name of the returned data set.
 
     Raises:
         ValueError: settings, a list, an image or a label file is missing, empty or
-            malformed, or names a class that has no name; no image has labels; or EXIF
-            turns one, since then it cannot be told what its labels refer to.
+            malformed; a class has no name; no image has labels; or EXIF rotates an
+            image, because its labels then may refer to either orientation.
     """
     drops = Drops()
     yolo = open_yolo(folder)
@@ -50,7 +50,7 @@ def read_yolo(folder: Path, split: str, *, name: str) -> Dataset:
     _expect_images(yolo, split, pairs)
     source = _Source(yolo, split, pairs, unused_labels(yolo, split, pairs))
     folders = index_files.index_folders(folder)
-    # Without a folder the index needs no name, and the files are read only once.
+    # The name of an index in memory does not matter; the files are read only once.
     content = _content(source) if folders else ""
     settings = index_files.settings_key("yolo", yolo.root, split, list(yolo.names))
     index = index_files.load_index(
@@ -96,12 +96,12 @@ def _expect_images(yolo: YoloFolder, split: str, pairs: Sequence[Pair]) -> None:
         raise ValueError(
             f"{', '.join(map(str, yolo.splits[split]))}: {len(missing)} of "
             f"{len(pairs)} images of the split {split} are not there: {few(missing)}; "
-            "restore the files or take their lines out"
+            "restore the files or remove their lines"
         )
 
 
 def unused_labels(yolo: YoloFolder, split: str, pairs: Sequence[Pair]) -> list[str]:
-    """Name the label files without an image, where a split is whole folders."""
+    """List the label files without an image, if a split consists of whole folders."""
     if not all(place.is_dir() for place in yolo.splits[split]):
         return []
     own = {pair.label for pair in pairs}
@@ -137,7 +137,7 @@ def _hash(data: bytes | None) -> bytes:
 
 
 def _content(source: _Source) -> str:
-    """The hash of all that goes into the index."""
+    """Return the hash of everything that goes into the index."""
     digest = _names_hash(source)
     for pair in source.pairs:
         digest.update(_hash(_read(source.yolo.root / pair.label)))
@@ -185,10 +185,10 @@ def _pack(source: _Source, content: str, file: BinaryIO, scratch: Path | None) -
 
 
 def _expect_upright(yolo: YoloFolder, pairs: Sequence[Pair]) -> None:
-    """Raise ValueError if EXIF turns an image.
+    """Raise ValueError if EXIF rotates an image.
 
-    Labelling tools show it turned, training reads it as stored, and labels do not tell
-    a size by which the two could be told apart.
+    Labelling tools show it rotated, training reads it as stored, and labels contain no
+    size by which to distinguish the two.
     """
     turned = [p.image for p in pairs if _orientation(yolo.root / p.image) != 1]
     if turned:
@@ -204,14 +204,14 @@ def _orientation(path: Path) -> int:
     try:
         with Image.open(path) as image:
             return int(image.getexif().get(_ORIENTATION, 1)) or 1
-    except Exception:  # `measure` tells what is wrong with the file; EXIF may hold all
+    except Exception:  # `measure` reports unreadable files; EXIF may raise anything
         return 1
 
 
 def image_ids(names: Sequence[str]) -> list[str]:
-    """Name images by their stems; by their paths without suffix if stems repeat.
+    """Name images by their stems, or by their paths without suffix if stems repeat.
 
-    Results are named after images, so no name may lead out of a folder.
+    Result files are named after images, so no name may lead out of a folder.
     """
     paths = [os.path.splitext(name)[0] for name in names]
     stems = [os.path.basename(path) for path in paths]
@@ -223,7 +223,7 @@ def image_ids(names: Sequence[str]) -> list[str]:
 def _columns(
     yolo: YoloFolder, images: RawImages, labels: Sequence[Sequence[Row]]
 ) -> RawObjects:
-    """Turn the images' rows into columns, shares into pixel edges."""
+    """Convert the images' rows to columns, and fractions to pixel edges."""
     class_of = {number: c for c, number in enumerate(yolo.names, start=1)}
     counts = [len(rows) for rows in labels]
     image = np.repeat(np.arange(len(labels)), counts)

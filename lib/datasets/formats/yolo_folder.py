@@ -1,12 +1,12 @@
-"""A folder in YOLO's layout: its classes, its splits, and the files of a split.
+"""A folder in YOLO layout: its classes, its splits, and the files of a split.
 
-    data.yaml                 names of the classes; train, val, test; path (the root)
-    classes.txt or obj.names  the names, one per line, where there is no data.yaml
-    images/<split>/**         pictures, and in the same place under
+data.yaml                 names of the classes; train, val, test; path (the root)
+classes.txt or obj.names  the names, one per line, if there is no data.yaml
+    images/<split>/**         images, and in the same place under
     labels/<split>/**         their labels: <stem>.txt
 
-A split is a folder, a list of files in a .txt, or several of these. Where no folder of
-the path is called images, labels lie beside the pictures.
+A split is a folder, a list of files in a .txt, or several of these. If no folder of
+the path is called images, labels are beside the images.
 """
 
 import os
@@ -46,14 +46,14 @@ class YoloFolder:
 
 
 class Pair(NamedTuple):
-    """An image and its label file, relative to the root where they lie in it."""
+    """An image and its label file, relative to the root if they are inside it."""
 
     image: str
     label: str
 
 
 def is_yolo(folder: Path) -> str | None:
-    """Name the sign by which a folder has YOLO's layout, None if it has not."""
+    """Return the sign by which a folder has YOLO layout; None if it has not."""
     for name in _SETTINGS:
         if (folder / name).is_file():
             return name
@@ -72,10 +72,10 @@ def is_yolo(folder: Path) -> str | None:
 def open_yolo(folder: Path) -> YoloFolder:
     """Read a folder's settings and class names, and find its splits.
 
-    A `path` that is not there, as of another machine, gives way to the folder itself.
+    If `path` does not exist, as on another machine, the folder itself is the root.
 
     Raises:
-        ValueError: the settings are malformed, or tell no class names.
+        ValueError: the settings are malformed, or contain no class names.
     """
     found = [folder / name for name in _SETTINGS if (folder / name).is_file()]
     if len(found) > 1:
@@ -98,7 +98,7 @@ def open_yolo(folder: Path) -> YoloFolder:
 def _splits(
     settings: Path | None, content: Mapping[str, Any], root: Path
 ) -> dict[str, list[Path]]:
-    """Find where the images of each split are: as told, else in the usual places."""
+    """Find the images of each split: as configured, else in the usual places."""
     told: dict[str, list[Path]] = {}
     for split, keys in _SPLITS.items():
         for key in keys:
@@ -128,7 +128,7 @@ def _splits(
 
 def _place(root: Path, value: str) -> Path:
     place = Path(os.path.normpath(root / value))
-    # Exporters write ../train/images for a train/images that lies beside data.yaml.
+    # Exporters write ../train/images for a train/images beside data.yaml.
     if not place.exists() and value.startswith("../"):
         return root / value.removeprefix("../")
     return place
@@ -138,9 +138,9 @@ def list_pairs(yolo: YoloFolder, split: str, drops: Drops) -> list[Pair]:
     """List the images of a split, in the order of the lists, folders sorted.
 
     Raises:
-        ValueError: nothing is there, or two images have one label file.
+        ValueError: there are none, or two images share a label file.
     """
-    names: dict[str, str] = {}  # of the image by label
+    names: dict[str, str] = {}  # image by label file
     label_folders: dict[str, str] = {}
     for place in yolo.splits[split]:
         for path in _images(place, yolo.root, drops):
@@ -173,7 +173,7 @@ def _images(place: Path, root: Path, drops: Drops) -> Iterator[str]:
             folders.sort()
             for file in sorted(files):
                 suffix = os.path.splitext(file)[1].lower()
-                # Some systems put a hidden file beside each picture.
+                # Some systems store a hidden file beside each image.
                 if suffix in IMAGE_SUFFIXES and not file.startswith("."):
                     yield os.path.join(folder, file)
     elif place.suffix.lower() in IMAGE_SUFFIXES:
@@ -189,7 +189,7 @@ def _images(place: Path, root: Path, drops: Drops) -> Iterator[str]:
 
 
 def _listed(path: Path, root: Path) -> list[str]:
-    """Read a list of images, relative to the folder that has the first of them."""
+    """Read a list of images, relative to the folder that contains the first of them."""
     try:
         lines = read_lines(path)
     except (OSError, UnicodeDecodeError) as error:
@@ -210,7 +210,7 @@ def _relative(path: str, root: Path) -> str:
 
 
 def _label_folder(folder: str) -> str:
-    """Put labels for the last images in a path; without one it stays as it is."""
+    """Replace the last "images" in a path by "labels"; other paths are unchanged."""
     parts = folder.split(os.sep)
     for place in range(len(parts) - 1, -1, -1):
         if parts[place] == "images":

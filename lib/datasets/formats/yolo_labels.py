@@ -1,20 +1,20 @@
-"""The rows of a label file in YOLO's layout, as boxes in shares of the image."""
+"""Parse the rows of a label file in YOLO layout: boxes as fractions of the image."""
 
 from collections.abc import Mapping
 from pathlib import Path
 from typing import NamedTuple
 
 _FARTHEST = 2.0
-"""Shares beyond this are no slip at the image's edge: they are pixels."""
+"""Fractions beyond this are not slips at the image's edge: they are pixels."""
 
 
 class Row(NamedTuple):
     """One object.
 
     Attributes:
-        place: number of the line, from 1.
+        place: line number, from 1.
         class_id: as written.
-        box: x1, y1, x2, y2 as shares of the image's width and height.
+        box: x1, y1, x2, y2 as fractions of the image's width and height.
     """
 
     place: int
@@ -23,14 +23,14 @@ class Row(NamedTuple):
 
 
 def parse_row(place: int, line: str) -> Row:
-    """Read ``class cx cy width height``, or the box around ``class x1 y1 x2 y2 ...``.
+    """Parse ``class cx cy width height``, or a polygon ``class x1 y1 x2 y2 ...``.
 
     Args:
-        place: number of the line, from 1.
-        line: its text.
+        place: line number, from 1.
+        line: text of the line.
 
     Raises:
-        ValueError: it is neither; without the file's name.
+        ValueError: it is neither; the message does not name the file.
     """
     try:
         class_number, *shares = map(float, line.split())
@@ -63,12 +63,12 @@ def parse_labels(path: Path, data: bytes, names: Mapping[int, str]) -> list[Row]
     """Read a label file.
 
     Args:
-        path: for errors.
-        data: its content.
-        names: of the classes by id.
+        path: path of the file, for errors.
+        data: content of the file.
+        names: class names by id.
 
     Raises:
-        ValueError: a row is malformed, or of a class that has no name.
+        ValueError: a row is malformed, or its class has no name.
     """
     try:
         lines = data.decode("utf-8-sig").splitlines()

@@ -1,4 +1,4 @@
-"""The settings of a folder in YOLO's layout, above all the names of its classes."""
+"""The settings of a folder in YOLO layout, above all the names of its classes."""
 
 from pathlib import Path
 from typing import Any
@@ -9,14 +9,14 @@ from ...utils.untrusted.safe_yaml import TextLoader, read_settings_file, read_ya
 from .values import read_lines, whole_number
 
 NAMES_FILES = ("classes.txt", "obj.names")
-"""Hold the names where data.yaml does not."""
+"""Files with the names, if data.yaml has none."""
 
 
 def read_settings(path: Path) -> dict[str, Any]:
-    """Read data.yaml, numbers and words such as 01 and no as the text they are.
+    """Read data.yaml; numbers and words such as 01 and no are kept as text.
 
     Raises:
-        ValueError: it is no YAML, holds no keys, or is of key points.
+        ValueError: it is not YAML, has no keys, or describes key points.
     """
     try:
         content = read_yaml(read_settings_file(path, encoding="utf-8-sig"), TextLoader)
@@ -34,21 +34,22 @@ def read_settings(path: Path) -> dict[str, Any]:
     if content.get("kpt_shape") is not None:
         raise ValueError(
             f"{path}: expected boxes or polygons, found kpt_shape, that is key points; "
-            "write labels of five numbers a row, and take the key out"
+            "write labels of five numbers per row, and remove the key"
         )
     return content
 
 
 def class_names(path: Path, names: Any, count: Any) -> dict[int, str]:
-    """Take the class names from a list or a mapping from class ids, by rising id.
+    """Read the class names from a list or a mapping from class ids, by ascending id.
 
     Args:
-        path: of data.yaml.
-        names: what it has under names.
-        count: what it has under nc.
+        path: path of data.yaml.
+        names: its value of names.
+        count: its value of nc.
 
     Raises:
-        ValueError: they are neither, not names, not distinct, or not that many.
+        ValueError: names is neither, an entry is not a name, names repeat, or their
+            number differs.
     """
     if not isinstance(names, (list, dict)) or not names:
         raise ValueError(
@@ -79,10 +80,10 @@ def class_names(path: Path, names: Any, count: Any) -> dict[int, str]:
 
 
 def names_file(folder: Path, settings: Path | None) -> dict[int, str]:
-    """Read the class names from a file of their own, one per line.
+    """Read the class names from a separate file, one per line.
 
     Raises:
-        ValueError: there is none, or it is malformed.
+        ValueError: there is no such file, or it is malformed.
     """
     for path in (
         place / name for place in (folder, folder / "labels") for name in NAMES_FILES

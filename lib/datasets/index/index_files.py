@@ -1,13 +1,13 @@
-"""Where indices are kept, and how it is known that one is still right.
+"""Storage of indices, and the check that an index is still valid.
 
-An index is named after its key: a hash of the format, of what the reader was asked for,
-and of the annotations' bytes. Whatever changes gives another name, so an index is
-never out of date. One whose bytes have been damaged fails its checksum when it is
-opened, and is made anew. It lies in `.cache` beside the annotations, or, where that
-cannot be written, in the user's cache folder; where neither can, it stays in memory.
+An index is named after its key: a hash of the format, of the reader's arguments, and of
+the annotations' bytes. Any change gives another name, so an index is never out of date.
+An index whose bytes are damaged fails its checksum when it is opened, and is built
+again. It is stored in `.cache` beside the annotations or, if that cannot be written, in
+the user's cache folder; if neither can be written, it stays in memory.
 
-The environment variable ``FRCNN_INDEX`` names another folder, or is ``0``: then
-annotations are parsed each time.
+The environment variable ``FRCNN_INDEX`` names another folder; with ``0`` annotations
+are parsed every time.
 """
 
 import contextlib
@@ -34,13 +34,13 @@ _QUIET_NANOSECONDS = 3 * 10**9
 _BLOCK = 1 << 20
 
 Pack = Callable[[BinaryIO, Path | None], None]
-"""Writes an index into a file, with the help of a folder for temporary ones."""
+"""Function that writes an index to a file, given a folder for temporary files."""
 
 logger = logging.getLogger(__name__)
 
 
 def index_folders(annotations: Path) -> list[Path]:
-    """Where the indices of annotations in this folder may lie, the preferred first."""
+    """Return where indices of this folder's annotations may be, the preferred first."""
     choice = os.environ.get(VARIABLE, "")
     if choice == "0":
         return []
@@ -51,13 +51,13 @@ def index_folders(annotations: Path) -> list[Path]:
 
 
 def settings_key(*settings: object) -> str:
-    """A hash of what the reader was asked for, and of the format."""
+    """Return a hash of the reader's arguments, and of the format."""
     text = json.dumps([MAGIC.decode(), *map(str, settings)])
     return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()
 
 
 def index_key(settings: str, content: str) -> str:
-    """The hash that an index is named after."""
+    """Return the hash that an index is named after."""
     return hashlib.sha256(f"{settings}{content}".encode()).hexdigest()[:32]
 
 
@@ -69,17 +69,17 @@ def load_index(
     *,
     check: Callable[[Index], bool],
 ) -> Index:
-    """Open the index of a key, or make it in the first folder that can be written.
+    """Open the index of a key, or build it in the first writable folder.
 
     Args:
-        folders: of `index_folders`.
-        name: for people, before the key in the file's name.
-        key: of `index_key`.
-        pack: makes it.
-        check: looks at one that is there; False has it made anew.
+        folders: see `index_folders`.
+        name: readable name, put before the key in the file's name.
+        key: see `index_key`.
+        pack: builds the index.
+        check: checks an existing index; if it returns False, the index is built again.
 
     Raises:
-        ValueError: what `pack` and `check` raise.
+        ValueError: raised by `pack` or `check`.
     """
     paths = [folder / f"{name}-{key}.index" for folder in folders]
     for path in paths:
@@ -88,11 +88,11 @@ def load_index(
         except OSError:
             continue
         except ValueError as error:
-            logger.warning("%s; the annotations are parsed anew", error)
+            logger.warning("%s; the annotations are parsed again", error)
             continue
         if check(index):
             with contextlib.suppress(OSError):
-                os.utime(path)  # it is in use: see _tidy
+                os.utime(path)  # mark it as used: see _tidy
             return index
     for path in paths:
         try:
@@ -109,7 +109,7 @@ def load_index(
 
 
 def _tidy(current: Path, name: str) -> None:
-    """Remove what killed processes left, and indices of that name long unused."""
+    """Remove the files of killed processes, and indices of that name long unused."""
     with contextlib.suppress(OSError):
         remove_stale(current.parent)
         for path in current.parent.glob("*.index"):
@@ -132,7 +132,7 @@ def same_sizes(index: Index, folder: Path) -> bool:
 
 
 def content_hash(pieces: Iterable[bytes]) -> str:
-    """The hash of bytes in pieces of any length."""
+    """Return the hash of bytes in pieces of any length."""
     digest = hashlib.sha256()
     for piece in pieces:
         digest.update(piece)
@@ -140,7 +140,7 @@ def content_hash(pieces: Iterable[bytes]) -> str:
 
 
 def file_pieces(path: Path) -> Iterable[bytes]:
-    """The bytes of a file in blocks."""
+    """Yield the bytes of a file in blocks."""
     with path.open("rb") as file:
         while block := file.read(_BLOCK):
             yield block
@@ -167,7 +167,7 @@ class Notes:
 
     @classmethod
     def read(cls, folders: Sequence[Path], name: str, settings: str) -> "Notes":
-        """The notes that lie beside the indices."""
+        """Read the notes that are stored beside the indices."""
         paths = [folder / f"{name}-{settings[:32]}.json" for folder in folders]
         for path in paths:
             with contextlib.suppress(OSError, ValueError):
@@ -195,7 +195,7 @@ class Notes:
         return found
 
     def write(self) -> None:
-        """Keep what is new, where it can be written."""
+        """Store new notes, if a folder is writable."""
         for path in self.paths if self.changed else ():
             with contextlib.suppress(OSError):
                 text = json.dumps(self.known).encode()

@@ -1,7 +1,7 @@
-"""The file of an index: the annotations of a data set as columns, mapped when opened.
+"""The file format of an index: a data set's annotations as columns, memory-mapped.
 
-It holds a magic number, a header in JSON, the columns, each as it lies in memory, and a
-checksum of all that. All processes share the pages of the columns.
+It consists of a magic number, a header in JSON, the columns as they are in memory, and
+a checksum of these. All processes share the pages of the columns.
 
     I  images
     N  objects
@@ -22,27 +22,27 @@ import numpy.typing as npt
 Array = npt.NDArray[Any]
 
 MAGIC = b"FRCNNIX4"
-"""Changes with the format, and with every change of what the readers make of a file."""
+"""Changes with the format, and whenever readers interpret a file differently."""
 
 _ALIGNMENT = 64
 _CHECKSUM_BYTES = 4
-_ENCODING = ("utf-8", "surrogatepass")  # file names need not be text
+_ENCODING = ("utf-8", "surrogatepass")  # file names may not be valid text
 
 
 @dataclass(frozen=True)
 class Index:
-    """An index as opened, or made in memory.
+    """An index, opened from a file or built in memory.
 
     Attributes:
-        path: the file, None in memory. In another process it is opened anew: pickled,
-            an index is its path.
-        facts: what the reader of the annotations has added, as JSON has it.
+        path: the file, None in memory. Pickling stores only the path: another process
+            opens the file again.
+        facts: facts added by the annotation reader, as JSON values.
         columns: by name.
 
             ids, names: ``(bytes,)`` image ids, and files relative to the image folder;
-            id_ends, name_ends: ``(I + 1,)`` where each begins and the last ends;
+            id_ends, name_ends: ``(I + 1,)`` start of each, and the end of the last;
             sizes: ``(I, 2)`` int32 width and height;
-            measured: rows of the images whose own header told the size;
+            measured: rows of the images whose size was read from their own header;
             starts: ``(I + 1,)`` first object of each image, and N;
             boxes, classes, difficult, crowd, areas, object_ids: ``(N, ...)``, as in
             `Record`, but classes are int32.
@@ -61,19 +61,19 @@ class Index:
         return len(self.columns["starts"]) - 1
 
     def string(self, column: str, row: int) -> str:
-        """One of the strings of ``id`` or ``name``."""
+        """Return one of the strings of ``id`` or ``name``."""
         start, end = self.columns[f"{column}_ends"][row : row + 2]
         return self.columns[f"{column}s"][start:end].tobytes().decode(*_ENCODING)
 
     def strings(self, column: str) -> list[str]:
-        """All strings of ``id`` or ``name``."""
+        """Return all strings of ``id`` or ``name``."""
         data = self.columns[f"{column}s"].tobytes()
         ends = self.columns[f"{column}_ends"].tolist()
         return [data[a:b].decode(*_ENCODING) for a, b in itertools.pairwise(ends)]
 
 
 def string_columns(column: str, strings: Sequence[str]) -> dict[str, Array]:
-    """The two columns that strings are kept in."""
+    """Pack strings into the two columns that store them."""
     data = [text.encode(*_ENCODING) for text in strings]
     ends = np.zeros(len(data) + 1, np.int64)
     np.cumsum([len(text) for text in data], out=ends[1:])
@@ -97,9 +97,9 @@ def write_index(
     """Write an index file.
 
     Args:
-        file: opened for writing, empty.
-        facts: of the index.
-        columns: by name.
+        file: an empty file, opened for writing.
+        facts: facts of the index.
+        columns: columns by name.
     """
     length = checksum = 0
 
@@ -124,23 +124,23 @@ def write_index(
 
 
 def open_index(path: Path) -> Index:
-    """Map an index file, once its checksum has been verified.
+    """Map an index file after verifying its checksum.
 
     Raises:
-        OSError: it is not there, or must not be read.
+        OSError: it does not exist, or cannot be read.
         ValueError: it is damaged.
     """
     return _open(path, verify=True)
 
 
 def _reopen_index(path: Path) -> Index:
-    """Map the index file that another process of the run has verified."""
+    """Map an index file that another process of the run has verified."""
     try:
         return _open(path, verify=False)
     except OSError as error:
         raise ValueError(
             f"{path}: expected the index that the run began with, cannot open it "
-            f"({error}); start again, and it is made anew"
+            f"({error}); start again, and the index is built again"
         ) from error
 
 
@@ -158,10 +158,10 @@ def _open(path: Path, *, verify: bool) -> Index:
 def read_index(
     data: mmap.mmap | bytes, path: Path | None, *, verify: bool = True
 ) -> Index:
-    """Make the columns of an index out of its bytes, without copying them.
+    """Interpret the bytes of an index as columns, without copying them.
 
     Raises:
-        ValueError, KeyError, TypeError: they are not what was written.
+        ValueError, KeyError, TypeError: the content is invalid.
     """
     if data[: len(MAGIC)] != MAGIC:
         raise ValueError("another format")

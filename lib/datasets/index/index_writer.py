@@ -1,7 +1,7 @@
-"""Writing an index: check the objects, sort them by image, lay the columns down.
+"""Write an index: check the objects, sort them by image, write the columns.
 
-Objects come in pieces and wait on disk, so that the memory needed is a few bytes per
-object and image, whatever the annotations take.
+Objects arrive in pieces and wait on disk, so the memory needed is a few bytes per
+object and image, however large the annotations are.
 
     I  images
     N  objects
@@ -21,21 +21,21 @@ from ..records import BoolArray, Drops, FloatArray, RawObjects, clean_boxes
 from .index_format import Array, Column, string_columns, write_index
 
 ROWS = 1 << 17
-"""Objects worked on at a time."""
+"""Number of objects processed at a time."""
 
 _IN_MEMORY = 1 << 23
 
 
 @dataclass(frozen=True, slots=True)
 class RawImages:
-    """The images of a data set as its annotations give them.
+    """The images of a data set as listed in its annotations.
 
     Attributes:
-        folder: holds their files.
-        source: where to look after a fault of an image's objects, by row.
+        folder: folder of their files.
+        source: returns where to correct an image's objects, by row.
         ids, names: ``I`` image ids, and file names relative to `folder`.
         sizes: ``I`` pairs of width and height.
-        measured: rows whose size is that of the file's header.
+        measured: rows whose size was read from the file's header.
     """
 
     folder: Path
@@ -46,7 +46,7 @@ class RawImages:
     measured: list[int] = field(default_factory=list)
 
     def add(self, image_id: str, name: str, width: int, height: int) -> None:
-        """Add an image; a size that cannot be is left to `measure`."""
+        """Add an image; an impossible size is read from the file by `measure`."""
         if min(width, height) < 1 or max(width, height) >= 2**31:
             width = height = 0
             self.measured.append(len(self.ids))
@@ -55,10 +55,10 @@ class RawImages:
         self.sizes.append((width, height))
 
     def measure(self) -> None:
-        """Ask the files for sizes that the annotations did not tell.
+        """Read sizes that the annotations lack from the image files.
 
         Raises:
-            ImageError: one cannot tell.
+            ImageError: a file's size cannot be read.
         """
         for row in self.measured:
             self.sizes[row] = image_size(self.folder / self.names[row])
@@ -81,7 +81,7 @@ class Spool:
 
     @property
     def shape(self) -> tuple[int, ...]:
-        """Of the whole column."""
+        """Return the shape of the whole column."""
         return (len(self), *self.row)
 
     def append(self, rows: Any) -> None:
@@ -91,13 +91,13 @@ class Spool:
         self.bytes += data.nbytes
 
     def pieces(self, rows: int = ROWS) -> Iterator[Array]:
-        """Read the column from its start, so many rows at a time."""
+        """Read the column from its start, `rows` rows at a time."""
         self.file.seek(0)
         while data := self.file.read(rows * self.row_bytes):
             yield np.frombuffer(data, self.dtype).reshape(-1, *self.row)
 
     def read(self) -> Array:
-        """The whole column."""
+        """Return the whole column."""
         self.file.seek(0)
         return np.frombuffer(self.file.read(), self.dtype).reshape(self.shape)
 
@@ -115,13 +115,13 @@ def pack(
     """Check all objects of a data set and write its index, objects in file order.
 
     Args:
-        file: opened for writing, empty.
+        file: an empty file, opened for writing.
         images: in the order of the records.
-        objects: of those images, in any order, in pieces.
-        drops: counts what is left out or clipped; goes into the index's facts.
-        closing: as in `clean_boxes`.
-        facts: further ones.
-        scratch: folder of temporary files, None for the system's.
+        objects: objects of those images, in any order, in pieces.
+        drops: counts dropped and clipped objects; stored in the index's facts.
+        closing: see `clean_boxes`.
+        facts: additional facts.
+        scratch: folder of temporary files; if None, the system's.
     """
     spools = {
         "image": Spool(np.int32, None, scratch),
@@ -157,7 +157,7 @@ def pack(
         "measured": np.array(images.measured, np.int64),
         "starts": starts,
     }
-    if len(spools["object_ids"]) < len(image):  # the annotations number none
+    if len(spools["object_ids"]) < len(image):  # annotations without ids
         del spools["object_ids"]
         first = np.repeat(starts[:-1], np.diff(starts))
         small["object_ids"] = np.arange(len(image)) - first
@@ -192,7 +192,7 @@ def _clean(
 
 
 def _areas(objects: RawObjects, boxes: FloatArray, kept: BoolArray) -> FloatArray:
-    """The areas given; the boxes' own where there is none of use."""
+    """Return the given areas; the boxes' own where none is usable."""
     own = cast(FloatArray, np.prod(boxes[:, 2:] - boxes[:, :2], axis=1))
     if objects.areas is None:
         return own

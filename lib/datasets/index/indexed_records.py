@@ -1,6 +1,6 @@
-"""The records of a data set that was parsed once: columns, and a record when asked for.
+"""The records of an indexed data set: columns, and a record on request.
 
-`index_format.py` says how the columns are kept, `index_writer.py` writes them, and
+`index_format.py` defines how the columns are stored, `index_writer.py` writes them, and
 `index_files.py` says where.
 
     I  images
@@ -22,12 +22,12 @@ from .index_format import Array, Index, string_columns
 
 @dataclass(frozen=True)
 class Part:
-    """An index among the joined ones.
+    """One of the indices of joined records.
 
     Attributes:
-        index: of one data set.
-        folder: what the names of its images are relative to.
-        prefix: stands before its image ids.
+        index: index of one data set.
+        folder: folder that its image names are relative to.
+        prefix: prefix of its image ids.
     """
 
     index: Index
@@ -36,11 +36,10 @@ class Part:
 
 
 class Records(Sequence[Record]):
-    """The records of one index or of several joined, each made when asked for.
+    """The records of one index or of several joined, each built on request.
 
-    Who needs one quantity of all images or objects takes the column: the loop would
-    cost a second per 100,000 images. Columns are read-only; a record's arrays are its
-    own.
+    For one quantity of all images or objects, use its column: a loop over records costs
+    a second per 100,000 images. Columns are read-only; a record's arrays are its own.
     """
 
     def __init__(self, parts: Sequence[Part]) -> None:
@@ -76,12 +75,12 @@ class Records(Sequence[Record]):
 
     @property
     def image_ids(self) -> list[str]:
-        """I ids, in order."""
+        """Return the I ids, in order."""
         return [p.prefix + text for p in self.parts for text in p.index.strings("id")]
 
     @property
     def paths(self) -> list[str]:
-        """I image files, in order."""
+        """Return the I image files, in order."""
         return [
             str(part.folder / text)
             for part in self.parts
@@ -90,12 +89,12 @@ class Records(Sequence[Record]):
 
     @property
     def sizes(self) -> npt.NDArray[np.int32]:
-        """``(I, 2)`` width and height in pixels, of the images as stored."""
+        """Return ``(I, 2)`` width and height in pixels, of the images as stored."""
         return self._column("sizes", np.zeros((0, 2), np.int32))
 
     @property
     def images(self) -> IntArray:
-        """``(N,)`` the image that each object lies in."""
+        """Return ``(N,)`` the image that contains each object."""
         starts = [np.diff(part.index.columns["starts"]) for part in self.parts]
         counts = np.concatenate([np.zeros(0, np.int64), *starts])
         return np.repeat(np.arange(len(counts)), counts)
@@ -149,7 +148,7 @@ def _record(part: Part, row: int) -> Record:
 
 
 def as_records(records: Sequence[Record]) -> Records:
-    """Give records their columns; those made by hand are packed in memory."""
+    """Give a list of records its columns; records made by hand are packed in memory."""
     if isinstance(records, Records):
         return records
     boxes = [record.boxes for record in records]

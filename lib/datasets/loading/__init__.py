@@ -1,1 +1,1 @@
-"""Records become batches, in worker processes."""
+"""Load records into batches, in worker processes."""

@@ -1,6 +1,6 @@
-"""Records become batches: flip, resize, recolour, pad, stack.
+"""Turn records into batches: flip, resize, recolour, pad, stack.
 
-Here, and only here, the boxes of files (pixel edges of the stored image) become boxes
+This is the only place where file boxes (pixel edges of the stored image) become boxes
 of the network input in the configured convention.
 """
 
@@ -21,7 +21,7 @@ from .images import expect_stated_size, read_image
 from .resizing import choose_cut, resize_image, resize_scale
 
 _GT_SLOTS = 8
-"""Ground-truth slots come in powers of two from here, so that few shapes occur."""
+"""Fewest ground-truth slots; larger numbers are powers of two, so shapes repeat."""
 
 
 class Batch(NamedTuple):
@@ -51,11 +51,11 @@ class Batch(NamedTuple):
 
     @property
     def given(self) -> dict[str, Proposals]:
-        """The network's argument for proposals, where they are given; else none."""
+        """Return given proposals as the network's argument; empty if there are none."""
         return {} if self.proposals is None else {"proposals": self.proposals}
 
     def to(self, device: torch.device) -> "Batch":
-        """The batch with its tensors on ``device``; copies overlap if pinned."""
+        """Return the batch with its tensors on ``device``; copies overlap if pinned."""
         if device.type == "cpu":
             return self
 
@@ -67,7 +67,7 @@ class Batch(NamedTuple):
         return (self.images.pixels, self.images.sizes, *truth, *(self.proposals or ()))
 
     def map(self, change: Callable[[Tensor], Tensor]) -> "Batch":
-        """The batch with each of `tensors` changed."""
+        """Return the batch with `change` applied to each of `tensors`."""
         truth = (change(field) for field in self.ground_truth if field is not None)
         return self._replace(
             images=self.images._replace(
@@ -85,13 +85,13 @@ class Sample(NamedTuple):
         pixels: ``(h, w, 3)`` RGB.
         boxes: ``(G, 4)``.
         classes: ``(G,)``.
-        ignored: ``(I, 4)``, boxes of what is seen but not trained on.
-        crowd: ``(I,)``, which of those are crowds.
+        ignored: ``(I, 4)``, boxes of visible objects that are not trained on.
+        crowd: ``(I,)``, which of those are crowd regions.
         scale: network pixels per original pixel.
-        original_size: height and width that ``scale`` starts from: of the stored image,
-            or of the part of it that is seen.
-        image_id: of the image; of a mosaic, those of its images joined by ``+``.
-        proposals: given ones; None where a network makes its own.
+        original_size: height and width that ``scale`` refers to: of the stored image,
+            or of its visible part.
+        image_id: id of the image; of a mosaic, the ids of its images joined by ``+``.
+        proposals: given proposals; None if the network computes its own.
     """
 
     pixels: npt.NDArray[np.uint8]
@@ -123,26 +123,26 @@ def make_sample(
 ) -> Sample:
     """Read and resize an image and its objects.
 
-    Crowd regions are no objects, and difficult ones are not unless ``use_difficult``.
+    Crowd regions are not objects; difficult objects only with ``use_difficult``.
 
     Args:
         record: the image.
         short_side: target of the shorter side in pixels.
-        long_side: cap of the longer side in pixels.
+        long_side: upper limit of the longer side in pixels.
         offset: 1 for legacy boxes, 0 for continuous ones.
         flip: mirror left to right.
         colour: factors of brightness, contrast and saturation.
-        hue: turn of the hue, as a part of the whole circle.
-        zoom: factor on the scale. What then exceeds the usual size is cut away.
-        place: where the part that is kept lies, see `choose_cut`.
-        window: height and width to fill in place of the usual size, the scale being
-            raised where the image would leave some of it empty.
-        min_visible: least share of its area that a cut has to leave of an object.
+        hue: shift of the hue as a fraction of the full circle.
+        zoom: factor on the scale. Pixels beyond the usual size are cropped.
+        place: position of the crop, see `choose_cut`.
+        window: height and width to fill in place of the usual size; the scale is raised
+            if the image would leave a part of it empty.
+        min_visible: least share of its area that a crop must leave of an object.
         use_difficult: keep VOC's difficult objects.
-        proposals: of this image, as pixel edges; they go where the objects go.
+        proposals: of this image, as pixel edges; transformed like the objects.
 
     Raises:
-        ImageError: the file cannot be decoded, or is not of the size annotated.
+        ImageError: the file cannot be decoded, or does not have the annotated size.
     """
     pixels = read_image(record.path)
     height, width = pixels.shape[:2]
@@ -151,8 +151,8 @@ def make_sample(
     if proposals is not None:
         edges = np.concatenate((edges, proposals.boxes))
     if flip:
-        # Before the resize: a mirrored image of rounded width would be off by a part of
-        # a pixel.
+        # Before the resize: mirroring an image of rounded width would shift it by a
+        # fraction of a pixel.
         pixels = np.asarray(cv2.flip(pixels, 1), np.uint8)
         edges = edges.copy()
         edges[:, 0::2] = width - edges[:, 2::-2]
@@ -208,15 +208,15 @@ def collate(
     """Stack samples of any size into one zero-padded batch.
 
     Args:
-        samples: N of them.
+        samples: N samples.
         size_multiple: padded height and width are multiples of this.
-        problems: passed on.
-        proposal_slots: R, where proposals are given.
+        problems: passed on to the batch.
+        proposal_slots: R, if proposals are given.
     """
     sizes = np.array([sample.pixels.shape[:2] for sample in samples], dtype=np.int64)
     height, width = (-(-side // size_multiple) * size_multiple for side in sizes.max(0))
-    # Channels last in memory, which is what the network computes in; the transposed
-    # view is (N, 3, H, W).
+    # channels_last in memory, which the network computes in; the transposed view is
+    # (N, 3, H, W).
     canvas = np.zeros((len(samples), height, width, 3), dtype=np.uint8)
     most = max(len(sample.boxes) + int(sample.crowd.sum()) for sample in samples)
     slots = _GT_SLOTS
@@ -254,14 +254,14 @@ def collate(
 
 
 def _stack_proposals(samples: Sequence[Sample], slots: int) -> Proposals | None:
-    """The best given proposals of each image; None if there are none for any."""
+    """Stack the best given proposals of each image; None if there are none at all."""
     boxes = np.zeros((len(samples), slots, 4), dtype=np.float32)
     scores = np.zeros((len(samples), slots), dtype=np.float32)
     valid = np.zeros((len(samples), slots), dtype=np.bool_)
     for i, sample in enumerate(samples):
         if sample.proposals is None:
             return None
-        # Those of a mosaic are in the order of its images.
+        # The proposals of a mosaic are in the order of its images.
         best = np.argsort(-sample.proposals.scores, kind="stable")[:slots]
         boxes[i, : len(best)] = sample.proposals.boxes[best]
         scores[i, : len(best)] = sample.proposals.scores[best]

@@ -19,19 +19,19 @@ def recolour(
     *,
     hue: float = 0.0,
 ) -> npt.NDArray[np.uint8]:
-    """Change brightness, contrast, saturation and hue, all in one pass of 8 bits.
+    """Change brightness, contrast, saturation and hue in one pass of 8 bits.
 
-    All four are affine in the colour, and so is one after the other: brightness scales,
+    All four are affine in the colour, and so is their composition: brightness scales,
     contrast scales about the image's mean, saturation about the pixel's own grey, and
-    hue turns around the grey axis.
+    hue rotates around the grey axis.
 
     Args:
         pixels: ``(H, W, 3)`` RGB.
-        factors: of brightness, contrast and saturation; 1 changes nothing.
-        hue: turn, as a part of the whole circle.
+        factors: factors of brightness, contrast and saturation; 1 for no change.
+        hue: rotation as a fraction of the full circle.
 
     Returns:
-        ``(H, W, 3)`` RGB; what leaves 0..255 is cut off.
+        ``(H, W, 3)`` RGB, clipped to 0..255.
     """
     brightness, contrast, saturation = factors
     angle = 2 * math.pi * hue

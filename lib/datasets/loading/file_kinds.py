@@ -1,4 +1,4 @@
-"""Name what a file is that should be a picture and is none that can be read."""
+"""Name the kind of a file that should be an image and cannot be decoded."""
 
 import re
 
@@ -26,20 +26,20 @@ def refusal(data: bytes) -> str:
         data: the file's content, or its first kilobyte.
     """
     if not data:
-        return "an empty file; restore it or take it out of the list"
+        return "an empty file; restore it or remove it from the list"
     if data.startswith(_LFS):
         return "a Git LFS pointer in place of the picture; run: git lfs pull"
     if _HTML.match(data[:1024]):
         return (
-            "a web page (HTML), such as a server sends for a picture that is gone or "
-            "needs a login; download the picture again or take it out of the list"
+            "a web page (HTML), such as a server sends for an image that is gone or "
+            "needs a login; download the image again or remove it from the list"
         )
     kind = _kind(data)
     if kind:
-        return f"{kind}; convert it to JPEG or PNG or take it out of the list"
+        return f"{kind}; convert it to JPEG or PNG or remove it from the list"
     return (
-        f"{len(data)} bytes that no decoder knows; replace the file or take it out of "
-        "the list"
+        f"{len(data)} bytes that no decoder recognises; replace the file or remove it "
+        "from the list"
     )
 
 

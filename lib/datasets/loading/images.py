@@ -1,7 +1,7 @@
-"""Reading image files.
+"""Read image files.
 
-VOC and COCO annotations refer to the pixels as they are stored, so an orientation noted
-in EXIF is not applied, neither to the pixels nor to the size.
+VOC and COCO annotations refer to the pixels as stored, so EXIF orientation is applied
+neither to the pixels nor to the size.
 """
 
 import contextlib
@@ -19,53 +19,53 @@ from PIL import Image, TiffImagePlugin, UnidentifiedImageError
 
 from .file_kinds import refusal
 
-# The order in which files of one stem are preferred.
+# Preferred order of files with the same stem.
 IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff")
 
 _PNG_START = b"\x89PNG\r\n\x1a\n"
 _JPEG_START = b"\xff\xd8\xff"
 _SCAN = 0xDA
 _FRAMES = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
-"""JPEG's markers of parts that tell the size."""
+"""JPEG's markers of segments that contain the size."""
 
 _TIFF_STARTS = (b"II*\0", b"MM\0*")
 _ORIENTATION = 274
-"""The TIFF and EXIF tag of how an image is to be turned for showing."""
+"""The TIFF and EXIF tag of the orientation in which to show an image."""
 
 MAX_PIXELS = 178_956_970
-"""Of an image; where Pillow, too, takes it for a bomb: a few bytes can claim more than
-the memory holds."""
+"""Largest image; Pillow too treats larger ones as decompression bombs: a few bytes can
+claim more than fits the memory."""
 
 
 class ImageError(ValueError):
-    """An image file is missing, truncated or no image; the message names it."""
+    """An image file is missing, truncated or not an image; the message names it."""
 
 
 def read_image(path: Path) -> npt.NDArray[np.uint8]:
     """Decode an image file.
 
-    Grayscale, palette and CMYK images become RGB, transparency is dropped, of 16 bits
-    the upper 8 are kept. The pixels are as stored, whatever EXIF says.
+    Grayscale, palette and CMYK images become RGB, transparency is dropped, and the
+    upper 8 of 16 bits are kept. The pixels are as stored, whatever EXIF says.
 
     Returns:
         ``(H, W, 3)`` RGB.
 
     Raises:
-        ImageError: the file cannot be read, is cut short, is no image, or claims more
-            than `MAX_PIXELS`.
+        ImageError: the file cannot be read, is truncated, is not an image, or claims
+            more than `MAX_PIXELS`.
     """
     try:
         data = path.read_bytes()
     except OSError as error:
         raise ImageError(
             f"{path}: expected an image, cannot read the file ({error.strerror}); "
-            "restore it or take it out of the list"
+            "restore it or remove it from the list"
         ) from error
-    # A decoder fills what is missing with grey and says nothing, so it is asked first.
+    # Decoders silently fill missing data with grey, so this is checked first.
     if _is_cut_short(data):
         raise ImageError(
             f"{path}: expected a whole image, found one cut short after {len(data)} "
-            "bytes; fetch the file again or take it out of the list"
+            "bytes; download the file again or remove it from the list"
         )
     _expect_size(path, data)
     pixels = _decode_tiff(data) if data.startswith(_TIFF_STARTS) else _decode(data)
@@ -78,13 +78,14 @@ def image_size(path: Path) -> tuple[int, int]:
     """Read an image's width and height, in pixels as stored, from its header alone.
 
     Raises:
-        ImageError: the file cannot be read, is no image, or claims more than
+        ImageError: the file cannot be read, is not an image, or claims more than
             `MAX_PIXELS`.
     """
     try:
         width, height = _stored_size(path)
     except Exception as error:
-        # Damaged bytes make Pillow fail in any way: struct.error, IndexError, ...
+        # Damaged bytes raise errors of any type in Pillow: struct.error, IndexError,
+        # ...
         raise ImageError(f"{path}: expected an image, {_cause(path, error)}") from error
     _expect_pixels(path, width, height)
     return width, height
@@ -93,12 +94,12 @@ def image_size(path: Path) -> tuple[int, int]:
 def expect_stated_size(
     path: Path, found: tuple[int, int], stated: tuple[int, int]
 ) -> None:
-    """Refuse an image whose boxes were written for another size.
+    """Raise an error if an image does not have the size its boxes were written for.
 
     Args:
         path: the image file, for the error.
         found: width and height in pixels as stored.
-        stated: width and height that its annotation tells.
+        stated: width and height in its annotation.
 
     Raises:
         ImageError: they differ.
@@ -112,8 +113,8 @@ def expect_stated_size(
     if found == stated[::-1]:
         raise ImageError(
             f"{sizes}; annotations refer to the pixels as stored, without EXIF's "
-            "orientation: store the image turned (such as with jpegtran or exiftran), "
-            "or annotate it as it is"
+            "orientation: store the image rotated (by jpegtran or exiftran), "
+            "or annotate it as stored"
         )
     raise ImageError(
         f"{sizes}; if the boxes fit the file, correct the size in the annotation, else "
@@ -122,34 +123,34 @@ def expect_stated_size(
 
 
 def _cause(path: Path, error: Exception) -> str:
-    """Why a file's size cannot be read."""
+    """Describe why a file's size cannot be read."""
     if isinstance(error, UnidentifiedImageError):
         with contextlib.suppress(OSError), path.open("rb") as file:
             return f"found {refusal(file.read(1024))}"
     return (
-        f"cannot read its size ({error}); replace the file or take it out of the list"
+        f"cannot read its size ({error}); replace the file or remove it from the list"
     )
 
 
 def _stored_size(file: Path | io.BytesIO) -> tuple[int, int]:
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # of odd metadata, and of large images
+        warnings.simplefilter("ignore")  # about odd metadata and large images
         with Image.open(file) as image:
             width, height = image.size
             if isinstance(image, TiffImagePlugin.TiffImageFile):
-                # Of a TIFF alone, Pillow gives the size after turning.
+                # Only for a TIFF, Pillow gives the size after rotation.
                 width, height = image.tag_v2[256], image.tag_v2[257]
             return int(width), int(height)
 
 
 def _expect_size(path: Path, data: bytes) -> None:
-    """Refuse what only claims to be large, before a decoder makes room for it."""
+    """Check the claimed size before a decoder allocates memory for it."""
     try:
         width, height = _claimed_size(data)
     except Image.DecompressionBombError as error:
         raise ImageError(f"{path}: expected an image to train on: {error}") from error
     except Exception:
-        return  # an odd header, which the decoder may judge
+        return  # an unusual header: leave it to the decoder
     _expect_pixels(path, width, height)
 
 
@@ -157,12 +158,12 @@ def _expect_pixels(path: Path, width: int, height: int) -> None:
     if width * height > MAX_PIXELS:
         raise ImageError(
             f"{path}: expected an image of at most {MAX_PIXELS} pixels, found one that "
-            f"claims {width} x {height}; cut it into parts or take it out of the list"
+            f"claims {width} x {height}; split it or remove it from the list"
         )
 
 
 def _decode(data: bytes) -> npt.NDArray[np.uint8] | None:
-    """Decode with OpenCV; None if it cannot."""
+    """Decode with OpenCV; None if it fails."""
     flags = cv2.IMREAD_COLOR | cv2.IMREAD_IGNORE_ORIENTATION
     try:
         pixels = cv2.imdecode(np.frombuffer(data, np.uint8), flags) if data else None
@@ -174,9 +175,9 @@ def _decode(data: bytes) -> npt.NDArray[np.uint8] | None:
 
 
 def _decode_tiff(data: bytes) -> npt.NDArray[np.uint8] | None:
-    """Decode with Pillow; None if it cannot, or if no range of values is implied.
+    """Decode with Pillow; None if it fails, or if the mode defines no range of values.
 
-    OpenCV turns a TIFF by its orientation and darkens it by its transparency.
+    OpenCV rotates a TIFF by its orientation and darkens it by its transparency.
     """
     try:
         with Image.open(io.BytesIO(_unturned(data))) as image:
@@ -185,15 +186,15 @@ def _decode_tiff(data: bytes) -> npt.NDArray[np.uint8] | None:
             if image.mode.startswith("I;16"):
                 grey = (np.asarray(image) >> 8).astype(np.uint8)
                 return np.repeat(grey[..., None], 3, axis=2)
-            if image.mode == "RGBa":  # multiplied by the transparency
+            if image.mode == "RGBa":  # premultiplied by the transparency
                 image = image.convert("RGBA")
             return np.array(image.convert("RGB"))
-    except Exception:  # damaged bytes make Pillow fail in any way
+    except Exception:  # damaged bytes raise errors of any type in Pillow
         return None
 
 
 def _unturned(data: bytes) -> bytes:
-    """A TIFF file with its orientation, the first directory's, set to that stored."""
+    """Set the orientation of a TIFF file's first directory to "as stored"."""
     order: Literal["little", "big"] = "little" if data[:1] == b"I" else "big"
 
     def number(at: int, size: int) -> int:
@@ -214,19 +215,19 @@ def _is_cut_short(data: bytes) -> bool:
         return data.rfind(b"IEND") < 0
     if not data.startswith(_JPEG_START):
         return False
-    # A thumbnail inside the header has an end marker of its own, so the search begins
-    # at the scan, in which 0xFF is never followed by 0xD9 except at the end.
+    # A thumbnail in the header has its own end marker, so the search starts at the
+    # scan, in which 0xFF is never followed by 0xD9 except at the end.
     at = 0
     for at, marker in _jpeg_segments(data):
         if marker == _SCAN:
             return data.find(b"\xff\xd9", at) < 0
-    return at >= len(data)  # else an odd header, which the decoder may judge
+    return at >= len(data)  # else an unusual header: leave it to the decoder
 
 
 def _jpeg_segments(data: bytes) -> Iterator[tuple[int, int]]:
-    """Position and marker of each part of a JPEG's header, up to the first scan.
+    """Yield position and marker of each segment of a JPEG's header, up to the scan.
 
-    The last position is where no marker follows; it comes with the marker 0.
+    The last position is the first without a marker; its marker is given as 0.
     """
     at = 2
     while data[at : at + 1] == b"\xff" and at + 1 < len(data):
@@ -242,7 +243,7 @@ def _jpeg_segments(data: bytes) -> Iterator[tuple[int, int]]:
 
 
 def _claimed_size(data: bytes) -> tuple[int, int]:
-    """Width and height by the header; of the common formats without Pillow's help."""
+    """Read width and height from the header; for common formats without Pillow."""
     if data.startswith(_PNG_START):
         return int.from_bytes(data[16:20], "big"), int.from_bytes(data[20:24], "big")
     if data.startswith(_JPEG_START):

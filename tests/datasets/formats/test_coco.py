@@ -357,7 +357,7 @@ def test_images_under_other_names(folder):
         image["file_name"] = "own\\" + image["file_name"].replace("/", "\\")
     found = folder.read()
     assert found.records.paths == paths
-    assert found.drops == {"image that lies elsewhere than its file name says": 3}
+    assert found.drops == {"image that is stored elsewhere than its file name says": 3}
     assert folder.read().records.paths == paths  # by the index
 
 
