@@ -40,7 +40,7 @@ _CLIPPED_CAUSE = (
 _ASIDE = {
     "annotation of an image that is not listed": "do the image ids of annotations and "
     "images belong together?",
-    "object of a class not asked for": "are the names in data.classes those wanted?",
+    "object of a class not in data.classes": "are these the wanted names?",
     "image without a label file, taken to have no objects": "are the labels in place?",
 }
 """What may well be meant, and explains why nothing at all is there."""

@@ -1,4 +1,4 @@
-"""Weights of other origin: recognised by content, loaded strictly, written back."""
+"""Import, check, load and write weights of this and other programs."""
 
 from .imported import ImportedWeights
 from .initial import load_initial_weights, load_weights

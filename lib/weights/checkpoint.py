@@ -21,11 +21,11 @@ from ..utils.untrusted.torch_file import ClaimError, load_torch_file
 from .safetensors_files import is_safetensors, read_safetensors
 
 FORMAT = "faster_rcnn checkpoint 2"
-_QUOTED = 200  # characters of others' errors, which may quote the whole file
+_QUOTED = 200  # characters of other libraries' errors, which may quote the whole file
 
 
 class CheckpointError(ValueError):
-    """A file that cannot be read as what it should be."""
+    """A file cannot be read as the kind of file it should be."""
 
 
 class DamagedFileError(CheckpointError):
@@ -65,19 +65,19 @@ def save_checkpoint(
     iteration, so neither needs a state of its own.
 
     Args:
-        path: the file; it appears whole or not at all.
+        path: the file to write; it appears whole or not at all.
         model: the detector.
-        optimizer: with its momenta.
-        generator: of the sampling's random numbers.
-        iteration: updates done.
+        optimizer: the optimizer, with its momenta.
+        generator: random number generator of the sampling.
+        iteration: number of updates done.
         config: the run's configuration.
-        classes: names, background first.
-        counts: of the run so far; None for zeros.
-        extra: what only some runs have: the averaged weights as ``ema``, how
-            validations went as ``validation``.
+        classes: class names, background first.
+        counts: counters of the run so far; None for zeros.
+        extra: state that only some runs have: the averaged weights as ``ema``, the
+            course of validations as ``validation``.
 
     Raises:
-        OSError: the disk is full or not writable; earlier checkpoints are intact.
+        OSError: the disk is full or not writable; earlier checkpoints stay intact.
     """
     state = {
         "format": FORMAT,
@@ -97,17 +97,17 @@ def save_checkpoint(
 
 
 def read_tensors(path: Path) -> dict[str, Any]:
-    """Load a file of tensors and plain values; no code in it is ever run.
+    """Load a file of tensors and plain values, without running any code in it.
 
-    Its sizes are checked against the file's own before memory is taken.
+    Tensor sizes are checked against the file's size before memory is allocated.
 
     Args:
         path: of torch.save or safetensors, told by the file's first bytes.
 
     Raises:
-        CheckpointError: missing.
-        DamagedFileError: no file, truncated, no PyTorch file, in need of executing
-            pickled code, of tensors beyond all measure, or no dictionary.
+        CheckpointError: the file does not exist.
+        DamagedFileError: it is not a regular file, truncated, not a PyTorch file, needs
+            pickled code to run, has impossibly large tensors, or is not a dictionary.
     """
     if not path.is_file():
         if os.path.lexists(path):
@@ -125,21 +125,21 @@ def read_tensors(path: Path) -> dict[str, Any]:
         named = re.search(r"GLOBAL (\S+)", str(error))
         found = _cut(named[1]) if named else _first_line(error)
         raise DamagedFileError(
-            f"{path} is damaged, or holds objects that only executing code from the "
-            f"file could load, which is not done ({found}); give a file "
-            "of tensors: a state dict, saved anew where the program that wrote it is "
-            "at home, which frcnn convert then reads"
+            f"{path} is damaged, or contains objects that only code from the file "
+            f"could load, which is not run ({found}); give a file "
+            "of tensors: a state dict, saved again by the program that wrote the "
+            "file, which frcnn convert then reads"
         ) from error
     except ClaimError as error:
         raise DamagedFileError(
             f"{path} is damaged, or made to fill the memory ({_first_line(error)}); "
-            "it was not loaded. Fetch it again from where you trust it"
+            "it was not loaded. Download it again from a source that you trust"
         ) from error
     except Exception as error:
-        # Damaged bytes make the reader fail in any way: IndexError, struct.error, ...
+        # Damaged bytes raise errors of any type: IndexError, struct.error, ...
         raise DamagedFileError(
             f"{path} is damaged or no {kind} file ({_first_line(error)}); delete it, "
-            "or fetch it again"
+            "or download it again"
         ) from error
     if not isinstance(content, dict):
         raise DamagedFileError(
@@ -158,26 +158,26 @@ def _what(path: Path) -> str:
 
 
 def load_checkpoint(path: Path) -> dict[str, Any]:
-    """The state that :func:`save_checkpoint` wrote, on the CPU.
+    """Load the state that :func:`save_checkpoint` wrote, on the CPU.
 
     Raises:
-        CheckpointError: not such a file.
-        DamagedFileError: it was one.
+        CheckpointError: it is not a checkpoint.
+        DamagedFileError: it is a damaged checkpoint.
     """
     return check_checkpoint(read_tensors(path), path)
 
 
 def check_checkpoint(state: dict[str, Any], path: Path) -> dict[str, Any]:
-    """Make sure that the content of a file is that of a checkpoint, undamaged.
+    """Check that the content of a file is that of an undamaged checkpoint.
 
     Args:
-        state: as `read_tensors` gives it.
-        path: where it comes from.
+        state: content as `read_tensors` returns it.
+        path: file that it comes from.
 
     Raises:
-        CheckpointError: another format.
-        DamagedFileError: the file's checksums do not hold, or a part is missing or of
-            another type.
+        CheckpointError: the format is another.
+        DamagedFileError: the file's checksums do not match, or an entry is missing or
+            has another type.
     """
     _check_sums(path)
     if state.get("format") != FORMAT:
@@ -222,11 +222,11 @@ def _is_weights(value: object) -> bool:
 
 
 def detector_weights(state: Mapping[str, Any], *, averaged: bool) -> dict[str, Tensor]:
-    """The weights of a checkpoint that make detections.
+    """Return the weights of a checkpoint that detectors use.
 
     Args:
         state: the checkpoint.
-        averaged: whether to take the averaged weights, where there are any.
+        averaged: whether to return the averaged weights, if there are any.
     """
     weights: dict[str, Tensor] = dict(state["model"])
     if averaged and "ema" in state:
@@ -241,17 +241,17 @@ def _check_sums(path: Path) -> None:
         DamagedFileError: they differ.
     """
     if not path.is_file() or not zipfile.is_zipfile(path):
-        return  # reading it tells more
+        return  # reading the file gives a better error
     try:
         with zipfile.ZipFile(path) as file:
             member = file.testzip()
             damaged = member and f"wrong checksum of {_cut(member.partition('/')[2])}"
     except Exception as error:
-        # Damaged bytes make this fail in any way: EOFError, UnicodeDecodeError, ...
+        # Damaged bytes raise errors of any type: EOFError, UnicodeDecodeError, ...
         damaged = _first_line(error)
     if damaged is not None:
         raise DamagedFileError(
-            f"{path} is damaged ({damaged}); delete it, or fetch it again"
+            f"{path} is damaged ({damaged}); delete it, or download it again"
         )
 
 
@@ -262,5 +262,5 @@ def _first_line(error: BaseException) -> str:
 
 
 def _cut(text: str) -> str:
-    """A text that may be the file's own, at a length for a message."""
+    """Shorten a text, which may come from the file, for a message."""
     return text if len(text) <= _QUOTED else f"{text[:_QUOTED]}..."

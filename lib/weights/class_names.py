@@ -1,4 +1,4 @@
-"""Names of the classes of published detectors, whose files hold only their number."""
+"""Class names of published detectors, whose files contain only their number."""
 
 from collections.abc import Sequence
 from dataclasses import replace
@@ -28,12 +28,12 @@ COCO_CLASSES = (
     *("refrigerator", "book", "clock", "vase", "scissors", "teddy bear"),
     *("hair drier", "toothbrush"),
 )
-# Category ids from 1 to 90 that COCO does not use.
+# Ids from 1 to 90 that COCO does not use.
 _GAPS = (12, 26, 29, 30, 45, 66, 68, 69, 71, 83)
 
 
 def _by_category_id() -> tuple[str, ...]:
-    """Names of the ids from 1 to 90: the classes of torchvision's detectors."""
+    """Return names for the ids from 1 to 90: the classes of torchvision's detectors."""
     names = iter(COCO_CLASSES)
     return tuple(f"N/A {i}" if i in _GAPS else next(names) for i in range(1, 91))
 
@@ -42,18 +42,18 @@ COCO_IDS = _by_category_id()
 
 
 def read_classes(given: str | None, num_classes: int) -> list[str]:
-    """Names of a detector's classes, background first.
+    """Return the names of a detector's classes, background first.
 
     Args:
         given: names separated by commas, or a file with one per line, without
-            background; None for those of VOC or COCO, or of COCO's category ids with
-            their gaps as in torchvision's detectors, by their number.
-        num_classes: with background.
+            background. If None, the number of classes selects those of VOC, of COCO, or
+            of COCO's category ids with their gaps as in torchvision's detectors.
+        num_classes: number of classes, background included.
 
     Raises:
-        CheckpointError: none are given, and the number is not VOC's or COCO's; or
-            others are given than there are classes, or one twice.
-        ValueError: one cannot be used.
+        CheckpointError: no names are given, and the number is not VOC's or COCO's; or
+            the given names differ in number from the classes, or repeat.
+        ValueError: a name is invalid.
     """
     if given is None:
         for known in (VOC_CLASSES, COCO_CLASSES, COCO_IDS):
@@ -76,16 +76,16 @@ def read_classes(given: str | None, num_classes: int) -> list[str]:
 
 
 def class_places(known: Sequence[str], wanted: Sequence[str]) -> list[int] | None:
-    """Where the classes that a detector knows stand among those of a data set.
+    """Find the classes that a detector knows among those of a data set.
 
     Args:
         known: names of the detector's classes, background first; torchvision's ten
             more than COCO's 80.
-        wanted: the same of the data set.
+        wanted: names of the data set's classes, background first.
 
     Returns:
         For each known class its index among the wanted ones, 0 if it is not wanted;
-        None if the detector lacks one that is.
+        None if the detector lacks a wanted class.
     """
     if not set(wanted) <= set(known):
         return None
@@ -93,11 +93,11 @@ def class_places(known: Sequence[str], wanted: Sequence[str]) -> list[int] | Non
 
 
 def in_places(found: ImageDetections, places: Sequence[int]) -> ImageDetections:
-    """Detections with the classes of a data set, those of others left out.
+    """Map detections to the classes of a data set; other classes are dropped.
 
     Args:
-        found: in one image, with the detector's classes.
-        places: from `class_places`.
+        found: detections in one image, with the detector's classes.
+        places: indices from `class_places`.
     """
     classes = np.asarray(places, np.int64)[found.classes]
     wanted = classes > 0

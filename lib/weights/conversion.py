@@ -11,9 +11,9 @@ from .imported import BATCH_EPS, Layout, Numbers
 
 
 def double_scores(state: dict[str, Tensor]) -> None:
-    """Give each anchor a background score of 0 beside its only one, in place.
+    """Add a background score of 0 to each anchor's only score, in place.
 
-    Softmax of the two is the sigmoid of the one.
+    The softmax of the two scores is the sigmoid of the one.
     """
     for part in ("weight", "bias"):
         scores = state[f"rpn.head.scores.{part}"]  # (K, ...)
@@ -22,10 +22,10 @@ def double_scores(state: dict[str, Tensor]) -> None:
 
 
 def move_eps(state: dict[str, Tensor], eps: float) -> None:
-    """Bring a backbone whose norms had another epsilon to ours, in place.
+    """Convert a backbone whose norms have another epsilon to ours, in place.
 
-    Only the sum of variance and epsilon counts, so the variance takes up the
-    difference, and the norms stay what they were.
+    Only the sum of variance and epsilon matters, so the difference is added to the
+    variance, and the norms compute the same as before.
     """
     if eps == BATCH_EPS:
         return
@@ -35,7 +35,7 @@ def move_eps(state: dict[str, Tensor], eps: float) -> None:
 
 
 def complete_norms(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Put statistics beside norms of scale and bias that leave these as they are."""
+    """Add statistics to norms of scale and bias that leave their output unchanged."""
     full: dict[str, Tensor] = {}
     for key, tensor in state.items():
         full[key] = tensor
@@ -48,10 +48,10 @@ def complete_norms(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
 
 
 def check_anchors(layout: Layout, numbers: Numbers, *, source: str) -> None:
-    """Make sure that a detector has as many anchors as its program gives it.
+    """Check that a detector has the number of anchors that its program gives it.
 
     Raises:
-        CheckpointError: it has not, so they are others than those assumed.
+        CheckpointError: the number differs, so the anchors are not those assumed.
     """
     settings = layout.settings
     sides = settings.get("anchors.sizes", (settings["anchors.scales"],))[0]
@@ -61,5 +61,5 @@ def check_anchors(layout: Layout, numbers: Numbers, *, source: str) -> None:
         raise CheckpointError(
             f"{source}: expected {expected} anchors per cell ({len(sides)} sides, "
             f"{len(ratios)} ratios), as a {layout.kind} has; found {numbers.anchors}, "
-            "and weights do not tell what those are"
+            "and weights do not contain the anchors themselves"
         )

@@ -1,7 +1,7 @@
 """Detectron's Caffe2 blobs (2018), and the ImageNet files that Detectron2 starts from.
 
-Names are those that Detectron gives its blobs. Its batch norms are fixed affine maps of
-a scale and a bias.
+Names are Detectron's blob names. Its batch norms are fixed affine maps of a scale and a
+bias.
 """
 
 import re
@@ -55,12 +55,12 @@ SETTINGS: dict[str, dict[str, Any]] = {
 
 UNUSED = {
     **dict.fromkeys(
-        ("fc1000_", "pred_"), "classifier of whole images, which a detector has not"
+        ("fc1000_", "pred_"), "classifier of whole images, which a detector lacks"
     ),
     "conv1_b": "a bias that Detectron does not use either",
 }
 MOMENTUM = "_momentum"
-"""How the names of the solver's state end."""
+"""Suffixes of the names of the solver's state."""
 
 _LAST_BLOCKS = {
     "res50": (2, 3, 5, 2),
@@ -93,7 +93,7 @@ _STATISTICS = ("running_mean", "running_var", "num_batches_tracked")
 
 
 def detectron_name(key: str, net: str, features: str) -> str | None:
-    """Detectron's name of one of our keys; None for statistics, which it has not."""
+    """Return Detectron's name of one of our keys; None for statistics."""
     layer, _, part = key.rpartition(".")
     if part in _STATISTICS:
         return None
@@ -101,7 +101,7 @@ def detectron_name(key: str, net: str, features: str) -> str | None:
     if layer in _HEADS:
         return f"{_HEADS[layer]}_{letter}"
     if layer in _RPN:
-        # The weights that all levels share are stored with the finest.
+        # Weights shared by all levels are stored under the finest level.
         return f"{_RPN[layer]}{'_fpn2' if features == 'fpn' else ''}_{letter}"
     found = re.fullmatch(r"pyramid\.(lateral|output)\.(\d)", layer)
     if found:
@@ -109,7 +109,7 @@ def detectron_name(key: str, net: str, features: str) -> str | None:
         block = f"res{level + 2}_{_LAST_BLOCKS[net][level]}_sum"
         if found[1] == "output":
             return f"fpn_{block}_{letter}"
-        # There is nothing above the coarsest to be added to.
+        # The coarsest level has nothing above it to add.
         lateral = "" if level == 3 else "_lateral"
         return f"fpn_inner_{block}{lateral}_{letter}"
     if layer == "backbone.conv1":

@@ -56,7 +56,7 @@ SETTINGS: dict[str, dict[str, Any]] = {
     "dc5": _DC5 | _ONE_MAP | _TWO_FCS | _SHARED,
     "fpn": _FPN | _TWO_FCS | _SHARED,
 }
-"""By features; the style of the ResNet comes on top."""
+"""Settings by features; the ResNet's style is added."""
 
 NETS = {
     "c4": ("res50", "res101", "res152"),
@@ -84,17 +84,17 @@ _PARTS = {"downsample.0": "shortcut", "downsample.1": "shortcut.norm"}
 
 
 def style_of(net: str) -> str:
-    """Where the bottlenecks have their stride."""
+    """Return the ResNet style: where the bottlenecks have their stride."""
     return "pytorch" if net == "resx101" else "caffe"
 
 
 def input_of(net: str) -> str:
-    """The normalisation: ResNeXts divide by a deviation, which is torchvision's."""
+    """Return the normalisation: ResNeXts divide by torchvision's deviation."""
     return "torchvision" if net == "resx101" else "detectron2"
 
 
 def detectron2_name(key: str, features: str = "c4") -> str:
-    """Detectron2's name of one of our keys, of a detector with these features."""
+    """Return Detectron2's name of one of our keys, given the detector's features."""
     layer, _, part = key.rpartition(".")
     if layer in _HEADS:
         return f"{_HEADS[layer]}.{part}"
@@ -115,13 +115,13 @@ def detectron2_name(key: str, features: str = "c4") -> str:
 
 
 def check_input(tensors: Mapping[str, Tensor], layout: Layout, *, source: str) -> None:
-    """Make sure that what is not loaded is what we assume in its place.
+    """Check that the entries that are not loaded equal the values assumed instead.
 
     Raises:
-        CheckpointError: another mean, deviation or set of anchors.
+        CheckpointError: the mean, deviation or set of anchors differs.
     """
     normalisation = NORMALISATIONS[input_of(layout.net)]
-    expected = {  # BGR there
+    expected = {  # BGR in Detectron2
         name: torch.tensor(values[::-1])
         for name, values in zip(_PIXELS, normalisation, strict=True)
     }
@@ -145,7 +145,7 @@ def check_input(tensors: Mapping[str, Tensor], layout: Layout, *, source: str) -
 
 
 def _cell_anchors(sizes: tuple[int, ...]) -> Tensor:
-    """Corners of the anchors around 0, larger ones later, ratios within."""
+    """Return the corners of the anchors around 0, ordered by size, then ratio."""
     rows = []
     for size in sizes:
         for ratio in _RATIOS:
@@ -161,11 +161,11 @@ def _short(values: Tensor) -> str:
 
 
 def convert_heads(state: dict[str, Tensor]) -> None:
-    """Bring the output layers into our order, in place.
+    """Reorder the output layers to our conventions, in place.
 
-    Background is the last class there and the first here, and has boxes only here; an
-    anchor has one score there and two here; anchors are ordered by size, then ratio
-    there, by ratio, then scale here.
+    Detectron2 has background as the last class, without boxes; here it is the first,
+    with boxes. Its anchors have one score, ours two. It orders anchors by size, then
+    ratio; we order them by ratio, then scale.
     """
     anchors, ratios = len(state["rpn.head.scores.bias"]), len(_RATIOS)
     order = torch.arange(anchors).view(-1, ratios).T.flatten()  # (K,)

@@ -1,4 +1,4 @@
-"""First weights of a detector, or of one of its modules alone."""
+"""Initial weights of a detector, or of one of its modules alone."""
 
 import logging
 from collections.abc import Sequence
@@ -22,18 +22,18 @@ logger = logging.getLogger(__name__)
 def load_first_weights(
     model: FasterRCNN, config: Config, classes: Sequence[str]
 ) -> None:
-    """Fill a new detector as ``net.weights`` says.
+    """Load the weights that ``net.weights`` names into a new detector.
 
-    A module alone takes its part of what the whole detector would get. Of a checkpoint
-    of the other module it takes the layers that both share; its own stay random.
+    A module alone gets its part of what the whole detector would get. From a checkpoint
+    of the other module it gets the layers that both share; its own layers stay random.
 
     Args:
         model: from `build_detector`.
-        config: of the run.
-        classes: C names, background first.
+        config: configuration of the run.
+        classes: C class names, background first.
 
     Raises:
-        CheckpointError: as `load_initial_weights`; or the checkpoint is of another net.
+        CheckpointError: see `load_initial_weights`; or the checkpoint has another net.
     """
     net = config.net
     if net.modules == "both" or net.weights == "none":
@@ -53,19 +53,19 @@ def load_first_weights(
 
 
 def _own_checkpoint(path: Path) -> dict[str, Any] | None:
-    """A checkpoint of this program; None for any other file, or none."""
+    """Read a checkpoint of this program; None for any other file, or none."""
     if not path.is_file():
         return None
     try:
         return load_checkpoint(path)
     except CheckpointError:
-        return None  # whoever reads foreign weights can tell what it is
+        return None  # the importer of other weights reports what the file is
 
 
 def _take(
     model: FasterRCNN, state: dict[str, Any], config: Config, classes: Sequence[str]
 ) -> None:
-    """Load what a checkpoint and the detector have in common."""
+    """Load the tensors that a checkpoint and the detector have in common."""
     net, source = config.net, config.net.weights
     other = config_from_checkpoint(state, []).net
     if (other.full_name, other.style) != (net.full_name, net.style):

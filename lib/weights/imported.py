@@ -12,7 +12,7 @@ Origin = Literal[
 ]
 Shape = tuple[int, ...]
 
-# Only bottlenecks come in two styles.
+# Only bottlenecks have two styles.
 WITH_STYLE = ("res50", "res101", "res152", "resx101")
 
 BATCH_EPS = 1e-5
@@ -20,16 +20,17 @@ BATCH_EPS = 1e-5
 
 
 class Layout(NamedTuple):
-    """How weights of one net are named by one program.
+    """The names that one program gives the weights of one net.
 
     Attributes:
-        kind: in words.
-        origin: which program.
+        kind: description in words.
+        origin: the program.
         net: one of `NET_NAMES`.
-        names: of each of our keys in the file.
-        unused: starts of names that may be there too, and why they are not used.
-        settings: ``SECTION.KEY`` and value, of a detector: what its weights need to
-            mean what they meant in training.
+        names: name in the file of each of our keys.
+        unused: prefixes of names that may also occur, with the reason for ignoring
+            them.
+        settings: ``SECTION.KEY`` and value for a detector: settings with which its
+            weights compute the same as in training.
         eps: epsilon of its backbone's norms.
         backbone_only: whether it has no output layers.
     """
@@ -59,25 +60,25 @@ class Numbers(NamedTuple):
 
 @dataclass(frozen=True)
 class ImportedWeights:
-    """Weights in our names, with all that is known of them.
+    """Weights under our names, with everything known about them.
 
     Attributes:
-        source: where they come from.
-        kind: what they are, in words.
+        source: origin of the weights.
+        kind: description in words.
         net: one of `NET_NAMES`.
-        style: of the ResNet, ``pytorch`` or ``caffe``; None where it does not matter.
-        normalisation: the input they expect, a key of `NORMALISATIONS`.
-        reason: how that is known.
-        state: float32 by the keys of the detector's state dict; of a backbone file only
-            those that start with ``backbone.``. Always whole, always for RGB.
-        unused: names in the file that are not used, and why.
-        used: how many tensors of the file are.
-        num_classes: C with background; None for a backbone, as all below.
-        anchors: per cell.
-        rpn_channels: of the RPN's hidden layer.
-        classes: names, background first, where the file tells them.
-        settings: ``SECTION.KEY`` and value that a configuration needs for these
-            weights to mean what they meant in training.
+        style: style of the ResNet, ``pytorch`` or ``caffe``; None for other nets.
+        normalisation: normalisation that they expect, a key of `NORMALISATIONS`.
+        reason: how the normalisation is known.
+        state: float32 by the keys of the detector's state dict; for a backbone file
+            only those that start with ``backbone.``. Always complete, always for RGB.
+        unused: names in the file that are not used, with the reason.
+        used: number of tensors of the file that are used.
+        num_classes: C with background; None for a backbone, like all below.
+        anchors: anchors per cell.
+        rpn_channels: channels of the RPN's hidden layer.
+        classes: class names, background first, if the file contains them.
+        settings: ``SECTION.KEY`` and value: settings with which these weights compute
+            the same as in training.
     """
 
     source: str
@@ -97,6 +98,6 @@ class ImportedWeights:
 
     @property
     def full_net(self) -> str:
-        """As NET on the command line: ``res50``, and of a pyramid ``res50_fpn``."""
+        """Return NET on the command line: ``res50``, with a pyramid ``res50_fpn``."""
         features = self.settings.get("net.features", "c4")
         return self.net if features == "c4" else f"{self.net}_{features}"

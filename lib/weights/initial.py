@@ -1,4 +1,4 @@
-"""First weights of a detector: ImageNet's, a file's, or random ones."""
+"""Initial weights of a detector: ImageNet's, a file's, or random ones."""
 
 import logging
 from collections.abc import Sequence
@@ -21,24 +21,24 @@ logger = logging.getLogger(__name__)
 def load_initial_weights(
     model: FasterRCNN, net: NetConfig, classes: Sequence[str] | None = None
 ) -> None:
-    """Fill a new detector as ``net.weights`` says.
+    """Load the weights that ``net.weights`` names into a new detector.
 
-    ``none`` leaves it random, ``imagenet`` fetches torchvision's classification
-    weights, a name of docs/zoo.md those it stands for; anything else is the path of a
-    file of any kind that `import_weights` can read. Of a detector all that fits is
-    taken: rows of output layers by the names of classes, and layers for other anchors
-    stay random. The input that the weights expect becomes the detector's.
+    ``none`` keeps random weights, ``imagenet`` downloads torchvision's classification
+    weights, a name from docs/zoo.md selects published weights; anything else is the
+    path of a file of any kind that `import_weights` reads. Of a detector everything
+    that fits is loaded: rows of output layers by class names; layers for other anchors
+    stay random. The detector takes over the normalisation that the weights expect.
 
     Args:
         model: the detector.
         net: its settings.
-        classes: its classes, background first; None for those of the file, in its order
+        classes: its classes, background first; if None, those of the file, in its order
             and number.
 
     Raises:
-        CheckpointError: the file is of another net or style, contradicts
-            ``net.normalisation``, is unknown or damaged, or could not be fetched; the
-            message says what to put where.
+        CheckpointError: the file has another net or style, contradicts
+            ``net.normalisation``, is unknown or damaged, or could not be downloaded;
+            the message says what to put where.
     """
     if net.weights == "none":
         return
@@ -67,15 +67,15 @@ def _check_settings(weights: ImportedWeights, net: NetConfig) -> None:
     found = f"{weights.source} holds {weights.kind}"
     if weights.net != net.name:
         raise CheckpointError(
-            f"{found}, of the net {weights.net}, but the net asked for is {net.name}; "
+            f"{found}, of the net {weights.net}, but NET is {net.name}; "
             f"give NET as {weights.net}, or weights of {net.name}"
         )
     features = weights.settings.get("net.features", "c4")
     if weights.num_classes is not None and features != net.features:
         wanted = net.name if features == "c4" else f"{net.name}_{features}"
         raise CheckpointError(
-            f"{found}, a detector with the features {features}, but those asked for "
-            f"are {net.features}; give NET as {wanted}, or weights of a backbone or of "
+            f"{found}, a detector with the features {features}, but NET has "
+            f"{net.features}; give NET as {wanted}, or weights of a backbone or of "
             f"a {net.full_name} detector"
         )
     if weights.style not in (None, net.style):
@@ -87,7 +87,7 @@ def _check_settings(weights: ImportedWeights, net: NetConfig) -> None:
         raise CheckpointError(
             f"{found}, whose normalisation is {weights.normalisation} "
             f"({weights.reason}), but net.normalisation is {net.normalisation}; leave "
-            "that at auto. If the weights were taken for what they are not, convert "
+            "net.normalisation at auto. If the weights were misrecognised, convert "
             f"them with frcnn convert --normalisation {net.normalisation}"
         )
 
@@ -99,29 +99,29 @@ def load_weights(
     fine_tuning: bool = False,
     classes: Sequence[str] | None = None,
 ) -> list[str]:
-    """Load recognised weights, and with them the normalisation of the input.
+    """Load recognised weights, and the normalisation of their input.
 
-    Of a backbone file the backbone alone; the rest stays as it is.
+    A backbone file fills the backbone alone; other layers are unchanged.
 
     Args:
         model: the detector.
-        weights: of its net.
-        fine_tuning: let output layers of other shape stay as they are.
-        classes: of the detector, background first, for fine-tuning by their names; None
-            for those of the file.
+        weights: weights of its net.
+        fine_tuning: allow output layers of another shape, which are left unchanged.
+        classes: classes of the detector, background first, for fine-tuning by their
+            names; if None, those of the file.
 
     Returns:
-        Keys of the output layers left as they were, none unless fine-tuning.
+        Keys of the output layers left unchanged; empty unless fine-tuning.
 
     Raises:
-        CheckpointError: a tensor is missing, unknown, or of another shape; the detector
-            is unchanged then.
+        CheckpointError: a tensor is missing, unknown, or has another shape; the
+            detector is then unchanged.
     """
     own = {k: v for k, v in model.state_dict().items() if not k.startswith("pixel_")}
     state = weights.state
     if weights.num_classes is None:
         own = {k: v for k, v in own.items() if k.startswith("backbone.")}
-        # VGG16's fc6 and fc7, where another head follows.
+        # VGG16's fc6 and fc7, if the detector has another head.
         names = [key.removeprefix("backbone.") for key in state]
         ignored = {f"backbone.{key}" for key in model.backbone.ignored_keys(names)}
         state = {key: value for key, value in state.items() if key not in ignored}

@@ -11,7 +11,7 @@ from .state_shapes import backbone_shapes, detector_shapes
 
 
 def read_numbers(tensors: Mapping[str, object], layout: Layout) -> Numbers:
-    """The sizes that a detector's tensors tell; 0 where a layer is missing."""
+    """Read the sizes of a detector's output layers; 0 for a missing layer."""
 
     def rows(layer: str) -> int:
         for part in ("weight", "bias"):
@@ -28,20 +28,20 @@ def read_numbers(tensors: Mapping[str, object], layout: Layout) -> Numbers:
 
 
 def expected_shapes(layout: Layout, numbers: Numbers) -> dict[str, Shape]:
-    """Shapes in the file by our keys, for a layout and the sizes of its outputs."""
+    """Return the shapes in the file by our keys, for a layout and its output sizes."""
     if layout.backbone_only:
         return backbone_shapes(layout.net).shapes
     shapes = detector_shapes(layout.net, layout.settings, numbers)
     if layout.origin in ("torchvision", "detectron2", "detectron"):
         shapes |= _rows(shapes, "rpn.head.scores", numbers.anchors)
-    if layout.origin == "detectron2":  # background has no boxes there
+    if layout.origin == "detectron2":  # its background has no boxes
         boxes = 4 * (numbers.num_classes - 1)
         shapes |= _rows(shapes, "box_head.predictor.deltas", boxes)
     return shapes
 
 
 def _rows(shapes: Mapping[str, Shape], layer: str, rows: int) -> dict[str, Shape]:
-    """The shapes of a layer with another number of outputs."""
+    """Return the shapes of a layer with another number of outputs."""
     keys = (f"{layer}.weight", f"{layer}.bias")
     return {key: (rows, *shapes[key][1:]) for key in keys}
 
@@ -53,16 +53,16 @@ def check_layout(
     *,
     source: str,
 ) -> dict[str, str]:
-    """Make sure that a file fits its layout wholly.
+    """Check that a file has exactly the tensors of its layout.
 
     Counters of batches may be missing: files from before PyTorch 0.4 lack them, and
     nothing reads them.
 
     Returns:
-        Names that are not used, and why.
+        Names that are not used, with the reason.
 
     Raises:
-        CheckpointError: something is missing, unknown, or of another shape.
+        CheckpointError: a tensor is missing, unknown, or has another shape.
     """
     missing, other = [], []
     for key, name in layout.names.items():
@@ -101,7 +101,7 @@ def check_layout(
 
 
 def few(names: Collection[str]) -> str:
-    """The first names of many."""
+    """List the first of many names."""
     first = ", ".join(sorted(names)[:3])
     return first + (", ..." if len(names) > 3 else "")
 
@@ -109,7 +109,7 @@ def few(names: Collection[str]) -> str:
 def take_state(
     tensors: Mapping[str, Tensor], layout: Layout
 ) -> tuple[dict[str, Tensor], int]:
-    """A file's tensors by our keys, and how many; missing counters become 0."""
+    """Return a file's tensors by our keys, and their number; missing counters are 0."""
     state, used = {}, 0
     for key, name in layout.names.items():
         tensor = tensors.get(name)

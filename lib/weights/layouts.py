@@ -1,7 +1,7 @@
-"""The names that weights have in files of each origin, and what fits them.
+"""Layouts: the names that weights have in the files of each program.
 
 A layout gives every key of our state dict its name in a file. A file is recognised by
-the layout with which it shares most, and must then fit it wholly.
+the layout with which it shares the most names, and must then match it exactly.
 """
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -36,29 +36,29 @@ _LONG_NAMES = {
     "mobile_v3": "mobilenet_v3_large",
     "resx101": "resnext101_32x8d",
 }
-_LEAST_SHARE = 0.02  # of the names that a file and its layout have
+_LEAST_SHARE = 0.02  # least share of the names that a file and its layout share
 _EPS = {"mobile_v3": 1e-3}  # of torchvision's classification weights
 
 
 def long_name(net: str) -> str:
-    """torchvision's name of a net."""
+    """Return torchvision's name of a net."""
     return _LONG_NAMES.get(net, net.replace("res", "resnet"))
 
 
 @cache
 def layouts() -> tuple[Layout, ...]:
-    """All that can be read, but for checkpoints of this program."""
+    """Return all supported layouts except checkpoints of this program."""
     return tuple(layout for net in NET_NAMES for layout in _layouts_of(net))
 
 
 @cache
 def own_layouts() -> tuple[Layout, ...]:
-    """Detectors of this program at stride 16, one per net, to tell the nets apart."""
+    """Return detectors of this program at stride 16, one per net, to recognise nets."""
     return tuple(own_layout(net, {}) for net in NET_NAMES)
 
 
 def own_layout(net: str, settings: Mapping[str, Any]) -> Layout:
-    """A detector of this program with the settings of its configuration."""
+    """Return the layout of a detector of this program with the given settings."""
     kind = "checkpoint of this program"
     return _layout(kind, "own", net, lambda key: key, {}, settings)
 
@@ -71,7 +71,7 @@ def _layouts_of(net: str) -> Iterator[Layout]:
         return key.removeprefix("backbone.")
 
     def old_vgg(key: str) -> str:
-        # Without the reshaping, dropout came before each layer.
+        # Without reshaping layers, dropout came before each layer.
         key = plain(key).replace("classifier.3.", "classifier.4.")
         return key.replace("classifier.0.", "classifier.1.")
 
@@ -201,13 +201,13 @@ def _layout(
 def nearest_layout(
     tensors: Mapping[str, object], choices: Sequence[Layout], *, source: str
 ) -> Layout:
-    """The layout that shares most names with a file.
+    """Find the layout that shares the most names with a file.
 
-    Of nets with the same names, such as ResNet-101 and ResNeXt-101, the one with the
-    file's shapes.
+    Of nets with the same names, such as ResNet-101 and ResNeXt-101, it is the one with
+    the file's shapes.
 
     Raises:
-        CheckpointError: none shares more than a name by chance.
+        CheckpointError: no layout shares more than accidental names.
     """
 
     def likeness(layout: Layout) -> float:

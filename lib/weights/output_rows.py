@@ -1,7 +1,7 @@
-"""Output layers of a detector, row by row: each class has the row of its name.
+"""Output layers of a detector by class name: each class gets the row of its name.
 
-Letters: C classes of the detector that is made, background being class 0; K classes of
-the file.
+Letters: C classes of the new detector, background being class 0; K classes of the
+file.
 """
 
 import logging
@@ -17,7 +17,7 @@ from .imported import ImportedWeights
 logger = logging.getLogger(__name__)
 
 _SCORES, _DELTAS = "box_head.predictor.scores", "box_head.predictor.deltas"
-_SHOWN = 10  # classes in a line of the log
+_SHOWN = 10  # classes per line of the log
 
 
 def rows_by_name(
@@ -28,23 +28,23 @@ def rows_by_name(
     *,
     source: str,
 ) -> dict[str, Tensor]:
-    """A file's tensors with the output layers of a detector for other classes.
+    """Adapt a file's output layers to a detector for other classes.
 
     A class that both have keeps its scores and, unless they are class-agnostic, its
-    boxes; the others start as they are in ``own``. Without a class in common the layers
-    start anew, background included. Class-agnostic boxes belong to no class, and stay.
+    boxes; the others keep their values in ``own``. Without a common class the layers
+    start anew, background included. Class-agnostic boxes belong to no class, and are
+    kept.
 
     Args:
-        state: of the file, by the keys of the detector's state dict.
-        own: of the detector that is made.
-        known: K names of the file's classes, background first; None if they are not
-            known.
-        wanted: C names of the detector's, background first.
-        source: for the log.
+        state: tensors of the file, by the keys of the detector's state dict.
+        own: tensors of the new detector.
+        known: K class names of the file, background first; None if unknown.
+        wanted: C class names of the detector, background first.
+        source: origin of the weights, for the log.
 
     Returns:
-        The state, with output layers that fit ``own`` wherever they differ in nothing
-        but their classes.
+        The state, in which the output layers that differ only in their classes fit
+        ``own``.
     """
     taken = dict(state)
     if f"{_SCORES}.weight" not in state or f"{_SCORES}.weight" not in own:
@@ -57,7 +57,7 @@ def rows_by_name(
             theirs, ours = state[key], own[key]
             agnostic = layer == _DELTAS and 4 in (len(theirs), len(ours))
             if agnostic or theirs.shape[1:] != ours.shape[1:]:
-                continue  # fits as it is, or not at all
+                continue  # fits already, or cannot fit
             made = ours.clone().view(-1, size, *ours.shape[1:])  # (C, size, ...)
             found = theirs.to(made).reshape(-1, *made.shape[1:])  # (K, size, ...)
             if pairs:
@@ -69,10 +69,10 @@ def rows_by_name(
 
 
 def known_classes(weights: ImportedWeights) -> Sequence[str] | None:
-    """Names of a file's classes: its own, or VOC's or COCO's by their number.
+    """Return the names of a file's classes: its own, or VOC's or COCO's by number.
 
     Raises:
-        CheckpointError: there are not as many as output rows.
+        CheckpointError: names and output rows differ in number.
     """
     count = weights.num_classes or 0
     if weights.classes is None:
@@ -93,7 +93,7 @@ def _tell(
 ) -> None:
     if known is None:
         logger.warning(
-            "%s does not tell the names of its classes, so all output rows are new; "
+            "%s does not contain the names of its classes, so all output rows are new; "
             "frcnn convert FILE --classes NAMES writes a file that does",
             source,
         )

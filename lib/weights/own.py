@@ -1,6 +1,6 @@
-"""Weights in our own files: checkpoints of runs, and converted backbones.
+"""Read weights from our own files: checkpoints of runs, and converted backbones.
 
-Both say what they are; nothing of it is estimated.
+Both record what they are, so nothing is estimated.
 """
 
 from collections.abc import Mapping
@@ -18,7 +18,7 @@ from .state_shapes import DECISIVE, backbone_shapes
 
 BACKBONE_FORMAT = "faster_rcnn backbone 1"
 
-# Those of a checkpoint's settings that its weights cannot do without.
+# The settings of a checkpoint that its weights depend on.
 _SHAPING = (
     *("net.style", "net.head_stride", "anchors.scales", "anchors.sizes"),
     *("anchors.ratios", "anchors.centre", "anchors.rounding", "boxes.offset"),
@@ -28,10 +28,10 @@ _SHAPING = (
 
 
 def own_checkpoint(content: Mapping[str, Any], source: str) -> ImportedWeights:
-    """The detector of a checkpoint.
+    """Read the detector of a checkpoint.
 
     Raises:
-        CheckpointError: part of it is missing or does not fit.
+        CheckpointError: an entry is missing or does not fit.
     """
     model = dict(_mapping(content, "model", source))
     if "ema" in content:  # the averaged weights, which tests use too
@@ -81,7 +81,7 @@ def own_checkpoint(content: Mapping[str, Any], source: str) -> ImportedWeights:
 
 
 def _recorded(pixels: list[Any], source: str) -> str:
-    """The name of a recorded mean and deviation."""
+    """Return the name of a recorded mean and deviation."""
     found = [p.flatten().tolist() if isinstance(p, Tensor) else None for p in pixels]
     for name, values in NORMALISATIONS.items():
         if found == [torch.tensor(value).tolist() for value in values]:
@@ -94,10 +94,10 @@ def _recorded(pixels: list[Any], source: str) -> str:
 
 
 def own_backbone(content: Mapping[str, Any], source: str) -> ImportedWeights:
-    """The backbone of a file that `writing.save_backbone` wrote.
+    """Read the backbone from a file that `writing.save_backbone` wrote.
 
     Raises:
-        CheckpointError: part of it is missing or does not fit.
+        CheckpointError: an entry is missing or does not fit.
     """
     net, style = content.get("net"), content.get("style")
     normalisation = content.get("normalisation")

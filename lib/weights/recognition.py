@@ -1,11 +1,11 @@
-"""Weights of other programs, recognised by content and brought to our names.
+"""Recognise weights of other programs by their content, and convert them to our names.
 
-1. read the file, without running any code in it
-2. take the tensors out of their wrappers
-3. find the layout of names that fits, and check that it does so wholly
-4. find the input the weights expect: recorded, implied by the program, or told from
-   the weights
-5. rename; turn BGR into RGB; bring classes, anchors and norms to our conventions
+1. Read the file, without running any code in it.
+2. Take the tensors out of their wrappers.
+3. Find the layout whose names fit, and check that it fits exactly.
+4. Find the input that the weights expect: recorded, implied by the program, or
+   estimated from the weights.
+5. Rename; convert BGR to RGB; convert classes, anchors and norms to our conventions.
 """
 
 import logging
@@ -40,14 +40,14 @@ def import_weights(
 
     Args:
         path: a PyTorch file, or Detectron's or Detectron2's pickle of arrays.
-        normalisation: the input these weights expect, as a fact that overrules what
-            names and numbers suggest; None to find it out.
-        norm_eps: epsilon of the backbone's norms, as a fact; None for that which the
-            program has, or the published file.
+        normalisation: normalisation that these weights expect, overriding what names
+            and numbers suggest; if None, it is recognised.
+        norm_eps: epsilon of the backbone's norms; if None, that of the program or of
+            the published file.
 
     Raises:
-        CheckpointError: missing, truncated, unknown, or not wholly of the kind that it
-            resembles most.
+        CheckpointError: the file is missing, truncated or unknown, or does not exactly
+            match the most similar layout.
     """
     return recognise_weights(
         read_file(path), str(path), normalisation=normalisation, norm_eps=norm_eps
@@ -55,15 +55,16 @@ def import_weights(
 
 
 def read_file(path: Path) -> dict[str, Any]:
-    """The content of a file of weights of any known kind, without recognising it.
+    """Read a file of weights of any known kind, without recognising it.
 
     Raises:
-        CheckpointError: missing, truncated, or no dictionary; no code of it was run.
+        CheckpointError: the file is missing, truncated, or not a dictionary; no code in
+            it was run.
     """
     if path.is_file():
         with path.open("rb") as file:
             start = file.read(64)
-        # PyTorch's old format is a row of pickles that starts with a number.
+        # PyTorch's old format is a sequence of pickles that starts with a number.
         if start[:1] == b"\x80" and _TORCH_MAGIC not in start:
             try:
                 content = read_arrays(path)
@@ -85,16 +86,17 @@ def recognise_weights(
     normalisation: str | None = None,
     norm_eps: float | None = None,
 ) -> ImportedWeights:
-    """Recognise weights that are loaded already.
+    """Recognise weights that are already loaded.
 
     Args:
-        content: of the file: a state dict, one in a wrapper, or a checkpoint of ours.
-        source: for messages; the file's path, if it came from one, since a published
-            file of torchvision is told by its hash.
-        normalisation, norm_eps: as for `import_weights`.
+        content: content of the file: a state dict, possibly wrapped, or a checkpoint
+            of ours.
+        source: name for messages; the path if it came from a file, because published
+            files of torchvision are identified by their hash.
+        normalisation, norm_eps: see `import_weights`.
 
     Raises:
-        CheckpointError: as for `import_weights`.
+        CheckpointError: see `import_weights`.
     """
     if content.get("format") == FORMAT:
         weights = own_checkpoint(content, source)
@@ -141,7 +143,7 @@ def _foreign(
     move_eps(state, eps)
     if layout.origin in ("detectron", "detectron2") or normalisation != "torchvision":
         key = first_conv(layout.net)
-        state[key] = state[key].flip(1)  # BGR there, RGB here
+        state[key] = state[key].flip(1)  # BGR in the file, RGB here
     kind = layout.kind
     if layout.origin == "classification":
         kind = f"{'torchvision' if normalisation == 'torchvision' else 'Caffe'} {kind}"
@@ -169,7 +171,7 @@ def _convert_outputs(
     numbers: Numbers,
     source: str,
 ) -> None:
-    """Check that a detector's anchors are those we assume; order its output layers."""
+    """Check that a detector's anchors are those assumed; reorder its output layers."""
     if layout.origin == "family":
         return
     check_anchors(layout, numbers, source=source)
@@ -191,7 +193,7 @@ def _style(layout: Layout, normalisation: str) -> str | None:
 
 
 def _unwrap(content: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, str]]:
-    """The tensors by name, and why what lay beside them is not used."""
+    """Return the tensors by name, and the reason for each entry that is not used."""
     beside: dict[str, str] = {}
     for wrapper in ("state_dict", "model", "blobs"):
         inner = content.get(wrapper)
@@ -218,7 +220,7 @@ def _input(
     state: Mapping[str, Tensor],
     given: str | None,
 ) -> tuple[str, str]:
-    """The normalisation of the input, and how it is known."""
+    """Return the normalisation of the input, and how it is known."""
     if layout.origin == "detectron2":
         return detectron2.input_of(layout.net), "implied by its names"
     if layout.origin == "torchvision":
@@ -232,7 +234,7 @@ def _input(
     verdict, how = told_scale(layout.net, state, last)
     if verdict is not None:
         return verdict, how
-    # Caffe's VGG16 has names of its own, and only the family has a MobileNet v1.
+    # Caffe's VGG16 has its own names, and only the family has a MobileNet v1.
     caffe = layout.net == "mobile" or "classifier.1.weight" in layout.names.values()
     return "caffe" if caffe else "torchvision", f"implied by its names; {how}"
 

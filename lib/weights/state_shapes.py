@@ -1,4 +1,4 @@
-"""Shapes of our own state dicts, without their memory."""
+"""Shapes of our own state dicts, computed without allocating them."""
 
 from collections.abc import Mapping
 from functools import cache
@@ -20,11 +20,11 @@ DECISIVE = (
     *("head.convs", "head.conv_channels", "head.fcs", "head.fc_channels"),
     *("head.norm", "head.class_agnostic"),
 )
-"""The settings, besides the numbers, that decide what tensors a detector has."""
+"""The settings, besides the numbers, that determine a detector's tensors."""
 
 
 class BackboneShapes(NamedTuple):
-    """Shapes by our keys, and what else follows from the backbone."""
+    """Shapes by our keys, and further facts that follow from the backbone."""
 
     shapes: dict[str, Shape]
     channels: tuple[int, ...]
@@ -71,7 +71,7 @@ def detector_shapes(
     backbone = backbone_shapes(net, features)
     channels, head_channels = backbone.channels[-1], backbone.head_channels
     parts: dict[str, nn.Module] = {}
-    # A layer that a damaged file lacks has 0 rows, and is missed later.
+    # A layer that a damaged file lacks has 0 rows, and is reported later.
     classes, anchors, width = (max(number, 1) for number in numbers)
     with shape_only():
         if features == "fpn":

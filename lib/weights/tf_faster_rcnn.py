@@ -4,7 +4,7 @@ from typing import Any
 
 from .imported import Numbers
 
-# By the number of anchors per cell, at three ratios.
+# By number of anchors per cell, with three ratios.
 _SCALES = {9: (8, 16, 32), 12: (4, 8, 16, 32), 15: (2, 4, 8, 16, 32)}
 
 
@@ -15,7 +15,7 @@ def family_settings(numbers: Numbers) -> dict[str, Any]:
         "anchors.ratios": (0.5, 1, 2),
         "anchors.centre": "cell",
         "boxes.offset": 1,
-        # Of the port's last version; earlier ones cropped, see docs/weights.md.
+        # For the port's last version; earlier ones cropped, see docs/weights.md.
         "pooling.mode": "align",
         "pooling.sampling_ratio": 0,
         "pooling.aligned": False,

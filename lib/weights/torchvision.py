@@ -61,18 +61,18 @@ _SMALL = {
 }
 
 # By name in torchvision: our net, the settings that differ from those above, and
-# whether files of versions before 0.13 exist, which leave two levels of names out.
+# whether files of versions before 0.13 exist, which lack two levels of names.
 DETECTORS: dict[str, tuple[str, dict[str, Any], bool]] = {
     "fasterrcnn_resnet50_fpn": ("res50", {"net.style": "pytorch"}, True),
     "fasterrcnn_resnet50_fpn_v2": ("res50", {"net.style": "pytorch"} | _V2, False),
     "fasterrcnn_mobilenet_v3_large_fpn": ("mobile_v3", _MOBILE, True),
 }
 
-# Digits that begin the SHA-256 of published files of which the tensors do not tell all.
+# First digits of the SHA-256 of published files whose tensors do not show everything.
 SMALL_FILE = "907ea3f9"
-"""Of mobilenet_v3_large_320_fpn, whose tensors are those of the 800 pixels' one."""
+"""mobilenet_v3_large_320_fpn, whose tensors equal those of the 800 pixels' model."""
 NO_EPS_FILE = "258fb6c6"
-"""Of resnet50_fpn, which was trained without the norms' epsilon."""
+"""resnet50_fpn, which was trained without the norms' epsilon."""
 
 _HEADS = {
     "rpn.head.scores": "rpn.head.cls_logits",
@@ -83,17 +83,17 @@ _HEADS = {
 
 
 def settings_of(name: str) -> dict[str, Any]:
-    """All settings of a detector that torchvision calls by this name."""
+    """Return all settings of the detector with this name in torchvision."""
     return _SETTINGS | DETECTORS[name][1]
 
 
 def torchvision_name(key: str, *, old: bool, convs: int) -> str:
-    """torchvision's name of one of our keys.
+    """Return torchvision's name of one of our keys.
 
     Args:
-        key: of a detector with a pyramid.
-        old: as named before version 0.13.
-        convs: of the head of a region.
+        key: key of a detector with a pyramid.
+        old: use the names from before version 0.13.
+        convs: number of convolutions of the head of a region.
     """
     layer, _, part = key.rpartition(".")
     if layer in _HEADS:
@@ -117,13 +117,13 @@ def torchvision_name(key: str, *, old: bool, convs: int) -> str:
     found = re.fullmatch(r"region_head\.fcs\.(\d+)", layer)
     assert found is not None, key
     number = int(found[1])
-    # Behind convolutions comes a layer without weights that flattens.
+    # After convolutions comes a layer without weights that flattens.
     name = f"{convs + 1 + 2 * number}" if convs else f"fc{6 + number}"
     return f"roi_heads.box_head.{name}.{part}"
 
 
 def published_digits(path: Path) -> str:
-    """The first eight digits of a file's SHA-256; torchvision's file names end so."""
+    """Return the first eight digits of a file's SHA-256, as in torchvision's names."""
     digest = hashlib.sha256()
     with path.open("rb") as file:
         while block := file.read(1 << 20):
@@ -132,11 +132,11 @@ def published_digits(path: Path) -> str:
 
 
 def file_settings(layout: Layout, digits: str) -> dict[str, Any]:
-    """Settings that a published file needs besides those of its layout."""
+    """Return the settings that a published file needs besides those of its layout."""
     return _SMALL if layout.net == "mobile_v3" and digits == SMALL_FILE else {}
 
 
 def trained_eps(layout: Layout, digits: str) -> float:
-    """The epsilon that the backbone's norms were trained with."""
+    """Return the epsilon that the backbone's norms were trained with."""
     no_eps = layout.origin == "torchvision" and digits == NO_EPS_FILE
     return 0.0 if no_eps else layout.eps

@@ -1,4 +1,4 @@
-"""Weights written for others to read: our own files, and the family's."""
+"""Write weights for others to read: in our own format, and in the family's."""
 
 import json
 from collections.abc import Sequence
@@ -21,7 +21,7 @@ from .own import BACKBONE_FORMAT
 from .recognition import recognise_weights
 from .scale import first_conv
 
-# What the family's port has no switch for.
+# Settings that the family's port has no switch for.
 _FAMILY_ONLY = {
     "net.features": "c4",
     "net.style": "caffe",
@@ -37,12 +37,12 @@ _FAMILY_ONLY = {
 def detector_weights(
     model: FasterRCNN, config: Config, classes: Sequence[str] = ()
 ) -> ImportedWeights:
-    """A detector in memory as weights that can be exported.
+    """Return the weights of a detector in memory in a form that can be exported.
 
     Args:
         model: the detector.
-        config: that it was built with.
-        classes: names, background first.
+        config: configuration that it was built with.
+        classes: class names, background first.
     """
     content = {
         "format": FORMAT,
@@ -54,16 +54,16 @@ def detector_weights(
 
 
 def export_family(weights: ImportedWeights, path: Path) -> None:
-    """Write a detector as tf-faster-rcnn's PyTorch port saves its own.
+    """Write a detector in the format of tf-faster-rcnn's PyTorch port.
 
     Nothing is rounded: reading the file gives the same weights to the bit.
 
     Args:
-        weights: of a detector, from `import_weights` or `detector_weights`.
-        path: the file; it appears whole or not at all.
+        weights: weights of a detector, from `import_weights` or `detector_weights`.
+        path: the file to write; it appears whole or not at all.
 
     Raises:
-        CheckpointError: the port cannot express these weights; the message says why.
+        CheckpointError: the port cannot represent these weights; the message says why.
     """
     state = family_state(weights)
     with atomic_path(path) as temporary:
@@ -71,7 +71,7 @@ def export_family(weights: ImportedWeights, path: Path) -> None:
 
 
 def family_state(weights: ImportedWeights) -> dict[str, Tensor]:
-    """The state dict that `export_family` writes."""
+    """Return the state dict that `export_family` writes."""
     layout = _family_layout(weights)
     reasons = []
     if weights.normalisation != "caffe":
@@ -93,14 +93,14 @@ def family_state(weights: ImportedWeights) -> dict[str, Tensor]:
         )
     state = {layout.names[key]: value for key, value in weights.state.items()}
     name = layout.names[first_conv(weights.net)]
-    state[name] = state[name].flip(1)  # RGB here, BGR there
+    state[name] = state[name].flip(1)  # RGB here, BGR in the port
     return {key: value.contiguous() for key, value in state.items()}
 
 
 def _family_layout(weights: ImportedWeights) -> Layout:
     if weights.num_classes is None:
         raise CheckpointError(
-            f"{weights.source} holds a backbone only; the family's files are of whole "
+            f"{weights.source} has only a backbone; the family's files contain whole "
             "detectors"
         )
     for layout in layouts():
@@ -113,9 +113,9 @@ def _family_layout(weights: ImportedWeights) -> Layout:
 
 
 def save_backbone(weights: ImportedWeights, path: Path) -> None:
-    """Write a backbone with its net, style and normalisation as facts.
+    """Write a backbone with its net, style and normalisation recorded.
 
-    ``--weights`` takes it without having to recognise anything.
+    ``--weights`` then needs to recognise nothing.
     """
     content = {
         "format": BACKBONE_FORMAT,
@@ -132,14 +132,14 @@ def save_backbone(weights: ImportedWeights, path: Path) -> None:
 def save_detector(
     weights: ImportedWeights, path: Path, *, recipes: Sequence[Path], classes: list[str]
 ) -> None:
-    """Write a detector as a checkpoint that ``frcnn test --checkpoint`` takes.
+    """Write a detector as a checkpoint for ``frcnn test --checkpoint``.
 
     Args:
-        weights, recipes, classes: as for `detector_state`.
-        path: the file.
+        weights, recipes, classes: see `detector_state`.
+        path: the file to write.
 
     Raises:
-        CheckpointError: as for `detector_state`.
+        CheckpointError: see `detector_state`.
     """
     content = detector_state(weights, recipes=recipes, classes=classes)
     with atomic_path(path) as temporary:
@@ -149,20 +149,20 @@ def save_detector(
 def detector_state(
     weights: ImportedWeights, *, recipes: Sequence[Path], classes: list[str]
 ) -> dict[str, Any]:
-    """A detector as `load_checkpoint` gives one.
+    """Return a detector in the form that `load_checkpoint` returns.
 
     Args:
-        weights: of a detector.
-        recipes: of the data set it was trained on.
-        classes: names, background first.
+        weights: weights of a detector.
+        recipes: recipes of the data set it was trained on.
+        classes: class names, background first.
 
     Raises:
-        CheckpointError: the names are not as many as the classes.
+        CheckpointError: names and classes differ in number.
     """
     if len(classes) != weights.num_classes:
         raise CheckpointError(
-            f"{weights.source} knows {weights.num_classes} classes with background, "
-            f"given are {len(classes)} names ({few(classes)}); give the others"
+            f"{weights.source} has {weights.num_classes} classes with background, but "
+            f"{len(classes)} names are given ({few(classes)}); give one name per class"
         )
     values = NORMALISATIONS[weights.normalisation]
     mean, std = (torch.tensor(value)[:, None, None] for value in values)
@@ -180,7 +180,7 @@ def detector_state(
 
 
 def detector_config(weights: ImportedWeights, recipes: Sequence[Path]) -> Config:
-    """Recipes with the settings on top that the weights need."""
+    """Combine recipes with the settings that the weights need."""
     demands: dict[str, Any] = {
         "net.normalisation": weights.normalisation,
         **weights.settings,

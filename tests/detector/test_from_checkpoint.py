@@ -161,7 +161,7 @@ class Payload:
 def test_no_code_of_a_file_is_run(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     torch.save({"format": Payload()}, "evil.pth")
-    with pytest.raises(CheckpointError, match="only executing code"):
+    with pytest.raises(CheckpointError, match="only code from the file"):
         Detector.from_checkpoint("evil.pth")
     assert not (tmp_path / "executed").exists()
 

@@ -96,7 +96,7 @@ def test_file_of_another_net(file, net, other):
     path = file(state_of(classifier(other)))
     message = refusal(detector(net), path)
     assert message.startswith(f"{path} holds torchvision {TORCHVISION[other]} class")
-    assert f"the net asked for is {net}; give NET as {other}" in message
+    assert f"NET is {net}; give NET as {other}" in message
 
 
 def test_tensor_of_another_shape(file):

@@ -75,7 +75,7 @@ def test_names_that_are_not_known(caplog):
     own, state = layers(4, 5), layers(4, 1)
     found = rows_by_name(state, own, None, KNOWN, source="a.pth")
     assert torch.equal(found[f"{SCORES}.bias"], own[f"{SCORES}.bias"])
-    assert "a.pth does not tell the names of its classes" in caplog.text
+    assert "a.pth does not contain the names of its classes" in caplog.text
 
 
 @pytest.mark.parametrize("modules", ["both", "fast_rcnn"])

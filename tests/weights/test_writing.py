@@ -88,7 +88,7 @@ def test_detectron2s_detector_and_backbones_are_not_the_familys():
     with pytest.raises(CheckpointError, match=r"another mean could not.*head_stride"):
         family_state(weights)
     weights = recognise_weights(state_of(classifier("res18")), "FILE")
-    with pytest.raises(CheckpointError, match="holds a backbone only"):
+    with pytest.raises(CheckpointError, match="has only a backbone"):
         family_state(weights)
 
 

@@ -1,4 +1,4 @@
-"""Published weights by name: fetched once, verified, opened as checkpoints of ours."""
+"""Published weights by name: downloaded once, verified, loaded as checkpoints."""
 
 from .cache import fetch, home
 from .entry import Entry

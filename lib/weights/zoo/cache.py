@@ -1,4 +1,4 @@
-"""The folder in which published files lie once they have come: FRCNN_HOME."""
+"""The folder of downloaded published files: FRCNN_HOME."""
 
 import os
 import re
@@ -16,19 +16,19 @@ from .table import find_entry
 
 
 def home() -> Path:
-    """The cache: the environment's FRCNN_HOME, or ``~/.cache/faster_rcnn``."""
+    """Return the cache: the environment's FRCNN_HOME, or ``~/.cache/faster_rcnn``."""
     return Path(os.environ.get("FRCNN_HOME") or "~/.cache/faster_rcnn").expanduser()
 
 
 def place_of(entry: Entry) -> Path:
-    """Where an entry's file goes."""
+    """Return the path of an entry's file."""
     return home() / entry.file
 
 
 def find(entry: Entry) -> Path | None:
-    """An entry's file, if it is there and undamaged.
+    """Find an entry's file, if it exists and is undamaged.
 
-    torch.hub's cache counts too, where other programs may have put torchvision's.
+    torch.hub's cache is searched too, where other programs may have put torchvision's.
     """
     places = [place_of(entry)]
     if entry.name.startswith("torchvision/"):
@@ -37,9 +37,9 @@ def find(entry: Entry) -> Path | None:
 
 
 def fault_of(entry: Entry, path: Path) -> str | None:
-    """How a file differs from the published one, as far as that is known.
+    """Describe how a file differs from the published one, as far as that is known.
 
-    A file of no known hash passes if it is there.
+    A file without a known hash passes if it exists.
     """
     if not path.is_file():
         return "it is not there"
@@ -47,31 +47,31 @@ def fault_of(entry: Entry, path: Path) -> str | None:
 
 
 def to_come(entry: Entry) -> int:
-    """Bytes that an earlier call has not fetched already; 0 if unknown."""
+    """Return the bytes that are still to be downloaded; 0 if unknown."""
     return max(entry.size - received(part_of(place_of(entry))), 0)
 
 
 def fetch(name: str) -> Path:
-    """A published file, downloaded once and checked each time.
+    """Return a published file, downloaded once and verified each time.
 
-    What was interrupted goes on where it stopped.
+    Interrupted downloads resume.
 
     Args:
-        name: of the table, such as ``torchvision/resnet50``; what stands after the
-            slash suffices.
+        name: name from the table, such as ``torchvision/resnet50``; the part after the
+            slash is enough.
 
     Raises:
-        CheckpointError: unknown name, or the file is not there and could not be
-            fetched; the message says which file to put where.
+        CheckpointError: the name is unknown, or the file is missing and could not be
+            downloaded; the message says which file to put where.
     """
     return fetch_entry(find_entry(name))
 
 
 def fetch_entry(entry: Entry) -> Path:
-    """The same, of an entry.
+    """Return the file of an entry, as `fetch` does for a name.
 
     Raises:
-        CheckpointError: as for `fetch`.
+        CheckpointError: see `fetch`.
     """
     found = find(entry)
     if found is not None:
@@ -85,7 +85,7 @@ def fetch_entry(entry: Entry) -> Path:
         )
     try:
         with alone(target.parent):
-            # Asked again: another process may have fetched it in the meantime.
+            # Checked again: another process may have downloaded it in the meantime.
             if fault_of(entry, target) is not None:
                 download(entry.url, target, sha256=entry.sha256, md5=entry.md5)
     except (DownloadError, OSError) as error:
@@ -112,17 +112,17 @@ def looks_like_a_name(word: str) -> bool:
 
 
 def locate(word: str | Path) -> Path:
-    """The file that a word stands for: a path, or a name of the table.
+    """Return the file that a word stands for: a path, or a name from the table.
 
     Raises:
-        CheckpointError: neither; or as for `fetch`.
+        CheckpointError: it is neither; or see `fetch`.
     """
     path = Path(word).expanduser()
     if path.is_file():
         return path
     if path.exists() or not looks_like_a_name(str(word)):
         raise CheckpointError(
-            f"{path} is not there, or no file; give the path of a .pth or "
-            ".safetensors file, or a name of docs/zoo.md"
+            f"{path} is not there, or not a file; give a .pth or "
+            ".safetensors file, or a name from docs/zoo.md"
         )
     return fetch(str(word))

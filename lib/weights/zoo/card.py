@@ -1,4 +1,4 @@
-"""The model card: what a published file is, for the people who find it."""
+"""The model card: a description of a published file for its users."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -12,13 +12,13 @@ NO_LICENCE = "not chosen yet; ask before you use these weights"
 def model_card(
     content: Mapping[str, Any], file: Path, *, sha256: str, licence: str = NO_LICENCE
 ) -> str:
-    """Markdown on a published file.
+    """Write the Markdown description of a published file.
 
     Args:
-        content: of `published_state`.
-        file: that was written.
-        sha256: of the file, hexadecimal.
-        licence: of the weights.
+        content: content from `published_state`.
+        file: the file.
+        sha256: SHA-256 of the file, hexadecimal.
+        licence: licence of the weights.
     """
     config, classes = content["config"], content["classes"][1:]
     net, train, data = config["net"], config["train"], config["data"]

@@ -21,17 +21,18 @@ class Entry:
     Attributes:
         name: origin and the publisher's own name.
         kind: ``backbone`` (ImageNet classification) or ``detector``.
-        file: name in the cache.
-        page: where its publisher tells of it, for people.
-        licence: of the weights.
-        net: our net.
-        normalisation: of the input, a key of `NORMALISATIONS`.
+        file: file name in the cache.
+        page: page of the publisher that describes it.
+        licence: licence of the weights.
+        net: our name of the net.
+        normalisation: normalisation of the input, a key of `NORMALISATIONS`.
         reader: the importer that reads it.
-        url: None if there is no address that a program could fetch from.
-        sha256: hexadecimal or its first digits; None if not published.
-        md5: the same.
-        size: bytes to three digits or so, for progress and room; 0 if not published.
-        published: the publisher's figure, and on what.
+        url: download address; None if a program cannot download it.
+        sha256: hexadecimal, or its first digits; None if not published.
+        md5: hexadecimal, or its first digits; None if not published.
+        size: bytes to about three digits, for progress and disk space; 0 if not
+            published.
+        published: the publisher's figure, and what it was measured on.
     """
 
     name: str
@@ -52,7 +53,7 @@ class Entry:
 def torchvision_backbone(
     name: str, net: str, digits: str, megabytes: float, top1: float
 ) -> Entry:
-    """ImageNet weights; digits of the SHA-256, size in MiB, top-1 in percent."""
+    """Create an entry of ImageNet weights: digits of the SHA-256, MiB, top-1 in %."""
     file = f"{name}-{digits}.pth"
     return Entry(
         name=f"torchvision/{name}",
@@ -73,7 +74,7 @@ def torchvision_backbone(
 def torchvision_detector(
     form: str, ending: str, net: str, megabytes: float, ap: float
 ) -> Entry:
-    """A Faster R-CNN; its name's end, size in MiB, box AP."""
+    """Create an entry of a Faster R-CNN: suffix of its name, size in MiB, box AP."""
     name = f"fasterrcnn_{form}"
     file = f"{name}{ending}.pth"
     return Entry(
@@ -101,7 +102,7 @@ def detectron2(
     normalisation: str = "detectron2",
     published: str | None = None,
 ) -> Entry:
-    """A file below Detectron2's address: a detector, or a backbone."""
+    """Create an entry below Detectron2's address: a detector, or a backbone."""
     digits = path.rpartition("model_final_")[2].removesuffix(".pkl")
     detector = "model_final_" in path
     return Entry(
@@ -124,13 +125,13 @@ def detectron2(
 def detectron2_on_coco(
     name: str, rest: str, *, net: str, reader: str, ap: float
 ) -> Entry:
-    """A Faster R-CNN of Detectron2 on COCO: train2017, measured on val2017."""
+    """Create an entry of a Detectron2 model trained on COCO train2017, on val2017."""
     return detectron2(
         name,
         f"COCO-Detection/{name}/{rest}",
         net,
         reader,
-        # X101 divides by a deviation; in RGB, its input is torchvision's.
+        # X101 divides by a deviation; converted to RGB, its input is torchvision's.
         normalisation="torchvision" if net == "resx101" else "detectron2",
         published=f"{ap} box AP, COCO val2017",
     )
@@ -139,7 +140,7 @@ def detectron2_on_coco(
 def by_hand(
     name: str, kind: Literal["backbone", "detector"], net: str, page: str, figure: str
 ) -> Entry:
-    """A file of the family's PyTorch port, which lies in a folder of Google Drive."""
+    """Create an entry of the family's PyTorch port, stored in a Google Drive folder."""
     return Entry(
         name=f"family/{name}",
         kind=kind,

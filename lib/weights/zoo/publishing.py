@@ -1,9 +1,9 @@
-"""A checkpoint made ready for others: weights and what they mean, nothing else.
+"""Prepare a checkpoint for publication: weights and their description, nothing else.
 
-1. the averaged weights where there are any; no optimizer, no random states
-2. the configuration without places on this machine
-3. classes, normalisation, and the figures of the run's tests
-4. a name with the first digits of the file's SHA-256, so that it tells of itself
+1. The averaged weights if there are any; no optimizer, no random states.
+2. The configuration without paths on this machine.
+3. Classes, normalisation, and the results of the run's tests.
+4. A name with the first digits of the file's SHA-256, by which it can be verified.
 """
 
 import hashlib
@@ -46,7 +46,7 @@ def published_state(
         "classes": list(state["classes"]),
         "model": {key: value.contiguous() for key, value in weights.items()},
     }
-    known = recognise_weights(content, str(checkpoint))  # whole, with a known input
+    known = recognise_weights(content, str(checkpoint))  # complete, with known input
     figures = results_of_tests(checkpoint) if results is None else results
     return content | {
         "normalisation": known.normalisation,
@@ -70,12 +70,12 @@ def write_published(
         The file, and its SHA-256.
 
     Raises:
-        OSError: the folder cannot be written to.
+        OSError: the folder cannot be written.
     """
     if kind == "safetensors":
         data = safetensors_bytes(content)
     else:
-        stream = io.BytesIO()  # written to a path, the file would hold its name
+        stream = io.BytesIO()  # given a path, torch.save stores its name
         torch.save(dict(content), stream)
         data = stream.getvalue()
     digest = hashlib.sha256(data).hexdigest()
@@ -85,7 +85,7 @@ def write_published(
 
 
 def without_places(config: Mapping[str, Any]) -> dict[str, Any]:
-    """A configuration whose paths are reduced to their last parts."""
+    """Reduce the paths of a configuration to their last parts."""
     result = {section: dict(values) for section, values in config.items()}
     data, net = result.get("data", {}), result.get("net", {})
     data["root"] = "data"
@@ -98,10 +98,10 @@ def without_places(config: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def results_of_tests(checkpoint: Path) -> dict[str, dict[str, Any]]:
-    """The figures of a checkpoint's tests, by test set; none outside of a run.
+    """Read the results of a checkpoint's tests, by test set; empty outside of a run.
 
     Raises:
-        CheckpointError: a file of them is damaged.
+        CheckpointError: a results file is damaged.
     """
     run = checkpoint.resolve().parent.parent
     files = sorted((run / "test").glob(f"*/{checkpoint.stem}/results.json"))
@@ -109,10 +109,10 @@ def results_of_tests(checkpoint: Path) -> dict[str, dict[str, Any]]:
 
 
 def read_results(path: Path) -> tuple[str, dict[str, Any]]:
-    """The test set and the figures of a test's results.json.
+    """Read the test set and the results from a test's results.json.
 
     Raises:
-        CheckpointError: it is no such file.
+        CheckpointError: it is not such a file.
     """
     try:
         if path.stat().st_size > _MOST:

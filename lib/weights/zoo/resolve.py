@@ -1,4 +1,4 @@
-"""A detector from any file: ours, published, or another program's."""
+"""Load a detector from any file: ours, published, or another program's."""
 
 from pathlib import Path
 from typing import Any
@@ -24,22 +24,22 @@ from .cache import locate
 
 
 def open_checkpoint(path_or_name: str | Path) -> dict[str, Any]:
-    """The content of a detector's file, as `load_checkpoint` gives it.
+    """Load a detector's file in the form that `load_checkpoint` returns.
 
     Args:
         path_or_name: a checkpoint of a run, a file of ``frcnn publish``, a detector of
-            another program that the importers read, or a name of docs/zoo.md, which is
-            fetched. Names of foreign detectors' classes are VOC's or COCO's, by their
-            number.
+            another program that the importers read, or a name from docs/zoo.md, which
+            is downloaded. Class names of detectors of other programs are VOC's or
+            COCO's, by their number.
 
     Returns:
         ``config``, ``classes``, ``model`` and more; on the CPU. The weights fit the
         detector that the configuration describes.
 
     Raises:
-        CheckpointError: no such file or name, not to be had, damaged, unknown, or of a
-            backbone only.
-        ConfigError: the configuration inside is not valid.
+        CheckpointError: there is no such file or name, or it cannot be downloaded, is
+            damaged, unknown, or contains only a backbone.
+        ConfigError: the configuration inside is invalid.
     """
     path = locate(path_or_name)
     content = read_file(path)
@@ -50,7 +50,7 @@ def open_checkpoint(path_or_name: str | Path) -> dict[str, Any]:
     weights = recognise_weights(content, str(path))
     if weights.num_classes is None:
         raise CheckpointError(
-            f"{path} holds {weights.kind}: a backbone only, which detects nothing; "
+            f"{path} contains {weights.kind}: only a backbone, which detects nothing; "
             "train with it by --weights, or give a detector"
         )
     try:
@@ -66,7 +66,7 @@ def open_checkpoint(path_or_name: str | Path) -> dict[str, Any]:
 
 
 def _recipes(weights: ImportedWeights, classes: list[str]) -> list[Path]:
-    """Of the data set that has so many classes."""
+    """Return the recipes of the data set that has this number of classes."""
     dataset = {21: "voc", 81: "coco", 91: "coco"}.get(len(classes), "")
     features = weights.settings.get("net.features", "c4")
     net = weights.net if features == "c4" else f"{weights.net}_{features}"
@@ -74,9 +74,9 @@ def _recipes(weights: ImportedWeights, classes: list[str]) -> list[Path]:
 
 
 def _check_fit(state: dict[str, Any], path: Path) -> None:
-    """Hold the weights against what the configuration describes, taking no memory.
+    """Compare the weights with the configuration, without allocating memory.
 
-    A configuration alone can ask for any amount; weights are as large as their file.
+    A configuration alone can request any amount; weights are as large as their file.
     """
     config = config_from_checkpoint(state, [])
     try:

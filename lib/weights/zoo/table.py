@@ -1,7 +1,7 @@
-"""The published files of weights that this program reads: where, whose, how known.
+"""Table of the published weights that this program reads.
 
-Addresses, hashes and figures are those that the publishers give; none was measured
-here. What a publisher does not tell is None, not a guess.
+Addresses, hashes and results are those of the publishers; none was measured here. Facts
+that a publisher does not state are None.
 """
 
 import difflib
@@ -153,14 +153,14 @@ _ALL = (
 )
 
 ENTRIES = {entry.name: entry for entry in _ALL}
-"""By name, in the order of the documentation."""
+"""Entries by name, in the order of the documentation."""
 
 
 def find_entry(name: str) -> Entry:
-    """The entry of a name; what stands after the slash suffices.
+    """Find the entry of a name; the part after the slash is enough.
 
     Raises:
-        CheckpointError: there is none; the message tells the nearest.
+        CheckpointError: there is none; the message suggests the nearest.
     """
     found = [entry for entry in _ALL if name in (entry.name, _short(entry))]
     if found:
@@ -174,7 +174,7 @@ def find_entry(name: str) -> Entry:
 
 
 def imagenet_entry(net: str) -> Entry:
-    """torchvision's ImageNet weights of a net.
+    """Return torchvision's ImageNet weights of a net.
 
     Raises:
         CheckpointError: there are none.

@@ -58,7 +58,7 @@ def truncated_image(voc):
 
 def no_image(voc):
     voc.image("a", b"hello")
-    return voc.image_path("a"), "5 bytes that no decoder knows"
+    return voc.image_path("a"), "5 bytes that no decoder recognises"
 
 
 def empty_image(voc):

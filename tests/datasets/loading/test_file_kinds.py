@@ -16,7 +16,7 @@ LFS = b"version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 9\n"
         (b"\0\0\0\x18ftypheic\0\0\0\0mif1heic", "a HEIC; convert it"),
         (b"\0\0\0\x18ftypisom\0\0\0\0", "a video (MP4); convert it"),
         (bytes(128) + b"DICM", "a DICOM file; convert it"),
-        (b"hello", "5 bytes that no decoder knows"),
+        (b"hello", "5 bytes that no decoder recognises"),
     ],
 )
 def test_the_true_cause(tmp_path, data, cause):
