@@ -49,13 +49,13 @@ def test_no_images(path):
         ({"boxes": BOXES.ravel()}, r"boxes is an array \(12,\) of float32"),
         ({"boxes": BOXES.astype(str)}, "boxes is an array"),
         ({"scores": np.array(["1"] * 3)}, "scores is an array"),
-        ({"counts": np.array([1, 0])}, "do not fit"),
-        ({"counts": np.array([1, 0, 1])}, "do not fit"),
-        ({"counts": np.array([4, -1, 0])}, "do not fit"),
+        ({"counts": np.array([1, 0])}, "do not match"),
+        ({"counts": np.array([1, 0, 1])}, "do not match"),
+        ({"counts": np.array([4, -1, 0])}, "do not match"),
         # Their sum is 3, modulo 2^64.
-        ({"counts": np.array([1 << 63, 1 << 63, 3], np.uint64)}, "do not fit"),
-        ({"scores": np.ones(2)}, "do not fit"),
-        ({"image_ids": np.array(["a"])}, "do not fit"),
+        ({"counts": np.array([1 << 63, 1 << 63, 3], np.uint64)}, "do not match"),
+        ({"scores": np.ones(2)}, "do not match"),
+        ({"image_ids": np.array(["a"])}, "do not match"),
     ],
 )
 def test_faulty_arrays(path, change, problem):
