@@ -1,1 +1,1 @@
-"""Average precision and the files that hold it."""
+"""Average precision, and the files of detections and results."""

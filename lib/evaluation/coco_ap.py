@@ -27,7 +27,7 @@ METRICS = (
     "ARl",
 )
 COUNTED = 100
-"""Best detections of an image and class that COCO's AP looks at."""
+"""Number of best detections of an image and class that COCO's AP considers."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,10 +38,11 @@ class CocoResult:
         metrics: the twelve numbers by the names in ``METRICS``.
         per_class: class name to AP over the IoU thresholds, all sizes, 100 detections.
         class_metrics: class name to its own twelve numbers.
-        iou_thresholds: what AP and AR are the means over.
+        iou_thresholds: thresholds that AP and AR are averaged over.
         left_out: detections beyond the 100 best of their image and class.
-        max_detections: another number of them to look at; None if not asked for.
-        at_max: the metrics that depend on it, with that many: AP, AR and the like.
+        max_detections: another limit on them; None if not requested.
+        at_max: the metrics that depend on the limit, with that limit: AP, AR and the
+            like.
     """
 
     metrics: dict[str, float]
@@ -70,14 +71,14 @@ def coco_metrics(
     Args:
         dataset: ground truth. Only its own images and classes are evaluated.
         detections: one entry per image of ``dataset``.
-        evaluator: "hotcoco" or, as its oracle, "pycocotools": slower by far, and equal.
+        evaluator: "hotcoco" or, as its oracle, "pycocotools": equal, but much slower.
         iou_thresholds: COCO's ten, or others; AP50 and AP75 are NaN without theirs.
-        max_detections: best detections of an image and class to look at besides COCO's
-            100, which the twelve numbers stay at.
+        max_detections: an additional limit on the detections of an image and class; the
+            twelve numbers always use COCO's 100.
 
     Raises:
-        ValueError: detections that do not fit the data set; an unreadable annotation
-            file; unknown evaluator, thresholds or number.
+        ValueError: detections do not match the data set; the annotation file cannot be
+            read; the evaluator, a threshold or the limit is invalid.
     """
     if max_detections is not None and max_detections < 1:
         raise ValueError(
@@ -116,7 +117,7 @@ def coco_metrics(
         }
         at_max[f"AR{max_detections}"] = numbers["AR100"]
     curves = _at_limits(curves, shown)
-    # The curves' categories are by ascending id.
+    # The curves' categories are sorted by id.
     places = np.argsort(np.argsort(category_ids)).tolist()
     class_metrics = {
         name: _twelve(_of_class(curves, place), iou_thresholds)
@@ -134,7 +135,7 @@ def coco_metrics(
 
 
 def _left_out(flat: FlatDetections) -> int:
-    """Detections beyond the ``COUNTED`` best of their image and class."""
+    """Count detections beyond the ``COUNTED`` best of their image and class."""
     pairs = np.stack([flat.images, flat.classes])
     _, counts = np.unique(pairs, axis=1, return_counts=True)
     return int((counts - COUNTED).clip(0).sum())
@@ -152,7 +153,7 @@ def _of_class(curves: Curves, place: int) -> Curves:
 def _twelve(curves: Curves, iou_thresholds: Sequence[float]) -> dict[str, float]:
     """Average curves into ``METRICS``."""
     precision, recall = curves
-    # Written down as decimals, which linspace's floats miss by a little.
+    # Compared as decimals, which linspace's floats miss by a little.
     rows = {round(t, 6): row for row, t in enumerate(iou_thresholds)}
     none = precision[:0]
     at = {t: precision[[rows[t]]] if t in rows else none for t in (0.5, 0.75)}
@@ -175,6 +176,6 @@ def _twelve(curves: Curves, iou_thresholds: Sequence[float]) -> dict[str, float]
 
 
 def _mean(values: Float64Array) -> float:
-    """Mean without -1, the sign for "no object counts"; NaN where nothing is left."""
+    """Average without -1, which means "no object counts"; NaN if nothing is left."""
     known = values[values > -1]
     return float(known.mean()) if known.size else float("nan")

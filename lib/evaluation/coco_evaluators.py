@@ -1,6 +1,6 @@
-"""COCO's precision and recall, by hotcoco or, as the oracle, by pycocotools.
+"""COCO's precision and recall, computed by hotcoco or, as the oracle, by pycocotools.
 
-Both give the same to the last bit; hotcoco takes a fiftieth of the time.
+Both agree to the last bit; hotcoco takes a fiftieth of the time.
 """
 
 import contextlib
@@ -30,7 +30,7 @@ class Curves(NamedTuple):
 
     Attributes:
         precision: ``(T, 101, K, 4, M)`` best precision at this recall or a higher one.
-        recall: ``(T, K, 4, M)`` of all detections up to the limit.
+        recall: ``(T, K, 4, M)`` recall of all detections up to the limit.
     """
 
     precision: Float64Array
@@ -51,17 +51,17 @@ def coco_curves(
     """Match detections with objects by COCO's rules.
 
     Args:
-        image_ids: of the images to evaluate, those without objects too.
-        category_ids: of the categories to evaluate.
-        objects: of these images and categories.
-        detections: likewise.
-        evaluator: who computes.
+        image_ids: ids of the images to evaluate, including those without objects.
+        category_ids: ids of the categories to evaluate.
+        objects: objects of these images and categories.
+        detections: detections of these images and categories.
+        evaluator: implementation to use.
         iou_thresholds: overlaps that a match must reach.
-        limits: best-scored detections of an image (and class) that are looked at.
-        by_class: whether only objects of the detection's category match.
+        limits: numbers of best-scored detections of an image (and class) to consider.
+        by_class: whether detections match only objects of their category.
 
     Raises:
-        ValueError: unknown evaluator, or thresholds outside (0, 1].
+        ValueError: the evaluator is unknown, or a threshold is outside (0, 1].
     """
     if evaluator not in get_args(Evaluator):
         names = " or ".join(get_args(Evaluator))
@@ -71,7 +71,7 @@ def coco_curves(
     make = _hotcoco if evaluator == "hotcoco" else _pycocotools
     images = [{"id": int(i)} for i in image_ids]
     categories = [{"id": int(i), "name": str(i)} for i in category_ids]
-    # hotcoco warns that other thresholds than COCO's are not those of its tests.
+    # hotcoco warns that thresholds other than COCO's are not covered by its tests.
     with contextlib.redirect_stdout(io.StringIO()), warnings.catch_warnings():
         warnings.simplefilter("ignore")
         evaluation = make(images, categories, objects, detections)
@@ -112,7 +112,7 @@ def _hotcoco(
             detections.category_ids,
         ]
         found = truth.load_res(np.column_stack(columns))
-    else:  # which load_res refuses
+    else:  # load_res refuses an empty list
         none = np.zeros(0, np.int64)
         found = COCO.from_arrays(images, categories, none, none, np.zeros((0, 4)))
     return COCOeval(truth, found, "bbox")
@@ -125,7 +125,7 @@ def _pycocotools(
     from pycocotools.cocoeval import COCOeval
 
     def index(annotations: Rows) -> Any:
-        # Unlike loadRes, takes an empty list too.
+        # Unlike loadRes, accepts an empty list too.
         coco = COCO()
         coco.dataset = {
             "images": images,
@@ -136,7 +136,7 @@ def _pycocotools(
         return coco
 
     def rows(columns: CocoObjects | CocoDetections) -> Rows:
-        # Ids are given anew, from 1: pycocotools reads an id of 0 as "no match".
+        # Ids are assigned anew, from 1: pycocotools reads an id of 0 as "no match".
         return [
             {"id": i, "image_id": image_id, "category_id": category_id, "bbox": box}
             for i, (image_id, category_id, box) in enumerate(

@@ -1,4 +1,4 @@
-"""Ground truth and detections of a data set as the columns that COCO's rules take.
+"""Ground truth and detections of a data set, as columns in COCO's conventions.
 
     B  boxes of the whole data set
 
@@ -22,14 +22,14 @@ Float64Array = npt.NDArray[np.float64]
 
 
 class CocoObjects(NamedTuple):
-    """Objects that are there.
+    """Ground-truth objects.
 
     Attributes:
         image_ids: ``(B,)``.
         category_ids: ``(B,)``.
         boxes: ``(B, 4)``.
-        areas: ``(B,)`` square pixels, of the object itself where COCO gives it.
-        crowd: ``(B,)`` ignored: neither counted nor punished.
+        areas: ``(B,)`` square pixels, of the object itself if COCO gives it.
+        crowd: ``(B,)`` ignored: matches with it count neither as true nor as false.
     """
 
     image_ids: IntArray
@@ -40,7 +40,7 @@ class CocoObjects(NamedTuple):
 
 
 class CocoDetections(NamedTuple):
-    """Objects that were found.
+    """Detected objects.
 
     Attributes:
         image_ids: ``(B,)``.
@@ -56,23 +56,23 @@ class CocoDetections(NamedTuple):
 
 
 def coco_image_ids(dataset: Dataset) -> IntArray:
-    """COCO's id of each record ``(I,)``; a running number where ids are no numbers."""
+    """Return COCO's id of each record ``(I,)``; a running number for other ids."""
     if dataset.layout == "coco":
         return np.array(as_records(dataset.records).image_ids, np.int64)
     return np.arange(1, len(dataset.records) + 1, dtype=np.int64)
 
 
 def coco_objects(dataset: Dataset) -> CocoObjects:
-    """Give the ground truth by COCO's rules.
+    """Return the ground truth by COCO's rules.
 
     With an annotation file, it is that file's, unclipped and with its zero-area boxes,
-    as on the evaluation server. Otherwise it is made from the records. There,
-    ``difficult`` objects become crowds, the only kind that COCO's rules neither count
-    nor punish. Deviation: COCO measures the overlap with a crowd over the detection's
-    own area, so whatever lies inside a difficult object is ignored too.
+    as on the evaluation server. Otherwise it is built from the records, where
+    ``difficult`` objects become crowds, the only kind of object that COCO's rules
+    ignore. Deviation: COCO measures the overlap with a crowd relative to the
+    detection's own area, so every detection inside a difficult object is ignored too.
 
     Raises:
-        ValueError: an unreadable annotation file.
+        ValueError: the annotation file cannot be read.
     """
     if dataset.annotation_file is not None:
         return _objects_of_file(dataset, dataset.annotation_file)
@@ -87,7 +87,7 @@ def coco_objects(dataset: Dataset) -> CocoObjects:
 
 
 def coco_detections(dataset: Dataset, flat: FlatDetections) -> CocoDetections:
-    """Give detections COCO's ids and boxes."""
+    """Convert detections to COCO's ids and boxes."""
     return CocoDetections(
         coco_image_ids(dataset)[flat.images],
         np.array(dataset.category_ids, np.int64)[flat.classes],
@@ -97,11 +97,11 @@ def coco_detections(dataset: Dataset, flat: FlatDetections) -> CocoDetections:
 
 
 def xywh(boxes: FloatArray) -> Float64Array:
-    """Turn pixel edges ``(B, 4)`` into COCO's x, y, width, height.
+    """Convert pixel edges ``(B, 4)`` to COCO's x, y, width, height.
 
-    Rounded to a thousandth of a pixel: annotations have two decimals, which float32
-    edges miss by a little, and a box whose IoU is a threshold exactly (0.95, say)
-    would then fall below it.
+    Values are rounded to a thousandth of a pixel: annotations have two decimals, which
+    float32 edges miss by a little, and a box whose IoU equals a threshold exactly
+    (0.95, say) would otherwise fall below it.
     """
     result = boxes.astype(np.float64)
     result[:, 2:] = np.maximum(result[:, 2:] - result[:, :2], 0)
@@ -130,7 +130,7 @@ def _objects_of_file(dataset: Dataset, path: Path) -> CocoObjects:
         bbox = four_numbers(annotation.get("bbox"))
         known = image_id in image_ids and category_id in category_ids
         if not known or bbox is None or not all(map(is_number, bbox)):
-            continue  # reading the data set has counted and logged these
+            continue  # counted and logged when the data set was read
         area = annotation.get("area")
         area = area if is_number(area) else bbox[2] * bbox[3]
         crowd = is_set(annotation.get("iscrowd"))

@@ -1,4 +1,4 @@
-"""Ground truth from an annotation file alone, where the images are not at hand."""
+"""Ground truth from an annotation file alone, without its images."""
 
 from pathlib import Path
 from typing import Any
@@ -19,8 +19,8 @@ def read_annotations(path: Path) -> Dataset:
         path: for example instances_val2017.json.
 
     Raises:
-        ValueError: unreadable, or without images, categories and annotations; with the
-            count and the first example of what is malformed.
+        ValueError: the file cannot be read, or lacks images, categories or annotations;
+            or entries are malformed, with their count and the first example.
     """
     content = read_json(
         path, expected="COCO annotations", remedy="give an instances_*.json"
@@ -49,7 +49,7 @@ def read_annotations(path: Path) -> Dataset:
         raise ValueError(
             f"{path}: {len(bad)} of {len(content['annotations'])} annotations are of "
             "unknown images or categories, or their bbox is not four numbers, first "
-            f"{bad[0]!r:.200}; mend the file"
+            f"{bad[0]!r:.200}; correct the file"
         )
     return Dataset(
         name=path.stem.removeprefix("instances_"),
@@ -63,7 +63,7 @@ def read_annotations(path: Path) -> Dataset:
 
 
 def _with_numbers(annotation: dict[str, Any]) -> dict[str, Any]:
-    """Read an annotation's numbers as training does; None where they are none."""
+    """Read an annotation's numbers as training does; None for invalid ones."""
     ids = {key: whole_number(annotation[key]) for key in ("image_id", "category_id")}
     return {**annotation, **ids, "bbox": four_numbers(annotation["bbox"])}
 

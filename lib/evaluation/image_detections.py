@@ -19,7 +19,7 @@ import numpy as np
 from ..datasets.index.indexed_records import as_records
 from ..datasets.records import BoolArray, Dataset, FloatArray, IntArray
 
-# A degenerate box may come out inverted by a rounding error, never by a whole pixel.
+# Rounding may invert a degenerate box, but never by a whole pixel.
 _INVERTED_BY = 1.0
 
 logger = logging.getLogger(__name__)
@@ -62,13 +62,13 @@ def flatten(dataset: Dataset, detections: Sequence[ImageDetections]) -> FlatDete
     """Join the detections of all images, checked against the data set.
 
     Args:
-        dataset: the images that were to be tested.
+        dataset: the images that were tested.
         detections: one entry per image of ``dataset``, in any order; an image without
             detections has an entry with zero rows.
 
     Raises:
-        ValueError: images unknown, missing or given twice; arrays of differing
-            lengths; values that are not finite; inverted boxes; unknown classes.
+        ValueError: images are unknown, missing or repeated; arrays differ in length;
+            values are not finite; boxes are inverted; classes are unknown.
     """
     _check_images(dataset, detections)
     by_id = {entry.image_id: entry for entry in detections}
@@ -99,13 +99,13 @@ def flatten(dataset: Dataset, detections: Sequence[ImageDetections]) -> FlatDete
 def group_by_image(
     dataset: Dataset, flat: FlatDetections, *, source: Path
 ) -> list[ImageDetections]:
-    """Part detections that were read from files, in any order, by image.
+    """Split detections that were read from files, in any order, by image.
 
     Args:
         dataset: the images.
         flat: the detections.
-        source: where they are from, for the log: it says so if the same ones are there
-            twice, as after joining files, and if most images have none.
+        source: origin for the log, which warns if detections repeat, as after joining
+            files, and if most images have none.
 
     Returns:
         One entry per image of ``dataset``, in its order, best score first.
@@ -156,7 +156,7 @@ def _check_images(dataset: Dataset, detections: Sequence[ImageDetections]) -> No
         (
             [i for i, times in expected.items() if times > 1],
             "are listed more than once in",
-            "take the repeated set or lines out",
+            "remove the repeated set or lines",
         ),
         (
             [i for i in found if i not in expected],
@@ -171,7 +171,7 @@ def _check_images(dataset: Dataset, detections: Sequence[ImageDetections]) -> No
         (
             [i for i in expected if i not in found],
             "have no entry of detections for",
-            "test the whole set (nothing found is an entry with zero rows)",
+            "test the whole set (without detections, an entry has zero rows)",
         ),
     )
     for image_ids, what, remedy in checks:

@@ -1,12 +1,12 @@
-"""Which objects proposals find, by COCO's rules, in NumPy.
+"""Match proposals with objects by COCO's rules, in NumPy.
 
-COCO goes through an image's proposals from the best score down. Each takes the object
-it overlaps most among those that are left, if the overlap reaches the threshold. That
-is what comes out, too, if all proposals ask for the object they like best at once, each
-object keeps the one with the best score, and the others go on to their next wish, until
-nobody is refused (Gale and Shapley 1962): a few rounds for all images together, in
-place of one step per proposal. What matches an object that does not count matches
-nothing that does, so such objects are left out from the start.
+COCO processes an image's proposals from the best score down. Each takes the object that
+it overlaps most among those left, if the overlap reaches the threshold. The result is
+the same if all proposals request their preferred object at once, each object keeps the
+proposal with the best score, and the others request their next choice, until no request
+is refused (Gale and Shapley 1962): a few rounds for all images together, instead of one
+step per proposal. A proposal that matches an object that does not count matches no
+other, so such objects are removed first.
 
     P  proposals, G objects: of an image, or of all
     Q  pairs of a proposal and an object
@@ -28,13 +28,13 @@ AREAS = ((0.0, _FAR), (0.0, 32.0**2), (32.0**2, 96.0**2), (96.0**2, _FAR))
 
 
 class _Pairs(NamedTuple):
-    """Overlapping pairs, by proposal, the most wanted object of each first.
+    """Overlapping pairs by proposal, the preferred object of each first.
 
     Attributes:
-        proposals: ``(Q,)`` ascending by image, then falling score.
+        proposals: ``(Q,)`` ascending by image, then by falling score.
         objects: ``(Q,)``.
         overlaps: ``(Q,)`` IoU.
-        ranks: ``(Q,)`` place of the proposal among those of its image, from 0.
+        ranks: ``(Q,)`` rank of the proposal among those of its image, from 0.
     """
 
     proposals: IntArray
@@ -51,13 +51,13 @@ def proposal_recalls(
     limits: Sequence[int],
     iou_thresholds: Sequence[float],
 ) -> Float64Array:
-    """Share of the objects that are found.
+    """Compute the share of the objects that proposals find.
 
     Args:
         image_ids: ``(I,)`` COCO's id of each image.
         objects: ground truth.
-        flat: proposals, by image.
-        limits: M, ascending.
+        objects: ground truth.
+        flat: proposals, ordered by image.
         iou_thresholds: T.
 
     Returns:
@@ -73,7 +73,7 @@ def proposal_recalls(
         for low, high in AREAS
     ]
     for t, threshold in enumerate(iou_thresholds):
-        # 1 is reached by a little less, as in COCO's code.
+        # A threshold of 1 is reached by a little less, as in COCO's code.
         near = pairs.overlaps >= min(threshold, 1 - 1e-10)
         for a, own in enumerate(counted):
             count = np.count_nonzero(own)
@@ -92,7 +92,7 @@ def _find_pairs(
     least: float,
     most: int,
 ) -> _Pairs:
-    # Of equal overlaps COCO takes the later object, by category, then as listed.
+    # Among equal overlaps COCO takes the later object, by category, then by order.
     rows = np.lexsort((objects.category_ids, objects.image_ids))
     rows = rows[~objects.crowd[rows]]
     firsts = np.searchsorted(objects.image_ids[rows], image_ids, side="left")
@@ -118,15 +118,15 @@ def _find_pairs(
 
 
 def _match(pairs: _Pairs, chosen: IntArray) -> IntArray:
-    """Match by the chosen rows alone.
+    """Match using only the chosen rows.
 
     Returns:
-        Of each object that gets a proposal the rank of that, in any order.
+        For each object with a proposal the rank of that proposal, in any order.
     """
     proposals, objects = pairs.proposals[chosen], pairs.objects[chosen]
     starts = np.flatnonzero(np.diff(proposals, prepend=-1))
     ends = np.append(starts[1:], len(proposals))[: len(starts)]
-    wishes = starts.copy()  # of each proposal: the row of what it asks for
+    wishes = starts.copy()  # for each proposal, the row of its current request
     nobody = len(starts)
     holders = np.full(objects.max(initial=-1) + 1, nobody)
     asking = np.arange(len(starts))
@@ -141,7 +141,7 @@ def _match(pairs: _Pairs, chosen: IntArray) -> IntArray:
 
 
 def _iou(boxes: Float64Array, objects: Float64Array) -> Float64Array:
-    """IoU ``(P, G)`` of x, y, width, height, in the order of COCO's own arithmetic."""
+    """Compute IoU ``(P, G)`` of x, y, width, height with COCO's order of operations."""
     sizes = []
     for axis in (0, 1):
         low, far = boxes[:, None, axis], objects[None, :, axis]

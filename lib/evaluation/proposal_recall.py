@@ -4,7 +4,7 @@
     T  IoU thresholds
     M  limits on the number of proposals
 
-Boxes are pixel edges of the original images. Classes do not matter.
+Boxes are pixel edges of the original images. Classes are ignored.
 """
 
 from collections.abc import Sequence
@@ -28,12 +28,12 @@ LIMITS = (100, 300, 1000, 2000)
 
 @dataclass(frozen=True, slots=True)
 class ImageProposals:
-    """Where the region proposal network sees objects in one image.
+    """Proposals of one image.
 
     Attributes:
         image_id: the record's ``image_id``.
         boxes: ``(P, 4)`` float32 pixel edges of the original image.
-        scores: ``(P,)`` float32; best first where equal ones are to keep their order.
+        scores: ``(P,)`` float32; best first, if ties are to keep their order.
     """
 
     image_id: str
@@ -51,8 +51,8 @@ class ProposalResult:
         proposals: number of proposals.
         limits: M numbers of proposals per image.
         iou_thresholds: T overlaps.
-        recalls: for each of ``SIZES``, the share ``(T, M)`` of objects that are found;
-            NaN without such objects. A column is a curve of recall against IoU.
+        recalls: for each of ``SIZES``, the share ``(T, M)`` of objects found; NaN if
+            there are none. A column is a curve of recall against IoU.
     """
 
     dataset: str
@@ -64,7 +64,7 @@ class ProposalResult:
 
     @property
     def average_recall(self) -> dict[str, float]:
-        """Mean over the thresholds: AR@100, ..., ARs@100, ..., ARl@2000."""
+        """Return the mean over the thresholds: AR@100, ..., ARs@100, ..., ARl@2000."""
         return {
             f"AR{'' if size == 'all' else size[0]}@{limit}": float(recall[:, m].mean())
             for size, recall in self.recalls.items()
@@ -72,7 +72,7 @@ class ProposalResult:
         }
 
     def table(self) -> str:
-        """The terminal table: average recall by size, then recall at each IoU."""
+        """Return the terminal table: average recall by size, recall at each IoU."""
         heads = [f"{f'{limit}':>8}" for limit in self.limits]
         lines = ["".join(["AR@     ", *heads]), "-" * 8 * (len(heads) + 1)]
         rows = {size: recall.mean(axis=0) for size, recall in self.recalls.items()}
@@ -98,7 +98,7 @@ class ProposalResult:
         ]
 
     def to_json(self) -> dict[str, object]:
-        """Plain values for ``json.dumps``; None for NaN."""
+        """Return plain values for ``json.dumps``; None for NaN."""
         return {
             "dataset": self.dataset,
             "counts": {"images": self.images, "proposals": self.proposals},
@@ -124,18 +124,19 @@ def evaluate_proposals(
     limits: Sequence[int] = LIMITS,
     iou_thresholds: Sequence[float] = IOU_THRESHOLDS,
 ) -> ProposalResult:
-    """Measure how many objects proposals cover.
+    """Measure how many objects the proposals cover.
 
     Args:
         dataset: ground truth.
         proposals: one entry per image of ``dataset``.
         evaluator: COCO's evaluators without their classes, or "fast": the same rules
             in NumPy, and the same numbers.
-        limits: best-scored proposals of each image to look at, ascending.
+        limits: numbers of best-scored proposals of each image to consider, ascending.
         iou_thresholds: overlaps that a match must reach.
 
     Raises:
-        ValueError: as ``flatten``; unknown evaluator, limits or thresholds.
+        ValueError: see ``flatten``; or the evaluator, a limit or a threshold is
+            invalid.
     """
     if list(limits) != sorted(set(limits)) or not limits or limits[0] < 1:
         raise ValueError(f"expected ascending limits from 1, found {list(limits)}")
@@ -176,11 +177,11 @@ def save_proposals(
 ) -> None:
     """Save proposals as plain arrays (``.npz``).
 
-    ``image_ids`` (I,) text, ``counts`` (I,), and ``boxes`` and ``scores`` of all images
-    one after the other.
+    The arrays are ``image_ids`` (I,) text, ``counts`` (I,), and ``boxes`` and
+    ``scores`` of all images in order.
 
     Raises:
-        ValueError: as ``flatten``.
+        ValueError: see ``flatten``.
         OSError: the file cannot be written.
     """
     flat = _flatten(dataset, proposals)
@@ -199,11 +200,11 @@ def load_proposals(path: Path, dataset: Dataset) -> list[ImageProposals]:
     """Read a file of ``save_proposals``.
 
     Raises:
-        ValueError: not such a file, one that claims more than it holds, or of other
-            images than those of ``dataset``.
+        ValueError: it is not such a file, claims more data than it contains, or
+            belongs to images other than those of ``dataset``.
     """
     saved = read_saved_proposals(path)
-    # One more than there are would tell of a stranger, as would a million more.
+    # One id more than there are shows the mismatch as well as a million more would.
     count = min(len(saved.image_ids), len(dataset.records) + 1)
     found = [
         ImageProposals(saved.image_ids[row], *saved.of(row)) for row in range(count)
@@ -213,7 +214,7 @@ def load_proposals(path: Path, dataset: Dataset) -> list[ImageProposals]:
 
 
 def _flatten(dataset: Dataset, proposals: Sequence[ImageProposals]) -> FlatDetections:
-    """Join proposals, checked as detections of the first class are."""
+    """Join proposals, checked like detections of the first class."""
     one = [
         ImageDetections(
             entry.image_id,

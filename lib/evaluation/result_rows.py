@@ -17,17 +17,18 @@ def check_rows(
     categories: Mapping[int, int],
     dataset: Dataset,
 ) -> None:
-    """Refuse a result list that does not fit the data set.
+    """Check that a result list matches the data set.
 
     Args:
-        path: of the list.
+        path: path of the list.
         rows: its elements.
-        images: the data set's images by the id that rows give.
-        categories: its classes likewise.
-        dataset: to name in the message.
+        images: the data set's images by the id in the rows.
+        categories: its classes by the id in the rows.
+        dataset: data set to name in the message.
 
     Raises:
-        ValueError: with the count and the first example of each kind of fault.
+        ValueError: some rows are invalid; the message has the count and the first
+            example of each kind.
     """
     problems: dict[str, list[int]] = {}
     ids: set[str] = set()
@@ -49,7 +50,7 @@ def _problem(
     categories: Mapping[int, int],
     classes: tuple[str, ...],
 ) -> str:
-    """Name what makes a row unusable; "" for a good one."""
+    """Describe what makes a row unusable; "" for a valid one."""
     if not isinstance(row, dict) or any(key not in row for key in KEYS):
         return f"rows without all of {', '.join(KEYS)}"
     image_id, category_id, bbox, score = (row[key] for key in KEYS)

@@ -1,6 +1,6 @@
-"""Detections as JSON on disk: a COCO result list, one detection a line.
+"""Detections as JSON on disk: a COCO result list, one detection per line.
 
-What detections are, and how they are checked, is in ``detections.py``.
+``detections.py`` defines detections, and how they are checked.
 """
 
 import json
@@ -36,11 +36,10 @@ def save_detections(
     Each row has ``image_id`` (COCO layout: the integer id; VOC layout: the file
     stem), ``category_id`` (COCO layout: COCO's id; VOC layout: the class index),
     ``category`` (the name), ``bbox`` (x, y, width, height in pixels of the original
-    image, 0-based) and ``score``. COCO's tools accept the file as it is; the name is
-    an extra that they skip.
+    image, 0-based) and ``score``. COCO's tools accept the file and ignore the name.
 
     Raises:
-        ValueError: as ``flatten``.
+        ValueError: see ``flatten``.
         OSError: the file cannot be written, for example because the disk is full.
     """
     flat = flatten(dataset, detections)
@@ -54,20 +53,21 @@ def save_coco_upload(
     *,
     algorithm: str,
 ) -> Path:
-    """Save what COCO's evaluation server takes, for its test sets too.
+    """Save the archive that COCO's evaluation server accepts, also for its test sets.
 
     Args:
-        folder: gets ``detections_<set>_<algorithm>_results.json``, a COCO result list,
-            and beside it the archive of that file, which is to be uploaded.
+        folder: folder for ``detections_<set>_<algorithm>_results.json``, a COCO result
+            list, and for the archive of that file, which is to be uploaded.
         detections: one entry per image of ``dataset``.
-        dataset: in COCO layout; of coco_2017_test-dev the set is test-dev2017.
+        dataset: in COCO layout; for coco_2017_test-dev the set is test-dev2017.
         algorithm: letters, digits, dots and dashes.
 
     Returns:
         The archive.
 
     Raises:
-        ValueError: as ``flatten``; VOC layout; a name that the server would not take.
+        ValueError: see ``flatten``; or the layout is VOC, or the server would not
+            accept the name.
         OSError: a file cannot be written.
     """
     if dataset.layout != "coco":
@@ -78,7 +78,7 @@ def save_coco_upload(
     if not re.fullmatch(r"[A-Za-z0-9.-]+", algorithm):
         raise ValueError(
             f"expected the algorithm's name in letters, digits, dots and dashes, found "
-            f"{algorithm!r}; the server takes names apart at underscores"
+            f"{algorithm!r}; the server splits names at underscores"
         )
     images = re.sub(r"^coco_(\d+)_(.+)$", r"\2\1", dataset.name)
     name = f"detections_{images}_{algorithm}_results"
@@ -96,14 +96,14 @@ def load_detections(path: Path, dataset: Dataset) -> list[ImageDetections]:
 
     Returns:
         One entry per image of ``dataset``, in its order, best score first. An image
-        that no row mentions has zero rows, for the format cannot tell an image
-        without detections from one that was not tested.
+        that no row mentions has zero rows, because the format does not distinguish an
+        image without detections from one that was not tested.
 
     Raises:
-        ValueError: not readable as JSON or not a list; rows with missing keys, unknown
+        ValueError: the file is not JSON or not a list; or rows lack keys, have unknown
             images or categories, a name that is not the category's in ``dataset``, a
-            malformed box, a score that is not finite, or an id that is another row's.
-            The message has the count and the first example of each.
+            malformed box, a score that is not finite, or a repeated id. The message has
+            the count and the first example of each.
     """
     rows = read_json(
         path, expected="a JSON list of detections", remedy="test the checkpoint again"
@@ -133,7 +133,7 @@ def _file_image_id(dataset: Dataset, image_id: str) -> int | str:
 def _json_rows(
     dataset: Dataset, flat: FlatDetections, *, with_names: bool = True
 ) -> Iterator[str]:
-    """Yield the file's text; nine digits bring every float32 back to the bit."""
+    """Yield the file's text; nine digits restore every float32 exactly."""
     images = [
         json.dumps(_file_image_id(dataset, image_id))
         for image_id in as_records(dataset.records).image_ids

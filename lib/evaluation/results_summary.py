@@ -48,7 +48,7 @@ class Evaluation:
 
     @property
     def class_columns(self) -> dict[str, dict[str, float]]:
-        """AP of each class, by metric: "AP_07" and "AP_all" (VOC), "AP" (COCO)."""
+        """Return AP of each class by metric: "AP_07", "AP_all" (VOC), "AP" (COCO)."""
         columns = {
             f"AP_{metric}": {name: c.ap for name, c in result.per_class.items()}
             for metric, result in self.voc.items()
@@ -59,37 +59,37 @@ class Evaluation:
 
     @property
     def totals(self) -> dict[str, float]:
-        """The numbers for the whole set: mAP_07, mAP_all, and COCO's twelve."""
+        """Return the numbers for the whole set: mAP_07, mAP_all, and COCO's twelve."""
         totals = {f"mAP_{metric}": r.mean_ap for metric, r in self.voc.items()}
         return totals | (self.coco.metrics if self.coco else {})
 
     @property
     def headline(self) -> tuple[str, float]:
-        """The number to quote: mAP_07 in VOC layout, AP in COCO layout."""
+        """Return the number to quote: mAP_07 in VOC layout, AP in COCO layout."""
         quote_coco = self.coco and (self.layout == "coco" or not self.voc)
         name = "AP" if quote_coco else "mAP_07"
         return name, self.totals[name]
 
     @property
     def per_class(self) -> dict[str, float]:
-        """AP of each class under the headline's metric."""
+        """Return the AP of each class under the headline's metric."""
         return self.class_columns[self.headline[0].removeprefix("m")]
 
     def scalars(self) -> dict[str, float]:
-        """Tag to value for TensorBoard, such as "mAP_07" and "AP_07/cat"; no NaN."""
+        """Return tag to value for TensorBoard, such as "AP_07/cat", without NaN."""
         scalars = dict(self.totals)
         for column, values in self.class_columns.items():
             scalars |= {f"{column}/{name}": ap for name, ap in values.items()}
         return {tag: value for tag, value in scalars.items() if not math.isnan(value)}
 
     def table(self) -> str:
-        """The terminal table; see ``results_table``."""
+        """Return the terminal table; see ``results_table``."""
         return results_table(self)
 
     def to_json(self) -> dict[str, object]:
-        """Plain values for ``json.dumps``, the same keys each time; None for NaN.
+        """Return plain values for ``json.dumps``, with fixed keys; None for NaN.
 
-        ``voc`` and ``coco`` are None where these rules were not asked for.
+        ``voc`` and ``coco`` are None if these rules were not requested.
         """
         name, value = self.headline
         columns = self.class_columns
@@ -131,10 +131,10 @@ class Evaluation:
 
 
 def results_table(evaluation: Evaluation) -> str:
-    """Draw the per-class AP, their mean, COCO's numbers and the counts, aligned.
+    """Format the per-class AP, their mean, COCO's numbers and the counts, aligned.
 
-    A last line names the likely cause where the headline number is exactly 0 or where
-    there is nothing to measure.
+    A last line names the likely cause if the headline number is exactly 0 or if there
+    is nothing to measure.
     """
     columns = evaluation.class_columns
     means = {c: evaluation.totals[c if c == "AP" else f"m{c}"] for c in columns}
@@ -164,15 +164,16 @@ def results_table(evaluation: Evaluation) -> str:
 def save_results(
     path: Path, evaluation: Evaluation, *, settings: Mapping[str, object] | None = None
 ) -> None:
-    """Write ``evaluation.to_json()`` and how it came about to ``path``, atomically.
+    """Write ``evaluation.to_json()`` and its settings to ``path``, atomically.
 
     Args:
         path: the JSON file, usually ``results.json`` in the test folder.
-        evaluation: what to write.
-        settings: what else explains the numbers (checkpoint, thresholds), JSON values.
+        evaluation: the results to write.
+        settings: further facts that explain the numbers (checkpoint, thresholds), as
+            JSON values.
 
     Raises:
-        ValueError: settings that JSON cannot hold, NaN among them.
+        ValueError: settings are not JSON values, or contain NaN.
         OSError: the file cannot be written, for example because the disk is full.
     """
     content = evaluation.to_json() | {"settings": dict(settings or {})}
@@ -194,7 +195,7 @@ def _at_max(coco: CocoResult | None) -> dict[str, object] | None:
 
 
 def _limit_lines(coco: CocoResult) -> list[str]:
-    """Say how many detections were looked at, where it made a difference."""
+    """Say how many detections were considered, if the limit made a difference."""
     lines = []
     if coco.max_detections is not None:
         numbers = "  ".join(f"{k} {_cell(v)}" for k, v in coco.at_max.items())
@@ -203,9 +204,9 @@ def _limit_lines(coco: CocoResult) -> list[str]:
     if coco.left_out:
         lines += [
             "",
-            f"AP looks at the {COUNTED} best detections of an image and class, as "
-            f"COCO's does: {coco.left_out} were left out (frcnn reval --max-dets N "
-            "looks at N)",
+            f"AP uses the {COUNTED} best detections of an image and class, like "
+            f"COCO's: {coco.left_out} were dropped (frcnn reval --max-dets N "
+            "uses N)",
         ]
     return lines
 
@@ -219,7 +220,7 @@ def _cell(value: float) -> str:
 
 
 def _by_iou(results: Sequence[Mapping[Metric, VocResult]]) -> list[str]:
-    """Draw mAP at each overlap, and the mean."""
+    """Format mAP at each overlap, and the mean."""
     aps = {m: [each[m].mean_ap for each in results] for m in results[0]}
     rows = [["IoU", *(f"mAP {metric}" for metric in aps)]]
     for each in results:

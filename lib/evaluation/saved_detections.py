@@ -1,4 +1,4 @@
-"""Detections and proposals that a test, or another tool, has left on disk."""
+"""Read detections and proposals that a test, or another tool, has saved."""
 
 import csv
 from collections.abc import Sequence
@@ -18,17 +18,17 @@ from .voc_files import load_voc_files
 def load_saved(
     source: Path, dataset: Dataset, *, comp: str | None = None
 ) -> list[ImageDetections]:
-    """Read detections in whichever form they are.
+    """Read saved detections in any supported format.
 
     Args:
         source: a COCO result list such as a run's detections.json, a test folder that
-            holds one, or a folder of VOC's result files.
+            contains one, or a folder of VOC's result files.
         dataset: the images and classes.
-        comp: which competition's files of a folder to read; None if there is only one.
+        comp: competition whose files of a folder to read; None if there is only one.
 
     Raises:
-        ValueError: nothing of this is there, it does not fit the data set, or it is
-            empty.
+        ValueError: there are no such files, they do not match the data set, or they
+            are empty.
     """
     if source.is_dir():
         inside = source / "detections.json"
@@ -44,10 +44,10 @@ def load_saved(
 
 
 def load_saved_proposals(source: Path, dataset: Dataset) -> list[ImageProposals]:
-    """Read proposals, or detections as such.
+    """Read proposals, or detections as proposals.
 
     Raises:
-        ValueError: as ``load_saved`` and ``load_proposals``.
+        ValueError: see ``load_saved`` and ``load_proposals``.
     """
     if source.suffix == ".npz":
         return load_proposals(source, dataset)
@@ -64,13 +64,13 @@ def save_curves(path: Path, evaluation: Evaluation) -> None:
     precision``.
 
     Raises:
-        ValueError: the evaluation is not by VOC's rules.
+        ValueError: the evaluation has no result by VOC's rules.
         OSError: the file cannot be written.
     """
     if not evaluation.voc:
         raise ValueError(
-            f"{evaluation.dataset} was not evaluated by VOC rules, whose curves these "
-            "are; give --rules voc"
+            f"{evaluation.dataset} was not evaluated by VOC rules, which the curves "
+            "need; give --rules voc"
         )
     results = [evaluation.voc, *evaluation.voc_by_iou]
     with (

@@ -1,4 +1,4 @@
-"""The evaluation of detections by the rules of VOC and COCO."""
+"""Evaluate detections by the rules of VOC and COCO."""
 
 from collections.abc import Sequence
 from dataclasses import replace
@@ -35,16 +35,16 @@ def evaluate(
         rules: "voc" for AP in both of VOC's metrics, "coco" for COCO's twelve numbers,
             or both. By default those of the data set's layout.
         iou_threshold: overlap that a match must exceed by VOC's rules.
-        iou_thresholds: further ones to apply VOC's rules at, and those that COCO's AP
-            is the mean over; None for none and COCO's own ten.
-        evaluator: who computes COCO's numbers.
-        max_detections: of an image and class, to compute COCO's AP and AR with besides
-            its own 100; None for those alone.
+        iou_thresholds: additional thresholds for VOC's rules, and the thresholds that
+            COCO's AP is averaged over; if None, none and COCO's own ten.
+        evaluator: implementation of COCO's numbers.
+        max_detections: additional limit per image and class for COCO's AP and AR,
+            besides its own 100; if None, no other.
 
     Raises:
-        ValueError: unknown rules, a number that they do not use, or detections that do
-            not fit the data set: unknown, missing or repeated images, unknown classes,
-            values that are not finite.
+        ValueError: the rules are unknown, a number does not apply to them, or
+            detections do not match the data set: images are unknown, missing or
+            repeated, classes are unknown, or values are not finite.
     """
     rules = (dataset.layout,) if rules is None else rules
     if not rules or set(rules) - {"voc", "coco"}:
@@ -52,7 +52,7 @@ def evaluate(
     if max_detections is not None and "coco" not in rules:
         raise ValueError(
             f"expected COCO's rules with max_detections {max_detections}, found VOC's "
-            "alone, which look at all detections; ask for COCO's (--rules coco)"
+            "alone, which use all detections; request COCO's (--rules coco)"
         )
     voc: tuple[dict[Metric, VocResult], ...] = ({},)
     if "voc" in rules:

@@ -1,4 +1,4 @@
-"""Which of the saved detections are evaluated: by score, class, and overlap."""
+"""Select the saved detections to evaluate: by score, class and overlap."""
 
 from collections.abc import Sequence
 from dataclasses import replace
@@ -15,7 +15,7 @@ from .image_detections import ImageDetections
 def above_score(
     detections: Sequence[ImageDetections], threshold: float
 ) -> list[ImageDetections]:
-    """Keep what scores more than ``threshold``, as a test does."""
+    """Keep detections that score more than ``threshold``, as a test does."""
     return [_rows(entry, entry.scores > threshold) for entry in detections]
 
 
@@ -36,8 +36,8 @@ def only_classes(
 
     Args:
         dataset: ground truth.
-        detections: on it.
-        names: of classes; their order is that of the data set.
+        detections: detections on it.
+        names: names of classes; the data set's order is kept.
 
     Raises:
         ValueError: the data set has no such class.
@@ -50,7 +50,7 @@ def only_classes(
                 f"{', '.join(dataset.classes[1:])}"
             )
     kept = [0, *(c for c, name in enumerate(dataset.classes) if name in names)]
-    number = np.zeros(len(dataset.classes), np.int64)  # 0 for those left out
+    number = np.zeros(len(dataset.classes), np.int64)  # 0 for classes not selected
     number[kept] = np.arange(len(kept))
     records = []
     for record in dataset.records:
@@ -81,10 +81,10 @@ def only_classes(
 def suppress(
     detections: Sequence[ImageDetections], *, threshold: float
 ) -> list[ImageDetections]:
-    """Suppress once more: a box that overlaps a better one of its class is dropped.
+    """Suppress again: drop each box that overlaps a better one of its class.
 
     Args:
-        detections: what an earlier suppression left. Only a stricter one matters.
+        detections: result of an earlier suppression. Only a stricter one has an effect.
         threshold: IoU of pixel edges above which a box is dropped.
     """
     result = []
@@ -109,7 +109,7 @@ def suppress_softly(
     sigma: float = 0.5,
     threshold: float = 0.3,
 ) -> list[ImageDetections]:
-    """Let boxes that overlap a better one of their class lose score (``soft_nms``)."""
+    """Lower the score of boxes that overlap a better one of their class."""
     result = []
     for entry in detections:
         boxes, scores, valid, groups = _batch_of_one(entry)
@@ -131,7 +131,7 @@ def suppress_softly(
 def _batch_of_one(
     entry: ImageDetections,
 ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor]:
-    """Boxes, scores, mask and groups of one image for suppression."""
+    """Return boxes, scores, mask and groups of one image for suppression."""
     scores = torch.tensor(entry.scores)[None]
     return (
         torch.tensor(entry.boxes)[None],

@@ -23,12 +23,13 @@ class ClassResult:
     """Precision against recall of one class.
 
     Attributes:
-        objects: ground-truth objects that count: neither difficult nor crowd.
-        detections: detections of this class, D_c.
-        ap: average precision in 0..1; NaN where ``objects`` is 0.
-        recall: ``(D_c,)`` after each detection, best score first; NaN likewise.
-        precision: ``(D_c,)`` likewise; 0 while nothing has been counted.
-        scores: ``(D_c,)`` of the detections, falling.
+        objects: number of ground-truth objects that count: neither difficult nor crowd.
+        detections: number of detections of this class, D_c.
+        ap: average precision in 0..1; NaN if ``objects`` is 0.
+        recall: ``(D_c,)`` after each detection, best score first; NaN if ``objects`` is
+            0.
+        precision: ``(D_c,)`` after each detection; 0 while nothing has been counted.
+        scores: ``(D_c,)`` scores of the detections, falling.
     """
 
     objects: int
@@ -55,7 +56,7 @@ class VocResult:
 
     @property
     def mean_ap(self) -> float:
-        """Mean over the classes that have objects; NaN if none has."""
+        """Average over the classes that have objects; NaN if none has."""
         values = [result.ap for result in self.per_class.values() if result.objects]
         return float(np.mean(values)) if values else float("nan")
 
@@ -84,7 +85,7 @@ def voc_average_precision(
             VOC 2007); "all" takes the area under the monotone curve (VOC 2010 on).
 
     Raises:
-        ValueError: unknown metric or threshold; detections that do not fit the set.
+        ValueError: the metric or a threshold is invalid, or detections do not match.
     """
     (result,) = voc_average_precisions(
         dataset, detections, iou_thresholds=(iou_threshold,), metrics=(metric,)
@@ -105,7 +106,7 @@ def voc_average_precisions(
         For each of the T thresholds, the result by metric.
 
     Raises:
-        ValueError: as ``voc_average_precision``.
+        ValueError: see ``voc_average_precision``.
     """
     for metric in metrics:
         if metric not in get_args(Metric):
@@ -115,7 +116,7 @@ def voc_average_precisions(
             raise ValueError(f"expected an IoU threshold in [0, 1), found {threshold}")
     flat = flatten(dataset, detections)
     objects = flatten_objects(dataset)
-    order = np.lexsort((-flat.scores, flat.classes))  # stable: equal scores stay
+    order = np.lexsort((-flat.scores, flat.classes))  # stable: ties keep their order
     overlaps, nearest = best_overlaps(flat, objects, len(dataset.classes))
     overlaps, nearest, scores = overlaps[order], nearest[order], flat.scores[order]
     every = np.arange(1, len(dataset.classes) + 1)
@@ -146,7 +147,7 @@ def voc_average_precisions(
 def _curve(
     true: BoolArray, ignored: BoolArray, objects: int
 ) -> tuple[Float64Array, Float64Array]:
-    """Recall and precision after each judged detection ``(D_c,)``, best score first."""
+    """Compute recall and precision after each judged detection, best score first."""
     hits = np.cumsum(true)
     precision = hits / np.maximum(np.cumsum(~ignored), 1)
     return hits / objects if objects else np.full(len(true), np.nan), precision
@@ -160,7 +161,7 @@ def _average_precision(
 
 
 def _monotone(precision: Float64Array) -> Float64Array:
-    """Best precision ``(D_c,)`` at this recall or a higher one."""
+    """Return the best precision ``(D_c,)`` at this recall or a higher one."""
     best: Float64Array = np.maximum.accumulate(precision[::-1])[::-1]
     return best
 

@@ -1,9 +1,9 @@
 """Result files of the VOC evaluation server: one text file per class.
 
 ``comp4_det_test_cat.txt`` has a line ``image score x1 y1 x2 y2`` for each detection, in
-1-based pixels, the far corner being the last pixel inside. ``comp3`` says that only the
-challenge's own training data were used, ``comp4`` that others were, ImageNet's among
-them.
+1-based pixels, the far corner being the last pixel inside. ``comp3`` means that only
+the challenge's own training data was used, ``comp4`` that other data was used too, such
+as ImageNet.
 """
 
 import math
@@ -18,7 +18,7 @@ from ..datasets.records import Dataset, few
 from ..utils.files import write_atomic
 from .image_detections import FlatDetections, ImageDetections, flatten, group_by_image
 
-# 1-based pixels that contain both corners, from pixel edges.
+# 1-based pixels that contain both corners of the pixel edges.
 _TO_PIXELS = np.array([1.0, 1.0, 0.0, 0.0])
 
 
@@ -29,13 +29,13 @@ def save_voc_files(
     *,
     comp: str = "comp4",
 ) -> list[Path]:
-    """Write the file of each class, also of those of which nothing was found.
+    """Write the file of each class, also of classes without detections.
 
     Coordinates have three decimals. Scores have all their digits, so that detections
     are read back in the same order.
 
     Args:
-        folder: gets the files; the server wants it called results/VOC2007/Main.
+        folder: folder for the files; the server requires the name results/VOC2007/Main.
         detections: one entry per image of ``dataset``.
         dataset: names the images, the classes, and the list of images in file names.
         comp: the competition.
@@ -44,7 +44,7 @@ def save_voc_files(
         The files, in the order of the classes.
 
     Raises:
-        ValueError: as ``flatten``; two classes would have one file.
+        ValueError: see ``flatten``; or two classes would have the same file.
         OSError: a file cannot be written.
     """
     flat = flatten(dataset, detections)
@@ -80,17 +80,17 @@ def load_voc_files(
     """Read the files of all classes.
 
     Args:
-        folder: that holds them.
+        folder: folder of the files.
         dataset: the images and classes.
-        comp: the competition; None if the folder has files of one only.
+        comp: the competition; None if the folder has files of only one.
 
     Returns:
         One entry per image of ``dataset``, in its order, best score first.
 
     Raises:
-        ValueError: classes without a file, files of unknown classes or of more than
-            one competition or image list; lines that are malformed or name unknown
-            images. The message has the count and the first example.
+        ValueError: a class has no file; files belong to unknown classes, or to several
+            competitions or image lists; lines are malformed or name unknown images. The
+            message has the count and the first example.
     """
     files = _find_files(folder, dataset, comp)
     images = {name: i for i, name in enumerate(as_records(dataset.records).image_ids)}
@@ -130,7 +130,7 @@ def load_voc_files(
 
 
 def _image_list(dataset: Dataset) -> str:
-    """The last word of a set's name, such as test of voc_2007_test."""
+    """Return the last word of a set's name, such as test for voc_2007_test."""
     return re.sub(r"[^\w.-]", "-", dataset.name.rpartition("_")[2])
 
 
@@ -145,7 +145,7 @@ def _file_name(comp: str, dataset: Dataset, name: str) -> str:
 
 
 def _find_files(folder: Path, dataset: Dataset, comp: str | None) -> list[Path]:
-    """The file of each class, in order."""
+    """Find the file of each class, in order."""
     names = sorted(path.name for path in folder.glob(f"{comp or '*'}_det_*.txt"))
     endings = [_class_ending(name) for name in dataset.classes[1:]]
     found: dict[str, dict[str, Path]] = {}
@@ -155,7 +155,7 @@ def _find_files(folder: Path, dataset: Dataset, comp: str | None) -> list[Path]:
         if not known:
             unknown.append(name)
             continue
-        ending = max(known, key=len)  # of cat and big_cat the longer
+        ending = max(known, key=len)  # the longer of cat and big_cat
         found.setdefault(name.removesuffix(ending), {})[ending] = folder / name
     if unknown:
         raise ValueError(
@@ -178,8 +178,8 @@ def _find_files(folder: Path, dataset: Dataset, comp: str | None) -> list[Path]:
     if missing:
         raise ValueError(
             f"{folder}: {len(missing)} of {len(endings)} classes have no file, first "
-            f"{missing[0]!r}; write an empty one where nothing was found, or name the "
-            "set that the files were made on"
+            f"{missing[0]!r}; write an empty file for a class without detections, or "
+            "name the set that the files were made on"
         )
     return [files[ending] for ending in endings]
 
@@ -189,12 +189,12 @@ def _lines(file: Path) -> list[str]:
         return file.read_text(encoding="utf-8").splitlines()
     except UnicodeDecodeError as error:
         raise ValueError(
-            f"{file}: expected text, found {error}; write it anew"
+            f"{file}: expected text, found {error}; write the file again"
         ) from None
 
 
 def _numbers(words: list[str], images: dict[str, int]) -> tuple[list[float], str]:
-    """Score and box of a line, and what is wrong with it; "" for a good one."""
+    """Parse score and box of a line, and describe its error; "" for a valid line."""
     if len(words) != 6:
         return [], "lines without six words"
     try:

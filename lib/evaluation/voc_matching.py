@@ -1,4 +1,4 @@
-"""Which detections hit an object, by the rules of the PASCAL VOC devkit.
+"""Match detections with objects by the rules of the PASCAL VOC devkit.
 
     D  detections of the whole data set
     G  ground-truth objects of the whole data set
@@ -20,7 +20,7 @@ Float64Array = npt.NDArray[np.float64]
 
 
 class Objects(NamedTuple):
-    """Ground truth of the whole data set, those of one image and class together.
+    """Ground truth of the whole data set, grouped by image and class.
 
     Attributes:
         images: ``(G,)`` index into ``dataset.records``.
@@ -55,7 +55,7 @@ def best_overlaps(
 
     Returns:
         IoU ``(D,)`` and row in ``objects`` ``(D,)``; 0 and 0 where nothing overlaps.
-        Of equal overlaps the first object wins.
+        Ties go to the first object.
     """
     return best_of_groups(
         flat.boxes.astype(np.float64),
@@ -97,7 +97,7 @@ def best_of_groups(
 ) -> tuple[Float64Array, IntArray]:
     """Find for each box the ground truth of the same key that it overlaps most.
 
-    Goes over "the k-th object of each group" rather than over groups, so that the
+    The rounds go over "the k-th object of each group" rather than over groups, so the
     number of rounds is the size of the largest group, and late rounds are tiny.
 
     Args:
@@ -108,7 +108,7 @@ def best_of_groups(
 
     Returns:
         IoU ``(D,)`` and row in ``gt_boxes`` ``(D,)``; 0 and 0 where nothing overlaps.
-        Of equal overlaps the first object wins.
+        Ties go to the first object.
     """
     overlaps = np.zeros(len(boxes))
     nearest = np.zeros(len(boxes), np.int64)
@@ -127,11 +127,11 @@ def best_of_groups(
 
 
 def paired_iou(first: Float64Array, second: Float64Array) -> Float64Array:
-    """IoU ``(P,)`` of two lists of boxes ``(P, 4)``, row by row; pixel edges."""
+    """Compute IoU ``(P,)`` of two lists of boxes ``(P, 4)`` by row; pixel edges."""
     low = np.maximum(first[:, :2], second[:, :2])
     high = np.minimum(first[:, 2:], second[:, 2:])
     shared: Float64Array = np.maximum(high - low, 0).prod(axis=1)
     areas = [np.maximum(b[:, 2:] - b[:, :2], 0).prod(axis=1) for b in (first, second)]
     union = areas[0] + areas[1] - shared
-    # Two boxes without area have no union; they do not overlap.
+    # Two boxes without area have no union, and do not overlap.
     return shared / np.where(union > 0, union, 1)

@@ -1,4 +1,4 @@
-"""Why a mean average precision is 0 although something was found."""
+"""Explain a mean average precision of 0 although there are detections."""
 
 from collections.abc import Sequence
 
@@ -10,18 +10,18 @@ from .image_detections import FlatDetections, ImageDetections, flatten
 from .voc_matching import Objects, best_of_groups, flatten_objects
 
 _SHARE = 0.05
-"""Of the detections that have to show a fault for it to be the likely cause."""
+"""Share of the detections that must show an error for it to be the likely cause."""
 
 
 def likely_cause(dataset: Dataset, detections: Sequence[ImageDetections]) -> str:
-    """Say what is most likely wrong with detections that match no object.
+    """Return the most likely error of detections that match no object.
 
     Args:
         dataset: ground truth.
         detections: one entry per image of ``dataset``, at least one of them not empty.
 
     Raises:
-        ValueError: as ``flatten``.
+        ValueError: see ``flatten``.
     """
     flat, objects = flatten(dataset, detections), flatten_objects(dataset)
     return (
@@ -30,7 +30,7 @@ def likely_cause(dataset: Dataset, detections: Sequence[ImageDetections]) -> str
         or (
             "not one matches an object. Likely the checkpoint was trained on other "
             "classes, or hardly trained, or images and annotations do not belong "
-            "together; look at the pictures drawn by the test"
+            "together; look at the images drawn by the test"
         )
     )
 
@@ -46,12 +46,12 @@ def _other_frame(dataset: Dataset, flat: FlatDetections) -> str:
         f"first {flat.boxes[row].tolist()} in image "
         f"{dataset.records[flat.images[row]].image_id!r} of {sizes[row, 0]} x "
         f"{sizes[row, 1]} pixels. Likely they are in pixels of resized images, or "
-        "corners were taken for widths and heights"
+        "corners were read as widths and heights"
     )
 
 
 def _other_classes(dataset: Dataset, flat: FlatDetections, objects: Objects) -> str:
-    """Look for objects under the boxes, of whatever class."""
+    """Search for objects under the boxes, of any class."""
     overlaps, nearest = best_of_groups(
         flat.boxes.astype(np.float64), flat.images, objects.boxes, objects.images
     )

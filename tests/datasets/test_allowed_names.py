@@ -24,7 +24,9 @@ GOOD = ["cat", "é" * 1000, "a, b", " cat", "N/A", "background", "猫", "'\"<&>"
     ("name", "fault"), BAD.items(), ids=lambda text: ascii(text)[:20]
 )
 def test_name_that_cannot_be_used(name, fault):
-    with pytest.raises(ValueError, match=f"cells: invalid class names: .*{fault}") as caught:
+    with pytest.raises(
+        ValueError, match=f"cells: invalid class names: .*{fault}"
+    ) as caught:
         check_class_names(("__background__", "cat", name), "cells")
     assert str(caught.value).isprintable() and len(str(caught.value)) < 300
 
@@ -64,7 +66,9 @@ def test_name_twice_and_too_many():
 
 def test_data_set_is_refused(tmp_path):
     write_voc(tmp_path / "voc", "cat", "__background__", train=["1"], val=["2"])
-    with pytest.raises(ValueError, match=r"voc_train: invalid class names: .*'__background__'"):
+    with pytest.raises(
+        ValueError, match=r"voc_train: invalid class names: .*'__background__'"
+    ):
         load(tmp_path / "voc", tmp_path)
     write_coco(tmp_path / "coco", train=1, val=1)
     file = tmp_path / "coco" / "annotations" / "instances_train.json"

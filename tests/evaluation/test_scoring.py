@@ -229,7 +229,7 @@ def test_the_table_tells_of_the_limit_of_detections(coco_pets, found):
     boxes = np.tile([10, 10, 20, 20], (130, 1))
     detections = [found("1", boxes, np.linspace(0.9, 0.1, 130))]
     table = evaluate(coco_pets, detections).table()
-    assert "100 best detections of an image and class, as COCO's does: 30 were" in table
+    assert "100 best detections of an image and class, like COCO's: 30 were" in table
     evaluation = evaluate(coco_pets, detections, max_detections=300)
     assert "with 300 detections of an image and class:" in evaluation.table()
     assert evaluation.to_json()["coco_at_max_detections"]["max_detections"] == 300

@@ -1,8 +1,8 @@
-"""How far average precision would move with other images of the same kind.
+"""Confidence intervals of average precision over other draws of the images.
 
-The images are drawn again, with replacement (Efron 1979); one that is drawn twice
-counts twice. Instead of building the drawn set, its images get whole weights, and
-precision is computed from the sums of weights, for many draws at once.
+The images are drawn with replacement (Efron 1979); an image drawn twice counts twice.
+Instead of building each draw, its images get integer weights, and precision is computed
+from sums of weights, for many draws at once.
 
     I  images
     B  draws
@@ -22,7 +22,7 @@ _BLOCK = 64  # draws at once: their weights stay in a core's cache
 
 
 class Interval(NamedTuple):
-    """Where 95 % of the draws lie; NaN for what was never measured."""
+    """The range of 95 % of the draws; NaN for an AP that was not measured."""
 
     low: float
     high: float
@@ -31,22 +31,22 @@ class Interval(NamedTuple):
 def bootstrap_aps(
     matches: Matches, *, resamples: int = 1000, seed: int = 0
 ) -> Float64Array:
-    """Take the AP of every class for many draws of the images.
+    """Compute the AP of every class for many draws of the images.
 
     Two results on the same data set get the same draws from the same seed, so that
-    their rows can be compared pair by pair.
+    their rows can be compared in pairs.
 
     Args:
         matches: judged detections.
         resamples: B.
-        seed: of the draws.
+        seed: seed of the draws.
 
     Returns:
         ``(B, C)`` area under the monotone curve, in 0..1; NaN where a draw has no
         object of the class.
 
     Raises:
-        ValueError: fewer than one draw.
+        ValueError: ``resamples`` is less than 1.
     """
     if resamples < 1:
         raise ValueError(f"expected one resample or more, found {resamples}")
@@ -62,7 +62,7 @@ def bootstrap_aps(
     rng = np.random.default_rng(seed)
     aps = np.full((resamples, size), np.nan)
     for start in range(0, resamples if images else 0, _BLOCK):
-        # Whole blocks, so that the draws do not depend on how many are asked for.
+        # Whole blocks, so that the draws do not depend on the requested number.
         draws = rng.integers(0, images, (_BLOCK, images))
         stop = min(start + _BLOCK, resamples)
         weights = _weights(draws, images)[:, : stop - start]
@@ -73,7 +73,7 @@ def bootstrap_aps(
 
 
 def mean_aps(aps: Float64Array) -> Float64Array:
-    """``(B,)`` mean of ``(B, C)`` over the classes that were measured."""
+    """Average ``(B, C)`` over the measured classes: ``(B,)``."""
     known = ~np.isnan(aps)
     counts = known.sum(axis=1)
     sums = np.where(known, aps, 0).sum(axis=1)
@@ -82,7 +82,7 @@ def mean_aps(aps: Float64Array) -> Float64Array:
 
 
 def interval(values: Float64Array, *, share: float = 0.95) -> Interval:
-    """The middle ``share`` of ``(B,)`` values, those that are NaN apart."""
+    """Return the middle ``share`` of ``(B,)`` values, ignoring NaN."""
     known = values[~np.isnan(values)]
     if not len(known):
         return Interval(float("nan"), float("nan"))
@@ -91,7 +91,7 @@ def interval(values: Float64Array, *, share: float = 0.95) -> Interval:
 
 
 def _weights(draws: npt.NDArray[np.int64], images: int) -> npt.NDArray[np.float32]:
-    """``(I, B)`` how often each draw ``(B, I)`` has each image."""
+    """Count how often each draw ``(B, I)`` has each image: ``(I, B)``."""
     places = draws + images * np.arange(len(draws))[:, None]
     counts = np.bincount(places.ravel(), minlength=images * len(draws))
     weights: npt.NDArray[np.float32] = counts.reshape(len(draws), images).T.astype(
@@ -103,7 +103,7 @@ def _weights(draws: npt.NDArray[np.int64], images: int) -> npt.NDArray[np.float3
 def _trim(
     images: npt.NDArray[np.int64], true: npt.NDArray[np.bool_]
 ) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
-    """Images of the detections up to the last true one, and rows ``(T,)`` of those."""
+    """Return images of detections up to the last true one, and true rows ``(T,)``."""
     hits = np.flatnonzero(true)
     return images[: hits[-1] + 1 if len(hits) else 0], hits
 
@@ -114,19 +114,19 @@ def _weighted_aps(
     hits: npt.NDArray[np.int64],
     holders: npt.NDArray[np.int64],
 ) -> Float64Array:
-    """AP ``(B,)`` of one class.
+    """Compute the AP ``(B,)`` of one class.
 
     Args:
         weights: ``(I, B)``.
-        images: of the detections, best score first, up to the last true one.
-        hits: ``(T,)`` rows of the true ones.
+        images: images of the detections, best score first, up to the last true one.
+        hits: ``(T,)`` rows of the true detections.
         holders: image of each object.
     """
     objects: Float64Array = weights[holders].sum(axis=0, dtype=np.float64)
     objects[objects == 0] = np.nan
     if not len(hits):
         return 0 * objects
-    # Sums over the run that ends with each true detection; whole numbers, so exact.
+    # Sums over the run that ends with each true detection; integers, so exact.
     starts = np.append(0, hits[:-1] + 1)
     shown = np.cumsum(np.add.reduceat(weights[images], starts, axis=0), axis=0)
     gained = weights[images[hits]]

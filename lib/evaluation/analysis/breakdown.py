@@ -21,12 +21,12 @@ RATIOS = (0.0, 1 / 3, 2 / 3, 3 / 2, 3.0, float("inf"))
 
 
 class Group(NamedTuple):
-    """Objects from one edge to the next.
+    """Objects between two edges.
 
     Attributes:
         low: lower edge, included.
         high: upper edge, excluded.
-        objects: that count.
+        objects: number of objects that count.
         ap: mean over the classes that have such objects; NaN without any.
     """
 
@@ -37,14 +37,14 @@ class Group(NamedTuple):
 
 
 def ap_by_size(matches: Matches, *, edges: Sequence[float] = SIDES) -> list[Group]:
-    """Measure objects of each size alone; see ``ap_by``."""
+    """Compute AP for the objects of each size alone; see ``ap_by``."""
     boxes = matches.found.boxes.astype(np.float64)
     areas = np.maximum(boxes[:, 2:] - boxes[:, :2], 0).prod(axis=1)
     return ap_by(matches, np.sqrt(matches.objects.areas), np.sqrt(areas), edges=edges)
 
 
 def ap_by_ratio(matches: Matches, *, edges: Sequence[float] = RATIOS) -> list[Group]:
-    """Measure objects of each shape alone; see ``ap_by``."""
+    """Compute AP for the objects of each shape alone; see ``ap_by``."""
     boxes = matches.found.boxes.astype(np.float64)
     return ap_by(matches, _ratios(matches.objects.boxes), _ratios(boxes), edges=edges)
 
@@ -56,16 +56,16 @@ def ap_by(
     *,
     edges: Sequence[float],
 ) -> list[Group]:
-    """Measure the objects of each group alone, as COCO does for its sizes.
+    """Compute AP for the objects of each group alone, as COCO does for its sizes.
 
-    Objects of other groups are ignored, with all detections that hit them; a
-    detection that hits nothing counts where it belongs itself.
+    Objects of other groups are ignored, with all detections that hit them. A detection
+    that hits nothing counts in its own group.
 
     Args:
         matches: judged detections.
-        objects: ``(G,)`` the value that groups the objects.
-        detections: ``(D,)`` the same of the detections.
-        edges: of the groups, ascending.
+        objects: ``(G,)`` value of the objects to group by.
+        detections: ``(D,)`` the same value of the detections.
+        edges: edges of the groups, ascending.
     """
     hit = matches.overlap > matches.foreground
     values = detections.copy()
@@ -86,7 +86,7 @@ def ap_by(
 
 def _ratios(boxes: Float64Array) -> Float64Array:
     sizes = boxes[:, 2:] - boxes[:, :2]
-    # A detection of no height is endlessly wide, and one of no size at all is square.
+    # A detection without height is infinitely wide; one without any size is square.
     width, height = np.maximum(sizes, 1e-6).T
     ratios: Float64Array = width / height
     return np.minimum(ratios, 1e9)

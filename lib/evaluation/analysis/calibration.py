@@ -15,9 +15,9 @@ class Calibration:
 
     Attributes:
         edges: ``(B + 1,)`` scores.
-        counts: ``(B,)`` detections.
-        scores: ``(B,)`` their mean score; NaN where there is none.
-        precisions: ``(B,)`` share of them that is true; NaN likewise.
+        counts: ``(B,)`` number of detections.
+        scores: ``(B,)`` mean score of the detections; NaN if there are none.
+        precisions: ``(B,)`` share of true detections; NaN if there are none.
         ece: expected calibration error, the mean of |score - precision| over the
             detections, bin by bin; NaN without detections.
     """
@@ -33,12 +33,12 @@ def calibration(matches: Matches, *, bins: int = 10) -> Calibration:
     """Compare the scores of all counted detections with how often they are true.
 
     Args:
-        matches: judged detections; their scores should lie in 0..1, and those outside
-            count in the first or last bin.
-        bins: number of bins; each takes scores above its lower edge, up to its upper.
+        matches: judged detections; scores outside 0..1 count in the first or last
+            bin.
+        bins: number of bins; each covers scores above its lower edge, up to its upper.
 
     Raises:
-        ValueError: fewer than one bin.
+        ValueError: ``bins`` is less than 1.
     """
     if bins < 1:
         raise ValueError(f"expected one bin or more, found {bins}")

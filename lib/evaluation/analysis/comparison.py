@@ -1,4 +1,4 @@
-"""Which differences of two results on the same images are more than chance."""
+"""Significant differences of two results on the same images."""
 
 import math
 from dataclasses import dataclass
@@ -14,16 +14,16 @@ from .precision import average_precisions, mean_of_known
 
 @dataclass(frozen=True, slots=True)
 class Difference:
-    """One number of two results.
+    """A number in two results.
 
     Attributes:
         earlier: AP in 0..1.
         later: AP in 0..1.
-        change: later less earlier.
-        interval: 95 % of the change over the draws.
-        p_value: chance of a change this large if there were none.
-        significant: whether that is below 5 %, after Holm's correction for the number
-            of classes where the number is a class's.
+        change: later minus earlier.
+        interval: range of the change in 95 % of the draws.
+        p_value: probability of a change this large by chance.
+        significant: whether the p-value is below 5 %; for a class, after Holm's
+            correction for the number of classes.
     """
 
     earlier: float
@@ -39,8 +39,8 @@ class Comparison:
     """An earlier and a later result, class by class.
 
     Attributes:
-        mean: of the mean AP.
-        per_class: class name to its difference, of the classes that have objects.
+        mean: difference of the mean AP.
+        per_class: class name to its difference, for the classes that have objects.
     """
 
     mean: Difference
@@ -48,18 +48,18 @@ class Comparison:
 
 
 def compare_results(earlier: ErrorAnalysis, later: ErrorAnalysis) -> Comparison:
-    """See how often the difference of two results holds among draws of the images.
+    """Test which differences of two results hold among draws of the images.
 
-    Both results see the same draws, so that what is hard about an image cancels. The
-    p-value is two-sided, from the normal distribution with the draws' deviation.
+    Both results use the same draws, so that an image's difficulty cancels. The p-value
+    is two-sided, from the normal distribution with the draws' deviation.
 
     Args:
         earlier: analysis of one result.
-        later: of another on the same data set, with as many resamples and one seed.
+        later: analysis of another one on the same data set, with the same number of
+            resamples and the same seed.
 
     Raises:
-        ValueError: the two are not of the same images and objects, or not of as many
-            draws.
+        ValueError: the two differ in their images, objects or number of draws.
     """
     _check_alike(earlier.matches, later.matches)
     if earlier.draws.shape != later.draws.shape:
@@ -136,7 +136,7 @@ def _difference(
 
 
 def _p_value(change: float, changes: Float64Array) -> float:
-    # Draws that all agree, as for a class in one image alone, cannot rule out chance.
+    # Equal draws, as for a class in only one image, cannot rule out chance.
     known = changes[~np.isnan(changes)]
     deviation = float(known.std()) if len(known) else 0.0
     return math.erfc(abs(change) / deviation / 2**0.5) if deviation else 1.0

@@ -1,4 +1,4 @@
-"""Which class is taken for which."""
+"""Confusion matrix: which classes are detected as which."""
 
 import numpy as np
 
@@ -8,20 +8,20 @@ from .overlaps import Float64Array
 
 
 def confusion_matrix(matches: Matches, *, thresholds: Float64Array) -> IntArray:
-    """Count what each object was taken for, among the detections that are shown.
+    """Count as which class each object is detected, among the detections shown.
 
     1. True detections are entered on the diagonal.
-    2. Of the rest, those that overlap an object of another class by more than the
-       foreground IoU, still without a true one, are entered as its confusion, one per
-       object, the best score first.
-    3. What is left over are detections on background (row 0) and objects that were
-       taken for background (column 0).
+    2. Other detections that overlap an object of another class by more than the
+       foreground IoU are entered as that object's confusion, if it has no true one:
+       one per object, the best score first.
+    3. The rest are detections on background (row 0) and objects that are not detected
+       (column 0).
 
     So row c adds up to the objects of class c, column c to the detections shown.
 
     Args:
         matches: judged detections.
-        thresholds: ``(C,)`` the least score that is shown, by class.
+        thresholds: ``(C,)`` lowest score that is shown, by class.
 
     Returns:
         ``(C, C)`` counts: rows are the objects' classes, columns the detections'.

@@ -1,4 +1,4 @@
-"""All of the error analysis in one object."""
+"""The complete error analysis in one object."""
 
 import math
 from collections.abc import Sequence
@@ -47,7 +47,7 @@ class ErrorAnalysis:
     draws: Float64Array
 
     def to_json(self) -> dict[str, object]:
-        """Plain values for ``json.dumps``; None for NaN and infinity."""
+        """Return plain values for ``json.dumps``; None for NaN and infinity."""
         thresholds, calibrated = self.thresholds, self.calibration
         names = self.matches.classes
         return {
@@ -99,19 +99,19 @@ def analyse_errors(
     resamples: int = 1000,
     seed: int = 0,
 ) -> ErrorAnalysis:
-    """Find out what detections get wrong.
+    """Analyse the errors of detections.
 
     Args:
         dataset: ground truth.
         detections: one entry per image of ``dataset``.
         foreground: IoU that a hit must exceed.
-        background: IoU up to which a detection lies on background.
-        bins: of the reliability diagram.
-        resamples: draws behind the intervals.
-        seed: of the draws.
+        background: IoU up to which a detection counts as background.
+        bins: number of bins of the reliability diagram.
+        resamples: number of draws for the intervals.
+        seed: seed of the draws.
 
     Raises:
-        ValueError: numbers out of range; detections that do not fit the data set.
+        ValueError: a number is out of range, or detections do not match the data set.
     """
     matches = match_detections(dataset, detections, foreground=foreground)
     thresholds = best_thresholds(matches)
@@ -131,7 +131,7 @@ def analyse_errors(
 
 
 def number(value: float) -> float | None:
-    """A value for JSON, which knows neither NaN nor infinity."""
+    """Convert a value for JSON, which has neither NaN nor infinity."""
     return float(value) if math.isfinite(value) else None
 
 

@@ -26,17 +26,17 @@ _CLS, _LOC, _BOTH, _DUP, _BKG, _MISSED = range(len(KINDS))
 
 @dataclass(frozen=True, slots=True)
 class ErrorSplit:
-    """Errors by kind, and what fixing each kind alone would gain.
+    """Errors by kind, and the gain from fixing each kind alone.
 
     Attributes:
         kinds: ``(D,)`` int8 index into ``KINDS`` of each false detection, else -1.
-        missed: ``(G,)`` objects that no detection comes near.
-        counts: ``(6, C)`` errors by kind and class; a false detection counts for the
-            class it names, a missed object for its own.
-        ap: mean AP as it is, at one IoU, area under the curve, in 0..1.
+        missed: ``(G,)`` objects without any detection nearby.
+        counts: ``(6, C)`` errors by kind and class; a false detection counts for its
+            predicted class, a missed object for its own.
+        ap: mean AP without any fix, at one IoU, area under the curve, in 0..1.
         lost: kind to the mean AP that fixing it alone would gain.
-        lost_false_positives: the same for taking out all false detections.
-        lost_false_negatives: the same for taking out all objects not found.
+        lost_false_positives: gain from removing all false detections.
+        lost_false_negatives: gain from removing all objects that were not found.
     """
 
     kinds: npt.NDArray[np.int8]
@@ -58,9 +58,9 @@ class _Judged(NamedTuple):
 
 
 def split_errors(matches: Matches, *, background: float = 0.1) -> ErrorSplit:
-    """Give each error its kind, and each kind its cost.
+    """Classify each error, and compute the cost of each kind.
 
-    A false detection is of the first kind that fits:
+    A false detection has the first kind that applies:
 
     1. localisation: of the right class, IoU from ``background`` to foreground;
     2. classification: IoU above foreground with an object of another class;
@@ -68,20 +68,20 @@ def split_errors(matches: Matches, *, background: float = 0.1) -> ErrorSplit:
     4. background: IoU of ``background`` or less with every object;
     5. both: the rest, near an object of another class.
 
-    An object is missed if no true, localisation or classification detection lies at
-    it. Fixing 1 or 2 makes the best-scored error at each free object true and takes
-    the others out; fixing 3 to 5 takes them out; fixing missed objects takes those out.
+    An object is missed if no true, localisation or classification detection is at it.
+    Fixing 1 or 2 makes the best-scored error at each free object true and removes the
+    other errors; fixing 3 to 5 removes them; fixing missed objects removes these.
 
-    Deviation: by VOC's rule a detection goes for one object only, where the authors'
-    code lets it take the next best that is free; and an object that both a
-    localisation and a classification error could find is given to each in its turn.
+    Deviation: by VOC's rule a detection matches one object only, where the authors'
+    code lets it take the next best free object; and an object that both a localisation
+    and a classification error could match is given to each in turn.
 
     Args:
         matches: judged detections.
         background: IoU in [0, foreground).
 
     Raises:
-        ValueError: ``background`` out of range.
+        ValueError: ``background`` is out of range.
     """
     if not 0 <= background < matches.foreground:
         raise ValueError(
@@ -147,14 +147,14 @@ def _kinds(matches: Matches, background: float) -> npt.NDArray[np.int8]:
 
 
 def _targets(matches: Matches) -> tuple[tuple[int, IntArray], ...]:
-    """The kinds that can be put right, with the object that each would have found."""
+    """Return the kinds that a fix makes true, with the object that each would match."""
     return (_CLS, matches.other_nearest), (_LOC, matches.counted_nearest)
 
 
 def _corrected(
     matches: Matches, asis: _Judged, wrong: BoolArray, nearest: IntArray, hit: BoolArray
 ) -> _Judged:
-    """Make the best error at each free object true, and take the others out."""
+    """Make the best error at each free object true, and remove the others."""
     free = wrong.copy()
     free[wrong] = ~hit[nearest[wrong]]
     chosen = first_claims(matches.found.scores, nearest, free)
@@ -172,7 +172,7 @@ def _mean_ap(matches: Matches, judged: _Judged) -> float:
         judged.true[keep],
         judged.objects,
     )
-    # The same classes each time: one left with nothing to find finds it all.
+    # The same classes each time: a class left without objects counts as 1.
     with_objects = matches.count_objects() > 0
     if not with_objects.any():
         return float("nan")

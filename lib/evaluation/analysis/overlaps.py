@@ -20,6 +20,7 @@ def nearest_objects(
     """Find for each box the ground truth of the same key that it overlaps most.
 
     Every round compares all boxes with "the k-th object of their key", so the number
+    Each round compares all boxes with "the k-th object of their key", so the number
     of rounds is the size of the largest group, and late rounds are tiny.
 
     Args:
@@ -27,12 +28,12 @@ def nearest_objects(
         keys: ``(D,)`` group of each box, such as its image.
         gt_boxes: ``(G, 4)`` pixel edges.
         gt_keys: ``(G,)`` groups, in any order.
-        labels: of boxes ``(D,)`` and of objects ``(G,)``; pairs of the same label are
-            passed over.
+        labels: labels of boxes ``(D,)`` and of objects ``(G,)``; pairs with the same
+            label are skipped.
 
     Returns:
         IoU ``(D,)`` and row in ``gt_boxes`` ``(D,)``; 0 and -1 where nothing overlaps.
-        Of equal overlaps the first object wins.
+        Ties go to the first object.
     """
     by_key = np.argsort(gt_keys, kind="stable")
     sorted_keys = gt_keys[by_key]

@@ -1,4 +1,4 @@
-"""Average precision from detections that are judged already."""
+"""Average precision from judged detections."""
 
 from collections.abc import Iterator
 
@@ -11,10 +11,10 @@ from .overlaps import Float64Array
 def average_precisions(
     scores: FloatArray, classes: IntArray, true: BoolArray, objects: IntArray
 ) -> Float64Array:
-    """Take the area under the monotone precision-recall curve of every class.
+    """Compute the area under the monotone precision-recall curve of every class.
 
     Args:
-        scores: ``(D,)`` of the detections that count.
+        scores: ``(D,)`` scores of the detections that count.
         classes: ``(D,)`` 1..C-1.
         true: ``(D,)``.
         objects: ``(C,)`` objects that count, by class.
@@ -40,17 +40,17 @@ def precision_curves(
     *,
     points: int = 101,
 ) -> Float64Array:
-    """Give the best precision at or beyond recalls 0 to 1 in even steps.
+    """Compute the best precision at or beyond recalls 0 to 1 in even steps.
 
     Args:
-        scores: ``(D,)`` of the detections that count.
+        scores: ``(D,)`` scores of the detections that count.
         classes: ``(D,)`` 1..C-1.
         true: ``(D,)``.
         objects: ``(C,)`` objects that count, by class.
-        points: P recalls.
+        points: P, the number of recalls.
 
     Returns:
-        ``(C, P)`` in 0..1; 0 beyond the recall that is reached, NaN for a class
+        ``(C, P)`` in 0..1; 0 beyond the highest recall reached, NaN for a class
         without objects.
     """
     recalls = np.arange(points) / (points - 1)
@@ -75,13 +75,13 @@ def rows_by_class(
 
 
 def mean_of_known(values: Float64Array) -> float:
-    """Average what is not NaN; NaN if nothing is."""
+    """Average the values that are not NaN; NaN if there are none."""
     known = values[~np.isnan(values)]
     return float(known.mean()) if len(known) else float("nan")
 
 
 def _best_precision(true: BoolArray) -> Float64Array:
-    """Best precision at or beyond each true one of the detections ``(D_c,)``."""
+    """Return the best precision at or beyond each true detection of ``(D_c,)``."""
     # Precision only peaks at true detections, so the others need no value.
     hits = np.flatnonzero(true)
     precision = np.arange(1, len(hits) + 1) / (hits + 1)

@@ -1,4 +1,4 @@
-"""The score that separates true from false detections best, by class."""
+"""The score that best separates true from false detections, by class."""
 
 from dataclasses import dataclass
 
@@ -16,10 +16,10 @@ class Thresholds:
     Attributes:
         scores: ``(C,)`` detections with this score or more are shown; infinite if it
             is best to show none.
-        f1: ``(C,)`` harmonic mean of precision and recall there; NaN for a class
+        f1: ``(C,)`` harmonic mean of precision and recall at it; NaN for a class
             without objects.
-        precision: ``(C,)`` there; NaN if none is shown.
-        recall: ``(C,)`` there; NaN for a class without objects.
+        precision: ``(C,)`` precision at it; NaN if none is shown.
+        recall: ``(C,)`` recall at it; NaN for a class without objects.
     """
 
     scores: Float64Array
@@ -29,7 +29,7 @@ class Thresholds:
 
 
 def best_thresholds(matches: Matches) -> Thresholds:
-    """Find the score of each class with the highest F1; of equal ones the highest."""
+    """Find the score of each class with the highest F1; the highest score if tied."""
     size = len(matches.classes)
     scores = np.full(size, np.nan)
     f1, precision, recall = scores.copy(), scores.copy(), scores.copy()
