@@ -1,1 +1,1 @@
-"""Drawing, logging and progress."""
+"""Utilities: files, devices, distributed processes, monitoring and drawing."""

@@ -9,11 +9,11 @@ _T = TypeVar("_T", bound="Closeable")
 
 
 class Closeable(AbstractContextManager["Closeable"]):
-    """A ``with`` block that ends by calling ``close``, whatever happened in it."""
+    """A context manager that calls ``close`` at its end, even after errors."""
 
     @abstractmethod
     def close(self) -> None:
-        """Let go of what is held. Safe to call twice."""
+        """Release the resources. Safe to call twice."""
 
     def __enter__(self: _T) -> _T:
         return self

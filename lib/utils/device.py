@@ -17,12 +17,12 @@ _M_MMAP_THRESHOLD = -3
 
 
 def pick_device(name: str) -> torch.device:
-    """The device of that name; ``auto`` takes CUDA, then MPS, then the CPU.
+    """Return the device of this name; ``auto`` means CUDA, then MPS, then the CPU.
 
-    Of several processes on a machine each gets a GPU of its own.
+    If there are several processes on a machine, each gets its own GPU.
 
     Raises:
-        ValueError: the device is unknown or not there.
+        ValueError: the device is unknown or not available.
     """
     there = {
         "cuda": torch.cuda.is_available(),
@@ -39,18 +39,18 @@ def pick_device(name: str) -> torch.device:
         )
     place = find_rank(os.environ)
     if name == "cuda" and place is not None:
-        # SLURM may show each process its own GPU only.
+        # SLURM may show each process only its own GPU.
         return torch.device(name, place.local_rank % torch.cuda.device_count())
     return torch.device(name)
 
 
 def pick_dtype(precision: str, device: torch.device) -> torch.dtype:
-    """Type that convolutions and matrix products compute in.
+    """Return the dtype of convolutions and matrix products.
 
     Args:
-        precision: ``float32``, ``bfloat16``, or ``auto`` for bfloat16 where the
-            hardware has instructions for it; emulated, it is slower than float32.
-        device: where the network runs.
+        precision: ``float32``, ``bfloat16``, or ``auto`` for bfloat16 if the hardware
+            has instructions for it; emulated, it is slower than float32.
+        device: device of the network.
     """
     if precision == "float32":
         return torch.float32
@@ -71,7 +71,7 @@ def pick_dtype(precision: str, device: torch.device) -> torch.dtype:
 def autocast(
     device: torch.device, dtype: torch.dtype
 ) -> contextlib.AbstractContextManager[Any]:
-    """Context for the forward pass in which the network computes in ``dtype``."""
+    """Return a context for the forward pass, in which the network uses ``dtype``."""
     if dtype == torch.float32:
         return contextlib.nullcontext()
     return torch.autocast(device.type, dtype=dtype)
@@ -85,7 +85,7 @@ def seed_everything(seed: int) -> None:
 
 
 def random_states() -> dict[str, Any]:
-    """All generators' states, of types that ``torch.load(weights_only=True)`` reads."""
+    """Return all generators' states; ``torch.load(weights_only=True)`` accepts them."""
     kind, keys, position, has_gauss, gauss = np.random.get_state(legacy=True)
     states: dict[str, Any] = {
         "python": random.getstate(),
@@ -98,21 +98,21 @@ def random_states() -> dict[str, Any]:
 
 
 def restore_random_states(states: dict[str, Any]) -> None:
-    """Set all generators to states of :func:`random_states`."""
+    """Set all generators to the states from :func:`random_states`."""
     random.setstate(states["python"])
     kind, keys, position, has_gauss, gauss = states["numpy"]
     np.random.set_state((kind, np.array(keys, np.uint32), position, has_gauss, gauss))
     torch.set_rng_state(states["torch"])
     if "cuda" in states and torch.cuda.is_available():
-        # The machine that goes on may have fewer GPUs than the one that saved.
+        # The machine that resumes may have fewer GPUs than the one that saved.
         torch.cuda.set_rng_state_all(states["cuda"][: torch.cuda.device_count()])
 
 
 def keep_freed_memory() -> None:
-    """Let the C library keep freed memory for the next allocation of that size.
+    """Make the C library keep freed memory for later allocations of the same size.
 
-    By default glibc hands large blocks back to the system at once, and every feature
-    map is faulted in page by page again. Without effect where there is no mallopt.
+    By default glibc returns large blocks to the system at once, and every feature map
+    is faulted in again page by page. Without mallopt this has no effect.
     """
     mallopt = (
         getattr(ctypes.CDLL(None), "mallopt", None) if os.name == "posix" else None

@@ -1,9 +1,9 @@
-"""Boxes on pictures, for people to look at.
+"""Draw boxes on images.
 
-Pictures are ``(H, W, 3)`` uint8 RGB. Boxes are ``x1, y1, x2, y2`` in pixel edges of the
-picture: pixel k spans ``[k, k + 1)``, so a box covers the pixels x1 to x2 - 1. The
-boxes of a batch become that by adding ``offset`` to x2 and y2, which is 1 where widths
-are measured as ``x2 - x1 + 1`` and 0 where they are ``x2 - x1``.
+Images are ``(H, W, 3)`` uint8 RGB. Boxes are ``x1, y1, x2, y2`` in pixel edges of the
+image: pixel k spans ``[k, k + 1)``, so a box covers the pixels x1 to x2 - 1. To convert
+the boxes of a batch, add ``offset`` to x2 and y2: 1 where widths are measured as
+``x2 - x1 + 1``, and 0 where they are ``x2 - x1``.
 """
 
 import base64
@@ -30,10 +30,10 @@ _WHITE: Color = (255, 255, 255)
 
 
 def class_color(index: int) -> Color:
-    """Return the RGB colour of a class, the same in every run and every picture.
+    """Return the RGB colour of a class, the same in every run and every image.
 
-    Hues a golden ratio apart keep any first few classes far from each other; lightness
-    and saturation take turns for the benefit of the many.
+    Hues are a golden ratio apart, so that the first few classes differ clearly;
+    lightness and saturation alternate to distinguish many classes.
     """
     hue = (index * _GOLDEN_RATIO) % 1.0
     saturation = (0.85, 0.6, 1.0)[index % 3]
@@ -158,7 +158,7 @@ def save_image(path: Path, picture: Picture) -> None:
         OSError: as ``write_atomic`` does.
     """
     _check_picture(picture)
-    # OpenCV ends the process at a name that is not UTF-8, so it sees the ending alone.
+    # OpenCV ends the process at a name that is not UTF-8, so it only gets the suffix.
     if not path.suffix.isascii() or not cv2.haveImageWriter(f"x{path.suffix}"):
         raise ValueError(
             f"cannot write {path}: expected an ending such as .png or .jpg, "
@@ -234,7 +234,7 @@ def _draw_label(picture: Picture, text: str, x: int, y: int, color: Color) -> No
 
 
 def contact_sheet(cells: list[tuple[Picture, str]], *, columns: int) -> Picture:
-    """Pictures with their titles in rows on white, at least one."""
+    """Arrange one or more images with their titles in rows on white."""
     rows = [
         side_by_side(*zip(*cells[start : start + columns], strict=True))
         for start in range(0, len(cells), columns)

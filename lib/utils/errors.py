@@ -2,4 +2,4 @@
 
 
 class MissingDataError(ValueError):
-    """A known data set is not on disk; the message tells how to get it."""
+    """A known data set is not on disk; the message says how to get it."""

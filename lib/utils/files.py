@@ -1,7 +1,7 @@
-"""Files that are either whole or not there.
+"""Write files atomically: a file is complete or does not exist.
 
-A process can be killed, and a disk can fill up, in the middle of a save. So whatever a
-run must be able to read back is written beside its final name, brought to the disk,
+A process can be killed, and a disk can fill up, in the middle of a save. So every file
+that a run must be able to read back is written under a temporary name, flushed to disk,
 and only then renamed, which file systems do in one step.
 """
 
@@ -28,7 +28,7 @@ _TEMPORARY = re.compile(
 )
 _NAME_BYTES = 143
 """Longest name of a temporary file: what eCryptfs leaves of the usual 255 bytes."""
-_HOST_BYTES = 32  # of a machine's name, told in temporary names
+_HOST_BYTES = 32  # of the machine's name, which is a part of temporary names
 _ALL_FILES = {
     *_FULL,
     *(errno.EROFS, errno.EIO, errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.ESTALE),
@@ -44,7 +44,7 @@ def write_atomic(path: Path, data: bytes | str) -> None:
         data: bytes, or text to be stored as UTF-8 with its newlines as they are.
 
     Raises:
-        OSError: as ``atomic_path`` does.
+        OSError: see ``atomic_path``.
     """
     content = data.encode("utf-8") if isinstance(data, str) else data
     with atomic_path(path) as temporary:
@@ -53,22 +53,22 @@ def write_atomic(path: Path, data: bytes | str) -> None:
 
 @contextmanager
 def atomic_path(path: Path) -> Iterator[Path]:
-    """Give a temporary sibling of ``path`` that becomes ``path`` if the block succeeds.
+    """Yield a temporary sibling of ``path``, renamed to it if the block succeeds.
 
-    If the block raises, Ctrl-C included, the temporary file is removed and what was
-    at ``path`` stays. A process killed outright leaves its temporary file behind, for
+    If the block raises, even by Ctrl-C, the temporary file is removed and the file at
+    ``path`` is unchanged. A killed process leaves its temporary file behind, for
     ``remove_stale``.
 
     Args:
-        path: the final name. Missing parent folders are made.
+        path: the final name. Missing parent folders are created.
 
     Yields:
         The path to write to, in the same folder.
 
     Raises:
-        OSError: with a message that names the file when the disk, the quota or the
-            limit of a file's size is used up, also where the block met that as the
-            RuntimeError of ``torch.save``; unchanged for any other reason.
+        OSError: the disk, the quota or the limit on file size is exhausted, also if the
+            block got this error as the RuntimeError of ``torch.save``; the message
+            names the file. Other errors are unchanged.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = _temporary_sibling(path)
@@ -78,7 +78,7 @@ def atomic_path(path: Path) -> Iterator[Path]:
         _sync_file(temporary)
         os.replace(temporary, path)
     except BaseException as error:
-        # Measured before the temporary file gives its space back.
+        # Measure before the temporary file's space is freed.
         number = _failed_write(error, temporary)
         temporary.unlink(missing_ok=True)
         if number in _FULL:
@@ -93,15 +93,15 @@ def atomic_path(path: Path) -> Iterator[Path]:
 def remove_stale(folder: Path) -> list[Path]:
     """Remove the temporary files that dead processes left in a folder.
 
-    A temporary file is stale if the process that its name tells has gone from this
-    machine, or if nothing was written to it for an hour: container hosts get a new
-    name, and process ids start over, with each start.
+    A temporary file is stale if the process in its name no longer runs on this machine,
+    or if it was not written to for an hour: a container gets a new host name, and
+    process ids start over, at each start.
 
     Args:
-        folder: looked at without its sub-folders. One that is missing is empty.
+        folder: searched without its sub-folders. A missing folder counts as empty.
 
     Returns:
-        The files removed.
+        The removed files.
     """
     removed: list[Path] = []
     if not folder.is_dir():
@@ -131,14 +131,14 @@ def concerns_one_file(error: OSError) -> bool:
 
 
 def shorten_name(name: str, most: int) -> str:
-    """Cut the end off a file's name so that it takes at most ``most`` bytes."""
+    """Shorten a file's name at its end to at most ``most`` bytes."""
     data = os.fsencode(name)
-    # Not half of a character, which some file systems refuse.
+    # Do not cut within a character, which some file systems refuse.
     return name if len(data) <= most else data[:most].decode(errors="ignore")
 
 
 def _temporary_sibling(path: Path) -> Path:
-    """A name of its own beside ``path``, short enough however long that one is."""
+    """Return a unique name beside ``path``, short enough however long that is."""
     end = f".{_host()}-{os.getpid()}-{_key()}.tmp"
     return path.with_name(
         f".{shorten_name(path.name, _NAME_BYTES - 1 - len(end))}{end}"
@@ -158,9 +158,9 @@ def _key() -> str:
 def _alive(pid: int) -> bool:
     """Return whether another process of this id runs here; if in doubt, True."""
     if pid == os.getpid():
-        return False  # not among the writes in progress: from an earlier life
+        return False  # not among the writes in progress: from an earlier process
     if os.name == "nt":
-        return True  # signal 0 is Ctrl-C there; the age decides instead
+        return True  # signal 0 is Ctrl-C on Windows; the age decides instead
     try:
         os.kill(pid, 0)
     except ProcessLookupError:
@@ -171,12 +171,12 @@ def _alive(pid: int) -> bool:
 
 
 def _failed_write(error: BaseException, temporary: Path) -> int | None:
-    """The system's number for why ``error`` came about."""
+    """Return the errno that caused ``error``; None for other errors."""
     if isinstance(error, OSError):
         return error.errno
     if not isinstance(error, RuntimeError):
         return None
-    # torch.save hides the cause of a failed write, so look at the disk, and try again.
+    # torch.save hides the cause of a failed write: test by writing again.
     if shutil.disk_usage(temporary.parent).free < _FULL_BYTES:
         return errno.ENOSPC
     try:
@@ -208,14 +208,14 @@ def _sync_file(path: Path) -> None:
 
 
 def _sync_folder(folder: Path) -> None:
-    """Bring the rename itself to the disk, where the system can."""
+    """Flush the rename to disk, if the system supports it."""
     if os.name == "nt":
-        return  # folders cannot be opened there
+        return  # Windows cannot open folders
     descriptor = os.open(folder, os.O_RDONLY)
     try:
         os.fsync(descriptor)
     except OSError as error:
-        # Some network file systems refuse this, and do it on their own.
+        # Some network file systems refuse this, and flush on their own.
         if error.errno not in (errno.EINVAL, errno.ENOTSUP):
             raise
     finally:

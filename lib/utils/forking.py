@@ -15,13 +15,13 @@ _forks = 0
 
 
 def forks() -> int:
-    """Forks between the program's start and this process, since `survive_forks`."""
+    """Count the forks that led to this process since `survive_forks`."""
     return _forks
 
 
 @functools.cache
 def survive_forks() -> None:
-    """Have processes that are forked from now on compute in one thread."""
+    """Make processes that are forked from now on compute in one thread."""
     if hasattr(os, "register_at_fork"):  # not on Windows
         os.register_at_fork(after_in_child=_in_child)
 

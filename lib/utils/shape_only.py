@@ -1,4 +1,4 @@
-"""Modules of shapes alone: tensors without memory, on the meta device."""
+"""Build modules that have shapes but no memory."""
 
 import contextlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -15,7 +15,7 @@ _DRAWS = (
 
 
 class _WithoutDraws(TorchFunctionMode):
-    """Random numbers are not drawn: for shapes alone, PyTorch imports its compiler."""
+    """Skip random initialisation: on the meta device it would import the compiler."""
 
     def __torch_function__(
         self,
@@ -32,6 +32,6 @@ class _WithoutDraws(TorchFunctionMode):
 
 @contextlib.contextmanager
 def shape_only() -> Iterator[None]:
-    """Modules built in this context have tensors of the meta device, without memory."""
+    """Build modules in this context on the meta device, without memory."""
     with torch.device("meta"), _WithoutDraws():
         yield

@@ -1,15 +1,15 @@
-"""Tables for a terminal."""
+"""Format tables for a terminal."""
 
 from collections.abc import Sequence
 
 from .printable import printable
 
 _WIDEST = 40
-"""Characters of the first column, so that one long name does not widen every row."""
+"""Width of the first column, so that one long name does not widen every row."""
 
 
 def aligned(rows: Sequence[Sequence[str]]) -> list[str]:
-    """Set a table in columns: the first to the left, the others to the right."""
+    """Align a table: the first column to the left, the others to the right."""
     rows = [[_shortened(printable(first)), *others] for first, *others in rows]
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     return [
@@ -22,7 +22,7 @@ def aligned(rows: Sequence[Sequence[str]]) -> list[str]:
 
 
 def _shortened(name: str) -> str:
-    """Take out the middle of a long name: those of one set often begin alike."""
+    """Shorten a long name in the middle: names of one set often start alike."""
     if len(name) <= _WIDEST:
         return name
     half = (_WIDEST - 3) // 2

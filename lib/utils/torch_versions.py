@@ -19,10 +19,10 @@ def exporting() -> bool:
 
 
 def least(a: int, b: int) -> int:
-    """Return the lesser of two sizes, of which one may be free in an export.
+    """Return the smaller of two sizes, one of which may be dynamic in an export.
 
     Before PyTorch 2.14 ``torch.sym_min`` of two plain ints breaks the graph of
-    ``torch.compile``. It can be called directly once 2.14 is the oldest version.
+    ``torch.compile``. Call it directly once 2.14 is the oldest version.
     """
     if isinstance(a, torch.SymInt) or isinstance(b, torch.SymInt):
         return torch.sym_min(a, b)
@@ -30,10 +30,10 @@ def least(a: int, b: int) -> int:
 
 
 def forget_casts() -> None:
-    """Drop the casts of weights that autocast made in a pass without gradients.
+    """Drop the weight casts that autocast cached in a pass without gradients.
 
-    PyTorch 2.8 and 2.9 serve them to a later pass with gradients as well, which then
-    gives those weights none. It can go once 2.11 is the oldest version.
+    PyTorch 2.8 and 2.9 reuse them in a later pass with gradients, which then gives
+    those weights none. Remove this once 2.11 is the oldest version.
     """
     if _CASTS_FORGET_GRADIENTS and not torch.compiler.is_compiling():
         torch.clear_autocast_cache()

@@ -120,7 +120,7 @@ def start(script, what):
     ("what", "status", "text"),
     [
         ("fail", 2, ""),  # the process has told of it
-        ("kill", 1, "process 1 of 2 was ended by SIGKILL; the same command goes on"),
+        ("kill", 1, "process 1 of 2 was ended by SIGKILL; the same command resumes"),
         ("interrupt", 130, ""),
     ],
 )

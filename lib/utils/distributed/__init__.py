@@ -1,1 +1,1 @@
-"""Several processes: how they start, find each other and agree."""
+"""Processes of a distributed run: starting, connecting and communicating."""

@@ -1,9 +1,8 @@
-"""The processes of a run: which one this is, how many there are, what they share.
+"""The processes of a run: rank, number, and the data they exchange.
 
-A single process never starts a process group: every function here then acts as the one
-and only process would, at no cost. Several processes are started by `launch.py`,
-torchrun, SLURM's srun or mpirun, each of which tells a process its place by variables
-of the environment.
+A single process never starts a process group: every function here then acts like the
+only process would, at no cost. Several processes are started by `launch.py`, torchrun,
+SLURM's srun or mpirun, which pass each process its rank in environment variables.
 """
 
 import contextlib
@@ -25,13 +24,13 @@ if TYPE_CHECKING:
 _T = TypeVar("_T")
 
 _ARRIVAL_SECONDS = 300
-"""How long the first process waits for the last."""
+"""Time that the first process waits for the last."""
 
 _REDUCTION_SECONDS = 1800
-"""Longest wait inside one reduction; a process that died is noticed long before."""
+"""Longest wait inside one reduction; a dead process is noticed long before."""
 
 _LEAVE_SECONDS = 10
-"""How long the main process waits at the end for the others to have left."""
+"""Time that the main process waits at the end for the others to leave."""
 
 
 class _Group:
@@ -50,21 +49,22 @@ _group: _Group | None = None
 
 
 def start(place: ProcessRank, device: torch.device, *, sharing: bool = False) -> None:
-    """Meet the other processes; NCCL carries what lies on GPUs, Gloo what does not.
+    """Connect to the other processes, by NCCL for tensors on GPUs and Gloo for others.
 
     Args:
-        place: of this process.
-        device: that it computes on; a GPU becomes the current one.
-        sharing: whether processes share GPUs, which NCCL cannot: Gloo carries all then.
+        place: rank of this process.
+        device: device of this process; a GPU becomes the current one.
+        sharing: whether processes share GPUs, which NCCL does not support: Gloo is then
+            used for all tensors.
 
     Raises:
-        ValueError: as `find_rendezvous`; or not all have come in time.
+        ValueError: see `find_rendezvous`; or some processes did not arrive in time.
     """
     global _group
     import torch.distributed as dist
 
     address, port = find_rendezvous(os.environ, place)
-    # torchrun's agent keeps the store itself.
+    # torchrun's agent hosts the store itself.
     agent = os.environ.get("TORCHELASTIC_USE_AGENT_STORE") == "True"
 
     def connect(*, host: bool) -> "Store":
@@ -80,7 +80,7 @@ def start(place: ProcessRank, device: torch.device, *, sharing: bool = False) ->
 
     try:
         store = connect(host=place.rank == 0 and not agent)
-        # Its own connection: a request that waits would block the thread that watches.
+        # A separate connection: a waiting request would block the watching thread.
         heartbeat = Heartbeat(connect(host=False), place.rank, place.processes)
     except (dist.DistError, RuntimeError) as error:
         raise ValueError(
@@ -105,12 +105,12 @@ def start(place: ProcessRank, device: torch.device, *, sharing: bool = False) ->
 
 
 def _part_of(store: "Store", name: str) -> "Store":
-    """Keys of a store apart from those of others."""
+    """Return a view of a store whose keys are separate from others."""
     return torch.distributed.PrefixStore(name, store)  # type: ignore[attr-defined]
 
 
 def process_rank() -> ProcessRank:
-    """The place of this process: that of the only one, unless `start` was called."""
+    """Return this process's rank; that of a single process before `start`."""
     return ProcessRank() if _group is None else _group.place
 
 
@@ -125,21 +125,21 @@ def is_distributed() -> bool:
 
 
 def barrier() -> None:
-    """Wait until every process is here, for as long as all of them live."""
+    """Wait until every process arrives, as long as all of them live."""
     if _group is not None:
         _group.meetings += 1
         _meet(f"meeting/{_group.meetings}")
 
 
 def all_sum(tensor: Tensor) -> Tensor:
-    """Sum of a tensor over all processes, in place."""
+    """Sum a tensor over all processes, in place."""
     if _group is not None:
         torch.distributed.all_reduce(tensor)
     return tensor
 
 
 def gather(item: _T) -> list[_T]:
-    """Every process's item in the order of ranks, on the main process; else empty."""
+    """Gather every process's item by rank on the main process; empty on the others."""
     if _group is None:
         return [item]
     items: list[Any] | None = [None] * process_rank().processes if is_main() else None
@@ -148,7 +148,7 @@ def gather(item: _T) -> list[_T]:
 
 
 def from_main(item: _T) -> _T:
-    """The main process's item, on every process."""
+    """Broadcast the main process's item to every process."""
     if _group is None:
         return item
     items = [item]
@@ -158,9 +158,9 @@ def from_main(item: _T) -> _T:
 
 @contextlib.contextmanager
 def main_first() -> Iterator[None]:
-    """Let the first process of each machine through the block before the others.
+    """Let the first process of each machine run the block before the others.
 
-    For what is downloaded, drawn or indexed once and then read by all.
+    For files that are downloaded, generated or indexed once and then read by all.
     """
     first = process_rank().local_rank == 0
     if not first:
@@ -172,14 +172,14 @@ def main_first() -> Iterator[None]:
 
 
 def finish() -> None:
-    """Part from the other processes once all have got here."""
+    """Leave the process group once all processes have arrived here."""
     global _group
     if _group is None:
         return
     barrier()
     _group.heartbeat.stop()
     torch.distributed.destroy_process_group()
-    # The store ends with the main process: that leaves last.
+    # The store ends with the main process, so that process leaves last.
     if is_main():
         limit = time.monotonic() + _LEAVE_SECONDS
         while _group.store.add("gone", 0) < _group.place.processes - 1:
@@ -192,12 +192,12 @@ def finish() -> None:
 
 
 def end(failure: Failure, error: BaseException | None = None) -> NoReturn:
-    """End this process, and with it all others, telling of the first failure once.
+    """End this process and all others, and report the first failure once.
 
     Args:
-        failure: what happened here.
-        error: its cause; if that is only the loss of another process, what happened
-            there is waited for and told instead.
+        failure: failure of this process.
+        error: its cause; if that is only the loss of another process, wait for that
+            process's failure and report it instead.
     """
     assert _group is not None
     _group.heartbeat.end(failure, consequence=error is not None and _is_loss(error))
@@ -212,7 +212,7 @@ def _is_loss(error: BaseException) -> bool:
 
 
 def _meet(name: str, limit: float = float("inf")) -> None:
-    """Wait in the store, which, unlike a reduction, never gives up on a long task."""
+    """Wait in the store which, unlike a reduction, has no timeout on a long task."""
     assert _group is not None
     waited, pause = time.monotonic(), 0.001
     arrived = _group.store.add(name, 1)

@@ -1,8 +1,8 @@
-"""Notices that a process of a run has failed or vanished, and ends the others.
+"""Detect that a process of a run has failed or vanished, and end the others.
 
-A process that waits for another one inside a reduction waits in C, where no signal and
-no exception reaches it. So a thread of each process tells the others every second, by
-the store in which the processes met, that it lives, and looks for what they tell.
+A process that waits for another inside a reduction waits in C, where no signal and no
+exception reaches it. So a thread of each process reports every second that it lives,
+through the store in which the processes met, and reads the reports of the others.
 """
 
 import json
@@ -19,31 +19,31 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 LAUNCHED = "FRCNN_LAUNCHED"
-"""Set by `launch.py`, which tells itself which process was killed, and by what."""
+"""Set by `launch.py`, which itself reports which process was killed, and by what."""
 
 _EVERY_SECONDS = 1.0
 _SILENT_SECONDS = 20.0
-"""Silence after which a process is taken for dead."""
+"""Time without a report after which a process counts as dead."""
 
 _EXPLANATION_SECONDS = 1.0
-"""How long a lost connection waits for the failure that it is a consequence of; that
-is told before the connection is closed."""
+"""Time that a lost connection waits for the failure that caused it, which is reported
+before the connection is closed."""
 
 _SHOWN_SECONDS = 5.0
-"""How long the others stay for the main process to tell of a failure, since launchers
-kill all once one has ended."""
+"""Time that the others wait for the main process to report a failure, because
+launchers kill all processes once one has ended."""
 
 _LEAVE_SECONDS = 2.0
-"""How long the main process stays for the others to have seen a failure."""
+"""Time that the main process waits for the others to have read a failure."""
 
 
 class Failure(NamedTuple):
-    """Why a process ends.
+    """The reason why a process ends.
 
     Attributes:
         status: exit status of the whole run.
-        text: for the user.
-        level: of the log.
+        text: message for the user.
+        level: log level of the message.
     """
 
     status: int
@@ -52,12 +52,12 @@ class Failure(NamedTuple):
 
 
 class Heartbeat:
-    """The thread that tells and looks.
+    """The thread that reports and watches.
 
     Args:
         store: a connection of its own.
-        rank: of this process.
-        processes: in all.
+        rank: rank of this process.
+        processes: number of processes.
     """
 
     def __init__(self, store: "Store", rank: int, processes: int) -> None:
@@ -69,11 +69,11 @@ class Heartbeat:
         self._thread = threading.Thread(target=self._run, daemon=True)
 
     def start(self) -> None:
-        """Start telling and looking."""
+        """Start reporting and watching."""
         self._thread.start()
 
     def stop(self) -> None:
-        """Stop, before the process ends as it should."""
+        """Stop, before the process ends normally."""
         self._stopped.set()
         self._thread.join()
 
@@ -86,14 +86,14 @@ class Heartbeat:
             failure: failure of this process.
             consequence: whether it may only follow from another process's failure.
         """
-        # Where the thread is ending the process already, this never returns.
+        # If the thread is already ending the process, this never returns.
         self._ending.acquire()
         self._stopped.set()
         first = None
         try:
             if consequence:
                 failure = _vanished("another process")
-                # Where there is an explanation, that is shown.
+                # If there is an explanation, show it.
                 consequence = not self._wait_for("failure", _EXPLANATION_SECONDS)
             first = self._publish(failure)
             self._show(first, silent=consequence and LAUNCHED in os.environ)
@@ -112,7 +112,7 @@ class Heartbeat:
                 self._end_without_store(_vanished("the main process or its launcher"))
 
     def _watch(self) -> None:
-        # The main process watches all, the others only the main one.
+        # The main process watches all others; they watch only the main process.
         others = range(1, self._processes) if self._rank == 0 else range(1)
         beats = dict.fromkeys(others, 0)
         heard = dict.fromkeys(others, time.monotonic())
@@ -121,7 +121,7 @@ class Heartbeat:
             now = time.monotonic()
             for other in others:
                 beat = self._store.add(f"beat/{other}", 0)
-                # One that has not come yet is waited for elsewhere.
+                # A process that has not started yet is waited for elsewhere.
                 if beat != beats[other] or beat == 0:
                     beats[other], heard[other] = beat, now
             silent = [o for o in others if now - heard[o] > _SILENT_SECONDS]
@@ -136,7 +136,7 @@ class Heartbeat:
             self._stopped.wait(_EVERY_SECONDS)
 
     def _publish(self, failure: Failure) -> Failure:
-        """Make a failure the first one, or get the one that was."""
+        """Publish a failure if it is the first, and return the first."""
         return _read(self._store.compare_set("failure", "", json.dumps(failure)))
 
     def _show(self, failure: Failure, *, silent: bool) -> None:
@@ -155,7 +155,7 @@ class Heartbeat:
             self._store.add("left", 1)
 
     def _end_without_store(self, failure: Failure) -> NoReturn:
-        """End when the main process, or what kept the store, has gone."""
+        """End when the main process, or the host of the store, has gone."""
         if self._rank == 1 and LAUNCHED not in os.environ:
             logger.log(failure.level, "%s", failure.text)
         _exit(failure.status)
@@ -172,8 +172,8 @@ class Heartbeat:
 def _vanished(who: str) -> Failure:
     return Failure(
         1,
-        f"{who} has ended without a word: killed (out of memory?), or its machine is "
-        "gone. The same command goes on from the newest checkpoint.",
+        f"{who} ended without a message: killed (out of memory?), or its machine is "
+        "gone. The same command resumes from the newest checkpoint.",
     )
 
 
@@ -182,7 +182,7 @@ def _read(message: bytes) -> Failure:
 
 
 def _exit(status: int) -> NoReturn:
-    # Not sys.exit: taking down a group that has lost a process may never end.
+    # Not sys.exit: destroying a group that has lost a process may never finish.
     logging.shutdown()
     sys.stdout.flush()
     sys.stderr.flush()

@@ -1,4 +1,4 @@
-"""Starts a tool several times on this machine, through torchrun, and ends as it did."""
+"""Start a tool in several processes on this machine, through torchrun."""
 
 import logging
 import os
@@ -16,24 +16,24 @@ logger = logging.getLogger(__name__)
 def launch(processes: int, command: Sequence[str]) -> int:
     """Run a Python script in several processes until all have ended.
 
-    torchrun starts them, hands on SIGINT and SIGTERM, and ends all when one fails.
+    torchrun starts them, forwards SIGINT and SIGTERM, and ends all when one fails.
 
     Args:
-        processes: how many.
+        processes: number of processes.
         command: the script, or ``-m`` and a module, and its arguments.
 
     Returns:
-        The exit status: 0, that of the process that failed first, or 130 if a signal
-        stopped all.
+        The exit status: 0, that of the first process to fail, or 130 if a signal
+        stopped them.
     """
     from torch.distributed import run
     from torch.distributed.elastic.multiprocessing import SignalException
     from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
 
     os.environ[LAUNCHED] = "1"
-    # One thread for each core of this process's share, as a single process would.
+    # One thread per core of this process's share, as for a single process.
     os.environ.setdefault("OMP_NUM_THREADS", str(max(1, usable_cores() // processes)))
-    # What PyTorch has to say of a failure, the failed process has said better.
+    # The failed process has reported its failure better than PyTorch does.
     os.environ.setdefault("TORCH_CPP_LOG_LEVEL", "ERROR")
     logging.getLogger("torch").addHandler(logging.NullHandler())
     for name in list(logging.root.manager.loggerDict):
@@ -53,7 +53,7 @@ def launch(processes: int, command: Sequence[str]) -> int:
         rank, failure = error.get_first_failure()
         if failure.exitcode < 0:
             logger.error(
-                "process %d of %d was ended by %s; the same command goes on from the "
+                "process %d of %d was ended by %s; the same command resumes from the "
                 "newest checkpoint",
                 rank,
                 processes,
@@ -65,7 +65,7 @@ def launch(processes: int, command: Sequence[str]) -> int:
 
 
 def this_command() -> list[str]:
-    """The script or module that is running, and its arguments."""
+    """Return the script or module that is running, and its arguments."""
     spec = sys.modules["__main__"].__spec__
     if spec is None or Path(sys.argv[0]).name != "__main__.py":
         return [str(Path(sys.argv[0]).resolve()), *sys.argv[1:]]

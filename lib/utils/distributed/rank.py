@@ -1,4 +1,4 @@
-"""Which of a run's processes this is, as launchers tell by the environment."""
+"""Rank of this process and number of processes, from the launcher's environment."""
 
 import os
 import re
@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import NamedTuple
 
 # Variables of rank, processes, rank on this machine, processes on this machine. mpirun
-# inside a SLURM job inherits SLURM's, which then tell nothing: so MPI goes first.
+# inside a SLURM job inherits SLURM's, which are then wrong: so MPI's come first.
 _LAUNCHERS = (
     ("RANK", "WORLD_SIZE", "LOCAL_RANK", "LOCAL_WORLD_SIZE"),
     (
@@ -22,13 +22,13 @@ _LAUNCHERS = (
 
 
 class ProcessRank(NamedTuple):
-    """Which of the processes this is.
+    """Rank of this process, and the number of processes.
 
     Attributes:
-        rank: among all, from 0; 0 is the main one, which logs and saves.
-        processes: in all.
-        local_rank: among those of this machine.
-        local_processes: on this machine; 0 if the launcher does not tell.
+        rank: rank among all, from 0; 0 is the main process, which logs and saves.
+        processes: number of processes.
+        local_rank: rank among those of this machine.
+        local_processes: number on this machine; 0 if the launcher does not say.
     """
 
     rank: int = 0
@@ -38,14 +38,14 @@ class ProcessRank(NamedTuple):
 
 
 def find_rank(environ: Mapping[str, str]) -> ProcessRank | None:
-    """The place that a launcher gave to this process; None if it is alone.
+    """Read the rank that a launcher gave to this process; None if it is alone.
 
     Args:
         environ: the environment, with the variables of torchrun, Open MPI, other MPIs
             (PMI) or SLURM.
 
     Raises:
-        ValueError: the variables contradict each other or are no numbers.
+        ValueError: the variables contradict each other or are not numbers.
     """
     for names in _LAUNCHERS:
         if names[0] not in environ or names[1] not in environ:
@@ -58,7 +58,7 @@ def find_rank(environ: Mapping[str, str]) -> ProcessRank | None:
             )
         if processes == 1:
             return None
-        # Some PMI launchers leave the local rank to SLURM, or to nobody.
+        # Some PMI launchers set no local rank; SLURM may.
         local = next((n for n in (names[2], "SLURM_LOCALID") if n in environ), names[0])
         count = environ.get(names[3], "0")
         return ProcessRank(
@@ -71,13 +71,14 @@ def find_rank(environ: Mapping[str, str]) -> ProcessRank | None:
 
 
 def find_rendezvous(environ: Mapping[str, str], place: ProcessRank) -> tuple[str, int]:
-    """Address and port of the main process.
+    """Return address and port of the main process.
 
-    ``MASTER_ADDR`` and ``MASTER_PORT`` where set; else the first host of SLURM's list,
-    with a port by the job's number, or this machine if all processes are on it.
+    These are ``MASTER_ADDR`` and ``MASTER_PORT`` if set; else the first host of SLURM's
+    list with a port derived from the job id, or this machine if all processes are on
+    it.
 
     Raises:
-        ValueError: there is more than one machine, and none is known to be the first.
+        ValueError: there are several machines, and the first is unknown.
     """
     hosts = next(
         (
@@ -105,9 +106,9 @@ def find_rendezvous(environ: Mapping[str, str], place: ProcessRank) -> tuple[str
 
 
 def first_host(hosts: str) -> str:
-    """The first name of a SLURM list such as ``gpu[03-05,9]-ib,login1``."""
+    """Return the first name of a SLURM list such as ``gpu[03-05,9]-ib,login1``."""
     match = re.match(r"([^,\[]*)(?:\[(\w+)[^\]]*\]([^,\[]*))?", hosts)
-    assert match is not None  # it matches the empty text too
+    assert match is not None  # the pattern matches the empty text too
     return "".join(part or "" for part in match.groups())
 
 
@@ -122,7 +123,7 @@ def _number(environ: Mapping[str, str], name: str) -> int:
 
 
 def usable_cores() -> int:
-    """Cores that this process may run on."""
+    """Return the number of cores that this process may run on."""
     if hasattr(os, "sched_getaffinity"):  # not on macOS
         return len(os.sched_getaffinity(0))
     return os.cpu_count() or 1

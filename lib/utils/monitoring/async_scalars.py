@@ -1,8 +1,9 @@
-"""Numbers from the device, for which the host does not wait.
+"""Read numbers from the device without making the host wait.
 
-Where the host reads a number of the work it has just queued on a GPU, the GPU idles
-from then until the host has queued more. So numbers are copied by the queue itself, and
-read an update later: what the host may then wait for lies before a whole update.
+If the host reads a number of the work it has just queued on a GPU, the GPU idles until
+the host has queued more. So the copy of the numbers is queued too, and they are read
+one update
+later: the host then only waits for work that lies before a whole update.
 """
 
 from collections.abc import Callable
@@ -12,21 +13,21 @@ from torch import Tensor
 
 
 class AsyncScalars:
-    """Hands numbers on: at once on a CPU, later on a GPU.
+    """Pass numbers to callbacks: at once on a CPU, later on a GPU.
 
     Attributes:
-        pending: hands on the last ones, if that is still to be done.
+        pending: passes on the last numbers, if that is still to be done.
     """
 
     def __init__(self) -> None:
         self.pending: Callable[[], None] | None = None
 
     def send(self, values: Tensor, use: Callable[[list[float]], None]) -> None:
-        """Have ``use`` called with the values, after those sent before.
+        """Call ``use`` with the values, after those sent before.
 
         Args:
             values: ``(K,)`` on any device.
-            use: may raise; then the numbers are taken for handed on.
+            use: if it raises, the numbers still count as passed on.
         """
         self.flush()
         read = _start_copy(values.detach())
@@ -40,13 +41,13 @@ class AsyncScalars:
             self.flush()
 
     def flush(self) -> None:
-        """Wait for what was sent, and hand it on."""
+        """Wait for the values that were sent, and pass them on."""
         if self.pending is not None:
             self.pending()
 
 
 def _start_copy(values: Tensor) -> Callable[[], list[float]]:
-    """Queue the copy; what is returned waits for it."""
+    """Queue the copy, and return a function that waits for it."""
     if values.device.type != "cuda":
         return values.tolist
     there = torch.empty(values.shape, dtype=values.dtype, pin_memory=True)

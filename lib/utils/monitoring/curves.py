@@ -18,11 +18,11 @@ _METRICS = "metrics.jsonl"
 
 
 class Curve(NamedTuple):
-    """A quantity in the course of a run.
+    """The values of a quantity over a run.
 
     Attributes:
         iterations: ``(P,)`` rising.
-        values: ``(P,)``; NaN and infinity stand for themselves.
+        values: ``(P,)``; NaN and infinity are kept.
     """
 
     iterations: npt.NDArray[np.int64]
@@ -33,8 +33,8 @@ class RunCurves(NamedTuple):
     """All curves of a run.
 
     Attributes:
-        name: unlike that of the other runs.
-        curves: by the name of the quantity.
+        name: a name that differs from the other runs'.
+        curves: curves by the name of the quantity.
     """
 
     name: str
@@ -45,10 +45,10 @@ def read_runs(paths: Sequence[Path]) -> list[RunCurves]:
     """Read the curves of runs.
 
     Args:
-        paths: of run folders, or of their metrics.jsonl.
+        paths: run folders, or their metrics.jsonl.
 
     Raises:
-        ValueError: there is no such file, nothing in it yet, or a path is given twice.
+        ValueError: there is no such file, it is empty, or a path is given twice.
     """
     files = [_metrics_file(path) for path in paths]
     folders = [file.absolute().parent for file in files]
@@ -62,7 +62,7 @@ def read_runs(paths: Sequence[Path]) -> list[RunCurves]:
 
 
 def run_names(folders: Sequence[Path]) -> list[str]:
-    """The shortest ends of the paths, at least a folder's name, that differ."""
+    """Return the shortest distinct suffixes of the paths, at least folder names."""
     deepest = max(len(folder.parts) for folder in folders)
     for depth in range(1, deepest + 1):
         names = ["/".join(folder.parts[-depth:]) for folder in folders]
@@ -72,9 +72,9 @@ def run_names(folders: Sequence[Path]) -> list[str]:
 
 
 def smoothed(curve: Curve, window: int) -> Curve:
-    """Means over the iterations from ``window`` before, exclusive, to each.
+    """Average over the iterations from ``window`` before, exclusive, to each.
 
-    Values that are not finite stay, and count in no mean.
+    Values that are not finite are kept, and are excluded from the means.
     """
     if window <= 0:
         return curve
@@ -90,7 +90,7 @@ def smoothed(curve: Curve, window: int) -> Curve:
 
 
 def thinned(curve: Curve, most: int) -> Curve:
-    """At most about ``most`` points: the ends, and of each stretch its extremes."""
+    """Reduce to about ``most`` points: the ends, and the extremes of each stretch."""
     count = len(curve.values)
     if count <= most:
         return curve
@@ -113,7 +113,7 @@ def _metrics_file(path: Path) -> Path:
     if inside:
         some = ", ".join(str(each.parent) for each in inside[:3])
         raise ValueError(
-            f"{path} is no run but holds {len(inside)}: name them, such as {some}"
+            f"{path} is not a run but contains {len(inside)}: name them, such as {some}"
         )
     raise ValueError(
         f"expected the folder of a run, with {_METRICS} in it, found none at {path}; "
@@ -122,7 +122,7 @@ def _metrics_file(path: Path) -> Path:
 
 
 def _read_metrics(file: Path) -> dict[str, Curve]:
-    """Curves of a metrics file: a run that went back and went on counts once."""
+    """Read the curves of a metrics file; repeated iterations count once."""
     rows: list[tuple[int, dict[str, float]]] = []
     lines = file.read_text(encoding="utf-8", errors="replace").splitlines()
     damaged = 0
@@ -131,12 +131,12 @@ def _read_metrics(file: Path) -> dict[str, Curve]:
             row = json.loads(line)
             iteration = int(row["iteration"])
         except (ValueError, KeyError, TypeError):
-            # The last line may be just being written.
+            # The last line may be incomplete, while it is being written.
             damaged += number < len(lines)
             continue
         while rows and rows[-1][0] > iteration:
             rows.pop()
-        if rows and rows[-1][0] == iteration:  # a validation has a line of its own
+        if rows and rows[-1][0] == iteration:  # a validation has its own line
             rows[-1][1].update(_numbers(row))
         else:
             rows.append((iteration, _numbers(row)))
@@ -154,7 +154,7 @@ def _read_metrics(file: Path) -> dict[str, Curve]:
 
 
 def _numbers(row: dict[str, object]) -> dict[str, float]:
-    """The numbers of a line; those that JSON lacks are texts there."""
+    """Return the numbers of a line; NaN and infinity are stored as text."""
     numbers = {}
     for name, value in row.items():
         if name == "iteration" or isinstance(value, bool):
@@ -165,7 +165,7 @@ def _numbers(row: dict[str, object]) -> dict[str, float]:
 
 
 def _read_tests(run: Path) -> dict[str, Curve]:
-    """The headline of each test of the run's checkpoints, by test set."""
+    """Read the headline of each test of the run's checkpoints, by test set."""
     points: dict[str, list[tuple[int, float]]] = {}
     for file in sorted(run.glob("test/*/iter_*/results.json")):
         try:

@@ -1,8 +1,8 @@
-"""The package's log: a readable console, the whole of it in a file.
+"""The package's log: a readable console, and a file with all records.
 
 Every module logs through ``logging.getLogger(__name__)``, below the logger that is set
-up here. A progress line that is being rewritten on the terminal steps aside for each
-log line and comes back below it.
+up here. A progress line on the terminal is erased before each log line and drawn again
+below it.
 """
 
 import logging
@@ -27,7 +27,7 @@ else:
 
 
 class StatusLine:
-    """The one line of the terminal that is rewritten in place, or none."""
+    """The one line of the terminal that is rewritten in place, if there is one."""
 
     def __init__(self) -> None:
         self._lock = threading.RLock()
@@ -42,7 +42,7 @@ class StatusLine:
             stream.flush()
 
     def finish(self) -> None:
-        """Leave the current line on the terminal for good and go below it."""
+        """Keep the current line on the terminal, and continue below it."""
         with self._lock:
             if self._stream is not None:
                 self._stream.write("\n")
@@ -50,7 +50,7 @@ class StatusLine:
             self._stream, self._text = None, ""
 
     def erase(self) -> None:
-        """Take the current line off the terminal."""
+        """Erase the current line from the terminal."""
         with self._lock:
             if self._stream is not None:
                 self._stream.write("\r\x1b[K")
@@ -59,7 +59,7 @@ class StatusLine:
 
     @contextmanager
     def aside(self) -> Iterator[None]:
-        """Take the current line away within the block and put it back afterwards."""
+        """Erase the current line during the block, and draw it again afterwards."""
         with self._lock:
             stream, text = self._stream, self._text
             self.erase()
@@ -74,10 +74,10 @@ STATUS = StatusLine()
 
 
 class _Formatter(logging.Formatter):
-    """Time and message; what is worse than information says so first.
+    """Time and message; levels above info are named first.
 
-    Names from outside may hold anything: control characters are escaped, and further
-    lines are set in, so that none looks like a record of its own.
+    Text from outside may contain anything: control characters are escaped, and further
+    lines are indented, so that no text looks like a record of its own.
     """
 
     def format(self, record: logging.LogRecord) -> str:
@@ -88,7 +88,7 @@ class _Formatter(logging.Formatter):
 
 
 class _Console(_StreamHandler):
-    """Console output that does not tear the progress line."""
+    """Console output that keeps the progress line intact."""
 
     def emit(self, record: logging.LogRecord) -> None:
         if getattr(record, "file_only", False):
@@ -98,15 +98,15 @@ class _Console(_StreamHandler):
 
 
 class _File(logging.handlers.WatchedFileHandler):
-    """The log file, made anew if it is deleted; trouble costs lines, never the run."""
+    """The log file, created again if deleted; errors lose lines, but never the run."""
 
     _failed = False
 
     def emit(self, record: logging.LogRecord) -> None:
-        """Write a record, or tell that it cannot be written."""
+        """Write a record, or report that it cannot be written."""
         try:
             super().emit(record)
-        except OSError:  # its folder is gone
+        except OSError:  # its folder was deleted
             self.handleError(record)
 
     def handleError(self, record: logging.LogRecord) -> None:
@@ -116,18 +116,18 @@ class _File(logging.handlers.WatchedFileHandler):
             with STATUS.aside():
                 sys.stderr.write(
                     f"warning: cannot write to {self.baseFilename} ({error}); "
-                    "the run goes on and its log has gaps\n"
+                    "the run continues and its log has gaps\n"
                 )
 
 
 def setup_logging(log_file: Path | None = None) -> logging.Logger:
     """Send the package's log to stderr and append it to a file.
 
-    Calling it again replaces what an earlier call set up, so nothing appears twice.
-    Handlers that others added stay, and records still reach the root logger.
+    A further call replaces what an earlier call set up, so nothing appears twice.
+    Handlers that others added are kept, and records still reach the root logger.
 
     Args:
-        log_file: file to append to, its folder made if missing; None for no file.
+        log_file: file to append to, its folder created if missing; None for no file.
 
     Returns:
         The package's logger.

@@ -20,12 +20,12 @@ STAGES = (
     "backward",
     "optimizer",
 )
-"""The stages of an update, in the order of the table; ``data`` is its way to the
-device. Waiting for the loader is no work of this process, and stands apart."""
+"""The stages of an update, in the order of the table; ``data`` is the copy to the
+device. Waiting for the loader is not work of this process, and is listed separately."""
 
 
 class StageClock:
-    """Seconds by stage: of the GPU where there is one, else of this process."""
+    """Seconds by stage, of the GPU if there is one, else of this process."""
 
     def __init__(self, device: torch.device) -> None:
         self.cuda = device.type == "cuda"
@@ -35,19 +35,19 @@ class StageClock:
         self.total = 0.0
 
     def start(self) -> None:
-        """Begin the measurement."""
+        """Start the measurement."""
         self._synchronise()
         self.running = True
         self.total -= time.perf_counter()
 
     def stop(self, updates: int) -> None:
-        """End the measurement and take means over the updates."""
+        """End the measurement, and average over the updates."""
         self._synchronise()
         self.running = False
         self.total = (self.total + time.perf_counter()) / updates
         if self.cuda:
-            # What is computed counts when it runs, not when it is asked for; waiting
-            # counts as far as the GPU has run out of work by then.
+            # On a GPU, work counts when it runs, not when it is queued; waiting counts
+            # only as far as the GPU has run out of work by then.
             self.seconds.clear()
             for name, first, last in self.events:
                 self.seconds[name] += first.elapsed_time(last) / 1000
@@ -56,7 +56,7 @@ class StageClock:
 
     @contextlib.contextmanager
     def stage(self, name: str) -> Iterator[None]:
-        """Context of a stage."""
+        """Return the context of a stage."""
         first = self._event()
         start = time.perf_counter()
         yield
@@ -66,7 +66,7 @@ class StageClock:
             self.events.append((name, first, last))
 
     def table(self, updates: int, warm_up: int) -> str:
-        """The means as text."""
+        """Format the means as text."""
         waiting = self.seconds[WAITING]
         rest = self.total - sum(self.seconds.values())
         rows = [(name, self.seconds[name]) for name in STAGES]

@@ -28,23 +28,23 @@ _HISTOGRAM_LIMIT = 1e38  # keeps the range of a histogram within float32
 
 
 class Summaries(Closeable):
-    """A TensorBoard event file, made of tensorboardX's summaries.
+    """A TensorBoard event file, written with tensorboardX's summaries.
 
-    Events are written by the calling thread, through tensorboardX's RecordWriter: its
-    SummaryWriter hands them to a thread, and when that thread dies of a full disk the
-    training loop waits for it forever. Here the run goes on without TensorBoard.
+    The calling thread writes events through tensorboardX's RecordWriter. Its
+    SummaryWriter uses a thread, and if a full disk kills that thread, the training loop
+    waits forever; here the run continues without TensorBoard.
 
     Args:
-        folder: the event file's folder, made if missing.
-        purge_step: the first step that this run writes again when it resumes, that is
-            one past the checkpoint's iteration. TensorBoard then forgets what earlier
-            event files of the folder hold from this step on.
+        folder: the event file's folder, created if missing.
+        purge_step: the first step that a resumed run writes again, which is one past
+            the checkpoint's iteration. TensorBoard then ignores this and later steps in
+            the folder's earlier event files.
     """
 
     def __init__(self, folder: Path, *, purge_step: int | None = None) -> None:
         folder.mkdir(parents=True, exist_ok=True)
-        # TensorBoard reads event files in the order of their names, which must
-        # differ also between two starts within one second.
+        # TensorBoard reads event files in the order of their names, which must differ
+        # even between two starts within one second.
         now = time.time_ns()
         name = f"events.out.tfevents.{now // 10**9}.{now % 10**9:09d}.{os.getpid()}"
         self._path = folder / name
@@ -63,18 +63,18 @@ class Summaries(Closeable):
             self.flush()
 
     def images(self, name: str, rgb: Picture, step: int) -> None:
-        """Add a picture, ``(H, W, 3)`` uint8 RGB."""
+        """Add an image, ``(H, W, 3)`` uint8 RGB."""
         self._add(summary.image(name, rgb, dataformats="HWC"), step)
 
     def histograms(self, tensors: Mapping[str, Tensor], step: int) -> dict[str, int]:
         """Add histograms of weights, activations or scores.
 
-        Tensors of any shape, type and device; those that are empty or hold no finite
-        value add nothing.
+        Tensors may have any shape, type and device; tensors without finite values add
+        nothing.
 
         Returns:
-            The number of values that are not finite, for the tensors that have any;
-            also added as curves ``not_finite/<name>``.
+            The number of non-finite values of each tensor that has any; also added as
+            curves ``not_finite/<name>``.
         """
         not_finite: dict[str, int] = {}
         for name, tensor in tensors.items():
@@ -88,14 +88,14 @@ class Summaries(Closeable):
         return not_finite
 
     def text(self, tag: str, text: str, step: int = 0) -> None:
-        """Add a text such as a YAML file, shown as it is written."""
+        """Add a text such as a YAML file, shown verbatim."""
         fence = "```"
         while fence in text:
             fence += "`"
         self._add(summary.text(tag, f"{fence}yaml\n{text.rstrip()}\n{fence}\n"), step)
 
     def flush(self) -> None:
-        """Bring all that was added to the disk."""
+        """Write everything that was added to the disk."""
         self._flushed = time.monotonic()
         if self._writer is not None:
             try:
@@ -129,24 +129,24 @@ class Summaries(Closeable):
         with suppress(OSError):  # closing flushes, and so fails in the same way
             writer.close()
         logger.warning(
-            "cannot write %s (%s); the run goes on without TensorBoard",
+            "cannot write %s (%s); the run continues without TensorBoard",
             self._path,
             error,
         )
 
 
 class MetricsFile(Closeable):
-    """A file of JSON lines, one for each time that the run takes stock.
+    """A file of JSON lines, one for each time the run logs its metrics.
 
-    A resumed run's file equals that of an unbroken run: lines of iterations after the
-    checkpoint are dropped, since the run is about to write them again.
+    A resumed run's file equals that of an uninterrupted run: lines of iterations after
+    the checkpoint are dropped, because the run will write them again.
 
     Args:
-        path: the file, made if missing.
+        path: the file, created if missing.
         start: iterations done when the run starts or resumes.
 
     Raises:
-        OSError: if the file cannot be read or written.
+        OSError: the file cannot be read or written.
     """
 
     def __init__(self, path: Path, *, start: int = 0) -> None:
@@ -154,19 +154,19 @@ class MetricsFile(Closeable):
         self._path = path
         if path.exists():
             _drop_after(path, start)
-        # Without a buffer nothing is left over to fail again when the file is closed.
+        # Unbuffered, so that closing the file cannot fail again with pending data.
         self._file = path.open("ab", buffering=0)
 
     def append(self, iteration: int, values: Mapping[str, object]) -> None:
-        """Add a line ``{"iteration": iteration, **values}``, at once in the file.
+        """Write a line ``{"iteration": iteration, **values}`` to the file at once.
 
         Args:
             iteration: iterations done.
-            values: what JSON can hold. Numbers that are not finite become the texts
+            values: JSON values. Numbers that are not finite become the texts
                 "NaN", "Infinity" and "-Infinity", which ``float()`` reads back.
 
         Raises:
-            OSError: if the line cannot be written, naming the file.
+            OSError: the line cannot be written; the message names the file.
         """
         line = json.dumps(_plain({"iteration": iteration, **values}), allow_nan=False)
         data = f"{line}\n".encode()
@@ -211,7 +211,7 @@ def _histogram(name: str, values: Tensor) -> Any:
 
 
 def _plain(value: object) -> object:
-    """Return the value with numbers that JSON lacks as texts."""
+    """Return the value with non-finite numbers as text, which JSON lacks."""
     if isinstance(value, Mapping):
         return {str(key): _plain(item) for key, item in value.items()}
     if isinstance(value, list | tuple):
@@ -224,7 +224,7 @@ def _plain(value: object) -> object:
 
 
 def _drop_after(path: Path, iteration: int) -> None:
-    """Rewrite a metrics file without lines after ``iteration`` or cut off by a kill."""
+    """Rewrite a metrics file without incomplete lines or lines after ``iteration``."""
     content = path.read_text(encoding="utf-8", errors="replace")
     kept: list[str] = []
     damaged = 0

@@ -1,8 +1,8 @@
 """Experiment trackers beside TensorBoard: Weights & Biases and MLflow.
 
-A tracker takes the configuration, numbers by iteration, and an end. Its package is
-imported when it is asked for, and never stops a run: one that fails (no network, no
-account) is left with a warning.
+A tracker receives the configuration, numbers by iteration, and the end of a run. Its
+package is imported on request, and never stops a run: a tracker that fails (no network,
+no account) is dropped with a warning.
 """
 
 import importlib
@@ -25,7 +25,7 @@ logger = logging.getLogger(__name__)
 _PROJECT = "faster-rcnn"
 _IDS = "trackers.json"
 _ITERATION = "iteration"
-# What a call of MLflow takes at most.
+# Limits of a single call of MLflow.
 _MOST_METRICS, _MOST_PARAMS, _LONGEST_PARAM = 1000, 100, 500
 
 
@@ -42,19 +42,19 @@ class Tracker(Protocol):
         """Record all settings, nested by section."""
 
     def scalars(self, values: Mapping[str, float], step: int) -> None:
-        """Add numbers, each to the curve of its name."""
+        """Add numbers to the curves of their names."""
 
     def end(self) -> None:
-        """Finish; what was told is on its way or on the disk."""
+        """Finish, after all data is sent or written to disk."""
 
 
 class WandB:
-    """Weights & Biases. Its environment variables (WANDB_PROJECT, WANDB_MODE) count.
+    """Weights & Biases, configured by its environment variables (WANDB_PROJECT, ...).
 
     Args:
-        folder: of the run; gets ``wandb/``.
-        name: of the run.
-        known: id by which an earlier start began it; None for a new run.
+        folder: folder of the run; gets ``wandb/``.
+        name: name of the run.
+        known: id under which an earlier start began it; None for a new run.
     """
 
     def __init__(self, folder: Path, name: str, known: str | None) -> None:
@@ -81,12 +81,12 @@ class WandB:
 
 
 class MLflow:
-    """MLflow. Its environment variables (MLFLOW_TRACKING_URI, ...) count.
+    """MLflow, configured by its environment variables (MLFLOW_TRACKING_URI, ...).
 
     Args:
-        folder: of the run.
-        name: of the run.
-        known: id by which an earlier start began it; None for a new run.
+        folder: folder of the run.
+        name: name of the run.
+        known: id under which an earlier start began it; None for a new run.
     """
 
     def __init__(self, folder: Path, name: str, known: str | None) -> None:
@@ -119,7 +119,7 @@ class MLflow:
             self._client.log_batch(self.id, params=part)
 
     def scalars(self, values: Mapping[str, float], step: int) -> None:
-        """Add numbers; what a name must not hold becomes an underscore."""
+        """Add numbers; characters that names may not contain become underscores."""
         now = int(1000 * time.time())
         metrics = [
             self._entities.Metric(re.sub(r"[^\w\-. /]", "_", key), value, now, step)
@@ -137,14 +137,14 @@ TRACKERS: dict[str, Callable[[Path, str, str | None], Tracker]] = {
     "wandb": WandB,
     "mlflow": MLflow,
 }
-"""What ``train.trackers`` can name: the name of the package, and of our extra."""
+"""The names for ``train.trackers``: the package's name, and that of our extra."""
 
 
 def check_trackers(names: Iterable[str]) -> None:
-    """Refuse what cannot be imported, before a run begins.
+    """Check that the trackers can be imported, before a run begins.
 
     Raises:
-        ValueError: a package is missing, with the command that installs it.
+        ValueError: a package is missing; the message has the command to install it.
     """
     for name in names:
         if importlib.util.find_spec(name) is None:
@@ -159,10 +159,10 @@ class Trackers(Closeable):
     """All trackers of a run, which never stop it.
 
     Args:
-        names: of `TRACKERS`.
-        folder: of the run; keeps the ids, so that a resumed run goes on in the same
-            place.
-        config: nested by section; None to leave it as it was told.
+        names: names from `TRACKERS`.
+        folder: folder of the run; stores the ids, so that a resumed run continues the
+            same records.
+        config: settings nested by section; None to keep those recorded.
     """
 
     def __init__(
@@ -208,7 +208,7 @@ class Trackers(Closeable):
     def _give_up(self, name: str, error: Exception) -> None:
         self._trackers.pop(name, None)
         logger.warning(
-            "%s failed (%s: %s); the run goes on without it",
+            "%s failed (%s: %s); the run continues without it",
             name,
             type(error).__name__,
             error,
@@ -226,7 +226,7 @@ def _read_ids(path: Path) -> dict[str, str]:
 def _flat(
     settings: Mapping[str, object], before: str = ""
 ) -> Iterator[tuple[str, object]]:
-    """Settings as ``section.key`` and value."""
+    """Flatten settings to ``section.key`` and value."""
     for key, value in settings.items():
         if isinstance(value, Mapping):
             yield from _flat(value, f"{before}{key}.")

@@ -95,7 +95,7 @@ def test_all_end_when_one_is_killed(tmp_path, rank):
     codes = [code for code, _ in ended]
     assert codes[rank] == -signal.SIGKILL and codes[1 - rank] == 1
     told = Path(f"{log}{1 - rank}").read_text()
-    assert told.count("has ended without a word") == 1, told
+    assert told.count("ended without a message") == 1, told
 
 
 def stand_still(log):

@@ -89,7 +89,7 @@ def test_missing_run_is_an_error(tmp_path):
     with pytest.raises(ValueError, match=f"none at {tmp_path / 'nothing'}"):
         read_runs([tmp_path / "nothing"])
     write(tmp_path / "net" / "set" / "one", row(1, loss=1))
-    with pytest.raises(ValueError, match=r"is no run but holds 1: .*net/set/one"):
+    with pytest.raises(ValueError, match=r"is not a run but contains 1: .*net/set/one"):
         read_runs([tmp_path / "net"])
 
 

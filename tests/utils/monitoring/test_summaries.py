@@ -157,7 +157,7 @@ def test_full_disk_costs_only_the_events(
     summaries.close()
     (message,) = caplog.messages
     assert "No space left on device" in message
-    assert "the run goes on" in message
+    assert "the run continues" in message
     assert str(tmp_path) in message
 
 

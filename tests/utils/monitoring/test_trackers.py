@@ -166,7 +166,7 @@ def test_failing_tracker_does_not_stop_the_run(
         for step in range(3):
             trackers.scalars({"loss": 1.0}, step)
     assert caplog.messages == [
-        "wandb failed (ConnectionError: no network); the run goes on without it"
+        "wandb failed (ConnectionError: no network); the run continues without it"
     ]
     assert sum(len(metrics) for _, metrics in mlflow.batches) == 3  # the other goes on
 
