@@ -114,4 +114,4 @@ def test_a_process_that_stands_still_is_noticed(tmp_path):
     ((code, _),) = start_processes(stand_still, tmp_path / "log", wait_for=1)
     assert code == 1
     told = (tmp_path / "log").read_text()
-    assert told.count("process 1 has ended without a word") == 1
+    assert told.count("process 1 ended without a message") == 1
