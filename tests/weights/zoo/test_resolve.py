@@ -134,7 +134,7 @@ def test_classes_that_nobody_knows(file):
 
 def test_files_that_detect_nothing(file, tmp_path):
     message = refusal(file(state_of(classifier("res18"))))
-    assert "a backbone only" in message and "--weights" in message
+    assert "only a backbone" in message and "--weights" in message
     assert "is not there" in refusal(tmp_path / "gone.pth")
     assert "expected weights of one of" in refusal(file({"a": torch.ones(2)}))
 

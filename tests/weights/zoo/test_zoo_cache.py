@@ -174,7 +174,7 @@ def test_file_that_people_have_to_get(home):
 
 def test_words_that_are_neither_file_nor_name(tmp_path):
     for word in (tmp_path / "gone.pth", tmp_path, "a/b/c", ""):
-        with pytest.raises(CheckpointError, match="is not there, or no file"):
+        with pytest.raises(CheckpointError, match="is not there, or not a file"):
             locate(word)
     (tmp_path / "file").write_text("")
     assert locate(tmp_path / "file") == tmp_path / "file"
