@@ -1,11 +1,11 @@
 #!/usr/bin/env python3
-"""Four ways to compute RoI max pooling: a published comparison, repeated and extended.
+"""Three ways to compute RoI max pooling: a published comparison, repeated and extended.
 
 The study (github.com/blackyang/compare_roi_pooling_speed, extended in
 github.com/SirLPS/roi_pooling, 2018) pooled RoIs of whole cells from maps (batch, 512,
 size, size), with batch = size, by a C extension, by kernels that CuPy compiles at run
 time, by Chainer, and by PyTorch's adaptive max pooling in a loop. Here: ours,
-torchvision's, a CuPy kernel of our own where there are CuPy and a GPU, and the loop.
+torchvision's, and the loop.
 
     python benchmarks/roi_pooling.py --threads 2 --json roi_pooling.json --docs
 
@@ -24,7 +24,7 @@ import torch
 from faster_rcnn.cli.parser import Parser
 from faster_rcnn.utils.device import keep_freed_memory
 from reporting import DOCS, machine, markdown, milliseconds, write_between
-from roi_pooling_ways import LOOP, WAYS, Setting, bind, check, draw_inputs, ways
+from roi_pooling_ways import LOOP, WAYS, Setting, bind, check, draw_inputs
 from timing import time_rounds
 
 CHANNELS = 512
@@ -62,7 +62,7 @@ def compare(
     ``patience`` seconds; its time grows with their number, so it is multiplied.
     """
     inputs = draw_inputs(setting, device)
-    names = ways(device)
+    names = list(WAYS)
     others = [name for name in names if name != LOOP]
     few = inputs.first(SAMPLE)
     check(few, names)
@@ -131,7 +131,7 @@ def draw(figures: dict[str, Result], path: Path) -> None:
             labels = [
                 str(Setting(*r["setting"])).replace("), ", ")\n") for r in results
             ]
-            for name, marker in zip(WAYS, "os^x", strict=True):
+            for name, marker in zip(WAYS, "osx", strict=True):
                 if name in results[0]["seconds"]:
                     ms = [1000 * r["seconds"][name] for r in results]
                     axis.semilogy(labels, ms, marker, label=name)

@@ -1,9 +1,8 @@
-"""Four ways to compute RoI max pooling, on inputs that suit all.
+"""Three ways to compute RoI max pooling, on inputs that suit all.
 
 Letters: N images, R RoIs of all images, C channels, P output cells per side.
 """
 
-import importlib.util
 from collections.abc import Callable
 from typing import NamedTuple
 
@@ -114,13 +113,6 @@ def by_torchvision(inputs: Inputs) -> Way:
     return _all(inputs, lambda maps: torchvision.ops.roi_pool(maps, inputs.rois, P))
 
 
-def by_cupy(inputs: Inputs) -> Way:
-    """Kernels compiled at run time."""
-    from cupy_roi_pool import roi_pool
-
-    return _all(inputs, lambda maps: roi_pool(maps, inputs.rois, P))
-
-
 def by_loop(inputs: Inputs) -> Way:
     """Plain PyTorch, RoI by RoI."""
     corners = inputs.rois.long().tolist()
@@ -144,15 +136,8 @@ LOOP = "loop"
 WAYS: dict[str, Callable[[Inputs], Way]] = {
     "ours": ours,
     "torchvision": by_torchvision,
-    "CuPy": by_cupy,
     LOOP: by_loop,
 }
-
-
-def ways(device: torch.device) -> list[str]:
-    """Those that can run there."""
-    cupy = device.type == "cuda" and importlib.util.find_spec("cupy") is not None
-    return [name for name in WAYS if name != "CuPy" or cupy]
 
 
 def check(inputs: Inputs, names: list[str]) -> None:
