@@ -8,8 +8,8 @@ ratio is narrow enough or the time is up:
     python benchmarks/step.py --models res50 res50_fpn --threads 2 --json step.json
 
 torchvision's detector runs as it comes (float32, contiguous), and, as
-``torchvision-bf16``, with bfloat16 and channels_last in its favour; detectron2 and
-mmdet run where they are installed. ``ours`` is what train.sh and test.sh do.
+``torchvision-bf16``, with bfloat16 and channels_last in its favour; mmdet
+runs where it is installed. ``ours`` is what train.sh and test.sh do.
 """
 
 import argparse
