@@ -5,10 +5,11 @@ import torch
 from faster_rcnn import Detector
 from faster_rcnn.config.settings import NetConfig
 from faster_rcnn.weights import load_initial_weights
-from faster_rcnn.weights.checkpoint import load_checkpoint, save_checkpoint
+from faster_rcnn.weights.checkpoint import load_checkpoint
 from faster_rcnn.weights.zoo import open_checkpoint
 from faster_rcnn.weights.zoo.table import ENTRIES
-from tiny_runs import CLASSES, assert_equal, tiny_config, tiny_detector
+from tiny_checkpoints import save_model
+from tiny_runs import assert_equal, tiny_config, tiny_detector
 
 
 @pytest.fixture
@@ -26,16 +27,8 @@ def run(tmp_path):
         for key, value in model.state_dict().items()
         if key.startswith("rpn.")
     }
-    save_checkpoint(
-        path,
-        model=model,
-        optimizer=optimizer,
-        generator=torch.Generator(),
-        iteration=5,
-        config=config,
-        classes=CLASSES,
-        extra={"ema": {"weights": average}},
-    )
+    extra = {"ema": {"weights": average}}
+    save_model(path, model, config, optimizer=optimizer, extra=extra)
     test = tmp_path / "run" / "test" / "cats_test" / "iter_0000005" / "results.json"
     test.parent.mkdir(parents=True)
     content = {

@@ -5,7 +5,8 @@ import torch
 from dataset_folders import load, write_coco, write_voc
 from faster_rcnn.config.settings import Config
 from faster_rcnn.datasets.allowed_names import check_class_names, faults_of_names
-from faster_rcnn.weights.checkpoint import load_checkpoint, save_checkpoint
+from faster_rcnn.weights.checkpoint import load_checkpoint
+from tiny_checkpoints import save_model
 
 BAD = {
     "__background__": "background's name",
@@ -34,19 +35,11 @@ def test_name_that_cannot_be_used(name, fault):
 def test_names_that_are_read_back(tmp_path):
     """What may be trained on can be read, and what could not be read is refused."""
     model = torch.nn.Linear(1, 1)
-    optimizer = torch.optim.SGD(model.parameters(), lr=1)
 
     def written(*names):
-        save_checkpoint(
-            tmp_path / "a.pth",
-            model=model,
-            optimizer=optimizer,
-            generator=torch.Generator(),
-            iteration=1,
-            config=Config(),
-            classes=("__background__", *names),
-        )
-        return load_checkpoint(tmp_path / "a.pth")["classes"][1:]
+        classes = ("__background__", *names)
+        path = save_model(tmp_path / "a.pth", model, Config(), classes=classes)
+        return load_checkpoint(path)["classes"][1:]
 
     assert not faults_of_names(["__background__", *GOOD])
     assert written(*GOOD) == GOOD

@@ -2,15 +2,14 @@ import logging
 import sys
 
 import pytest
-import torch
 from command_lines import load_tool
 from exported_detectors import small_config
 from faster_rcnn.export import ExportError, load_exported
 from faster_rcnn.export import parity as checking
 from faster_rcnn.export.job import Job, export
 from faster_rcnn.export.program import Shape
-from faster_rcnn.weights.checkpoint import save_checkpoint
-from tiny_runs import CLASSES, draw_dataset, randomise, tiny_detector
+from tiny_checkpoints import save_tiny
+from tiny_runs import CLASSES, draw_dataset
 
 
 @pytest.fixture
@@ -21,19 +20,7 @@ def checkpoint(tmp_path):
 def save_detector(tmp_path, *overrides):
     """A checkpoint whose test set is not at hand."""
     config = small_config("data.test_set", tmp_path / "nothing", *overrides)
-    model = tiny_detector(config)
-    randomise(model)
-    path = tmp_path / "run" / "iter_0000004.pth"
-    save_checkpoint(
-        path,
-        model=model,
-        optimizer=torch.optim.SGD(model.parameters(), lr=0.1),
-        generator=torch.Generator(),
-        iteration=4,
-        config=config,
-        classes=CLASSES,
-    )
-    return path
+    return save_tiny(tmp_path / "run" / "iter_0000004.pth", config)
 
 
 FIXED = {"to": "program", "batch": 1, "size": (96, 128)}

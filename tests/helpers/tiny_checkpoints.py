@@ -1,25 +1,42 @@
 """Checkpoints of tiny detectors."""
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import torch
 from faster_rcnn.config.settings import Config
 from faster_rcnn.weights.checkpoint import save_checkpoint
 from tiny_runs import CLASSES, randomise, tiny_detector
+from torch import nn
 
 
 def save_tiny(path: Path, config: Config, **extra: object) -> Path:
     """Save a checkpoint of a tiny detector that finds much, if nothing sensible."""
     model = tiny_detector(config)
     randomise(model)
+    return save_model(path, model, config, extra=extra)
+
+
+def save_model(
+    path: Path,
+    model: nn.Module,
+    config: Config,
+    *,
+    classes: Sequence[str] = CLASSES,
+    iteration: int = 5,
+    **given: object,
+) -> Path:
+    """Save a model as `save_checkpoint` does, by default beside a fresh optimizer."""
+    defaults = {
+        "optimizer": torch.optim.SGD(model.parameters(), lr=1),
+        "generator": torch.Generator(),
+    }
     save_checkpoint(
         path,
         model=model,
-        optimizer=torch.optim.SGD(model.parameters(), lr=0.1),
-        generator=torch.Generator(),
-        iteration=4,
+        iteration=iteration,
         config=config,
-        classes=CLASSES,
-        extra=extra,
+        classes=classes,
+        **(defaults | given),
     )
     return path

@@ -3,7 +3,7 @@ import torch
 import torchvision
 from faster_rcnn.config.loading import load_config
 from faster_rcnn.model.build import build_detector
-from faster_rcnn.weights.checkpoint import save_checkpoint
+from tiny_checkpoints import save_model
 from weight_files import (
     TORCHVISION,
     check_backbone,
@@ -124,16 +124,7 @@ def save_detector(path, model):
     for key, tensor in model.state_dict().items():
         if not key.startswith("pixel_"):
             tensor.fill_(value_of(key))
-    save_checkpoint(
-        path,
-        model=model,
-        optimizer=torch.optim.SGD(model.parameters(), lr=1),
-        generator=torch.Generator(),
-        iteration=5,
-        config=load_config([], ["net.name", name_of(model)]),
-        classes=("__background__", "cat", "dog"),
-    )
-    return path
+    return save_model(path, model, load_config([], ["net.name", name_of(model)]))
 
 
 def test_own_checkpoint_as_weights(tmp_path, caplog):

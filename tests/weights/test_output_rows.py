@@ -4,10 +4,10 @@ import logging
 
 import pytest
 import torch
-from faster_rcnn.engine.solver import build_optimizer
-from faster_rcnn.weights.checkpoint import CheckpointError, save_checkpoint
+from faster_rcnn.weights.checkpoint import CheckpointError
 from faster_rcnn.weights.first_weights import load_first_weights
 from faster_rcnn.weights.output_rows import rows_by_name
+from tiny_checkpoints import save_model
 from tiny_runs import randomise, tiny_config, tiny_detector
 
 BACKGROUND = "__background__"
@@ -86,15 +86,7 @@ def test_checkpoint_of_reordered_classes(tmp_path, caplog, modules):
     randomise(trained)
 
     def save(*classes):
-        save_checkpoint(
-            tmp_path / "a.pth",
-            model=trained,
-            optimizer=build_optimizer(trained, config.train),
-            generator=torch.Generator(),
-            iteration=1,
-            config=config,
-            classes=classes,
-        )
+        save_model(tmp_path / "a.pth", trained, config, classes=classes)
 
     save(*KNOWN)
     caplog.set_level(logging.INFO, "faster_rcnn")

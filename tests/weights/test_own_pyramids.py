@@ -6,9 +6,10 @@ import torchvision
 from faster_rcnn.config.loading import load_config
 from faster_rcnn.model.build import build_detector
 from faster_rcnn.weights import import_weights
-from faster_rcnn.weights.checkpoint import CheckpointError, save_checkpoint
+from faster_rcnn.weights.checkpoint import CheckpointError
 from faster_rcnn.weights.recognition import recognise_weights
 from faster_rcnn.weights.writing import detector_weights, export_family
+from tiny_checkpoints import save_model
 from weight_files import (
     TORCHVISION,
     check_backbone,
@@ -38,23 +39,10 @@ def built(net, *words, classes=3, seed=0):
     return build_detector(config, classes), config
 
 
-def saved(path, model, config, classes=("__background__", "cat", "dog")):
-    save_checkpoint(
-        path,
-        model=model,
-        optimizer=torch.optim.SGD(model.parameters(), lr=1),
-        generator=torch.Generator(),
-        iteration=5,
-        config=config,
-        classes=classes,
-    )
-    return path
-
-
 @pytest.mark.parametrize("kind", KINDS)
 def test_own_checkpoint(kind, tmp_path):
     source, config = built(*KINDS[kind])
-    path = saved(tmp_path / "iter.pth", source, config)
+    path = save_model(tmp_path / "iter.pth", source, config)
     weights = import_weights(path)
     assert weights.net == config.net.name and weights.num_classes == 3
     assert weights.settings["net.features"] == config.net.features
@@ -66,7 +54,7 @@ def test_own_checkpoint(kind, tmp_path):
 
 def test_other_classes_leave_the_output_layers(tmp_path, caplog):
     source, config = built(*KINDS["fpn"])
-    path = saved(tmp_path / "iter.pth", source, config)
+    path = save_model(tmp_path / "iter.pth", source, config)
     target, _ = built(*KINDS["fpn"], classes=5, seed=1)
     load(target, path)
     (warning,) = [r for r in caplog.records if r.levelname == "WARNING"]
@@ -79,7 +67,7 @@ def test_other_classes_leave_the_output_layers(tmp_path, caplog):
 
 def test_detector_with_other_features(tmp_path):
     source, config = built(*KINDS["fpn"])
-    path = saved(tmp_path / "iter.pth", source, config)
+    path = save_model(tmp_path / "iter.pth", source, config)
     message = refusal(detector("res18"), path)
     assert "with the features fpn, but NET has c4" in message
     assert "give NET as res18_fpn" in message
@@ -106,7 +94,7 @@ def test_truncated_checkpoint():
 
 def test_one_module_alone(tmp_path):
     model, config = built(*KINDS["fpn"], "net.modules", "rpn")
-    path = saved(tmp_path / "iter.pth", model, config)
+    path = save_model(tmp_path / "iter.pth", model, config)
     message = refusal(built(*KINDS["fpn"])[0], path)
     assert "expected a whole detector, found the module rpn alone" in message
 

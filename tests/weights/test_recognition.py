@@ -6,9 +6,10 @@ import pytest
 import torch
 from faster_rcnn.config.loading import load_config
 from faster_rcnn.model.normalisation import NORMALISATIONS
-from faster_rcnn.weights.checkpoint import CheckpointError, save_checkpoint
+from faster_rcnn.weights.checkpoint import CheckpointError
 from faster_rcnn.weights.recognition import import_weights, recognise_weights
 from formula_weights import caffe_state, formula_state, golden_entries
+from tiny_checkpoints import save_model
 from weight_files import (
     TORCHVISION,
     classifier,
@@ -232,15 +233,7 @@ def test_unknown_weights():
 
 
 def own_file(path, model, *words):
-    save_checkpoint(
-        path,
-        model=model,
-        optimizer=torch.optim.SGD(model.parameters(), lr=1),
-        generator=torch.Generator(),
-        iteration=5,
-        config=load_config([], words),
-        classes=("__background__", "cat", "dog"),
-    )
+    save_model(path, model, load_config([], words))
     return torch.load(path, weights_only=True)
 
 
@@ -254,7 +247,7 @@ def test_own_checkpoint(tmp_path):
     content = own_file(tmp_path / "iter.pth", model, *words)
     weights = import_weights(tmp_path / "iter.pth")
     assert weights.kind == "checkpoint of this program with res18"
-    assert weights.classes == ("__background__", "cat", "dog")
+    assert weights.classes == ("__background__", "box", "disc")
     assert (weights.num_classes, weights.anchors, weights.rpn_channels) == (3, 9, 8)
     assert weights.normalisation == "detectron2" and "recorded" in weights.reason
     assert weights.settings["anchors.scales"] == [8, 16, 32]

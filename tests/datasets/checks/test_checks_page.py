@@ -2,11 +2,11 @@
 
 import base64
 import re
-from html.parser import HTMLParser
 
 import cv2
 import numpy as np
 import pytest
+from balanced import Balanced
 from checked_folders import RECIPE, VocFolder, encoded, thing
 from faster_rcnn.datasets.checks.check_page import write_page
 from faster_rcnn.datasets.checks.data_plots import bars, histogram, scatter
@@ -14,28 +14,6 @@ from faster_rcnn.datasets.checks.dataset_files import find_sources
 from faster_rcnn.datasets.checks.run_checks import check_dataset
 from faster_rcnn.datasets.checks.text import aligned, class_table, report_text
 from faster_rcnn.datasets.checks.worst_images import worst_pictures
-
-VOID = {"meta", "img", "input", "br", "rect", "line", "circle"}
-
-
-class Balanced(HTMLParser):
-    """Checks that all elements are closed, and gathers what they refer to."""
-
-    def __init__(self, text):
-        super().__init__()
-        self.open, self.links, self.count = [], [], {}
-        self.feed(text)
-        assert self.open == []
-
-    def handle_starttag(self, tag, attributes):
-        self.count[tag] = self.count.get(tag, 0) + 1
-        self.links += [v for k, v in attributes if k in ("src", "href", "srcset")]
-        if tag not in VOID:
-            self.open.append(tag)
-
-    def handle_endtag(self, tag):
-        if tag not in VOID:
-            assert self.open.pop() == tag
 
 
 @pytest.fixture

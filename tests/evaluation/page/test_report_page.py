@@ -4,40 +4,16 @@ import base64
 import json
 import logging
 import re
-from html.parser import HTMLParser
 
 import cv2
 import numpy as np
 import pytest
+from balanced import Balanced
 from faster_rcnn.evaluation.analysis.error_analysis import analyse_errors
 from faster_rcnn.evaluation.page.gallery import image_gains, image_marks, worst_items
 from faster_rcnn.evaluation.page.report import write_report
 from faster_rcnn.evaluation.page.thumbnails import picture_data, thumbnail
 from faster_rcnn.evaluation.scoring import evaluate
-
-VOID = {"meta"}
-
-
-class Balanced(HTMLParser):
-    """Checks that all elements are closed, and gathers what they refer to."""
-
-    def __init__(self, text):
-        super().__init__()
-        self.open, self.links, self.count = [], [], {}
-        self.feed(text)
-        assert self.open == []
-
-    def handle_starttag(self, tag, attributes):
-        self.count[tag] = self.count.get(tag, 0) + 1
-        self.links += [v for k, v in attributes if k in ("src", "href", "srcset")]
-        if tag not in VOID:
-            self.open.append(tag)
-
-    def handle_startendtag(self, tag, attributes):
-        self.count[tag] = self.count.get(tag, 0) + 1
-
-    def handle_endtag(self, tag):
-        assert self.open.pop() == tag
 
 
 def page_data(text):

@@ -2,11 +2,12 @@ import pytest
 import torch
 from faster_rcnn.config.loading import ConfigError, config_from_checkpoint
 from faster_rcnn.model.build import build_detector
-from faster_rcnn.weights.checkpoint import FORMAT, CheckpointError, save_checkpoint
+from faster_rcnn.weights.checkpoint import FORMAT, CheckpointError
 from faster_rcnn.weights.class_names import COCO_CLASSES
 from faster_rcnn.weights.recognition import recognise_weights
 from faster_rcnn.weights.zoo import open_checkpoint
 from formula_weights import golden_entries
+from tiny_checkpoints import save_model
 from tiny_runs import CLASSES, tiny_config, tiny_detector
 from weight_files import classifier, detectron2_state, state_of
 
@@ -16,17 +17,7 @@ def content(tmp_path_factory):
     """The content of a tiny detector's checkpoint."""
     path = tmp_path_factory.mktemp("run") / "iter_0000005.pth"
     config = tiny_config()
-    model = tiny_detector(config)
-    save_checkpoint(
-        path,
-        model=model,
-        optimizer=torch.optim.SGD(model.parameters(), lr=1),
-        generator=torch.Generator(),
-        iteration=5,
-        config=config,
-        classes=CLASSES,
-    )
-    return open_checkpoint(path)
+    return open_checkpoint(save_model(path, tiny_detector(config), config))
 
 
 def refusal(path, kind=CheckpointError):
