@@ -10,6 +10,8 @@ from faster_rcnn.evaluation.results import ImageDetections
 from tiny_runs import CPU, draw_dataset, tiny_config, tiny_detector
 from torchvision_peer import as_ours, build_peer
 
+pytestmark = pytest.mark.slow
+
 PYRAMID = ("net.features", "fpn", "net.fpn_channels", 32, "head.fc_channels", 64)
 KINDS = pytest.mark.parametrize("kind", [(), PYRAMID], ids=["c4", "fpn"])
 FIXED = tuple(

@@ -16,6 +16,8 @@ from whole_step.peak import measure_peaks
 from whole_step.ways import build_step
 from whole_step.workers import Setup, WayError, start
 
+pytestmark = pytest.mark.slow
+
 CPU = torch.device("cpu")
 
 TINY = (

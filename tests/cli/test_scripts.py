@@ -329,6 +329,7 @@ def cells(tmp_path_factory):
     return folder
 
 
+@pytest.mark.slow
 def test_train_and_test(cells, tmp_path, monkeypatch, capsys):
     train = [cells, "mobile_v2", "--weights", "none", "--iters", "2", "--device", "cpu"]
     train += ["--tag", "mine", "--output", tmp_path, "--set", *TINY.split()]

@@ -11,6 +11,8 @@ from faster_rcnn.evaluation.proposal_recall import load_proposals
 from faster_rcnn.weights.checkpoint import load_checkpoint
 from test_scripts import TINY, call, cells
 
+pytestmark = pytest.mark.slow
+
 __all__ = ["cells"]  # a fixture
 
 

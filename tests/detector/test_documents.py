@@ -22,6 +22,7 @@ def read_notebook(*, iterations: int):
     return json.loads(short)
 
 
+@pytest.mark.slow
 def test_the_notebook_runs(tmp_path, monkeypatch, capsys):
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
     names = {"__name__": "notebook"}
@@ -34,6 +35,7 @@ def test_the_notebook_runs(tmp_path, monkeypatch, capsys):
     assert "<annotation>" in capsys.readouterr().out
 
 
+@pytest.mark.slow
 def test_a_kernel_runs_the_notebook(tmp_path, monkeypatch):
     nbformat = pytest.importorskip("nbformat")
     nbclient = pytest.importorskip("nbclient")

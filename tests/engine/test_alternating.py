@@ -28,6 +28,8 @@ from tiny_runs import (
     train_tiny,
 )
 
+pytestmark = pytest.mark.slow
+
 FPN = ("net.features", "fpn", "net.fpn_channels", 16, "head.fc_channels", 32)
 SHORT = ("train.iterations", 2, "train.snapshot_every", 2)
 

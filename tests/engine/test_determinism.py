@@ -12,6 +12,8 @@ from faster_rcnn.utils.device import random_states, restore_random_states
 from faster_rcnn.weights.checkpoint import load_checkpoint
 from tiny_runs import CPU, assert_equal, draw_dataset, tiny_config, train_tiny
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(autouse=True)
 def _keep_states(monkeypatch):

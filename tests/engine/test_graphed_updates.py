@@ -21,6 +21,8 @@ from tiny_runs import (
     train_tiny,
 )
 
+pytestmark = pytest.mark.slow
+
 NETS = {
     "c4": (),
     "batch norms": ("net.norm", "batch"),

@@ -119,6 +119,7 @@ class Losses(torch.nn.Module):
         return self.model(Images(pixels, sizes, True), GroundTruth(*truth)).losses
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("net", ["c4", "fpn"])
 def test_training_forward_exports(net):
     model = tiny_detector(tiny_config(*NETS[net])).train()

@@ -19,6 +19,8 @@ from tiny_runs import (
     train_tiny,
 )
 
+pytestmark = pytest.mark.slow
+
 PLAIN = region_proposals.rpn_losses
 SKIP = ("train.nonfinite", "skip", "train.iterations", 6, "train.snapshot_every", 2)
 

@@ -22,6 +22,8 @@ from tiny_runs import (
     train_tiny,
 )
 
+pytestmark = pytest.mark.slow
+
 CONFIG = tiny_config("train.iterations", 4, "train.snapshot_every", 1)
 
 

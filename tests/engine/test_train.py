@@ -18,6 +18,8 @@ from tiny_runs import (
     train_tiny,
 )
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.mark.parametrize(
     ("workers", "optimizer"), [(0, "sgd"), (1, "adamw")], ids=["sgd", "adamw"]

@@ -23,6 +23,8 @@ from tiny_runs import (
     train_tiny,
 )
 
+pytestmark = pytest.mark.slow
+
 # Losses that are not finite.
 
 

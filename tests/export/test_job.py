@@ -11,6 +11,8 @@ from faster_rcnn.export.program import Shape
 from tiny_checkpoints import save_tiny
 from tiny_runs import CLASSES, draw_dataset
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture
 def checkpoint(tmp_path):

@@ -4,6 +4,8 @@ import torch
 from faster_rcnn.kernels.pooling import roi_pool
 from faster_rcnn.nms import nms
 
+pytestmark = pytest.mark.slow
+
 onnxruntime = pytest.importorskip("onnxruntime")
 pytest.importorskip("onnxscript")
 

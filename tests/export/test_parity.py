@@ -5,6 +5,8 @@ from faster_rcnn.export.parity import Differences, compare, pair_image, require_
 from faster_rcnn.export.program import Inputs
 from faster_rcnn.layer_utils.structures import Detections
 
+pytestmark = pytest.mark.slow
+
 
 def detections(*rows, slots=4):
     """Detections of one image from rows of (class, score, x1)."""

@@ -23,6 +23,8 @@ from faster_rcnn.inference.postprocess import detect_batch, to_image_detections
 from faster_rcnn.layer_utils.structures import Detections
 from tiny_runs import draw_dataset
 
+pytestmark = pytest.mark.slow
+
 CPU = torch.device("cpu")
 
 

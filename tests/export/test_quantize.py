@@ -7,6 +7,8 @@ from faster_rcnn.export.program import Shape
 from faster_rcnn.export.quantize import choose_nodes, quantize
 from faster_rcnn.export.torch_export import trace
 
+pytestmark = pytest.mark.slow
+
 onnx = pytest.importorskip("onnx")
 pytest.importorskip("onnxruntime")
 

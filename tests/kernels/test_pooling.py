@@ -274,6 +274,7 @@ def test_rois_that_are_no_places_read_nothing_else(mode, bad):
         assert grad.isfinite().all()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("mode", [*BILINEAR, "pool"])
 def test_is_a_whole_operator(mode):
     features = [

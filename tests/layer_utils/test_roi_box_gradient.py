@@ -190,6 +190,7 @@ def test_not_of_max_pooling():
         pool(random_features(), torch.zeros(2, 1, 4), mode="pool", box_gradient=True)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("mode", "wanted"),
     [(mode, False) for mode in ALL] + [(mode, True) for mode in BILINEAR],

@@ -151,6 +151,7 @@ def shapes(result):
     return [(tuple(t.shape), t.dtype) for t in tree_leaves(result)]
 
 
+@pytest.mark.slow
 @CHAINS
 def test_one_graph(chain):
     x = inputs()

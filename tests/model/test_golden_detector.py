@@ -10,6 +10,8 @@ from faster_rcnn.model.region_proposals import RPNOutput
 from faster_rcnn.weights import load_weights, recognise_weights
 from formula_weights import formula_state, golden_entries
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(scope="module")
 def model(shared):

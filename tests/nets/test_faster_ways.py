@@ -92,6 +92,7 @@ def test_convolutions_by_whichever_way(name, monkeypatch):
     assert conv.weight.grad.dtype == torch.float32 and conv.weight.grad.any()
 
 
+@pytest.mark.slow
 @torch.no_grad()
 @pytest.mark.parametrize("aligned", ["true", "false"])
 def test_lifted_head_is_the_head(aligned):

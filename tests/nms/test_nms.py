@@ -252,6 +252,7 @@ def test_bad_valid_or_groups(shapes):
     assert str(*shapes.values()) in str(error.value)
 
 
+@pytest.mark.slow
 def test_operator_is_registered_correctly():
     # Schema, fake implementation, and tracing with fixed and with free shapes.
     boxes, scores = random_case(count=10)

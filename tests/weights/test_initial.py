@@ -18,6 +18,7 @@ from weight_files import (
 )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("net", TORCHVISION)
 def test_classification_weights_go_into_each_backbone(file, net):
     path = file(state_of(classifier(net)))
@@ -81,6 +82,7 @@ def test_none_leaves_all_random(monkeypatch):
     assert all((parameter == 0.5).all() for parameter in model.parameters())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("net", "other"),
     [

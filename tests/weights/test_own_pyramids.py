@@ -110,6 +110,7 @@ def test_res101_and_resnext_are_told_apart():
         assert detector_weights(model, config, ["__background__", "a", "b"]).net == net
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("net", TORCHVISION)
 def test_classification_weights_for_a_pyramid(net, tmp_path):
     path = tmp_path / "weights.pth"

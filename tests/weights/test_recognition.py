@@ -44,6 +44,7 @@ def zeros(entries):
     return {e["key"]: torch.zeros(()).expand(e["shape"]) for e in entries}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("net", GOLDEN)
 def test_detectors_of_the_familys_port(shared, net):
     entries = golden_entries(shared, net)
@@ -123,6 +124,7 @@ def test_familys_unused_classifier(shared):
         assert "classifier of whole images" in weights.unused[key]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("net", TORCHVISION)
 def test_classification_weights_of_torchvision(net):
     state = state_of(classifier(net))
@@ -174,6 +176,7 @@ def old_names(state):
     return {places.get(k[:13], k[:13]) + k[13:]: v for k, v in state.items()}
 
 
+@pytest.mark.slow
 def test_old_names_of_vgg16():
     state = state_of(classifier("vgg16"))
     old = old_names(state)
@@ -264,6 +267,7 @@ def test_own_checkpoint(tmp_path):
         assert f"expected {key!r}" in refusal({**content, key: None})
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("protocol", [2, 4, 5])
 def test_detectron2_from_a_file(tmp_path, protocol):
     content = detectron2_content("res50")

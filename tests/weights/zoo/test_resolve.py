@@ -68,6 +68,7 @@ def test_part_of_another_type(content, file, change):
     assert len(message) < 1500
 
 
+@pytest.mark.slow
 def test_weights_that_do_not_fit(content, file):
     model = content["model"]
     key = "rpn.head.conv.weight"
