@@ -9,7 +9,7 @@ from faster_rcnn.weights.checkpoint import load_checkpoint
 from faster_rcnn.weights.zoo import open_checkpoint
 from faster_rcnn.weights.zoo.table import ENTRIES
 from tiny_checkpoints import save_model
-from tiny_runs import assert_equal, tiny_config, tiny_detector
+from tiny_runs import CLASSES, assert_equal, tiny_config, tiny_detector
 
 
 @pytest.fixture
