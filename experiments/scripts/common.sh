@@ -23,6 +23,7 @@ find_python() {
 use_environment() {
   local python extra=${1:-} modules='torch torchvision cv2 pydantic' probe
   [ "$extra" = dev ] && modules="$modules pytest xdist mypy ruff"
+  [ "$extra" = docs ] && modules="$modules mkdocs material mkdocstrings ruff"
   # The package must be this checkout's, not another one's. Others are only looked for:
   # importing PyTorch takes seconds, and the program itself will do so.
   probe='import faster_rcnn, faster_rcnn.recipes, importlib.util, pathlib, sys

@@ -226,7 +226,9 @@ def fetch_dataset(word: str, config: Config, split: Split) -> None:
     Neither a set that --set names instead is downloaded, nor then the word's own set.
 
     Args:
-        word, config, split: see `get_dataset`.
+        word: see `get_dataset`.
+        config: see `get_dataset`.
+        split: see `get_dataset`.
 
     Raises:
         ValueError: the set is not available.

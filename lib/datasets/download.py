@@ -96,7 +96,9 @@ def ensure_downloaded(
     Nothing is done for a word without archives (shapes, a path), or if all are there.
 
     Args:
-        word, root, archives: see `plan`.
+        word: see `plan`.
+        root: see `plan`.
+        archives: see `plan`.
         pause: see `fetch`.
 
     Raises:

@@ -20,7 +20,7 @@ def build_optimizer(model: nn.Module, train: TrainConfig) -> torch.optim.Optimiz
     the rate with ``double_bias``; depthwise convolutions decay only with
     ``depthwise_decay``.
 
-    Each group holds its relative rate as ``lr_factor``; :func:`set_learning_rate`
+    Each group holds its relative rate as ``lr_factor``; `set_learning_rate`
     reads it.
     """
     groups: dict[tuple[float, float], list[nn.Parameter]] = {}

@@ -26,7 +26,9 @@ def ordered_batches(
         records: the images.
         config: configuration of the run.
         pin: page-lock the tensors for faster copies to a GPU.
-        share, use_difficult, proposals: see ``evaluation_batches``.
+        share: see ``evaluation_batches``.
+        use_difficult: see ``evaluation_batches``.
+        proposals: see ``evaluation_batches``.
         size: short side and limit of the long side in pixels; if None, those of tests.
         workers: loader processes; if None, ``data.workers``.
 

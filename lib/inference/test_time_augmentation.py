@@ -44,7 +44,8 @@ def view_batches(
         records: the test set.
         config: of the run.
         pin_memory: page-lock the tensors for faster copies to a GPU.
-        share, proposals: as of ``evaluation_batches``.
+        share: as of ``evaluation_batches``.
+        proposals: as of ``evaluation_batches``.
 
     Yields:
         One batch per scale, of the same images in the same order.
@@ -88,7 +89,8 @@ def mirror_proposals(
 
     Args:
         proposals: in pixels of the network input.
-        sizes, offset: as of `unmirror`.
+        sizes: as of `unmirror`.
+        offset: as of `unmirror`.
     """
     x1, y1, x2, y2 = proposals.boxes.unbind(-1)
     last = sizes[:, 1:].to(x1.dtype) - offset  # (N, 1)

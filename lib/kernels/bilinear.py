@@ -152,7 +152,7 @@ def _onto_map(place: Tensor, cells: int, *, margin: int) -> Tensor:
     """Move positions within ``margin`` cells of the map onto it, and others far away.
 
     The gradient at a position on a cell is that of moving right or down, as in
-    :func:`sample_grid`: 0 on the last cell.
+    `sample_grid`: 0 on the last cell.
     """
     last = float(cells - 1)
     seen = (place >= -margin) & (place <= last + margin)

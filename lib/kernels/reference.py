@@ -93,7 +93,7 @@ def nms_by_torchvision(
         offset: added to widths and heights.
 
     Returns:
-        The same as :func:`nms`.
+        The same as `nms`.
     """
     index = scores.new_zeros((boxes.shape[0], max_outputs), dtype=torch.int64)
     kept = torch.zeros_like(index, dtype=torch.bool)

@@ -58,8 +58,8 @@ def anchor_targets(
 ) -> AnchorTargets:
     """Assign anchors to ground truth and sample a mini-batch per image.
 
-    1. :func:`match_anchors`: candidates for positive and negative.
-    2. :func:`sample_labels`: at most ``fg_fraction * batch_size`` positives at random;
+    1. `match_anchors`: candidates for positive and negative.
+    2. `sample_labels`: at most ``fg_fraction * batch_size`` positives at random;
        negatives fill the rest.
 
     Args:
@@ -134,8 +134,7 @@ def match_anchors(
     Deviation: an object that overlaps no inside anchor makes no anchor positive. In
     tf-faster-rcnn such an object makes every anchor positive that does not overlap it.
 
-    Args:
-        The same as for :func:`anchor_targets`, in the same frame.
+    The arguments are those of `anchor_targets`, in the same frame.
 
     Returns:
         The candidates, and the object that each anchor overlaps most.

@@ -107,7 +107,7 @@ def cells_inside(
         anchors_per_cell: K.
 
     Returns:
-        ``(N, A)`` bool in the order of :func:`grid_anchors`; None if unpadded.
+        ``(N, A)`` bool in the order of `grid_anchors`; None if unpadded.
     """
     if sizes is None:
         return None

@@ -61,7 +61,7 @@ def encode(boxes: Tensor, targets: Tensor, *, offset: float) -> Tensor:
 def decode(
     boxes: Tensor, deltas: Tensor, *, offset: float, max_log_size: float | None = None
 ) -> Tensor:
-    """Apply ``deltas`` to ``boxes``: the inverse of :func:`encode`.
+    """Apply ``deltas`` to ``boxes``: the inverse of `encode`.
 
     Deviation: with ``offset = 1`` the far corner is ``centre + w / 2``, as in all
     published code of this family; the exact inverse would subtract 1. See

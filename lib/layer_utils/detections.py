@@ -98,8 +98,7 @@ def candidates(
     2. Drop scores that are not above ``score_threshold``, boxes with a side below
        ``min_size``, and deltas that are not finite.
 
-    Args:
-        The same as for `detect`.
+    The arguments are those of `detect`.
 
     Returns:
         ``(N, B)`` boxes with scores and classes, ordered by RoI, then class, before

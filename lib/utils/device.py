@@ -98,7 +98,7 @@ def random_states() -> dict[str, Any]:
 
 
 def restore_random_states(states: dict[str, Any]) -> None:
-    """Set all generators to the states from :func:`random_states`."""
+    """Set all generators to the states from `random_states`."""
     random.setstate(states["python"])
     kind, keys, position, has_gauss, gauss = states["numpy"]
     np.random.set_state((kind, np.array(keys, np.uint32), position, has_gauss, gauss))

@@ -158,7 +158,7 @@ def _what(path: Path) -> str:
 
 
 def load_checkpoint(path: Path) -> dict[str, Any]:
-    """Load the state that :func:`save_checkpoint` wrote, on the CPU.
+    """Load the state that `save_checkpoint` wrote, on the CPU.
 
     Raises:
         CheckpointError: it is not a checkpoint.

@@ -93,7 +93,8 @@ def recognise_weights(
             of ours.
         source: name for messages; the path if it came from a file, because published
             files of torchvision are identified by their hash.
-        normalisation, norm_eps: see `import_weights`.
+        normalisation: see `import_weights`.
+        norm_eps: see `import_weights`.
 
     Raises:
         CheckpointError: see `import_weights`.

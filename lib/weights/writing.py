@@ -135,7 +135,9 @@ def save_detector(
     """Write a detector as a checkpoint for ``frcnn test --checkpoint``.
 
     Args:
-        weights, recipes, classes: see `detector_state`.
+        weights: see `detector_state`.
+        recipes: see `detector_state`.
+        classes: see `detector_state`.
         path: the file to write.
 
     Raises:

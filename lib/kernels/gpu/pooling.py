@@ -84,13 +84,13 @@ def roi_pool_backward(
     """Compute the features' gradients; repeated runs give identical bits.
 
     Args:
-        grad: ``(N * R, C, P, P)`` gradient of :func:`roi_pool`'s output, channels_last.
-        places: positions of maxima that :func:`roi_pool` returned.
-        rois: RoIs as given to :func:`roi_pool`; likewise all further arguments.
+        grad: ``(N * R, C, P, P)`` gradient of `roi_pool`'s output, channels_last.
+        places: positions of maxima that `roi_pool` returned.
+        rois: RoIs as given to `roi_pool`; likewise all further arguments.
         sizes: per level ``(N, 2)`` int64.
         shapes: H and W of each level, one after the other.
         channels_last: the memory format of the gradients.
-        options: options as given to :func:`roi_pool`.
+        options: options as given to `roi_pool`.
 
     Returns:
         Per level ``(N, C, H, W)`` in the gradient's dtype.

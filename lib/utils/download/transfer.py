@@ -92,7 +92,10 @@ def gather(
         urls: of the same bytes, the first one preferred.
         path: the file to write; its folder is made. If it is whole already, it is only
             checked.
-        size, md5, sha256, pause: as for `fetch`.
+        size: as for `fetch`.
+        md5: as for `fetch`.
+        sha256: as for `fetch`.
+        pause: as for `fetch`.
 
     Raises:
         DownloadError: as for `fetch`.
