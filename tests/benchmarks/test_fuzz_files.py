@@ -17,6 +17,7 @@ def test_cases_are_functions_of_their_numbers():
     assert kinds.keys() == {"checkpoint", "weights", "config", "image"}
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(sys.platform != "linux", reason="limits of memory are Linux's")
 def test_damaged_files_are_read_or_refused():
     outcomes = fuzz.run(10_000, 10_000 + CASES)

@@ -34,6 +34,7 @@ def figures():
     return json.loads(json.dumps(measured))
 
 
+@pytest.mark.slow
 def test_every_case_is_checked_and_timed(figures):
     found = figures["cpu"]["cases"]
     assert len({result["case"] for result in found}) == 17
@@ -58,6 +59,7 @@ def test_kernels_document(figures, tmp_path, monkeypatch):
     ]
 
 
+@pytest.mark.slow
 def test_growth_is_drawn(figures, tmp_path):
     path = tmp_path / "growth.png"
     kernel_growth.draw_growth({"cpu": figures["cpu"]["growth"]}, path)

@@ -40,6 +40,7 @@ def test_unknown_law():
         growth.works_of("moons", tiny())
 
 
+@pytest.mark.slow
 def test_measured_points_are_json():
     works = growth.works_of("objects per image", tiny())[:2]
     points = growth.measure_law(

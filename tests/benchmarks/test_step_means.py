@@ -11,6 +11,8 @@ from whole_step.intervals import Interval
 from whole_step.models import Work
 from whole_step.ways import build_step
 
+pytestmark = pytest.mark.slow
+
 CPU = torch.device("cpu")
 # So many samples that each step takes all there are.
 TINY = (

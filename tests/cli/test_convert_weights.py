@@ -16,6 +16,8 @@ from formula_weights import caffe_state, formula_state, golden_entries
 from torchvision.models import detection
 from weight_files import detectron2_content
 
+pytestmark = pytest.mark.slow
+
 TOOL = load_tool("convert_weights")
 
 

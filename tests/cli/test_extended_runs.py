@@ -10,6 +10,8 @@ from faster_rcnn.engine.solver import learning_rate
 from faster_rcnn.weights.checkpoint import load_checkpoint
 from tiny_runs import assert_equal, checkpoint_names, draw_dataset, tiny_settings
 
+pytestmark = pytest.mark.slow
+
 SETTINGS = (
     *("train.warmup_iterations", 0, "train.ema", 0.5, "train.lr_steps", "[100]"),
     *("train.schedule", "step"),

@@ -95,6 +95,7 @@ def test_the_current_folder_unless_told(monkeypatch, tmp_path):
     )
 
 
+@pytest.mark.processes
 @pytest.mark.parametrize(
     ("given", "root"), [({}, REPOSITORY / "data"), ({"FRCNN_DATA": "/sets"}, "/sets")]
 )

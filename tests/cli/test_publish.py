@@ -42,6 +42,7 @@ def run(tmp_path):
     return path
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", ["safetensors", "pth"])
 def test_what_is_published(run_tool, run, tmp_path, kind):
     folder = tmp_path / "out"

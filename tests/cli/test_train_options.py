@@ -26,6 +26,7 @@ def train_sh(tmp_path, monkeypatch, run_tool):
     torch.set_rng_state(state)
 
 
+@pytest.mark.slow
 def test_dry_run_claims_no_folder(tmp_path, train_sh):
     status, told, _ = train_sh("--dry-run")
     assert status == 0
@@ -38,6 +39,7 @@ def test_dry_run_claims_no_folder(tmp_path, train_sh):
     assert list((tmp_path / "output").rglob("iter_0000004.pth"))
 
 
+@pytest.mark.slow
 def test_picture_goes_where_it_is_wanted(tmp_path, train_sh):
     status, _, errors = train_sh("--dry-run", "--picture", tmp_path / "first.png")
     assert status == 0, errors

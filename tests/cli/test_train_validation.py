@@ -40,6 +40,7 @@ def settings(*words):
     return ["--set", *tiny]
 
 
+@pytest.mark.slow
 def test_best_checkpoint_is_tested(tool, run_folder):
     words = settings(
         *("train.validate_every", 2, "data.val_set", "any", "train.best_by", "loss"),

@@ -225,6 +225,7 @@ def test_unreadable_image_of_a_mosaic_is_replaced(records):
     assert problems and all(str(items[1].path) in problem for problem in problems)
 
 
+@pytest.mark.processes
 def test_workers_that_are_spawned(records, monkeypatch):
     items = records(MIXED)
     alone = training(items, 4, **VARIED)
