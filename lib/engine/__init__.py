@@ -1,1 +1,1 @@
-"""The training loop and what it keeps: schedule, solver, validation, resuming."""
+"""The training loop: schedule, solver, validation, checkpoints and resuming."""

@@ -1,4 +1,4 @@
-"""What the alternating training ends in: one detector of both modules' layers."""
+"""Join the two modules of the alternating training into one detector."""
 
 from pathlib import Path
 from typing import Any
@@ -25,15 +25,15 @@ def join_modules(rpn: Path, fast_rcnn: Path, run: RunFolder, *, iteration: int) 
     Args:
         rpn: checkpoint of ``net.modules rpn``.
         fast_rcnn: checkpoint of ``net.modules fast_rcnn``.
-        run: gets the detector's checkpoint.
+        run: folder for the detector's checkpoint.
         iteration: updates of all steps together.
 
     Returns:
         The checkpoint, like any other.
 
     Raises:
-        CheckpointError: no such checkpoints, of different classes, or they do not share
-            their trunk.
+        CheckpointError: the checkpoints are of other modules, have different classes,
+            or do not share their trunk.
         ConfigError: the folder belongs to another run.
     """
     states = {"rpn": load_checkpoint(rpn), "fast_rcnn": load_checkpoint(fast_rcnn)}
@@ -75,7 +75,7 @@ def join_modules(rpn: Path, fast_rcnn: Path, run: RunFolder, *, iteration: int) 
 
 
 def _joined_config(state: dict[str, Any], iteration: int) -> Config:
-    """The configuration of the last step, without what only a module alone needs."""
+    """Return the last step's configuration without the settings of a module alone."""
     config = config_from_checkpoint(state, [])
     none = {"proposals": None, "test_proposals": None, "val_proposals": None}
     return config.model_copy(

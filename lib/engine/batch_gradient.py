@@ -25,16 +25,16 @@ logger = logging.getLogger(__name__)
 
 
 class Update(NamedTuple):
-    """What is known of an update.
+    """Result of an update.
 
     Attributes:
-        output: losses and counts of the whole batch, whoever computed them; activations
+        output: losses and counts of the whole batch, over all processes; activations
             of this process's last pass.
-        norm: of the gradient, before it was clipped.
-        problems: unreadable files that all processes met.
+        norm: norm of the gradient before clipping.
+        problems: unreadable files of all processes.
         stopping: whether any process was asked to stop.
-        stepped: whether the optimizer has made its step, or is still to make it.
-        left_out: whether the update was left out, since a number was not finite.
+        stepped: whether the optimizer has already made its step.
+        left_out: whether the update was skipped because a number was not finite.
     """
 
     output: TrainOutput
@@ -46,21 +46,21 @@ class Update(NamedTuple):
 
 
 class BatchGradient:
-    """Leaves the gradient of the whole batch's loss in the parameters, clipped.
+    """Compute the gradient of the whole batch's loss in the parameters, clipped.
 
     A loss is a mean over the batch's samples (labelled anchors, sampled RoIs), of which
-    each pass holds a part. So a pass's mean counts by its share of the samples:
+    each pass has a part. So a pass's mean is weighted by its share of the samples:
     ``sum_p mean_p * samples_p / samples`` is the mean over all, whatever the number of
     passes and processes.
 
     Args:
         model: the detector, on the device.
-        config: of the run.
-        passes: of each update, and which of them are this process's.
-        generator: of the sampling. A batch of several passes seeds it anew for each,
-            so that the samples do not depend on the process that draws them.
-        device: of the model.
-        dtype: type that the network computes in.
+        config: configuration of the run.
+        passes: passes of each update, and which of them are this process's.
+        generator: random number generator of the sampling. A batch of several passes
+            seeds it for each pass, so that the samples do not depend on the process.
+        device: the model's device.
+        dtype: dtype of the computation.
     """
 
     def __init__(
@@ -87,7 +87,7 @@ class BatchGradient:
         if collectives.is_distributed():
             if config.train.sync_bn:
                 _synchronise_norms(model)
-            # Norms' statistics need no copies: they are shared after each update.
+            # Norms' statistics need no copies: they are exchanged after each update.
             options: dict[str, Any] = {_buffers_option(): False}
             self.network = nn.parallel.DistributedDataParallel(
                 self.network, gradient_as_bucket_view=True, **options
@@ -115,9 +115,9 @@ class BatchGradient:
             return Update(output, self._clip(), len(batch.problems), stopping)
 
         flags = [sum(len(batch.problems) for batch in batches), stopping]
-        # Where a process makes several passes, it needs the number of samples before
-        # all of them are drawn: taken for full, as they are but for tiny images. If
-        # they are not, the update is made once more.
+        # A process with several passes needs the number of samples before it has
+        # drawn them all. It assumes full samples, which holds except for tiny images,
+        # and otherwise repeats the update.
         samples = None
         self.statistics.begin()
         while True:
@@ -142,7 +142,7 @@ class BatchGradient:
         flags: Sequence[int],
         samples: Tensor | None,
     ) -> tuple[TrainOutput, "_Found"]:
-        """This process's passes, without the last if ``samples`` prove wrong."""
+        """Run this process's passes; stop before the last if ``samples`` is wrong."""
         self.model.zero_grad(set_to_none=True)
         sums: Tensor | None = None
         for number, batch in zip(self.passes.mine, batches, strict=True):
@@ -172,7 +172,7 @@ class BatchGradient:
     def _add_up(
         self, output: TrainOutput, sums: Tensor, flags: Sequence[int]
     ) -> tuple[TrainOutput, "_Found"]:
-        """Losses and counts of the whole batch from this process's sums."""
+        """Sum losses and counts of the whole batch over the processes."""
         told = torch.tensor(flags, dtype=sums.dtype, device=sums.device)
         total = collectives.all_sum(torch.cat((sums, told)))
         sizes = [len(output.losses), len(output.counts), len(flags)]
@@ -190,7 +190,7 @@ class BatchGradient:
         return loss_samples(losses, counts, weighted=weighted)
 
     def _full(self, output: TrainOutput) -> Tensor:
-        """``(L,)`` samples of each loss in the whole batch if no image has too few."""
+        """Return ``(L,)`` samples of each loss in a batch whose images lack none."""
         per_image = {
             "rpn_bg": self.config.rpn.batch_size,
             "head_bg": self.config.head.rois_per_image,
@@ -212,13 +212,13 @@ class BatchGradient:
     def _unsynchronised(
         self, wanted: bool
     ) -> contextlib.AbstractContextManager[None, bool | None]:
-        """Leave the gradients of a pass to this process, for the last one to send."""
+        """Keep the gradients of a pass in this process; the last pass sends them."""
         if wanted and isinstance(self.network, nn.parallel.DistributedDataParallel):
             return self.network.no_sync()
         return contextlib.nullcontext()
 
     def _seed(self, iteration: int, number: int) -> None:
-        """Give a pass random numbers of its own: for the sampling, and for dropout."""
+        """Seed a pass's own random numbers, for sampling and for dropout."""
         seed = self.config.train.seed
         sequence = np.random.SeedSequence((seed, 2, iteration, number))
         sampling, dropout = map(int, sequence.generate_state(2, np.uint32))
@@ -229,12 +229,12 @@ class BatchGradient:
 def loss_samples(
     losses: Iterable[str], counts: Mapping[str, Tensor], *, weighted: bool
 ) -> Tensor:
-    """``(L,)`` samples that each loss is a mean over.
+    """Count the samples ``(L,)`` that each loss is a mean over.
 
     Args:
-        losses: their names.
+        losses: names of the losses.
         counts: foreground and background of RPN and head.
-        weighted: whether the RPN's box loss is by ``rpn.positive_weight``.
+        weighted: whether the RPN's box loss uses ``rpn.positive_weight``.
     """
     return torch.stack(
         [
@@ -248,7 +248,7 @@ def loss_samples(
 
 
 class _Found(NamedTuple):
-    """What the processes told each other.
+    """Data that the processes exchanged.
 
     Attributes:
         samples: ``(L,)`` samples of each loss in the whole batch.
@@ -262,7 +262,7 @@ class _Found(NamedTuple):
 
 
 def _buffers_option() -> str:
-    """What PyTorch calls the copying of buffers, which newer versions renamed."""
+    """Return PyTorch's name of the option to copy buffers, which was renamed."""
     options = inspect.signature(nn.parallel.DistributedDataParallel).parameters
     new = "forward_sync_buffers"
     return new if new in options else "broadcast_buffers"
@@ -276,10 +276,10 @@ def _synchronise_norms(model: nn.Module) -> None:
 
 
 def clip_gradient(model: nn.Module, limit: float) -> Tensor:
-    """Scale the gradient down to ``limit`` (0: leave it).
+    """Scale the gradient down to norm ``limit``; 0 leaves it unchanged.
 
     Returns:
-        ``()``, the norm of the whole gradient before.
+        ``()``, the norm over all parameters before scaling.
     """
     if limit:
         return nn.utils.clip_grad_norm_(model.parameters(), limit, foreach=True)

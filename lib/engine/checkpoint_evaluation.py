@@ -1,4 +1,4 @@
-"""The test of a checkpoint: of its detections, or of its proposals alone."""
+"""Test a checkpoint: its detections, or its proposals alone."""
 
 import logging
 from pathlib import Path
@@ -129,17 +129,17 @@ def _other_settings(config: Config, stored: Config) -> str:
 
 
 def _show(table: str) -> None:
-    """Print a table, which others read from the output, and keep it in the log."""
+    """Print a table for other programs to read, and keep it in the log."""
     show(table)
     logger.info("\n%s", table, extra=FILE_ONLY)
 
 
 def settle_measure(config: Config, measure: Measure | None) -> Measure:
-    """What a test measures: by default, whatever the network makes.
+    """Return the measure of a test: by default, the one for the network's output.
 
     Raises:
-        ValueError: the network does not make what is asked for, or the proposals that
-            it needs are not named.
+        ValueError: the network does not compute what is asked for, or its proposals are
+            not named.
     """
     modules = config.net.modules
     if measure is None:

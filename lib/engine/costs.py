@@ -1,8 +1,8 @@
-"""What a detector costs: parameters, FLOPs and memory, without computing anything.
+"""Costs of a detector: parameters, FLOPs and memory, without running it.
 
-A training step is traced in shapes alone (PyTorch's fake tensors), so that the costs of
-images of any size are known within a second and in no memory: also after a GPU's has
-run out.
+A training step is traced with shapes only (PyTorch's fake tensors), so the costs for
+images of any size are known within a second and without memory, even after a GPU has
+run out of it.
 """
 
 import math
@@ -22,7 +22,7 @@ from ..model.single_module import FastRCNN
 from ..utils.device import autocast
 
 _OBJECTS = 32  # ground-truth slots; their number hardly matters
-_PROPOSALS = 2000  # given ones in training, which hardly matter either
+_PROPOSALS = 2000  # given proposals in training; their number hardly matters
 _TEST_PROPOSALS = 300
 
 
@@ -35,7 +35,7 @@ class Part(NamedTuple):
 
 
 class Flops(NamedTuple):
-    """Of one image, an addition and a multiplication being two.
+    """FLOPs of one image; an addition and a multiplication count as two.
 
     Attributes:
         test: forward pass.
@@ -51,9 +51,9 @@ class Memory(NamedTuple):
 
     Attributes:
         weights: parameters and buffers, and their averages if ``train.ema`` is set.
-        optimizer: its state.
-        step: what a step needs whatever the number of images, mostly gradients.
-        image: for each image, mostly activations that the backward pass needs.
+        optimizer: the optimizer's state.
+        step: memory that does not depend on the number of images, mostly gradients.
+        image: memory per image, mostly activations for the backward pass.
     """
 
     weights: int
@@ -62,14 +62,14 @@ class Memory(NamedTuple):
     image: int
 
     def total(self, images: int) -> int:
-        """Bytes with so many images in a pass."""
+        """Return the bytes for a pass of this many images."""
         return self.weights + self.optimizer + self.step + images * self.image
 
 
 def count_parameters(model: FasterRCNN) -> list[Part]:
-    """Parameters of the shared trunk, the pyramid, RPN, the head and the predictor.
+    """Count the parameters of the trunk, the pyramid, RPN, the head and the predictor.
 
-    Of a module alone, those that it has.
+    A module alone has only some of these parts.
     """
     trunk = [
         parameter
@@ -92,7 +92,7 @@ def count_parameters(model: FasterRCNN) -> list[Part]:
 
 
 def largest_size(data: DataConfig) -> tuple[int, int]:
-    """Height and width of the largest padded training image, lying on its side."""
+    """Return height and width of the largest padded training image, in landscape."""
     sides = min(max(data.short_sides), data.long_side), data.long_side
     multiple = data.size_multiple
     height, width = (-(-side // multiple) * multiple for side in sides)
@@ -102,14 +102,14 @@ def largest_size(data: DataConfig) -> tuple[int, int]:
 def count_flops(
     model: FasterRCNN, size: tuple[int, int], *, dtype: torch.dtype
 ) -> Flops:
-    """FLOPs of convolutions and matrix products; all else is little beside them.
+    """Count FLOPs of convolutions and matrix products; others are negligible.
 
     Args:
-        model: in training mode or not, it is left so.
+        model: in training mode or not; the mode is kept.
         size: height and width of the padded image.
-        dtype: type that the network computes in.
+        dtype: dtype of the computation.
     """
-    # Imported late, as the other here: only dry runs and errors need them.
+    # Imported late, like the import below: only dry runs and errors need them.
     from torch.utils.flop_counter import FlopCounterMode
 
     counts = []
@@ -130,15 +130,15 @@ def estimate_memory(
     *,
     dtype: torch.dtype,
 ) -> Memory:
-    """Memory of a training step: the tensors alive at its fullest moment.
+    """Estimate the memory of a training step: live tensors at the peak.
 
-    Workspace inside of operators and the allocator's gaps come on top.
+    Workspace inside operators and gaps of the allocator are not included.
 
     Args:
         model: the detector.
         train: names the optimizer.
         size: height and width of the padded images.
-        dtype: type that the network computes in.
+        dtype: dtype of the computation.
     """
     peaks = []
     training = model.training
@@ -167,7 +167,7 @@ def _convolution_backward(
     *rest: Any,
     **_options: Any,
 ) -> int:
-    """FLOPs of a convolution's backward pass; PyTorch's own formula forgets groups."""
+    """Count FLOPs of a convolution's backward pass; PyTorch's count ignores groups."""
     wanted = sum(rest[-1][:2])  # gradients of input and weight
     return int(2 * wanted * math.prod(grad_shape) * math.prod(weight_shape[1:]))
 
@@ -191,7 +191,7 @@ def _bytes(tensors: Iterable[Tensor]) -> int:
 def _step(
     model: FasterRCNN, count: int, size: tuple[int, int], *, dtype: torch.dtype
 ) -> None:
-    """A step in shapes alone, with its backward pass if the model is training."""
+    """Trace a step with shapes only; with the backward pass in training mode."""
     from torch._subclasses.fake_tensor import FakeTensorMode
 
     fake = FakeTensorMode()
@@ -231,10 +231,10 @@ def _step(
 
 
 class _LiveBytes(TorchDispatchMode):  # type: ignore[no-untyped-call]
-    """Counts the bytes of the tensors that operators make, while they live.
+    """Count the bytes of the tensors that operators create, while they live.
 
     Attributes:
-        peak: the most at any time.
+        peak: largest number of bytes so far.
     """
 
     def __init__(self) -> None:

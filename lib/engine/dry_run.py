@@ -1,4 +1,4 @@
-"""A look at a run before it begins: its costs, its schedule, its first batch."""
+"""Dry run: show a run's costs, schedule and first batch before it begins."""
 
 import argparse
 import time
@@ -27,7 +27,7 @@ _MOST_NAMED = 5  # parameters without a gradient
 
 
 class DryRunError(RuntimeError):
-    """Training would begin, but some of the detector would not learn."""
+    """Training would start, but some parameters would not learn."""
 
 
 def add_dry_run_arguments(parser: argparse.ArgumentParser) -> None:
@@ -56,21 +56,21 @@ def dry_run(
     dtype: torch.dtype,
     picture: Path,
 ) -> None:
-    """Print what a run is, and try its first pass. No weight is changed.
+    """Print a run's costs and schedule, and try its first pass without an update.
 
     Args:
-        model: the detector with its first weights, on ``device``.
+        model: the detector with its initial weights, on ``device``.
         dataset: the training set.
-        config: of the run, its schedule settled.
-        device: of the model.
-        dtype: type that the network computes in.
-        picture: gets the first batch with its boxes.
+        config: configuration of the run, with its schedule settled.
+        device: the model's device.
+        dtype: dtype of the computation.
+        picture: file for the first batch with its boxes.
 
     Raises:
         NonFiniteLossError: a loss is not finite.
-        DryRunError: a trainable parameter gets no gradient, or one that is not finite.
+        DryRunError: a trainable parameter gets no gradient, or a non-finite one.
         NotEnoughMemoryError: the pass does not fit into memory.
-        ValueError: the picture's ending names no format; no image can be read.
+        ValueError: the file's suffix names no image format; or no image can be read.
     """
     show(_parameter_table(model))
     size = largest_size(config.data)
@@ -105,11 +105,11 @@ def dry_run(
 
 
 def schedule_lines(train: TrainConfig, images: int) -> list[str]:
-    """The course of training as text.
+    """Describe the course of training in lines of text.
 
     Args:
-        train: settled, that is for the batch that there will be.
-        images: of the training set.
+        train: settings settled for the actual batch.
+        images: number of images of the training set.
     """
     batch = images_per_update(train, 1)
     epochs = train.iterations * batch / images
@@ -131,7 +131,7 @@ def schedule_lines(train: TrainConfig, images: int) -> list[str]:
 
 
 def first_batch(dataset: Dataset, config: Config) -> Batch:
-    """The batch of the first pass, read by this process alone."""
+    """Load the batch of the first pass, in this process alone."""
     data = config.data.model_copy(update={"workers": 0})  # the stream is the same
     return next(stream_batches(dataset, config.model_copy(update={"data": data})))
 
@@ -139,7 +139,7 @@ def first_batch(dataset: Dataset, config: Config) -> Batch:
 def draw_batch(
     path: Path, batch: Batch, class_names: tuple[str, ...], *, offset: float
 ) -> None:
-    """Draw a batch as the network gets it; of a large one, the first images."""
+    """Draw a batch as the network receives it; of a large one, the first images."""
     count = min(len(batch.image_ids), _MOST_SHOWN)
     size = max(batch.images.pixels.shape[-2:])
     cells = list(
@@ -158,10 +158,10 @@ def try_batch(
     device: torch.device,
     dtype: torch.dtype,
 ) -> tuple[float, TrainOutput]:
-    """Make a forward and a backward pass; leaves the gradients in the model.
+    """Run a forward and a backward pass; the gradients stay in the model.
 
     Returns:
-        Seconds, and what the forward pass gave.
+        Seconds, and the output of the forward pass.
 
     Raises:
         NonFiniteLossError: a loss is not finite.
@@ -181,10 +181,10 @@ def try_batch(
 
 
 def check_gradients(model: nn.Module) -> str:
-    """Tell that every trainable parameter has a finite gradient.
+    """Check that every trainable parameter has a finite gradient, and say so.
 
     Raises:
-        DryRunError: naming the first ones that have none.
+        DryRunError: some have none; the message names the first ones.
     """
     trainable = {k: p for k, p in model.named_parameters() if p.requires_grad}
     missing = [k for k, p in trainable.items() if p.grad is None]

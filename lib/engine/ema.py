@@ -11,14 +11,15 @@ from ..nets.layers import Norm
 
 
 class WeightAverage:
-    """The average of all that training changes: weights, and norms' statistics.
+    """The average of all tensors that training changes: weights, and norms' statistics.
 
     After update t = 0, 1, ... the average is ``a + (1 - d) (w - a)``, with
-    ``d = min(decay, (1 + t) / (10 + t))``: the first weights are soon forgotten. What
-    is frozen, weights or statistics, is no part of it and is taken from the model.
+    ``d = min(decay, (1 + t) / (10 + t))``: the initial weights are soon forgotten.
+    Frozen weights and statistics are not averaged; they are taken from the model.
 
     Args:
-        model: on its device; its tensors are changed in place only, as optimizers do.
+        model: on its device; its tensors may only be changed in place, as by
+            optimizers.
         decay: in [0, 1).
     """
 
@@ -38,7 +39,7 @@ class WeightAverage:
 
     @torch.no_grad()
     def update(self) -> None:
-        """Take in the weights after an update."""
+        """Add the weights after an update to the average."""
         decay = min(self.decay, (1 + self.updates) / (10 + self.updates))
         means, weights = list(self._means.values()), list(self._weights.values())
         torch._foreach_lerp_(means, weights, 1 - decay)
@@ -46,7 +47,7 @@ class WeightAverage:
 
     @torch.no_grad()
     def swap(self) -> None:
-        """Exchange the model's weights and their average, to the bit."""
+        """Swap the model's weights and their average, to the bit."""
         for name, weight in self._weights.items():
             mean = self._means[name]
             before = weight.clone()
@@ -54,14 +55,14 @@ class WeightAverage:
             mean.copy_(before)
 
     def state_dict(self) -> dict[str, Any]:
-        """What a checkpoint keeps of it."""
+        """Return the state to store in a checkpoint."""
         return {"updates": self.updates, "weights": self._means}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Go on from `state_dict`.
+        """Continue from `state_dict`.
 
         Raises:
-            ValueError: it is of a model of which other parts are trained.
+            ValueError: the state belongs to a model with other trained parts.
         """
         weights = state["weights"]
         if weights.keys() != self._means.keys():
@@ -78,10 +79,10 @@ class WeightAverage:
 
 @contextmanager
 def weights_to_test(model: nn.Module, average: WeightAverage | None) -> Iterator[None]:
-    """Give the model the weights that a checkpoint's test will see.
+    """Give the model the weights that a test of its checkpoint would use.
 
-    These are the averaged ones if there are any. Afterwards all is as before, to the
-    bit.
+    These are the averaged ones if there are any. Afterwards the model is restored to
+    the bit.
     """
     if average is not None:
         average.swap()
@@ -93,7 +94,7 @@ def weights_to_test(model: nn.Module, average: WeightAverage | None) -> Iterator
 
 
 def _trained_norms(model: nn.Module) -> list[tuple[str, Norm]]:
-    """Norms that keep statistics of what they see, by their path."""
+    """List the norms that update their statistics, by path."""
     return [
         (path, module)
         for path, module in model.named_modules()

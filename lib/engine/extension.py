@@ -1,4 +1,4 @@
-"""A run that goes on for longer than planned, or at another rate (``--extend``)."""
+"""Extend a run beyond its planned length, or change its rate (``--extend``)."""
 
 from collections.abc import Collection
 
@@ -15,7 +15,7 @@ CHANGEABLE = frozenset(
         *("log_every", "picture_every", "histogram_every"),
     )
 )
-"""Settings that no state in a checkpoint depends on: a run can change them half-way."""
+"""Settings that no state in a checkpoint depends on: a run may change them."""
 
 _PLACES = ("data.root", "data.train_set", "data.test_set")
 
@@ -23,13 +23,13 @@ _PLACES = ("data.root", "data.train_set", "data.test_set")
 def extended_config(
     recorded: Config | None, wanted: Config, given: Collection[str]
 ) -> Config:
-    """The configuration of a run, with what the command line gives in its place.
+    """Return a run's configuration with the command line's settings applied.
 
-    Recipes are not read again: what they scaled is recorded as it came out.
+    Recipes are not read again: the recorded settings are already scaled.
 
     Args:
-        recorded: of the run; None if there is none.
-        wanted: as recipes and the command line have it.
+        recorded: configuration of the run; None if there is none.
+        wanted: configuration from recipes and the command line.
         given: keys of the command line, ``section.key``.
 
     Raises:
@@ -48,11 +48,11 @@ def extended_config(
 
 
 def describe_extension(recorded: Config, config: Config, done: int) -> list[str]:
-    """Tell what changes, in lines for the log.
+    """Describe the changes in lines for the log.
 
     Args:
-        recorded: of the run so far.
-        config: that it goes on with, settled.
+        recorded: configuration of the run so far.
+        config: configuration that it continues with, settled.
         done: updates so far.
 
     Raises:
@@ -75,5 +75,5 @@ def describe_extension(recorded: Config, config: Config, done: int) -> list[str]
 
 
 def describe_changes(changes: dict[str, tuple[object, object]]) -> str:
-    """Changes as from `differences`, in a line."""
+    """Describe changes from `differences` in one line."""
     return ", ".join(f"{key} {old} -> {new}" for key, (old, new) in changes.items())

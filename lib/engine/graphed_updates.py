@@ -193,7 +193,7 @@ class GraphedUpdates:
 
 
 class _Size(NamedTuple):
-    """What batches of one recording have in common."""
+    """The properties that batches of one recording share."""
 
     padded: bool
     shapes: tuple[torch.Size, ...]

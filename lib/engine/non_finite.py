@@ -1,4 +1,4 @@
-"""What becomes of an update in which a number is NaN or infinite."""
+"""Handling of updates in which a number is NaN or infinite."""
 
 import itertools
 import logging
@@ -25,15 +25,15 @@ class NonFiniteLossError(RuntimeError):
 def check_finite(
     values: dict[str, Tensor], iteration: int, image_ids: Sequence[str]
 ) -> None:
-    """Raise if any value is NaN or infinite.
+    """Raise an error if any value is NaN or infinite.
 
     Args:
-        values: numbers to look at.
+        values: numbers to check.
         iteration: updates done before.
-        image_ids: of the batch.
+        image_ids: ids of the batch's images.
 
     Raises:
-        NonFiniteLossError: naming the first such value, the iteration and the images.
+        NonFiniteLossError: names the first such value, the iteration and the images.
     """
     fault = _fault(values, _together(values).tolist(), iteration, image_ids)
     if fault is not None:
@@ -93,18 +93,18 @@ class FaultyUpdates:
     def find(
         self, values: dict[str, Tensor], iteration: int, batches: Sequence[Batch]
     ) -> NonFiniteLossError | None:
-        """Whether the update is to be left out, and why.
+        """Return whether to skip the update, and why.
 
-        A run that stops at such an update need not know before it is made: on a GPU
-        the host looks at its numbers an update later.
+        A run that stops at such an update checks it afterwards: on a GPU the host reads
+        its numbers one update later.
 
         Args:
             values: losses of the whole batch, and the gradient's norm.
             iteration: updates done before.
-            batches: of this process.
+            batches: batches of this process.
 
         Raises:
-            NonFiniteLossError: the run is to stop, at this update or the one before.
+            NonFiniteLossError: the run has to stop, at this update or the previous one.
         """
         image_ids = tuple(name for batch in batches for name in batch.image_ids)
         found: list[NonFiniteLossError] = []

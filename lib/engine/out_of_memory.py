@@ -1,4 +1,4 @@
-"""Tells what to do when the memory of a GPU, or of the machine, does not suffice."""
+"""Advice when the memory of a GPU, or of the machine, is exhausted."""
 
 import contextlib
 import logging
@@ -26,10 +26,10 @@ class NotEnoughMemoryError(RuntimeError):
 
 
 def is_out_of_memory(error: BaseException) -> bool:
-    """Whether an error says that memory has run out, on a GPU or a CPU."""
+    """Return whether an error means that memory has run out, on a GPU or a CPU."""
     if isinstance(error, MemoryError | torch.OutOfMemoryError):
         return True
-    # The CPU's allocator has no type of its own.
+    # The CPU's allocator has no error type of its own.
     return isinstance(error, RuntimeError) and "can't allocate memory" in str(error)
 
 
@@ -37,16 +37,16 @@ def is_out_of_memory(error: BaseException) -> bool:
 def memory_advice(
     model: FasterRCNN, config: Config, *, device: torch.device, dtype: torch.dtype
 ) -> Iterator[None]:
-    """Turn an out-of-memory error of training into one that helps.
+    """Turn an out-of-memory error of training into one with advice.
 
     Args:
-        model: the detector that is trained.
-        config: of the run.
-        device: of the model.
-        dtype: type that the network computes in.
+        model: the detector.
+        config: configuration of the run.
+        device: the model's device.
+        dtype: dtype of the computation.
 
     Raises:
-        NotEnoughMemoryError: with an estimate of the memory and the settings to change.
+        NotEnoughMemoryError: with an estimate of the memory, and settings to change.
     """
     try:
         yield
@@ -89,7 +89,7 @@ def memory_lines(memory: Memory, config: Config, size: tuple[int, int]) -> list[
 
 
 def _there(device: torch.device) -> list[str]:
-    """What a GPU has, and who uses it."""
+    """Describe the memory of a GPU, and who uses it."""
     if device.type != "cuda" or not torch.cuda.is_available():
         return []
     free, total = torch.cuda.mem_get_info(device)
@@ -102,7 +102,7 @@ def _there(device: torch.device) -> list[str]:
 
 
 def _remedies(config: Config, dtype: torch.dtype) -> list[str]:
-    """Settings to change, those that change least of the result first."""
+    """List settings to change, those with the least effect on the result first."""
     train, rpn, data = config.train, config.rpn, config.data
     lines = []
     if train.batch_size > 1:

@@ -1,7 +1,7 @@
-"""Where the time of an update goes: a table by stage, and a trace of every operator.
+"""Profile of updates: a table of time by stage, and a trace of every operator.
 
-The stages are methods of the detector, and are only wrapped while a profile is taken:
-the detector's code knows nothing of it, and without a profile nothing is paid.
+The stages are methods of the detector, which are wrapped only during a profile: the
+detector's code contains no profiling, and without a profile there is no overhead.
 """
 
 import argparse
@@ -39,22 +39,22 @@ def add_profile_arguments(parser: argparse.ArgumentParser) -> None:
         type=int,
         default=5,
         metavar="N",
-        help="how many --profile times, after as many of warm-up; default: 5",
+        help="updates that --profile times, after as many of warm-up; default: 5",
     )
 
 
 def make_profile(
     arguments: argparse.Namespace, run: Path, *, device: torch.device
 ) -> "Profile | None":
-    """The profile that the options ask for, on the main process; None for none.
+    """Create the profile that the options ask for, on the main process; else None.
 
     Args:
-        arguments: with those of `add_profile_arguments`.
+        arguments: parsed options of `add_profile_arguments`.
         run: the run's folder.
-        device: that trains.
+        device: device of the training.
 
     Raises:
-        ValueError: a number of updates below 1.
+        ValueError: the number of updates is less than 1.
     """
     if not arguments.profile or not collectives.is_main():
         return None
@@ -63,16 +63,16 @@ def make_profile(
 
 
 class Profile(Closeable):
-    """Times some updates by stage, then traces as many.
+    """Time some updates by stage, then trace as many.
 
-    The trace slows down what it records, so the table is of updates without it.
+    Tracing slows down the updates it records, so the table covers updates without it.
 
     Args:
-        folder: gets ``stages.txt`` and ``trace.json.gz``, for chrome://tracing or
-            Perfetto; None for a profile that does nothing.
-        device: that trains.
-        updates: to time, and to trace; more than 0.
-        warm_up: updates before, which are slower than all others.
+        folder: folder for ``stages.txt`` and ``trace.json.gz``, which chrome://tracing
+            and Perfetto open; None for a profile that does nothing.
+        device: device of the training.
+        updates: number of updates to time, and to trace; more than 0.
+        warm_up: number of updates before, which are slower.
     """
 
     def __init__(
@@ -97,7 +97,7 @@ class Profile(Closeable):
         self._tracer: profile | None = None
 
     def watch(self, owner: object, method: str, stage: str) -> None:
-        """Count the calls of an object's method as a stage, until the profile ends."""
+        """Time the calls of an object's method as a stage, until the profile ends."""
         if self.folder is None:
             return
         function = getattr(owner, method)
@@ -111,7 +111,7 @@ class Profile(Closeable):
         self._unwatch.append(functools.partial(delattr, owner, method))
 
     def watch_detector(self, model: FasterRCNN) -> None:
-        """Count what the detector does in its forward pass as stages."""
+        """Time the parts of the detector's forward pass as stages."""
         self.watch(model, "features", "backbone")
         if hasattr(model, "rpn"):
             self.watch(model.rpn, "forward", "RPN")
@@ -130,7 +130,7 @@ class Profile(Closeable):
         self.watch(model.box_head, "losses", "losses")
 
     def stage(self, name: str) -> contextlib.AbstractContextManager[None]:
-        """Context of a stage."""
+        """Return the context of a stage."""
         if self._tracer is not None:
             return _mark(name)
         if self._timing:
@@ -138,7 +138,7 @@ class Profile(Closeable):
         return contextlib.nullcontext()
 
     def step(self) -> None:
-        """Tell that an update has been made."""
+        """Count an update."""
         if self.folder is None:
             return
         self._done += 1
@@ -152,7 +152,7 @@ class Profile(Closeable):
             self._clock.start()
 
     def close(self) -> None:
-        """Write what there is, and leave the detector as it was. Safe to call twice."""
+        """Write the results so far, and unwrap the detector. Safe to call twice."""
         folder, self.folder = self.folder, None
         for unwatch in self._unwatch:
             unwatch()
@@ -162,8 +162,8 @@ class Profile(Closeable):
             return
         if tracer is None:
             logger.warning(
-                "no profile: training ended after %d updates of this start, and it "
-                "takes %d of warm-up and %d to time",
+                "no profile: training ended after %d updates of this start, but "
+                "%d of warm-up and %d to time are needed",
                 self._done,
                 self.warm_up,
                 self.updates,
@@ -202,7 +202,7 @@ class Profile(Closeable):
 
 @contextlib.contextmanager
 def _at_no_risk() -> Iterator[None]:
-    """Keep a full disk from ending a run for the sake of its profile."""
+    """Keep a full disk from ending a run because of its profile."""
     try:
         yield
     except (OSError, RuntimeError) as error:

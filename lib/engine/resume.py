@@ -1,4 +1,4 @@
-"""Goes on from a run's newest checkpoint, or from the one before if it is damaged."""
+"""Resume from a run's newest checkpoint, or an earlier one if that is damaged."""
 
 import contextlib
 import logging
@@ -14,17 +14,17 @@ logger = logging.getLogger(__name__)
 
 
 def resume(run: RunFolder, state: TrainState, dataset: Dataset) -> None:
-    """Load the newest checkpoint of the run that can be read, if there is any.
+    """Load the newest readable checkpoint of the run, if there is any.
 
-    Checkpoints that cannot be read are put aside under another name.
+    Checkpoints that cannot be read are renamed and kept.
 
     Args:
-        run: its folder.
-        state: of the run; unchanged if there is no checkpoint.
+        run: folder of the run.
+        state: state of the run; unchanged if there is no checkpoint.
         dataset: the training set.
 
     Raises:
-        ValueError: all checkpoints are damaged, or they are of other classes.
+        ValueError: all checkpoints are damaged, or they have other classes.
     """
     path: Path | None = None
     if collectives.is_main():
@@ -33,16 +33,16 @@ def resume(run: RunFolder, state: TrainState, dataset: Dataset) -> None:
     if path is None:
         return
     if not collectives.is_main():
-        # On the main process's word: another machine's folder may lag behind.
+        # The main process decides: the folder on another machine may lag behind.
         _load(path, state, dataset)
     logger.info("resumed from %s", path)
 
 
 def _load_newest(run: RunFolder, state: TrainState, dataset: Dataset) -> Path | None:
-    """Load the newest sound checkpoint, and return its file.
+    """Load the newest undamaged checkpoint, and return its file.
 
     Raises:
-        ValueError: as `resume`.
+        ValueError: see `resume`.
     """
     damaged: list[Path] = []
     for path in reversed(run.checkpoints()):
@@ -58,7 +58,7 @@ def _load_newest(run: RunFolder, state: TrainState, dataset: Dataset) -> Path | 
     if damaged:
         raise CheckpointError(
             f"every checkpoint in {damaged[0].parent} is damaged; put a copy of one "
-            "back, or delete them to start from the first weights"
+            "back, or delete them to start from the initial weights"
         )
     return None
 
@@ -75,7 +75,7 @@ def _load(path: Path, state: TrainState, dataset: Dataset) -> None:
 
 
 def _put_aside(path: Path) -> None:
-    """Rename what cannot be read, so that it is kept and no longer counts."""
+    """Rename an unreadable checkpoint, so that it is kept but no longer counts."""
     aside, number = path.with_name(path.name + ".damaged"), 1
     while aside.exists():
         number += 1

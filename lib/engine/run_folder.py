@@ -1,4 +1,4 @@
-"""The folder of a run: where everything is, and which checkpoint is newest."""
+"""The folder of a run: the paths of its files, and its newest checkpoint."""
 
 import datetime
 import errno
@@ -23,7 +23,7 @@ _CHECKPOINT = re.compile(r"iter_(\d+)\.pth")
 
 
 class RunFolder:
-    """``output/<net>/<train set>/<tag>/`` and what lies in it."""
+    """``output/<net>/<train set>/<tag>/`` and its files."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
@@ -32,17 +32,17 @@ class RunFolder:
 
     @property
     def config_file(self) -> Path:
-        """The resolved configuration."""
+        """Return the file of the resolved configuration."""
         return self.path / "config.yml"
 
     @property
     def log_file(self) -> Path:
-        """What the console showed."""
+        """Return the log file."""
         return self.path / "train.log"
 
     @property
     def metrics_file(self) -> Path:
-        """One JSON line per logged iteration."""
+        """Return the metrics file: one JSON line per logged iteration."""
         return self.path / "metrics.jsonl"
 
     @property
@@ -51,16 +51,16 @@ class RunFolder:
         return self.path / "tensorboard"
 
     def checkpoint(self, iteration: int) -> Path:
-        """File of the state after ``iteration`` updates."""
+        """Return the file of the state after ``iteration`` updates."""
         return self.path / "checkpoints" / f"iter_{iteration:07d}.pth"
 
     @property
     def best_checkpoint(self) -> Path:
-        """File of the state that did best in validation; outside of the others' row."""
+        """Return the file of the best state in validation; not one of `checkpoints`."""
         return self.path / "checkpoints" / "best.pth"
 
     def checkpoints(self) -> list[Path]:
-        """Checkpoint files, oldest first."""
+        """List the checkpoint files, oldest first."""
         found = [
             (int(match[1]), file)
             for file in (self.path / "checkpoints").glob("*.pth")
@@ -69,7 +69,7 @@ class RunFolder:
         return [file for _, file in sorted(found)]
 
     def newest_checkpoint(self) -> Path:
-        """The newest checkpoint file.
+        """Return the newest checkpoint file.
 
         Raises:
             ValueError: there is none.
@@ -83,7 +83,7 @@ class RunFolder:
         return files[-1]
 
     def keep_newest(self, count: int) -> None:
-        """Delete all but the newest ``count`` checkpoints; warn where that fails."""
+        """Delete all but the newest ``count`` checkpoints; warn if that fails."""
         for file in self.checkpoints()[:-count]:
             try:
                 file.unlink(missing_ok=True)
@@ -93,19 +93,19 @@ class RunFolder:
     def folder_of_test(
         self, test_set: str, checkpoint: Path, settings: str = ""
     ) -> Path:
-        """Where the test of a checkpoint on a set leaves its files.
+        """Return the folder for the test of a checkpoint on a set.
 
         Args:
-            test_set: its name.
-            checkpoint: the file.
-            settings: what differs from the run's, from `settings_name`; the test under
-                the run's own settings keeps a folder of its own.
+            test_set: name of the set.
+            checkpoint: the checkpoint file.
+            settings: differences from the run's settings, from `settings_name`; a test
+                under the run's own settings has its own folder.
         """
         name = f"{checkpoint.stem}_{settings}" if settings else checkpoint.stem
         return self.path / "test" / test_set / name
 
     def recorded_config(self) -> Config | None:
-        """The configuration of the run that is here; None if there is no run yet.
+        """Read the configuration of this folder's run; None if there is no run yet.
 
         Raises:
             ConfigError: the file cannot be read.
@@ -113,18 +113,19 @@ class RunFolder:
         return load_config([self.config_file]) if self.config_file.exists() else None
 
     def claim(self, config: Config, *, extend: bool = False) -> None:
-        """Record the configuration, or check that it is the one recorded.
+        """Record the configuration, or check that it equals the recorded one.
 
-        The folder is then this process's until it ends. What an earlier one left
-        half-written is removed.
+        The folder then belongs to this process until the process ends. Incomplete files
+        of an earlier process are removed.
 
         Args:
-            config: of the run, its schedule settled.
-            extend: whether length, rate and their like may change; that is recorded.
+            config: configuration of the run, with its schedule settled.
+            extend: whether length, rate and similar settings may change; changes are
+                recorded.
 
         Raises:
-            ConfigError: the folder belongs to a run of another configuration.
-            ValueError: another process has claimed it, or it cannot be written to.
+            ConfigError: the folder belongs to a run with another configuration.
+            ValueError: another process has claimed it, or it cannot be written.
         """
         if self._lock is None:
             self._lock = self._take_lock()
@@ -132,7 +133,7 @@ class RunFolder:
         if recorded is not None:
             train = recorded.train
             if train.images_per_update is None:
-                # From before these keys, when there was one process and no scaling.
+                # Recorded before these keys existed: one process, and no scaling.
                 now = config.train
                 keys = ("images_per_update", "reference_batch")
                 same = {key: getattr(now, key) for key in keys}
@@ -149,7 +150,7 @@ class RunFolder:
             remove_stale(folder)
 
     def _refusal(self, differing: dict[str, tuple[Any, Any]]) -> str:
-        """Why a run of other settings cannot go on here, and what can be done."""
+        """Explain why a run with other settings cannot resume here, and what to do."""
         lines = [f"  {key}: {old} -> {new}" for key, (old, new) in differing.items()]
         fixed = [key for key in differing if key not in CHANGEABLE]
         if fixed:
@@ -180,25 +181,24 @@ class RunFolder:
         write_atomic(self.config_file, "\n".join([*notes, config.to_yaml()]))
 
     def iterations_saved(self) -> int:
-        """Iterations of the newest checkpoint, 0 if there is none."""
+        """Return the iteration of the newest checkpoint; 0 if there is none."""
         files = self.checkpoints()
         return int(files[-1].stem.partition("_")[2]) if files else 0
 
     def make_good(self, config: Config) -> bool:
-        """Make a folder anew that was deleted or moved while its run is at work.
+        """Create the folder again if it was deleted or moved while the run is active.
 
-        What lay in it is lost, but for what the run still holds and writes again.
+        Its content is lost, except what the run still holds and writes again.
 
         Args:
-            config: of the run.
+            config: configuration of the run.
 
         Returns:
             Whether that was necessary.
 
         Raises:
-            ValueError: another process has claimed the folder, or it cannot be written
-                to.
-            OSError: the folder cannot be made.
+            ValueError: another process has claimed the folder, or it cannot be written.
+            OSError: the folder cannot be created.
         """
         if self.config_file.exists() and self._holds_lock():
             return False
@@ -215,7 +215,7 @@ class RunFolder:
         return True
 
     def _holds_lock(self) -> bool:
-        """Whether the file that was locked is still the one in the folder."""
+        """Return whether the locked file is still the one in the folder."""
         if self._locked is None:
             return True
         try:
@@ -245,10 +245,10 @@ class RunFolder:
 
 
 def settings_name(*parts: str, **settings: object) -> str:
-    """A folder's name from words and settings, such as ``mine_train.lr=0.01``.
+    """Build a folder name from words and settings, such as ``mine_train.lr=0.01``.
 
-    Of a setting that is a path the last part is taken. A name of more than 80 letters
-    is cut, and ends in digits of a hash.
+    A path is reduced to its last part. A name of more than 80 characters is cut, and
+    ends in digits of a hash.
     """
     named = [f"{key.lower()}={PurePath(str(v)).name}" for key, v in settings.items()]
     name = re.sub(r"[^\w.=+-]+", "-", "_".join([*parts, *named]))
@@ -258,7 +258,7 @@ def settings_name(*parts: str, **settings: object) -> str:
 
 
 def newest_run(parent: Path) -> RunFolder:
-    """The run in ``output/<net>/<train set>/`` that saved a checkpoint last.
+    """Return the run in ``output/<net>/<train set>/`` that saved a checkpoint last.
 
     Raises:
         ValueError: there is none.

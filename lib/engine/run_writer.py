@@ -1,4 +1,4 @@
-"""What a training run leaves in its folder: curves, log lines, checkpoints."""
+"""Write a training run's files: curves, log lines, checkpoints."""
 
 import logging
 from contextlib import AbstractContextManager, nullcontext
@@ -19,14 +19,14 @@ logger = logging.getLogger(__name__)
 
 
 class RunWriter(Closeable):
-    """Writes the record and the checkpoints; only the main process writes.
+    """Write the record and the checkpoints; only the main process writes.
 
     Args:
         run: the folder.
-        config: of the run.
-        classes: names, background first.
-        state: that is saved; its iteration counts the updates done.
-        step: that changes the state.
+        config: configuration of the run.
+        classes: class names, background first.
+        state: the state to save; its iteration counts the updates done.
+        step: the training step, which changes the state.
     """
 
     def __init__(
@@ -49,7 +49,7 @@ class RunWriter(Closeable):
             )
 
     def close(self) -> None:
-        """End the record. Safe to call twice."""
+        """Close the record. Safe to call twice."""
         if self.record:
             self.record.close()
 
@@ -83,11 +83,11 @@ class RunWriter(Closeable):
         )
 
     def validating(self) -> AbstractContextManager[None]:
-        """Context of a validation, which shows a progress of its own."""
+        """Return the context of a validation, which shows its own progress."""
         return self.record.progress.paused() if self.record else nullcontext()
 
     def validation(self, measures: ValidationMetrics, *, best: bool) -> None:
-        """Record the validation just counted, and keep the state if it did best."""
+        """Record the validation just counted, and save the state if it is the best."""
         if self.record:
             summary = self.state.validation.summary(measures)
             self.record.validation(self.state.iteration, measures.numbers(), summary)
@@ -95,11 +95,11 @@ class RunWriter(Closeable):
             self.save(self.run.best_checkpoint)
 
     def save(self, path: Path | None = None) -> None:
-        """Write a checkpoint, by default that of the iteration.
+        """Write a checkpoint, by default that of the current iteration.
 
         Raises:
-            NonFiniteLossError: a number of the last update was not finite.
-            OSError: the file could not be written; earlier checkpoints are intact.
+            NonFiniteLossError: a number of the last update is not finite.
+            OSError: the file cannot be written; earlier checkpoints are intact.
         """
         self.step.settle()
         if self.record is None:
@@ -108,7 +108,7 @@ class RunWriter(Closeable):
         path = path or self.run.checkpoint(done)
         if self.run.make_good(self.config):
             self.record.reopen(done)
-        self.record.flush()  # a run that resumes from here will not write it again
+        self.record.flush()  # a run resumed from here will not write it again
         self.state.save(path, self.config, self.classes)
         self.run.keep_newest(self.config.train.snapshots_kept)
         logger.info("saved %s", path)

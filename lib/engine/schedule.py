@@ -1,8 +1,8 @@
-"""How many images an update sees, who computes them, and the schedule that fits.
+"""Images and passes of an update, their distribution over processes, and the schedule.
 
-An update's images are cut into passes of ``train.batch_size``, which the processes
-share. What a pass computes, its random numbers included, depends on its number and not
-on the process, so that an update is the same however many processes make it.
+An update's images are split into passes of ``train.batch_size``, which the processes
+share. The result of a pass, including its random numbers, depends on its index and not
+on the process, so an update is the same however many processes compute it.
 """
 
 from collections.abc import Collection
@@ -16,10 +16,10 @@ class Passes(NamedTuple):
     """The passes of one update.
 
     Attributes:
-        images: in all of them.
-        size: images of a pass; the last one may hold fewer.
-        total: passes, of all processes together.
-        mine: numbers of those that this process makes.
+        images: images of all passes.
+        size: images per pass; the last one may have fewer.
+        total: number of passes, of all processes together.
+        mine: indices of the passes that this process computes.
     """
 
     images: int
@@ -29,18 +29,18 @@ class Passes(NamedTuple):
 
 
 def images_per_update(train: TrainConfig, processes: int) -> int:
-    """Images whose mean loss an update minimises."""
+    """Return the number of images whose mean loss an update minimises."""
     if train.images_per_update is not None:
         return train.images_per_update
     return train.batch_size * train.accumulate * processes
 
 
 def share_passes(train: TrainConfig, *, rank: int = 0, processes: int = 1) -> Passes:
-    """Cut an update into passes and give each process its part.
+    """Split an update into passes, and assign each process its share.
 
     Raises:
-        ValueError: there are fewer passes than processes, or ``sync_bn`` is set and
-            they are no multiple of them.
+        ValueError: there are fewer passes than processes, or ``sync_bn`` is set and the
+            number of passes is not a multiple of theirs.
     """
     images = images_per_update(train, processes)
     count = -(-images // train.batch_size)
@@ -71,22 +71,22 @@ def settle_schedule(
     """Fit the schedule to the batch (linear scaling, Goyal et al. 2017, section 2.1).
 
     With k times the recipe's reference batch, the learning rate is multiplied by k, and
-    all that counts updates is divided by k. What is given in epochs needs no scaling,
-    and becomes updates of the batch as it is.
+    all settings in updates are divided by k. Settings in epochs need no scaling; they
+    are converted to updates of the actual batch.
 
     Args:
-        config: as the recipes and the command line have it.
-        processes: that train.
-        given: keys of the command line, ``section.key``, which are meant as they are.
+        config: configuration from the recipes and the command line.
+        processes: number of training processes.
+        given: keys on the command line, ``section.key``, whose values are not scaled.
         recorded: configuration of the run to resume, which keeps its batch.
-        train_images: of an epoch; needed only for what is given in epochs.
+        train_images: images of an epoch; needed only for settings in epochs.
 
     Returns:
-        The configuration with its batch and the schedule for that (settled once more,
-        it stays as it is), and what was done, in lines for the log.
+        The configuration with its batch and the matching schedule (settling it again
+        changes nothing), and a description in lines for the log.
 
     Raises:
-        ValueError: the command line gives a length in iterations and in epochs.
+        ValueError: the command line gives a length in both iterations and epochs.
     """
     train = config.train
     images = images_per_update(train, processes)
@@ -112,7 +112,7 @@ def settle_schedule(
     changes |= in_epochs
     lines += told
     lines += _limit_warmup(train.model_copy(update=changes), changes, given, recorded)
-    # Not model_copy alone: a scaled value must be as valid as one from a file.
+    # Not only model_copy: a scaled value must be as valid as one from a file.
     settled = TrainConfig.model_validate(train.model_dump() | changes)
     return config.model_copy(update={"train": settled}), lines
 
@@ -123,9 +123,9 @@ def _limit_warmup(
     given: Collection[str],
     recorded: Config | None,
 ) -> list[str]:
-    """Cut a recipe's warm-up to a tenth of a short run; gives lines for the log.
+    """Limit a recipe's warm-up to a tenth of a short run; returns lines for the log.
 
-    A run that began with a longer one keeps it.
+    A run that began with a longer warm-up keeps it.
     """
     planned, most = train.warmup_iterations, train.iterations // 10
     if planned <= most or "train.warmup_iterations" in given:
@@ -142,9 +142,9 @@ def _limit_warmup(
 def _in_epochs(
     train: TrainConfig, images: int, train_images: int | None, given: Collection[str]
 ) -> tuple[dict[str, object], list[str]]:
-    """What is given in epochs, in updates of ``images`` images; and lines for the log.
+    """Convert settings in epochs to updates of ``images`` images; and log lines.
 
-    The same again if ``train`` has it already.
+    Values that ``train`` already has are returned unchanged.
     """
     changes: dict[str, object] = {}
     lines: list[str] = []
@@ -154,7 +154,7 @@ def _in_epochs(
         return max(1, round(Fraction(repr(epochs)) * train_images / images))
 
     def outranked(key: str, epochs_key: str) -> bool:
-        """Whether the command line counts updates, in place of a recipe's epochs."""
+        """Return whether the command line gives updates in place of epochs."""
         if f"train.{key}" not in given:
             return False
         if f"train.{epochs_key}" in given:
@@ -198,7 +198,7 @@ def _in_epochs(
 
 
 def _scaled(train: TrainConfig, factor: Fraction) -> dict[str, object]:
-    """What changes with the batch, for ``factor`` times the reference batch."""
+    """Scale the settings that depend on the batch to ``factor`` times the reference."""
 
     def updates(count: int) -> int:
         return max(1, round(count / factor)) if count else 0
@@ -206,7 +206,7 @@ def _scaled(train: TrainConfig, factor: Fraction) -> dict[str, object]:
     return {
         "lr": float(Fraction(repr(train.lr)) * factor),
         "iterations": updates(train.iterations),
-        # In a very large batch steps may fall together.
+        # In a very large batch, steps may coincide.
         "lr_steps": tuple(sorted({updates(step) for step in train.lr_steps})),
         "warmup_iterations": updates(train.warmup_iterations),
         "snapshot_every": updates(train.snapshot_every),

@@ -1,4 +1,4 @@
-"""The optimizer's parameter groups and the learning rate's course."""
+"""The optimizer's parameter groups, and the learning rate schedule."""
 
 import inspect
 import math
@@ -13,15 +13,14 @@ from ..nets import is_depthwise
 
 
 def build_optimizer(model: nn.Module, train: TrainConfig) -> torch.optim.Optimizer:
-    """SGD or AdamW with the family's parameter groups (tf-faster-rcnn, its solver).
+    """Build SGD or AdamW with the family's parameter groups (tf-faster-rcnn's solver).
 
-    Weights decay, the backbone's by ``backbone_decay`` where that is set; biases and
-    normalisation do not, unless ``bias_decay`` is set for biases; biases learn at twice
-    the rate with ``double_bias``; depthwise convolutions decay only with
+    Weights have weight decay, the backbone's being ``backbone_decay`` if set. Biases
+    and norms have none, except biases with ``bias_decay``. Biases learn at twice the
+    rate with ``double_bias``. Depthwise convolutions have decay only with
     ``depthwise_decay``.
 
-    Each group holds its relative rate as ``lr_factor``; `set_learning_rate`
-    reads it.
+    Each group stores its relative rate as ``lr_factor``, for `set_learning_rate`.
     """
     groups: dict[tuple[float, float], list[nn.Parameter]] = {}
     for path, module in model.named_modules():
@@ -52,10 +51,10 @@ def build_optimizer(model: nn.Module, train: TrainConfig) -> torch.optim.Optimiz
 
 
 def _quick(kind: type[torch.optim.Optimizer]) -> type[torch.optim.Optimizer]:
-    """The same optimizer, quicker to start and, on a CPU, to step.
+    """Return the same optimizer, faster to start and, on a CPU, to step.
 
-    PyTorch wraps these methods so that its compiler leaves them alone, and imports it
-    for that on their first call: two seconds of every start.
+    PyTorch wraps these methods so that its compiler ignores them, and imports the
+    compiler for that on their first call: two seconds at every start.
     """
     names = ("add_param_group", "state_dict", "load_state_dict", "step")
     own: dict[str, Any] = {name: inspect.unwrap(getattr(kind, name)) for name in names}
@@ -69,7 +68,7 @@ def _quick(kind: type[torch.optim.Optimizer]) -> type[torch.optim.Optimizer]:
         *states: list[Tensor | None],
     ) -> Any:
         found = cast(Any, kind)._init_group(self, group, parameters, gradients, *states)
-        for held in states:  # SGD would shape its momenta like the gradients below
+        for held in states:  # SGD would create its momenta in the gradients' layout
             held[:] = [
                 torch.zeros_like(parameter) if state is None else state
                 for state, parameter in zip(held, parameters, strict=False)
@@ -81,11 +80,11 @@ def _quick(kind: type[torch.optim.Optimizer]) -> type[torch.optim.Optimizer]:
 
 
 def _as_it_lies(gradient: Tensor, parameter: Tensor) -> Tensor:
-    """The gradient in the order of the parameter's memory, as a contiguous tensor.
+    """Return the gradient in the memory order of the parameter, as a contiguous tensor.
 
-    PyTorch's fused optimizers on CPUs go through both in the order of memory, so they
-    compute nonsense if it differs; and they make a copy of a gradient that is not
-    contiguous, as none in channels_last is, for nothing: half of their time.
+    PyTorch's fused optimizers on CPUs process both in memory order, so they compute
+    wrong values if the orders differ. They also copy a gradient that is not contiguous,
+    as all in channels_last are, without need: half of their time.
     """
     if gradient.device.type != "cpu":
         return gradient
@@ -102,12 +101,12 @@ def _steps(iteration: int, train: TrainConfig) -> float:
 
 
 def _cosine(iteration: int, train: TrainConfig) -> float:
-    """Half a period over the whole run (Loshchilov and Hutter 2017, section 3)."""
+    """Decay by half a cosine over the run (Loshchilov and Hutter 2017, section 3)."""
     return 0.5 * (1 + math.cos(math.pi * iteration / train.iterations))
 
 
 def _polynomial(iteration: int, train: TrainConfig) -> float:
-    """Down to 0 at the end of the run (DeepLab, section 4.1)."""
+    """Decay to 0 at the end of the run (DeepLab, section 4.1)."""
     return math.pow(1 - iteration / train.iterations, train.power)
 
 
@@ -116,14 +115,14 @@ SCHEDULES: dict[str, Callable[[int, TrainConfig], float]] = {
     "cosine": _cosine,
     "polynomial": _polynomial,
 }
-"""Share of ``train.lr`` that is left after so many updates, by name."""
+"""Fraction of ``train.lr`` after a number of updates, by name."""
 
 
 def learning_rate(iteration: int, train: TrainConfig) -> float:
-    """Learning rate of the update after ``iteration`` updates.
+    """Return the learning rate of the update after ``iteration`` updates.
 
-    The schedule's, times a linear warm-up from ``warmup_factor`` (Goyal et al. 2017,
-    section 2.2).
+    It is the schedule's, times a linear warm-up from ``warmup_factor`` (Goyal et al.
+    2017, section 2.2).
     """
     rate = train.lr * SCHEDULES[train.schedule](iteration, train)
     if iteration < train.warmup_iterations:
@@ -133,6 +132,6 @@ def learning_rate(iteration: int, train: TrainConfig) -> float:
 
 
 def set_learning_rate(optimizer: torch.optim.Optimizer, rate: float) -> None:
-    """Give every group its share of ``rate``."""
+    """Set every group's rate to its share of ``rate``."""
     for group in optimizer.param_groups:
         group["lr"] = rate * group["lr_factor"]

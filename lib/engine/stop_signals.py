@@ -27,7 +27,7 @@ class Interrupted(Exception):
 def stop_signals() -> Iterator[Callable[[], str]]:
     """Turn the first SIGINT or SIGTERM into a request; the second acts at once.
 
-    Afterwards the handlers are those from before.
+    Afterwards the previous handlers are restored.
     """
     received: list[str] = []
     before: dict[int, Any] = {}
@@ -39,8 +39,8 @@ def stop_signals() -> Iterator[Callable[[], str]]:
     def act_at_once() -> None:
         restore()
         for number, handler in before.items():
-            # Scripts start background jobs with SIGINT ignored; whoever has sent one
-            # signal by hand and sends another wants this process to end all the same.
+            # Scripts start background jobs with SIGINT ignored; a user who sends a
+            # second signal by hand wants this process to end in spite of that.
             if handler == signal.SIG_IGN:
                 signal.signal(number, _DEFAULT[number])
 
@@ -60,13 +60,13 @@ def stop_signals() -> Iterator[Callable[[], str]]:
 
 
 def heed(signal_here: str, *, told: bool) -> str:
-    """Return the cause to stop after an update; empty to go on.
+    """Return the reason to stop after an update; "" to continue.
 
-    Alone, a process acts on a signal at once. Several act once all know of one.
+    A single process acts on a signal at once. Several act once all know of it.
 
     Args:
-        signal_here: that this process received, or empty.
-        told: whether any process told the others of a signal in the update.
+        signal_here: signal that this process received, or "".
+        told: whether any process reported a signal in the update.
     """
     if not collectives.is_distributed():
         return signal_here
@@ -74,10 +74,10 @@ def heed(signal_here: str, *, told: bool) -> str:
 
 
 def agree_to_stop(signal_here: str) -> str:
-    """Return the cause to stop if any process received a signal; empty to go on.
+    """Return the reason to stop if any process received a signal; "" to continue.
 
     Args:
-        signal_here: that this process received, or empty.
+        signal_here: signal that this process received, or "".
     """
     if not collectives.is_distributed():
         return signal_here
@@ -86,14 +86,14 @@ def agree_to_stop(signal_here: str) -> str:
 
 
 def stop_if(cause: str, done: int) -> None:
-    """End a run whose state is saved, if there is a cause to.
+    """End a run whose state is saved, if there is a reason to stop.
 
     Raises:
-        Interrupted: after ``done`` updates, once all processes have come here.
+        Interrupted: after ``done`` updates, once all processes have arrived here.
     """
     if not cause:
         return
-    collectives.barrier()  # launchers end all once one has ended
+    collectives.barrier()  # launchers end all processes once one has ended
     raise Interrupted(
         f"stopped by {cause} after iteration {done}; the same command goes on from "
         "there"

@@ -154,13 +154,14 @@ def _feed(
     gradient: BatchGradient,
     profile: Profile,
 ) -> Callable[[], tuple[list[Batch], float]]:
-    """What gives the next update's batches on the device, and the seconds waited.
+    """Yield the next update's batches on the device, and the seconds waited.
 
-    Only the batches of this process's passes.
+    They are the batches of this process's passes.
 
     Raises:
         ImageError: too many files cannot be read.
-        ValueError: the set has no images, or Fast R-CNN alone has no proposals of one.
+        ValueError: the set has no images, or Fast R-CNN alone lacks an image's
+            proposals.
     """
     device, passes = gradient.device, gradient.passes
     pin = device.type == "cuda"

@@ -1,4 +1,4 @@
-"""What a training run writes down: progress, metrics, TensorBoard."""
+"""Record a training run: progress, metrics, TensorBoard."""
 
 import logging
 import math
@@ -32,13 +32,13 @@ _MOST_PROBLEMS_LOGGED = 10
 
 
 class UnreadableFiles:
-    """Tells of the first training images that could not be read."""
+    """Log the first training images that cannot be read."""
 
     def __init__(self) -> None:
         self._told = 0
 
     def tell(self, problems: tuple[str, ...]) -> None:
-        """Log what this process has met, up to a limit."""
+        """Log the files that this process could not read, up to a limit."""
         for problem in problems[: max(0, _MOST_PROBLEMS_LOGGED - self._told)]:
             logger.warning("replaced by another image: %s", problem)
         self._told += len(problems)
@@ -49,10 +49,10 @@ class TrainRecord(Closeable):
 
     Args:
         run: the run's folder.
-        config: of the run.
-        classes: names, background first.
+        config: configuration of the run.
+        classes: class names, background first.
         start: updates done before.
-        counts: of the run; kept by the training loop. None for zeros.
+        counts: counters of the run, kept by the training loop; None for zeros.
     """
 
     def __init__(
@@ -81,19 +81,19 @@ class TrainRecord(Closeable):
 
     def _open(self, done: int) -> None:
         self.metrics = MetricsFile(self.run.metrics_file, start=done)
-        # Also at the start: a run may have died before its first checkpoint.
+        # Also at the start: a run may have ended before its first checkpoint.
         self.summaries = Summaries(self.run.tensorboard, purge_step=done + 1)
         self.summaries.text("config", self.config.to_yaml(), done)
 
     def reopen(self, done: int) -> None:
-        """Go on in new files after ``done`` updates, the old ones being deleted."""
+        """Continue in new files after ``done`` updates; the old ones were deleted."""
         self.readback.flush()
         self.metrics.close()
         self.summaries.close()
         self._open(done)
 
     def close(self) -> None:
-        """End the progress line and the files. Safe to call twice."""
+        """Close the progress line and the files. Safe to call twice."""
         self.readback.flush()
         self.progress.close()
         self.metrics.close()
@@ -101,12 +101,12 @@ class TrainRecord(Closeable):
         self.trackers.close()
 
     def flush(self) -> None:
-        """Bring the curves to the disk, as the lines of metrics.jsonl always are."""
+        """Write the curves to disk, as the lines of metrics.jsonl always are."""
         self.readback.flush()
         self.summaries.flush()
 
     def skip(self, done: int, *, images: int, waited: float) -> None:
-        """Record that an update was left out: nothing but that time has passed."""
+        """Record that an update was skipped: only its time counts."""
         self.readback.flush()
         self.waited += waited
         self.progress.update(done, images=images)
@@ -124,18 +124,18 @@ class TrainRecord(Closeable):
         waited: float,
         dtype: torch.dtype,
     ) -> None:
-        """Record an update: numbers every ``log_every``, pictures more rarely.
+        """Record an update: numbers every ``log_every``, images more rarely.
 
         Args:
             done: updates done.
-            model: in training mode; it is left so.
-            batch: of this update, or a part of it.
+            model: in training mode; the mode is kept.
+            batch: batch of this update, or a part of it.
             output: losses and counts of the whole update.
-            images: of the whole update.
+            images: number of images of the whole update.
             rate: learning rate.
-            norm: of the gradient before clipping.
+            norm: norm of the gradient before clipping.
             waited: seconds spent waiting for the batch.
-            dtype: type that the network computes in.
+            dtype: dtype of the computation.
         """
         self.readback.flush()
         self.waited += waited
@@ -153,13 +153,13 @@ class TrainRecord(Closeable):
 
         def write(found: list[float]) -> None:
             if not all(map(math.isfinite, found)):
-                return  # the run ends here, as soon as the loop looks at them
+                return  # the run ends as soon as the loop reads these numbers
             numbers = dict(zip(values, found, strict=True)) | known
             shown = {name: numbers[name] for name in ("loss", *output.losses, "lr")}
             self.progress.update(done, images=images, values=shown)
             self.metrics.append(done, numbers)
             _, rate_of_images = self.progress.rates()
-            if math.isfinite(rate_of_images):  # not before the first few updates
+            if math.isfinite(rate_of_images):  # not in the first few updates
                 speed["images_per_second"] = rate_of_images
             curves = (
                 {tags[name]: value for name, value in numbers.items()}
@@ -193,14 +193,14 @@ class TrainRecord(Closeable):
         self.trackers.scalars(numbers, done)
 
     def _due(self, done: int, every: int) -> bool:
-        """Whether a multiple of ``every`` falls into the updates just logged."""
+        """Return whether a multiple of ``every`` is among the updates just logged."""
         return every > 0 and done % every < self.settings.log_every
 
     @torch.no_grad()
     def _pictures(
         self, done: int, model: FasterRCNN, batch: Batch, dtype: torch.dtype
     ) -> None:
-        """Ground truth, proposals and detections of the first image, side by side."""
+        """Draw the first image's ground truth, proposals and detections in a row."""
         offset = self.config.boxes.offset
         first = _first_image(batch)
         model.eval()
@@ -213,7 +213,7 @@ class TrainRecord(Closeable):
             ),
             "proposals": proposals_picture(first.images, proposals, 0, offset=offset),
         }
-        if isinstance(found, Predictions):  # not of a proposal network alone
+        if isinstance(found, Predictions):  # not for a proposal network alone
             detections = self._detections(model, first, dtype)
             pictures["detections"] = detections_picture(
                 first.images,
@@ -230,7 +230,7 @@ class TrainRecord(Closeable):
     def _detections(
         self, model: FasterRCNN, batch: Batch, dtype: torch.dtype
     ) -> Detections:
-        """Detections in pixels of the network input."""
+        """Compute detections in pixels of the network input."""
         detections = detect_batch(
             model, batch, boxes=self.config.boxes, test=self.config.test, dtype=dtype
         )
@@ -254,7 +254,7 @@ def _first_image(batch: Batch) -> Batch:
 
 
 def _tag(name: str, output: TrainOutput) -> str:
-    """TensorBoard groups its curves by what stands before the slash."""
+    """Return a curve's tag; TensorBoard groups curves by the part before the slash."""
     if name == "loss" or name in output.losses:
         return f"loss/{'total' if name == 'loss' else name}"
     if name in output.counts:

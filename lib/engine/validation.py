@@ -1,4 +1,4 @@
-"""Validation during training: when it is due, the best one, and when to stop."""
+"""Validation during training: the schedule, the best checkpoint, early stopping."""
 
 import logging
 import math
@@ -22,23 +22,23 @@ logger = logging.getLogger(__name__)
 
 
 def validates(config: Config) -> bool:
-    """Whether a run validates."""
+    """Return whether a run validates."""
     train = config.train
     return bool(train.validate_every or train.validate_epochs)
 
 
 _ASKING = {"train.validate_every", "train.validate_epochs", "train.patience"}
-"""Keys by which the command line asks for validation."""
+"""Keys with which the command line requests validation."""
 
 
 def settle_validation(config: Config, given: Collection[str]) -> Config:
-    """Leave out a validation that a recipe asks for and that cannot be had.
+    """Turn off a recipe's validation if the run cannot validate.
 
-    That is where there is no validation set, and of a part of a detector alone, whose
-    measure is not AP. One that the command line asks for stays, to be an error.
+    That is the case without a validation set, and for a module alone, whose metric is
+    not AP. Validation that the command line requests stays on, and becomes an error.
 
     Args:
-        config: of the run.
+        config: configuration of the run.
         given: keys that the command line sets, ``section.key``.
     """
     whole = config.net.modules == "both" or "data.val_set" in given
@@ -50,15 +50,15 @@ def settle_validation(config: Config, given: Collection[str]) -> Config:
 def resume_without_validation(
     config: Config, given: Collection[str], recorded: Config | None
 ) -> Config:
-    """Go on without validation with a run that began without a validation set.
+    """Resume a run that began without a validation set without validation.
 
-    It began before folders were validated on their split val, or before this one had
-    any; and it may learn from those images.
+    It began before folders were validated on their split val, or before this folder had
+    one; and it may train on those images.
 
     Args:
-        config: of the run.
+        config: configuration of the run.
         given: keys that the command line sets, ``section.key``.
-        recorded: of the run when it began; None for one that begins.
+        recorded: configuration when the run began; None for a new run.
     """
     began_without = recorded is not None and recorded.data.val_set is None
     if not began_without or (_ASKING | {"data.val_set"}) & {*given}:
@@ -76,7 +76,7 @@ def _without_validation(config: Config) -> Config:
 def log_validation(
     config: Config, validation_set: Dataset | None, test_set: Dataset
 ) -> None:
-    """Say in the log what a run validates on, or that it does not."""
+    """Log what a run validates on, or that it does not validate."""
     if validation_set is not None:
         logger.info(
             "validation on %s: %d images, every %d iterations; the best checkpoint is "
@@ -88,7 +88,7 @@ def log_validation(
         if same_pictures(validation_set, test_set):
             logger.warning(
                 "the test is on the same images, for want of a test set: the best "
-                "checkpoint is chosen by them, so the test flatters"
+                "checkpoint is chosen on them, so the test is optimistic"
             )
         return
     why = "train.validate_every is 0"
@@ -101,14 +101,14 @@ def get_validation_set(config: Config, train_set: Dataset) -> Dataset | None:
     """Read ``data.val_set``; None if a run does not validate.
 
     Raises:
-        ValueError: validation is asked for without a set, or early stopping without
-            validation; or the set is at fault, or of other classes.
+        ValueError: validation is requested without a set, or early stopping without
+            validation; or the set is invalid, or has other classes.
     """
     train, name = config.train, config.data.val_set
     if not validates(config):
         if train.patience:
             raise ValueError(
-                f"train.patience {train.patience} counts validations, and there are "
+                f"train.patience {train.patience} counts validations, but there are "
                 "none; set train.validate_every and data.val_set"
             )
         return None
@@ -134,21 +134,21 @@ def get_validation_set(config: Config, train_set: Dataset) -> Dataset | None:
 
 
 class Validation:
-    """Measures the detector every so often, and knows the best measure so far.
+    """Validate the detector at intervals, and keep track of the best result.
 
-    All processes measure a part of the images each, and know the same in the end.
+    Each process validates on a part of the images, and all get the same results.
 
     Args:
         dataset: the validation set; None to never validate.
-        config: of the run.
-        device: of the model.
-        dtype: type that the network computes in.
+        config: configuration of the run.
+        device: the model's device.
+        dtype: dtype of the computation.
 
     Attributes:
         last: updates done at the last validation.
-        best: its metric, larger is better; None before there is one.
-        best_iteration: updates done at the best one.
-        without_gain: validations since then.
+        best: its metric, larger is better; None before the first validation.
+        best_iteration: updates done at the best validation.
+        without_gain: number of validations since then.
     """
 
     def __init__(
@@ -172,7 +172,7 @@ class Validation:
         self.without_gain = 0
 
     def due(self, done: int) -> bool:
-        """Whether to validate after ``done`` updates, which has not been done yet."""
+        """Return whether a validation is due after ``done`` updates, not yet done."""
         train = self.config.train
         if self.dataset is None or not train.validate_every or done == self.last:
             return False
@@ -185,12 +185,12 @@ class Validation:
         *,
         stop_requested: Callable[[], object] = lambda: False,
     ) -> ValidationMetrics | None:
-        """Losses and AP of the weights that a test would use.
+        """Compute losses and AP of the weights that a test would use.
 
         Args:
-            model: in training mode; it is left so, to the bit.
-            average: averaged weights, to be used in place of the model's.
-            stop_requested: asked before each batch.
+            model: in training mode; its state is kept to the bit.
+            average: averaged weights, to use instead of the model's.
+            stop_requested: called before each batch.
 
         Returns:
             The same on all processes; None if any was asked to stop.
@@ -210,7 +210,7 @@ class Validation:
         return measures
 
     def take(self, done: int, measures: ValidationMetrics) -> bool:
-        """Count a validation after ``done`` updates; tells whether it is the best."""
+        """Count a validation after ``done`` updates; return whether it is the best."""
         by_loss = self.config.train.best_by == "loss"
         metric = -measures.loss if by_loss else measures.headline[1]
         better = not math.isnan(metric) and (self.best is None or metric > self.best)
@@ -222,11 +222,11 @@ class Validation:
 
     @property
     def exhausted(self) -> bool:
-        """Whether training has to stop for want of progress."""
+        """Return whether early stopping is due."""
         return 0 < self.config.train.patience <= self.without_gain
 
     def state_dict(self) -> dict[str, Any]:
-        """What a checkpoint keeps."""
+        """Return the state to store in a checkpoint."""
         return {
             "last": self.last,
             "best": self.best,
@@ -235,14 +235,14 @@ class Validation:
         }
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Go on from `state_dict`."""
+        """Continue from `state_dict`."""
         self.last = state["last"]
         self.best = state["best"]
         self.best_iteration = state["best_iteration"]
         self.without_gain = state["without_gain"]
 
     def summary(self, measures: ValidationMetrics) -> str:
-        """A line for the log, after `take`."""
+        """Return a line for the log, after `take`."""
         name, value = measures.headline
         line = f"validation after {self.last} iterations: loss {measures.loss:.4f}, "
         line += f"{name} {value:.4f}"

@@ -1,4 +1,4 @@
-"""What a validation measures: losses and AP from one pass over the images.
+"""Metrics of a validation: losses and AP from one pass over the images.
 
 Letters: L losses.
 """
@@ -33,12 +33,12 @@ _QUOTED_RECALL = "AR@1000"
 
 
 class ValidationMetrics(NamedTuple):
-    """What a validation gave.
+    """Results of a validation.
 
     Attributes:
         losses: means over the samples of all images, by name.
-        scores: AP and its like, by name; average recall of a proposal network alone.
-        headline: name and value of the one to quote, NaN if there are no objects.
+        scores: AP and related metrics by name; average recall for a proposal network.
+        headline: name and value of the number to quote; NaN if there are no objects.
     """
 
     losses: dict[str, float]
@@ -47,21 +47,21 @@ class ValidationMetrics(NamedTuple):
 
     @property
     def loss(self) -> float:
-        """Sum of the losses."""
+        """Return the sum of the losses."""
         return math.fsum(self.losses.values())
 
     def numbers(self) -> dict[str, float]:
-        """All of them, by names for metrics.jsonl and TensorBoard."""
+        """Return all metrics, by their names in metrics.jsonl and TensorBoard."""
         numbers = {"loss": self.loss, **self.losses, **self.scores}
         return {f"val/{name}": value for name, value in numbers.items()}
 
 
 class _BatchMeasures(NamedTuple):
-    """What a batch adds.
+    """Contribution of a batch.
 
     Attributes:
-        detections: of its images; or proposals, of a proposal network alone.
-        losses: by name: sum over the samples, and their number.
+        detections: detections of its images; for a proposal network, proposals.
+        losses: by name, the sum over the samples, and their number.
     """
 
     detections: list[ImageDetections] | list[ImageProposals]
@@ -78,16 +78,16 @@ def measure(
     stop_requested: Callable[[], object] = lambda: False,
     proposals: GivenProposals | None = None,
 ) -> ValidationMetrics | None:
-    """Measure a detector on a data set, in several processes as in one.
+    """Validate a detector on a data set, in several processes as in one.
 
     Args:
         model: the detector; it is put into evaluation mode.
         dataset: the validation set.
-        config: of the run.
-        device: of the model.
-        dtype: type that the network computes in.
-        stop_requested: asked before each batch.
-        proposals: of the data set, for Fast R-CNN alone.
+        config: configuration of the run.
+        device: the model's device.
+        dtype: dtype of the computation.
+        stop_requested: called before each batch.
+        proposals: proposals of the data set, for Fast R-CNN alone.
 
     Returns:
         The same on all processes; None if any was asked to stop.
@@ -153,7 +153,7 @@ def _measure_batch(
 def _leave_network(
     found: Predictions | Proposals, batch: Batch, config: Config
 ) -> list[ImageDetections] | list[ImageProposals]:
-    """What was found, image by image, in pixels of the originals."""
+    """Convert detections to pixels of the original images, image by image."""
     offset = config.boxes.offset
     if isinstance(found, Proposals):
         return to_image_proposals(found, batch, offset=offset)
@@ -164,7 +164,7 @@ def _leave_network(
 def _losses_and_predictions(
     model: FasterRCNN, batch: Batch, generator: torch.Generator
 ) -> tuple[TrainOutput, Predictions | Proposals]:
-    """Both from one pass of the backbone, the losses on samples of the proposals."""
+    """Compute both from one pass of the backbone, with losses on sampled proposals."""
     images, ground_truth = batch.images, batch.ground_truth
     features = model.features(images)
     if isinstance(model, FastRCNN):
@@ -183,7 +183,7 @@ def _losses_and_predictions(
 
 
 def _add_up(dataset: Dataset, parts: list[list[_BatchMeasures]]) -> ValidationMetrics:
-    """The measures of all images, in an order that is the same for any split."""
+    """Combine the metrics of all images in an order independent of the split."""
     images = [entry for part in parts for batch in part for entry in batch.detections]
     order = {name: i for i, name in enumerate(as_records(dataset.records).image_ids)}
     images.sort(key=lambda entry: order[entry.image_id])
@@ -205,7 +205,7 @@ def _add_up(dataset: Dataset, parts: list[list[_BatchMeasures]]) -> ValidationMe
 def _scores(
     dataset: Dataset, images: list[ImageDetections | ImageProposals]
 ) -> tuple[dict[str, float], tuple[str, float]]:
-    """AP of detections or average recall of proposals, and the one to quote."""
+    """Compute AP of detections or average recall of proposals, and the headline."""
     proposals = [entry for entry in images if isinstance(entry, ImageProposals)]
     if proposals:
         result = evaluate_proposals(dataset, proposals, evaluator="fast")
@@ -217,5 +217,5 @@ def _scores(
 
 
 def _sum(values: tuple[float, ...]) -> float:
-    """The exactly rounded sum, also of what is not finite."""
+    """Return the exactly rounded sum, also of non-finite values."""
     return math.fsum(values) if all(map(math.isfinite, values)) else math.nan

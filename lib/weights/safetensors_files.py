@@ -23,7 +23,7 @@ _PARTS = (
 
 
 def is_safetensors(path: Path) -> bool:
-    """Tell by its first bytes whether a file is one of safetensors."""
+    """Return whether a file is a safetensors file, by its first bytes."""
     with path.open("rb") as file:
         return file.read(9)[8:] == b"{"
 

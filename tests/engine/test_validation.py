@@ -200,7 +200,7 @@ def test_unreadable_image_is_an_error(tmp_path, model):
 @pytest.mark.parametrize(
     ("words", "problem"),
     [
-        (["train.patience", 3], "train.patience 3 counts validations, and there are"),
+        (["train.patience", 3], "train.patience 3 counts validations, but there are"),
         (["train.validate_every", 5], "train.validate_every needs data.val_set"),
         (["train.validate_epochs", 0.5], "train.validate_every needs data.val_set"),
         (

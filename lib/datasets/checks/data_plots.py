@@ -1,4 +1,4 @@
-"""What a data set holds, as plots."""
+"""Plots of a data set's content."""
 
 from collections.abc import Sequence
 

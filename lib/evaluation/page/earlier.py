@@ -1,4 +1,4 @@
-"""What the page tells that compares a test with an earlier one."""
+"""The parts of the page that compare a test with an earlier one."""
 
 import numpy as np
 

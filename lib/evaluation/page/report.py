@@ -103,7 +103,7 @@ def _earlier_detections(folder: Path, dataset: Dataset) -> list[ImageDetections]
 
 
 def _settings(folder: Path) -> dict[str, object]:
-    """What ``save_results`` left in the folder about how the numbers came about."""
+    """Read the settings of a test that ``save_results`` stored in its folder."""
     path = folder / "results.json"
     if not path.is_file():
         return {}

@@ -143,7 +143,7 @@ def smoothing(name: str, curve: Curve, window: int) -> int:
 
 
 def _is_sparse(curve: Curve, window: int) -> bool:
-    """Whether points are further apart than what would be taken together."""
+    """Return whether points are further apart than the smoothing window."""
     if len(curve.values) < 2:
         return True
     return float(np.median(np.diff(curve.iterations))) >= max(window, 1)

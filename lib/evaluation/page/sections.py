@@ -1,4 +1,4 @@
-"""What the report tells: how good the test was, and what went wrong."""
+"""Sections of the report: how good the test was, and which errors it shows."""
 
 import math
 from collections.abc import Mapping, Sequence

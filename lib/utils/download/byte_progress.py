@@ -27,7 +27,7 @@ class ByteProgress(Progress):
         self._total = total or sys.maxsize
 
     def show(self, count: int) -> None:
-        """Tell that ``count`` bytes are done in all."""
+        """Show that ``count`` bytes are done in all."""
         self.update(count, images=0)
 
     def _format(self) -> str:

@@ -15,7 +15,7 @@ _BUSY = (408, 425, 429, 500, 502, 503, 504)  # HTTP states that may pass
 
 
 class Rejected(Exception):
-    """What an address gives is of no use, now or later."""
+    """The content of an address cannot be used, now or later."""
 
 
 class Interrupted(Exception):

@@ -79,13 +79,13 @@ class Progress(Closeable):
         images: int,
         values: Mapping[str, float] | None = None,
     ) -> None:
-        """Tell that ``iteration`` iterations are done.
+        """Show that ``iteration`` iterations are done.
 
         Args:
             iteration: iterations done in all, counted from the very start of the run.
-            images: images worked on since the last call.
+            images: images processed since the last call.
             values: numbers to show by name, in this order. None shows the last ones
-                again, so that a loop need not fetch its losses every time.
+                again, so that a loop need not read its losses every time.
         """
         if values is not None:
             self._values = dict(values)
@@ -222,7 +222,7 @@ def format_line(
 
 
 def is_terminal(stream: TextIO) -> bool:
-    """Tell whether a line of ``stream`` can be rewritten in place."""
+    """Return whether a line of ``stream`` can be rewritten in place."""
     return stream.isatty() and os.environ.get("TERM") != "dumb"
 
 

@@ -27,5 +27,5 @@ def read_json(path: Path, *, expected: str, remedy: str) -> Any:
 
 
 def is_number(value: Any) -> bool:
-    """Tell whether a value read from JSON is a finite number of a usable size."""
+    """Return whether a value read from JSON is a finite number of a usable size."""
     return isinstance(value, (int, float)) and -_HUGE < value < _HUGE
