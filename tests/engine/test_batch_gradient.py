@@ -24,6 +24,8 @@ from tiny_runs import (
     tiny_detector,
 )
 
+pytestmark = pytest.mark.slow
+
 # All anchors and all proposals are taken, so that nothing is left to chance; their
 # number differs from image to image.
 ALL = [

@@ -14,6 +14,8 @@ from tiny_runs import ground_truth, tiny_config, tiny_detector
 from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(scope="module")
 def model():

@@ -24,6 +24,7 @@ def dataset(tmp_path_factory):
     return draw_dataset(tmp_path_factory.mktemp("images"), 6)
 
 
+@pytest.mark.slow
 def test_what_is_told(tmp_path, dataset, capsys):
     config = tiny_config("train.iterations", 30, "data.workers", 2)
     model = tiny_detector(config)

@@ -65,6 +65,7 @@ def batch(dataset):
     return collate(samples, size_multiple=16)
 
 
+@pytest.mark.slow
 @pairwise(
     {
         "optimizer": ["sgd", "adamw"],

@@ -12,6 +12,8 @@ from faster_rcnn.engine.out_of_memory import (
 from faster_rcnn.model.faster_rcnn import FasterRCNN
 from tiny_runs import CPU, draw_dataset, tiny_config, tiny_detector, train_tiny
 
+pytestmark = pytest.mark.slow
+
 FULL = "CUDA out of memory. Tried to allocate 2.00 GiB. GPU 0 has ...\nmore"
 
 

@@ -289,6 +289,7 @@ def test_mirrored_views_find_the_same_places():
     torch.testing.assert_close(both.scores[:, 0], torch.tensor([0.695, 0.687]))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("mode", ["nms", "soft_linear", "soft_gaussian", "weighted"])
 def test_views_of_padded_images_are_those_of_bare_ones(tmp_path, mode):
     model, batches, config = tiny_batches(tmp_path, "test.scales", "[40,90]")

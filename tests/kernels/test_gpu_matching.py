@@ -9,10 +9,13 @@ from faster_rcnn.kernels.matching import match_boxes
 from faster_rcnn.kernels.reference import Matches
 from pairwise import pairwise
 
-pytestmark = pytest.mark.skipif(
-    kernels_for("match_boxes", "cpu") is None,
-    reason="the compiled kernels are not built",
-)
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.skipif(
+        kernels_for("match_boxes", "cpu") is None,
+        reason="the compiled kernels are not built",
+    ),
+]
 
 
 @pytest.fixture

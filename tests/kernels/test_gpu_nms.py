@@ -8,6 +8,8 @@ import torch
 from faster_rcnn.nms import nms
 from faster_rcnn.nms.nms import _float32_limit
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture
 def check(gpu, monkeypatch):

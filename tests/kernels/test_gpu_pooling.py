@@ -6,9 +6,13 @@ from faster_rcnn.kernels.library import kernels_for
 from faster_rcnn.kernels.pooling import roi_pool
 from faster_rcnn.kernels.pooling_layout import MODES, Options
 
-pytestmark = pytest.mark.skipif(
-    kernels_for("roi_pool", "cpu") is None, reason="the compiled kernels are not built"
-)
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.skipif(
+        kernels_for("roi_pool", "cpu") is None,
+        reason="the compiled kernels are not built",
+    ),
+]
 
 FORMATS = [torch.channels_last, torch.contiguous_format]
 TOLERANCES = {torch.float32: 2e-5, torch.bfloat16: 1e-2, torch.float16: 2e-3}

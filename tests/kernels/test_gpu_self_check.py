@@ -3,6 +3,8 @@
 import pytest
 from faster_rcnn.kernels import self_check
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.mark.parametrize("name", ["nms", "match_boxes", "roi_pool"])
 @pytest.mark.filterwarnings("ignore::RuntimeWarning:triton")

@@ -105,6 +105,7 @@ def test_sixteen_runs_have_styles_of_their_own():
     assert len({line_style(place) for place in range(16)}) == 16
 
 
+@pytest.mark.slow
 def test_picture_and_page(tmp_path):
     picture, page = write_run_plots(tmp_path / "some.runs", [LONG, SHORT], window=100)
     assert [picture.name, page.name] == ["some.runs.png", "some.runs.html"]
