@@ -1,4 +1,4 @@
-"""A run over many sources into one folder, which can be stopped and gone on with."""
+"""Run a detector over many sources into one folder; a stopped run can resume."""
 
 import hashlib
 import logging

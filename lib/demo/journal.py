@@ -120,7 +120,7 @@ class Journal(Closeable):
         output: str | None,
         json_file: str | None,
     ) -> None:
-        """Note that an item is done.
+        """Record that an item is done.
 
         Args:
             item: whose other files are written.
@@ -147,7 +147,7 @@ class Journal(Closeable):
             new.write("\n]\n")
 
     def close(self) -> None:
-        """Let go of the folder."""
+        """Release the folder."""
         self._file.close()
         shutil.rmtree(self.unfinished, ignore_errors=True)
         self._lock.release()
@@ -172,7 +172,7 @@ class Journal(Closeable):
         write_atomic(path, json.dumps(settings, indent=2) + "\n")
 
     def _read(self) -> dict[str, dict[str, Any]]:
-        """The lines' heads by source; what does not end as a line should is cut off."""
+        """Read the start of each line by source, and remove an incomplete last line."""
         lines: dict[str, dict[str, Any]] = {}
         whole = 0
         self._path.touch()

@@ -14,7 +14,7 @@ from ..utils.drawing import Picture
 from .sources import Item
 
 UPLOAD_FORMATS = ("JPEG", "PNG", "WEBP", "BMP")
-"""What every browser shows too, in Pillow's words."""
+"""Formats that every browser can show too, by Pillow's names."""
 
 _READERS = 2
 

@@ -1,4 +1,4 @@
-"""The detector on pictures, videos and cameras: results are whole, or absent."""
+"""Run a detector on images, videos and cameras; results are complete, or absent."""
 
 import contextlib
 import itertools
@@ -131,7 +131,7 @@ class Demo:
 
     @contextlib.contextmanager
     def blaming(self, item: Item) -> Iterator[None]:
-        """Note what fails within the block for a reason of this item alone.
+        """Record an error within the block that concerns this item alone.
 
         Raises:
             OSError: the disk is full, and whatever else other items would meet too.
@@ -163,7 +163,7 @@ class Demo:
         self.show(drawn, wait=True)
 
     def detect(self, images: list[Picture]) -> list[Result]:
-        """The results of ``(H, W, 3)`` RGB pictures in one pass."""
+        """Detect objects in ``(H, W, 3)`` RGB images in one pass."""
         results = self.detector(
             images,
             score_threshold=self.wishes.threshold,
@@ -173,7 +173,7 @@ class Demo:
         return results if isinstance(results, list) else [results]
 
     def draw(self, picture: Picture, result: Result) -> Picture | None:
-        """The picture with boxes, None if nobody wants to see it."""
+        """Draw the image with boxes; None if no drawing is wanted."""
         wanted = self.wishes.drawn or self.window is not None
         return result.draw(picture) if wanted else None
 

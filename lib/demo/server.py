@@ -31,12 +31,12 @@ LOWEST_SCORE = 0.05
 _SECONDS = 20  # that a client may be silent
 _WHOLE_SECONDS = 60  # that a request may take to arrive, however slowly it comes
 _BLOCK = 1 << 16
-_CONNECTIONS = 16  # at a time; others are hung up on
-_UPLOADS = 4  # in memory at a time; others are told to come again
+_CONNECTIONS = 16  # at a time; further ones are closed
+_UPLOADS = 4  # in memory at a time; further ones get an answer to try again
 
 
 class Handler(BaseHTTPRequestHandler):
-    """One request, one answer, and the connection is closed."""
+    """Handle one request, and close the connection."""
 
     server: "DemoServer"
     timeout = _SECONDS
@@ -52,7 +52,7 @@ class Handler(BaseHTTPRequestHandler):
         )
 
     def do_GET(self) -> None:
-        """The page, or what it needs to know."""
+        """Send the page, or the data that the page requests."""
         if not self._is_allowed():
             return
         if self.path == "/":
@@ -163,7 +163,7 @@ class Handler(BaseHTTPRequestHandler):
     def send_error(
         self, code: int, message: str | None = None, explain: str | None = None
     ) -> None:
-        """Answer what cannot be understood in JSON as well."""
+        """Answer malformed requests in JSON too."""
         self._refuse(HTTPStatus(code), message or HTTPStatus(code).phrase)
 
     def log_message(self, format: str, *values: Any) -> None:
@@ -172,7 +172,7 @@ class Handler(BaseHTTPRequestHandler):
 
 
 class DemoServer(ThreadingHTTPServer):
-    """Answers with a page, and with what a detector finds in uploaded pictures.
+    """Serve the page, and detect objects in uploaded images.
 
     Args:
         detector: one picture at a time is given to it.
@@ -180,7 +180,7 @@ class DemoServer(ThreadingHTTPServer):
         port: on 127.0.0.1; 0 for any free one.
 
     Raises:
-        ValueError: the port is not to be had.
+        ValueError: the port is not available.
     """
 
     daemon_threads = True
@@ -196,7 +196,7 @@ class DemoServer(ThreadingHTTPServer):
             super().__init__(("127.0.0.1", port), Handler)
         except (OSError, OverflowError) as error:
             raise ValueError(
-                f"port {port} of 127.0.0.1 is not to be had ({error}); give another "
+                f"port {port} of 127.0.0.1 is not available ({error}); give another "
                 "by --port, or 0 for any"
             ) from error
         hosts = ("127.0.0.1", "localhost")
@@ -215,7 +215,7 @@ class DemoServer(ThreadingHTTPServer):
 
     @property
     def url(self) -> str:
-        """Where the page is."""
+        """Return the address of the page."""
         return f"http://127.0.0.1:{self.server_port}/"
 
     def detect(self, data: bytes) -> dict[str, Any]:
@@ -240,21 +240,21 @@ class DemoServer(ThreadingHTTPServer):
         }
 
     def process_request(self, request: Any, client_address: Any) -> None:
-        """Answer in a thread, of which there are not more than a few."""
+        """Answer in a thread; the number of threads is limited."""
         if not self._connections.acquire(blocking=False):
             self.shutdown_request(request)
             return
         super().process_request(request, client_address)
 
     def process_request_thread(self, request: Any, client_address: Any) -> None:
-        """Answer, and let the next one in."""
+        """Answer, and free the place for the next connection."""
         try:
             super().process_request_thread(request, client_address)
         finally:
             self._connections.release()
 
     def handle_error(self, request: socket | Any, client_address: Any) -> None:
-        """Note what went wrong, unless the client has just gone away."""
+        """Log an error, unless the client has just disconnected."""
         logger.debug("a request failed", exc_info=True)
 
 
@@ -267,7 +267,7 @@ def serve(detector: Detector, *, name: str, port: int) -> None:
         port: on 127.0.0.1; 0 for any free one.
 
     Raises:
-        ValueError: the port is not to be had.
+        ValueError: the port is not available.
     """
     with DemoServer(detector, name=name, port=port) as server:
         logger.info("open %s (Ctrl-C ends)", server.url)

@@ -19,7 +19,7 @@ Kind = Literal["picture", "video", "camera"]
 
 
 class Item(NamedTuple):
-    """One picture, video or camera.
+    """An image, video or camera.
 
     Attributes:
         kind: which of them.
@@ -33,7 +33,7 @@ class Item(NamedTuple):
 
 
 def read_list(stream: IO[bytes]) -> list[str]:
-    """The paths of a list: ended by zero bytes if there is one, else one a line."""
+    """Parse a list of paths, separated by zero bytes if any, else by lines."""
     data = stream.read()
     parts = data.split(b"\0") if b"\0" in data else data.splitlines()
     return [os.fsdecode(part) for part in parts if part.strip()]
@@ -75,7 +75,7 @@ def find_items(
 
 
 def _pairs(word: str, listed: Iterable[str], output: Path) -> list[tuple[Path, Path]]:
-    """The files that a word stands for, each with its path below their common folder.
+    """Find the files that a word names, with their paths below their common folder.
 
     Raises:
         ValueError: as `find_items`.
@@ -158,11 +158,11 @@ def _below_common(paths: list[Path]) -> list[tuple[Path, Path]]:
 
 
 def unused_name(name: Path, taken: set[str]) -> str:
-    """A path like ``name`` that is not taken, and then is.
+    """Return a path like ``name`` that is not in ``taken``, and add it.
 
     Args:
         name: wanted. Its last part is cut where no ending could be added to it.
-        taken: in small letters, since in some file systems case makes no difference.
+        taken: in lower case, because some file systems ignore case.
     """
     found, number = _marked(name, ""), 1
     while found.as_posix().lower() in taken:
@@ -173,7 +173,7 @@ def unused_name(name: Path, taken: set[str]) -> str:
 
 
 def _marked(name: Path, mark: str) -> Path:
-    """The path with a mark behind its stem, which is cut if the name gets too long."""
+    """Add a mark after the stem, which is shortened if the name gets too long."""
     end = mark + name.suffix
     return name.with_name(shorten_name(name.stem, _NAME_BYTES - len(end)) + end)
 

@@ -33,7 +33,7 @@ class MissingCodecError(ValueError):
 
 
 class VideoInput(Closeable):
-    """The frames of a video file or of a camera, upright.
+    """Read the frames of a video file or of a camera, upright.
 
     Attributes:
         fps: frames per second.
@@ -94,7 +94,7 @@ class VideoInput(Closeable):
             )
 
     def close(self) -> None:
-        """Let go of the file or camera."""
+        """Release the file or camera."""
         self._capture.release()
 
     def _cannot_open(self) -> str:
@@ -196,7 +196,7 @@ class VideoOutput(Closeable):
 
 
 def _for_opencv(path: Path) -> str:
-    """The absolute path, in characters that OpenCV does not end the process at.
+    """Return the absolute path, in characters that OpenCV accepts.
 
     Raises:
         VideoError: its bytes are not UTF-8.

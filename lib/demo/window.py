@@ -1,4 +1,4 @@
-"""A window on the desktop, where there is one."""
+"""A window on the desktop, if there is one."""
 
 import os
 import sys

@@ -1,4 +1,4 @@
-"""A compiled package (.pt2) that AOTInductor makes of the program: machine code."""
+"""Compile the program to machine code: an AOTInductor package (.pt2)."""
 
 from pathlib import Path
 

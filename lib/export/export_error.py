@@ -2,4 +2,4 @@
 
 
 class ExportError(ValueError):
-    """A detector cannot be exported so, or the file differs from the detector."""
+    """A detector cannot be exported this way, or the file differs from the detector."""

@@ -1,4 +1,4 @@
-"""An export from beginning to end: checkpoint, file, check, measurement."""
+"""Run an export: load the checkpoint, write the file, check and measure it."""
 
 import dataclasses
 import logging
@@ -174,7 +174,7 @@ def _check(job: Job, shape: Shape) -> None:
 
 
 def _quantized(job: Job, config: Config, source: Path, about: About) -> Path:
-    """The int8 form of an ONNX file, with what it costs told."""
+    """Quantize an ONNX file to int8, and report the loss in accuracy."""
     path = source.with_name("int8.onnx")
     about = dataclasses.replace(about, precision="int8")
     chosen: Sequence[Path]

@@ -1,4 +1,4 @@
-"""Average precision of an exported file on a data set."""
+"""Measure the average precision of an exported file on a data set."""
 
 from ..datasets.records import Dataset
 from ..evaluation.results import ImageDetections

@@ -1,4 +1,4 @@
-"""Nodes and constants of an ONNX graph that is being written.
+"""Build the nodes and constants of an ONNX graph.
 
 PyTorch's exporter calls translations with symbolic values of the graph, and with plain
 numbers; each call of ``op`` adds a node.
@@ -9,7 +9,7 @@ from typing import Any
 from onnxscript import opset18
 
 Value = Any
-"""A value of the graph."""
+"""A value in the graph."""
 op: Any = opset18  # whose annotations are of tensors, not of a graph's values
 
 FLOAT, INT = 1, 7

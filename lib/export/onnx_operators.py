@@ -1,4 +1,4 @@
-"""The package's own operators in ONNX's standard ones, for any runtime.
+"""Convert the package's own operators to ONNX's standard ones, for any runtime.
 
 Letters: N images, R boxes per image, K output slots.
 """

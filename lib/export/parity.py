@@ -1,4 +1,4 @@
-"""An exported file beside the detector it was made of: the same detections?
+"""Compare the detections of an exported file with those of its detector.
 
 Letters: N images, D detections per image.
 """

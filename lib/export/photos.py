@@ -19,7 +19,7 @@ Picture = npt.NDArray[np.uint8]
 
 
 def find_photos(folder: Path, count: int) -> list[Path]:
-    """At most ``count`` image files of a folder, spread evenly over their names.
+    """Choose at most ``count`` image files of a folder, spread evenly over their names.
 
     Raises:
         ExportError: there are none.
@@ -36,7 +36,7 @@ def find_photos(folder: Path, count: int) -> list[Path]:
 
 
 def spread(paths: Sequence[Path], count: int) -> list[Path]:
-    """At most ``count`` of them, spread evenly."""
+    """Choose at most ``count`` of them, spread evenly."""
     count = min(count, len(paths))
     return [paths[i * len(paths) // count] for i in range(count)]
 
@@ -55,7 +55,7 @@ def drawn_pictures(count: int) -> list[Picture]:
 def batches(
     pictures: Sequence[Picture | Path], about: About, *, batch: int = 1
 ) -> Iterator[Inputs]:
-    """All pictures in batches that an exported detector takes.
+    """Load all images in batches that an exported detector accepts.
 
     Args:
         pictures: read, or to be read.

@@ -1,4 +1,4 @@
-"""The computation that is exported: from padded pixels to boxes of the original image.
+"""The exported computation: from padded pixels to boxes of the original image.
 
 Letters: N images, D detections per image, H x W padded input.
 """
@@ -62,7 +62,7 @@ class Shape(NamedTuple):
 
 
 class DetectionProgram(nn.Module):
-    """A detector with all that comes after it, in tensors alone."""
+    """A detector with its post-processing, in tensors only."""
 
     def __init__(
         self,
@@ -115,9 +115,9 @@ class DetectionProgram(nn.Module):
 
 
 def example_inputs(shape: Shape, device: torch.device) -> Inputs:
-    """Noise of a permitted shape, for tracing."""
+    """Create noise of a permitted shape, for tracing."""
     images = shape.batch or 2
-    # Unequal, so that no two free sizes are taken for one.
+    # Unequal, so that no two dynamic sizes are mistaken for one.
     step = math.lcm(MULTIPLE, shape.multiple)
     height, width = shape.size or (8 * step, 10 * step)
     generator = torch.Generator().manual_seed(0)

@@ -69,7 +69,7 @@ def quantize(
         ) from error
 
     class Photos(tools.CalibrationDataReader):  # type: ignore[misc]
-        """The photos as arrays by name."""
+        """Yield the photos as arrays by name."""
 
         def __init__(self, names: set[str]) -> None:
             self.rest: Iterator[Inputs] = iter(batches)

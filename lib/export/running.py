@@ -16,7 +16,7 @@ from .requirements import INSTALL
 
 
 class Exported:
-    """A detector from a file.
+    """A detector loaded from an exported file.
 
     Attributes:
         about: what the file says of itself.

@@ -12,7 +12,7 @@ from .program import DetectionProgram, Shape, dynamic_shapes, example_inputs
 
 @torch.no_grad()
 def trace(program: DetectionProgram, shape: Shape) -> ExportedProgram:
-    """The program as a graph, free in what ``shape`` leaves free.
+    """Trace the program to a graph, with the dynamic sizes that ``shape`` leaves open.
 
     Args:
         program: on the device that it is to run on.
