@@ -11,6 +11,7 @@ import torch
 from ..config.settings import BoxConfig, TestConfig
 from ..datasets.loading.batches import Batch
 from ..evaluation.results import ImageDetections
+from ..layer_utils.boxes import BoxCoder
 from ..layer_utils.detections import candidates
 from ..layer_utils.structures import Detections
 from ..model.faster_rcnn import FasterRCNN, Predictions
@@ -101,15 +102,14 @@ def _candidates(
     device = batch.images.pixels.device
     # A blocking copy would make the host wait for all work that it has queued.
     scales = batch.scales.to(device, non_blocking=True)[:, None, None]
+    proposals = predictions.proposals
     return candidates(
-        predictions.proposals.boxes / scales,
-        predictions.proposals.valid,
+        proposals._replace(boxes=proposals.boxes / scales),
         predictions.class_scores,
         predictions.pred_deltas,
         batch.original_sizes.to(device, non_blocking=True),
         score_threshold=test.score_threshold,
-        offset=boxes.offset,
-        max_log_size=boxes.max_log_size,
+        coder=BoxCoder(boxes.offset, boxes.max_log_size),
         min_size=test.min_size,
     )
 

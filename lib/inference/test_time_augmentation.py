@@ -19,6 +19,7 @@ from ..layer_utils.box_fusion import weighted_boxes_fusion
 from ..layer_utils.detections import suppress, suppress_softly
 from ..layer_utils.structures import Detections, Images, Proposals
 from ..model.faster_rcnn import Predictions
+from ..nms import Suppression
 from ..nms.soft_nms import Decay
 from .ordered_batches import ordered_batches
 
@@ -157,13 +158,8 @@ def merge_views(
 
 
 def _suppress(found: Detections, boxes: BoxConfig, test: TestConfig) -> Detections:
-    return suppress(
-        found,
-        threshold=test.nms_threshold,
-        max_detections=test.detections_per_image,
-        offset=boxes.nms_offset,
-        inclusive=boxes.nms_inclusive,
-    )
+    rule = Suppression(test.nms_threshold, boxes.nms_offset, boxes.nms_inclusive)
+    return suppress(found, rule, max_detections=test.detections_per_image)
 
 
 def _together(views: Sequence[Detections]) -> Detections:

@@ -13,12 +13,15 @@ height of a box depend on one number, ``offset``:
 Letters: N images, A anchors, R boxes, G ground-truth slots, ``...`` any leading shape.
 """
 
+from typing import NamedTuple
+
 import torch
 from torch import Tensor
 
 from ..kernels.iou import box_sizes, pairwise_intersection, pairwise_iou
 
 __all__ = [
+    "BoxCoder",
     "box_sizes",
     "clip",
     "decode",
@@ -137,3 +140,39 @@ def inside_image(
         & (boxes[:, 2] <= limits[:, 1:])
         & (boxes[:, 3] <= limits[:, :1])
     )
+
+
+class BoxCoder(NamedTuple):
+    """Boxes to deltas and back, in one convention.
+
+    Attributes:
+        offset: 1 for legacy boxes, 0 for continuous ones.
+        max_log_size: upper limit of ``dw`` and ``dh``; None for no limit.
+    """
+
+    offset: float
+    max_log_size: float | None = None
+
+    def encode(self, boxes: Tensor, targets: Tensor) -> Tensor:
+        """Compute deltas from boxes to targets: see :func:`encode`."""
+        return encode(boxes, targets, offset=self.offset)
+
+    def decode(self, boxes: Tensor, deltas: Tensor, sizes: Tensor) -> Tensor:
+        """Move boxes by their deltas, and clip them to their images.
+
+        Args:
+            boxes: ``(N, ..., 4)``, broadcast against ``deltas``.
+            deltas: ``(N, ..., 4)``.
+            sizes: ``(N, 2)`` height and width of each image.
+
+        Returns:
+            ``(N, ..., 4)`` boxes.
+        """
+        offset = self.offset
+        moved = decode(boxes, deltas, offset=offset, max_log_size=self.max_log_size)
+        return clip(moved, sizes, offset=offset)
+
+    def at_least(self, boxes: Tensor, size: float) -> Tensor:
+        """Return ``(...)`` bool, whether both sides of boxes reach a size in pixels."""
+        widths, heights = box_sizes(boxes, offset=self.offset)
+        return (widths >= size) & (heights >= size)

@@ -9,29 +9,24 @@ import math
 import torch
 from torch import Tensor
 
-from ..kernels.iou import box_sizes
-from ..nms import nms, soft_nms
+from ..nms import Suppression, soft_nms
 from ..nms.soft_nms import Decay
-from .boxes import clip, decode
-from .structures import Detections
+from .boxes import BoxCoder
+from .structures import Detections, Proposals
 
 _MANY = 8  # preselect classes if C is this many times the number that can be likely
 
 
 def detect(
-    rois: Tensor,
-    valid: Tensor,
+    proposals: Proposals,
     class_scores: Tensor,
     pred_deltas: Tensor,
     image_sizes: Tensor,
     *,
     score_threshold: float,
-    nms_threshold: float,
     max_detections: int,
-    offset: float,
-    nms_offset: float,
-    nms_inclusive: bool = False,
-    max_log_size: float | None = None,
+    coder: BoxCoder,
+    suppression: Suppression,
     min_size: float = 0.0,
 ) -> Detections:
     """Decode, clip, suppress within each class and keep the best.
@@ -39,21 +34,17 @@ def detect(
     1. Take every RoI as a candidate for every class: `candidates`.
     2. Suppress within each class; keep the best ``max_detections`` of all classes.
 
-    Boxes are in the frame of ``rois`` and ``image_sizes``, whichever that is.
+    Boxes are in the frame of the RoIs and ``image_sizes``, whichever that is.
 
     Args:
-        rois: ``(N, R, 4)``.
-        valid: ``(N, R)`` bool.
+        proposals: the RoIs, ``(N, R, 4)`` with their valid mask.
         class_scores: ``(N, R, C)`` probabilities, background first.
         pred_deltas: ``(N, R, C, 4)`` or ``(N, R, 1, 4)``, not normalised.
         image_sizes: ``(N, 2)`` height and width.
         score_threshold: keep detections that score more than this.
-        nms_threshold: IoU above which a box is suppressed by a better one of its class.
         max_detections: D.
-        offset: 1 for legacy boxes, 0 for continuous ones.
-        nms_offset: the offset used inside suppression.
-        nms_inclusive: suppress at an IoU equal to the threshold too.
-        max_log_size: upper limit of ``dw`` and ``dh``, or None.
+        coder: moves, clips and measures the boxes.
+        suppression: rule for overlapping boxes of a class.
         min_size: least width and height, in the frame of ``image_sizes``.
 
     Returns:
@@ -61,35 +52,25 @@ def detect(
         where tf-faster-rcnn keeps all of them. Unused slots are zero.
     """
     found = candidates(
-        rois,
-        valid,
+        proposals,
         class_scores,
         pred_deltas,
         image_sizes,
         score_threshold=score_threshold,
-        offset=offset,
-        max_log_size=max_log_size,
+        coder=coder,
         min_size=min_size,
     )
-    return suppress(
-        found,
-        threshold=nms_threshold,
-        max_detections=max_detections,
-        offset=nms_offset,
-        inclusive=nms_inclusive,
-    )
+    return suppress(found, suppression, max_detections=max_detections)
 
 
 def candidates(
-    rois: Tensor,
-    valid: Tensor,
+    proposals: Proposals,
     class_scores: Tensor,
     pred_deltas: Tensor,
     image_sizes: Tensor,
     *,
     score_threshold: float,
-    offset: float,
-    max_log_size: float | None = None,
+    coder: BoxCoder,
     min_size: float = 0.0,
 ) -> Detections:
     """Decode and clip the box of every RoI for every class.
@@ -106,8 +87,8 @@ def candidates(
         the threshold.
     """
     images, count, classes = class_scores.shape
-    labels = torch.arange(1, classes, device=rois.device).expand(images, count, -1)
     scores = class_scores[:, :, 1:].float()
+    labels = torch.arange(1, classes, device=scores.device).expand(images, count, -1)
     # 1. Boxes, (N, R, C - 1, 4), or fewer classes: probabilities sum to 1.
     likely = classes
     if score_threshold > 0:
@@ -122,49 +103,35 @@ def candidates(
     elif pred_deltas.shape[2] > 1:
         pred_deltas = pred_deltas[:, :, 1:]
     pred_deltas = pred_deltas.float()
-    boxes = decode(
-        rois[:, :, None], pred_deltas, offset=offset, max_log_size=max_log_size
-    )
-    boxes = clip(boxes, image_sizes, offset=offset)
+    boxes = coder.decode(proposals.boxes[:, :, None], pred_deltas, image_sizes)
     # Clipping would turn an infinite delta into a box of the whole image.
     finite = (boxes.isfinite() & pred_deltas.isfinite()).all(dim=3)
-    widths, heights = box_sizes(boxes, offset=offset)
-    large = (widths >= min_size) & (heights >= min_size)  # (N, R, C - 1 or 1)
+    large = coder.at_least(boxes, min_size)  # (N, R, C - 1 or 1)
     boxes = boxes.expand(-1, -1, labels.shape[2], -1).reshape(images, -1, 4)
     # 2. Scores, (N, B).
-    usable = valid[:, :, None] & finite & large & (scores > score_threshold)
+    usable = proposals.valid[:, :, None] & finite & large & (scores > score_threshold)
     return Detections(boxes, scores.flatten(1), labels.flatten(1), usable.flatten(1))
 
 
 def suppress(
-    found: Detections,
-    *,
-    threshold: float,
-    max_detections: int,
-    offset: float,
-    inclusive: bool = False,
+    found: Detections, suppression: Suppression, *, max_detections: int
 ) -> Detections:
     """Drop boxes that overlap a better box of their class; keep the best.
 
     Args:
         found: ``(N, B)`` candidates in any order.
-        threshold: IoU above which a box is suppressed.
+        suppression: rule for overlapping boxes.
         max_detections: D.
-        offset: 1 for legacy boxes, 0 for continuous ones.
-        inclusive: suppress at an IoU equal to the threshold too.
 
     Returns:
         Detections, best first; unused slots are zero.
     """
-    keep, kept = nms(
+    keep, kept = suppression(
         found.boxes,
         found.scores,
         found.valid,
-        threshold=threshold,
         max_outputs=max_detections,
         groups=found.classes,
-        offset=offset,
-        inclusive=inclusive,
     )
     return pick(found, keep, kept)
 

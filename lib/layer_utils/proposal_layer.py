@@ -8,30 +8,22 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from ..kernels.iou import box_sizes
-from ..nms import nms
+from ..nms import Suppression
 from ..utils.torch_versions import least
-from .boxes import clip, decode
-from .structures import Proposals
+from .boxes import BoxCoder
+from .structures import Proposals, RPNOutput
 
 
 def propose(
-    anchors: Tensor,
-    objectness_logits: Tensor,
-    pred_deltas: Tensor,
+    output: RPNOutput,
     image_sizes: Tensor,
-    usable: Tensor | None,
     *,
-    level_anchors: Sequence[int] = (),
-    score_threshold: float = 0.0,
     pre_nms: int,
     post_nms: int,
-    nms_threshold: float,
-    min_size: float,
-    offset: float,
-    nms_offset: float,
-    nms_inclusive: bool = False,
-    max_log_size: float | None = None,
+    coder: BoxCoder,
+    suppression: Suppression,
+    score_threshold: float = 0.0,
+    min_size: float = 0.0,
     box_gradient: bool = False,
 ) -> Proposals:
     """Turn scored, regressed anchors into a fixed number of proposals.
@@ -43,57 +35,34 @@ def propose(
        all levels.
 
     Args:
-        anchors: ``(A, 4)``.
-        objectness_logits: ``(N, A)``.
-        pred_deltas: ``(N, A, 4)``.
+        output: logits and deltas of all anchors.
         image_sizes: ``(N, 2)`` height and width.
-        usable: ``(N, A)`` bool, anchors of cells inside the image; if None, all
-            anchors.
-        level_anchors: number of anchors of each level, in the order of the A anchors;
-            empty for a single level.
-        score_threshold: lowest probability of being an object.
         pre_nms: boxes before suppression, of each level.
         post_nms: R, slots after suppression.
-        nms_threshold: IoU above which a box is suppressed.
+        coder: moves, clips and measures the boxes.
+        suppression: rule for overlapping boxes.
+        score_threshold: lowest probability of being an object.
         min_size: least width and height in input pixels.
-        offset: 1 for legacy boxes, 0 for continuous ones.
-        nms_offset: the offset used inside suppression.
-        nms_inclusive: suppress at an IoU equal to the threshold too.
-        max_log_size: upper limit of ``dw`` and ``dh``, or None for no limit.
-        box_gradient: let gradients flow from the boxes to ``pred_deltas`` (DenseCap,
-            section 3.3). If False, proposals are constants, as in both of the paper's
+        box_gradient: let gradients flow from the boxes to the deltas (DenseCap, section
+            3.3). If False, proposals are constants, as in both of the paper's
             approximations (section 3.2).
 
     Returns:
         Proposals; the boxes of unused slots are zero.
     """
     # 1. and 2. Select the best anchors and decode them.
+    deltas = output.pred_deltas if box_gradient else output.pred_deltas.detach()
+    output = output._replace(pred_deltas=deltas)
     boxes, scores, valid, levels = _best_boxes(
-        anchors,
-        objectness_logits,
-        pred_deltas if box_gradient else pred_deltas.detach(),
-        image_sizes,
-        usable,
-        count=pre_nms,
-        level_anchors=level_anchors,
-        offset=offset,
-        max_log_size=max_log_size,
+        output, image_sizes, count=pre_nms, coder=coder
     )
     # 3. Drop small boxes.
-    widths, heights = box_sizes(boxes.detach(), offset=offset)
-    valid = valid & (widths >= min_size) & (heights >= min_size)
+    valid = valid & coder.at_least(boxes.detach(), min_size)
     if score_threshold > 0:
         valid = valid & (scores.sigmoid() >= score_threshold)
     # 4. Suppress.
-    keep, kept = nms(
-        boxes.detach(),
-        scores,
-        valid,
-        threshold=nms_threshold,
-        max_outputs=post_nms,
-        groups=levels,
-        offset=nms_offset,
-        inclusive=nms_inclusive,
+    keep, kept = suppression(
+        boxes.detach(), scores, valid, max_outputs=post_nms, groups=levels
     )
     kept_boxes = boxes.gather(1, keep[:, :, None].expand(-1, -1, 4))
     return Proposals(
@@ -105,15 +74,7 @@ def propose(
 
 
 def top_proposals(
-    anchors: Tensor,
-    objectness_logits: Tensor,
-    pred_deltas: Tensor,
-    image_sizes: Tensor,
-    usable: Tensor | None,
-    *,
-    count: int,
-    offset: float,
-    max_log_size: float | None = None,
+    output: RPNOutput, image_sizes: Tensor, *, count: int, coder: BoxCoder
 ) -> Proposals:
     """Decode the anchors of highest objectness as proposals, without suppression.
 
@@ -121,55 +82,33 @@ def top_proposals(
     ``count`` leaves slots empty, where tf-faster-rcnn draws anchors twice.
 
     Args:
-        anchors: ``(A, 4)``.
-        objectness_logits: ``(N, A)``.
-        pred_deltas: ``(N, A, 4)``.
+        output: logits and deltas of all anchors, as of one level.
         image_sizes: ``(N, 2)`` height and width.
-        usable: ``(N, A)`` bool, anchors of cells inside the image; if None, all
-            anchors.
         count: R.
-        offset: 1 for legacy boxes, 0 for continuous ones.
-        max_log_size: upper limit of ``dw`` and ``dh``, or None for no limit.
+        coder: moves and clips the boxes.
 
     Returns:
         Proposals without gradient, min(R, A) slots; boxes of unused slots are zero.
     """
-    boxes, scores, valid, _ = _best_boxes(
-        anchors,
-        objectness_logits,
-        pred_deltas.detach(),
-        image_sizes,
-        usable,
-        count=count,
-        offset=offset,
-        max_log_size=max_log_size,
-    )
+    output = output._replace(pred_deltas=output.pred_deltas.detach(), level_anchors=())
+    boxes, scores, valid, _ = _best_boxes(output, image_sizes, count=count, coder=coder)
     return Proposals(boxes.masked_fill(~valid[:, :, None], 0.0), scores, valid)
 
 
 def _best_boxes(
-    anchors: Tensor,
-    objectness_logits: Tensor,
-    pred_deltas: Tensor,
-    image_sizes: Tensor,
-    usable: Tensor | None,
-    *,
-    count: int,
-    offset: float,
-    max_log_size: float | None,
-    level_anchors: Sequence[int] = (),
+    output: RPNOutput, image_sizes: Tensor, *, count: int, coder: BoxCoder
 ) -> tuple[Tensor, Tensor, Tensor, Tensor | None]:
-    """Decode and clip the best anchors: boxes, scores, validity and levels."""
-    logits = objectness_logits.detach().float()
-    if usable is not None:
-        logits = logits.masked_fill(~usable, -torch.inf)
-    scores, order, levels = _best_of_levels(logits, count, level_anchors)
-    deltas = pred_deltas.float().gather(1, order[:, :, None].expand(-1, -1, 4))
-    boxes = decode(anchors[order], deltas, offset=offset, max_log_size=max_log_size)
-    # Boxes of non-finite deltas are dropped here, before suppression; clipping would
-    # turn an infinite delta into a box of the whole image.
+    """Return boxes, scores, validity and levels of the best anchors, moved."""
+    logits = output.objectness_logits.detach().float()
+    if output.usable is not None:
+        logits = logits.masked_fill(~output.usable, -torch.inf)
+    scores, order, levels = _best_of_levels(logits, count, output.level_anchors)
+    deltas = output.pred_deltas.float().gather(1, order[:, :, None].expand(-1, -1, 4))
+    # A non-finite delta ends here, not in the suppression; clipping would turn an
+    # infinite one into a box of the whole image.
     valid = (scores > -torch.inf) & deltas.detach().isfinite().all(dim=2)
-    return clip(boxes, image_sizes, offset=offset), scores, valid, levels
+    boxes = coder.decode(output.anchors[order], deltas, image_sizes)
+    return boxes, scores, valid, levels
 
 
 def _best_of_levels(

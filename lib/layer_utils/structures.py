@@ -4,6 +4,7 @@ Every tensor has a fixed size. Rows count where ``valid`` is True, and no code r
 row without its mask. Letters, here and in the whole package:
 
     N  images in the batch
+    A  anchors of all levels
     G  ground-truth slots per image
     R  proposals or sampled RoIs per image
     D  detections per image
@@ -65,6 +66,24 @@ class GroundTruth(NamedTuple):
     classes: Tensor
     valid: Tensor
     crowd: Tensor | None = None
+
+
+class RPNOutput(NamedTuple):
+    """RPN predictions for every anchor, finest level first.
+
+    Attributes:
+        anchors: ``(A, 4)``.
+        objectness_logits: ``(N, A)``.
+        pred_deltas: ``(N, A, 4)``.
+        usable: ``(N, A)`` bool, anchors of cells inside the image; None for all.
+        level_anchors: number of anchors of each level.
+    """
+
+    anchors: Tensor
+    objectness_logits: Tensor
+    pred_deltas: Tensor
+    usable: Tensor | None
+    level_anchors: tuple[int, ...]
 
 
 class Proposals(NamedTuple):

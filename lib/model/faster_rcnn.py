@@ -13,7 +13,13 @@ from ..config.settings import PoolingConfig
 from ..layer_utils.anchor_targets import AnchorTargets
 from ..layer_utils.proposal_targets import RoISamples
 from ..layer_utils.roi_pooling import pool_rois
-from ..layer_utils.structures import FeatureMaps, GroundTruth, Images, Proposals
+from ..layer_utils.structures import (
+    FeatureMaps,
+    GroundTruth,
+    Images,
+    Proposals,
+    RPNOutput,
+)
 from ..nets.backbone import Backbone
 from ..nets.fpn import FeaturePyramid
 from ..nets.layers import zero_padding
@@ -21,7 +27,7 @@ from ..nets.region_head import RegionHead
 from ..utils.torch_versions import exporting
 from .box_head import BoxHead
 from .normalisation import Normalisation
-from .region_proposals import RegionProposalNetwork, RPNOutput
+from .region_proposals import RegionProposalNetwork
 
 
 class TrainOutput(NamedTuple):

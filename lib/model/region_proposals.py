@@ -1,7 +1,6 @@
 """The proposal stage: RPN, its targets and losses, and the proposal layer."""
 
 from collections.abc import Sequence
-from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -9,30 +8,14 @@ from torch import Tensor, nn
 from ..config.settings import AnchorConfig, BoxConfig, RPNConfig
 from ..layer_utils.anchor_targets import AnchorTargets, anchor_targets
 from ..layer_utils.anchors import base_anchors, cells_inside, grid_anchors
+from ..layer_utils.boxes import BoxCoder
 from ..layer_utils.losses import rpn_losses
 from ..layer_utils.patches import cell_patches
 from ..layer_utils.proposal_layer import propose, top_proposals
-from ..layer_utils.structures import FeatureMaps, GroundTruth, Proposals
+from ..layer_utils.structures import FeatureMaps, GroundTruth, Proposals, RPNOutput
 from ..nets.rpn import RPNHead
+from ..nms import Suppression
 from ..utils.torch_versions import forget_casts
-
-
-class RPNOutput(NamedTuple):
-    """RPN predictions for every anchor, finest level first.
-
-    Attributes:
-        anchors: ``(A, 4)``.
-        objectness_logits: ``(N, A)``.
-        pred_deltas: ``(N, A, 4)``.
-        usable: ``(N, A)`` bool, anchors of cells inside the image; None for all.
-        level_anchors: number of anchors of each level.
-    """
-
-    anchors: Tensor
-    objectness_logits: Tensor
-    pred_deltas: Tensor
-    usable: Tensor | None
-    level_anchors: tuple[int, ...]
 
 
 class RegionProposalNetwork(nn.Module):
@@ -57,7 +40,10 @@ class RegionProposalNetwork(nn.Module):
         super().__init__()
         self.strides = tuple(strides)
         self.box_gradient = box_gradient
-        self.boxes = boxes
+        self.coder = BoxCoder(boxes.offset, boxes.max_log_size)
+        self.suppression = Suppression(
+            rpn.nms_threshold, boxes.nms_offset, boxes.nms_inclusive
+        )
         self.rpn = rpn
         base = [
             base_anchors(
@@ -126,31 +112,17 @@ class RegionProposalNetwork(nn.Module):
         rpn, training = self.rpn, self.training
         if rpn.test_mode == "top" and not training:
             return top_proposals(
-                output.anchors,
-                output.objectness_logits,
-                output.pred_deltas,
-                image_sizes,
-                output.usable,
-                count=rpn.test_top,
-                offset=self.boxes.offset,
-                max_log_size=self.boxes.max_log_size,
+                output, image_sizes, count=rpn.test_top, coder=self.coder
             )
         return propose(
-            output.anchors,
-            output.objectness_logits,
-            output.pred_deltas,
+            output,
             image_sizes,
-            output.usable,
-            level_anchors=output.level_anchors,
-            score_threshold=rpn.score_threshold,
             pre_nms=rpn.train_pre_nms if training else rpn.test_pre_nms,
             post_nms=rpn.train_post_nms if training else rpn.test_post_nms,
-            nms_threshold=rpn.nms_threshold,
+            coder=self.coder,
+            suppression=self.suppression,
+            score_threshold=rpn.score_threshold,
             min_size=rpn.min_size,
-            offset=self.boxes.offset,
-            nms_offset=self.boxes.nms_offset,
-            nms_inclusive=self.boxes.nms_inclusive,
-            max_log_size=self.boxes.max_log_size,
             box_gradient=self.box_gradient,
         )
 
@@ -172,7 +144,7 @@ class RegionProposalNetwork(nn.Module):
             positive_overlap=rpn.positive_overlap,
             negative_overlap=rpn.negative_overlap,
             border=rpn.border,
-            offset=self.boxes.offset,
+            offset=self.coder.offset,
             clobber_positives=rpn.clobber_positives,
             crowd_overlap=rpn.crowd_overlap,
             usable=output.usable,

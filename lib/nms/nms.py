@@ -3,6 +3,8 @@
 Letters: N images, R boxes per image, K output slots.
 """
 
+from typing import NamedTuple
+
 import numpy as np
 import torch
 from torch import Tensor
@@ -48,6 +50,41 @@ def nms(
         boxes, scores, valid, groups, threshold, max_outputs, offset, inclusive
     )
     return index, kept
+
+
+class Suppression(NamedTuple):
+    """The rule by which a box is dropped for a better one.
+
+    Attributes:
+        threshold: a box is dropped if its IoU with a kept box is above this.
+        offset: added to widths and heights, 1 for legacy and 0 for continuous boxes.
+        inclusive: drop at an IoU equal to the threshold too.
+    """
+
+    threshold: float
+    offset: float = 0.0
+    inclusive: bool = False
+
+    def __call__(
+        self,
+        boxes: Tensor,
+        scores: Tensor,
+        valid: Tensor,
+        *,
+        max_outputs: int,
+        groups: Tensor | None = None,
+    ) -> tuple[Tensor, Tensor]:
+        """Keep the best boxes by this rule: see :func:`nms`."""
+        return nms(
+            boxes,
+            scores,
+            valid,
+            threshold=self.threshold,
+            max_outputs=max_outputs,
+            groups=groups,
+            offset=self.offset,
+            inclusive=self.inclusive,
+        )
 
 
 def check_arguments(

@@ -12,9 +12,11 @@ from faster_rcnn.inference.postprocess import (
     to_image_detections,
 )
 from faster_rcnn.inference.test_time_augmentation import mirror, view_batches
+from faster_rcnn.layer_utils.boxes import BoxCoder
 from faster_rcnn.layer_utils.detections import detect as detect_layer
 from faster_rcnn.layer_utils.structures import Detections, Images, Proposals
 from faster_rcnn.model.faster_rcnn import Predictions
+from faster_rcnn.nms import Suppression
 from tiny_runs import (
     CPU,
     draw_dataset,
@@ -235,17 +237,16 @@ def test_defaults_are_one_view_and_plain_suppression(tmp_path, offset, agnostic)
         with torch.inference_mode():
             predictions = model(batch.images)
             want = detect_layer(
-                predictions.proposals.boxes / batch.scales[:, None, None],
-                predictions.proposals.valid,
+                predictions.proposals._replace(
+                    boxes=predictions.proposals.boxes / batch.scales[:, None, None]
+                ),
                 predictions.class_scores,
                 predictions.pred_deltas,
                 batch.original_sizes,
                 score_threshold=0.0,
-                nms_threshold=0.3,
                 max_detections=100,
-                offset=offset,
-                nms_offset=0,
-                max_log_size=config.boxes.max_log_size,
+                coder=BoxCoder(offset, config.boxes.max_log_size),
+                suppression=Suppression(0.3, 0),
             )
         test = config.test.model_copy(update={"batch_size": 9})
         options = {"boxes": config.boxes, "test": test}

@@ -14,10 +14,11 @@ from faster_rcnn.inference.test_time_augmentation import (
     view_sizes,
 )
 from faster_rcnn.layer_utils.box_fusion import weighted_boxes_fusion
+from faster_rcnn.layer_utils.boxes import BoxCoder
 from faster_rcnn.layer_utils.detections import candidates, suppress
 from faster_rcnn.layer_utils.structures import Detections, Images, Proposals
 from faster_rcnn.model.faster_rcnn import Predictions
-from faster_rcnn.nms import soft_nms
+from faster_rcnn.nms import Suppression, soft_nms
 from many_processes import in_processes
 from tiny_runs import draw_dataset, run_test, tiny_config
 
@@ -115,9 +116,10 @@ def test_mirrored_predictions_give_the_same_boxes(offset, columns):
 
     def found(predictions):
         return candidates(
-            *(predictions.proposals.boxes, predictions.proposals.valid),
-            *(predictions.class_scores, predictions.pred_deltas, sizes),
-            **{"score_threshold": 0.1, "offset": offset},
+            *predictions,
+            sizes,
+            score_threshold=0.1,
+            coder=BoxCoder(offset),
         )
 
     turned = predictions_of(mirrored, deltas * torch.tensor([-1.0, 1, 1, 1]), scores)
@@ -155,7 +157,7 @@ def merged(views, boxes=LEGACY, **test):
 
 
 def test_nms_sees_all_views_as_one():
-    want = suppress(ALL, threshold=0.45, max_detections=20, offset=1)
+    want = suppress(ALL, Suppression(0.45, 1), max_detections=20)
     assert_same(merged(VIEWS, nms_threshold=0.45), want)
 
 
@@ -189,7 +191,7 @@ def test_fusion_gets_what_nms_leaves_of_each_view():
         VIEWS[0]._replace(boxes=small + torch.rand(small.shape, generator=generator))
         for _ in range(3)
     ]
-    best = [suppress(v, threshold=0.3, max_detections=40, offset=1) for v in views]
+    best = [suppress(v, Suppression(0.3, 1), max_detections=40) for v in views]
     together = Detections(*(torch.cat(f, dim=1) for f in zip(*best, strict=True)))
     options = {"views": 3, "threshold": 0.7, "max_detections": 40, "min_score": 0.2}
     found = merged(

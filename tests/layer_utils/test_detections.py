@@ -5,22 +5,38 @@ import pytest
 import torch
 import torchvision
 from box_oracles import JUNK, random_boxes, slow_clip, slow_decode
+from faster_rcnn.layer_utils.boxes import BoxCoder
 from faster_rcnn.layer_utils.detections import detect
+from faster_rcnn.layer_utils.structures import Proposals
+from faster_rcnn.nms import Suppression
 
 SIZE = torch.tensor([[100, 100]])
 
 
-def detections(rois, scores, deltas, valid=None, sizes=SIZE, **changes):
+def detections(
+    rois,
+    scores,
+    deltas,
+    valid=None,
+    sizes=SIZE,
+    *,
+    offset=1,
+    max_log_size=None,
+    nms_threshold=0.3,
+    nms_inclusive=False,
+    **changes,
+):
     if valid is None:
         valid = torch.ones(rois.shape[:2], dtype=torch.bool)
-    options = {
-        "score_threshold": 0.0,
-        "nms_threshold": 0.3,
-        "max_detections": 10,
-        "offset": 1,
-        "nms_offset": 0,
-    }
-    return detect(rois, valid, scores, deltas, sizes, **(options | changes))
+    return detect(
+        Proposals(rois, scores[:, :, 0], valid),
+        scores,
+        deltas,
+        sizes,
+        coder=BoxCoder(offset, max_log_size),
+        suppression=Suppression(nms_threshold, 0, nms_inclusive),
+        **({"score_threshold": 0.0, "max_detections": 10} | changes),
+    )
 
 
 def random_outputs(images=2, rois=40, classes=4, seed=0):

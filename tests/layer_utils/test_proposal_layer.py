@@ -5,22 +5,42 @@ import pytest
 import torch
 from box_oracles import JUNK, flip, random_boxes, slow_clip, slow_decode, slow_nms
 from faster_rcnn.layer_utils.anchors import base_anchors, cells_inside, grid_anchors
+from faster_rcnn.layer_utils.boxes import BoxCoder
 from faster_rcnn.layer_utils.proposal_layer import propose, top_proposals
+from faster_rcnn.layer_utils.structures import RPNOutput
+from faster_rcnn.nms import Suppression
 from pairwise import pairwise
 
 SIZE = torch.tensor([[100, 100]])
 
 
-def proposals(anchors, logits, deltas, sizes=SIZE, usable=None, **changes):
-    options = {
-        "pre_nms": 1000,
-        "post_nms": 20,
-        "nms_threshold": 0.7,
-        "min_size": 0,
-        "offset": 1,
-        "nms_offset": 0,
-    }
-    return propose(anchors, logits, deltas, sizes, usable, **(options | changes))
+def proposals(
+    anchors,
+    logits,
+    deltas,
+    sizes=SIZE,
+    usable=None,
+    *,
+    level_anchors=(),
+    offset=1,
+    max_log_size=None,
+    nms_threshold=0.7,
+    nms_offset=0,
+    nms_inclusive=False,
+    **changes,
+):
+    return propose(
+        RPNOutput(anchors, logits, deltas, usable, level_anchors),
+        sizes,
+        coder=BoxCoder(offset, max_log_size),
+        suppression=Suppression(nms_threshold, nms_offset, nms_inclusive),
+        **({"pre_nms": 1000, "post_nms": 20} | changes),
+    )
+
+
+def top(anchors, logits, deltas, sizes, usable, *, count, **convention):
+    output = RPNOutput(anchors, logits, deltas, usable, ())
+    return top_proposals(output, sizes, count=count, coder=BoxCoder(**convention))
 
 
 def random_outputs(anchors, images=2, seed=0):
@@ -246,7 +266,7 @@ def test_top_is_a_propose_that_suppresses_nothing():
     sizes = torch.tensor([[100, 100], [70, 90]])
     options = {"offset": 0, "max_log_size": 0.2}
     for count in (10, len(anchors)):
-        top = top_proposals(
+        best = top(
             anchors,
             logits,
             deltas.requires_grad_(),
@@ -268,11 +288,11 @@ def test_top_is_a_propose_that_suppresses_nothing():
         )
         for i in range(2):
             there = all_kept.valid[i]
-            assert torch.equal(top.boxes[i, top.valid[i]], all_kept.boxes[i, there])
-            assert torch.equal(top.scores[i, top.valid[i]], all_kept.scores[i, there])
-        assert not top.boxes[~top.valid].any() and not top.boxes.requires_grad
-    assert not top.valid.all()
-    many = top_proposals(anchors, logits, deltas, sizes, usable, count=9999, **options)
+            assert torch.equal(best.boxes[i, best.valid[i]], all_kept.boxes[i, there])
+            assert torch.equal(best.scores[i, best.valid[i]], all_kept.scores[i, there])
+        assert not best.boxes[~best.valid].any() and not best.boxes.requires_grad
+    assert not best.valid.all()
+    many = top(anchors, logits, deltas, sizes, usable, count=9999, **options)
     assert many.boxes.shape == (2, len(anchors), 4)
 
 
@@ -351,7 +371,7 @@ def test_golden_without_suppression(shared, size):
     data = np.load(shared / "golden" / "proposals.npz")
     height, width = map(int, size.split("x"))
     base = base_anchors(stride=16, ratios=(0.5, 1, 2), scales=(8, 16, 32), offset=1)
-    result = top_proposals(
+    result = top(
         grid_anchors(base, height, width, stride=16),
         torch.from_numpy(data[f"{size}_rpn_cls_prob"][..., 9:]).flatten(1),
         torch.from_numpy(data[f"{size}_rpn_bbox_pred"]).reshape(1, -1, 4),

@@ -9,12 +9,14 @@ import torch
 from box_oracles import ground_truth, random_boxes
 from faster_rcnn.layer_utils.anchor_targets import anchor_targets
 from faster_rcnn.layer_utils.anchors import base_anchors, cells_inside, grid_anchors
+from faster_rcnn.layer_utils.boxes import BoxCoder
 from faster_rcnn.layer_utils.detections import detect
 from faster_rcnn.layer_utils.losses import head_losses, rpn_losses
 from faster_rcnn.layer_utils.proposal_layer import propose
 from faster_rcnn.layer_utils.proposal_targets import sample_rois
 from faster_rcnn.layer_utils.roi_pooling import pool_rois
-from faster_rcnn.layer_utils.structures import FeatureMaps, GroundTruth
+from faster_rcnn.layer_utils.structures import FeatureMaps, GroundTruth, RPNOutput
+from faster_rcnn.nms import Suppression
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
@@ -52,17 +54,13 @@ def proposals_of(x):
         HEIGHT, WIDTH, x["map_sizes"], anchors_per_cell=len(x["base"])
     )
     proposals = propose(
-        anchors,
-        x["logits"],
-        x["deltas"],
+        RPNOutput(anchors, x["logits"], x["deltas"], inside, ()),
         x["sizes"],
-        inside,
         pre_nms=100,
         post_nms=20,
-        nms_threshold=0.7,
+        coder=BoxCoder(1),
+        suppression=Suppression(0.7, 0),
         min_size=4,
-        offset=1,
-        nms_offset=0,
     )
     return anchors, inside, proposals
 
@@ -122,16 +120,14 @@ def inference(x):
     """From the RPN's outputs to detections."""
     _, _, proposals = proposals_of(x)
     return proposals, detect(
-        proposals.boxes,
-        proposals.valid,
+        proposals,
         x["scores"],
         x["head_deltas"],
         x["sizes"],
         score_threshold=0.05,
-        nms_threshold=0.3,
         max_detections=15,
-        offset=1,
-        nms_offset=0,
+        coder=BoxCoder(1),
+        suppression=Suppression(0.3, 0),
     )
 
 

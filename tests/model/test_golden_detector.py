@@ -4,9 +4,8 @@ import numpy as np
 import pytest
 import torch
 from faster_rcnn.config.loading import load_config
-from faster_rcnn.layer_utils.structures import FeatureMaps, Images
+from faster_rcnn.layer_utils.structures import FeatureMaps, Images, RPNOutput
 from faster_rcnn.model.build import build_detector
-from faster_rcnn.model.region_proposals import RPNOutput
 from faster_rcnn.weights import load_weights, recognise_weights
 from formula_weights import formula_state, golden_entries
 
