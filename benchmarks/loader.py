@@ -11,7 +11,7 @@ import multiprocessing
 import re
 import tempfile
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from itertools import islice
 from pathlib import Path
 
@@ -22,8 +22,10 @@ from faster_rcnn.cli.parser import Parser
 from faster_rcnn.config.loading import load_config
 from faster_rcnn.config.recipes import find_recipes
 from faster_rcnn.config.settings import Config
+from faster_rcnn.datasets.loading.batches import Batch, Preparation
 from faster_rcnn.datasets.loading.images import image_size
 from faster_rcnn.datasets.loading.loader import training_batches
+from faster_rcnn.datasets.loading.training_stream import Augmentation, Passes
 from faster_rcnn.datasets.records import Dataset, Record
 from faster_rcnn.engine.solver import build_optimizer
 from faster_rcnn.engine.training_batches import stream_batches
@@ -37,24 +39,28 @@ from torchvision.transforms import v2
 SIZE = (500, 375)  # width, height
 CPU = torch.device("cpu")
 
-OPTIONS = {
-    "batch_size": 1,
-    "short_sides": (600,),
-    "long_side": 1000,
-    "offset": 1,
-    "size_multiple": 32,
-    "flip": True,
-    "colour_jitter": 0.0,
-    "use_difficult": False,
-    "seed": 3,
-    "workers": 0,
+PLAIN = Augmentation(short_sides=(600,))
+SCALED = PLAIN._replace(scale_jitter=(0.1, 2.0))
+VARIANTS = {
+    "this loader": PLAIN,
+    "with colour and hue jitter": PLAIN._replace(colour_jitter=0.3, hue_jitter=0.1),
+    "with scale jitter 0.1 to 2": SCALED,
+    "all mosaics (four files each)": PLAIN._replace(mosaic=1.0),
 }
-VARIANTS: dict[str, dict[str, object]] = {
-    "this loader": {},
-    "with colour and hue jitter": {"colour_jitter": 0.3, "hue_jitter": 0.1},
-    "with scale jitter 0.1 to 2": {"scale_jitter": (0.1, 2.0)},
-    "all mosaics (four files each)": {"mosaic": 1.0},
-}
+
+
+def batches_of(
+    records: Sequence[Record], augmentation: Augmentation = PLAIN, *, workers: int = 0
+) -> Iterator[Batch]:
+    """Batches of one image without end."""
+    return training_batches(
+        records,
+        augmentation,
+        Preparation(long_side=1000, offset=1, size_multiple=32),
+        passes=Passes(images=1, size=1, total=1, mine=range(1)),
+        seed=3,
+        workers=workers,
+    )
 
 
 def make_files(folder: Path, count: int) -> list[Path]:
@@ -124,9 +130,11 @@ def bare_opencv(paths: Sequence[Path]) -> Callable[[], None]:
     return run
 
 
-def our_loader(records: Sequence[Record], **options: object) -> Callable[[], None]:
+def our_loader(
+    records: Sequence[Record], augmentation: Augmentation
+) -> Callable[[], None]:
     """Batches of one image, as many as there are records."""
-    batches = training_batches(records, **(OPTIONS | options))  # type: ignore[arg-type]
+    batches = batches_of(records, augmentation)
 
     def run() -> None:
         for _ in islice(batches, len(records)):
@@ -141,7 +149,7 @@ def measure_speed(paths: Sequence[Path], rounds: int) -> str:
     runs = {
         "torchvision's reference": reference_pipeline(paths),
         "bare OpenCV": bare_opencv(paths),
-        **{name: our_loader(records, **extra) for name, extra in VARIANTS.items()},
+        **{name: our_loader(records, drawn) for name, drawn in VARIANTS.items()},
     }
     seconds: dict[str, list[float]] = {name: [] for name in runs}
     for number in range(rounds + 1):
@@ -163,8 +171,7 @@ def measure_speed(paths: Sequence[Path], rounds: int) -> str:
 def measure_memory(paths: Sequence[Path], *, epochs: int, workers: int) -> str:
     """Resident and private memory of the workers after each epoch."""
     records = make_records(paths)
-    options = OPTIONS | VARIANTS["with scale jitter 0.1 to 2"] | {"workers": workers}
-    batches = training_batches(records, **options)  # type: ignore[arg-type]
+    batches = batches_of(records, SCALED, workers=workers)
     table = []
     for _ in range(epochs):
         for _ in islice(batches, len(records)):

@@ -37,8 +37,9 @@ from faster_rcnn.cli.command_line import (
 from faster_rcnn.cli.parser import Parser
 from faster_rcnn.cli.user_errors import clear_errors
 from faster_rcnn.config.settings import Config
-from faster_rcnn.datasets.loading.batches import Batch
+from faster_rcnn.datasets.loading.batches import Batch, Preparation
 from faster_rcnn.datasets.loading.loader import evaluation_batches, training_batches
+from faster_rcnn.datasets.loading.training_stream import Augmentation, Passes
 from faster_rcnn.datasets.records import Dataset
 from faster_rcnn.engine.batch_gradient import clip_gradient
 from faster_rcnn.engine.run_folder import RunFolder
@@ -202,17 +203,19 @@ def targets(batch: Batch, device: torch.device) -> list[dict[str, Tensor]]:
 
 def training(dataset: Dataset, config: Config) -> Iterator[Batch]:
     """The batches that our detector trains on, with boxes as pixel edges."""
-    data = config.data
+    data, images = config.data, config.train.batch_size
     return training_batches(
         dataset.records,
-        batch_size=config.train.batch_size,
-        short_sides=data.short_sides,
-        long_side=data.long_side,
-        offset=0,
-        size_multiple=data.size_multiple,
-        flip=data.flip,
-        colour_jitter=data.colour_jitter,
-        use_difficult=data.use_difficult,
+        Augmentation(
+            data.short_sides, flip=data.flip, colour_jitter=data.colour_jitter
+        ),
+        Preparation(
+            data.long_side,
+            offset=0,
+            size_multiple=data.size_multiple,
+            use_difficult=data.use_difficult,
+        ),
+        passes=Passes(images, images, total=1, mine=range(1)),
         seed=config.train.seed,
         workers=data.workers,
     )
@@ -225,11 +228,14 @@ def testing(
     data = config.data
     return evaluation_batches(
         dataset.records,
+        Preparation(
+            data.test_long_side,
+            offset=offset,
+            size_multiple=data.size_multiple,
+            use_difficult=True,
+        ),
         batch_size=batch_size or config.test.batch_size,
         short_side=data.test_short_side,
-        long_side=data.test_long_side,
-        offset=offset,
-        size_multiple=data.size_multiple,
         workers=data.workers,
     )
 

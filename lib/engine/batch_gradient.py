@@ -15,11 +15,11 @@ from torch import Tensor, nn
 
 from ..config.settings import Config
 from ..datasets.loading.batches import Batch
+from ..datasets.loading.training_stream import Passes
 from ..model.faster_rcnn import FasterRCNN, TrainOutput
 from ..utils.device import autocast
 from ..utils.distributed import collectives
 from .running_statistics import RunningStatistics
-from .schedule import Passes
 
 logger = logging.getLogger(__name__)
 

@@ -3,9 +3,9 @@
 import torch
 from torch import Tensor, nn
 
+from ..datasets.loading.training_stream import Passes
 from ..nets.layers import Norm
 from ..utils.distributed import collectives
-from .schedule import Passes
 
 
 class RunningStatistics:

@@ -7,25 +7,9 @@ on the process, so an update is the same however many processes compute it.
 
 from collections.abc import Collection
 from fractions import Fraction
-from typing import NamedTuple
 
 from ..config.settings import Config, TrainConfig
-
-
-class Passes(NamedTuple):
-    """The passes of one update.
-
-    Attributes:
-        images: images of all passes.
-        size: images per pass; the last one may have fewer.
-        total: number of passes, of all processes together.
-        mine: indices of the passes that this process computes.
-    """
-
-    images: int
-    size: int
-    total: int
-    mine: range
+from ..datasets.loading.training_stream import Passes
 
 
 def images_per_update(train: TrainConfig, processes: int) -> int:

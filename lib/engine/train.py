@@ -9,6 +9,7 @@ import torch
 from ..config.settings import Config
 from ..datasets.allowed_names import check_class_names
 from ..datasets.loading.batches import Batch
+from ..datasets.loading.training_stream import Passes
 from ..datasets.records import Dataset
 from ..model.faster_rcnn import FasterRCNN
 from ..utils.distributed import collectives
@@ -19,7 +20,7 @@ from .profiling import WAITING, Profile
 from .resume import resume
 from .run_folder import RunFolder
 from .run_writer import RunWriter
-from .schedule import Passes, share_passes
+from .schedule import share_passes
 from .solver import build_optimizer, learning_rate, set_learning_rate
 from .stop_signals import Interrupted, agree_to_stop, heed, stop_if, stop_signals
 from .train_record import UnreadableFiles

@@ -4,10 +4,11 @@ from collections.abc import Iterator
 
 from ..config.settings import Config
 from ..datasets.given_proposals import given_proposals
-from ..datasets.loading.batches import Batch
+from ..datasets.loading.batches import Batch, Preparation
 from ..datasets.loading.loader import training_batches
+from ..datasets.loading.training_stream import Augmentation, Passes
 from ..datasets.records import Dataset
-from .schedule import Passes, share_passes
+from .schedule import share_passes
 
 
 def stream_batches(
@@ -32,27 +33,28 @@ def stream_batches(
         ValueError: the set has no images, or Fast R-CNN alone has no proposals of one.
     """
     data = config.data
-    passes = passes or share_passes(config.train)
     return training_batches(
         dataset.records,
-        batch_size=passes.images,
-        pass_size=passes.size,
-        passes=passes.mine,
-        short_sides=data.short_sides,
-        long_side=data.long_side,
-        offset=config.boxes.offset,
-        size_multiple=data.size_multiple,
-        flip=data.flip,
-        colour_jitter=data.colour_jitter,
-        use_difficult=data.use_difficult,
+        Augmentation(
+            short_sides=data.short_sides,
+            flip=data.flip,
+            colour_jitter=data.colour_jitter,
+            hue_jitter=data.hue_jitter,
+            scale_jitter=data.scale_jitter,
+            mosaic=data.mosaic,
+        ),
+        Preparation(
+            long_side=data.long_side,
+            offset=config.boxes.offset,
+            size_multiple=data.size_multiple,
+            use_difficult=data.use_difficult,
+            min_visible=data.min_visible,
+        ),
+        passes=passes or share_passes(config.train),
         seed=config.train.seed,
         workers=data.workers,
         start=start,
         pin_memory=pin,
-        hue_jitter=data.hue_jitter,
-        scale_jitter=data.scale_jitter,
-        mosaic=data.mosaic,
-        min_visible=data.min_visible,
         max_unreadable=data.max_unreadable,
         proposals=given_proposals(dataset, config, "train"),
     )

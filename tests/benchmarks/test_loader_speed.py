@@ -5,7 +5,6 @@ import sys
 import loader as benchmark
 import numpy as np
 import pytest
-from faster_rcnn.datasets.loading.loader import training_batches
 
 
 @pytest.fixture
@@ -15,7 +14,7 @@ def paths(tmp_path):
 
 def test_speed_compares_equal_work(paths):
     records = benchmark.make_records(paths)
-    batch = next(training_batches(records, **benchmark.OPTIONS))
+    batch = next(benchmark.batches_of(records))
     assert batch.images.pixels.shape == (1, 3, 608, 800)
     assert batch.images.sizes.tolist() == [[600, 800]]
     assert batch.ground_truth.valid.sum() == 1

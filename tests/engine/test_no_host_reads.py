@@ -2,13 +2,14 @@
 
 import pytest
 import torch
-from faster_rcnn.datasets.loading.batches import collate, make_sample
+from faster_rcnn.datasets.loading.batches import collate
 from faster_rcnn.engine.batch_gradient import BatchGradient
 from faster_rcnn.engine.ema import WeightAverage
 from faster_rcnn.engine.schedule import share_passes
 from faster_rcnn.engine.solver import build_optimizer
 from faster_rcnn.inference.postprocess import detect_batch
 from faster_rcnn.layer_utils.structures import GroundTruth, Images
+from loader_words import sample_of
 from pairwise import pairwise
 from tiny_runs import CPU, ground_truth, random_images, tiny_config, tiny_detector
 from torch.utils._python_dispatch import TorchDispatchMode
@@ -59,7 +60,7 @@ def test_reads_are_noticed():
 @pytest.fixture
 def batch(dataset):
     samples = [
-        make_sample(record, short_side=48, long_side=96, offset=0)
+        sample_of(record, short_side=48, long_side=96, offset=0)
         for record in dataset.records[:2]
     ]
     return collate(samples, size_multiple=16)

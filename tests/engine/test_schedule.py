@@ -3,7 +3,8 @@ from pathlib import Path
 import pytest
 from faster_rcnn.config.loading import load_config
 from faster_rcnn.config.settings import Config
-from faster_rcnn.engine.schedule import Passes, settle_schedule, share_passes
+from faster_rcnn.datasets.loading.training_stream import Passes
+from faster_rcnn.engine.schedule import settle_schedule, share_passes
 
 # Detectron's tutorial: one recipe for 1, 2, 4 and 8 GPUs of two images each.
 TUTORIAL = """

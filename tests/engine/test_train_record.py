@@ -4,10 +4,11 @@ import math
 
 import pytest
 import torch
-from faster_rcnn.datasets.loading.batches import collate, make_sample
+from faster_rcnn.datasets.loading.batches import collate
 from faster_rcnn.engine.run_folder import RunFolder
 from faster_rcnn.engine.train_record import TrainRecord, UnreadableFiles
 from faster_rcnn.model.faster_rcnn import TrainOutput
+from loader_words import sample_of
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from tiny_runs import CLASSES, draw_dataset, tiny_config, tiny_detector, train_tiny
 
@@ -33,7 +34,7 @@ def stepping(tmp_path):
     """Record the same update of a tiny detector under growing numbers."""
     dataset = draw_dataset(tmp_path / "images", 2)
     samples = [
-        make_sample(record, short_side=48, long_side=96, offset=0)
+        sample_of(record, short_side=48, long_side=96, offset=0)
         for record in dataset.records
     ]
     batch = collate(samples, size_multiple=16)

@@ -10,7 +10,6 @@ from exported_detectors import (
     small_config,
     small_program,
 )
-from faster_rcnn.datasets.loading.loader import evaluation_batches as loaded_batches
 from faster_rcnn.export import ExportError, load_exported
 from faster_rcnn.export.about import About
 from faster_rcnn.export.aot import write_package
@@ -21,6 +20,7 @@ from faster_rcnn.export.program import Inputs, Shape, example_inputs
 from faster_rcnn.export.torch_export import trace, write_program
 from faster_rcnn.inference.postprocess import detect_batch, to_image_detections
 from faster_rcnn.layer_utils.structures import Detections
+from loader_words import evaluation_batches_of as loaded_batches
 from tiny_runs import draw_dataset
 
 pytestmark = pytest.mark.slow

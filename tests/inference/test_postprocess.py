@@ -2,8 +2,7 @@ import numpy as np
 import pytest
 import torch
 from faster_rcnn.config.settings import BoxConfig, TestConfig
-from faster_rcnn.datasets.loading.batches import Batch, collate, make_sample
-from faster_rcnn.datasets.loading.loader import evaluation_batches as ordered_batches
+from faster_rcnn.datasets.loading.batches import Batch, collate
 from faster_rcnn.inference.postprocess import (
     detect_batch,
     detect_images,
@@ -17,6 +16,8 @@ from faster_rcnn.layer_utils.detections import detect as detect_layer
 from faster_rcnn.layer_utils.structures import Detections, Images, Proposals
 from faster_rcnn.model.faster_rcnn import Predictions
 from faster_rcnn.nms import Suppression
+from loader_words import evaluation_batches_of as ordered_batches
+from loader_words import sample_of
 from tiny_runs import (
     CPU,
     draw_dataset,
@@ -117,7 +118,7 @@ def test_limits_of_the_test_apply():
 def test_ground_truth_survives_the_way_through_the_network(tmp_path, boxes, short_side):
     dataset = draw_dataset(tmp_path, 2)
     samples = [
-        make_sample(record, short_side=short_side, long_side=1000, offset=boxes.offset)
+        sample_of(record, short_side=short_side, long_side=1000, offset=boxes.offset)
         for record in dataset.records
     ]
     for sample, record in zip(samples, dataset.records, strict=True):
@@ -204,7 +205,7 @@ def test_detections_do_not_depend_on_the_batch(tmp_path, net):
 
 def test_detecting_in_bfloat16(tmp_path):
     dataset = draw_dataset(tmp_path, 1)
-    sample = make_sample(dataset.records[0], short_side=64, long_side=96, offset=0)
+    sample = sample_of(dataset.records[0], short_side=64, long_side=96, offset=0)
     batch = collate([sample], size_multiple=16)
     model = tiny_detector(tiny_config()).eval()
     found = detect_batch(

@@ -5,7 +5,6 @@ import json
 import numpy as np
 import pytest
 import torch
-from faster_rcnn.datasets.loading.loader import evaluation_batches as make_batches
 from faster_rcnn.engine.checkpoint_evaluation import (
     evaluate_checkpoint as run_checkpoint,
 )
@@ -16,6 +15,7 @@ from faster_rcnn.inference.proposal_evaluation import (
     propose_images,
     with_many_proposals,
 )
+from loader_words import evaluation_batches_of as make_batches
 from tiny_runs import (
     CLASSES,
     CPU,

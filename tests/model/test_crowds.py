@@ -4,7 +4,8 @@ import cv2
 import numpy as np
 import pytest
 import torch
-from faster_rcnn.datasets.loading.batches import collate, make_sample
+from faster_rcnn.datasets.loading.batches import collate
+from loader_words import sample_of
 from tiny_runs import make_record, tiny_config, tiny_detector
 
 
@@ -18,7 +19,7 @@ def batch(tmp_path):
         make_record(path, 96, 64, [(0, 0, 96, 64)], crowd=[True]),
         make_record(path, 96, 64),
     ]
-    samples = [make_sample(record, **options) for record in records]
+    samples = [sample_of(record, **options) for record in records]
     return collate(samples, size_multiple=16)
 
 

@@ -19,6 +19,7 @@ from ..records import Record
 from .colours import recolour
 from .images import expect_stated_size, read_image
 from .resizing import choose_cut, resize_image, resize_scale
+from .training_stream import Draw
 
 _GT_SLOTS = 8
 """Fewest ground-truth slots; larger numbers are powers of two, so shapes repeat."""
@@ -105,20 +106,30 @@ class Sample(NamedTuple):
     proposals: ScoredBoxes | None = None
 
 
+class Preparation(NamedTuple):
+    """How images and their objects become network input.
+
+    Attributes:
+        long_side: upper limit of the longer side in pixels.
+        offset: 1 for legacy boxes, 0 for continuous ones.
+        size_multiple: padded height and width are multiples of this.
+        use_difficult: keep VOC's difficult objects.
+        min_visible: least share of its area that a crop must leave of an object.
+    """
+
+    long_side: int
+    offset: float
+    size_multiple: int = 1
+    use_difficult: bool = False
+    min_visible: float = 0.25
+
+
 def make_sample(
     record: Record,
+    draw: Draw,
+    preparation: Preparation,
     *,
-    short_side: int,
-    long_side: int,
-    offset: float,
-    flip: bool = False,
-    colour: tuple[float, float, float] | None = None,
-    hue: float = 0.0,
-    zoom: float = 1.0,
-    place: tuple[float, float] = (0.5, 0.5),
     window: tuple[int, int] | None = None,
-    min_visible: float = 0.25,
-    use_difficult: bool = False,
     proposals: ScoredBoxes | None = None,
 ) -> Sample:
     """Read and resize an image and its objects.
@@ -127,30 +138,24 @@ def make_sample(
 
     Args:
         record: the image.
-        short_side: target of the shorter side in pixels.
-        long_side: upper limit of the longer side in pixels.
-        offset: 1 for legacy boxes, 0 for continuous ones.
-        flip: mirror left to right.
-        colour: factors of brightness, contrast and saturation.
-        hue: shift of the hue as a fraction of the full circle.
-        zoom: factor on the scale. Pixels beyond the usual size are cropped.
-        place: position of the crop, see `choose_cut`.
+        draw: scale, flip, colours and zoom of the image. Pixels that the zoom moves
+            beyond the usual size are cropped, see `choose_cut`.
+        preparation: the same for all images.
         window: height and width to fill in place of the usual size; the scale is raised
             if the image would leave a part of it empty.
-        min_visible: least share of its area that a crop must leave of an object.
-        use_difficult: keep VOC's difficult objects.
         proposals: of this image, as pixel edges; transformed like the objects.
 
     Raises:
         ImageError: the file cannot be decoded, or does not have the annotated size.
     """
+    offset = preparation.offset
     pixels = read_image(record.path)
     height, width = pixels.shape[:2]
     expect_stated_size(record.path, (width, height), (record.width, record.height))
     edges, objects = record.boxes, len(record.boxes)
     if proposals is not None:
         edges = np.concatenate((edges, proposals.boxes))
-    if flip:
+    if draw.flip:
         # Before the resize: mirroring an image of rounded width would shift it by a
         # fraction of a pixel.
         pixels = np.asarray(cv2.flip(pixels, 1), np.uint8)
@@ -158,28 +163,28 @@ def make_sample(
         edges[:, 0::2] = width - edges[:, 2::-2]
     boxes = edges - np.array([0, 0, offset, offset], dtype=np.float32)
     wanted = ~record.crowd
-    if not use_difficult:
+    if not preparation.use_difficult:
         wanted = wanted & ~record.difficult
     seen = np.ones(len(edges), np.bool_)
-    scale = resize_scale(height, width, short_side, long_side)
-    if zoom == 1 and window is None:
+    scale = resize_scale(height, width, draw.short_side, preparation.long_side)
+    if draw.zoom == 1 and window is None:
         pixels = resize_image(pixels, scale)
         boxes = (boxes * scale).astype(np.float32, copy=False)
     else:
         usual = round(scale * height), round(scale * width)
-        scale *= zoom
+        scale *= draw.zoom
         if window is not None:
             scale = max(scale, window[0] / height, window[1] / width)
         cut = choose_cut(
-            height, width, scale=scale, window=window or usual, place=place
+            height, width, scale=scale, window=window or usual, place=draw.place
         )
         scale, height, width = cut.scale, cut.height, cut.width
         pixels, boxes = cut.resize(pixels), cut.move(boxes, offset=offset)
         share = cut.visible_share(edges)
         seen = (share > 0) & (boxes[:, 2:] + offset > boxes[:, :2]).all(axis=1)
-        wanted = wanted & seen[:objects] & (share[:objects] >= min_visible)
-    if colour is not None or hue:
-        pixels = recolour(pixels, colour or (1.0, 1.0, 1.0), hue=hue)
+        wanted = wanted & seen[:objects] & (share[:objects] >= preparation.min_visible)
+    if draw.colour is not None or draw.hue:
+        pixels = recolour(pixels, draw.colour or (1.0, 1.0, 1.0), hue=draw.hue)
     if proposals is not None:
         proposals = ScoredBoxes(
             boxes[objects:][seen[objects:]], proposals.scores[seen[objects:]]

@@ -12,11 +12,18 @@ from torch.utils.data import Dataset as TorchDataset
 from ..formats.proposals import GivenProposals, ScoredBoxes
 from ..index.indexed_records import as_records
 from ..records import Record
-from .batches import Batch, Sample, collate, make_sample
+from .batches import Batch, Preparation, Sample, collate, make_sample
 from .images import ImageError
 from .mosaic import join_mosaic, mosaic_windows
 from .resizing import resize_scale
-from .training_stream import Draw, shape_groups, split_passes, training_stream
+from .training_stream import (
+    Augmentation,
+    Draw,
+    Passes,
+    shape_groups,
+    split_passes,
+    training_stream,
+)
 from .workers import load
 
 _MOST_REPLACEMENTS = 20
@@ -46,11 +53,7 @@ class _TrainingSet(_BatchSet):
     """Makes the batch of a list of draws."""
 
     records: Sequence[Record]
-    long_side: int
-    offset: float
-    size_multiple: int
-    min_visible: float
-    use_difficult: bool
+    preparation: Preparation
     proposals: GivenProposals | None
 
     def batch(self, draws: list[Draw]) -> Batch:
@@ -58,7 +61,7 @@ class _TrainingSet(_BatchSet):
         samples = [self._sample(draw, problems) for draw in draws]
         return collate(
             samples,
-            size_multiple=self.size_multiple,
+            size_multiple=self.preparation.size_multiple,
             problems=tuple(problems),
             proposal_slots=self.proposals.most if self.proposals else 0,
         )
@@ -69,7 +72,7 @@ class _TrainingSet(_BatchSet):
             return self._read(draw, problems)
         record = self.records[draw.image]
         height, width = record.height, record.width
-        scale = resize_scale(height, width, draw.short_side, self.long_side)
+        scale = resize_scale(height, width, draw.short_side, self.preparation.long_side)
         size = round(scale * height), round(scale * width)
         return join_mosaic(
             [
@@ -92,17 +95,9 @@ class _TrainingSet(_BatchSet):
             try:
                 return make_sample(
                     record,
-                    short_side=draw.short_side,
-                    long_side=self.long_side,
-                    offset=self.offset,
-                    flip=draw.flip,
-                    colour=draw.colour,
-                    hue=draw.hue,
-                    zoom=draw.zoom,
-                    place=draw.place,
+                    draw,
+                    self.preparation,
                     window=window,
-                    min_visible=self.min_visible,
-                    use_difficult=self.use_difficult,
                     proposals=_of(self.proposals, image),
                 )
             except ImageError as error:
@@ -115,26 +110,15 @@ class _TrainingSet(_BatchSet):
 
 def training_batches(
     records: Sequence[Record],
+    augmentation: Augmentation,
+    preparation: Preparation,
     *,
-    batch_size: int,
-    short_sides: Sequence[int],
-    long_side: int,
-    offset: float,
-    size_multiple: int,
-    flip: bool,
-    colour_jitter: float,
-    use_difficult: bool,
+    passes: Passes,
     seed: int,
     workers: int,
     start: int = 0,
     pin_memory: bool = False,
-    hue_jitter: float = 0.0,
-    scale_jitter: tuple[float, float] | None = None,
-    mosaic: float = 0.0,
-    min_visible: float = 0.25,
     max_unreadable: float = 1.0,
-    pass_size: int | None = None,
-    passes: range = range(1),
     proposals: GivenProposals | None = None,
 ) -> Iterator[Batch]:
     """Endless training batches from iteration ``start`` on.
@@ -144,25 +128,14 @@ def training_batches(
 
     Args:
         records: the training set.
-        batch_size: images per batch.
-        short_sides: scales in pixels, one drawn per batch.
-        long_side: cap of the longer side in pixels.
-        offset: 1 for legacy boxes, 0 for continuous ones.
-        size_multiple: padded height and width are multiples of this.
-        flip: mirror half of the images.
-        colour_jitter: largest relative change of brightness, contrast, saturation.
-        use_difficult: keep VOC's difficult objects.
+        augmentation: random changes of the images.
+        preparation: how images become network input.
+        passes: how each batch is cut, and which passes are wanted.
         seed: of the whole stream.
         workers: processes that prepare batches; 0 for the calling one.
         start: batches to skip.
         pin_memory: page-lock the tensors for faster copies to a GPU.
-        hue_jitter: largest turn of the hue, as a part of the whole circle.
-        scale_jitter: range of a random factor on each image's scale; None: no factor.
-        mosaic: share of the images that are put together from four.
-        min_visible: least share of its area that a cut has to leave of an object.
         max_unreadable: share of the images that may be unreadable; those are replaced.
-        pass_size: images per pass; None for a batch in one pass.
-        passes: numbers of the passes of each batch that are wanted.
         proposals: of these records, to come with the batches; None for none.
 
     Raises:
@@ -172,28 +145,9 @@ def training_batches(
     """
     if not records:
         raise ValueError("the training set has no images; check its list of images")
-    stream = training_stream(
-        records,
-        batch_size=batch_size,
-        short_sides=short_sides,
-        flip=flip,
-        colour_jitter=colour_jitter,
-        seed=seed,
-        hue_jitter=hue_jitter,
-        scale_jitter=scale_jitter,
-        mosaic=mosaic,
-    )
-    dataset = _TrainingSet(
-        records,
-        long_side=long_side,
-        offset=offset,
-        size_multiple=size_multiple,
-        min_visible=min_visible,
-        use_difficult=use_difficult,
-        proposals=proposals,
-    )
-    ahead = itertools.islice(stream, start, None)
-    draws = split_passes(ahead, pass_size or batch_size, passes)
+    stream = training_stream(records, augmentation, batch_size=passes.images, seed=seed)
+    dataset = _TrainingSet(records, preparation, proposals)
+    draws = split_passes(itertools.islice(stream, start, None), passes)
     batches = _loaded(dataset, draws, workers, pin_memory)
     return _stop_at_many_problems(batches, len(records), max_unreadable)
 
@@ -220,43 +174,35 @@ class _TestSet(_BatchSet):
 
     records: Sequence[Record]
     short_side: int
-    long_side: int
-    offset: float
-    size_multiple: int
-    use_difficult: bool
+    preparation: Preparation
     proposals: GivenProposals | None
 
     def batch(self, indices: list[int]) -> Batch:
         samples = [
             make_sample(
                 self.records[index],
-                short_side=self.short_side,
-                long_side=self.long_side,
-                offset=self.offset,
-                use_difficult=self.use_difficult,
+                Draw(index, self.short_side),
+                self.preparation,
                 proposals=_of(self.proposals, index),
             )
             for index in indices
         ]
         return collate(
             samples,
-            size_multiple=self.size_multiple,
+            size_multiple=self.preparation.size_multiple,
             proposal_slots=self.proposals.most if self.proposals else 0,
         )
 
 
 def evaluation_batches(
     records: Sequence[Record],
+    preparation: Preparation,
     *,
     batch_size: int,
     short_side: int,
-    long_side: int,
-    offset: float,
-    size_multiple: int,
     workers: int,
     pin_memory: bool = False,
     share: tuple[int, int] = (0, 1),
-    use_difficult: bool = True,
     proposals: GivenProposals | None = None,
 ) -> Iterator[Batch]:
     """Every image once, those of like shape together; match results by image id.
@@ -265,16 +211,13 @@ def evaluation_batches(
 
     Args:
         records: the test set.
+        preparation: how images become network input.
         batch_size: images per batch; the last one of a bucket may hold fewer.
         short_side: target of the shorter side in pixels.
-        long_side: cap of the longer side in pixels.
-        offset: 1 for legacy boxes, 0 for continuous ones.
-        size_multiple: padded height and width are multiples of this.
         workers: processes that prepare batches; 0 for the calling one.
         pin_memory: page-lock the tensors for faster copies to a GPU.
         share: (r, n) for batches r, r + n, r + 2n, ... only. The n shares together have
             the very batches that one process would make.
-        use_difficult: whether VOC's difficult objects are among the ground truth.
         proposals: of these records, to come with the batches; None for none.
 
     Raises:
@@ -288,15 +231,7 @@ def evaluation_batches(
         for bucket in np.split(order, np.flatnonzero(np.diff(groups)) + 1)
         for start in range(0, len(bucket), batch_size)
     ]
-    dataset = _TestSet(
-        records,
-        short_side=short_side,
-        long_side=long_side,
-        offset=offset,
-        size_multiple=size_multiple,
-        use_difficult=use_difficult,
-        proposals=proposals,
-    )
+    dataset = _TestSet(records, short_side, preparation, proposals)
     mine = chunks[share[0] :: share[1]]
     return _loaded(dataset, iter(mine), workers, pin_memory)
 

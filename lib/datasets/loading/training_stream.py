@@ -26,7 +26,7 @@ class Draw(NamedTuple):
         short_side: target of the shorter side in pixels.
         flip: mirror left to right.
         colour: factors of brightness, contrast and saturation.
-        hue: turn of the hue, as a part of the whole circle.
+        hue: turn of the hue, as a fraction of the full circle.
         zoom: factor on the scale.
         place: where the part that is seen lies, x and y in [0, 1).
         partners: three more images if this is the first of a mosaic, else none.
@@ -35,8 +35,8 @@ class Draw(NamedTuple):
 
     image: int
     short_side: int
-    flip: bool
-    colour: tuple[float, float, float] | None
+    flip: bool = False
+    colour: tuple[float, float, float] | None = None
     hue: float = 0.0
     zoom: float = 1.0
     place: tuple[float, float] = (0.5, 0.5)
@@ -44,17 +44,48 @@ class Draw(NamedTuple):
     centre: tuple[float, float] = (0.5, 0.5)
 
 
+class Augmentation(NamedTuple):
+    """The random changes of training images.
+
+    Attributes:
+        short_sides: targets of the shorter side in pixels, one drawn per batch.
+        flip: mirror half of the images.
+        colour_jitter: largest relative change of brightness, contrast, saturation.
+        hue_jitter: largest turn of the hue, as a fraction of the full circle.
+        scale_jitter: range of a random factor on each image's scale; if None, 1.
+        mosaic: share of the images that are joined from four.
+    """
+
+    short_sides: Sequence[int]
+    flip: bool = True
+    colour_jitter: float = 0.0
+    hue_jitter: float = 0.0
+    scale_jitter: tuple[float, float] | None = None
+    mosaic: float = 0.0
+
+
+class Passes(NamedTuple):
+    """The passes of one update.
+
+    Attributes:
+        images: number of images of the update.
+        size: number of images of a pass; the last pass may hold fewer.
+        total: number of passes of all processes together.
+        mine: indices of the passes that this process makes.
+    """
+
+    images: int
+    size: int
+    total: int
+    mine: range
+
+
 def training_stream(
     records: Sequence[Record],
+    augmentation: Augmentation,
     *,
     batch_size: int,
-    short_sides: Sequence[int],
-    flip: bool,
-    colour_jitter: float,
     seed: int,
-    hue_jitter: float = 0.0,
-    scale_jitter: tuple[float, float] | None = None,
-    mosaic: float = 0.0,
 ) -> Iterator[list[Draw]]:
     """Batches of draws without end: every image once per epoch, in random order.
 
@@ -65,6 +96,7 @@ def training_stream(
     What is switched off draws no random numbers, and mosaic, hue and zoom draw theirs
     last: batches, scales, flips and colours are the same with and without them.
     """
+    wanted = augmentation
     groups = shape_groups(as_records(records).sizes).tolist()
     waiting: dict[int, list[int]] = {}
     batches = 0
@@ -76,43 +108,35 @@ def training_stream(
             if len(group) < batch_size:
                 continue
             rng = np.random.default_rng((seed, 1, batches))
-            short_side = int(rng.choice(np.array(short_sides)))
+            short_side = int(rng.choice(np.array(wanted.short_sides)))
             draws = [
                 Draw(
                     image=member,
                     short_side=short_side,
-                    flip=bool(flip and rng.random() < 0.5),
-                    colour=_draw_colour(rng, colour_jitter),
+                    flip=bool(wanted.flip and rng.random() < 0.5),
+                    colour=_draw_colour(rng, wanted.colour_jitter),
                 )
                 for member in group
             ]
-            if mosaic:
+            if wanted.mosaic:
                 draws = [
-                    _draw_mosaic(rng, draw, len(records), flip, colour_jitter)
-                    if rng.random() < mosaic
+                    _draw_mosaic(rng, draw, len(records), wanted)
+                    if rng.random() < wanted.mosaic
                     else draw
                     for draw in draws
                 ]
-            if hue_jitter or scale_jitter:
-                draws = [_vary(rng, draw, hue_jitter, scale_jitter) for draw in draws]
+            if wanted.hue_jitter or wanted.scale_jitter:
+                draws = [_vary(rng, draw, wanted) for draw in draws]
             yield draws
             batches += 1
             group.clear()
 
 
-def split_passes(
-    batches: Iterator[list[Draw]], size: int, mine: range
-) -> Iterator[list[Draw]]:
-    """The passes of one process over the batches of all.
-
-    Args:
-        batches: from `training_stream`.
-        size: images per pass; the last one of a batch may hold fewer.
-        mine: numbers of the passes of each batch that this process makes.
-    """
+def split_passes(batches: Iterator[list[Draw]], passes: Passes) -> Iterator[list[Draw]]:
+    """The passes of one process over the batches of all, from `training_stream`."""
     for draws in batches:
-        for number in mine:
-            yield draws[number * size : (number + 1) * size]
+        for number in passes.mine:
+            yield draws[number * passes.size : (number + 1) * passes.size]
 
 
 def shape_groups(sizes: npt.NDArray[np.int32]) -> npt.NDArray[np.int64]:
@@ -140,7 +164,7 @@ def _draw_colour(
 
 
 def _draw_mosaic(
-    rng: np.random.Generator, first: Draw, images: int, flip: bool, colour_jitter: float
+    rng: np.random.Generator, first: Draw, images: int, wanted: Augmentation
 ) -> Draw:
     """Make a drawn image the first of a mosaic."""
 
@@ -153,8 +177,8 @@ def _draw_mosaic(
             Draw(
                 image=int(rng.integers(images)),
                 short_side=first.short_side,
-                flip=bool(flip and rng.random() < 0.5),
-                colour=_draw_colour(rng, colour_jitter),
+                flip=bool(wanted.flip and rng.random() < 0.5),
+                colour=_draw_colour(rng, wanted.colour_jitter),
             )
         )
         for _ in range(3)
@@ -163,18 +187,15 @@ def _draw_mosaic(
     return part(first)._replace(partners=tuple(partners), centre=(float(x), float(y)))
 
 
-def _vary(
-    rng: np.random.Generator,
-    draw: Draw,
-    hue_jitter: float,
-    scale_jitter: tuple[float, float] | None,
-) -> Draw:
+def _vary(rng: np.random.Generator, draw: Draw, wanted: Augmentation) -> Draw:
     """Draw hue, zoom and place of an image, and of its partners in a mosaic."""
-    if hue_jitter:
-        draw = draw._replace(hue=float(rng.uniform(-hue_jitter, hue_jitter)))
-    if scale_jitter:
+    if wanted.hue_jitter:
+        draw = draw._replace(
+            hue=float(rng.uniform(-wanted.hue_jitter, wanted.hue_jitter))
+        )
+    if wanted.scale_jitter:
         x, y = rng.random(2)
-        zoom = draw.zoom * float(rng.uniform(*scale_jitter))
+        zoom = draw.zoom * float(rng.uniform(*wanted.scale_jitter))
         draw = draw._replace(zoom=zoom, place=(float(x), float(y)))
-    partners = (_vary(rng, other, hue_jitter, scale_jitter) for other in draw.partners)
+    partners = (_vary(rng, other, wanted) for other in draw.partners)
     return draw._replace(partners=tuple(partners))

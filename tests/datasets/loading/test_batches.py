@@ -2,9 +2,10 @@ import cv2
 import numpy as np
 import pytest
 import torch
-from faster_rcnn.datasets.loading.batches import collate, make_sample
+from faster_rcnn.datasets.loading.batches import collate
 from faster_rcnn.datasets.loading.colours import recolour
 from faster_rcnn.datasets.loading.images import ImageError
+from loader_words import sample_of
 from pairwise import pairwise
 from tiny_runs import make_record
 
@@ -24,7 +25,7 @@ def image(tmp_path):
 
 def sample(record, **options):
     defaults = {"short_side": 20, "long_side": 1000, "offset": 0}
-    return make_sample(record, **(defaults | options))
+    return sample_of(record, **(defaults | options))
 
 
 @pytest.mark.parametrize(("height", "width"), [(1, 5000), (5000, 1), (3, 9000)])

@@ -6,9 +6,9 @@ import cv2
 import numpy as np
 import pytest
 from faster_rcnn.datasets.formats.proposals import GivenProposals, ScoredBoxes
-from faster_rcnn.datasets.loading.batches import collate, make_sample
-from faster_rcnn.datasets.loading.loader import evaluation_batches as make_test_batches
-from faster_rcnn.datasets.loading.loader import training_batches
+from faster_rcnn.datasets.loading.batches import collate
+from loader_words import evaluation_batches_of as make_test_batches
+from loader_words import sample_of, training_batches_of
 from tiny_runs import draw_dataset, make_record
 
 
@@ -42,7 +42,7 @@ def objects_of(records, *, most=5) -> GivenProposals:
 )
 def test_a_proposal_on_an_object_stays_there(dataset, offset, options):
     for i, record in enumerate(dataset.records):
-        sample = make_sample(
+        sample = sample_of(
             record,
             short_side=48,
             long_side=100,
@@ -55,7 +55,7 @@ def test_a_proposal_on_an_object_stays_there(dataset, offset, options):
         np.testing.assert_array_equal(sample.proposals.boxes[::-1], sample.boxes)
         assert np.all(np.diff(sample.proposals.scores) < 0)
         # What is not asked for is not there, and changes nothing.
-        bare = make_sample(
+        bare = sample_of(
             record,
             short_side=48,
             long_side=100,
@@ -74,7 +74,7 @@ def test_proposals_out_of_sight_are_left_out(tmp_path):
     record = make_record(path, 40, 20, [(0, 0, 10, 10)])
     boxes = np.array([(30, 0, 40, 20), (1, 1, 30, 9)], np.float32)
     given = ScoredBoxes(boxes, np.array([2, 1], np.float32))
-    sample = make_sample(
+    sample = sample_of(
         record,
         short_side=20,
         long_side=40,
@@ -92,9 +92,7 @@ def test_batches_are_padded_best_first(dataset):
     assert set(counts) == {2, 3}
     given = objects_of(dataset.records)
     samples = [
-        make_sample(
-            record, short_side=64, long_side=96, offset=0, proposals=given.of(i)
-        )
+        sample_of(record, short_side=64, long_side=96, offset=0, proposals=given.of(i))
         for i, record in enumerate(dataset.records)
     ]
     batch = collate(samples, size_multiple=16, proposal_slots=5)
@@ -110,13 +108,13 @@ def test_batches_are_padded_best_first(dataset):
 
 def test_no_proposals(dataset):
     records = dataset.records
-    samples = [make_sample(r, short_side=64, long_side=96, offset=0) for r in records]
+    samples = [sample_of(r, short_side=64, long_side=96, offset=0) for r in records]
     batch = collate(samples, size_multiple=16)
     assert batch.proposals is None and batch.given == {}
 
 
 def stream(records, **options):
-    return training_batches(
+    return training_batches_of(
         records,
         batch_size=2,
         short_sides=(48, 64),

@@ -11,10 +11,10 @@ import pytest
 import torch
 from faster_rcnn.datasets.loading import workers
 from faster_rcnn.datasets.loading.images import ImageError
-from faster_rcnn.datasets.loading.loader import evaluation_batches as ordered_batches
-from faster_rcnn.datasets.loading.loader import training_batches
 from faster_rcnn.datasets.loading.training_stream import shape_groups
 from faster_rcnn.datasets.loading.workers import load
+from loader_words import evaluation_batches_of as ordered_batches
+from loader_words import training_batches_of
 from patience import PATIENCE
 from tiny_runs import make_record
 from torch.multiprocessing.reductions import rebuild_tensor
@@ -52,7 +52,7 @@ def training(items, count, **options):
         "seed": 3,
         "workers": 0,
     }
-    return list(islice(training_batches(items, **(defaults | options)), count))
+    return list(islice(training_batches_of(items, **(defaults | options)), count))
 
 
 def ordered(items, **options):
@@ -303,7 +303,7 @@ def test_shares_of_the_test_batches_are_those_of_one_process(records, processes)
     assert sum(map(len, shares)) == len(want)
 
 
-def test_test_batches_of_no_images():
+def test_evaluation_batches_of_no_images():
     assert ordered([]) == []
 
 
@@ -331,7 +331,7 @@ def test_default_random_numbers_are_left_alone(records, workers):
 def test_workers_outlive_the_signals_that_stop_a_run(records):
     items = records([(32, 24)] * 4)
     options = {"batch_size": 1, "flip": False, "colour_jitter": 0}
-    batches = training_batches(
+    batches = training_batches_of(
         items,
         short_sides=[24],
         long_side=100,
@@ -373,7 +373,7 @@ def test_workers_that_are_killed_are_replaced(records, caplog, look_often):
     items = records([(32, 24)] * 7)
     before = signal.getsignal(signal.SIGCHLD)
     others = set(multiprocessing.active_children())
-    batches = training_batches(items, workers=2, **options)
+    batches = training_batches_of(items, workers=2, **options)
     got = []
     for number in range(30):
         got.append(next(batches))
@@ -382,7 +382,7 @@ def test_workers_that_are_killed_are_replaced(records, caplog, look_often):
             worker.kill()
             worker.join()  # no error comes out of the signal
     assert signal.getsignal(signal.SIGCHLD) == before
-    assert_same(got, list(islice(training_batches(items, workers=0, **options), 30)))
+    assert_same(got, list(islice(training_batches_of(items, workers=0, **options), 30)))
     assert len(caplog.messages) == 2
     assert "was killed (DataLoader worker" in caplog.messages[0]
     batches.close()

@@ -1,8 +1,8 @@
 import cv2
 import numpy as np
 import pytest
-from faster_rcnn.datasets.loading.batches import make_sample
 from faster_rcnn.datasets.loading.mosaic import join_mosaic, mosaic_windows
+from loader_words import sample_of
 from tiny_runs import make_record
 
 
@@ -24,7 +24,7 @@ def test_boxes_follow_into_the_mosaic(tmp_path, offset):
         boxes = [(8, 4, 24, 14), (30, 20, 40, 30)]
         record = make_record(path, 40, 30, boxes, [number + 1, 9], crowd=[False, True])
         options = {"short_side": 30, "long_side": 100, "offset": offset}
-        parts.append(make_sample(record, zoom=0.5, window=window, **options))
+        parts.append(sample_of(record, zoom=0.5, window=window, **options))
     joined = join_mosaic(parts)
     assert joined.pixels.shape == (30, 40, 3)
     assert joined.image_id == "0+1+2+3"

@@ -3,7 +3,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from faster_rcnn.datasets.loading.training_stream import shape_groups, training_stream
+from faster_rcnn.datasets.loading.training_stream import shape_groups
+from loader_words import stream_of
 from tiny_runs import make_record
 
 SHAPES = [(80, 60), (60, 80), (100, 100), (150, 50)]  # width, height
@@ -32,7 +33,7 @@ def stream(items, *, batches, **options):
         "colour_jitter": 0,
         "seed": 5,
     }
-    return list(islice(training_stream(items, **(defaults | options)), batches))
+    return list(islice(stream_of(items, **(defaults | options)), batches))
 
 
 @pytest.mark.parametrize("batch_size", [1, 2, 3])
