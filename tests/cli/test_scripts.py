@@ -14,7 +14,7 @@ from command_lines import REPOSITORY, load_tool
 SCRIPTS = REPOSITORY / "experiments" / "scripts"
 NAMES = sorted(path.name for path in SCRIPTS.glob("*.sh"))
 COMMANDS = [
-    *("check.sh", "demo.sh", "tensorboard.sh", "test.sh", "train.sh"),
+    *("check.sh", "demo.sh", "docs.sh", "tensorboard.sh", "test.sh", "train.sh"),
     "train_alternating.sh",
 ]
 TINY = """

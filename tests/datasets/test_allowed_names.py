@@ -68,5 +68,7 @@ def test_data_set_is_refused(tmp_path):
     content = json.loads(file.read_text())
     content["categories"].append({"id": 7, "name": "__background__"})
     file.write_text(json.dumps(content))
-    with pytest.raises(ValueError, match=r"coco_train: class names .*'__background__'"):
+    with pytest.raises(
+        ValueError, match=r"coco_train: invalid class names: .*'__background__'"
+    ):
         load(tmp_path / "coco", tmp_path)

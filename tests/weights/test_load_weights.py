@@ -44,7 +44,7 @@ def test_normalisation_given_in_the_configuration(shared, file):
     for wrong in ("torchvision", "detectron2"):
         message = refusal(model, path, style="caffe", normalisation=wrong)
         assert "is caffe (the variance of the first norm" in message
-        assert f"but net.normalisation is {wrong}; leave that at auto" in message
+        assert f"but net.normalisation is {wrong}; leave net.normalisation" in message
         assert f"frcnn convert --normalisation {wrong}" in message
     assert torch.equal(model.backbone.conv1.weight, before)
     assert normalisation_of(model) == "caffe"
