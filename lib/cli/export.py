@@ -29,7 +29,7 @@ def build_parser(prog: str | None = None) -> Parser:
         type=_size,
         metavar="HxW",
         help="height and width of the input; default: any multiples of 32 "
-        "and of data.size_multiple",
+        "(64 with a pyramid) and of data.size_multiple",
     )
     add(
         "--bare",

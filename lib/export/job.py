@@ -59,7 +59,8 @@ class Job:
         to: a key of `FORMATS`.
         output: the file to write; if None, a file beside the checkpoint.
         batch: N; None for any.
-        size: H and W; None for any multiples of 32, and of ``data.size_multiple``.
+        size: H and W; None for any multiples of 32 (of 64 with a pyramid) and of
+            ``data.size_multiple``.
         padded: whether images may be smaller than the input.
         device: device to run on, for PyTorch's formats.
         precision: ``float32`` or ``bfloat16``.
@@ -104,7 +105,10 @@ def export(job: Job) -> Path:
     """
     state = open_checkpoint(job.checkpoint)
     model, config, classes = open_detector(job.checkpoint, state, job.overrides)
-    multiple = math.lcm(config.data.size_multiple, MULTIPLE)
+    # A pyramid's coarsest map is every other cell of the one before, and PyTorch before
+    # 2.14 cannot trace that where a row is left over.
+    strides = (model.pyramid or model.backbone).strides
+    multiple = math.lcm(config.data.size_multiple, MULTIPLE, *strides)
     shape = Shape(job.batch, job.size, multiple, job.padded)
     _check(job, shape)
     device = pick_device(job.device)
