@@ -13,7 +13,7 @@ height of a box depend on one number, ``offset``:
 Letters: N images, A anchors, R boxes, G ground-truth slots, ``...`` any leading shape.
 """
 
-from typing import NamedTuple
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
@@ -142,7 +142,8 @@ def inside_image(
     )
 
 
-class BoxCoder(NamedTuple):
+@dataclass(frozen=True)
+class BoxCoder:
     """Boxes to deltas and back, in one convention.
 
     Attributes:

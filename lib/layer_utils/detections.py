@@ -12,7 +12,7 @@ from torch import Tensor
 from ..nms import Suppression, soft_nms
 from ..nms.soft_nms import Decay
 from .boxes import BoxCoder
-from .structures import Detections, Proposals
+from .structures import Detections, Proposals, replace
 
 _MANY = 8  # preselect classes if C is this many times the number that can be likely
 
@@ -172,7 +172,7 @@ def suppress_softly(
         groups=found.classes,
         offset=offset,
     )
-    return pick(found, picked, kept)._replace(scores=scores)
+    return replace(pick(found, picked, kept), scores=scores)
 
 
 def pick(found: Detections, index: Tensor, kept: Tensor) -> Detections:

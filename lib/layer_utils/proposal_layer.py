@@ -11,7 +11,7 @@ from torch import Tensor
 from ..nms import Suppression
 from ..utils.torch_versions import least
 from .boxes import BoxCoder
-from .structures import Proposals, RPNOutput
+from .structures import Proposals, RPNOutput, replace
 
 
 def propose(
@@ -52,7 +52,7 @@ def propose(
     """
     # 1. and 2. Select the best anchors and decode them.
     deltas = output.pred_deltas if box_gradient else output.pred_deltas.detach()
-    output = output._replace(pred_deltas=deltas)
+    output = replace(output, pred_deltas=deltas)
     boxes, scores, valid, levels = _best_boxes(
         output, image_sizes, count=pre_nms, coder=coder
     )
@@ -90,7 +90,7 @@ def top_proposals(
     Returns:
         Proposals without gradient, min(R, A) slots; boxes of unused slots are zero.
     """
-    output = output._replace(pred_deltas=output.pred_deltas.detach(), level_anchors=())
+    output = replace(output, pred_deltas=output.pred_deltas.detach(), level_anchors=())
     boxes, scores, valid, _ = _best_boxes(output, image_sizes, count=count, coder=coder)
     return Proposals(boxes.masked_fill(~valid[:, :, None], 0.0), scores, valid)
 

@@ -13,7 +13,7 @@ row without its mask. Letters, here and in the whole package:
 Boxes are float32 ``x1, y1, x2, y2`` in pixels of the network input.
 """
 
-from typing import NamedTuple
+from typing import Any, NamedTuple, TypeVar, cast
 
 from torch import Tensor
 
@@ -66,6 +66,20 @@ class GroundTruth(NamedTuple):
     classes: Tensor
     valid: Tensor
     crowd: Tensor | None = None
+
+
+_S = TypeVar("_S", bound=tuple[Any, ...])
+
+
+def replace(structure: _S, **fields: Any) -> _S:
+    """Return a copy of a named tuple with some fields replaced.
+
+    `NamedTuple._replace` does the same, but torch.compile of PyTorch 2.8 does not trace
+    it: use this one wherever a compiled graph may pass.
+    """
+    kind: Any = type(structure)
+    values = zip(kind._fields, structure, strict=True)
+    return cast(_S, kind(*[fields.get(name, value) for name, value in values]))
 
 
 class RPNOutput(NamedTuple):

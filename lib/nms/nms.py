@@ -3,7 +3,7 @@
 Letters: N images, R boxes per image, K output slots.
 """
 
-from typing import NamedTuple
+from dataclasses import dataclass
 
 import numpy as np
 import torch
@@ -52,7 +52,8 @@ def nms(
     return index, kept
 
 
-class Suppression(NamedTuple):
+@dataclass(frozen=True)
+class Suppression:
     """The rule by which a box is dropped for a better one.
 
     Attributes:

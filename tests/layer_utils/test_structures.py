@@ -22,6 +22,9 @@ from torch.utils._pytree import tree_leaves
 
 HEIGHT, WIDTH, STRIDE, CLASSES = 5, 6, 16, 4
 BASE = base_anchors(stride=STRIDE, ratios=(0.5, 1, 2), scales=(1, 2), offset=1)
+CODER = BoxCoder(1)
+PROPOSAL_RULE = Suppression(0.7, 0)
+DETECTION_RULE = Suppression(0.3, 0)
 
 
 def inputs(images=2, seed=0):
@@ -58,8 +61,8 @@ def proposals_of(x):
         x["sizes"],
         pre_nms=100,
         post_nms=20,
-        coder=BoxCoder(1),
-        suppression=Suppression(0.7, 0),
+        coder=CODER,
+        suppression=PROPOSAL_RULE,
         min_size=4,
     )
     return anchors, inside, proposals
@@ -126,8 +129,8 @@ def inference(x):
         x["sizes"],
         score_threshold=0.05,
         max_detections=15,
-        coder=BoxCoder(1),
-        suppression=Suppression(0.3, 0),
+        coder=CODER,
+        suppression=DETECTION_RULE,
     )
 
 
