@@ -42,20 +42,20 @@ def evaluate_checkpoint(
     """Test a checkpoint, print the table, and add the figures to TensorBoard.
 
     Args:
-        run: gets the test folder.
-        checkpoint: the file.
-        state: its content.
+        run: the run's folder, which receives the test folder.
+        checkpoint: the checkpoint file.
+        state: content of the checkpoint.
         dataset: the test set.
-        config: to test under.
-        device: where to run.
-        measure: detections, or the proposals alone, by COCO's evaluator or in NumPy;
-            None for what the checkpoint's network makes.
-        evaluator: who computes COCO's numbers.
-        comp: competition of VOC's result files; None for no files.
+        config: configuration of the test.
+        device: device to run on.
+        measure: detections, or proposals, by COCO's evaluator or the one in NumPy; if
+            None, the output of the checkpoint's network.
+        evaluator: implementation of COCO's numbers.
+        comp: competition of VOC's result files; if None, write no such files.
 
     Raises:
-        ValueError: the checkpoint is of other classes, or its network does not make
-            what is to be measured, or lacks the proposals that it needs.
+        ValueError: the checkpoint has other classes, or its network does not compute
+            the measured output, or lacks the proposals that it needs.
     """
     measure = settle_measure(config, measure)
     classes = tuple(state["classes"])
@@ -106,7 +106,7 @@ def evaluate_checkpoint(
         comp=comp,
         places=None if classes == dataset.classes else places,
     )
-    if evaluation is None:  # the main process has it
+    if evaluation is None:  # only the main process has a result
         return
     kind = f"test {settings}" if settings else "test"  # curves of their own
     results = {f"{kind}/{name}": v for name, v in evaluation.scalars().items()}
@@ -119,9 +119,9 @@ def evaluate_checkpoint(
 
 
 def _other_settings(config: Config, stored: Config) -> str:
-    """Name of the settings under which a test differs from the checkpoint's own.
+    """Name the settings in which a test differs from the checkpoint's own.
 
-    Sets are not among them: the folder of a test is in that of its set.
+    The names of sets are left out: each set has its own folder of tests.
     """
     sets = ("data.train_set", "data.test_set", "data.val_set")
     differing = differences(config, stored)
@@ -138,22 +138,22 @@ def settle_measure(config: Config, measure: Measure | None) -> Measure:
     """Return the measure of a test: by default, the one for the network's output.
 
     Raises:
-        ValueError: the network does not compute what is asked for, or its proposals are
-            not named.
+        ValueError: the network does not compute the requested output, or the
+            configuration does not name its proposals.
     """
     modules = config.net.modules
     if measure is None:
         measure = "proposal" if modules == "rpn" else "detection"
     if modules == "rpn" and measure == "detection":
         raise ValueError(
-            "a region proposal network alone (net.modules rpn) makes no detections; "
-            "leave out --eval, or give proposal"
+            "a region proposal network alone (net.modules rpn) computes no detections; "
+            "leave out --eval, or give --eval proposal"
         )
     if modules == "fast_rcnn":
         if measure != "detection":
             raise ValueError(
-                "Fast R-CNN alone (net.modules fast_rcnn) makes no proposals; measure "
-                "the file that it is given by frcnn reval"
+                "Fast R-CNN alone (net.modules fast_rcnn) computes no proposals; "
+                "measure the file of its proposals with frcnn reval"
             )
         proposal_file(config, "test")
     return measure

@@ -11,16 +11,16 @@ from .train_state import TrainState
 
 
 class TrainStep:
-    """Makes the next update of a state.
+    """Make the next update of a training state.
 
-    The passes forward and backward and the clipping are those of a `BatchGradient`
-    (eager, the optimizer's step is left to this class), or of `GraphedUpdates`
-    (``train.cuda_graphs``; the optimizer's step is part of the recording).
+    A `BatchGradient` makes the forward and backward passes and clips the gradient, and
+    this class calls the optimizer. With ``train.cuda_graphs``, `GraphedUpdates` does
+    both.
 
     Args:
-        state: of the run, loaded already.
+        state: state of the run, already loaded.
         gradient: computes the losses and their gradient.
-        config: of the run.
+        config: configuration of the run.
 
     Raises:
         ValueError: ``train.cuda_graphs`` without a GPU, or with several passes.
@@ -39,14 +39,14 @@ class TrainStep:
         self._faulty = FaultyUpdates(state.model, config.train, state.counts)
 
     def __call__(self, batches: Sequence[Batch], *, stopping: bool = False) -> Update:
-        """Make an update, or leave it out if a number in it is not finite.
+        """Make an update, or skip it if a loss or the gradient norm is not finite.
 
         Args:
-            batches: of this process's passes, on the device.
+            batches: batches of this process's passes, on the device.
             stopping: whether this process was asked to stop.
 
         Raises:
-            NonFiniteLossError: the run has to stop, at this update or the one before.
+            NonFiniteLossError: the run has to stop, at this update or the previous one.
         """
         state = self.state
         update = self._update(state.iteration, batches, stopping=stopping)
@@ -65,7 +65,7 @@ class TrainStep:
         return update._replace(left_out=fault is not None)
 
     def settle(self) -> None:
-        """Check the numbers that a GPU has not handed over yet, before a save.
+        """Check the numbers that the host has not read from the GPU yet.
 
         Raises:
             NonFiniteLossError: the run has to stop.

@@ -107,7 +107,7 @@ def test_a_proposal_network_is_tested_by_its_recall(
     status, out, err = call(
         "test_net", monkeypatch, capsys, *words, "--eval", "detection"
     )
-    assert status == 2 and "makes no detections" in err
+    assert status == 2 and "computes no detections" in err
 
 
 def test_fast_rcnn_needs_files(cells, tmp_path, monkeypatch, capsys):

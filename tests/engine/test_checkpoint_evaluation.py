@@ -66,9 +66,9 @@ def test_what_is_measured():
     assert settle_measure(rpn, None) == "proposal"
     assert settle_measure(rpn, "proposal_fast") == "proposal_fast"
     assert settle_measure(both, None) == settle_measure(fast, None) == "detection"
-    with pytest.raises(ValueError, match="makes no detections"):
+    with pytest.raises(ValueError, match="computes no detections"):
         settle_measure(rpn, "detection")
-    with pytest.raises(ValueError, match="makes no proposals"):
+    with pytest.raises(ValueError, match="computes no proposals"):
         settle_measure(fast, "proposal")
     with pytest.raises(ValueError, match=r"data\.test_proposals"):
         settle_measure(tiny_config("net.modules", "fast_rcnn"), None)
