@@ -13,7 +13,12 @@ import numpy as np
 
 from ..datasets.records import BoolArray, Dataset, FloatArray
 from .image_detections import ImageDetections, flatten
-from .voc_matching import Float64Array, best_overlaps, flatten_objects, true_positives
+from .voc_matching import (
+    Float64Array,
+    flatten_objects,
+    nearest_objects,
+    true_positives,
+)
 
 Metric = Literal["07", "all"]
 
@@ -117,16 +122,24 @@ def voc_average_precisions(
     flat = flatten(dataset, detections)
     objects = flatten_objects(dataset)
     order = np.lexsort((-flat.scores, flat.classes))  # stable: ties keep their order
-    overlaps, nearest = best_overlaps(flat, objects, len(dataset.classes))
-    overlaps, nearest, scores = overlaps[order], nearest[order], flat.scores[order]
-    every = np.arange(1, len(dataset.classes) + 1)
-    ends = np.searchsorted(flat.classes[order], every).tolist()
-    counts = np.bincount(
-        objects.classes[~objects.ignored], minlength=len(dataset.classes)
+    size = len(dataset.classes)
+    overlaps, nearest = nearest_objects(
+        flat.boxes.astype(np.float64),
+        flat.images * size + flat.classes,
+        objects.boxes,
+        objects.images * size + objects.classes,
     )
+    scores = flat.scores[order]
+    ends = np.searchsorted(flat.classes[order], np.arange(1, size + 1)).tolist()
+    counts = np.bincount(objects.classes[~objects.ignored], minlength=size)
     results = []
     for threshold in iou_thresholds:
-        true, ignored = true_positives(overlaps, nearest, objects.ignored, threshold)
+        true, ignored = (
+            judged[order]
+            for judged in true_positives(
+                overlaps, nearest, objects.ignored, threshold, order
+            )
+        )
         per_class: dict[Metric, dict[str, ClassResult]] = {m: {} for m in metrics}
         for c, name in enumerate(dataset.classes[1:], start=1):
             own = slice(ends[c - 1], ends[c])
@@ -136,7 +149,7 @@ def voc_average_precisions(
                 per_class[metric][name] = ClassResult(
                     objects_of_class,
                     own.stop - own.start,
-                    _average_precision(*curve, metric) if counts[c] else float("nan"),
+                    _INTERPOLATIONS[metric](*curve) if counts[c] else float("nan"),
                     *curve,
                     scores[own],
                 )
@@ -151,13 +164,6 @@ def _curve(
     hits = np.cumsum(true)
     precision = hits / np.maximum(np.cumsum(~ignored), 1)
     return hits / objects if objects else np.full(len(true), np.nan), precision
-
-
-def _average_precision(
-    recall: Float64Array, precision: Float64Array, metric: Metric
-) -> float:
-    interpolate = _eleven_points if metric == "07" else _area_under_curve
-    return interpolate(recall, precision)
 
 
 def _monotone(precision: Float64Array) -> Float64Array:
@@ -178,3 +184,6 @@ def _eleven_points(recall: Float64Array, precision: Float64Array) -> float:
 def _area_under_curve(recall: Float64Array, precision: Float64Array) -> float:
     steps = np.diff(recall, prepend=0.0)
     return float((steps * _monotone(precision)).sum())
+
+
+_INTERPOLATIONS = {"07": _eleven_points, "all": _area_under_curve}

@@ -14,55 +14,96 @@ import numpy.typing as npt
 
 from ..datasets.index.indexed_records import as_records
 from ..datasets.records import BoolArray, Dataset, IntArray
-from .image_detections import FlatDetections
 
 Float64Array = npt.NDArray[np.float64]
 
 
 class Objects(NamedTuple):
-    """Ground truth of the whole data set, grouped by image and class.
+    """Ground truth of the whole data set, one row per object, ordered by image.
 
     Attributes:
         images: ``(G,)`` index into ``dataset.records``.
-        classes: ``(G,)``, 1..C-1.
+        classes: ``(G,)`` 1..C-1.
         boxes: ``(G, 4)`` pixel edges.
-        ignored: ``(G,)`` difficult or crowd.
+        areas: ``(G,)`` square pixels, as annotated.
+        ignored: ``(G,)`` difficult or crowd: counts neither way.
     """
 
     images: IntArray
     classes: IntArray
     boxes: Float64Array
+    areas: Float64Array
     ignored: BoolArray
 
 
 def flatten_objects(dataset: Dataset) -> Objects:
-    """Join the objects of all images, ordered by image, then class."""
+    """Join the objects of all images."""
     records = as_records(dataset.records)
-    images, classes = records.images, records.classes.astype(np.int64)
-    order = np.lexsort((classes, images))
     return Objects(
-        images[order],
-        classes[order],
-        records.boxes.astype(np.float64)[order],
-        (records.difficult | records.crowd)[order],
+        records.images,
+        records.classes.astype(np.int64),
+        records.boxes.astype(np.float64),
+        records.areas.astype(np.float64),
+        records.difficult | records.crowd,
     )
 
 
-def best_overlaps(
-    flat: FlatDetections, objects: Objects, num_classes: int
+def nearest_objects(
+    boxes: Float64Array,
+    keys: IntArray,
+    gt_boxes: Float64Array,
+    gt_keys: IntArray,
+    *,
+    labels: tuple[IntArray, IntArray] | None = None,
 ) -> tuple[Float64Array, IntArray]:
-    """Find for each detection the object of its image and class it overlaps most.
+    """Find for each box the ground truth of the same key that it overlaps most.
+
+    Each round compares all boxes with "the k-th object of their key", so the number
+    of rounds is the size of the largest group, and late rounds are tiny.
+
+    Args:
+        boxes: ``(D, 4)`` pixel edges.
+        keys: ``(D,)`` group of each box, such as its image.
+        gt_boxes: ``(G, 4)`` pixel edges.
+        gt_keys: ``(G,)`` groups, in any order.
+        labels: labels of boxes ``(D,)`` and of objects ``(G,)``; pairs with the same
+            label are skipped.
 
     Returns:
-        IoU ``(D,)`` and row in ``objects`` ``(D,)``; 0 and 0 where nothing overlaps.
+        IoU ``(D,)`` and row in ``gt_boxes`` ``(D,)``; 0 and -1 where nothing overlaps.
         Ties go to the first object.
     """
-    return best_of_groups(
-        flat.boxes.astype(np.float64),
-        flat.images * num_classes + flat.classes,
-        objects.boxes,
-        objects.images * num_classes + objects.classes,
-    )
+    by_key = np.argsort(gt_keys, kind="stable")
+    sorted_keys = gt_keys[by_key]
+    overlaps = np.zeros(len(boxes))
+    nearest = np.full(len(boxes), -1, np.int64)
+    first = np.searchsorted(sorted_keys, keys, side="left")
+    end = np.searchsorted(sorted_keys, keys, side="right")
+    rows = np.flatnonzero(first < end)
+    places = first[rows]
+    while rows.size:
+        objects = by_key[places]
+        iou = paired_iou(boxes[rows], gt_boxes[objects])
+        better = iou > overlaps[rows]
+        if labels is not None:
+            better &= labels[0][rows] != labels[1][objects]
+        overlaps[rows[better]] = iou[better]
+        nearest[rows[better]] = objects[better]
+        more = places + 1 < end[rows]
+        rows, places = rows[more], places[more] + 1
+    return overlaps, nearest
+
+
+def first_claims(nearest: IntArray, rows: IntArray) -> IntArray:
+    """Return the first of the rows that claim each object, best score first.
+
+    Args:
+        nearest: ``(D,)`` object that each detection claims.
+        rows: rows of the claiming detections, best score first within a class.
+    """
+    _, first = np.unique(nearest[rows], return_index=True)
+    claims: IntArray = rows[first]
+    return claims
 
 
 def true_positives(
@@ -70,60 +111,24 @@ def true_positives(
     nearest: IntArray,
     object_ignored: BoolArray,
     iou_threshold: float,
+    order: IntArray,
 ) -> tuple[BoolArray, BoolArray]:
     """Find the true positives ``(D,)`` and the detections to ignore ``(D,)``.
 
     Args:
-        overlaps: ``(D,)`` from ``best_overlaps``; within a class, best score first.
-        nearest: ``(D,)`` from ``best_overlaps``, in the same order.
+        overlaps: ``(D,)`` IoU with the object of the same image and class that the
+            detection overlaps most.
+        nearest: ``(D,)`` that object.
         object_ignored: ``(G,)`` difficult or crowd.
-        iou_threshold: overlap that a match must exceed.
+        iou_threshold: overlap in [0, 1) that a match must exceed.
+        order: ``(D,)`` rows, best score first within a class.
     """
     hit = overlaps > iou_threshold
     ignored = hit.copy()
     ignored[hit] = object_ignored[nearest[hit]]
-    claims = np.flatnonzero(hit & ~ignored)
-    _, first = np.unique(nearest[claims], return_index=True)
     true = np.zeros(len(hit), np.bool_)
-    true[claims[first]] = True
+    true[first_claims(nearest, order[(hit & ~ignored)[order]])] = True
     return true, ignored
-
-
-def best_of_groups(
-    boxes: Float64Array,
-    keys: IntArray,
-    gt_boxes: Float64Array,
-    gt_keys: IntArray,
-) -> tuple[Float64Array, IntArray]:
-    """Find for each box the ground truth of the same key that it overlaps most.
-
-    The rounds go over "the k-th object of each group" rather than over groups, so the
-    number of rounds is the size of the largest group, and late rounds are tiny.
-
-    Args:
-        boxes: ``(D, 4)`` pixel edges.
-        keys: ``(D,)`` group of each box.
-        gt_boxes: ``(G, 4)`` pixel edges.
-        gt_keys: ``(G,)`` groups, ascending.
-
-    Returns:
-        IoU ``(D,)`` and row in ``gt_boxes`` ``(D,)``; 0 and 0 where nothing overlaps.
-        Ties go to the first object.
-    """
-    overlaps = np.zeros(len(boxes))
-    nearest = np.zeros(len(boxes), np.int64)
-    first = np.searchsorted(gt_keys, keys, side="left")
-    end = np.searchsorted(gt_keys, keys, side="right")
-    rows = np.flatnonzero(first < end)
-    candidates = first[rows]
-    while rows.size:
-        iou = paired_iou(boxes[rows], gt_boxes[candidates])
-        better = iou > overlaps[rows]
-        overlaps[rows[better]] = iou[better]
-        nearest[rows[better]] = candidates[better]
-        more = candidates + 1 < end[rows]
-        rows, candidates = rows[more], candidates[more] + 1
-    return overlaps, nearest
 
 
 def paired_iou(first: Float64Array, second: Float64Array) -> Float64Array:

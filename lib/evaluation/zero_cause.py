@@ -7,7 +7,7 @@ import numpy as np
 from ..datasets.index.indexed_records import as_records
 from ..datasets.records import Dataset
 from .image_detections import FlatDetections, ImageDetections, flatten
-from .voc_matching import Objects, best_of_groups, flatten_objects
+from .voc_matching import Objects, flatten_objects, nearest_objects
 
 _SHARE = 0.05
 """Share of the detections that must show an error for it to be the likely cause."""
@@ -52,7 +52,7 @@ def _other_frame(dataset: Dataset, flat: FlatDetections) -> str:
 
 def _other_classes(dataset: Dataset, flat: FlatDetections, objects: Objects) -> str:
     """Search for objects under the boxes, of any class."""
-    overlaps, nearest = best_of_groups(
+    overlaps, nearest = nearest_objects(
         flat.boxes.astype(np.float64), flat.images, objects.boxes, objects.images
     )
     rows = np.flatnonzero(overlaps > 0.5)

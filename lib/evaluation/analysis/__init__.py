@@ -1,23 +1,23 @@
-"""Error analysis of a data set's detections, and confidence in its numbers.
+"""Error analysis of a data set's detections, and confidence intervals of its numbers.
 
-overlaps     the object that each detection overlaps most
-matches      every detection judged: true, false, or not counted
-precision    average precision from judged detections
-errors       the average precision that each kind of error costs
-confusion    which classes are confused with which
-calibration  whether scores are probabilities
-thresholds   the score that separates best, by class
-breakdown    average precision by size and by shape of the objects
-bootstrap    confidence intervals over draws of the images
-comparison   which differences of two results are more than chance
-summary      all of these in one object
+matches         every detection judged: true, false, or not counted
+precision       average precision of judged detections
+error_costs     the average precision that each kind of error costs
+score_analysis  best thresholds, confusion at these thresholds, calibration
+breakdown       average precision by size and by shape of the objects
+bootstrap       confidence intervals over draws of the images
+comparison      significant differences of two results
+error_analysis  all of these in one object
 
-hotcoco, which computes COCO's AP, has error analysis of its own. On 300 drawn images
-with 6000 detections the expected calibration error is equal to the last digit, and so
-are the counts of four kinds of error of six; two detections are background here and
-localisation there. Costs differ by up to 0.006 AP: hotcoco samples 101 recalls and
-matches by COCO's rule, where the rule here is VOC's. What keeps the code
-here is what hotcoco does not give: the kind of each detection (for the report's
-pictures), counts by class, confusion at each class's own threshold, and intervals for
-each class. `tests/evaluation/analysis/test_analysis_hotcoco.py` compares the two.
+hotcoco, which computes COCO's AP, has an error analysis of its own. On the 734
+detections of pycocotools' demo (100 images, 80 classes) the counts of all six kinds of
+error and the expected calibration error (ECE) are equal; 4 of 163 cells of the
+confusion matrix differ, and the costs differ by up to 0.015 AP, because hotcoco samples
+101 recalls and matches by COCO's rule. `hotcoco.compare` takes 32 s for 1000 draws of
+these 100 images, and ``compare_results`` 0.1 s (one core). The code here stays because
+hotcoco does not give the kind of each detection (for the gallery), counts by class,
+confusion at each class's own threshold, or intervals of each class; the ECE then takes
+15 lines, without a second matching. Its candidates for label errors are the top of the
+gallery's classification errors. `tests/evaluation/analysis/test_analysis_hotcoco.py`
+compares the two.
 """

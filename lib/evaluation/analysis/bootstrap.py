@@ -14,8 +14,8 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
+from ..voc_matching import Float64Array
 from .matches import Matches
-from .overlaps import Float64Array
 from .precision import rows_by_class
 
 _BLOCK = 64  # draws at once: their weights stay in a core's cache

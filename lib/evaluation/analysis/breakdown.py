@@ -6,8 +6,8 @@ from typing import NamedTuple
 
 import numpy as np
 
+from ..voc_matching import Float64Array
 from .matches import Matches
-from .overlaps import Float64Array
 from .precision import average_precisions, mean_of_known
 
 SIDES = (0.0, 16.0, 32.0, 96.0, 288.0, float("inf"))
@@ -70,14 +70,11 @@ def ap_by(
     hit = matches.overlap > matches.foreground
     values = detections.copy()
     values[hit] = objects[matches.nearest[hit]]
-    found = matches.found
     groups = []
     for low, high in itertools.pairwise(edges):
         counts = matches.count_objects((objects >= low) & (objects < high))
-        kept = ~matches.ignored & (values >= low) & (values < high)
-        aps = average_precisions(
-            found.scores[kept], found.classes[kept], matches.true[kept], counts
-        )
+        judged = matches.counted((values >= low) & (values < high))
+        aps = average_precisions(*judged, counts)
         groups.append(
             Group(low, high, int(counts.sum()), mean_of_known(aps[counts > 0]))
         )

@@ -1,14 +1,14 @@
 """Significant differences of two results on the same images."""
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
+from ..voc_matching import Float64Array
 from .bootstrap import Interval, interval, mean_aps
 from .error_analysis import ErrorAnalysis
 from .matches import Matches
-from .overlaps import Float64Array
 from .precision import average_precisions, mean_of_known
 
 
@@ -67,19 +67,21 @@ def compare_results(earlier: ErrorAnalysis, later: ErrorAnalysis) -> Comparison:
             f"expected as many draws of both results, found {len(earlier.draws)} and "
             f"{len(later.draws)}; analyse both with the same resamples and seed"
         )
-    aps = [_aps(analysis.matches) for analysis in (earlier, later)]
-    names = earlier.matches.classes
-    held = [c for c in range(len(names)) if not np.isnan(aps[0][c])]
+    names, aps = earlier.matches.classes, [_aps(earlier.matches), _aps(later.matches)]
     changes = later.draws - earlier.draws
-    p_values = [_p_value(aps[1][c] - aps[0][c], changes[:, c]) for c in held]
-    per_class = {
-        names[c]: _difference(aps[0][c], aps[1][c], changes[:, c], p, sure)
-        for c, p, sure in zip(held, p_values, holm(p_values), strict=True)
+    found = {
+        name: _difference(before, after, changes[:, c])
+        for c, (name, before, after) in enumerate(zip(names, *aps, strict=True))
+        if not np.isnan(before)
     }
-    before, after = (mean_of_known(values) for values in aps)
-    change = mean_aps(later.draws) - mean_aps(earlier.draws)
-    p = _p_value(after - before, change)
-    return Comparison(_difference(before, after, change, p, p < 0.05), per_class)
+    sure = holm([each.p_value for each in found.values()])
+    per_class = {
+        name: replace(each, significant=held)
+        for (name, each), held in zip(found.items(), sure, strict=True)
+    }
+    before, after = map(mean_of_known, aps)
+    means = mean_aps(later.draws) - mean_aps(earlier.draws)
+    return Comparison(_difference(before, after, means), per_class)
 
 
 def _check_alike(earlier: Matches, later: Matches) -> None:
@@ -109,34 +111,19 @@ def holm(p_values: list[float], *, level: float = 0.05) -> list[bool]:
 
 
 def _aps(matches: Matches) -> Float64Array:
-    kept, found = ~matches.ignored, matches.found
     objects = matches.count_objects()
-    aps = average_precisions(
-        found.scores[kept], found.classes[kept], matches.true[kept], objects
-    )
+    aps = average_precisions(*matches.counted(), objects)
     aps[objects == 0] = np.nan
     return aps
 
 
-def _difference(
-    earlier: float,
-    later: float,
-    changes: Float64Array,
-    p_value: float,
-    significant: bool,
-) -> Difference:
-    return Difference(
-        float(earlier),
-        float(later),
-        float(later - earlier),
-        interval(changes),
-        p_value,
-        significant,
-    )
-
-
-def _p_value(change: float, changes: Float64Array) -> float:
+def _difference(before: float, after: float, changes: Float64Array) -> Difference:
+    """Compare two values, with their changes ``(B,)`` in the draws."""
+    change = float(after - before)
     # Equal draws, as for a class in only one image, cannot rule out chance.
     known = changes[~np.isnan(changes)]
     deviation = float(known.std()) if len(known) else 0.0
-    return math.erfc(abs(change) / deviation / 2**0.5) if deviation else 1.0
+    p_value = math.erfc(abs(change) / deviation / 2**0.5) if deviation else 1.0
+    return Difference(
+        float(before), float(after), change, interval(changes), p_value, p_value < 0.05
+    )

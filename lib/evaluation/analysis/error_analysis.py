@@ -1,4 +1,4 @@
-"""The complete error analysis in one object."""
+"""The complete error analysis of detections, in one object."""
 
 import math
 from collections.abc import Sequence
@@ -7,15 +7,19 @@ from dataclasses import dataclass
 import numpy as np
 
 from ...datasets.records import Dataset, IntArray
-from ..results import ImageDetections
+from ..image_detections import ImageDetections
+from ..voc_matching import Float64Array
 from .bootstrap import Interval, bootstrap_aps, interval, mean_aps
 from .breakdown import Group, ap_by_ratio, ap_by_size
-from .calibration import Calibration, calibration
-from .confusion import confusion_matrix
 from .error_costs import KINDS, ErrorSplit, split_errors
 from .matches import Matches, match_detections
-from .overlaps import Float64Array
-from .thresholds import Thresholds, best_thresholds
+from .score_analysis import (
+    Calibration,
+    Thresholds,
+    best_thresholds,
+    calibration,
+    confusion_matrix,
+)
 
 
 @dataclass(frozen=True, slots=True)

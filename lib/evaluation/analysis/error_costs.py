@@ -7,8 +7,8 @@ import numpy as np
 import numpy.typing as npt
 
 from ...datasets.records import BoolArray, IntArray
-from .matches import Matches, first_claims
-from .overlaps import Float64Array
+from ..voc_matching import Float64Array, first_claims
+from .matches import Matches
 from .precision import average_precisions
 
 KINDS = (
@@ -30,7 +30,8 @@ class ErrorSplit:
 
     Attributes:
         kinds: ``(D,)`` int8 index into ``KINDS`` of each false detection, else -1.
-        missed: ``(G,)`` objects without any detection nearby.
+        missed: ``(G,)`` objects without a true, localisation or classification
+            detection.
         counts: ``(6, C)`` errors by kind and class; a false detection counts for its
             predicted class, a missed object for its own.
         ap: mean AP without any fix, at one IoU, area under the curve, in 0..1.
@@ -51,10 +52,10 @@ class ErrorSplit:
 class _Judged(NamedTuple):
     """Judged detections, from which average precision is computed."""
 
-    keep: BoolArray  # (D,)
+    keep: BoolArray  # (D,) detections that count
     classes: IntArray  # (D,)
     true: BoolArray  # (D,)
-    objects: IntArray  # (C,)
+    objects: IntArray  # (C,) objects that count
 
 
 def split_errors(matches: Matches, *, background: float = 0.1) -> ErrorSplit:
@@ -68,9 +69,10 @@ def split_errors(matches: Matches, *, background: float = 0.1) -> ErrorSplit:
     4. background: IoU of ``background`` or less with every object;
     5. both: the rest, near an object of another class.
 
-    An object is missed if no true, localisation or classification detection is at it.
+    An object is missed if it has no true, localisation or classification detection.
     Fixing 1 or 2 makes the best-scored error at each free object true and removes the
-    other errors; fixing 3 to 5 removes them; fixing missed objects removes these.
+    other errors of the kind; fixing 3 to 5 removes the errors; fixing missed objects
+    removes the objects.
 
     Deviation: by VOC's rule a detection matches one object only, where the authors'
     code lets it take the next best free object; and an object that both a localisation
@@ -101,30 +103,31 @@ def split_errors(matches: Matches, *, background: float = 0.1) -> ErrorSplit:
     ]
     counts.append(matches.count_objects(missed))
 
-    asis = _Judged(
+    unfixed = _Judged(
         ~matches.ignored, matches.found.classes, matches.true, matches.count_objects()
     )
-    ap = _mean_ap(matches, asis)
-    fixed = {kind: asis._replace(keep=asis.keep & (kinds != kind)) for kind in range(5)}
+    fixed = [
+        unfixed._replace(keep=unfixed.keep & (kinds != kind)) for kind in range(_MISSED)
+    ]
     for kind, nearest in _targets(matches):
-        fixed[kind] = _corrected(matches, asis, kinds == kind, nearest, hit)
-    fixed[_MISSED] = asis._replace(objects=asis.objects - counts[_MISSED])
+        fixed[kind] = _corrected(matches, unfixed, kinds == kind, nearest, hit)
+    fixed += [
+        unfixed._replace(objects=unfixed.objects - counts[_MISSED]),
+        unfixed._replace(keep=unfixed.keep & matches.true),
+        unfixed._replace(objects=matches.count_objects(hit)),
+    ]
+    ap = _mean_ap(matches, unfixed)
+    *lost, false_positives, false_negatives = (
+        _mean_ap(matches, each) - ap for each in fixed
+    )
     return ErrorSplit(
         kinds=kinds,
         missed=missed,
         counts=np.stack(counts),
         ap=ap,
-        lost={
-            name: _mean_ap(matches, fixed[kind]) - ap for kind, name in enumerate(KINDS)
-        },
-        lost_false_positives=_mean_ap(
-            matches, asis._replace(keep=asis.keep & matches.true)
-        )
-        - ap,
-        lost_false_negatives=_mean_ap(
-            matches, asis._replace(objects=matches.count_objects(hit))
-        )
-        - ap,
+        lost=dict(zip(KINDS, lost, strict=True)),
+        lost_false_positives=false_positives,
+        lost_false_negatives=false_negatives,
     )
 
 
@@ -152,16 +155,21 @@ def _targets(matches: Matches) -> tuple[tuple[int, IntArray], ...]:
 
 
 def _corrected(
-    matches: Matches, asis: _Judged, wrong: BoolArray, nearest: IntArray, hit: BoolArray
+    matches: Matches,
+    unfixed: _Judged,
+    wrong: BoolArray,
+    nearest: IntArray,
+    hit: BoolArray,
 ) -> _Judged:
-    """Make the best error at each free object true, and remove the others."""
+    """Make the best-scored error at each free object true, and remove the others."""
     free = wrong.copy()
     free[wrong] = ~hit[nearest[wrong]]
-    chosen = first_claims(matches.found.scores, nearest, free)
-    true, keep, classes = asis.true.copy(), asis.keep & ~wrong, asis.classes.copy()
+    chosen = first_claims(nearest, matches.by_score(free))
+    true, keep, classes = unfixed.true.copy(), unfixed.keep & ~wrong, unfixed.classes
     true[chosen] = keep[chosen] = True
+    classes = classes.copy()
     classes[chosen] = matches.objects.classes[nearest[chosen]]
-    return _Judged(keep, classes, true, asis.objects)
+    return _Judged(keep, classes, true, unfixed.objects)
 
 
 def _mean_ap(matches: Matches, judged: _Judged) -> float:
@@ -172,7 +180,7 @@ def _mean_ap(matches: Matches, judged: _Judged) -> float:
         judged.true[keep],
         judged.objects,
     )
-    # The same classes each time: a class left without objects counts as 1.
+    # All fixes average over the same classes: a class left without objects counts as 1.
     with_objects = matches.count_objects() > 0
     if not with_objects.any():
         return float("nan")

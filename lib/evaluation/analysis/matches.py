@@ -1,4 +1,4 @@
-"""Every detection judged by VOC's rules, with the objects that it lies near.
+"""Detections judged by VOC's rules, with the objects that they overlap most.
 
 D  detections of the whole data set
 G  ground-truth objects of the whole data set
@@ -7,32 +7,18 @@ C  classes with background as class 0
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import NamedTuple
 
 import numpy as np
 
-from ...datasets.index.indexed_records import as_records
-from ...datasets.records import BoolArray, Dataset, IntArray
-from ..results import FlatDetections, ImageDetections, flatten
-from .overlaps import Float64Array, nearest_objects
-
-
-class Objects(NamedTuple):
-    """Ground truth of the whole data set, one row per object.
-
-    Attributes:
-        images: ``(G,)`` index into ``dataset.records``.
-        classes: ``(G,)`` 1..C-1.
-        boxes: ``(G, 4)`` pixel edges.
-        areas: ``(G,)`` square pixels, as annotated.
-        ignored: ``(G,)`` difficult or crowd: counts neither way.
-    """
-
-    images: IntArray
-    classes: IntArray
-    boxes: Float64Array
-    areas: Float64Array
-    ignored: BoolArray
+from ...datasets.records import BoolArray, Dataset, FloatArray, IntArray
+from ..image_detections import FlatDetections, ImageDetections, flatten
+from ..voc_matching import (
+    Float64Array,
+    Objects,
+    flatten_objects,
+    nearest_objects,
+    true_positives,
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,17 +28,17 @@ class Matches:
     Attributes:
         classes: C names, background first.
         images: number of images.
-        foreground: IoU that a hit must exceed.
+        foreground: IoU that a match must exceed.
         found: D detections.
         objects: G objects.
-        true: ``(D,)`` the best-scored hit on an object that counts.
-        ignored: ``(D,)`` hits on an ignored object, which count neither way.
-        overlap: ``(D,)`` best IoU with an object of the own class.
-        nearest: ``(D,)`` that object, -1 for none.
-        counted_overlap: ``(D,)`` the same among the objects that count.
-        counted_nearest: ``(D,)`` likewise.
-        other_overlap: ``(D,)`` the same among those of all other classes that count.
-        other_nearest: ``(D,)`` likewise.
+        true: ``(D,)`` true positives.
+        ignored: ``(D,)`` matches of an ignored object, which count neither way.
+        overlap: ``(D,)`` best IoU with an object of the same class.
+        nearest: ``(D,)`` that object; -1 if the detection overlaps none.
+        counted_overlap: ``(D,)`` best IoU with an object of the same class that counts.
+        counted_nearest: ``(D,)`` that object, or -1.
+        other_overlap: ``(D,)`` best IoU with an object of another class that counts.
+        other_nearest: ``(D,)`` that object, or -1.
     """
 
     classes: tuple[str, ...]
@@ -71,21 +57,37 @@ class Matches:
 
     @property
     def false(self) -> BoolArray:
-        """``(D,)`` neither true nor ignored."""
+        """``(D,)`` false positives: neither true nor ignored."""
         return ~self.true & ~self.ignored
 
     @property
     def hit_by(self) -> IntArray:
-        """``(G,)`` the true detection of each object, -1 for none."""
+        """``(G,)`` the true positive of each object; -1 if it has none."""
         hit = np.full(len(self.objects.classes), -1, np.int64)
         rows = np.flatnonzero(self.true)
         hit[self.nearest[rows]] = rows
         return hit
 
     def count_objects(self, kept: BoolArray | None = None) -> IntArray:
-        """``(C,)`` objects that count, of those in the mask ``(G,)`` if given."""
+        """Count the objects of each class ``(C,)``, of those in the mask ``(G,)``."""
         rows = ~self.objects.ignored if kept is None else kept & ~self.objects.ignored
         return np.bincount(self.objects.classes[rows], minlength=len(self.classes))
+
+    def counted(
+        self, kept: BoolArray | None = None
+    ) -> tuple[FloatArray, IntArray, BoolArray]:
+        """Return scores, classes and ``true`` of the detections that count.
+
+        Args:
+            kept: ``(D,)`` detections to select from; if None, all.
+        """
+        rows = ~self.ignored if kept is None else kept & ~self.ignored
+        return self.found.scores[rows], self.found.classes[rows], self.true[rows]
+
+    def by_score(self, kept: BoolArray) -> IntArray:
+        """Return the rows in a mask ``(D,)``, best score first, ties in their order."""
+        rows = np.flatnonzero(kept)
+        return rows[np.argsort(-self.found.scores[rows], kind="stable")]
 
 
 def match_detections(
@@ -96,33 +98,22 @@ def match_detections(
 ) -> Matches:
     """Judge detections by the rules of ``voc_average_precision``.
 
-    A detection looks at the object of its class that it overlaps most; by more than
-    ``foreground`` is a hit; the best-scored hit is true, equal scores in their order.
-
     Args:
         dataset: ground truth.
         detections: one entry per image of ``dataset``.
-        foreground: IoU in [0, 1).
+        foreground: IoU in [0, 1) that a match must exceed.
 
     Raises:
-        ValueError: a threshold out of range; detections that do not fit the set.
+        ValueError: ``foreground`` is out of range, or detections do not match the data
+            set.
     """
     if not 0 <= foreground < 1:
         raise ValueError(f"expected a foreground IoU in [0, 1), found {foreground}")
-    records = as_records(dataset.records)
-    objects = Objects(
-        records.images,
-        records.classes.astype(np.int64),
-        records.boxes.astype(np.float64),
-        records.areas.astype(np.float64),
-        records.difficult | records.crowd,
-    )
-    found = flatten(dataset, detections)
-    boxes = found.boxes.astype(np.float64)
-    counted = np.flatnonzero(~objects.ignored)
-    size = len(dataset.classes)
+    found, objects = flatten(dataset, detections), flatten_objects(dataset)
+    boxes, size = found.boxes.astype(np.float64), len(dataset.classes)
     keys = found.images * size + found.classes
     gt_keys = objects.images * size + objects.classes
+    counted = np.flatnonzero(~objects.ignored)
 
     overlap, nearest = nearest_objects(boxes, keys, objects.boxes, gt_keys)
     counted_overlap, near = nearest_objects(
@@ -135,14 +126,12 @@ def match_detections(
         objects.images[counted],
         labels=(found.classes, objects.classes[counted]),
     )
-    rows = np.append(counted, -1)  # so that "none", -1, stays -1
-    hit = overlap > foreground
-    ignored = hit & objects.ignored[nearest] if len(objects.ignored) else hit
-    true = np.zeros(len(hit), np.bool_)
-    true[first_claims(found.scores, nearest, hit & ~ignored)] = True
+    order = np.argsort(-found.scores, kind="stable")
+    true, ignored = true_positives(overlap, nearest, objects.ignored, foreground, order)
+    rows = np.append(counted, -1)  # so that -1 (no object) stays -1
     return Matches(
         classes=dataset.classes,
-        images=len(records),
+        images=len(dataset.records),
         foreground=foreground,
         found=found,
         objects=objects,
@@ -155,22 +144,3 @@ def match_detections(
         other_overlap=other_overlap,
         other_nearest=rows[other],
     )
-
-
-def first_claims(
-    scores: np.typing.NDArray[np.float32], nearest: IntArray, claiming: BoolArray
-) -> IntArray:
-    """Give the best-scored of the detections that claim the same object.
-
-    Args:
-        scores: ``(D,)``.
-        nearest: ``(D,)`` the object that each would claim.
-        claiming: ``(D,)`` those that do.
-
-    Returns:
-        Rows of the winners, one per claimed object.
-    """
-    order = np.argsort(-scores, kind="stable")
-    claims = order[claiming[order]]
-    _, first = np.unique(nearest[claims], return_index=True)
-    return claims[first]

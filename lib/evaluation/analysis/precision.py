@@ -5,7 +5,7 @@ from collections.abc import Iterator
 import numpy as np
 
 from ...datasets.records import BoolArray, FloatArray, IntArray
-from .overlaps import Float64Array
+from ..voc_matching import Float64Array
 
 
 def average_precisions(

@@ -1,33 +1,43 @@
-"""The worst detections and misses, with the boxes of their images.
+"""Select the images of the galleries, and the boxes to draw on them.
 
-A false detection is the worse the surer it was; a missed object the larger it is. The
-classes take turns, so that none fills the gallery alone.
+False detections are ranked by their score, missed objects by their area. The classes
+take turns, so that no class fills the gallery alone.
 """
 
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+import logging
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Literal
 
 import numpy as np
 
-from ...datasets.records import BoolArray, IntArray
+from ...datasets.loading.images import ImageError, read_image
+from ...datasets.records import BoolArray, Dataset, IntArray
+from ...utils.drawing import jpeg_text, shrunk
 from ..analysis.error_analysis import ErrorAnalysis
 from ..analysis.error_costs import KINDS
 from ..analysis.matches import Matches
-from ..analysis.overlaps import Float64Array
-from ..voc_matching import paired_iou
+from ..voc_matching import Float64Array, paired_iou
 
 Role = Literal["truth", "true", "false", "ignored", "missed"]
+
+SIDE = 400
+"""Largest longer side of a thumbnail in pixels."""
+
+_QUALITY = 72
+
+logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
 class Mark:
-    """A box on a picture.
+    """A box on an image.
 
     Attributes:
-        box: x1, y1, x2, y2, pixels of the original image.
-        role: an object, one that was missed, or a detection that was judged.
-        text: what to say about it.
+        box: x1, y1, x2, y2 in pixels of the original image.
+        role: kind of box: found object, missed object, or a judged detection.
+        text: description of the box.
     """
 
     box: tuple[float, float, float, float]
@@ -37,13 +47,13 @@ class Mark:
 
 @dataclass(frozen=True, slots=True)
 class Item:
-    """A picture of the gallery.
+    """An error shown in the gallery.
 
     Attributes:
         image: index into ``dataset.records``.
-        category: class name that it is filed under.
-        kind: of the error, one of ``KINDS``.
-        mark: the box that it is about.
+        category: class name of the error.
+        kind: kind of the error, one of ``KINDS``.
+        mark: box of the error.
     """
 
     image: int
@@ -53,164 +63,241 @@ class Item:
 
 
 def worst_items(analysis: ErrorAnalysis, *, most: int) -> list[Item]:
-    """Choose the worst false detections and misses of every class.
+    """Select the worst false detections and misses of every class.
 
-    A false detection is looked for at any score, a miss is an object without a true
-    detection of at least its class's best score.
+    False detections may have any score. An object is missed if no true detection with
+    at least the best score of its class matches it.
 
     Args:
-        analysis: of the detections.
-        most: number of items, half of them false detections if there are enough.
+        analysis: analysis of the detections.
+        most: largest number of items; half of them are false detections if there are
+            enough.
     """
     matches = analysis.matches
-    false = np.flatnonzero(matches.false)
-    false = false[np.argsort(-matches.found.scores[false], kind="stable")]
+    found, objects, names = matches.found, matches.objects, matches.classes
+    false = matches.by_score(matches.false)
     missed = np.flatnonzero(missed_objects(analysis))
-    sides = matches.objects.areas[missed]
-    missed = missed[np.argsort(-sides, kind="stable")]
-    detections = _in_turns(false, matches.found.classes[false], most)
-    objects = _in_turns(missed, matches.objects.classes[missed], most)
-    half = most // 2
-    of_false = max(half, most - len(objects))
-    detections = detections[:of_false]
-    objects = objects[: most - len(detections)]
+    missed = missed[np.argsort(-objects.areas[missed], kind="stable")]
+    errors = _in_turns(false, found.classes[false], most)
+    misses = _in_turns(missed, objects.classes[missed], most)
+    errors = errors[: max(most // 2, most - len(misses))]
     return [
-        *(_false_item(analysis, row) for row in detections),
-        *(_missed_item(analysis, row) for row in objects),
+        *(
+            Item(
+                int(found.images[row]),
+                names[found.classes[row]],
+                KINDS[analysis.errors.kinds[row]],
+                _detection_mark(analysis, row),
+            )
+            for row in errors
+        ),
+        *(_missed_item(matches, row) for row in misses[: most - len(errors)]),
     ]
 
 
 def missed_objects(analysis: ErrorAnalysis) -> BoolArray:
     """``(G,)`` objects that count but have no true detection that is shown."""
-    matches = analysis.matches
-    hit = matches.hit_by
+    hit = analysis.matches.hit_by
     seen = hit >= 0
     seen[seen] = shown_detections(analysis)[hit[seen]]
-    return ~seen & ~matches.objects.ignored
+    return ~seen & ~analysis.matches.objects.ignored
 
 
 def shown_detections(analysis: ErrorAnalysis) -> BoolArray:
-    """``(D,)`` detections of at least the best score of their class."""
+    """``(D,)`` detections with at least the best score of their class."""
     found = analysis.matches.found
     return found.scores >= analysis.thresholds.scores[found.classes]
 
 
-def image_marks(analysis: ErrorAnalysis, image: int) -> Iterator[Mark]:
-    """Yield the boxes of an image: its objects, then the detections shown."""
+def image_marks(analysis: ErrorAnalysis, images: Sequence[int]) -> list[list[Mark]]:
+    """Return the boxes of each image: its objects, then the detections shown."""
     matches = analysis.matches
-    objects, found = matches.objects, matches.found
-    missed = missed_objects_of(analysis, image)
-    start, end = np.searchsorted(objects.images, [image, image + 1])
-    for row in range(start, end):
-        yield _object_mark(matches, row, row in missed)
-    start, end = np.searchsorted(found.images, [image, image + 1])
-    for row in range(start, end):
-        if found.scores[row] >= analysis.thresholds.scores[found.classes[row]]:
-            yield _detection_mark(analysis, row)
-
-
-def missed_objects_of(analysis: ErrorAnalysis, image: int) -> set[int]:
-    """Rows of the image's objects without a true detection that is shown."""
-    matches = analysis.matches
-    found, objects = matches.found, matches.objects
-    start, end = np.searchsorted(found.images, [image, image + 1])
-    least = analysis.thresholds.scores[found.classes[start:end]]
-    seen = matches.true[start:end] & (found.scores[start:end] >= least)
-    taken = set(matches.nearest[start:end][seen].tolist())
-    first, last = np.searchsorted(objects.images, [image, image + 1])
-    counted = np.flatnonzero(~objects.ignored[first:last]) + first
-    return set(counted.tolist()) - taken
+    missed, visible = missed_objects(analysis), shown_detections(analysis)
+    return [
+        [
+            *(
+                _object_mark(matches, row, missed=bool(missed[row]))
+                for row in _rows_of(matches.objects.images, image)
+            ),
+            *(
+                _detection_mark(analysis, row)
+                for row in _rows_of(matches.found.images, image)
+                if visible[row]
+            ),
+        ]
+        for image in images
+    ]
 
 
 def image_gains(before: ErrorAnalysis, after: ErrorAnalysis) -> IntArray:
-    """``(I,)`` how many more right and fewer wrong detections each image shows."""
+    """``(I,)`` gain of each image: more true and fewer false detections shown."""
     gains = np.zeros(after.matches.images, np.int64)
     for analysis, sign in ((before, -1), (after, 1)):
-        matches, shown = analysis.matches, shown_detections(analysis)
+        matches, visible = analysis.matches, shown_detections(analysis)
         worth = sign * (matches.true.astype(np.int64) - matches.false)
-        np.add.at(gains, matches.found.images[shown], worth[shown])
+        np.add.at(gains, matches.found.images[visible], worth[visible])
     return gains
 
 
+def changed_images(
+    before: ErrorAnalysis, after: ErrorAnalysis, *, most: int
+) -> list[tuple[int, str]]:
+    """Select the images that changed most, for better or worse.
+
+    Returns:
+        Index of each image and a description of its change, the largest change first.
+    """
+    gains = image_gains(before, after)
+    order = np.argsort(-np.abs(gains), kind="stable")[:most]
+    return [
+        (int(i), f"{'better' if gains[i] > 0 else 'worse'} by {abs(int(gains[i]))}")
+        for i in order
+        if gains[i]
+    ]
+
+
+def gallery_data(
+    dataset: Dataset,
+    items: Sequence[Item],
+    analysis: ErrorAnalysis,
+    *,
+    changed: Sequence[tuple[int, str]] = (),
+    earlier: ErrorAnalysis | None = None,
+) -> dict[str, object]:
+    """Return the galleries as JSON values for the page's script.
+
+    Each image is stored once, however many items show it. An image that cannot be read
+    is left out, and the number of such images is logged.
+
+    Args:
+        dataset: data set with the image files.
+        items: items of the gallery.
+        analysis: analysis of the detections.
+        changed: images to compare, each with a description of its change.
+        earlier: analysis of the earlier detections; needed if ``changed`` is given.
+    """
+    wanted = dict.fromkeys([*(item.image for item in items), *(i for i, _ in changed)])
+    jpegs: dict[int, str] = {}
+    problems: list[ImageError] = []
+    for image in wanted:
+        try:
+            jpegs[image] = thumbnail(dataset.records[image].path)
+        except ImageError as error:
+            problems.append(error)
+    if problems:
+        text = "the report lacks %d of %d images, first: %s"
+        logger.warning(text, len(problems), len(wanted), problems[0])
+    places = {image: place for place, image in enumerate(jpegs)}
+    changed = [(image, text) for image, text in changed if image in places]
+    before = image_marks(earlier, [i for i, _ in changed]) if earlier else []
+    records = [dataset.records[image] for image in jpegs]
+    return {
+        "images": [
+            {
+                "name": record.image_id,
+                "size": [record.width, record.height],
+                "jpeg": jpeg,
+                "marks": _plain(marks),
+            }
+            for record, jpeg, marks in zip(
+                records, jpegs.values(), image_marks(analysis, [*jpegs]), strict=True
+            )
+        ],
+        "items": [
+            {
+                "image": places[item.image],
+                "category": item.category,
+                "kind": item.kind,
+                "mark": _plain([item.mark])[0],
+            }
+            for item in items
+            if item.image in places
+        ],
+        "changed": [
+            {"image": places[image], "text": text, "earlier": _plain(marks)}
+            for (image, text), marks in zip(changed, before, strict=True)
+        ],
+    }
+
+
+def thumbnail(path: Path, *, side: int = SIDE) -> str:
+    """Read an image, and return it as a small JPEG in base64.
+
+    Args:
+        path: image file.
+        side: largest longer side in pixels.
+
+    Raises:
+        ImageError: the file cannot be read or is no image.
+    """
+    return jpeg_text(shrunk(read_image(path), side), _QUALITY)
+
+
+def _plain(marks: Iterable[Mark]) -> list[list[object]]:
+    return [[*mark.box, mark.role, mark.text] for mark in marks]
+
+
+def _rows_of(images: IntArray, image: int) -> Iterator[int]:
+    start, end = np.searchsorted(images, [image, image + 1])
+    return iter(range(start, end))
+
+
 def _in_turns(rows: IntArray, classes: IntArray, most: int) -> list[int]:
-    """The first row of every class, then the second of every class, and so on."""
+    """Take the first row of every class, then the second of every class, and so on."""
     order = np.argsort(classes, kind="stable")
     starts = np.searchsorted(classes[order], classes[order], side="left")
     turns = np.empty(len(rows), np.int64)
     turns[order] = np.arange(len(rows)) - starts
-    chosen = np.argsort(turns, kind="stable")[:most]
-    result: list[int] = rows[chosen].tolist()
-    return result
+    chosen: list[int] = rows[np.argsort(turns, kind="stable")[:most]].tolist()
+    return chosen
 
 
-def _false_item(analysis: ErrorAnalysis, row: int) -> Item:
-    found = analysis.matches.found
-    return Item(
-        int(found.images[row]),
-        analysis.matches.classes[found.classes[row]],
-        KINDS[analysis.errors.kinds[row]],
-        _detection_mark(analysis, row),
-    )
+def _missed_item(matches: Matches, row: int) -> Item:
+    """Describe a missed object and the detection, of any class, nearest to it."""
+    found, objects, names = matches.found, matches.objects, matches.classes
+    image, mark = int(objects.images[row]), _object_mark(matches, row, missed=True)
+    rows = list(_rows_of(found.images, image))
+    if rows:
+        boxes: Float64Array = found.boxes[rows].astype(np.float64)
+        overlaps = paired_iou(boxes, np.broadcast_to(objects.boxes[row], boxes.shape))
+        best = int(np.argmax(overlaps))
+        near = "no detection overlaps it"
+        if overlaps[best] > 0:
+            name, score = names[found.classes[rows[best]]], found.scores[rows[best]]
+            near = f"nearest is {name} {score:.2f}, IoU {overlaps[best]:.2f}"
+        mark = replace(mark, text=f"{mark.text}; {near}")
+    return Item(image, names[objects.classes[row]], "missed", mark)
 
 
-def _missed_item(analysis: ErrorAnalysis, row: int) -> Item:
-    matches = analysis.matches
-    image = int(matches.objects.images[row])
-    mark = _object_mark(matches, row, True)
-    near = _nearest_detection(matches, row)
-    if near:
-        mark = Mark(mark.box, mark.role, f"{mark.text}; {near}")
-    return Item(image, matches.classes[matches.objects.classes[row]], "missed", mark)
-
-
-def _object_mark(matches: Matches, row: int, missed: bool) -> Mark:
+def _object_mark(matches: Matches, row: int, *, missed: bool) -> Mark:
     objects = matches.objects
-    name = matches.classes[objects.classes[row]]
-    if objects.ignored[row]:
-        return Mark(_box(objects.boxes[row]), "ignored", f"{name}, does not count")
     role: Role = "missed" if missed else "truth"
-    return Mark(
-        _box(objects.boxes[row]), role, f"{name}, {'missed' if missed else 'object'}"
-    )
+    text = "missed" if missed else "object"
+    if objects.ignored[row]:
+        role, text = "ignored", "does not count"
+    name = matches.classes[objects.classes[row]]
+    return Mark(_box(objects.boxes[row]), role, f"{name}, {text}")
 
 
 def _detection_mark(analysis: ErrorAnalysis, row: int) -> Mark:
     matches = analysis.matches
     found, names = matches.found, matches.classes
-    text = f"{names[found.classes[row]]} {found.scores[row]:.2f}"
-    role: Role = "true"
-    if matches.true[row] or matches.ignored[row]:
-        role = "true" if matches.true[row] else "ignored"
-        text += ", true" if matches.true[row] else ", on an object that does not count"
-        text += f", IoU {matches.overlap[row]:.2f}"
-        return Mark(_box(found.boxes[row]), role, text)
-    own, other = matches.counted_overlap[row], matches.other_overlap[row]
-    text += f", {KINDS[analysis.errors.kinds[row]]}"
-    if max(own, other) > 0:
-        nearest = matches.counted_nearest if own >= other else matches.other_nearest
-        near = names[matches.objects.classes[nearest[row]]]
-        text += f", IoU {max(own, other):.2f} with {near}"
+    role: Role = "false"
+    if matches.true[row]:
+        role, text = "true", f"true, IoU {matches.overlap[row]:.2f}"
+    elif matches.ignored[row]:
+        role = "ignored"
+        text = f"on an object that does not count, IoU {matches.overlap[row]:.2f}"
     else:
-        text += ", overlaps no object"
-    return Mark(_box(found.boxes[row]), "false", text)
-
-
-def _nearest_detection(matches: Matches, row: int) -> str:
-    """Say which detection, of any class and score, overlaps an object most."""
-    found, objects = matches.found, matches.objects
-    start, end = np.searchsorted(
-        found.images, [objects.images[row]] * 2 + np.array([0, 1])
-    )
-    if start == end:
-        return ""
-    boxes: Float64Array = found.boxes[start:end].astype(np.float64)
-    overlaps = paired_iou(boxes, np.broadcast_to(objects.boxes[row], boxes.shape))
-    best = int(np.argmax(overlaps))
-    if overlaps[best] <= 0:
-        return "no detection overlaps it"
-    name = matches.classes[found.classes[start + best]]
-    score = found.scores[start + best]
-    return f"nearest is {name} {score:.2f}, IoU {overlaps[best]:.2f}"
+        own, other = matches.counted_overlap[row], matches.other_overlap[row]
+        text = f"{KINDS[analysis.errors.kinds[row]]}, overlaps no object"
+        if max(own, other) > 0:
+            side = matches.counted_nearest if own >= other else matches.other_nearest
+            near = names[matches.objects.classes[side[row]]]
+            kind = KINDS[analysis.errors.kinds[row]]
+            text = f"{kind}, IoU {max(own, other):.2f} with {near}"
+    head = f"{names[found.classes[row]]} {found.scores[row]:.2f}"
+    return Mark(_box(found.boxes[row]), role, f"{head}, {text}")
 
 
 def _box(box: Sequence[float] | Float64Array) -> tuple[float, float, float, float]:

@@ -1,15 +1,26 @@
-"""The plots of the report, as drawings."""
+"""Draw the plots of the report."""
 
 from collections.abc import Mapping, Sequence
 
 import numpy as np
 
+from ...datasets.records import BACKGROUND, IntArray
 from ...utils.pages.axes import Axes, Point, count_text
 from ...utils.pages.canvas import Box, Drawing, Line, Shape, Text
 from ..analysis.breakdown import Group
-from ..analysis.calibration import Calibration
+from ..analysis.error_analysis import ErrorAnalysis
 from ..analysis.error_costs import KINDS, ErrorSplit
-from ..analysis.overlaps import Float64Array
+from ..analysis.precision import precision_curves
+from ..analysis.score_analysis import Calibration
+from ..voc_matching import Float64Array
+
+SIZES = ("< 16", "16-32", "32-96", "96-288", "288+")
+"""Names of the groups of ``ap_by_size``."""
+
+RATIOS = ("< 1:3", "1:3-2:3", "2:3-3:2", "3:2-3:1", "> 3:1")
+"""Names of the groups of ``ap_by_ratio``."""
+
+_MATRIX_CLASSES = 40
 
 _SQUARE = Axes()
 _TICKS = [(value, f"{value:g}") for value in (0, 0.25, 0.5, 0.75, 1)]
@@ -18,11 +29,11 @@ _TICKS = [(value, f"{value:g}") for value in (0, 0.25, 0.5, 0.75, 1)]
 def curve_plot(
     curves: Mapping[str, Float64Array], mean: Float64Array, earlier: Float64Array | None
 ) -> Drawing:
-    """Draw precision against recall: every class faintly, their mean strongly.
+    """Draw precision against recall: thin lines for classes, a thick one for the mean.
 
     Args:
-        curves: class to its ``(P,)`` precision at even recalls.
-        mean: ``(P,)`` over the classes.
+        curves: class name to its ``(P,)`` precision at evenly spaced recalls.
+        mean: ``(P,)`` mean over the classes.
         earlier: ``(P,)`` the mean of an earlier test, if there is one.
     """
     shapes = _SQUARE.frame("recall", _TICKS, _TICKS, beside="precision")
@@ -44,7 +55,7 @@ def curve_plot(
 def small_curve(
     name: str, curve: Float64Array, earlier: Float64Array | None
 ) -> Drawing:
-    """Draw the precision-recall curve of one class, without scales, 120 x 60."""
+    """Draw the precision-recall curve of one class, 120 x 60 pixels, without axes."""
     wide, tall = 120.0, 60.0
     axes = Axes(width=wide, height=tall, left=0, right=0, top=1, bottom=1)
     points = _curve(curve, axes)
@@ -60,7 +71,7 @@ def small_curve(
 
 
 def error_plot(errors: ErrorSplit, earlier: ErrorSplit | None) -> Drawing:
-    """Draw what each kind of error costs, in points of mean AP."""
+    """Draw the cost of each kind of error, in points of mean AP."""
     now, past = _losses(errors), _losses(earlier) if earlier else {}
     most = max([0.01, *(v for v in [*now.values(), *past.values()] if v == v)])
     width, left, step, gap = 460.0, 140.0, 30.0, 12.0
@@ -96,7 +107,7 @@ def _losses(errors: ErrorSplit) -> dict[str, float]:
 
 
 def reliability_plot(calibrated: Calibration) -> Drawing:
-    """Draw precision against score, and below it how many detections each bin has."""
+    """Draw precision against score, and below it the number of detections per bin."""
     axes, strip = _SQUARE, 46.0
     shapes = axes.frame("score", _TICKS, _TICKS, beside="precision")
     shares = np.log1p(calibrated.counts)
@@ -137,11 +148,11 @@ def group_plot(groups: Sequence[Group], names: Sequence[str], *, label: str) -> 
     """Draw the mean AP of groups of objects.
 
     Args:
-        groups: of objects.
-        names: of the groups.
-        label: of the horizontal axis.
+        groups: groups of objects.
+        names: names of the groups.
+        label: label of the horizontal axis.
     """
-    # Above 1 is room for a text on top of a bar.
+    # The room above 1 is for a text on top of a bar.
     axes = Axes((0, max(len(groups), 1)), (0, 1.07))
     ticks = [(place + 0.5, name) for place, name in enumerate(names)]
     shapes = axes.frame(label, ticks, _TICKS, beside="mean AP")
@@ -157,10 +168,106 @@ def group_plot(groups: Sequence[Group], names: Sequence[str], *, label: str) -> 
     return axes.drawing(f"mean AP by {label}", shapes)
 
 
+def confusion_plot(counts: IntArray, names: Sequence[str]) -> Drawing:
+    """Draw a confusion matrix, each cell shaded by its share of the row.
+
+    Args:
+        counts: ``(C, C)``: rows are objects, columns detections; background first.
+        names: C class names.
+    """
+    size = len(names)
+    cell = 36.0 if size <= 12 else 24.0
+    left, top = 132.0, 44.0
+    shapes: list[Shape] = [
+        Text(left + size * cell / 2, 13, "detected as", "soft", size=12),
+        Text(left - 8, top - 8, "object", "soft", "end", 12),
+    ]
+    # The background comes last.
+    order = [*range(1, size), 0]
+    for row, c in enumerate(order):
+        y = top + row * cell
+        name = "background" if c == 0 else _short(names[c], 15)
+        number = "" if c == 0 else f"{c} "
+        middle = y + cell / 2 + 4
+        shapes.append(Text(left - 8, middle, number + name, "ink", "end"))
+        heading = "none" if c == 0 and cell > 30 else "-" if c == 0 else str(c)
+        shapes.append(Text(left + (row + 0.5) * cell, top - 8, heading, "ink"))
+        total = max(int(counts[c].sum()), 1)
+        for column, k in enumerate(order):
+            count, x = int(counts[c, k]), left + column * cell
+            share = count / total
+            shapes.append(Box(x, y, cell - 1, cell - 1, "panel"))
+            if not count:
+                continue
+            what = f"{names[c]} detected as {names[k]}"
+            what = what.replace(BACKGROUND, "background")
+            color = "good" if c == k else "mark"
+            strength = 0.08 + 0.72 * share
+            title = f"{what}: {count} ({share:.0%})"
+            shapes.append(Box(x, y, cell - 1, cell - 1, color, strength, title))
+            shapes.append(
+                Text(
+                    x + (cell - 1) / 2,
+                    middle,
+                    count_text(count),
+                    "ink",
+                    size=11 if cell > 30 else 8.5,
+                )
+            )
+    edge = left + size * cell
+    return Drawing("confusion matrix", edge + 4, top + size * cell + 4, shapes)
+
+
+def class_curves(analysis: ErrorAnalysis) -> dict[str, Float64Array]:
+    """Return the precision at 101 recalls of each class that has objects."""
+    matches = analysis.matches
+    objects = matches.count_objects()
+    curves = precision_curves(*matches.counted(), objects)
+    return {
+        name: curves[c] for c, name in enumerate(matches.classes) if c and objects[c]
+    }
+
+
+def main_plots(
+    analysis: ErrorAnalysis, earlier: ErrorAnalysis | None = None
+) -> dict[str, Drawing]:
+    """Draw the plots of the page that are also PNG files, by the stem of the file."""
+    curves = class_curves(analysis)
+    before = class_curves(earlier) if earlier else {}
+    plots = {
+        "pr_curves": curve_plot(
+            curves, _mean(curves), _mean(before) if before else None
+        ),
+        "errors": error_plot(analysis.errors, earlier.errors if earlier else None),
+        "calibration": reliability_plot(analysis.calibration),
+        "by_size": group_plot(
+            analysis.by_size, SIZES, label="size (root of the area, pixels)"
+        ),
+        "by_ratio": group_plot(
+            analysis.by_ratio, RATIOS, label="shape (width : height)"
+        ),
+    }
+    names = analysis.matches.classes
+    if len(names) <= _MATRIX_CLASSES + 1:
+        plots["confusion"] = confusion_plot(analysis.confusion, names)
+    return plots
+
+
 def _curve(curve: Float64Array, axes: Axes) -> list[Point]:
-    """Points of a monotone curve; of level runs only the ends are kept."""
+    """Return the points of a monotone curve, without those inside level runs."""
     values = np.nan_to_num(curve)
     last = len(values) - 1
     bends = np.flatnonzero(np.diff(values) != 0)
     kept = sorted({0, last, *bends.tolist(), *(bends + 1).tolist()})
     return [axes.place(i / last, float(values[i])) for i in kept]
+
+
+def _mean(curves: Mapping[str, Float64Array]) -> Float64Array:
+    if not curves:
+        return np.zeros(101)
+    mean: Float64Array = np.mean(list(curves.values()), axis=0)
+    return mean
+
+
+def _short(text: str, most: int) -> str:
+    return text if len(text) <= most else text[: most - 2] + ".."

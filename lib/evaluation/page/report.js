@@ -1,4 +1,4 @@
-// Pictures with boxes. Roles are drawn in this order, so that errors lie on top.
+// Images with boxes. Roles are drawn in this order, so that errors are on top.
 const data = JSON.parse(document.querySelector("#data").textContent);
 const ranks = ["ignored", "truth", "true", "missed", "false"];
 const svg = (name, values) => {
@@ -100,7 +100,7 @@ for (const mini of all("button.mini")) mini.addEventListener("click", () => {
 });
 filter();
 
-// One picture, larger
+// The enlarged image
 const dialog = document.querySelector("dialog");
 const large = document.querySelector("#large");
 let current = null;

@@ -1,4 +1,4 @@
-"""The report of a test in one HTML file, that needs no other and no network."""
+"""Write the report of a test: one self-contained HTML file, plots and JSON."""
 
 import json
 from collections.abc import Sequence
@@ -10,15 +10,14 @@ from ...utils.pages.render import render
 from ...utils.untrusted.json_files import read_json
 from ..analysis.comparison import compare_results
 from ..analysis.error_analysis import ErrorAnalysis, analyse_errors
-from ..results import ImageDetections, load_detections
+from ..image_detections import ImageDetections
+from ..results import load_detections
 from ..scoring import Evaluation, Rules, evaluate
-from .earlier import changed_images, compared
-from .gallery import worst_items
-from .main_plots import main_plots
-from .sections import classes, confused, errors, summary
-from .thumbnails import picture_data
+from .gallery import changed_images, gallery_data, worst_items
+from .plots import main_plots
+from .sections import classes, compared, confused, errors, summary
 
-_PAIRS = 24
+_PAIRS = 24  # images of the comparison with an earlier test
 
 
 def write_report(
@@ -31,23 +30,23 @@ def write_report(
     pictures: int = 160,
     resamples: int = 1000,
 ) -> ErrorAnalysis:
-    """Analyse a test and write what was found, for people and for programs.
+    """Analyse the errors of a test, and write a report for people and for programs.
 
     Args:
-        folder: gets report.html, errors.json, and PNGs of the plots in plots/.
+        folder: folder for report.html, errors.json, and PNGs of the plots in plots/.
         dataset: the test set; its images are read for the galleries.
         detections: one entry per image of ``dataset``.
-        evaluation: of those detections.
+        evaluation: evaluation of those detections.
         earlier: folder of another test on the same data set, to compare with.
-        pictures: how many false detections and misses are shown, at most.
-        resamples: draws behind the intervals.
+        pictures: largest number of false detections and misses in the gallery.
+        resamples: number of draws for the intervals.
 
     Returns:
-        What errors.json holds.
+        The analysis, which errors.json contains.
 
     Raises:
-        ValueError: detections that do not fit the data set; no usable detections.json
-            in ``earlier``.
+        ValueError: detections do not match the data set, or ``earlier`` contains no
+            valid detections.json.
         OSError: a file cannot be written, for example because the disk is full.
     """
     analysis = analyse_errors(dataset, detections, resamples=resamples)
@@ -65,7 +64,7 @@ def write_report(
             compare_results(before, analysis),
         )
     plots = main_plots(analysis, before)
-    data = picture_data(
+    data = gallery_data(
         dataset,
         worst_items(analysis, most=pictures),
         analysis,
@@ -96,8 +95,8 @@ def _earlier_detections(folder: Path, dataset: Dataset) -> list[ImageDetections]
     path = folder / "detections.json"
     if not path.is_file():
         raise ValueError(
-            f"expected the folder of an earlier test, with detections.json in it, "
-            f"found none at {path}; give the folder that a test wrote"
+            f"{path}: expected the detections.json of an earlier test, found no such "
+            "file; give the folder that the test wrote"
         )
     return load_detections(path, dataset)
 

@@ -1,17 +1,21 @@
-"""Runs in training beside each other: one picture, and one page without a network."""
+"""Draw the training curves of several runs: one image, and one self-contained page."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
 from markupsafe import Markup
 
 from ...utils.files import write_atomic
-from ...utils.monitoring.curves import RunCurves, smoothed
-from ...utils.pages.canvas import Drawing, Line
+from ...utils.monitoring.curves import Curve, RunCurves, smoothed, thinned
+from ...utils.pages.axes import Axes, count_text, dot, round_ticks
+from ...utils.pages.canvas import Drawing, Line, Shape, Text
 from ...utils.pages.elements import Cell, Value, shown, table
 from ...utils.pages.render import render
-from .run_plots import line_style, quantities, quantity_plot, smoothing, together
+
+_POINTS = 400  # largest number of points of a line
+_DOTS = 50  # largest number of marked points
+_COLORS = ("bar", "mark", "good", "violet", "pink", "cyan", "amber", "earlier")
 
 
 def write_run_plots(
@@ -21,19 +25,19 @@ def write_run_plots(
     window: int,
     wanted: Sequence[str] = (),
 ) -> tuple[Path, Path]:
-    """Draw the curves of runs.
+    """Draw the curves of runs into an image and a page.
 
     Args:
-        target: both files' path without their endings, ``.png`` and ``.html``.
-        runs: one or more.
-        window: iterations that curves are means over; 0 for none.
+        target: path of both files without the suffixes ``.png`` and ``.html``.
+        runs: one or more runs.
+        window: iterations that curves are averaged over; 0 for none.
         wanted: names of the quantities; by default losses, learning rate and AP.
 
     Returns:
         The two files.
 
     Raises:
-        ValueError: no run has a quantity that is wanted, or there is none to draw.
+        ValueError: no run has a wanted quantity, or there is no quantity to draw.
     """
     names = quantities(runs, wanted)
     if not names:
@@ -63,8 +67,166 @@ def write_run_plots(
     return picture, page
 
 
+def line_style(place: int) -> tuple[str, bool]:
+    """Return the colour of the run at a place, and whether its lines are dashed."""
+    return _COLORS[place % len(_COLORS)], place // len(_COLORS) % 2 == 1
+
+
+def quantities(runs: Sequence[RunCurves], wanted: Sequence[str] = ()) -> list[str]:
+    """Return the names of the curves to draw, in order.
+
+    Args:
+        runs: runs with their curves.
+        wanted: names; by default losses, the results of tests and validations, and the
+            learning rate.
+
+    Raises:
+        ValueError: no run has a curve with a wanted name.
+    """
+    names = list(dict.fromkeys(name for run in runs for name in run.curves))
+    for name in wanted:
+        if name not in names:
+            raise ValueError(
+                f"no run has a curve {name!r}; there are {', '.join(names)}"
+            )
+    if wanted:
+        return list(wanted)
+    losses = ("loss", "rpn_cls", "rpn_box", "head_cls", "head_box")
+    first = [name for name in losses if name in names]
+    measured = [
+        name
+        for name in names
+        if name not in first
+        and any(sign in name for sign in ("AP", "loss", "val/"))
+        and "/" not in name.removeprefix("val/")  # not the AP of each class
+    ]
+    return [*first, *measured, *(name for name in ("lr",) if name in names)]
+
+
+def quantity_plot(name: str, runs: Sequence[RunCurves], *, window: int) -> Drawing:
+    """Draw one quantity of all runs that have it.
+
+    Args:
+        name: name of the quantity.
+        runs: runs; each has the style of its place.
+        window: iterations to average over; 0 for none. Curves with few points are not
+            averaged, and their points are marked.
+    """
+    found = {
+        place: run.curves[name] for place, run in enumerate(runs) if name in run.curves
+    }
+    shown = {
+        place: smoothed(curve, smoothing(name, curve, window))
+        for place, curve in found.items()
+    }
+    low, high = _range(shown)
+    last = max(int(curve.iterations[-1]) for curve in found.values())
+    x_ticks, y_ticks = round_ticks(0, max(last, 1)), round_ticks(low, high)
+    axes = Axes((0, max(last, 1)), (min(low, y_ticks[0]), max(high, y_ticks[-1])))
+    shapes = axes.frame(
+        "iterations",
+        [(tick, count_text(tick)) for tick in x_ticks],
+        [(tick, f"{tick:.4g}") for tick in y_ticks],
+        title=name,
+    )
+    for place, curve in found.items():
+        color, dashed = line_style(place)
+        title = runs[place].name
+        if shown[place] is not curve:
+            faint = thinned(curve, _POINTS)
+            shapes += [
+                Line(points, color, 1, opacity=0.2, title=title)
+                for points in _pieces(faint, axes)
+            ]
+    for place, curve in shown.items():
+        color, dashed = line_style(place)
+        title = runs[place].name
+        for points in _pieces(thinned(curve, _POINTS), axes):
+            shapes.append(Line(points, color, 1.8, dashed, title=title))
+        if _is_sparse(curve, window) and len(curve.values) <= _DOTS:
+            for points in _pieces(curve, axes):
+                shapes += [dot(x, y, color, title=title) for x, y in points]
+    return axes.drawing(f"{name} against iterations", shapes)
+
+
+def together(plots: Mapping[str, Drawing], names: Sequence[str]) -> Drawing:
+    """Arrange all plots in one drawing, below the names of the runs."""
+    columns = min(len(plots), 3)
+    each, gap = Axes(), 18.0
+    width, height = each.width + gap, each.height + gap
+    wide = columns * width - gap
+    shapes: list[Shape] = []
+    x, y = 0.0, 12.0
+    for place, name in enumerate(names):
+        color, dashed = line_style(place)
+        space = 48 + 7.2 * len(name)
+        if x and x + space > wide:
+            x, y = 0.0, y + 20
+        shapes.append(Line([(x, y), (x + 28, y)], color, 2.5, dashed))
+        shapes.append(Text(x + 34, y + 4, name, "ink", "start", 12))
+        x += space
+    top = y + 20
+    for place, plot in enumerate(plots.values()):
+        right, down = place % columns * width, place // columns * height
+        shapes += [_moved(shape, right, top + down) for shape in plot.shapes]
+    rows = -(-len(plots) // columns)
+    return Drawing("curves of runs", wide, top + rows * height - gap, shapes)
+
+
+def _pieces(curve: Curve, axes: Axes) -> list[list[tuple[float, float]]]:
+    """Return a line within the axes in pieces, cut at values that are not finite."""
+    pieces: list[list[tuple[float, float]]] = [[]]
+    inside = np.clip(curve.values, *axes.y).tolist()
+    finite = np.isfinite(curve.values)
+    for i, iteration in enumerate(curve.iterations.tolist()):
+        if finite[i]:
+            pieces[-1].append(axes.place(iteration, inside[i]))
+        else:
+            pieces.append([])
+    # A single point becomes a short line, so that it is visible.
+    return [
+        piece if len(piece) > 1 else [piece[0], (piece[0][0] + 1.5, piece[0][1])]
+        for piece in pieces
+        if piece
+    ]
+
+
+def smoothing(name: str, curve: Curve, window: int) -> int:
+    """Return the iterations to average over: 0 for exact and for sparse curves."""
+    return 0 if name == "lr" or _is_sparse(curve, window) else window
+
+
+def _is_sparse(curve: Curve, window: int) -> bool:
+    """Return whether points are further apart than the smoothing window."""
+    if len(curve.values) < 2:
+        return True
+    return float(np.median(np.diff(curve.iterations))) >= max(window, 1)
+
+
+def _range(curves: Mapping[int, Curve]) -> tuple[float, float]:
+    """Return the range of the values without outliers, from 0 if 0 is near."""
+    values = np.concatenate([curve.values for curve in curves.values()])
+    values = values[np.isfinite(values)]
+    if not len(values):
+        return 0.0, 1.0
+    low, high = float(values.min()), float(values.max())
+    if len(values) > 100:
+        high = max(float(np.quantile(values, 0.99)) * 1.1, 0) if high > 0 else high
+    if low >= 0 and (low < 0.6 * high or high <= low):
+        low = 0.0
+    if high <= low:
+        high = low + (abs(low) / 10 or 1)
+    return low, high + (high - low) / 30
+
+
+def _moved(shape: Shape, right: float, down: float) -> Shape:
+    if isinstance(shape, Line):
+        return shape._replace(points=[(x + right, y + down) for x, y in shape.points])
+    return shape._replace(x=shape.x + right, y=shape.y + down)
+
+
 def _numbers(runs: Sequence[RunCurves], names: Sequence[str], window: int) -> Markup:
-    """A table of where each run has come, and its last smoothed values."""
+    """Return a table of each run's last iteration and last smoothed values."""
     rows: list[list[Value]] = []
     for run in runs:
         done = max(int(curve.iterations[-1]) for curve in run.curves.values())

@@ -1,4 +1,4 @@
-// A run's lines know it by their title.
+// The title of a line is the name of its run.
 for (const box of all("#runs input")) box.addEventListener("change", () => {
   for (const title of all("svg title"))
     if (title.textContent === box.value)

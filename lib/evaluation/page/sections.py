@@ -1,4 +1,4 @@
-"""Sections of the report: how good the test was, and which errors it shows."""
+"""The contents of the report's sections: summary, classes, errors, comparison."""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -8,43 +8,49 @@ from markupsafe import Markup
 
 from ...utils.pages.elements import Cell, Head, Value, shown, table
 from ..analysis.breakdown import Group
+from ..analysis.comparison import Comparison, Difference
 from ..analysis.error_analysis import ErrorAnalysis
 from ..analysis.error_costs import KINDS
 from ..scoring import Evaluation, results_table
-from .main_plots import RATIOS, SIZES, class_curves
-from .plots import small_curve
+from .plots import RATIOS, SIZES, class_curves, small_curve
 
 _MEANING = {
-    "classification": "lies well on an object of another class (IoU above 0.5)",
-    "localisation": "right class, but lies badly on the object (IoU 0.1 to 0.5)",
-    "both": "wrong class, and lies badly",
-    "duplicate": "lies well on an object that a surer detection has found already",
-    "background": "lies on nothing (IoU 0.1 or less with every object)",
-    "missed": "an object that none of the above comes near",
+    "classification": "well placed on an object of another class (IoU above 0.5)",
+    "localisation": "right class, but poorly placed (IoU 0.1 to 0.5)",
+    "both": "wrong class, and poorly placed",
+    "duplicate": "well placed on an object that a higher-scoring detection matches",
+    "background": "no object at this place (IoU 0.1 or less with every object)",
+    "missed": "an object without a true, classification or localisation detection",
 }
 
 
 def summary(
     evaluation: Evaluation, analysis: ErrorAnalysis, settings: Mapping[str, object]
 ) -> dict[str, object]:
-    """The numbers to quote, and how they came about."""
+    """Return the headline numbers, all totals and the settings of the test."""
     name, value = evaluation.headline
-    low, high = analysis.mean_interval
+    ignored = evaluation.ignored
     tiles = [
         (name.replace("_", " "), shown(value), "the headline"),
-        ("mAP at IoU 0.5", shown(analysis.errors.ap), _range(low, high)),
+        (
+            "mAP at IoU 0.5",
+            shown(analysis.errors.ap),
+            _range(*analysis.mean_interval),
+        ),
         ("images", str(evaluation.images), ""),
-        ("objects", str(sum(evaluation.objects.values())), _ignored(evaluation)),
+        (
+            "objects",
+            str(sum(evaluation.objects.values())),
+            f"and {ignored} that do not count" if ignored else "",
+        ),
         ("detections", str(evaluation.detections), ""),
         ("calibration error", shown(analysis.calibration.ece), "0 is perfect"),
     ]
-    hint = results_table(evaluation).splitlines()[-1]
-    totals = [
-        (key.replace("_", " "), total) for key, total in evaluation.totals.items()
-    ]
+    totals = [(key.replace("_", " "), v) for key, v in evaluation.totals.items()]
     given = [(key, str(value)) for key, value in settings.items()]
+    hint = results_table(evaluation).splitlines()[-1]
     return {
-        "warning": hint if value == 0 or value != value else "",
+        "warning": hint if value == 0 or math.isnan(value) else "",
         "tiles": tiles,
         "totals": table(["metric", "value"], totals, name="all numbers"),
         "settings": given and table(["setting", "value"], given, name="settings"),
@@ -52,25 +58,23 @@ def summary(
 
 
 def classes(evaluation: Evaluation, analysis: ErrorAnalysis) -> dict[str, object]:
-    """A table of all numbers by class, and a small curve for each."""
+    """Return a table of all numbers by class, and a small curve of each class."""
     matches, best = analysis.matches, analysis.thresholds
     columns = evaluation.class_columns
     found = np.bincount(matches.found.classes, minlength=len(matches.classes))
     rows: list[list[Value]] = []
     for c, name in enumerate(matches.classes[1:], start=1):
-        low, high = analysis.class_intervals[c]
+        interval = analysis.class_intervals[c]
+        at_best = [float(v[c]) for v in (best.f1, best.precision, best.recall)]
         rows.append(
             [
                 name,
                 evaluation.objects[name],
                 int(found[c]),
                 *(values[name] for values in columns.values()),
-                Cell(_range(low, high), low),
+                Cell(_range(*interval), interval.low),
                 Cell(shown(float(best.scores[c]), 2), float(best.scores[c])),
-                *(
-                    Cell(shown(float(v[c]), 3), float(v[c]))
-                    for v in (best.f1, best.precision, best.recall)
-                ),
+                *(Cell(shown(value, 3), value) for value in at_best),
             ]
         )
     heads: list[Head] = [
@@ -94,7 +98,7 @@ def classes(evaluation: Evaluation, analysis: ErrorAnalysis) -> dict[str, object
 
 
 def errors(analysis: ErrorAnalysis) -> dict[str, object]:
-    """How many errors of each kind there are, and where AP is lost."""
+    """Return the number of errors of each kind, and captions of the plots."""
     counts = analysis.errors.counts
     rows: list[list[Value]] = [
         [name, *(int(n) for n in counts[:, c])]
@@ -117,7 +121,7 @@ def errors(analysis: ErrorAnalysis) -> dict[str, object]:
 
 
 def confused(analysis: ErrorAnalysis) -> Markup:
-    """The pairs of classes that are confused most, empty if none is."""
+    """Return a table of the most confused pairs of classes; empty if there are none."""
     names, counts = analysis.matches.classes, analysis.confusion
     wrong = counts.copy()
     np.fill_diagonal(wrong, 0)
@@ -129,23 +133,97 @@ def confused(analysis: ErrorAnalysis) -> Markup:
             share = float(times / counts[c].sum())
             rows.append([names[c], names[k], times, Cell(f"{share:.1%}", share)])
     share_head = ("share", "of the objects of that class")
-    heads: list[Head] = ["object", "taken for", "times", share_head]
+    heads: list[Head] = ["object", "detected as", "times", share_head]
     return table(heads, rows, name="most confused classes") if rows else Markup()
 
 
-def _lowest(groups: Sequence[Group], names: Sequence[str], what: str) -> str:
-    known = [
-        (g.ap, name) for g, name in zip(groups, names, strict=True) if g.ap == g.ap
+def compared(
+    label: str,
+    evaluations: tuple[Evaluation, Evaluation],
+    analyses: tuple[ErrorAnalysis, ErrorAnalysis],
+    comparison: Comparison,
+) -> dict[str, object]:
+    """Return numbers, classes and curves of an earlier test beside this one's.
+
+    Args:
+        label: name of the earlier test.
+        evaluations: of the earlier test and of this one.
+        analyses: of the earlier test and of this one.
+        comparison: significance of the differences.
+    """
+    before, after = (evaluation.totals for evaluation in evaluations)
+    mean = comparison.mean
+    verdict = (
+        f"mean AP (IoU 0.5) {shown(mean.earlier)} → {shown(mean.later)}, "
+        f"{_signed(mean.change)} (95 % {_signed(mean.interval.low)} to "
+        f"{_signed(mean.interval.high)}): "
+        + ("more than chance" if mean.significant else "may be chance")
+    )
+    totals: list[list[Value]] = [
+        [key.replace("_", " "), before[key], value, _change(value - before[key])]
+        for key, value in after.items()
+        if key in before
     ]
+    rows = [_class_row(name, each) for name, each in comparison.per_class.items()]
+    sure = sum(each.significant for each in comparison.per_class.values())
+    heads: list[Head] = [
+        *("class", "earlier", "now", "change"),
+        ("95 %", "interval of the change"),
+        ("p", "probability of such a change by chance"),
+        "significant",
+    ]
+    old, new = map(class_curves, analyses)
+    return {
+        "label": label,
+        "verdict": f"{verdict}; {sure} of {len(rows)} classes differ by more than "
+        "chance.",
+        "totals": table(
+            ["metric", "earlier", "now", "change"], totals, name="earlier and now"
+        ),
+        "classes": table(heads, rows, name="classes, earlier and now", by_class=True),
+        "curves": [
+            (
+                name,
+                f"{curve.mean() - old[name].mean():+.2f}",
+                small_curve(name, curve, old[name]),
+            )
+            for name, curve in new.items()
+        ],
+    }
+
+
+def _class_row(name: str, each: Difference) -> list[Value]:
+    low, high = each.interval
+    return [
+        name,
+        each.earlier,
+        each.later,
+        _change(each.change),
+        Cell(f"{_signed(low)} to {_signed(high)}", low),
+        Cell(f"{each.p_value:.3f}", each.p_value),
+        Cell("yes" if each.significant else "no", float(each.significant)),
+    ]
+
+
+def _change(value: float) -> Cell:
+    kind = "good" if value > 0 else "bad" if value < 0 else ""
+    return Cell(_signed(value), value, kind)
+
+
+def _signed(value: float) -> str:
+    return "-" if math.isnan(value) else f"{value:+.4f}"
+
+
+def _lowest(groups: Sequence[Group], names: Sequence[str], what: str) -> str:
+    """Return the caption of a plot by group, which names the lowest bar."""
+    pairs = zip(groups, names, strict=True)
+    known = [(group.ap, name) for group, name in pairs if not math.isnan(group.ap)]
+    text = f"Mean AP (IoU 0.5) by {what} of the objects"
     if not known:
-        return f"Mean AP (IoU 0.5) by {what} of the objects."
+        return f"{text}."
     ap, name = min(known)
-    return f"Mean AP (IoU 0.5) by {what} of the objects; lowest at {name} ({ap:.2f})."
+    return f"{text}; lowest at {name} ({ap:.2f})."
 
 
 def _range(low: float, high: float) -> str:
     return "-" if math.isnan(low) else f"{low:.3f} to {high:.3f}"
-
-
-def _ignored(evaluation: Evaluation) -> str:
-    return f"and {evaluation.ignored} that do not count" if evaluation.ignored else ""

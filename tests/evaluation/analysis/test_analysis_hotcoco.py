@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 from evaluation import Size, draw
-from faster_rcnn.evaluation.analysis.confusion import confusion_matrix
 from faster_rcnn.evaluation.analysis.error_analysis import analyse_errors
+from faster_rcnn.evaluation.analysis.score_analysis import confusion_matrix
 from faster_rcnn.evaluation.coco_evaluators import _hotcoco
 from faster_rcnn.evaluation.coco_objects import (
     coco_detections,

@@ -3,14 +3,13 @@
 import numpy as np
 import pytest
 from faster_rcnn.evaluation.analysis.matches import match_detections
-from faster_rcnn.evaluation.analysis.overlaps import nearest_objects
 from faster_rcnn.evaluation.analysis.precision import (
     average_precisions,
     mean_of_known,
     precision_curves,
 )
 from faster_rcnn.evaluation.voc_ap import voc_average_precision
-from faster_rcnn.evaluation.voc_matching import paired_iou
+from faster_rcnn.evaluation.voc_matching import nearest_objects, paired_iou
 
 BOX = [10, 10, 20, 20]
 

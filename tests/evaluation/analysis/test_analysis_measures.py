@@ -6,12 +6,14 @@ import math
 import numpy as np
 import pytest
 from faster_rcnn.evaluation.analysis.breakdown import ap_by, ap_by_ratio, ap_by_size
-from faster_rcnn.evaluation.analysis.calibration import calibration
-from faster_rcnn.evaluation.analysis.confusion import confusion_matrix
 from faster_rcnn.evaluation.analysis.error_analysis import analyse_errors
 from faster_rcnn.evaluation.analysis.error_costs import KINDS
 from faster_rcnn.evaluation.analysis.matches import match_detections
-from faster_rcnn.evaluation.analysis.thresholds import best_thresholds
+from faster_rcnn.evaluation.analysis.score_analysis import (
+    best_thresholds,
+    calibration,
+    confusion_matrix,
+)
 
 BOX = [0, 0, 100, 100]
 FAR = [300, 200, 400, 300]

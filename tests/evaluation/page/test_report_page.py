@@ -10,9 +10,14 @@ import numpy as np
 import pytest
 from balanced import Balanced
 from faster_rcnn.evaluation.analysis.error_analysis import analyse_errors
-from faster_rcnn.evaluation.page.gallery import image_gains, image_marks, worst_items
+from faster_rcnn.evaluation.page.gallery import (
+    gallery_data,
+    image_gains,
+    image_marks,
+    thumbnail,
+    worst_items,
+)
 from faster_rcnn.evaluation.page.report import write_report
-from faster_rcnn.evaluation.page.thumbnails import picture_data, thumbnail
 from faster_rcnn.evaluation.scoring import evaluate
 
 
@@ -72,7 +77,7 @@ def test_items(tested):
 
 def test_marks(tested):
     analysis = analyse_errors(tested.dataset, tested.detections, resamples=2)
-    marks = list(image_marks(analysis, 2))
+    marks = image_marks(analysis, [2])[0]
     assert [m.role for m in marks] == ["truth", "missed", "false", "true"]
     assert marks[3].text == "cat 0.90, true, IoU 1.00"
     assert marks[0].box == (20, 20, 120, 120)
@@ -109,9 +114,9 @@ def test_a_missing_picture_is_left_out(tested, caplog):
     tested.dataset.records[2].path.unlink()
     analysis = analyse_errors(tested.dataset, tested.detections, resamples=2)
     with caplog.at_level(logging.WARNING):
-        data = picture_data(tested.dataset, worst_items(analysis, most=9), analysis)
+        data = gallery_data(tested.dataset, worst_items(analysis, most=9), analysis)
     assert [item["kind"] for item in data["items"]].count("missed") == 2
-    assert "lacks 1 of 3 pictures" in caplog.text and "im2.jpg" in caplog.text
+    assert "lacks 1 of 3 images" in caplog.text and "im2.jpg" in caplog.text
 
 
 def test_an_id_cannot_end_the_script(tested):
@@ -140,7 +145,9 @@ def test_nothing_to_show(tmp_path, record, dataset, found, images):
 
 
 def test_earlier_folder_without_detections(tested, tmp_path):
-    with pytest.raises(ValueError, match=r"with detections\.json in it, found none"):
+    with pytest.raises(
+        ValueError, match=r"expected the detections\.json of an earlier test"
+    ):
         write_report(
             tested.folder,
             tested.dataset,

@@ -5,8 +5,8 @@ import re
 import numpy as np
 from faster_rcnn.evaluation.analysis.breakdown import Group
 from faster_rcnn.evaluation.analysis.error_analysis import analyse_errors
-from faster_rcnn.evaluation.page.matrix_plot import confusion_plot
 from faster_rcnn.evaluation.page.plots import (
+    confusion_plot,
     curve_plot,
     error_plot,
     group_plot,
@@ -54,6 +54,6 @@ def test_group_plot():
 
 def test_confusion_plot():
     svg = confusion_plot(np.array([[0, 1], [2, 3]]), ["__background__", "a<b"]).svg()
-    assert "a&lt;b taken for nothing: 2 (40%)" in svg
-    assert "nothing taken for a&lt;b: 1 (100%)" in svg
+    assert "a&lt;b detected as background: 2 (40%)" in svg
+    assert "background detected as a&lt;b: 1 (100%)" in svg
     assert svg.count("<title>") == 3

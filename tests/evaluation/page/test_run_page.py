@@ -3,12 +3,12 @@ import re
 
 import numpy as np
 import pytest
-from faster_rcnn.evaluation.page.run_page import write_run_plots
-from faster_rcnn.evaluation.page.run_plots import (
+from faster_rcnn.evaluation.page.run_page import (
     line_style,
     quantities,
     quantity_plot,
     together,
+    write_run_plots,
 )
 from faster_rcnn.utils.monitoring.curves import Curve, RunCurves
 from headless import CHROMIUM, run_in_page
