@@ -23,7 +23,7 @@ from ..utils.distributed import collectives
 from ..utils.monitoring.logs import setup_logging
 from ..utils.monitoring.trackers import check_trackers
 from ..weights.checkpoint import load_checkpoint
-from ..weights.first_weights import load_first_weights
+from ..weights.initial import load_first_weights
 from .command_line import (
     Job,
     add_arguments,

@@ -1,13 +1,19 @@
-"""Initial weights of a detector: ImageNet's, a file's, or random ones."""
+"""Initial weights of a detector, or of one module: ImageNet's, a file's, none."""
 
 import logging
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
-from ..config.settings import NetConfig
+import torch
+
+from ..config.loading import config_from_checkpoint
+from ..config.settings import Config, NetConfig
+from ..model.build import build_detector
 from ..model.faster_rcnn import FasterRCNN
 from ..model.normalisation import NORMALISATIONS
-from .checkpoint import CheckpointError
+from ..model.single_module import shared_keys
+from .checkpoint import CheckpointError, detector_weights, load_checkpoint
 from .imported import ImportedWeights
 from .layout_check import few
 from .output_rows import known_classes, rows_by_name
@@ -16,6 +22,78 @@ from .zoo.cache import fetch_entry, looks_like_a_name
 from .zoo.table import find_entry, imagenet_entry
 
 logger = logging.getLogger(__name__)
+
+
+def load_first_weights(
+    model: FasterRCNN, config: Config, classes: Sequence[str]
+) -> None:
+    """Load the weights that ``net.weights`` names into a new detector.
+
+    A module alone gets its part of what the whole detector would get. From a checkpoint
+    of the other module it gets the layers that both share; its own layers stay random.
+
+    Args:
+        model: from `build_detector`.
+        config: configuration of the run.
+        classes: C class names, background first.
+
+    Raises:
+        CheckpointError: see `load_initial_weights`; or the checkpoint has another net.
+    """
+    net = config.net
+    if net.modules == "both" or net.weights == "none":
+        load_initial_weights(model, net, classes)
+        return
+    path = Path(net.weights).expanduser()
+    if path.is_file():
+        try:
+            state = load_checkpoint(path)
+        except CheckpointError:
+            pass  # no checkpoint of this program: the importers below report the kind
+        else:
+            _load_shared_layers(model, state, config, classes)
+            return
+    both = net.model_copy(update={"modules": "both"})
+    with torch.random.fork_rng(devices=()):
+        whole = build_detector(config.model_copy(update={"net": both}), len(classes))
+        load_initial_weights(whole, both, classes)
+    own = model.state_dict()
+    model.load_state_dict({k: v for k, v in whole.state_dict().items() if k in own})
+
+
+def _load_shared_layers(
+    model: FasterRCNN, state: dict[str, Any], config: Config, classes: Sequence[str]
+) -> None:
+    """Load the tensors that a checkpoint and the detector have in common."""
+    net, source = config.net, config.net.weights
+    other = config_from_checkpoint(state, []).net
+    if (other.full_name, other.style) != (net.full_name, net.style):
+        raise CheckpointError(
+            f"{source} holds a detector with the net {other.full_name} (style "
+            f"{other.style}), expected {net.full_name} (style {net.style}); give "
+            f"NET as {other.full_name}, or another file"
+        )
+    own = model.state_dict()
+    found = detector_weights(state, averaged=True)
+    weights = {
+        key: tensor
+        for key, tensor in rows_by_name(
+            found, own, state["classes"], classes, source=source
+        ).items()
+        if key in own and own[key].shape == tensor.shape
+    }
+    missing = sorted(shared_keys(model) - weights.keys())
+    if missing:
+        raise CheckpointError(
+            f"{source} does not fit the layers that both modules share: "
+            f"{len(missing)} tensors are missing or of another shape, such as "
+            f"{missing[0]}"
+        )
+    model.load_state_dict(weights, strict=False)
+    left = sorted({key.rpartition(".")[0] for key in own.keys() - weights.keys()})
+    logger.info("weights from %s: %d tensors", source, len(weights))
+    if left:
+        logger.info("left random, for the file lacks them: %s", ", ".join(left))
 
 
 def load_initial_weights(
@@ -42,7 +120,12 @@ def load_initial_weights(
     """
     if net.weights == "none":
         return
-    weights = _read(net)
+    path, imagenet = Path(net.weights).expanduser(), net.weights == "imagenet"
+    if not imagenet and (path.exists() or not looks_like_a_name(net.weights)):
+        weights = import_weights(path)
+    else:
+        entry = imagenet_entry(net.name) if imagenet else find_entry(net.weights)
+        weights = import_weights(fetch_entry(entry), normalisation=entry.normalisation)
     _check_settings(weights, net)
     left = load_weights(model, weights, fine_tuning=True, classes=classes)
     if left:
@@ -52,15 +135,6 @@ def load_initial_weights(
     if weights.num_classes is not None:
         demands = [f"{key} {value}" for key, value in weights.settings.items()]
         logger.info("its detector was made for %s", ", ".join(demands))
-
-
-def _read(net: NetConfig) -> ImportedWeights:
-    path = Path(net.weights).expanduser()
-    imagenet = net.weights == "imagenet"
-    if not imagenet and (path.exists() or not looks_like_a_name(net.weights)):
-        return import_weights(path)
-    entry = imagenet_entry(net.name) if imagenet else find_entry(net.weights)
-    return import_weights(fetch_entry(entry), normalisation=entry.normalisation)
 
 
 def _check_settings(weights: ImportedWeights, net: NetConfig) -> None:

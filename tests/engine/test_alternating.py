@@ -16,7 +16,7 @@ from faster_rcnn.inference.detector_evaluation import evaluate_detector as run_t
 from faster_rcnn.inference.proposal_evaluation import measure_proposals as run_proposals
 from faster_rcnn.model.single_module import shared_keys
 from faster_rcnn.weights.checkpoint import CheckpointError, load_checkpoint
-from faster_rcnn.weights.first_weights import load_first_weights
+from faster_rcnn.weights.initial import load_first_weights
 from tiny_runs import (
     CLASSES,
     CPU,
@@ -257,7 +257,7 @@ def test_first_weights_of_another_net_are_refused(dataset, tmp_path):
     train_tiny(dataset, config, tmp_path)
     words = ("net.modules", "rpn", "net.weights", newest(tmp_path))
     other = tiny_config(*words, "net.name", "res18")
-    with pytest.raises(CheckpointError, match=r"net mobile_v2 .* asked for was res18"):
+    with pytest.raises(CheckpointError, match=r"net mobile_v2 .* expected res18"):
         load_first_weights(tiny_detector(other), other, CLASSES)
 
 

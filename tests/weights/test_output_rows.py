@@ -5,7 +5,7 @@ import logging
 import pytest
 import torch
 from faster_rcnn.weights.checkpoint import CheckpointError
-from faster_rcnn.weights.first_weights import load_first_weights
+from faster_rcnn.weights.initial import load_first_weights
 from faster_rcnn.weights.output_rows import rows_by_name
 from tiny_checkpoints import save_model
 from tiny_runs import randomise, tiny_config, tiny_detector

@@ -21,29 +21,23 @@ def home() -> Path:
 
 
 def place_of(entry: Entry) -> Path:
-    """Return the path of an entry's file."""
+    """Return the path of an entry's file in the cache."""
     return home() / entry.file
 
 
 def find(entry: Entry) -> Path | None:
-    """Find an entry's file, if it exists and is undamaged.
+    """Find an entry's file if it is there and undamaged, as far as its hash is known.
 
     torch.hub's cache is searched too, where other programs may have put torchvision's.
     """
     places = [place_of(entry)]
     if entry.name.startswith("torchvision/"):
         places.append(Path(torch.hub.get_dir()) / "checkpoints" / entry.file)
-    return next((path for path in places if fault_of(entry, path) is None), None)
+    return next((path for path in places if _is_sound(entry, path)), None)
 
 
-def fault_of(entry: Entry, path: Path) -> str | None:
-    """Describe how a file differs from the published one, as far as that is known.
-
-    A file without a known hash passes if it exists.
-    """
-    if not path.is_file():
-        return "it is not there"
-    return mismatch(path, md5=entry.md5, sha256=entry.sha256)
+def _is_sound(entry: Entry, path: Path) -> bool:
+    return path.is_file() and not mismatch(path, md5=entry.md5, sha256=entry.sha256)
 
 
 def to_come(entry: Entry) -> int:
@@ -68,40 +62,32 @@ def fetch(name: str) -> Path:
 
 
 def fetch_entry(entry: Entry) -> Path:
-    """Return the file of an entry, as `fetch` does for a name.
-
-    Raises:
-        CheckpointError: see `fetch`.
-    """
+    """Return the file of an entry, as `fetch` does for a name."""
     found = find(entry)
     if found is not None:
         return found
     target = place_of(entry)
     if entry.url is None:
         raise CheckpointError(
-            f"{target}, {entry.name}, is not there and has no address that a program "
-            f"could fetch it from. Get it from {entry.page} in a browser and put it "
-            "there under that name"
+            f"{target}, {entry.name}, is missing, and {entry.page} lets no program "
+            "download it. Download it in a browser and put it there under that name"
         )
     try:
         with alone(target.parent):
             # Checked again: another process may have downloaded it in the meantime.
-            if fault_of(entry, target) is not None:
+            if not _is_sound(entry, target):
                 download(entry.url, target, sha256=entry.sha256, md5=entry.md5)
     except (DownloadError, OSError) as error:
+        what = f"the ImageNet weights {entry.name} of {entry.net}"
+        if entry.kind == "detector":
+            what = f"the detector {entry.name}"
         damaged = " is damaged and" if target.exists() else ""
         raise CheckpointError(
-            f"{target}, {_of(entry)},{damaged} could not be fetched: {error}. Put "
-            f"{entry.url} there by hand, or name a file in its place (--weights FILE, "
-            "--checkpoint FILE); new training can also do with --weights none"
+            f"{target}, {what},{damaged} could not be fetched: {error}. Put "
+            f"{entry.url} there by hand, or name another file (--weights FILE, "
+            "--checkpoint FILE); new training also works with --weights none"
         ) from error
     return target
-
-
-def _of(entry: Entry) -> str:
-    if entry.kind == "detector":
-        return f"the detector {entry.name}"
-    return f"the ImageNet weights {entry.name} of {entry.net}"
 
 
 def looks_like_a_name(word: str) -> bool:

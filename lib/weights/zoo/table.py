@@ -7,149 +7,189 @@ that a publisher does not state are None.
 import difflib
 
 from ..checkpoint import CheckpointError
-from .entry import (
-    Entry,
-    by_hand,
-    detectron2,
-    detectron2_on_coco,
-    torchvision_backbone,
-    torchvision_detector,
+from .entry import Entry
+
+_TORCHVISION = "https://download.pytorch.org/models/"
+_TORCHVISION_PAGE = (
+    "https://pytorch.org/vision/stable/models/generated/torchvision.models."
 )
-
-FAMILY_DETECTORS = "https://drive.google.com/open?id=0B7fNdx_jAqhtNE10TDZDbFRuU0E"
-FAMILY_RESNETS = "https://github.com/ruotianluo/pytorch-resnet"
-FAMILY_MOBILE = "https://drive.google.com/open?id=0B7fNdx_jAqhtZGJvZlpVeDhUN1k"
-
-_VGG_CAFFE = Entry(
-    name="family/vgg16_caffe",
-    kind="backbone",
-    file="vgg16-00b39a1b.pth",
-    page="https://github.com/jcjohnson/pytorch-vgg",
-    licence="not stated",
-    net="vgg16",
-    normalisation="caffe",
-    reader="Caffe classification",
-    url="https://s3-us-west-2.amazonaws.com/jcjohns-models/vgg16-00b39a1b.pth",
+_TORCHVISION_LICENCE = (
+    "not stated for the weights; torchvision's code: BSD-3-Clause, and its README: the "
+    "weights may have terms derived from the data"
 )
-
+_DETECTRON2 = "https://dl.fbaipublicfiles.com/detectron2/"
+_DETECTRON2_PAGE = (
+    "https://github.com/facebookresearch/detectron2/blob/main/MODEL_ZOO.md"
+)
+_FAMILY_DETECTORS = "https://drive.google.com/open?id=0B7fNdx_jAqhtNE10TDZDbFRuU0E"
+_FAMILY_RESNETS = "https://github.com/ruotianluo/pytorch-resnet"
+_FAMILY_MOBILE = "https://drive.google.com/open?id=0B7fNdx_jAqhtZGJvZlpVeDhUN1k"
+_COCO = "box AP, COCO val2017"
 _VOC07 = "mAP, VOC 2007 test, trained on 07+12"
 _MINIVAL = "box AP, COCO minival"
 
-_ALL = (
-    torchvision_backbone("vgg16", "vgg16", "397923af", 527.796, 71.592),
-    torchvision_backbone("resnet18", "res18", "f37072fd", 44.661, 69.758),
-    torchvision_backbone("resnet34", "res34", "b627a593", 83.275, 73.314),
-    torchvision_backbone("resnet50", "res50", "0676ba61", 97.781, 76.130),
-    torchvision_backbone("resnet101", "res101", "63fe2227", 170.511, 77.374),
-    torchvision_backbone("resnet152", "res152", "394f9c45", 230.434, 78.312),
-    torchvision_backbone("resnext101_32x8d", "resx101", "8ba56ff5", 339.586, 79.312),
-    torchvision_backbone("mobilenet_v2", "mobile_v2", "b0353104", 13.555, 71.878),
-    torchvision_backbone("mobilenet_v3_large", "mobile_v3", "8738ca79", 21.114, 74.042),
-    torchvision_detector("resnet50_fpn", "_coco-258fb6c6", "res50", 159.743, 37.0),
-    torchvision_detector("resnet50_fpn_v2", "_coco-dd69338a", "res50", 167.104, 46.7),
-    torchvision_detector(
-        "mobilenet_v3_large_fpn", "-fb6a3cc7", "mobile_v3", 74.239, 32.8
+# Name in torchvision, net, digits of the SHA-256, MiB, top-1 in %.
+_TORCHVISION_BACKBONES = (
+    ("vgg16", "vgg16", "397923af", 527.796, 71.592),
+    ("resnet18", "res18", "f37072fd", 44.661, 69.758),
+    ("resnet34", "res34", "b627a593", 83.275, 73.314),
+    ("resnet50", "res50", "0676ba61", 97.781, 76.130),
+    ("resnet101", "res101", "63fe2227", 170.511, 77.374),
+    ("resnet152", "res152", "394f9c45", 230.434, 78.312),
+    ("resnext101_32x8d", "resx101", "8ba56ff5", 339.586, 79.312),
+    ("mobilenet_v2", "mobile_v2", "b0353104", 13.555, 71.878),
+    ("mobilenet_v3_large", "mobile_v3", "8738ca79", 21.114, 74.042),
+)
+# Name in torchvision, ending of the file's name, net, MiB, box AP, importer.
+_TORCHVISION_DETECTORS = (
+    ("fasterrcnn_resnet50_fpn", "_coco-258fb6c6", "res50", 159.743, 37.0, "FPN"),
+    ("fasterrcnn_resnet50_fpn_v2", "_coco-dd69338a", "res50", 167.104, 46.7, "FPN"),
+    (
+        "fasterrcnn_mobilenet_v3_large_fpn",
+        "-fb6a3cc7",
+        "mobile_v3",
+        74.239,
+        32.8,
+        "FPN",
     ),
-    torchvision_detector(
-        "mobilenet_v3_large_320_fpn", "-907ea3f9", "mobile_v3", 74.239, 22.8
+    (
+        *("fasterrcnn_mobilenet_v3_large_320_fpn", "-907ea3f9", "mobile_v3"),
+        *(74.239, 22.8, "FPN"),
     ),
-    detectron2("R-50", "ImageNetPretrained/MSRA/R-50.pkl", "res50", "backbone"),
-    detectron2("R-101", "ImageNetPretrained/MSRA/R-101.pkl", "res101", "backbone"),
-    detectron2(
-        "X-101-32x8d",
-        "ImageNetPretrained/FAIR/X-101-32x8d.pkl",
-        "resx101",
-        "backbone",
+)
+# Name in Detectron2, path, net.
+_DETECTRON2_BACKBONES = (
+    ("R-50", "MSRA/R-50.pkl", "res50"),
+    ("R-101", "MSRA/R-101.pkl", "res101"),
+    ("X-101-32x8d", "FAIR/X-101-32x8d.pkl", "resx101"),
+)
+# Name in Detectron2, job and digits of the MD5, net, importer, box AP.
+_DETECTRON2_ON_COCO = (
+    ("faster_rcnn_R_50_C4_1x", "137257644/721ade", "res50", "C4", 35.7),
+    ("faster_rcnn_R_50_C4_3x", "137849393/f97cb7", "res50", "C4", 38.4),
+    ("faster_rcnn_R_101_C4_3x", "138204752/298dad", "res101", "C4", 41.1),
+    ("faster_rcnn_R_50_DC5_1x", "137847829/51d356", "res50", "DC5", 37.3),
+    ("faster_rcnn_R_50_DC5_3x", "137849425/68d202", "res50", "DC5", 39.0),
+    ("faster_rcnn_R_101_DC5_3x", "138204841/3e0943", "res101", "DC5", 40.6),
+    ("faster_rcnn_R_50_FPN_1x", "137257794/b275ba", "res50", "FPN", 37.9),
+    ("faster_rcnn_R_50_FPN_3x", "137849458/280758", "res50", "FPN", 40.2),
+    ("faster_rcnn_R_101_FPN_3x", "137851257/f6e8b1", "res101", "FPN", 42.0),
+    ("faster_rcnn_X_101_32x8d_FPN_3x", "139173657/68b088", "resx101", "FPN", 43.0),
+)
+# Name, net, page, published figure: files of the family's PyTorch port, by hand.
+_FAMILY = (
+    ("resnet50_caffe", "res50", _FAMILY_RESNETS, None),
+    ("resnet101_caffe", "res101", _FAMILY_RESNETS, None),
+    ("resnet152_caffe", "res152", _FAMILY_RESNETS, None),
+    ("mobilenet_v1", "mobile", _FAMILY_MOBILE, None),
+    ("vgg16_voc0712", "vgg16", _FAMILY_DETECTORS, f"75.3 {_VOC07}"),
+    ("res101_voc0712", "res101", _FAMILY_DETECTORS, f"79.8 {_VOC07}"),
+    ("vgg16_coco", "vgg16", _FAMILY_DETECTORS, f"30.1 {_MINIVAL}"),
+    ("res50_coco", "res50", _FAMILY_DETECTORS, f"32.4 {_MINIVAL}"),
+    ("res101_coco", "res101", _FAMILY_DETECTORS, f"35.4 {_MINIVAL}"),
+    ("res152_coco", "res152", _FAMILY_DETECTORS, f"36.7 {_MINIVAL}"),
+    ("mobile_coco", "mobile", _FAMILY_DETECTORS, f"21.9 {_MINIVAL}"),
+)
+
+
+def _torchvision(
+    name: str, ending: str, net: str, mebibytes: float, figure: str, reader: str
+) -> Entry:
+    backbone = reader == "classification"
+    file = f"{name}{ending}.pth"
+    return Entry(
+        name=f"torchvision/{name}",
+        kind="backbone" if backbone else "detector",
+        file=file,
+        page=f"{_TORCHVISION_PAGE}{'' if backbone else 'detection.'}{name}.html",
+        licence=_TORCHVISION_LICENCE,
+        net=net,
         normalisation="torchvision",
+        reader=f"torchvision {reader}",
+        url=_TORCHVISION + file,
+        sha256=ending.rpartition("-")[2],
+        size=round(mebibytes * 2**20),
+        published=figure,
+    )
+
+
+def _detectron2(
+    name: str, path: str, net: str, reader: str, figure: str | None = None
+) -> Entry:
+    digits = path.rpartition("model_final_")[2].removesuffix(".pkl")
+    detector = reader != "backbone"
+    return Entry(
+        name=f"detectron2/{name}",
+        kind="detector" if detector else "backbone",
+        file=f"detectron2-{name}{f'-{digits}' if detector else ''}.pkl",
+        page=_DETECTRON2_PAGE,
+        licence="CC BY-SA 3.0",
+        net=net,
+        # X101 divides by a deviation; converted to RGB, its input is torchvision's.
+        normalisation="torchvision" if net == "resx101" else "detectron2",
+        reader=f"detectron2 {reader}",
+        url=_DETECTRON2 + path,
+        md5=digits if detector else None,
+        published=figure,
+    )
+
+
+def _family(name: str, net: str, page: str, figure: str | None) -> Entry:
+    backbone = figure is None
+    return Entry(
+        name=f"family/{name}",
+        kind="backbone" if backbone else "detector",
+        file=f"family-{name}.pth",
+        page=page,
+        licence="not stated for the weights; the port's code: MIT",
+        net=net,
+        normalisation="caffe",
+        reader="Caffe classification" if backbone else "family",
+        published=figure,
+    )
+
+
+_ALL = (
+    *(
+        _torchvision(
+            *(name, f"-{digits}", net, size),
+            *(f"{top1:.1f} % top-1, ImageNet-1K (IMAGENET1K_V1)", "classification"),
+        )
+        for name, net, digits, size, top1 in _TORCHVISION_BACKBONES
     ),
-    detectron2_on_coco(
-        "faster_rcnn_R_50_C4_1x",
-        "137257644/model_final_721ade.pkl",
-        net="res50",
-        reader="C4",
-        ap=35.7,
+    *(
+        _torchvision(name, ending, net, size, f"{ap} {_COCO}", reader)
+        for name, ending, net, size, ap, reader in _TORCHVISION_DETECTORS
     ),
-    detectron2_on_coco(
-        "faster_rcnn_R_50_C4_3x",
-        "137849393/model_final_f97cb7.pkl",
-        net="res50",
-        reader="C4",
-        ap=38.4,
+    *(
+        _detectron2(name, f"ImageNetPretrained/{path}", net, "backbone")
+        for name, path, net in _DETECTRON2_BACKBONES
     ),
-    detectron2_on_coco(
-        "faster_rcnn_R_101_C4_3x",
-        "138204752/model_final_298dad.pkl",
-        net="res101",
-        reader="C4",
-        ap=41.1,
+    *(
+        _detectron2(
+            name,
+            f"COCO-Detection/{name}/{job.replace('/', '/model_final_')}.pkl",
+            *(net, reader, f"{ap} {_COCO}"),
+        )
+        for name, job, net, reader, ap in _DETECTRON2_ON_COCO
     ),
-    detectron2_on_coco(
-        "faster_rcnn_R_50_DC5_1x",
-        "137847829/model_final_51d356.pkl",
-        net="res50",
-        reader="DC5",
-        ap=37.3,
-    ),
-    detectron2_on_coco(
-        "faster_rcnn_R_50_DC5_3x",
-        "137849425/model_final_68d202.pkl",
-        net="res50",
-        reader="DC5",
-        ap=39.0,
-    ),
-    detectron2_on_coco(
-        "faster_rcnn_R_101_DC5_3x",
-        "138204841/model_final_3e0943.pkl",
-        net="res101",
-        reader="DC5",
-        ap=40.6,
-    ),
-    detectron2_on_coco(
-        "faster_rcnn_R_50_FPN_1x",
-        "137257794/model_final_b275ba.pkl",
-        net="res50",
-        reader="FPN",
-        ap=37.9,
-    ),
-    detectron2_on_coco(
-        "faster_rcnn_R_50_FPN_3x",
-        "137849458/model_final_280758.pkl",
-        net="res50",
-        reader="FPN",
-        ap=40.2,
-    ),
-    detectron2_on_coco(
-        "faster_rcnn_R_101_FPN_3x",
-        "137851257/model_final_f6e8b1.pkl",
-        net="res101",
-        reader="FPN",
-        ap=42.0,
-    ),
-    detectron2_on_coco(
-        "faster_rcnn_X_101_32x8d_FPN_3x",
-        "139173657/model_final_68b088.pkl",
-        net="resx101",
-        reader="FPN",
-        ap=43.0,
-    ),
-    detectron2(
+    _detectron2(
         "voc_faster_rcnn_R_50_C4",
         "PascalVOC-Detection/faster_rcnn_R_50_C4/142202221/model_final_b1acc2.pkl",
-        "res50",
-        "C4",
+        *("res50", "C4"),
     ),
-    _VGG_CAFFE,
-    by_hand("resnet50_caffe", "backbone", "res50", FAMILY_RESNETS, ""),
-    by_hand("resnet101_caffe", "backbone", "res101", FAMILY_RESNETS, ""),
-    by_hand("resnet152_caffe", "backbone", "res152", FAMILY_RESNETS, ""),
-    by_hand("mobilenet_v1", "backbone", "mobile", FAMILY_MOBILE, ""),
-    by_hand("vgg16_voc0712", "detector", "vgg16", FAMILY_DETECTORS, f"75.3 {_VOC07}"),
-    by_hand("res101_voc0712", "detector", "res101", FAMILY_DETECTORS, f"79.8 {_VOC07}"),
-    by_hand("vgg16_coco", "detector", "vgg16", FAMILY_DETECTORS, f"30.1 {_MINIVAL}"),
-    by_hand("res50_coco", "detector", "res50", FAMILY_DETECTORS, f"32.4 {_MINIVAL}"),
-    by_hand("res101_coco", "detector", "res101", FAMILY_DETECTORS, f"35.4 {_MINIVAL}"),
-    by_hand("res152_coco", "detector", "res152", FAMILY_DETECTORS, f"36.7 {_MINIVAL}"),
-    by_hand("mobile_coco", "detector", "mobile", FAMILY_DETECTORS, f"21.9 {_MINIVAL}"),
+    Entry(
+        name="family/vgg16_caffe",
+        kind="backbone",
+        file="vgg16-00b39a1b.pth",
+        page="https://github.com/jcjohnson/pytorch-vgg",
+        licence="not stated",
+        net="vgg16",
+        normalisation="caffe",
+        reader="Caffe classification",
+        url="https://s3-us-west-2.amazonaws.com/jcjohns-models/vgg16-00b39a1b.pth",
+    ),
+    *(_family(*row) for row in _FAMILY),
 )
 
 ENTRIES = {entry.name: entry for entry in _ALL}
@@ -162,11 +202,11 @@ def find_entry(name: str) -> Entry:
     Raises:
         CheckpointError: there is none; the message suggests the nearest.
     """
-    found = [entry for entry in _ALL if name in (entry.name, _short(entry))]
-    if found:
-        return found[0]
-    names = [*ENTRIES, *map(_short, _ALL)]
-    near = difflib.get_close_matches(name, names, n=3, cutoff=0.5)
+    known = {entry.name: entry for entry in _ALL}
+    known |= {entry.name.rpartition("/")[2]: entry for entry in _ALL}
+    if name in known:
+        return known[name]
+    near = difflib.get_close_matches(name, known, n=3, cutoff=0.5)
     hint = f"did you mean {' or '.join(near)}?" if near else "docs/zoo.md lists them"
     raise CheckpointError(
         f"{name} is neither a file nor the name of published weights; {hint}"
@@ -183,11 +223,7 @@ def imagenet_entry(net: str) -> Entry:
         if entry.net == net and entry.reader == "torchvision classification":
             return entry
     raise CheckpointError(
-        f"there are no ImageNet weights of {net} to download; take mobile_v2, or train "
+        f"there are no ImageNet weights of {net} to download; use mobile_v2, or train "
         f"{net} with --weights FILE (a file of MobileNet v1, see docs/weights.md) or "
         "--weights none"
     )
-
-
-def _short(entry: Entry) -> str:
-    return entry.name.rpartition("/")[2]
