@@ -26,11 +26,25 @@ from .layout_check import check_layout, expected_shapes, read_numbers, take_stat
 from .layouts import layouts, nearest_layout
 from .own import BACKBONE_FORMAT, own_backbone, own_checkpoint
 from .scale import first_conv, told_scale
-from .tf_faster_rcnn import family_settings
 
 logger = logging.getLogger(__name__)
 
 _TORCH_MAGIC = b"\x6c\xfc\x9c\x46\xf9\x20\x6a\xa8\x50\x19"
+
+# Scales of the family's anchors, by the number of anchors per cell with three ratios.
+_FAMILY_SCALES = {9: (8, 16, 32), 12: (4, 8, 16, 32), 15: (2, 4, 8, 16, 32)}
+_FAMILY_SETTINGS = {
+    "net.head_stride": 1,
+    "anchors.ratios": (0.5, 1, 2),
+    "anchors.centre": "cell",
+    "boxes.offset": 1,
+    # For the port's last version; earlier versions cropped, see docs/weights.md.
+    "pooling.mode": "align",
+    "pooling.sampling_ratio": 0,
+    "pooling.aligned": False,
+    "pooling.size": 7,
+    "pooling.max_pool": False,
+}
 
 
 def import_weights(
@@ -61,22 +75,22 @@ def read_file(path: Path) -> dict[str, Any]:
         CheckpointError: the file is missing, truncated, or not a dictionary; no code in
             it was run.
     """
+    start = b""
     if path.is_file():
         with path.open("rb") as file:
             start = file.read(64)
-        # PyTorch's old format is a sequence of pickles that starts with a number.
-        if start[:1] == b"\x80" and _TORCH_MAGIC not in start:
-            try:
-                content = read_arrays(path)
-            except ArrayPickleError as error:
-                raise CheckpointError(str(error)) from error
-            if not isinstance(content, dict):
-                raise CheckpointError(
-                    f"{path} holds {type(content).__name__}, expected a dictionary of "
-                    "arrays"
-                )
-            return content
-    return read_tensors(path)
+    # PyTorch's old format is a sequence of pickles that starts with a number.
+    if start[:1] != b"\x80" or _TORCH_MAGIC in start:
+        return read_tensors(path)
+    try:
+        content = read_arrays(path)
+    except ArrayPickleError as error:
+        raise CheckpointError(str(error)) from error
+    if not isinstance(content, dict):
+        raise CheckpointError(
+            f"{path} holds {type(content).__name__}, expected a dictionary of arrays"
+        )
+    return content
 
 
 def recognise_weights(
@@ -110,13 +124,8 @@ def recognise_weights(
             f"{source}: the normalisation of these weights is {weights.normalisation} "
             f"({weights.reason}), asked for was {normalisation}; leave that out"
         )
-    logger.info(
-        "%s: %s; normalisation %s: %s",
-        source,
-        weights.kind,
-        weights.normalisation,
-        weights.reason,
-    )
+    facts = (weights.kind, weights.normalisation, weights.reason)
+    logger.info("%s: %s; normalisation %s: %s", source, *facts)
     return weights
 
 
@@ -134,8 +143,13 @@ def _foreign(
     state, used = take_state(tensors, layout)
     if layout.origin == "detectron":
         state = complete_norms(state)
-    if numbers is not None:
-        _convert_outputs(state, tensors, layout, numbers, source)
+    if numbers is not None and layout.origin != "family":
+        check_anchors(layout, numbers, source=source)
+        if layout.origin == "detectron2":
+            detectron2.check_input(tensors, layout, source=source)
+            detectron2.convert_heads(state)
+        else:
+            double_scores(state)
     digits = ""
     if layout.origin == "torchvision" and Path(source).is_file():
         digits = torchvision.published_digits(Path(source))
@@ -163,24 +177,6 @@ def _foreign(
         | torchvision.file_settings(layout, digits),
         **(numbers._asdict() if numbers else {}),
     )
-
-
-def _convert_outputs(
-    state: dict[str, Tensor],
-    tensors: Mapping[str, Tensor],
-    layout: Layout,
-    numbers: Numbers,
-    source: str,
-) -> None:
-    """Check that a detector's anchors are those assumed; reorder its output layers."""
-    if layout.origin == "family":
-        return
-    check_anchors(layout, numbers, source=source)
-    if layout.origin == "detectron2":
-        detectron2.check_input(tensors, layout, source=source)
-        detectron2.convert_heads(state)
-    else:
-        double_scores(state)
 
 
 def _style(layout: Layout, normalisation: str) -> str | None:
@@ -243,7 +239,11 @@ def _input(
 def _settings(
     layout: Layout, numbers: Numbers | None, style: str | None
 ) -> dict[str, Any]:
+    """Return the settings with which a detector computes as in its own program."""
     settings: dict[str, Any] = {} if style is None else {"net.style": style}
-    if layout.origin == "family" and numbers is not None:
-        return settings | family_settings(numbers)
-    return settings | dict(layout.settings)
+    if layout.origin != "family" or numbers is None:
+        return settings | dict(layout.settings)
+    settings |= _FAMILY_SETTINGS | {"rpn.channels": numbers.rpn_channels}
+    if numbers.anchors in _FAMILY_SCALES:
+        settings["anchors.scales"] = _FAMILY_SCALES[numbers.anchors]
+    return settings

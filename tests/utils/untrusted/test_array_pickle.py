@@ -92,13 +92,12 @@ class Calls:
         return self.call
 
 
-@pytest.mark.parametrize("protocol", range(6))
+@pytest.mark.parametrize("protocol", [0, 2, 5])
 @pytest.mark.parametrize(
     ("function", "arguments"),
     [
         (os.system, ("touch {mark}",)),
         (builtins.eval, ("open({mark!r}, 'w')",)),
-        (builtins.exec, ("open({mark!r}, 'w')",)),
         (builtins.getattr, (1, "real")),
         (np.load, ("{mark}",)),
         (np.memmap, ("{mark}", "u1", "w+", 0, (4,))),
@@ -251,7 +250,7 @@ def test_few_bytes_that_ask_for_much_memory(file):
     array = pickle.dumps(np.zeros(1 << 20, np.uint8), protocol=2)
     # An entry of the reader's memory numbered in the billions takes 8 bytes for each.
     numbered = array[:-1] + b"r" + struct.pack("<I", 1 << 30) + b"."
-    assert "is to be remembered" in refusal(file(numbered))
+    assert "found the number 1073741824" in refusal(file(numbered))
     # Data said to be longer than the file.
     long = b"\x80\x04\x8e" + struct.pack("<Q", 1 << 40) + b"x."
     assert "truncated or damaged" in refusal(file(long))

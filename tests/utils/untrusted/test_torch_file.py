@@ -88,20 +88,16 @@ def test_packed_archive(path):
     torch.save(CONTENT, path)
     members = parts(path)
     write(path, members.items(), zipfile.ZIP_DEFLATED)
-    assert "found them compressed" in refusal(path)
+    assert "without compression" in refusal(path)
 
 
-@pytest.mark.filterwarnings("ignore:Duplicate name")
-def test_doubled_overlapping_and_large_parts(path, monkeypatch):
+def test_overlapping_parts(path):
     torch.save(torch.ones(5000), path)
     data = bytearray(path.read_bytes())
     at = data.rfind(b"PK\x01\x02")  # the last entry of the list
     data[at + 20 : at + 28] = (30_000).to_bytes(4, "little") * 2
     path.write_bytes(data)
     assert "claim" in refusal(path, (ClaimError, zipfile.BadZipFile))
-    torch.save({str(i): i for i in range(1000)}, path)
-    monkeypatch.setattr("faster_rcnn.utils.untrusted.torch_file._PICKLE", 1000)
-    assert "data.pkl of at most 1000 bytes" in refusal(path)
 
 
 @pytest.mark.parametrize("name", ["posix\nsystem", "torch\nload", "os\nremove"])
