@@ -8,6 +8,8 @@
 # other packages, in .venv-oldest, on the oldest versions that pyproject.toml allows.
 set -euo pipefail
 source "$(dirname "${BASH_SOURCE[0]}")/common.sh"
+# Without stored bytecode each of the many processes would compile all sources anew.
+unset PYTHONDONTWRITEBYTECODE
 # What --oldest runs without arguments: imports, operators beside their references,
 # layers, suppression, the detector, every gradient, and the commands themselves.
 OLDEST_TESTS=(
