@@ -40,10 +40,11 @@ def nms(
     """Keep the best boxes of each image, and drop boxes that overlap a better one.
 
     Args:
-        boxes: ``(N, R, 4)`` on the CPU.
-        scores: ``(N, R)``.
+        boxes: ``(N, R, 4)``.
+        scores: ``(N, R)``; NaN sorts first, ties by index.
         valid: ``(N, R)`` bool.
-        groups: ``(N, R)`` int64 below 2**31.
+        groups: ``(N, R)`` int64 below 2**31; boxes suppress only boxes of their own
+            group.
         limit: largest IoU that two kept boxes may have, a float32.
         max_outputs: K.
         offset: added to widths and heights.

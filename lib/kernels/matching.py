@@ -3,6 +3,8 @@
 Letters: N images, A boxes (anchors or proposals), G ground-truth slots.
 """
 
+from typing import Any
+
 import torch
 from torch import Tensor
 
@@ -104,11 +106,6 @@ def _match(
 
 @_match.register_fake
 def _match_fake(
-    boxes: Tensor,
-    gt_boxes: Tensor,
-    gt_valid: Tensor,
-    offset: float,
-    usable: Tensor | None,
-    crowd: Tensor | None,
+    boxes: Tensor, gt_boxes: Tensor, *_: Any
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     return empty_matches(boxes, gt_boxes)

@@ -166,39 +166,27 @@ def _kernels(rois: Tensor) -> ModuleType:
     return kernels
 
 
+# The fields of `Options`, one by one: an operator takes no tuple of several types.
+_OPTIONS = (
+    "float[] scales, SymInt size, SymInt mode, SymInt sampling_ratio, bool aligned, "
+    "bool max_pool, float canonical_size, SymInt canonical_level"
+)
+
+
 @operator(
     "faster_rcnn::roi_pool",
-    "(Tensor[] features, Tensor rois, Tensor[]? sizes, "
-    "float[] scales, SymInt size, SymInt mode, SymInt sampling_ratio, bool aligned, "
-    "bool max_pool, float canonical_size, SymInt canonical_level) "
+    f"(Tensor[] features, Tensor rois, Tensor[]? sizes, {_OPTIONS}) "
     "-> (Tensor, Tensor)",
 )
 def _roi_pool(
     features: Sequence[Tensor],
     rois: Tensor,
     sizes: Sequence[Tensor] | None,
-    scales: Sequence[float],
-    size: int,
-    mode: int,
-    sampling_ratio: int,
-    aligned: bool,
-    max_pool: bool,
-    canonical_size: float,
-    canonical_level: int,
+    *options: Any,
 ) -> tuple[Tensor, Tensor]:
     """Pool, and return the position of each maximum: cell, or which of 2x2 samples."""
-    options = Options(
-        scales,
-        size,
-        mode,
-        sampling_ratio,
-        aligned,
-        max_pool,
-        canonical_size,
-        canonical_level,
-    )
     found: tuple[Tensor, Tensor] = _kernels(rois).roi_pool(
-        features, rois, sizes, options
+        features, rois, sizes, Options(*options)
     )
     return found
 
@@ -208,35 +196,15 @@ def _roi_pool_fake(
     features: Sequence[Tensor],
     rois: Tensor,
     sizes: Sequence[Tensor] | None,
-    scales: Sequence[float],
-    size: int,
-    mode: int,
-    sampling_ratio: int,
-    aligned: bool,
-    max_pool: bool,
-    canonical_size: float,
-    canonical_level: int,
+    *options: Any,
 ) -> tuple[Tensor, Tensor]:
-    options = Options(
-        scales,
-        size,
-        mode,
-        sampling_ratio,
-        aligned,
-        max_pool,
-        canonical_size,
-        canonical_level,
-    )
-    return outputs_like(features, rois, options)
+    return outputs_like(features, rois, Options(*options))
 
 
 @operator(
     "faster_rcnn::roi_pool_backward",
     "(Tensor grad, Tensor places, Tensor rois, Tensor[]? sizes, SymInt[] shapes, "
-    "bool channels_last, "
-    "float[] scales, SymInt size, SymInt mode, SymInt sampling_ratio, bool aligned, "
-    "bool max_pool, float canonical_size, SymInt canonical_level) "
-    "-> Tensor[]",
+    f"bool channels_last, {_OPTIONS}) -> Tensor[]",
 )
 def _roi_pool_backward(
     grad: Tensor,
@@ -245,28 +213,11 @@ def _roi_pool_backward(
     sizes: Sequence[Tensor] | None,
     shapes: Sequence[int],
     channels_last: bool,
-    scales: Sequence[float],
-    size: int,
-    mode: int,
-    sampling_ratio: int,
-    aligned: bool,
-    max_pool: bool,
-    canonical_size: float,
-    canonical_level: int,
+    *options: Any,
 ) -> list[Tensor]:
     """Compute the features' gradients from that of the pooled regions."""
-    options = Options(
-        scales,
-        size,
-        mode,
-        sampling_ratio,
-        aligned,
-        max_pool,
-        canonical_size,
-        canonical_level,
-    )
     grads: list[Tensor] = _kernels(rois).roi_pool_backward(
-        grad, places, rois, sizes, shapes, channels_last, options
+        grad, places, rois, sizes, shapes, channels_last, Options(*options)
     )
     return grads
 
@@ -279,14 +230,7 @@ def _roi_pool_backward_fake(
     sizes: Sequence[Tensor] | None,
     shapes: Sequence[int],
     channels_last: bool,
-    scales: Sequence[float],
-    size: int,
-    mode: int,
-    sampling_ratio: int,
-    aligned: bool,
-    max_pool: bool,
-    canonical_size: float,
-    canonical_level: int,
+    *_: Any,
 ) -> list[Tensor]:
     return empty_grads(grad, rois, shapes, channels_last)
 

@@ -81,20 +81,7 @@ def nms_by_torchvision(
     max_outputs: int,
     offset: float,
 ) -> tuple[Tensor, Tensor]:
-    """Suppress image by image with torchvision's operator.
-
-    Args:
-        boxes: ``(N, R, 4)``.
-        scores: ``(N, R)``.
-        valid: ``(N, R)`` bool.
-        groups: ``(N, R)`` int64.
-        limit: largest IoU that two kept boxes may have, a float32.
-        max_outputs: K.
-        offset: added to widths and heights.
-
-    Returns:
-        The same as `nms`.
-    """
+    """Suppress image by image with torchvision's operator, as ``cpu.nms`` does."""
     index = scores.new_zeros((boxes.shape[0], max_outputs), dtype=torch.int64)
     kept = torch.zeros_like(index, dtype=torch.bool)
     for i in range(boxes.shape[0]):

@@ -17,6 +17,8 @@ import triton  # type: ignore[import-untyped, unused-ignore]
 import triton.language as tl  # type: ignore[import-untyped, unused-ignore]
 from torch import Tensor
 
+from ..reference import empty_matches
+
 TILE = 128  # boxes of one program, 4 per thread
 
 
@@ -28,27 +30,9 @@ def match_boxes(
     usable: Tensor | None,
     crowd: Tensor | None,
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """Match boxes with objects by IoU.
-
-    Args:
-        boxes: ``(A, 4)`` shared by all images, or ``(N, A, 4)``; float32, contiguous
-            like all other arguments.
-        gt_boxes: ``(N, G, 4)`` float32.
-        gt_valid: ``(N, G)`` bool; other slots match no box.
-        offset: 1 for legacy boxes, 0 for continuous ones.
-        usable: ``(N, A)`` bool, boxes that may be an object's best; if None, all boxes.
-        crowd: ``(N, G)`` bool, crowd regions; None if there are none.
-
-    Returns:
-        For each box, ``(N, A)``: overlap with the best object (float32), index of that
-        object (int64), whether the box is some object's best (bool), and its largest
-        share in a crowd region (float32).
-    """
+    """Compute the fields of `Matches` for contiguous tensors."""
     (images, slots), count = gt_boxes.shape[:2], boxes.shape[-2]
-    overlap = boxes.new_empty((images, count))
-    matched = torch.empty_like(overlap, dtype=torch.int64)
-    is_best = torch.empty_like(overlap, dtype=torch.bool)
-    crowd_share = torch.empty_like(overlap)
+    overlap, matched, is_best, crowd_share = empty_matches(boxes, gt_boxes)
     if overlap.numel() == 0:
         return overlap, matched, is_best, crowd_share
     tiles = triton.cdiv(count, TILE)

@@ -42,21 +42,7 @@ def nms(
     max_outputs: int,
     offset: float,
 ) -> tuple[Tensor, Tensor]:
-    """Keep the best boxes, and drop boxes that overlap a better one.
-
-    Args:
-        boxes: ``(N, R, 4)`` float32.
-        scores: ``(N, R)`` float32; NaN sorts first, ties by index.
-        valid: ``(N, R)`` bool.
-        groups: ``(N, R)`` int64; boxes suppress only boxes of their own group.
-        limit: largest IoU that two kept boxes may have, a float32.
-        max_outputs: K.
-        offset: added to widths and heights.
-
-    Returns:
-        Indices ``(N, K)`` int64 of the kept boxes, best first, and ``(N, K)`` bool,
-        True where a slot holds a box (index 0 elsewhere).
-    """
+    """Keep the best boxes; arguments and results are those of ``cpu.nms``."""
     images, count = scores.shape
     index = scores.new_zeros((images, max_outputs), dtype=torch.int64)
     kept = torch.zeros_like(index, dtype=torch.bool)
