@@ -12,13 +12,14 @@ from pathlib import Path
 
 import pytest
 import torch
+from equality import assert_equal
 from faster_rcnn.engine import train_record
 from faster_rcnn.engine.run_folder import RunFolder
 from faster_rcnn.utils import files
 from faster_rcnn.utils.monitoring import summaries
 from faster_rcnn.weights.checkpoint import load_checkpoint
 from patience import PATIENCE
-from tiny_runs import assert_equal, draw_dataset, tiny_config, train_tiny
+from tiny_runs import draw_dataset, tiny_config, train_tiny
 
 pytestmark = [
     pytest.mark.processes,

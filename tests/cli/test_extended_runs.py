@@ -4,11 +4,12 @@ import json
 
 import pytest
 import torch
+from equality import assert_equal
 from faster_rcnn.cli import command_line
 from faster_rcnn.engine.run_folder import RunFolder
 from faster_rcnn.engine.solver import learning_rate
 from faster_rcnn.weights.checkpoint import load_checkpoint
-from tiny_runs import assert_equal, checkpoint_names, draw_dataset, tiny_settings
+from tiny_runs import checkpoint_names, draw_dataset, tiny_settings
 
 pytestmark = pytest.mark.slow
 

@@ -2,6 +2,7 @@ import json
 
 import pytest
 import torch
+from equality import assert_equal
 from faster_rcnn import Detector
 from faster_rcnn.config.settings import NetConfig
 from faster_rcnn.weights import load_initial_weights
@@ -9,7 +10,7 @@ from faster_rcnn.weights.checkpoint import load_checkpoint
 from faster_rcnn.weights.zoo import open_checkpoint
 from faster_rcnn.weights.zoo.table import ENTRIES
 from tiny_checkpoints import save_model
-from tiny_runs import CLASSES, assert_equal, tiny_config, tiny_detector
+from tiny_runs import CLASSES, tiny_config, tiny_detector
 
 
 @pytest.fixture

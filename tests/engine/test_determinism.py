@@ -5,12 +5,13 @@ import os
 
 import pytest
 import torch
+from equality import assert_equal
 from faster_rcnn.engine import determinism
 from faster_rcnn.engine.determinism import be_deterministic
 from faster_rcnn.engine.run_folder import RunFolder
 from faster_rcnn.utils.device import random_states, restore_random_states
 from faster_rcnn.weights.checkpoint import load_checkpoint
-from tiny_runs import CPU, assert_equal, draw_dataset, tiny_config, train_tiny
+from tiny_runs import CPU, draw_dataset, tiny_config, train_tiny
 
 pytestmark = pytest.mark.slow
 

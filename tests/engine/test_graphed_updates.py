@@ -5,6 +5,7 @@ from functools import partial
 
 import pytest
 import torch
+from equality import assert_equal
 from faster_rcnn.engine import graphed_updates, train_step
 from faster_rcnn.engine.batch_gradient import BatchGradient
 from faster_rcnn.engine.graphed_updates import CudaRecorder, GraphedUpdates
@@ -12,14 +13,7 @@ from faster_rcnn.engine.schedule import share_passes
 from faster_rcnn.engine.solver import build_optimizer, set_learning_rate
 from faster_rcnn.engine.training_batches import stream_batches
 from graph_emulation import EmulatedRecorder
-from tiny_runs import (
-    CPU,
-    assert_equal,
-    read_metrics,
-    tiny_config,
-    tiny_detector,
-    train_tiny,
-)
+from tiny_runs import CPU, read_metrics, tiny_config, tiny_detector, train_tiny
 
 pytestmark = pytest.mark.slow
 

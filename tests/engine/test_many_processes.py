@@ -5,6 +5,7 @@ import signal
 
 import pytest
 import torch
+from equality import assert_equal
 from faster_rcnn.engine.run_folder import RunFolder
 from faster_rcnn.engine.train import Interrupted
 from faster_rcnn.engine.train_record import TrainRecord
@@ -12,7 +13,6 @@ from faster_rcnn.utils.distributed import collectives
 from faster_rcnn.weights.checkpoint import load_checkpoint
 from many_processes import in_processes, start_processes
 from tiny_runs import (
-    assert_equal,
     checkpoint_names,
     draw_dataset,
     read_metrics,

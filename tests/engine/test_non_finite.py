@@ -2,6 +2,7 @@
 
 import pytest
 import torch
+from equality import assert_equal
 from faster_rcnn.config.settings import Config
 from faster_rcnn.engine.non_finite import FaultyUpdates, NonFiniteLossError
 from faster_rcnn.engine.run_folder import RunFolder
@@ -11,13 +12,7 @@ from faster_rcnn.utils.distributed import collectives
 from faster_rcnn.utils.monitoring import async_scalars
 from faster_rcnn.weights.checkpoint import Counts, load_checkpoint
 from many_processes import in_processes
-from tiny_runs import (
-    assert_equal,
-    checkpoint_names,
-    read_metrics,
-    tiny_config,
-    train_tiny,
-)
+from tiny_runs import checkpoint_names, read_metrics, tiny_config, train_tiny
 
 pytestmark = pytest.mark.slow
 

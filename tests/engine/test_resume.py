@@ -7,20 +7,14 @@ import shutil
 
 import pytest
 import torch
+from equality import assert_equal
 from faster_rcnn.engine import run_folder
 from faster_rcnn.engine.run_folder import RunFolder
 from faster_rcnn.utils.locks import HeldElsewhereError
 from faster_rcnn.utils.monitoring.logs import setup_logging
 from faster_rcnn.weights.checkpoint import CheckpointError, load_checkpoint
 from many_processes import in_processes
-from tiny_runs import (
-    assert_equal,
-    at_iteration,
-    draw_dataset,
-    read_metrics,
-    tiny_config,
-    train_tiny,
-)
+from tiny_runs import at_iteration, draw_dataset, read_metrics, tiny_config, train_tiny
 
 pytestmark = pytest.mark.slow
 

@@ -4,11 +4,11 @@ import signal
 
 import pytest
 import torch
+from equality import assert_equal
 from faster_rcnn.engine.run_folder import RunFolder
 from faster_rcnn.engine.train import Interrupted
 from faster_rcnn.weights.checkpoint import load_checkpoint
 from tiny_runs import (
-    assert_equal,
     at_iteration,
     checkpoint_names,
     draw_dataset,

@@ -8,6 +8,7 @@ import time
 
 import pytest
 import torch
+from equality import assert_equal
 from faster_rcnn.engine import train_record
 from faster_rcnn.engine.run_folder import RunFolder
 from faster_rcnn.engine.train import Interrupted, NonFiniteLossError, check_finite
@@ -15,7 +16,6 @@ from faster_rcnn.model import region_proposals
 from faster_rcnn.weights.checkpoint import load_checkpoint
 from patience import PATIENCE
 from tiny_runs import (
-    assert_equal,
     at_iteration,
     checkpoint_names,
     read_metrics,

@@ -6,6 +6,7 @@ import signal
 
 import pytest
 import torch
+from equality import assert_equal
 from faster_rcnn.engine import validation, validation_metrics
 from faster_rcnn.engine.run_folder import RunFolder
 from faster_rcnn.engine.train import Interrupted
@@ -18,7 +19,6 @@ from many_processes import in_processes
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from tiny_runs import (
     CPU,
-    assert_equal,
     at_iteration,
     checkpoint_names,
     draw_dataset,

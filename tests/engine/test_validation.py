@@ -3,6 +3,7 @@ import math
 import pytest
 import torch
 from dataset_folders import ids, load, write_voc
+from equality import assert_equal
 from faster_rcnn.config.loading import load_config
 from faster_rcnn.datasets.catalog import register
 from faster_rcnn.engine.validation import (
@@ -15,7 +16,6 @@ from faster_rcnn.engine.validation_metrics import ValidationMetrics, measure
 from faster_rcnn.inference.detector_evaluation import evaluate_detector as run_test
 from tiny_runs import (
     CPU,
-    assert_equal,
     draw_dataset,
     make_dataset,
     make_record,

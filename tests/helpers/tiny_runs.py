@@ -116,23 +116,6 @@ def read_metrics(folder: Path) -> list[dict[str, float]]:
     return [json.loads(line) for line in text.splitlines()]
 
 
-def assert_equal(one: object, other: object) -> None:
-    """Checkpoints are equal to the bit."""
-    assert type(one) is type(other)
-    if isinstance(one, torch.Tensor):
-        assert one.dtype == other.dtype and torch.equal(one, other)
-    elif isinstance(one, dict):
-        assert list(one) == list(other)
-        for key in one:
-            assert_equal(one[key], other[key])
-    elif isinstance(one, list | tuple):
-        assert len(one) == len(other)
-        for a, b in zip(one, other, strict=True):
-            assert_equal(a, b)
-    else:
-        assert one == other
-
-
 def draw_dataset(
     folder: Path, count: int, *, seed: int = 0, width: int = 80, height: int = 64
 ) -> Dataset:
