@@ -14,9 +14,10 @@ from ..config.recipes import find_recipes, net_settings, recipe_file
 from ..config.settings import Config
 from ..datasets.catalog import resolve
 from ..datasets.checks.check_page import write_page
+from ..datasets.checks.coverage import Recipe
 from ..datasets.checks.dataset_files import find_sources
 from ..datasets.checks.fix import LIKENESSES, expect_mendable, write_cleaned
-from ..datasets.checks.run_checks import Recipe, Training, Verdict, check_dataset
+from ..datasets.checks.run_checks import Training, Verdict, check_dataset
 from ..datasets.checks.text import report_text
 from ..engine.validation import settle_validation
 from ..model.build import build_detector

@@ -9,7 +9,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from .index.index_format import Array, Index
+from .index.index_format import OBJECT_COLUMNS, Array, Index
 from .index.indexed_records import Part, Records, as_records
 from .records import BACKGROUND, BoolArray, Dataset, Drops, did_you_mean
 
@@ -63,8 +63,8 @@ def _select(
             class_of[dataset.classes.index(name)] = number
 
     def chosen(columns: Mapping[str, Array]) -> Mapping[str, Array]:
-        wanted = class_of[columns["classes"]]
-        return {**_rows(columns, wanted > 0), "classes": wanted[wanted > 0]}
+        numbers = class_of[columns["classes"]]
+        return _rows({**columns, "classes": numbers}, numbers > 0)
 
     drops = Drops()
     records = as_records(dataset.records)
@@ -103,11 +103,10 @@ def _changed(
 def _rows(columns: Mapping[str, Array], kept: BoolArray) -> dict[str, Array]:
     """Restrict the columns to some of the objects."""
     ends = np.concatenate([np.zeros(1, np.int64), np.cumsum(kept)])
-    of_objects = ("boxes", "difficult", "crowd", "areas", "object_ids")
     return {
         **columns,
         "starts": ends[columns["starts"]],
-        **{name: columns[name][kept] for name in of_objects},
+        **{name: columns[name][kept] for name in OBJECT_COLUMNS},
     }
 
 

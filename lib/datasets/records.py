@@ -24,13 +24,14 @@ BoolArray = npt.NDArray[np.bool_]
 
 BACKGROUND = "__background__"
 
-_BOX_FAULTS = (
+BOX_FAULTS = (
     "box with a NaN or infinite coordinate",
     "inverted box",
     "zero-area box",
     "box outside the image",
     "clipped box",
 )
+"""Faults of a box in the order of the checks: a box counts under the first one."""
 
 logger = logging.getLogger(__name__)
 
@@ -90,6 +91,19 @@ class Dataset:
     annotation_file: Path | None
     category_ids: tuple[int, ...]
 
+    @classmethod
+    def with_voc_rules(
+        cls,
+        name: str,
+        classes: Iterable[str],
+        records: Sequence[Record],
+        drops: dict[str, int],
+    ) -> "Dataset":
+        """Make a data set for VOC's evaluation; `classes` lack the background."""
+        names = (BACKGROUND, *classes)
+        numbers = tuple(range(len(names)))
+        return cls(name, "voc", names, records, drops, None, numbers)
+
 
 @dataclass(frozen=True, slots=True)
 class RawObjects:
@@ -99,19 +113,19 @@ class RawObjects:
         image: ``(N,)`` index of each object's image.
         boxes: ``(N, 4)`` float64 pixel edges.
         classes: ``(N,)`` class indices, 1..C-1.
-        difficult: ``(N,)`` VOC's flag.
-        crowd: ``(N,)`` COCO's iscrowd.
-        areas: ``(N,)`` float64, NaN where the box's own area is meant; None for all.
-        ids: ``(N,)`` annotation ids; None for 0..G-1 within each image.
+        difficult: ``(N,)`` VOC's flag; if None, no object is difficult.
+        crowd: ``(N,)`` COCO's iscrowd; if None, no object is a crowd.
+        areas: ``(N,)`` float64, NaN for the box's area; if None, all areas are NaN.
+        ids: ``(N,)`` annotation ids; if None, 0..G-1 within each image.
 
-    A reader may hand them over in pieces; then all have areas and ids, or none has.
+    If a reader hands objects over in pieces, all pieces have ids, or none has.
     """
 
     image: IntArray
     boxes: npt.NDArray[np.float64]
     classes: IntArray
-    difficult: BoolArray
-    crowd: BoolArray
+    difficult: BoolArray | None = None
+    crowd: BoolArray | None = None
     areas: npt.NDArray[np.float64] | None = None
     ids: IntArray | None = None
 
@@ -119,10 +133,13 @@ class RawObjects:
 class Drops:
     """Counts what reading leaves out, and remembers the first example of each kind."""
 
-    def __init__(self, found: Mapping[str, Sequence[Any]] | None = None) -> None:
-        self._found = {
-            kind: (n, example) for kind, (n, example) in (found or {}).items()
-        }
+    def __init__(self) -> None:
+        self._found: dict[str, tuple[int, str]] = {}
+
+    def update(self, found: Mapping[str, Sequence[Any]]) -> None:
+        """Add the faults that `found` returned, here or in an earlier run."""
+        for kind, (count, example) in found.items():
+            self.add(kind, example, count)
 
     def add(self, kind: str, example: str, count: int = 1) -> None:
         """Count a fault; `example` names its file and value."""
@@ -133,7 +150,7 @@ class Drops:
         """Count and first example by kind; those of boxes last, as they are checked."""
 
         def rank(kind: str) -> int:
-            return _BOX_FAULTS.index(kind) if kind in _BOX_FAULTS else -1
+            return BOX_FAULTS.index(kind) if kind in BOX_FAULTS else -1
 
         return {kind: self._found[kind] for kind in sorted(self._found, key=rank)}
 
@@ -169,35 +186,48 @@ def clean_boxes(
     Returns:
         the ``(M, 4)`` boxes that are kept, and the ``(N,)`` mask of them.
     """
+    faults = box_faults(boxes, sizes, closing=closing)
+    for number, kind in enumerate(BOX_FAULTS):
+        rows = np.flatnonzero(faults == number)
+        if len(rows):
+            drops.add(kind, example(int(rows[0])), len(rows))
+    kept = (faults < 0) | (faults == BOX_FAULTS.index("clipped box"))
+    limits = np.concatenate([sizes, sizes], axis=1)
+    return np.clip(boxes, 0.0, limits).astype(np.float32)[kept], kept
+
+
+def box_faults(
+    boxes: npt.NDArray[np.float64], sizes: npt.NDArray[np.float64], *, closing: float
+) -> IntArray:
+    """Find the fault of each box.
+
+    Args:
+        boxes: ``(N, 4)`` pixel edges as written.
+        sizes: ``(N, 2)`` width and height of each box's image; 0 if unknown, in which
+            case no box is outside.
+        closing: see `clean_boxes`.
+
+    Returns:
+        ``(N,)`` index in `BOX_FAULTS` of the first fault that applies; -1 for none.
+    """
+    known = (sizes > 0).all(axis=1, keepdims=True)
+    limits = np.where(known, np.concatenate([sizes, sizes], axis=1), np.inf)
     with np.errstate(invalid="ignore", over="ignore"):
         written = boxes[:, 2:] - boxes[:, :2] - closing
-    limits = np.concatenate([sizes, sizes], axis=1)
-    inside = np.clip(boxes, 0.0, limits)
-    cleaned = inside.astype(np.float32)
-    kept = np.ones(len(boxes), np.bool_)
-    # The kinds exclude each other: a box counts under the first that applies. The last
-    # is a width that float32 cannot hold at that place.
-    infinite, inverted, flat, outside, clipped = _BOX_FAULTS
-    for kind, faulty in (
-        (infinite, ~np.isfinite(boxes).all(axis=1)),
-        (inverted, (written < 0).any(axis=1)),
-        (flat, (written == 0).any(axis=1)),
-        (outside, (inside[:, 2:] <= inside[:, :2]).any(axis=1)),
-        (flat, (cleaned[:, 2:] <= cleaned[:, :2]).any(axis=1)),
-    ):
-        _count(kind, faulty & kept, example, drops)
-        kept &= ~faulty
-    moved = kept & (np.abs(inside - boxes) > 1).any(axis=1)
-    _count(clipped, moved, example, drops)
-    return cleaned[kept], kept
-
-
-def _count(
-    kind: str, faulty: BoolArray, example: Callable[[int], str], drops: Drops
-) -> None:
-    rows = np.flatnonzero(faulty)
-    if len(rows):
-        drops.add(kind, example(int(rows[0])), len(rows))
+        inside = np.clip(boxes, np.where(known, 0.0, -np.inf), limits)
+        cleaned = inside.astype(np.float32)
+        # The second "flat" is a width that float32 cannot hold at that place.
+        infinite, inverted, flat, outside, clipped = range(len(BOX_FAULTS))
+        conditions = (
+            (infinite, ~np.isfinite(boxes).all(axis=1)),
+            (inverted, (written < 0).any(axis=1)),
+            (flat, (written == 0).any(axis=1)),
+            (outside, (inside[:, 2:] <= inside[:, :2]).any(axis=1)),
+            (flat, (cleaned[:, 2:] <= cleaned[:, :2]).any(axis=1)),
+            (clipped, (np.abs(inside - boxes) > 1).any(axis=1)),
+        )
+    kinds, faulty = zip(*conditions, strict=True)
+    return np.asarray(np.select(faulty, kinds, -1), np.int64)
 
 
 def few(names: Sequence[str], shown: int = 5) -> str:

@@ -11,8 +11,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from ..datasets.formats.coco_entry import four_numbers
-from ..datasets.formats.values import is_set, whole_number
+from ..datasets.formats.values import four_numbers, is_set, whole_number
 from ..datasets.index.indexed_records import as_records
 from ..datasets.records import BoolArray, Dataset, FloatArray, IntArray
 from ..utils.untrusted.json_files import is_number, read_json

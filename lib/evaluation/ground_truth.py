@@ -5,9 +5,8 @@ from typing import Any
 
 import numpy as np
 
-from ..datasets.formats.coco_entry import four_numbers
 from ..datasets.formats.coco_tables import read_categories
-from ..datasets.formats.values import is_set, whole_number
+from ..datasets.formats.values import four_numbers, is_set, whole_number
 from ..datasets.records import BACKGROUND, Dataset, Drops, Record
 from ..utils.untrusted.json_files import is_number, read_json
 

@@ -5,7 +5,7 @@ import json
 
 import cv2
 import numpy as np
-from faster_rcnn.datasets.checks.run_checks import Recipe
+from faster_rcnn.datasets.checks.coverage import Recipe
 from PIL import Image
 
 RECIPE = Recipe(

@@ -1,6 +1,5 @@
-"""Judging what is written: boxes, their repetition, and the names of classes."""
+"""Check the annotations: boxes, repeated boxes, and the names of classes."""
 
-import math
 import re
 from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
@@ -12,18 +11,12 @@ from .entries import Defect, Entry, Source
 
 
 def check_boxes(entries: Sequence[Entry]) -> list[Defect]:
-    """Find boxes that training would drop or clip, and those that are there twice.
-
-    The kinds are those of `records.clean_boxes`; an edge that is off by up to a pixel
-    is the usual slack of 1-based files.
-    """
+    """Find boxes that training would drop or clip, repeated and tiny boxes."""
     defects = []
     for entry in entries:
-        # What the change to pixel edges added to the width as written.
-        closing = 1.0 if entry.source.layout == "voc" else 0.0
+        closing = entry.source.closing
         seen: dict[tuple[float, ...], list[str]] = {}
-        for written in entry.objects:
-            kind = box_fault(written.box, entry.size, closing=closing)
+        for written, kind in zip(entry.objects, entry.box_faults, strict=True):
             x1, y1, x2, y2 = written.box
             detail = (
                 f"{written.name} {written.place + 1}: ({x1 + closing:g}, "
@@ -32,7 +25,7 @@ def check_boxes(entries: Sequence[Entry]) -> list[Defect]:
             if kind:
                 width, height = entry.size
                 detail += f" in {width} x {height}"
-            elif others := seen.setdefault(written.box, []):
+            elif others := seen.get(written.box):
                 same = written.name in others
                 kind = "duplicate box" if same else "box of two classes"
                 detail += "" if same else f", also {others[0]}"
@@ -40,55 +33,28 @@ def check_boxes(entries: Sequence[Entry]) -> list[Defect]:
                 kind = "box of a pixel or less"
             seen.setdefault(written.box, []).append(written.name)
             if kind:
-                file = entry.annotation
                 if entry.source.layout == "coco":
                     detail = f"{entry.path.name}: {detail}"
-                defects.append(Defect(kind, file, detail, entry, written.place))
+                defects.append(
+                    Defect(kind, entry.annotation, detail, entry, written.place)
+                )
         if entry.splits and not entry.objects:
-            file = entry.path
-            defects.append(Defect("image without objects", file, "no object", entry))
+            kind = "image without objects"
+            defects.append(Defect(kind, entry.path, "no object", entry))
     return defects
-
-
-def box_fault(
-    box: Sequence[float], size: tuple[int, int], *, closing: float
-) -> str | None:
-    """Give the kind of a box's fault, None if there is none.
-
-    Args:
-        box: pixel edges, as written.
-        size: width and height of the image, 0 where unknown: then nothing is outside.
-        closing: as of `records.clean_boxes`.
-    """
-    if not all(math.isfinite(edge) for edge in box):
-        return "box with a NaN or infinite coordinate"
-    x1, y1, x2, y2 = box
-    sides = x2 - x1 - closing, y2 - y1 - closing
-    if min(sides) < 0:
-        return "inverted box"
-    if 0 in sides:
-        return "zero-area box"
-    if min(size) < 1:
-        return None
-    width, height = size
-    if x2 <= 0 or y2 <= 0 or x1 >= width or y1 >= height:
-        return "box outside the image"
-    if max(-x1, -y1, x2 - width, y2 - height) > 1:
-        return "clipped box"
-    return None
 
 
 def known_classes(
     entries: Sequence[Entry], categories: Mapping[Source, Collection[str]]
 ) -> list[str]:
-    """Name the classes that training knows, sorted.
+    """Return the class names that training knows, sorted.
 
-    A published set's list; else the categories of the file that is trained on; else
-    all names in the annotations of a folder in VOC layout, whatever the split.
+    They are those of a published set, else the categories of the file that is trained
+    on, else all names in the annotations of a folder in VOC layout, of any split.
 
     Args:
-        entries: all of them.
-        categories: names in each COCO file.
+        entries: all images.
+        categories: names in each COCO file or YOLO folder.
     """
     published = {n for e in entries for n in e.source.classes or ()}
     training = {s: names for s, names in categories.items() if "train" in s.splits}
@@ -99,11 +65,11 @@ def known_classes(
 
 
 def check_classes(entries: Sequence[Entry], known: Sequence[str]) -> list[Defect]:
-    """Find objects of unknown classes, and names that are another's misspelt.
+    """Find objects of unknown classes, misspelt names, and classes without examples.
 
     Args:
-        entries: all of them.
-        known: as of `known_classes`.
+        entries: all images.
+        known: see `known_classes`.
     """
     counts = Counter(w.name for entry in entries for w in entry.objects)
     renamed = misspelt_names(entries)
@@ -132,7 +98,7 @@ def check_classes(entries: Sequence[Entry], known: Sequence[str]) -> list[Defect
 
 
 def _untrained(entries: Sequence[Entry], known: Collection[str]) -> list[Defect]:
-    """Find classes that only other splits have than those for training."""
+    """Find classes that occur only in splits that are not trained on."""
     splits: dict[str, Counter[str]] = {}  # objects by class and split
     first: dict[str, Entry] = {}
     for entry in entries:
@@ -154,7 +120,7 @@ def _untrained(entries: Sequence[Entry], known: Collection[str]) -> list[Defect]
 
 
 def misspelt_names(entries: Sequence[Entry]) -> dict[str, str]:
-    """Map each name in a data set that is another one misspelt to that other."""
+    """Map each misspelt class name of a data set to the correct one."""
     counts = Counter(w.name for entry in entries for w in entry.objects)
     published = {n for e in entries for n in e.source.classes or ()}
     return misspellings(counts, published)
@@ -163,15 +129,15 @@ def misspelt_names(entries: Sequence[Entry]) -> dict[str, str]:
 def misspellings(
     counts: Mapping[str, int], published: Collection[str] = ()
 ) -> dict[str, str]:
-    """Map each name that looks like another one misspelt to that other.
+    """Map each name that looks misspelt to the correct one.
 
-    The rarer of the two is the misspelt one. Names that differ in their digits, and
-    short ones that differ in a letter, are classes of their own (RBC and WBC); a short
-    one with two letters swapped is a slip if it is rare (RCB).
+    The rarer of two similar names is the misspelt one. Names that differ in digits, and
+    short names that differ in a letter, are different classes (RBC and WBC); a rare
+    short name with two letters swapped is misspelt (RCB).
 
     Args:
-        counts: objects of each name.
-        published: names that are right, whether they occur or not.
+        counts: number of objects of each name.
+        published: correct names; they need not occur.
     """
     plain = {name: _plain(name) for name in {*counts, *published}}
     number = {name: counts.get(name, 0) for name in plain}
@@ -200,20 +166,20 @@ def _alike(ours: str, theirs: str, our_count: int, their_count: int) -> bool:
     length = min(len(ours), len(theirs))
     distance = edit_distance(ours, theirs)
     if length < 5:
-        # Too short for other slips than two letters in the wrong order, and those make
-        # other words too, such as act of cat.
+        # In a short name, only two swapped letters are taken for a slip, if it is rare:
+        # swapping makes other words too, such as act of cat.
         swapped = distance == 1 and sorted(ours) == sorted(theirs)
         return swapped and 20 * our_count <= their_count
     if not (ours[:2] == theirs[:2] or ours[-2:] == theirs[-2:]):
         return False
     if distance == 1 and len(ours) == len(theirs) and sorted(ours) != sorted(theirs):
-        # One letter for another also makes another word, such as grass of brass.
+        # Replacing one letter also makes other words, such as grass of brass.
         return 4 * our_count <= their_count
     return distance <= (1 if length < 9 else 2)
 
 
 def _plain(name: str) -> str:
-    """Leave out case, spaces, repeated letters and a plural's ending."""
+    """Remove case, spaces, repeated letters and the plural's ending."""
     letters = re.sub(r"[\s_-]+", "", name.casefold())
     return re.sub(r"(\D)\1+", r"\1", letters).removesuffix("s") or name
 

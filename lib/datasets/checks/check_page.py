@@ -1,4 +1,4 @@
-"""The report as one HTML file: plots, tables and pictures, nothing from elsewhere."""
+"""The report as one self-contained HTML file: plots, tables and images."""
 
 import math
 from collections import Counter
@@ -23,9 +23,9 @@ def write_page(path: Path, report: Report, *, pictures: int = 30) -> None:
     """Write the report as a page that needs no other file and no network.
 
     Args:
-        path: the file; its folder is made if missing.
-        report: what to show.
-        pictures: how many images are shown, the worst first.
+        path: the file; its folder is created if missing.
+        report: results of the checks.
+        pictures: number of images on the page, the worst first.
     """
     defects = [["kind", "weight", "file", "what"]]
     for defect in report.defects[:_ROWS]:
@@ -49,7 +49,6 @@ def write_page(path: Path, report: Report, *, pictures: int = 30) -> None:
 
 def _plots(report: Report) -> list[Drawing | None]:
     coverage, recipe = report.coverage, report.coverage.recipe
-    objects = coverage.objects
     listed = [entry for entry in report.entries if entry.splits]
     totals = Counter(written.name for e in listed for written in e.objects)
     most = totals.most_common(40)
@@ -62,13 +61,13 @@ def _plots(report: Report) -> list[Drawing | None]:
             limits=(0, 1),
         ),
         histogram(
-            coverage.sides,
+            coverage.objects.sides,
             label="side in network pixels; dashed: anchors",
             marks=recipe.sides,
             log=True,
         ),
         histogram(
-            objects.ratios(recipe.offset),
+            coverage.objects.ratios,
             label="height / width; dashed: anchors",
             marks=recipe.ratios,
             log=True,
@@ -92,7 +91,7 @@ def _plots(report: Report) -> list[Drawing | None]:
 
 
 def _table(rows: Rows, name: str) -> Markup:
-    """Make a sortable table; columns of numbers sort as such."""
+    """Make a sortable table; columns of numbers are sorted by value."""
     columns = [_column(column) for column in zip(*rows[1:], strict=True)]
     return table(rows[0], [*zip(*columns, strict=True)], name=name)
 

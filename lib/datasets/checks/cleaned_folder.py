@@ -1,15 +1,15 @@
-"""The folder of a cleaned copy: where its files go, none of them outside it."""
+"""The folder of a cleaned copy: paths of its files, all of them inside it."""
 
 import os
 from pathlib import Path
 
 
 class CleanedFolder:
-    """A folder that is being filled.
+    """A folder that a copy is written into.
 
     Attributes:
-        folder: where it is.
-        pictures: of which file each picture in it is the copy.
+        folder: its path.
+        pictures: original of each image in it.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -17,10 +17,10 @@ class CleanedFolder:
         self.pictures: dict[Path, Path] = {}
 
     def place(self, *names: str | Path) -> Path:
-        """Give the path of a new file or folder, with the folder around it made.
+        """Return the path of a new file or folder, and create its parent folder.
 
         Raises:
-            ValueError: it would lie outside, or is there already.
+            ValueError: it would lie outside, or exists already.
         """
         path = self._inside(*names)
         if path.exists():
@@ -31,15 +31,15 @@ class CleanedFolder:
         return path
 
     def picture(self, images: Path, source: Path, path: Path) -> Path:
-        """Give the path of a picture's copy.
+        """Return the path of an image's copy.
 
-        A picture that lies outside its source's folder is kept by its file name. Where
-        another picture has that place, a number is added.
+        An image outside its source's folder keeps only its file name. If another image
+        has the same path, a number is added.
 
         Args:
-            images: the folder of the copies, relative to this one.
-            source: the folder that the picture's name was relative to.
-            path: the picture.
+            images: folder of the copies, relative to this one.
+            source: folder that the image's name was relative to.
+            path: the image.
 
         Raises:
             ValueError: `images` leads out.

@@ -1,14 +1,13 @@
-"""Reading a COCO instances file without stopping at its faults."""
+"""Read a COCO instances file without stopping at its faults."""
 
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 from ...utils.untrusted.json_files import read_json
-from ..formats.coco_entry import four_numbers
 from ..formats.coco_images import find_images
 from ..formats.coco_tables import is_without_objects
-from ..formats.values import is_set, whole_number
+from ..formats.values import four_numbers, is_set, whole_number
 from ..records import BACKGROUND
 from .entries import Defect, Entry, Source, Written
 
@@ -19,25 +18,26 @@ def read_coco_entries(
     """Read the images, annotations and category names of one instances file."""
     path = source.annotation_file
     assert path is not None
-    defects: list[Defect] = []
+    malformed = "malformed annotation"
     try:
         content = read_json(path, expected="COCO annotations", remedy="replace it")
     except ValueError as error:
         detail = str(error).removeprefix(f"{path}: ")
-        return [], [Defect("malformed annotation", path, detail)], []
+        return [], [Defect(malformed, path, detail)], []
     if not isinstance(content, dict):
         detail = f"a {type(content).__name__}, expected an object with tables"
-        return [], [Defect("malformed annotation", path, detail)], []
+        return [], [Defect(malformed, path, detail)], []
+    defects: list[Defect] = []
     names = _names(content)
     entries = _images(source, path, content, defects)
     for place, row in _rows(path, content, "annotations", defects):
-        owner = entries.get(_key(row.get("image_id")))
+        owner = entries.get(whole_number(row.get("image_id")))
         where = f"annotations[{place}] (id {row.get('id')})"
         numbers = four_numbers(row.get("bbox"))
         category = whole_number(row.get("category_id"))
         if numbers is None or category is None:
             detail = f"{where}: expected a bbox of four numbers and a category_id"
-            defects.append(Defect("malformed annotation", path, detail, owner, place))
+            defects.append(Defect(malformed, path, detail, owner, place))
             continue
         if owner is None:
             detail = f"{where}: of image {row.get('image_id')}"
@@ -57,7 +57,7 @@ def read_coco_entries(
 
 
 def _names(content: dict[str, Any]) -> dict[int, str]:
-    """Give the class names of a file by category id, leaving out odd rows."""
+    """Return the class names by category id; skip malformed rows."""
     table = content.get("categories")
     names = {}
     for row in table if isinstance(table, list) else ():
@@ -69,23 +69,24 @@ def _names(content: dict[str, Any]) -> dict[int, str]:
 
 def _images(
     source: Source, path: Path, content: dict[str, Any], defects: list[Defect]
-) -> dict[str, Entry]:
-    entries: dict[str, Entry] = {}
+) -> dict[int | None, Entry]:
+    """Return the images by id."""
+    entries: dict[int | None, Entry] = {}
     names: list[str] = []
     for place, row in _rows(path, content, "images", defects):
-        key, file_name = _key(row.get("id")), row.get("file_name")
+        number, file_name = whole_number(row.get("id")), row.get("file_name")
         where = f"images[{place}] (id {row.get('id')})"
-        if not key or not file_name:
+        if number is None or not file_name:
             detail = f"{where}: expected a whole id and a file_name"
             defects.append(Defect("malformed annotation", path, detail))
-        elif key in entries:
+        elif number in entries:
             detail = f"{where}: this id once more"
             defects.append(Defect("repeated entry", path, detail))
         else:
-            name = str(file_name)
-            image = source.folder / name
-            entry = entries[key] = Entry(key, image, path, source, source.splits)
-            names.append(name)
+            names.append(str(file_name))
+            image = source.folder / names[-1]
+            entry = Entry(str(number), image, path, source, source.splits)
+            entries[number] = entry
             width, height = row.get("width"), row.get("height")
             if type(width) is int and type(height) is int and min(width, height) > 0:
                 entry.width, entry.height = width, height
@@ -93,14 +94,15 @@ def _images(
             if type(depth) is int and depth > 0:
                 entry.depth = depth
     found = find_images(source.folder, names)
-    for entry, lying in zip(entries.values(), found, strict=True):
-        entry.path = source.folder / lying if lying else entry.path
+    for entry, name in zip(entries.values(), found, strict=True):
+        entry.path = source.folder / name if name else entry.path
     return entries
 
 
 def _rows(
     path: Path, content: dict[str, Any], table: str, defects: list[Defect]
 ) -> Iterator[tuple[int, dict[str, Any]]]:
+    """Yield the well-formed rows of a table with their positions."""
     rows = content.get(table)
     if rows is None and table == "annotations" and is_without_objects(path):
         return
@@ -114,8 +116,3 @@ def _rows(
         else:
             detail = f"{table}[{place}]: expected an object"
             defects.append(Defect("malformed annotation", path, detail))
-
-
-def _key(number: Any) -> str:
-    whole = whole_number(number)
-    return "" if whole is None else str(whole)

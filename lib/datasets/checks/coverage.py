@@ -1,9 +1,10 @@
-"""How well the anchors of a recipe meet the objects (Faster R-CNN, section 3.1.1).
+"""How well the anchors of a recipe cover the objects (Faster R-CNN, section 3.1.1).
 
 Letters: G objects of all images, K base anchors.
 """
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
@@ -12,13 +13,50 @@ import numpy.typing as npt
 from ...layer_utils.anchors import Centre, Rounding, base_anchors
 from ..loading.resizing import resize_scale
 from ..readiness import is_tiny
-from .annotations import box_fault
 from .entries import Entry
 
 Array = npt.NDArray[np.float64]
 
 POOR = 0.5
-"""An object whose best anchor overlaps it less is hard to find."""
+"""An object whose best anchor has a smaller IoU is hard to find."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Recipe:
+    """The settings of a configuration that decide how anchors meet objects.
+
+    Attributes:
+        name: name of the recipe.
+        short_side: target of the shorter side in pixels.
+        long_side: upper limit of the longer side in pixels.
+        strides: input pixels per cell, of each level.
+        ratios: heights of the anchors divided by their widths.
+        scales: scales of the anchors of each level, in units of its stride.
+        offset: 1 for legacy boxes, 0 for continuous ones.
+        border: pixels by which a training anchor may leave the image; negative for no
+            limit.
+        centre: see `base_anchors`.
+        rounding: see `base_anchors`.
+        use_ignored: whether difficult objects are trained on.
+    """
+
+    name: str
+    short_side: int
+    long_side: int
+    strides: tuple[int, ...]
+    ratios: tuple[float, ...]
+    scales: tuple[tuple[float, ...], ...]
+    offset: float
+    border: float
+    centre: Centre
+    rounding: Rounding
+    use_ignored: bool
+
+    @property
+    def sides(self) -> list[float]:
+        """Return the sides of the anchors in pixels, ascending."""
+        levels = zip(self.strides, self.scales, strict=True)
+        return sorted({stride * scale for stride, scales in levels for scale in scales})
 
 
 class Objects(NamedTuple):
@@ -29,6 +67,7 @@ class Objects(NamedTuple):
         places: `Written.place` of each object.
         names: class of each object.
         boxes: ``(G, 4)`` in the configured convention.
+        extents: ``(G, 2)`` width and height in the configured convention.
         sizes: ``(G, 2)`` width and height of each object's image.
     """
 
@@ -36,112 +75,165 @@ class Objects(NamedTuple):
     places: list[int]
     names: list[str]
     boxes: Array
+    extents: Array
     sizes: Array
 
-    def sides(self, offset: float) -> Array:
-        """Square roots of the areas, ``(G,)``."""
-        sides = self.boxes[:, 2:] - self.boxes[:, :2] + offset
-        return np.asarray(np.sqrt(sides.prod(axis=1)), np.float64)
+    @property
+    def sides(self) -> Array:
+        """Return ``(G,)`` square roots of the areas."""
+        return np.asarray(np.sqrt(self.extents.prod(axis=1)), np.float64)
 
-    def ratios(self, offset: float) -> Array:
-        """Heights divided by widths, ``(G,)``."""
-        sides = self.boxes[:, 2:] - self.boxes[:, :2] + offset
-        return np.asarray(sides[:, 1] / sides[:, 0], np.float64)
+    @property
+    def ratios(self) -> Array:
+        """Return ``(G,)`` heights divided by widths."""
+        return np.asarray(self.extents[:, 1] / self.extents[:, 0], np.float64)
 
 
-def network_objects(
-    entries: Sequence[Entry],
-    *,
-    short_side: int,
-    long_side: int,
-    offset: float,
-    use_ignored: bool,
-) -> Objects:
-    """Resize the sound objects as training does.
+@dataclass(frozen=True, kw_only=True)
+class Coverage:
+    """How anchors cover the objects that are trained on.
+
+    Attributes:
+        recipe: recipe of the anchors.
+        objects: G objects in pixels of the network input.
+        overlaps: ``(G,)`` best IoU of each object with a usable anchor.
+        free_overlaps: ``(G,)`` the same if anchors could leave the image.
+        suggested: proposed scales, in units of the stride.
+        suggested_overlaps: ``(G,)`` best IoU with these scales.
+    """
+
+    recipe: Recipe
+    objects: Objects
+    overlaps: Array
+    free_overlaps: Array
+    suggested: tuple[float, ...]
+    suggested_overlaps: Array
+
+    @property
+    def poor(self) -> int:
+        """Return the number of objects without an anchor of IoU 0.5."""
+        return int((self.overlaps < POOR).sum())
+
+    @property
+    def suggested_poor(self) -> int:
+        """Return that number for the proposed scales."""
+        return int((self.suggested_overlaps < POOR).sum())
+
+    @property
+    def at_border(self) -> int:
+        """Return the part of that number that is due to the border."""
+        return int(((self.overlaps < POOR) & (self.free_overlaps >= POOR)).sum())
+
+    @property
+    def small(self) -> tuple[int, float]:
+        """Return the number of objects below the smallest scale, and their scale."""
+        recipe, sides = self.recipe, self.objects.sides
+        own = sides[sides < recipe.sides[0] / 2**0.5]
+        if not len(own):
+            return 0, 0.0
+        power = np.round(np.log2(max(np.median(own), 1.0) / recipe.strides[0]))
+        return len(own), float(2.0**power)
+
+
+def measure_coverage(entries: Sequence[Entry], recipe: Recipe) -> Coverage:
+    """Match the objects with the anchors of a recipe, and with proposed ones."""
+    objects = network_objects(entries, recipe)
+    # The levels of a pyramid are its scales.
+    single = len(recipe.strides) == 1
+    suggested = suggest_scales(objects.sides, stride=recipe.strides[0])
+    suggested = suggested if single else ()
+
+    def overlaps(scales: Sequence[Sequence[float]], border: float) -> Array:
+        best = np.zeros(len(objects.boxes))
+        for stride, own in zip(recipe.strides, scales, strict=True):
+            anchors = base_anchors(
+                stride=stride,
+                ratios=recipe.ratios,
+                scales=own,
+                offset=recipe.offset,
+                centre=recipe.centre,
+                rounding=recipe.rounding,
+            )
+            base = anchors.numpy().astype(np.float64)
+            found = best_overlaps(
+                objects, base, stride=stride, offset=recipe.offset, border=border
+            )
+            best = np.maximum(best, found)
+        return best
+
+    return Coverage(
+        recipe=recipe,
+        objects=objects,
+        overlaps=overlaps(recipe.scales, recipe.border),
+        free_overlaps=overlaps(recipe.scales, -1),
+        suggested=suggested,
+        suggested_overlaps=(
+            overlaps([suggested], recipe.border) if suggested else np.zeros(0)
+        ),
+    )
+
+
+def network_objects(entries: Sequence[Entry], recipe: Recipe) -> Objects:
+    """Resize the valid objects as training does.
 
     Args:
-        entries: their images; those in no list or of unknown size are left out.
-        short_side: target of the shorter side in pixels.
-        long_side: cap of the longer side in pixels.
-        offset: 1 for legacy boxes, 0 for continuous ones.
-        use_ignored: whether difficult and crowd objects count.
+        entries: images; those in no split or of unknown size are skipped.
+        recipe: settings of the resize; `use_ignored` includes difficult objects.
     """
     owners, places, names, rows, sizes = [], [], [], [], []
     for entry in entries:
         width, height = entry.size
         if not entry.splits or min(width, height) < 1:
             continue
-        scale = resize_scale(height, width, short_side, long_side)
-        closing = 1.0 if entry.source.layout == "voc" else 0.0
-        for written in entry.objects:
-            fault = box_fault(written.box, entry.size, closing=closing)
+        scale = resize_scale(height, width, recipe.short_side, recipe.long_side)
+        for written, fault in zip(entry.objects, entry.box_faults, strict=True):
             if fault not in (None, "clipped box") or is_tiny(written.box):
                 continue
-            # Crowds, which only COCO has, are never trained on.
-            if written.ignored and not (use_ignored and closing):
+            # Only COCO has crowds, which are never trained on.
+            if written.ignored and (
+                entry.source.layout == "coco" or not recipe.use_ignored
+            ):
                 continue
-            x1, y1, x2, y2 = written.box
-            rows.append(
-                (
-                    max(x1, 0.0) * scale,
-                    max(y1, 0.0) * scale,
-                    (min(x2, width) - offset) * scale,
-                    (min(y2, height) - offset) * scale,
-                )
-            )
+            edges = np.clip(written.box, 0, (width, height, width, height))
+            rows.append((edges - (0, 0, recipe.offset, recipe.offset)) * scale)
             sizes.append((round(width * scale), round(height * scale)))
             owners.append(entry)
             places.append(written.place)
             names.append(written.name)
     boxes = np.array(rows, np.float64).reshape(-1, 4)
     return Objects(
-        owners, places, names, boxes, np.array(sizes, np.float64).reshape(-1, 2)
+        entries=owners,
+        places=places,
+        names=names,
+        boxes=boxes,
+        extents=boxes[:, 2:] - boxes[:, :2] + recipe.offset,
+        sizes=np.array(sizes, np.float64).reshape(-1, 2),
     )
 
 
 def best_overlaps(
-    boxes: Array,
-    sizes: Array,
-    *,
-    stride: int,
-    ratios: Sequence[float],
-    scales: Sequence[float],
-    offset: float,
-    border: float,
-    centre: Centre = "cell",
-    rounding: Rounding = "auto",
+    objects: Objects, anchors: Array, *, stride: int, offset: float, border: float
 ) -> Array:
-    """Largest IoU of each object with any anchor that training may use.
+    """Compute the largest IoU of each object with any anchor that training may use.
 
     An anchor's overlap is its overlap along x times that along y, and each is largest
-    for the allowed column and row nearest to the object's centre. So one anchor of each
-    shape is looked at instead of all cells, and the result is exact.
+    for the allowed column and row nearest to the object's centre. Therefore one anchor
+    of each shape is examined instead of all cells, and the result is exact.
 
     Args:
-        boxes: ``(G, 4)`` in pixels of the network input.
-        sizes: ``(G, 2)`` width and height of each object's image.
+        objects: G objects.
+        anchors: ``(K, 4)`` anchors of the first cell, see `base_anchors`.
         stride: input pixels per cell.
-        ratios: heights divided by widths.
-        scales: sides in units of ``stride``.
         offset: 1 for legacy boxes, 0 for continuous ones.
         border: pixels by which an anchor may leave the image; negative for no limit.
-        centre: as of `base_anchors`.
-        rounding: as of `base_anchors`.
 
     Returns:
         ``(G,)`` in [0, 1]; 0 where no anchor fits into the image.
     """
-    base = base_anchors(
-        stride=stride,
-        ratios=ratios,
-        scales=scales,
-        offset=offset,
-        centre=centre,
-        rounding=rounding,
-    )
+    boxes, sizes = objects.boxes, objects.sizes
     best = np.zeros(len(boxes))
-    areas = (boxes[:, 2:] - boxes[:, :2] + offset).prod(axis=1)
-    for anchor in base.numpy().astype(np.float64):  # K times, all objects at once
+    areas = objects.extents.prod(axis=1)
+    for anchor in anchors:  # K times, all objects at once
         common, allowed = np.ones(len(boxes)), np.ones(len(boxes), np.bool_)
         for axis in (0, 1):
             low, high = anchor[axis], anchor[axis + 2]
@@ -158,7 +250,7 @@ def best_overlaps(
             overlap = np.minimum(high + cell * stride, far)
             overlap -= np.maximum(low + cell * stride, near)
             common *= np.maximum(overlap + offset, 0)
-        area = (anchor[2] - anchor[0] + offset) * (anchor[3] - anchor[1] + offset)
+        area = (anchor[2:] - anchor[:2] + offset).prod()
         iou = common / np.maximum(area + areas - common, 1e-9)
         best = np.maximum(best, np.where(allowed, iou, 0))
     return best
@@ -176,7 +268,7 @@ def suggest_scales(sides: Array, *, stride: int) -> tuple[float, ...]:
         stride: input pixels per cell.
 
     Returns:
-        Sides in units of `stride`, rising; empty without objects.
+        Sides in units of `stride`, ascending; empty without objects.
     """
     if not len(sides):
         return ()

@@ -24,16 +24,16 @@ def histogram(
     bins: int = 40,
     whole: bool = False,
 ) -> Drawing | None:
-    """Draw how often values occur; None if there are none.
+    """Draw the frequency of values; return None if there are no values.
 
     Args:
-        values: to count; those beyond the limits count at the ends.
-        label: of the horizontal axis.
-        marks: values shown as dashed lines.
-        log: a logarithmic horizontal axis; values must be positive.
-        limits: of the axis; None for the values' own, marks included.
-        bins: how many bars, at most.
-        whole: the values are whole numbers; each bar stands for as many of them.
+        values: values to count; those beyond the limits count at the ends.
+        label: label of the horizontal axis.
+        marks: values marked by dashed lines.
+        log: make the horizontal axis logarithmic; values must be positive.
+        limits: limits of the axis; if None, those of values and marks.
+        bins: largest number of bars.
+        whole: the values are integers, and each bar covers equally many of them.
     """
     array = np.asarray(values, np.float64)
     if not len(array):
@@ -43,7 +43,7 @@ def histogram(
     if high <= low:
         low, high = low / 1.1, max(high * 1.1, low + 1)
     if whole:
-        each = -(-round(high - low + 1) // bins)  # so many numbers to a bar
+        each = -(-round(high - low + 1) // bins)  # integers per bar
         bins = -(-round(high - low + 1) // each)
         low, high = low - 0.5, low - 0.5 + each * bins
     turn = np.log if log else np.asarray
@@ -70,7 +70,7 @@ def histogram(
 
 
 def scatter(xs: Values, ys: Values, *, label: str, most: int = 3000) -> Drawing | None:
-    """Draw points, both axes from 0; of very many an even selection is shown."""
+    """Draw at most `most` of the points, evenly selected; both axes begin at 0."""
     step = max(1, -(-len(xs) // most))
     xs, ys = np.asarray(xs, np.float64)[::step], np.asarray(ys, np.float64)[::step]
     if not len(xs):
@@ -89,7 +89,7 @@ def scatter(xs: Values, ys: Values, *, label: str, most: int = 3000) -> Drawing 
 
 
 def bars(names: Sequence[str], counts: Sequence[int], *, label: str) -> Drawing | None:
-    """Draw a horizontal bar for each name; None if there are none."""
+    """Draw a horizontal bar for each name; return None if there are no names."""
     if not names:
         return None
     row, left = 18, 125

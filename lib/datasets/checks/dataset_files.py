@@ -1,5 +1,6 @@
-"""Where the files of a data set are: all its splits, in whichever layout."""
+"""Find the files of a data set, of all its splits and in any layout."""
 
+from dataclasses import replace
 from pathlib import Path
 
 from ...utils.errors import MissingDataError
@@ -15,27 +16,24 @@ def find_sources(names: list[str], *, root: Path) -> list[Source]:
     """Find the files of the sets that a run would train and test on.
 
     Args:
-        names: of sets, or folders' paths, or several of them joined by +. A folder
-            gives all its splits.
-        root: the folder that holds VOCdevkit, coco and shapes.
+        names: names of sets, paths of folders, or several of these joined by +. All
+            splits of a folder are included.
+        root: the folder that contains VOCdevkit, coco and shapes.
 
     Raises:
-        ValueError: an unknown set, no folder, or one without a layout.
+        ValueError: a set is unknown, or a folder has no layout.
     """
-    sources: dict[Source, None] = {}
-    for name in _parts(names):
-        folder = Path(name).expanduser()
-        for found in _folder(folder) if folder.is_dir() else [_known(name, root)]:
-            sources[found] = None
-    return _join_lists(list(sources))
-
-
-def _parts(names: list[str]) -> list[str]:
-    parts: list[str] = []
+    # Lists of one VOC folder become one source, so that each image is one entry.
+    sources: dict[tuple[Path, Path | None], Source] = {}
     for name in names:
         is_one = Path(name).expanduser().is_dir()
-        parts += [name] if is_one else name.split("+")
-    return parts
+        for part in [name] if is_one else name.split("+"):
+            folder = Path(part).expanduser()
+            for found in _folder(folder) if folder.is_dir() else [_known(part, root)]:
+                key = (found.folder, found.annotation_file)
+                splits = (*sources.get(key, found).splits, *found.splits)
+                sources[key] = replace(found, splits=tuple(dict.fromkeys(splits)))
+    return list(sources.values())
 
 
 def _known(name: str, root: Path) -> Source:
@@ -46,7 +44,7 @@ def _known(name: str, root: Path) -> Source:
         _, images, side = COCO_SETS[name]
         return _coco(coco_file(name, root), side, images)
     if name in ("shapes_train", "shapes_test"):
-        load_dataset(name, root=root, split="train")  # draws it where it is not there
+        load_dataset(name, root=root, split="train")  # draws it if it is missing
         return Source("voc", root / "shapes", (name.removeprefix("shapes_"),))
     raise ValueError(
         f"unknown data set {name!r}; expected a set such as voc_2007_trainval, "
@@ -56,20 +54,20 @@ def _known(name: str, root: Path) -> Source:
 
 
 def _folder(folder: Path) -> list[Source]:
-    """All splits of a folder of the user's."""
+    """Return the sources of all splits of a user's folder."""
     layout, inside, classes = recognise(folder)
     if layout == "coco":
         return _coco_files(inside)
     if layout == "yolo":
         return [_yolo(inside)]
-    # Of a folder with both years the first, which is the one that is trained on.
+    # Of a folder with both years, the first one is trained on.
     return [_voc(inside, classes)]
 
 
 def _coco_files(folder: Path) -> list[Source]:
     chosen = {}
     for split in ("train", "val", "test"):
-        # Of several years the last, which is the one that is trained on.
+        # Of several years, the last one is trained on.
         for file in coco_files_of(folder):
             if file.startswith(f"instances_{split}"):
                 chosen[split] = folder / "annotations" / file
@@ -106,23 +104,7 @@ def _yolo(folder: Path) -> Source:
 def _coco(annotations: Path, split: str, images: str = "") -> Source:
     try:
         place = coco_images(annotations, images)
-    except MissingDataError:  # each image is reported
+    except MissingDataError:  # another check reports each image
         name = images or annotations.stem.removeprefix("instances_")
         place = annotations.parent.parent / name
     return Source("coco", place, (split,), annotation_file=annotations)
-
-
-def _join_lists(sources: list[Source]) -> list[Source]:
-    """Make lists of one VOC folder one source, so that each image is one entry."""
-    joined: dict[tuple[Path, Path | None], Source] = {}
-    for source in sources:
-        key = (source.folder, source.annotation_file)
-        splits = (*joined[key].splits, *source.splits) if key in joined else ()
-        joined[key] = Source(
-            source.layout,
-            source.folder,
-            tuple(dict.fromkeys(splits or source.splits)),
-            source.annotation_file,
-            source.classes,
-        )
-    return list(joined.values())

@@ -1,9 +1,9 @@
-"""Pictures that occur twice: within a split, or on two sides of a split.
+"""Find images that occur twice, within a split or in two splits.
 
-Equal bytes are found by digest. A picture that was stored again, smaller or at another
+Equal bytes are found by digest. An image that was stored again, smaller or at another
 quality, has nearly the same 8 x 8 difference hash and thumbnail; so have the frames of
-a fixed camera. Of such a pair only that with equal objects, and without a cell of a
-finer thumbnail that differs, counts as one picture; any other is a near-duplicate.
+a fixed camera. Such a pair counts as one image only if its objects are equal and no
+cell of a finer thumbnail differs; any other is a near-duplicate.
 """
 
 from collections import defaultdict
@@ -23,25 +23,25 @@ _BANDS = 4
 _NEIGHBOURS = 16
 _CORRELATION = 0.985
 _GREY_LEVELS = 24
-"""Most by which a cell of 72 x 64 differs after storing a picture again: 19 at half the
+"""Largest difference of a cell of 72 x 64 after storing an image again: 19 at half the
 size and JPEG quality 30. A ball of 16 pixels in a frame of 320 x 240 makes it 73."""
 _PIXELS = 1.5
-"""Most by which an edge moves when boxes are rounded at another size."""
+"""Largest shift of an edge when boxes are rounded at another size."""
 
 _PHRASES: dict[Likeness, str] = {
     "bytes": "same bytes as",
     "picture": "same picture as",
     "similar": "much like",
 }
-"""What is said of each, the closest first."""
+"""Phrase for each likeness, the closest first."""
 
 
 def check_duplicates(entries: Sequence[Entry]) -> list[Defect]:
-    """Find leakage and duplicates; each entry is named once, with its closest double.
+    """Find leakage and duplicates; report each entry once, with its closest duplicate.
 
-    Of two sides the one nearer to the test keeps the picture; within a split, the
-    first. An image is no near-duplicate within its split of one that is named itself,
-    so that a film does not shrink to its last frame.
+    Of two splits, the later one in `SPLITS` keeps the image; within a split, the first
+    image is kept. A near-duplicate within a split is reported only if the other image
+    is kept, so that a video does not shrink to its last frame.
     """
     found: dict[int, Defect] = {}
     listed = [i for i, entry in enumerate(entries) if entry.splits]
@@ -72,7 +72,7 @@ def check_duplicates(entries: Sequence[Entry]) -> list[Defect]:
 def _doubles(
     entries: Sequence[Entry], readable: Sequence[int]
 ) -> dict[int, list[tuple[int, Likeness]]]:
-    """Give the doubles of each image, and how much they are alike."""
+    """Return the duplicates of each image, and how they are alike."""
     doubles: dict[int, list[tuple[int, Likeness]]] = defaultdict(list)
     pairs: list[tuple[int, int, Likeness]] = []
     pairs += [(i, j, "bytes") for i, j in _same_bytes(entries, readable)]
@@ -87,7 +87,7 @@ def _doubles(
 
 
 def _double(ours: Entry, theirs: Entry, likeness: Likeness) -> Defect:
-    """Describe an image of which another, that stays, is a double."""
+    """Describe an image whose duplicate is kept."""
     apart = are_apart(ours.splits, theirs.splits)
     if likeness == "similar":
         kind = "near-duplicate across splits" if apart else "near-duplicate image"
@@ -154,10 +154,11 @@ def _same_bytes(
 def _same_look(
     entries: Sequence[Entry], chosen: Sequence[int]
 ) -> Iterator[tuple[int, int]]:
-    """Pair files whose pictures look the same though their bytes differ.
+    """Pair files whose images look the same although their bytes differ.
 
     Each hash is compared with the next few of equal bits in a band, which bounds the
-    work for any number of images; of very many like pictures not all pairs are found.
+    work for any number of images; among very many similar images, some pairs are
+    missed.
     """
     hashed = [i for i in chosen if entries[i].facts.gradient_hash is not None]
     if len(hashed) < 2:
@@ -165,7 +166,7 @@ def _same_look(
     hashes = np.array([entries[i].facts.gradient_hash for i in hashed], np.uint64)
     pairs = set()
     for band in range(_BANDS):
-        # Turned so that the band leads: sorting puts equal bands, then near hashes,
+        # Rotated so that the band leads: sorting puts equal bands, then near hashes,
         # next to each other.
         left, right = np.uint64(16 * band), np.uint64((64 - 16 * band) % 64)
         turned = (hashes << left) | (hashes >> right) if band else hashes
@@ -179,13 +180,11 @@ def _same_look(
                 pairs.add((first, second))
     for i, j in sorted(pairs):
         ours, theirs = entries[i].facts, entries[j].facts
-        if ours.digest != theirs.digest and _correlation(ours, theirs) > _CORRELATION:
+        if ours.digest == theirs.digest:
+            continue
+        first, second = (
+            np.frombuffer(facts.thumbnail, np.uint8).astype(np.float64)
+            for facts in (ours, theirs)
+        )
+        if np.corrcoef(first, second)[0, 1] > _CORRELATION:
             yield i, j
-
-
-def _correlation(*both: object) -> float:
-    ours, theirs = (
-        np.frombuffer(facts.thumbnail, np.uint8).astype(np.float64)  # type: ignore[attr-defined]
-        for facts in both
-    )
-    return float(np.corrcoef(ours, theirs)[0, 1])

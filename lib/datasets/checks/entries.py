@@ -8,7 +8,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal, NamedTuple
 
+import numpy as np
+
 from ..folders import Layout
+from ..formats.values import Fault
+from ..records import BOX_FAULTS, box_faults
 
 Likeness = Literal["bytes", "picture", "similar"]
 """How two files are alike: equal bytes; equal picture and objects; much alike."""
@@ -20,12 +24,12 @@ class Kind(NamedTuple):
     """A kind of defect.
 
     Attributes:
-        look: whether one of it is to be looked at before training.
-        action: what a cleaned copy does about it: leaves out the image or the object,
-            clips the box, corrects the written size, rewrites the pixels, renames the
-            class, or nothing.
-        meaning: for people.
-        warns: whether another is more than a note.
+        look: whether the user should look at such defects before training.
+        action: correction in a cleaned copy: leave out the image or the object, clip
+            the box, correct the written size, rewrite the pixels, rename the class, or
+            nothing.
+        meaning: explanation for users.
+        warns: whether a defect that need not be looked at is more than a note.
     """
 
     look: bool
@@ -35,13 +39,12 @@ class Kind(NamedTuple):
 
     @property
     def weight(self) -> str:
-        """For people."""
+        """Return the severity in a word."""
         return "look" if self.look else "warning" if self.warns else "note"
 
 
 REFUSED = "training refuses"
-"""The one kind with which training does not begin."""
-
+"""The kind of defect with which training does not begin."""
 
 KINDS: dict[str, Kind] = {
     REFUSED: Kind(True, "none", "training stops with this before its first update"),
@@ -91,10 +94,10 @@ KINDS: dict[str, Kind] = {
         False, "image", "nearly the same picture in one split, as augmented copies are"
     ),
 }
-"""All kinds, the gravest first."""
+"""All kinds, the most serious first."""
 
 SPLITS = ("train", "trainval", "val", "test")
-"""Splits from the one that gives way to the one that keeps a picture they share."""
+"""Splits in the order in which the later one keeps an image that two of them share."""
 
 
 class Written(NamedTuple):
@@ -103,9 +106,9 @@ class Written(NamedTuple):
     Attributes:
         place: its number among the file's objects (VOC), annotations (COCO) or lines
             (YOLO), from 0.
-        name: class name; an unknown id of COCO or YOLO becomes its decimal number.
-        box: pixel edges, neither checked nor clipped.
-        ignored: difficult or crowd.
+        name: class name; the decimal number of an id that COCO or YOLO does not name.
+        box: pixel edges, unchecked.
+        ignored: whether it is difficult or a crowd.
     """
 
     place: int
@@ -139,7 +142,7 @@ class FileFacts(NamedTuple):
 
 
 UNREAD = FileFacts()
-"""Stands for the facts of a file that has not been looked into."""
+"""The facts of a file that has not been read."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -147,11 +150,11 @@ class Source:
     """A folder in VOC or YOLO layout with its splits, or a COCO file with its images.
 
     Attributes:
-        layout: which of the three.
+        layout: layout of the files.
         folder: VOC's or YOLO's folder, or COCO's folder of images.
-        splits: lists that are read, or the one split that the file is.
+        splits: VOC's or YOLO's splits that are read, or the split of COCO's file.
         annotation_file: COCO's file.
-        classes: all that there may be; None where the annotations tell.
+        classes: class names; if None, those of the annotations.
     """
 
     layout: Layout
@@ -160,22 +163,27 @@ class Source:
     annotation_file: Path | None = None
     classes: tuple[str, ...] | None = None
 
+    @property
+    def closing(self) -> float:
+        """Return `closing` of `records.clean_boxes`."""
+        return 1.0 if self.layout == "voc" else 0.0
+
 
 @dataclass(slots=True, eq=False)
 class Entry:
-    """One image of a source, with all that is written about it.
+    """One image of a source and its annotation.
 
     Attributes:
         image_id: the file's stem (VOC, YOLO) or the decimal id (COCO).
-        path: the image file, or where it should be.
-        annotation: the file that tells its objects.
-        source: where both belong.
-        splits: that list it, possibly none.
-        width: as written, 0 if it is not.
-        height: as written, 0 if it is not.
-        depth: channels as written, 0 if they are not.
-        objects: as written.
-        facts: of the image file, once it has been looked into.
+        path: expected path of the image file.
+        annotation: the file that lists its objects.
+        source: the source of both files.
+        splits: splits that list it; may be empty.
+        width: pixels as annotated, 0 if missing.
+        height: pixels as annotated, 0 if missing.
+        depth: number of channels as annotated, 0 if missing.
+        objects: objects as annotated.
+        facts: facts about the image file; `UNREAD` before it is read.
     """
 
     image_id: str
@@ -200,8 +208,16 @@ class Entry:
         )
 
     @property
+    def box_faults(self) -> list[str | None]:
+        """Return the fault of each object's box, in the words of `records`."""
+        boxes = np.array([w.box for w in self.objects], np.float64).reshape(-1, 4)
+        sizes = np.tile(np.array(self.size, np.float64), (len(boxes), 1))
+        found = box_faults(boxes, sizes, closing=self.source.closing)
+        return [BOX_FAULTS[number] if number >= 0 else None for number in found]
+
+    @property
     def size(self) -> tuple[int, int]:
-        """Width and height of the picture that the boxes are meant on."""
+        """Return width and height of the image that the boxes refer to."""
         if self.facts.width and not self.turned:
             return self.facts.width, self.facts.height
         return self.width, self.height
@@ -214,10 +230,10 @@ class Defect:
     Attributes:
         kind: a key of `KINDS`.
         file: the file to look at.
-        detail: what is wrong there.
-        entry: the image it concerns, if there is one.
-        place: `Written.place` of the object it concerns; None for the whole image.
-        likeness: to the other image, where it is that this one has a double.
+        detail: the fault in this file.
+        entry: the image at fault; None if no single image is.
+        place: `Written.place` of the object at fault; None for the whole image.
+        likeness: likeness to the other image, for a duplicate.
     """
 
     kind: str
@@ -228,10 +244,20 @@ class Defect:
     likeness: Likeness | None = None
 
 
-def are_apart(ours: Iterable[str], theirs: Iterable[str]) -> tuple[str, str] | None:
-    """Give the first two splits that must not share a picture; None if there are none.
+def collect(entry: Entry, defects: list[Defect]) -> Fault:
+    """Return a function that adds the faults of an entry's annotation to `defects`."""
 
-    trainval holds train and val by design.
+    def fault(detail: str, place: int | None) -> None:
+        kind = "malformed annotation"
+        defects.append(Defect(kind, entry.annotation, detail, entry, place))
+
+    return fault
+
+
+def are_apart(ours: Iterable[str], theirs: Iterable[str]) -> tuple[str, str] | None:
+    """Return the first two splits that must not share an image; None if there are none.
+
+    trainval consists of train and val.
     """
     for a in ours:
         for b in theirs:

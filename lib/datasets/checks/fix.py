@@ -1,9 +1,8 @@
-"""A cleaned copy of a data set: what is faulty left out or mended, by `KINDS`.
+"""Write a corrected copy of a data set, according to the actions of `KINDS`.
 
-The source is only read, and nothing is written outside the copy's folder. What cannot
-be mended without guessing is left out: the whole image where the fault is its own, else
-the object. Of images that are alike only those with the same bytes go, unless more is
-asked.
+The source is only read, and nothing is written outside the copy's folder. Faults that
+cannot be corrected without guessing are left out: the whole image for a fault of the
+image, else the object. By default, only duplicates of the same bytes are left out.
 """
 
 import json
@@ -36,7 +35,7 @@ from .run_checks import Report
 
 Mends = dict[Entry, dict[int | None, set[Action]]]
 LIKENESSES: tuple[Likeness, ...] = get_args(Likeness)
-"""The closest first."""
+"""Kinds of likeness, the closest first."""
 
 
 def write_cleaned(
@@ -45,15 +44,15 @@ def write_cleaned(
     """Write a copy of the data set without its defects, all of it or nothing.
 
     Args:
-        report: what was found.
-        folder: becomes the copy; absent or empty.
-        alike: how much an image must be like another for being left out.
+        report: results of the checks.
+        folder: folder of the copy; must be missing or empty.
+        alike: the weakest likeness to another image for which an image is left out.
 
     Returns:
-        images per split of the copy.
+        Number of images of the copy, by split.
 
     Raises:
-        ValueError: as of `expect_mendable`, or a name leads out of the data set.
+        ValueError: see `expect_mendable`; or a name leads out of the data set.
         OSError: a file cannot be read or written.
     """
     expect_mendable(report.sources, folder)
@@ -85,11 +84,11 @@ def write_cleaned(
 
 
 def expect_mendable(sources: Sequence[Source], folder: Path) -> None:
-    """See that a cleaned copy can be written.
+    """Check that a cleaned copy can be written.
 
     Raises:
-        ValueError: a source has YOLO's layout, or `folder` holds something, or lies in
-            a source or around it.
+        ValueError: a source has YOLO layout, or `folder` is not empty, or lies inside a
+            source or contains one.
     """
     for source in sources:
         if source.layout == "yolo":
@@ -116,7 +115,7 @@ def expect_mendable(sources: Sequence[Source], folder: Path) -> None:
 
 
 def _mends(defects: Sequence[Defect], alike: Likeness) -> Mends:
-    """Gather what to do, by image and object; None stands for the image itself."""
+    """Collect the actions by image and object; None stands for the image itself."""
     close_enough = LIKENESSES[: LIKENESSES.index(alike) + 1]
     mends: Mends = defaultdict(lambda: defaultdict(set))
     for defect in defects:
@@ -125,7 +124,7 @@ def _mends(defects: Sequence[Defect], alike: Likeness) -> Mends:
         action = KINDS[defect.kind].action
         own_leak = are_apart(defect.entry.splits, defect.entry.splits) is not None
         if defect.kind == "leakage between splits" and own_leak:
-            continue  # it stays in one split: `_kept_splits`
+            continue  # it stays in one split, see _kept_splits
         if defect.likeness and defect.likeness not in close_enough:
             continue
         if action == "object" and defect.place is None:
@@ -135,7 +134,7 @@ def _mends(defects: Sequence[Defect], alike: Likeness) -> Mends:
 
 
 def _kept_splits(entry: Entry) -> list[str]:
-    """Take an image that is on two sides out of all but the one nearest the test."""
+    """Return the splits of an image, without those apart from the last of `SPLITS`."""
     top = max(entry.splits, key=SPLITS.index)
     return [split for split in entry.splits if not are_apart([split], [top])]
 

@@ -1,4 +1,4 @@
-"""Looking into image files: can they be read, and do they fit their annotations?"""
+"""Read all image files, and compare them with their annotations."""
 
 import hashlib
 import io
@@ -20,7 +20,7 @@ _FLAT = 2.0  # grey levels; gradients of less are noise
 
 
 def inspect_files(entries: Iterable[Entry], *, pool: Executor) -> None:
-    """Fill the facts of all entries, each file being read once."""
+    """Fill the facts of all entries; read each file once."""
     paths = list(dict.fromkeys(entry.path for entry in entries))
     facts = {}
     with Progress(len(paths), log_every=max(len(paths) // 5, 1)) as progress:
@@ -32,7 +32,7 @@ def inspect_files(entries: Iterable[Entry], *, pool: Executor) -> None:
 
 
 def inspect_file(path: Path) -> FileFacts:
-    """Read one image file wholly."""
+    """Read a whole image file."""
     try:
         data = path.read_bytes()
     except OSError as error:
@@ -54,7 +54,7 @@ def inspect_file(path: Path) -> FileFacts:
 
 
 def upright(pixels: npt.NDArray[np.uint8], orientation: int) -> npt.NDArray[np.uint8]:
-    """Turn a picture as its EXIF orientation asks for, 1 (as it is) to 8."""
+    """Rotate or mirror an image by its EXIF orientation, 1 (upright) to 8."""
     if orientation in (5, 6, 7, 8):
         pixels = pixels.transpose(1, 0, 2)
     if orientation in (2, 3, 6, 7):
@@ -73,13 +73,13 @@ def _channels(image: Image.Image) -> int:
 def _orientation(image: Image.Image) -> int:
     try:
         value = image.getexif().get(_ORIENTATION, 1)
-    except Exception:  # EXIF is parsed with little care for what may be in a file
+    except Exception:  # damaged EXIF raises errors of any type in Pillow
         return 1
     return value if value in range(1, 9) else 1
 
 
 def _likeness(pixels: npt.NDArray[np.uint8]) -> tuple[int | None, bytes]:
-    """Give the difference hash (signs of horizontal gradients) and a thumbnail."""
+    """Return the difference hash (signs of horizontal gradients) and a thumbnail."""
     small = cv2.resize(pixels, (72, 64), interpolation=cv2.INTER_AREA)
     grey = cv2.cvtColor(small, cv2.COLOR_RGB2GRAY)
     cells = cv2.resize(grey, (9, 8), interpolation=cv2.INTER_AREA).astype(np.int16)
@@ -91,13 +91,13 @@ def _likeness(pixels: npt.NDArray[np.uint8]) -> tuple[int | None, bytes]:
 
 
 def check_files(entries: Iterable[Entry]) -> list[Defect]:
-    """Judge what `inspect_files` found."""
+    """Find unreadable, rotated and wrongly annotated files after `inspect_files`."""
     defects = []
     for entry in entries:
         facts, file = entry.facts, entry.path
         if facts.problem:
             if not entry.splits:
-                continue  # annotated only; nobody will read it
+                continue  # in no split, so training never reads it
             missing = not facts.digest and not file.exists()
             kind = "missing image" if missing else "unreadable image"
             defects.append(Defect(kind, file, facts.problem, entry))

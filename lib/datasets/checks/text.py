@@ -1,4 +1,4 @@
-"""The report as tables: lines for a terminal, rows for both terminal and page."""
+"""The report as text: lines for a terminal, tables for both terminal and page."""
 
 from collections import Counter, defaultdict
 from collections.abc import Sequence
@@ -7,15 +7,15 @@ import numpy as np
 
 from ...utils.printable import printable
 from ...utils.tables import aligned
-from .coverage import POOR, Array
+from .coverage import POOR, Array, Coverage
 from .entries import KINDS
-from .run_checks import Coverage, Report
+from .run_checks import Report
 
 Rows = list[list[str]]
 
 
 def class_table(report: Report) -> Rows:
-    """Head and one row per class: objects by split, images, median size, coverage."""
+    """Return a head and one row per class: objects by split, images, size, coverage."""
     splits = list(report.splits)
     objects: Counter[tuple[str, str]] = Counter()
     images: Counter[str] = Counter()
@@ -27,7 +27,7 @@ def class_table(report: Report) -> Rows:
     measured: dict[str, list[int]] = defaultdict(list)
     for row, name in enumerate(coverage.objects.names):
         measured[name].append(row)
-    ratios = coverage.objects.ratios(coverage.recipe.offset)
+    sides, ratios = coverage.objects.sides, coverage.objects.ratios
     head = ["class", *splits, "images", "side", "h / w", "best IoU", "below .5"]
     rows = [head]
     for name in sorted({*report.classes, *(name for _, name in objects)}):
@@ -37,7 +37,7 @@ def class_table(report: Report) -> Rows:
         if own:
             overlaps = coverage.overlaps[own]
             facts = [
-                f"{np.median(coverage.sides[own]):.0f}",
+                f"{np.median(sides[own]):.0f}",
                 f"{np.median(ratios[own]):.2f}",
                 f"{overlaps.mean():.2f}",
                 str(int((overlaps < POOR).sum())),
@@ -47,7 +47,7 @@ def class_table(report: Report) -> Rows:
 
 
 def kind_table(report: Report) -> Rows:
-    """Head and one row per kind of defect found."""
+    """Return a head and one row per kind of defect found."""
     rows = [["kind", "count", "weight", "meaning"]]
     for kind, count in report.kinds.items():
         weight = KINDS[kind].weight
@@ -56,7 +56,7 @@ def kind_table(report: Report) -> Rows:
 
 
 def coverage_lines(coverage: Coverage) -> list[str]:
-    """Sentences on how anchors meet the objects."""
+    """Describe how well the anchors cover the objects."""
     recipe, total = coverage.recipe, len(coverage.overlaps)
     if not total:
         return ["no object to measure anchors on"]
@@ -93,7 +93,7 @@ def coverage_lines(coverage: Coverage) -> list[str]:
 
 
 def size_lines(report: Report) -> list[str]:
-    """Sentences on images and objects."""
+    """Describe the images and objects."""
     sizes = Counter(e.size for e in report.entries if e.splits and min(e.size) > 0)
     coverage = report.coverage
     lines = [", ".join(f"{s}: {count} images" for s, count in report.splits.items())]
@@ -105,29 +105,29 @@ def size_lines(report: Report) -> list[str]:
             f"{spread([w for (w, _), n in sizes.items() for _ in range(n)])}, "
             f"height {spread([h for (_, h), n in sizes.items() for _ in range(n)])}"
         )
-    if len(coverage.sides):
-        ratios = coverage.objects.ratios(coverage.recipe.offset)
+    objects = coverage.objects
+    if len(objects.boxes):
         lines.append(
             "objects, in pixels of the network input, likewise: side (root of the "
-            f"area) {spread(coverage.sides)}; height / width "
-            f"{spread(ratios, digits=2)}"
+            f"area) {spread(objects.sides)}; height / width "
+            f"{spread(objects.ratios, digits=2)}"
         )
     return lines
 
 
 def spread(values: Sequence[float] | Array, *, digits: int = 0) -> str:
-    """Give least, median and largest value."""
+    """Return least, median and largest value."""
     low, middle, high = np.quantile(values, [0, 0.5, 1])
     return f"{low:.{digits}f} - {middle:.{digits}f} - {high:.{digits}f}"
 
 
 def numbers(values: Sequence[float]) -> str:
-    """List numbers, whole ones without a point."""
+    """List numbers, without trailing zeros."""
     return " ".join(f"{value:g}" for value in values)
 
 
 def report_text(report: Report, *, shown: int = 5) -> str:
-    """The report for a terminal, with the first `shown` defects of each kind."""
+    """Return the report for a terminal, with `shown` defects of each kind."""
     blocks = [[report.name, *size_lines(report)], aligned(class_table(report))]
     blocks.append(coverage_lines(report.coverage))
     for kind, count in report.kinds.items():

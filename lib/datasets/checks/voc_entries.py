@@ -1,14 +1,11 @@
-"""Reading a folder in VOC layout without stopping at its faults."""
+"""Read a folder in VOC layout without stopping at its faults."""
 
-import xml.etree.ElementTree as ET
 from concurrent.futures import Executor
 
 from ..formats.values import read_lines
-from ..formats.voc import annotation_files, image_files, listed_stems
-from ..formats.voc_annotation import is_difficult, parse_xml, stated_length
-from .entries import Defect, Entry, Source, Written
-
-_CORNERS = ("xmin", "ymin", "xmax", "ymax")
+from ..formats.voc import annotation_files, image_files, list_file, listed_stems
+from ..formats.voc_annotation import parse_annotation
+from .entries import Defect, Entry, Source, Written, collect
 
 
 def read_voc_entries(
@@ -16,8 +13,8 @@ def read_voc_entries(
 ) -> tuple[list[Entry], list[Defect]]:
     """Read the lists of a folder and the annotations of all their images.
 
-    Where the annotations tell the classes, those in no list are read too, since a
-    training run reads them for that.
+    If the classes come from the annotations, images in no list are read too, because
+    a training run reads them for that.
     """
     folder = source.folder
     defects: list[Defect] = []
@@ -42,14 +39,15 @@ def read_voc_entries(
 
 
 def _lists(source: Source, defects: list[Defect]) -> dict[str, list[str]]:
-    """Give the splits of each listed stem, in the order of the lists."""
+    """Return the splits of each listed stem, in the order of the lists."""
     listed: dict[str, list[str]] = {}
     for split in source.splits:
-        path = source.folder / "ImageSets" / "Main" / f"{split}.txt"
+        path = list_file(source.folder, split)
         try:
-            lines = read_lines(path)
-        except (OSError, UnicodeDecodeError) as error:
-            defects.append(Defect("malformed annotation", path, str(error)))
+            lines = read_lines(path, "an image list")
+        except (OSError, ValueError) as error:
+            detail = str(error).removeprefix(f"{path}: ")
+            defects.append(Defect("malformed annotation", path, detail))
             continue
         for number, stem in listed_stems(lines):
             splits = listed.setdefault(stem, [])
@@ -62,36 +60,17 @@ def _lists(source: Source, defects: list[Defect]) -> dict[str, list[str]]:
 
 
 def _read(entry: Entry) -> list[Defect]:
-    """Fill an entry from its annotation file; returns what is wrong with that."""
-
-    def fault(detail: str, place: int | None = None) -> Defect:
-        return Defect("malformed annotation", entry.annotation, detail, entry, place)
-
+    """Fill an entry from its annotation file; return the faults of that file."""
+    defects: list[Defect] = []
+    fault = collect(entry, defects)
     try:
-        root = parse_xml(entry.annotation.read_bytes())
+        found = parse_annotation(entry.annotation.read_bytes(), fault)
     except FileNotFoundError:
         detail = f"listed in {', '.join(entry.splits)}"
         return [Defect("missing annotation", entry.annotation, detail, entry)]
-    except (ET.ParseError, OSError, ValueError, LookupError) as error:
-        return [fault(str(error))]
-    if root.tag != "annotation":
-        return [fault(f"root element <{root.tag}>, expected <annotation>")]
-    entry.width, entry.height, entry.depth = (
-        stated_length(root, key) for key in ("width", "height", "depth")
-    )
-    defects = []
-    for place, node in enumerate(root.findall("object")):
-        name = (node.findtext("name") or "").strip()
-        corners = [node.findtext(f"bndbox/{key}") or "" for key in _CORNERS]
-        try:
-            x1, y1, x2, y2 = map(float, corners)
-        except ValueError:
-            detail = f"object {place + 1}: corners {', '.join(map(repr, corners))}"
-            defects.append(fault(detail, place))
-            continue
-        if not name:
-            defects.append(fault(f"object {place + 1}: no <name>", place))
-            continue
-        box = (x1 - 1, y1 - 1, x2, y2)
-        entry.objects.append(Written(place, name, box, is_difficult(node)))
+    except OSError as error:
+        fault(str(error), None)
+        return defects
+    entry.width, entry.height, entry.depth = found.width, found.height, found.depth
+    entry.objects += (Written(*each) for each in found.objects)
     return defects

@@ -1,4 +1,4 @@
-"""The images most worth a look, with their boxes."""
+"""Draw the images with the most serious defects, with their boxes."""
 
 from collections import Counter, defaultdict
 from collections.abc import Iterator, Sequence
@@ -18,12 +18,12 @@ _RED = (230, 0, 0)
 
 
 class Shown(NamedTuple):
-    """One picture of the page.
+    """One image of the page.
 
     Attributes:
         title: the image file's name.
-        remarks: what is wrong with it.
-        jpeg: in base64.
+        remarks: its defects.
+        jpeg: the file in base64.
         width: pixels.
         height: pixels.
     """
@@ -38,12 +38,12 @@ class Shown(NamedTuple):
 def worst_pictures(report: Report, *, most: int) -> Iterator[Shown]:
     """Draw images, the worst first.
 
-    First those with defects, the kinds taking turns from the gravest on; then those
-    whose objects the anchors meet worst.
+    Images with defects come first, one of each kind in turn, the most serious kind
+    leading; then those whose objects the anchors cover worst.
 
     Args:
-        report: with the entries and what was found.
-        most: number of pictures.
+        report: results of the checks.
+        most: largest number of images.
     """
     by_entry: dict[Entry, list[Defect]] = defaultdict(list)
     turns: Counter[str] = Counter()
@@ -72,7 +72,7 @@ def worst_pictures(report: Report, *, most: int) -> Iterator[Shown]:
         try:
             yield _draw(entry, by_entry[entry], overlaps[entry], number)
         except ImageError:
-            continue  # gone since
+            continue  # removed since
 
 
 def _draw(
@@ -87,7 +87,7 @@ def _draw(
     small = shrunk(pixels, _SIDE)
     scale = max(small.shape) / max(pixels.shape)
     faults = {d.place: d.kind for d in reversed(defects) if d.place is not None}
-    # The faulty first, so that they are on top.
+    # Faulty boxes first, because the first boxes are drawn on top.
     written = sorted(entry.objects, key=lambda w: w.place not in faults)
     labels, colors = [], []
     for one in written:

@@ -1,16 +1,15 @@
-"""Reading a folder in YOLO layout without stopping at its faults."""
+"""Read a folder in YOLO layout without stopping at its faults."""
 
 from collections.abc import Mapping
 from concurrent.futures import Executor
 from functools import partial
-from pathlib import Path
 
 from ..formats.yolo import image_ids, unused_labels
-from ..formats.yolo_folder import YoloFolder, list_pairs, open_yolo
-from ..formats.yolo_labels import parse_row
+from ..formats.yolo_folder import list_pairs, open_yolo
+from ..formats.yolo_labels import parse_labels
 from ..loading.images import ImageError, image_size
 from ..records import Drops
-from .entries import Defect, Entry, Source, Written
+from .entries import Defect, Entry, Source, Written, collect
 
 
 def read_yolo_entries(
@@ -44,56 +43,35 @@ def read_yolo_entries(
     ]
     for found in pool.map(partial(_read, names=yolo.names), entries):
         defects += found
-    defects += _missing(yolo, entries)
+    # Single images may be without labels, a whole split may not.
+    for split in dict.fromkeys(split for entry in entries for split in entry.splits):
+        own_entries = [entry for entry in entries if split in entry.splits]
+        if not any(entry.annotation.exists() for entry in own_entries):
+            first = own_entries[0]
+            detail = f"and none for the other images of {split}"
+            defects.append(
+                Defect("missing annotation", first.annotation, detail, first)
+            )
     return entries, defects, list(yolo.names.values())
 
 
-def _missing(yolo: YoloFolder, entries: list[Entry]) -> list[Defect]:
-    """A split without any labels; single images may be without."""
-    defects = []
-    for split in dict.fromkeys(split for entry in entries for split in entry.splits):
-        own = [entry for entry in entries if split in entry.splits]
-        if not any(entry.annotation.exists() for entry in own):
-            detail = f"and none for the other images of {split}"
-            first = own[0].annotation
-            defects.append(Defect("missing annotation", first, detail, own[0]))
-    return defects
-
-
 def _read(entry: Entry, names: Mapping[int, str]) -> list[Defect]:
-    """Fill an entry from its label file; returns what is wrong with that."""
-
-    def fault(detail: str, place: int | None = None) -> Defect:
-        return Defect("malformed annotation", entry.annotation, detail, entry, place)
-
+    """Fill an entry from its label file; return the faults of that file."""
+    defects: list[Defect] = []
+    fault = collect(entry, defects)
     try:
-        lines = entry.annotation.read_text(encoding="utf-8-sig").splitlines()
+        rows = parse_labels(entry.annotation.read_bytes(), fault)
     except FileNotFoundError:
         return []  # without objects
-    except (OSError, UnicodeDecodeError) as error:
-        return [fault(str(error))]
-    size = _size(entry.path)
-    defects = []
-    for place, line in enumerate(lines):
-        if not line or line.isspace():
-            continue
-        try:
-            row = parse_row(place + 1, line)
-        except ValueError as error:
-            defects.append(fault(f"line {place + 1}: {error}", place))
-            continue
-        if size is not None:
-            width, height = size
-            x1, y1, x2, y2 = row.box
-            box = (x1 * width, y1 * height, x2 * width, y2 * height)
-            name = names.get(row.class_id, str(row.class_id))
-            entry.objects.append(Written(place, name, box, ignored=False))
-    return defects
-
-
-def _size(path: Path) -> tuple[int, int] | None:
-    """Width and height in pixels, None where the file cannot tell; it is reported."""
+    except OSError as error:
+        fault(str(error), None)
+        return defects
     try:
-        return image_size(path)
+        width, height = image_size(entry.path)
     except ImageError:
-        return None
+        return defects  # another check reports the image
+    for place, class_id, (x1, y1, x2, y2) in rows:
+        box = (x1 * width, y1 * height, x2 * width, y2 * height)
+        name = names.get(class_id, str(class_id))
+        entry.objects.append(Written(place, name, box, ignored=False))
+    return defects

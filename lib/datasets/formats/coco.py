@@ -5,17 +5,27 @@ edges, (x, y, x + width, y + height).
 """
 
 import functools
+import hashlib
 from pathlib import Path
 from typing import BinaryIO
 
-from ..index import index_files
+from ..index.index_files import (
+    Notes,
+    file_pieces,
+    index_folders,
+    load_index,
+    same_sizes,
+    settings_key,
+)
 from ..index.index_format import Index
 from ..index.index_writer import pack
 from ..index.indexed_records import Part, Records
 from ..records import BACKGROUND, Dataset, Drops
 from .coco_images import expect_images
 from .coco_tables import (
+    is_background,
     is_without_objects,
+    read_categories,
     read_tables,
     unreadable,
 )
@@ -41,75 +51,91 @@ def read_coco(annotation_file: Path, image_folder: Path, *, name: str) -> Datase
         ValueError: the file is missing or malformed, lacks a key, or lists images that
             are not in the folder.
     """
-    folders = index_files.index_folders(annotation_file.parent)
-    settings = index_files.settings_key("coco", annotation_file, image_folder)
-    notes = index_files.Notes.read(folders, annotation_file.stem, settings)
-    # The name of an index in memory does not matter, and the file is read only once.
-    content = _content(annotation_file, notes) if folders else ""
-    index = index_files.load_index(
+    folders = index_folders(annotation_file.parent)
+    settings = settings_key("coco", annotation_file, image_folder)
+    source = _Source(
+        annotation_file,
+        image_folder,
+        Notes.read(folders, annotation_file.stem, settings),
+    )
+    index = load_index(
         folders,
         annotation_file.stem,
-        index_files.index_key(settings, content),
-        functools.partial(_pack, annotation_file, image_folder, content),
-        check=lambda found: _check(
-            annotation_file, image_folder, found, content, notes
-        ),
+        settings,
+        source.content,
+        source.pack,
+        check=source.check,
     )
-    notes.write()
+    source.notes.write()
     without_objects = is_without_objects(annotation_file)
+    drops = Drops()
+    drops.update(index.facts["drops"])
     return Dataset(
         name=name,
         layout="coco",
         classes=(BACKGROUND, *index.facts["classes"]),
         records=Records([Part(index, image_folder)]),
-        drops=Drops(index.facts["drops"]).log(name),
+        drops=drops.log(name),
         annotation_file=None if without_objects else annotation_file,
         category_ids=(0, *index.facts["category_ids"]),
     )
 
 
-def _content(path: Path, notes: index_files.Notes) -> str:
-    """Return the hash of the file's bytes."""
+class _Source:
+    """Inputs of an index: the file, the folder of its images, and notes about both."""
 
-    def find() -> str:
-        return index_files.content_hash(index_files.file_pieces(path))
+    def __init__(self, path: Path, folder: Path, notes: Notes) -> None:
+        self.path = path
+        self.folder = folder
+        self.notes = notes
+        self.noted = ""
 
-    try:
-        return str(notes.recall(path, "hash", find))
-    except OSError as error:
-        raise unreadable(path, error) from error
-
-
-def _check(
-    path: Path, folder: Path, index: Index, content: str, notes: index_files.Notes
-) -> bool:
-    """Check that the images exist, and whether sizes read from them still hold."""
-
-    @functools.cache
-    def find() -> bool:
-        expect_images(path, folder, index.strings("name"))
-        return True
-
-    for inside in index.facts["folders"]:
+    def content(self) -> str:
+        """Return the hash of the file's bytes, noted for an unchanged file."""
         try:
-            notes.recall(folder / inside, f"images of {content}", find)
-        except OSError:
-            find()
-    return index_files.same_sizes(index, folder)
+            self.noted = str(self.notes.recall(self.path, "hash", self._hash))
+        except OSError as error:
+            raise unreadable(self.path, error) from error
+        return self.noted
 
+    def _hash(self) -> str:
+        digest = hashlib.sha256()
+        for piece in file_pieces(self.path):
+            digest.update(piece)
+        return digest.hexdigest()
 
-def _pack(
-    path: Path, folder: Path, content: str, file: BinaryIO, scratch: Path | None
-) -> None:
-    """Parse the file, whose hash was `content`, and write its index."""
-    tables = read_tables(path, folder, content=content, scratch=scratch)
-    drops = Drops()
-    classes, category_ids = tables.categories(drops)
-    images = tables.found_images(drops)
-    objects = tables.objects(category_ids, drops)
-    facts = {
-        "classes": classes,
-        "category_ids": category_ids,
-        "folders": sorted({str(Path(name).parent) for name in images.names}),
-    }
-    pack(file, images, objects, drops, closing=0.0, facts=facts, scratch=scratch)
+    def check(self, index: Index) -> bool:
+        """Check that the images exist, and whether sizes read from them still hold."""
+
+        @functools.cache
+        def find() -> bool:
+            expect_images(self.path, self.folder, index.strings("name"))
+            return True
+
+        question = f"images of {self.noted}"
+        for inside in index.facts["folders"]:
+            try:
+                self.notes.recall(self.folder / inside, question, find)
+            except OSError:
+                find()
+        return same_sizes(index, self.folder)
+
+    def pack(self, content: str, file: BinaryIO, scratch: Path | None) -> None:
+        """Parse the file, whose hash was `content`, and write its index."""
+        path, drops = self.path, Drops()
+        tables = read_tables(path, self.folder, content=content, scratch=scratch)
+        used = tables.annotations.used_categories()
+        classes, ids = read_categories(path, tables.categories, used, drops)
+        images = tables.located_images(drops)
+        objects = tables.annotations.objects(
+            tables.image_ids,
+            ids,
+            drops,
+            of_background=any(map(is_background, tables.categories)),
+        )
+        facts = {
+            "classes": classes,
+            "category_ids": ids,
+            "folders": sorted({str(Path(name).parent) for name in images.names}),
+        }
+        pack(file, images, objects, drops, closing=0.0, facts=facts, scratch=scratch)

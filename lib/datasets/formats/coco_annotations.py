@@ -8,11 +8,34 @@ import numpy as np
 
 from ..index.index_writer import Spool
 from ..records import BACKGROUND, BoolArray, Drops, IntArray, RawObjects, few
-from .coco_entry import Entry, area, edges, whole
-from .values import is_set, whole_number
+from .values import four_numbers, is_set, whole_number
+
+Entry = dict[str, Any]
 
 _WHOLE = ("id", "image_id", "category_id")
 """Keys of an annotation whose values are integers."""
+
+
+def get(path: Path, table: str, place: int, entry: Entry, key: str) -> Any:
+    """Return the value of a required key of an entry, or raise ValueError."""
+    if key not in entry:
+        raise ValueError(
+            f"{path}: {table}[{place}] (id {entry.get('id')}): expected the key "
+            f"{key!r}, found only {', '.join(map(repr, entry))}; add it"
+        )
+    return entry[key]
+
+
+def get_whole(path: Path, table: str, place: int, entry: Entry, key: str) -> int:
+    """Return such a value as a 64-bit integer; text such as "7" is accepted."""
+    value = get(path, table, place, entry, key)
+    number = whole_number(value)
+    if number is None:
+        raise ValueError(
+            f"{path}: {table}[{place}]: expected a whole number under {key!r}, found "
+            f"{value!r:.80}; correct it"
+        )
+    return number
 
 
 class Annotations:
@@ -22,10 +45,10 @@ class Annotations:
         self.path = path
         self.unnumbered = 0
         self.columns = (
-            *(Spool(np.int64, None, scratch) for _ in range(3)),  # as in _WHOLE
-            Spool(np.float64, 4, scratch),
-            Spool(np.float64, None, scratch),
-            Spool(np.bool_, None, scratch),
+            *(Spool(np.zeros(0, np.int64), scratch) for _ in _WHOLE),
+            Spool(np.zeros((0, 4)), scratch),  # boxes, as pixel edges
+            Spool(np.zeros(0), scratch),  # areas
+            Spool(np.zeros(0, np.bool_), scratch),  # crowd
         )
 
     def add(self, rows: list[Entry]) -> None:
@@ -41,18 +64,29 @@ class Annotations:
 
         Training does not need an annotation's own id: without one, its index is used.
         """
-        path = self.path
-        wholes, boxes = [], []
+        wholes, boxes, areas = [], [], []
         for place, entry in enumerate(rows, start=len(self.columns[0])):
             number = whole_number(entry.get("id"))
             if number is None:
                 self.unnumbered += 1
                 number = place
-            ids = (whole(path, "annotations", place, entry, k) for k in _WHOLE[1:])
-            wholes.append([number, *ids])
-            boxes.append(edges(path, place, entry))
+            row = self.path, "annotations", place, entry
+            wholes.append([number, *(get_whole(*row, key) for key in _WHOLE[1:])])
+            box = get(*row, "bbox")
+            numbers = four_numbers(box)
+            if numbers is None:
+                raise ValueError(
+                    f"{self.path}: annotations[{place}] (id {entry.get('id')}): "
+                    f"expected four numbers under 'bbox', found {box!r:.80}; correct it"
+                )
+            x, y, width, height = numbers
+            boxes.append((x, y, x + width, y + height))
+            try:
+                areas.append(float(entry["area"]))
+            except (KeyError, TypeError, ValueError, OverflowError):
+                areas.append(np.nan)
         crowd = [is_set(entry.get("iscrowd")) for entry in rows]
-        return *zip(*wholes, strict=True), boxes, list(map(area, rows)), crowd
+        return *zip(*wholes, strict=True), boxes, areas, crowd
 
     def used_categories(self) -> set[int]:
         """Return the category ids that occur."""
@@ -114,7 +148,6 @@ class Annotations:
                 image=image[listed],
                 boxes=boxes[listed],
                 classes=classes[listed] + 1,
-                difficult=np.zeros(np.count_nonzero(listed), np.bool_),
                 crowd=crowd[listed],
                 areas=areas[listed],
                 ids=ids[listed],

@@ -8,16 +8,14 @@ import hashlib
 import re
 from collections.abc import Callable, Container, Iterator, Sequence
 from pathlib import Path
-from typing import NamedTuple
 
 import numpy as np
 
 from ...utils.untrusted.json_stream import json_tables
-from ..index import index_files
+from ..index.index_files import file_pieces
 from ..index.index_writer import RawImages
-from ..records import BACKGROUND, Drops, IntArray, RawObjects
-from .coco_annotations import Annotations
-from .coco_entry import Entry, get, whole
+from ..records import BACKGROUND, Drops, IntArray
+from .coco_annotations import Annotations, Entry, get, get_whole
 from .coco_images import expect_images
 from .values import whole_number
 
@@ -39,43 +37,62 @@ class _SyntaxFault(ValueError):
     """The file is not valid JSON."""
 
 
-class Tables(NamedTuple):
-    """The three tables of a file; only their ids have been compared so far."""
+class Tables:
+    """The three tables of a file; only their ids have been compared so far.
 
-    path: Path
-    images: "_Images"
-    annotations: Annotations
-    entries: list[Entry]
+    Attributes:
+        path: the file.
+        images: the images, in the order of the file.
+        rows: row of each image by its id in the file.
+        annotations: the annotations as columns.
+        categories: the categories as written.
+    """
 
-    def categories(self, drops: Drops) -> tuple[list[str], list[int]]:
-        """Return the class names and their category ids, by ascending id.
+    def __init__(self, path: Path, folder: Path, scratch: Path | None) -> None:
+        self.path = path
+        self.images = RawImages(folder, lambda _: path)
+        self.rows: dict[int, int] = {}
+        self.annotations = Annotations(path, scratch)
+        self.categories: list[Entry] = []
 
-        Raises:
-            ValueError: there are none, or an id or name occurs twice.
-        """
-        used = self.annotations.used_categories()
-        return read_categories(self.path, self.entries, used, drops)
+    def add_images(self, rows: list[Entry]) -> None:
+        """Add the next entries of the table of images."""
+        for place, entry in enumerate(rows, start=len(self.rows)):
+            number = get_whole(self.path, "images", place, entry, "id")
+            name = str(get(self.path, "images", place, entry, "file_name"))
+            if self.rows.setdefault(number, place) != place:
+                raise ValueError(
+                    f"{self.path}: images[{place}]: expected distinct ids, found "
+                    f"{number} a second time; remove one of the two"
+                )
+            width, height = entry.get("width"), entry.get("height")
+            if not (type(width) is int and type(height) is int):
+                width = height = 0
+            self.images.add(str(number), name, width, height)
 
-    def found_images(self, drops: Drops) -> RawImages:
+    @property
+    def image_ids(self) -> IntArray:
+        """Return the images' ids in the file."""
+        return np.fromiter(self.rows, np.int64, len(self.rows))
+
+    def located_images(self, drops: Drops) -> RawImages:
         """Return all images, after a check that their files exist.
 
         Raises:
             ValueError: there are none, or some are not in their folder.
         """
-        return self.images.found(drops)
-
-    def objects(
-        self, category_ids: Sequence[int], drops: Drops
-    ) -> Iterator[RawObjects]:
-        """Yield the annotations in pieces; drop and count those of unlisted images.
-
-        Raises:
-            ValueError: an annotation has an unknown category.
-        """
-        of_background = any(map(is_background, self.entries))
-        return self.annotations.objects(
-            self.images.numbers, category_ids, drops, of_background=of_background
-        )
+        if not self.rows:
+            raise ValueError(f"{self.path}: expected images, found none; add them")
+        names = expect_images(self.path, self.images.folder, self.images.names)
+        for row, name in enumerate(names):
+            if name != self.images.names[row]:
+                drops.add(
+                    "image that is stored elsewhere than its file name says",
+                    f"{self.images.names[row]!r} in {self.path} is {name!r}",
+                )
+        self.images.names[:] = names
+        self.images.measure()
+        return self.images
 
 
 def read_tables(
@@ -120,19 +137,17 @@ def _parse(
     Polygons are most of COCO's text and not used here. Skipping them before parsing
     saves a third of the time.
     """
-    images = _Images(path, folder)
-    annotations = Annotations(path, scratch)
-    categories: list[Entry] = []
+    tables = Tables(path, folder, scratch)
     add: dict[str, Callable[[list[Entry]], None]] = {
-        "images": images.add,
-        "annotations": annotations.add,
-        "categories": categories.extend,
+        "images": tables.add_images,
+        "annotations": tables.annotations.add,
+        "categories": tables.categories.extend,
     }
     digest = hashlib.sha256()
     decoder = codecs.getincrementaldecoder("utf-8-sig")()
 
     def text() -> Iterator[str]:
-        for piece in index_files.file_pieces(path):
+        for piece in file_pieces(path):
             digest.update(piece)
             yield decoder.decode(
                 piece if polygons else _POLYGONS.sub(rb"\g<1>0", piece)
@@ -140,10 +155,10 @@ def _parse(
         yield decoder.decode(b"", final=True)
 
     found = set()
-    tables = json_tables(text())
+    pieces = json_tables(text())
     while True:
         try:
-            key, rows = next(tables)
+            key, rows = next(pieces)
         except StopIteration:
             break
         except (OSError, ValueError, RecursionError) as error:
@@ -164,7 +179,7 @@ def _parse(
     for key in add:
         if key not in found:
             raise _no_table(path, key)
-    return Tables(path, images, annotations, categories)
+    return tables
 
 
 def _no_table(path: Path, key: str) -> ValueError:
@@ -197,7 +212,7 @@ def read_categories(
     Raises:
         ValueError: there are none, or an id or name occurs twice.
     """
-    numbers = [whole(path, "categories", p, e, "id") for p, e in enumerate(table)]
+    numbers = [get_whole(path, "categories", p, e, "id") for p, e in enumerate(table)]
     titles = [str(get(path, "categories", p, e, "name")) for p, e in enumerate(table)]
     above = {str(entry.get("supercategory")) for entry in table}
     names: dict[int, str] = {}
@@ -222,47 +237,3 @@ def read_categories(
         raise ValueError(f"{path}: expected categories, found none; add them")
     ids = sorted(names)
     return [names[number] for number in ids], ids
-
-
-class _Images:
-    """The images, in the order of the file."""
-
-    def __init__(self, path: Path, folder: Path) -> None:
-        self.path = path
-        self.images = RawImages(folder, lambda _: path)
-        self.rows: dict[int, int] = {}
-
-    def add(self, rows: list[Entry]) -> None:
-        """Add the next entries."""
-        for place, entry in enumerate(rows, start=len(self.rows)):
-            number = whole(self.path, "images", place, entry, "id")
-            name = str(get(self.path, "images", place, entry, "file_name"))
-            if self.rows.setdefault(number, place) != place:
-                raise ValueError(
-                    f"{self.path}: images[{place}]: expected distinct ids, found "
-                    f"{number} a second time; remove one of the two"
-                )
-            width, height = entry.get("width"), entry.get("height")
-            if not (type(width) is int and type(height) is int):
-                width = height = 0
-            self.images.add(str(number), name, width, height)
-
-    @property
-    def numbers(self) -> IntArray:
-        """COCO's ids."""
-        return np.fromiter(self.rows, np.int64, len(self.rows))
-
-    def found(self, drops: Drops) -> RawImages:
-        """Return all images, after a check that their files exist."""
-        if not self.rows:
-            raise ValueError(f"{self.path}: expected images, found none; add them")
-        names = expect_images(self.path, self.images.folder, self.images.names)
-        for row, name in enumerate(names):
-            if name != self.images.names[row]:
-                drops.add(
-                    "image that is stored elsewhere than its file name says",
-                    f"{self.images.names[row]!r} in {self.path} is {name!r}",
-                )
-        self.images.names[:] = names
-        self.images.measure()
-        return self.images

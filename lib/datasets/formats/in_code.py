@@ -10,10 +10,9 @@ import numpy.typing as npt
 from ..index.index_format import read_index
 from ..index.index_writer import RawImages, pack
 from ..index.indexed_records import Part, Records
-from ..records import BACKGROUND, Dataset, Drops, RawObjects, did_you_mean
+from ..records import Dataset, Drops, RawObjects, did_you_mean
 from .yolo import image_ids
 
-Boxes = npt.NDArray[np.float64]
 Sample = tuple[Path | str, npt.ArrayLike, Sequence[str]]
 
 
@@ -39,7 +38,14 @@ def make_dataset(
     boxes = [np.zeros((0, 4))]
     labels: list[int] = []
     for path, own_boxes, own_classes in images:
-        own = _numbers(name, path, own_boxes)
+        try:
+            own = np.array(own_boxes, np.float64)
+        except (TypeError, ValueError) as error:
+            raise ValueError(
+                f"{name}: {path}: expected boxes of four numbers each, found others "
+                f"({error}); give x1, y1, x2, y2"
+            ) from None
+        own = own.reshape(-1, 4) if own.size == 0 else own
         if own.shape != (len(own_classes), 4):
             raise ValueError(
                 f"{name}: {path}: expected boxes (G, 4) for {len(own_classes)} class "
@@ -69,28 +75,8 @@ def make_dataset(
         image=np.repeat(np.arange(len(paths)), [len(own) for own in boxes[1:]]),
         boxes=np.concatenate(boxes),
         classes=np.array(labels, np.int64),
-        difficult=np.zeros(len(labels), np.bool_),
-        crowd=np.zeros(len(labels), np.bool_),
     )
     buffer, drops = io.BytesIO(), Drops()
     pack(buffer, found, [objects], drops, closing=0.0, facts={})
-    return Dataset(
-        name=name,
-        layout="voc",
-        classes=(BACKGROUND, *classes),
-        records=Records([Part(read_index(buffer.getvalue(), None), Path())]),
-        drops=drops.log(name),
-        annotation_file=None,
-        category_ids=tuple(range(len(classes) + 1)),
-    )
-
-
-def _numbers(name: str, path: Path | str, boxes: npt.ArrayLike) -> Boxes:
-    try:
-        own = np.array(boxes, np.float64)
-    except (TypeError, ValueError) as error:
-        raise ValueError(
-            f"{name}: {path}: expected boxes of four numbers each, found others "
-            f"({error}); give x1, y1, x2, y2"
-        ) from None
-    return own.reshape(-1, 4) if own.size == 0 else own
+    records = Records([Part(read_index(buffer.getvalue(), None), Path())])
+    return Dataset.with_voc_rules(name, classes, records, drops.log(name))

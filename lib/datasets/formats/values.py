@@ -1,9 +1,24 @@
 """Read values that exporters write in several ways."""
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+Fault = Callable[[str, int | None], None]
+"""Function that takes a fault of an annotation file, and the number of the object at
+fault (None for the whole file). Training raises an error in it; a check collects the
+fault, and parsing continues with the next object."""
+
 _TRUE = frozenset(("1", "true", "yes"))
+
+
+def refuse(path: Path) -> Fault:
+    """Return a function that raises each fault of a file as a ValueError."""
+
+    def fault(detail: str, _: int | None) -> None:
+        raise ValueError(f"{path}: {detail}")
+
+    return fault
 
 
 def is_set(flag: Any) -> bool:
@@ -29,11 +44,32 @@ def whole_number(value: Any) -> int | None:
     return value
 
 
-def read_lines(path: Path) -> list[str]:
+def four_numbers(box: Any) -> tuple[float, float, float, float] | None:
+    """Read the four numbers of a box; None if `box` is anything else."""
+    try:
+        first, second, third, fourth = map(float, box)
+    except (TypeError, ValueError, OverflowError):
+        return None
+    return first, second, third, fourth
+
+
+def read_lines(path: Path, expected: str = "text") -> list[str]:
     """Read the lines of a UTF-8 text, with or without a byte order mark.
 
+    Args:
+        path: the file.
+        expected: content of the file, for errors.
+
     Raises:
-        OSError: the file cannot be read.
-        UnicodeDecodeError: it is not UTF-8.
+        FileNotFoundError: the file does not exist.
+        ValueError: the file cannot be read, or is not in UTF-8.
     """
-    return path.read_text(encoding="utf-8-sig").splitlines()
+    try:
+        return path.read_text(encoding="utf-8-sig").splitlines()
+    except FileNotFoundError:
+        raise
+    except (OSError, UnicodeDecodeError) as error:
+        raise ValueError(
+            f"{path}: expected {expected} in UTF-8, cannot read it ({error}); save the "
+            "file as plain text"
+        ) from error

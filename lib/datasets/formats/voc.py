@@ -8,21 +8,26 @@ Corners in the files are 1-based whole pixels, both included; here they become p
 edges, (xmin - 1, ymin - 1, xmax, ymax).
 """
 
-import functools
-import hashlib
-import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import BinaryIO
 
-from ..index import index_files
+import numpy as np
+
+from ..index.index_files import (
+    AnnotationFiles,
+    index_folders,
+    load_index,
+    same_sizes,
+    settings_key,
+)
 from ..index.index_writer import RawImages, pack
 from ..index.indexed_records import Part, Records
 from ..loading.images import IMAGE_SUFFIXES
-from ..records import BACKGROUND, Dataset, Drops, few
-from .values import read_lines
-from .voc_annotation import object_columns, parse_annotation, unreadable
+from ..records import Dataset, Drops, RawObjects, did_you_mean, few
+from .values import read_lines, refuse
+from .voc_annotation import parse_annotation
 
 VOC_CLASSES = (
     *("aeroplane", "bicycle", "bird", "boat", "bottle", "bus", "car", "cat", "chair"),
@@ -53,35 +58,22 @@ def read_voc(
     """
     drops = Drops()
     stems = _read_list(folder, split, drops)
-    source = _Source(
-        folder,
-        stems,
-        _find_images(folder, split, stems),
-        _find_annotations(folder, split, stems, every=classes is None),
-        None if classes is None else tuple(classes),
-    )
-    folders = index_files.index_folders(folder)
-    # The name of an index in memory does not matter; the files are read only once.
-    content = _content(source) if folders else ""
-    settings = index_files.settings_key("voc", folder, source.classes)
-    index = index_files.load_index(
-        folders,
+    images = _find_images(folder, split, stems)
+    annotations = _find_annotations(folder, split, stems, every=classes is None)
+    given = None if classes is None else tuple(classes)
+    source = _Source(folder, stems, images, annotations, given)
+    index = load_index(
+        index_folders(folder),
         split,
-        index_files.index_key(settings, content),
-        functools.partial(_pack, source, content),
-        check=lambda found: index_files.same_sizes(found, folder / "JPEGImages"),
+        settings_key("voc", folder, given),
+        source.files.content,
+        source.pack,
+        check=lambda found: same_sizes(found, folder / "JPEGImages"),
     )
-    names = index.facts["classes"]
-    for kind, (count, example) in index.facts["drops"].items():
-        drops.add(kind, example, count)
-    return Dataset(
-        name=name,
-        layout="voc",
-        classes=(BACKGROUND, *names),
-        records=Records([Part(index, folder / "JPEGImages")]),
-        drops=drops.log(name),
-        annotation_file=None,
-        category_ids=tuple(range(len(names) + 1)),
+    drops.update(index.facts["drops"])
+    records = Records([Part(index, folder / "JPEGImages")])
+    return Dataset.with_voc_rules(
+        name, index.facts["classes"], records, drops.log(name)
     )
 
 
@@ -91,26 +83,21 @@ def image_lists(folder: Path) -> list[str]:
     return sorted(path.stem for path in found if path.name[0] != ".")
 
 
-def _list_file(folder: Path, split: str) -> Path:
+def list_file(folder: Path, split: str) -> Path:
+    """Return the file of an image list."""
     return folder / "ImageSets" / "Main" / f"{split}.txt"
 
 
 def _read_list(folder: Path, split: str, drops: Drops) -> list[str]:
-    """Read the stems of a list."""
-    path = _list_file(folder, split)
+    path = list_file(folder, split)
     try:
-        lines = read_lines(path)
+        lines = read_lines(path, "an image list")
     except FileNotFoundError:
         there = ", ".join(image_lists(folder)) or "no list at all"
         raise ValueError(
             f"{path}: expected an image list, not found (there: {there}); write the "
             "file names of the split's images into it, one per line, without suffix"
         ) from None
-    except (OSError, UnicodeDecodeError) as error:
-        raise ValueError(
-            f"{path}: expected an image list in UTF-8, cannot read it ({error}); "
-            "save it as plain text"
-        ) from error
     stems: dict[str, None] = {}
     for number, stem in listed_stems(lines):
         if stem in stems:
@@ -148,45 +135,39 @@ def annotation_files(folder: Path) -> dict[str, Path]:
 
 def _find_images(folder: Path, split: str, stems: Sequence[str]) -> dict[str, Path]:
     """Find the image file of each stem."""
-    folder = folder / "JPEGImages"
-    found = image_files(folder)
+    place = folder / "JPEGImages"
+    found = image_files(place)
     missing = [stem for stem in stems if stem not in found]
     if missing:
-        fault = f"{len(missing)} of {len(stems)} images are not in {folder}"
-        others = _other_files(folder, missing)
+        fault = (
+            f"{list_file(folder, split)}: {len(missing)} of {len(stems)} images are "
+            f"not in {place}"
+        )
+        files = place.iterdir() if place.is_dir() else ()
+        others = sorted(file.name for file in files if file.stem in set(missing))
         if others:
             raise ValueError(
-                f"{_list_file(folder.parent, split)}: {fault} as "
-                f"{' '.join(IMAGE_SUFFIXES)}, found {few(others)}; convert them to "
-                "JPEG or PNG"
+                f"{fault} as {' '.join(IMAGE_SUFFIXES)}, found {few(others)}; convert "
+                "them to JPEG or PNG"
             )
         raise ValueError(
-            f"{_list_file(folder.parent, split)}: {fault}: {few(missing)}; restore the "
-            "files or remove their lines from the list (names are written without "
-            "suffix)"
+            f"{fault}: {few(missing)}; restore the files or remove their lines from "
+            "the list (names are written without suffix)"
         )
     return found
-
-
-def _other_files(folder: Path, stems: Sequence[str]) -> list[str]:
-    """List files of these stems in unsupported formats."""
-    wanted = set(stems)
-    files = folder.iterdir() if folder.is_dir() else ()
-    return sorted(file.name for file in files if file.stem in wanted)
 
 
 def _find_annotations(
     folder: Path, split: str, stems: Sequence[str], *, every: bool
 ) -> dict[str, Path]:
     """Find the annotations of the stems, or of the whole folder, by stem."""
-    folder = folder / "Annotations"
-    found = annotation_files(folder)
+    found = annotation_files(folder / "Annotations")
     missing = [stem for stem in stems if stem not in found]
     if missing:
         raise ValueError(
-            f"{_list_file(folder.parent, split)}: {len(missing)} of {len(stems)} "
-            f"images have no .xml file in {folder}: {few(missing)}; an image without "
-            "objects needs a file without <object>"
+            f"{list_file(folder, split)}: {len(missing)} of {len(stems)} images have "
+            f"no .xml file in {folder / 'Annotations'}: {few(missing)}; an image "
+            "without objects needs a file without <object>"
         )
     return {stem: found[stem] for stem in (sorted(found) if every else stems)}
 
@@ -201,64 +182,58 @@ class _Source:
     annotations: Mapping[str, Path]
     classes: tuple[str, ...] | None
 
-
-def _content(source: _Source) -> str:
-    """Return the hash of everything that goes into the index."""
-    digest = _names_hash(source)
-    for path in source.annotations.values():
-        digest.update(_hash(_read(path)))
-    return str(digest.hexdigest())
-
-
-def _names_hash(source: _Source) -> Any:
-    names = [source.images[stem].name for stem in source.stems]
-    text = json.dumps([list(source.stems), names, list(source.annotations)])
-    return hashlib.sha256(text.encode())
-
-
-def _hash(data: bytes) -> bytes:
-    return hashlib.sha256(data).digest()
-
-
-def _read(path: Path) -> bytes:
-    try:
-        return path.read_bytes()
-    except OSError as error:
-        raise unreadable(path, error) from error
-
-
-def _pack(source: _Source, content: str, file: BinaryIO, scratch: Path | None) -> None:
-    """Parse the files, whose hash was `content`, and write their index."""
-    digest = _names_hash(source)
-    annotations = {}
-    for stem, path in source.annotations.items():
-        data = _read(path)
-        digest.update(_hash(data))
-        annotations[stem] = parse_annotation(path, data)
-    folder = source.folder / "Annotations"
-    if content and digest.hexdigest() != content:
-        raise ValueError(
-            f"{folder}: expected finished files, but one changed while they were "
-            "read; start again when they are complete"
+    @property
+    def files(self) -> AnnotationFiles:
+        """The annotation files, and the names that the index depends on."""
+        images = [self.images[stem].name for stem in self.stems]
+        return AnnotationFiles(
+            self.folder / "Annotations",
+            list(self.annotations.values()),
+            [list(self.stems), images, list(self.annotations)],
+            "an XML file",
         )
-    classes = source.classes
-    if classes is None:
-        classes = tuple(
-            sorted({o.name for a in annotations.values() for o in a.objects})
-        )
+
+    def pack(self, content: str, file: BinaryIO, scratch: Path | None) -> None:
+        """Parse the files, whose hash was `content`, and write their index."""
+        folder = self.folder / "Annotations"
+        annotations = {
+            stem: parse_annotation(data or b"", refuse(path))
+            for (stem, path), data in zip(
+                self.annotations.items(), self.files.read(content), strict=True
+            )
+        }
+        names = {o.name for found in annotations.values() for o in found.objects}
+        classes = sorted(names) if self.classes is None else self.classes
         if not classes:
             raise ValueError(
                 f"{folder}: expected at least one <object>, found none in any file; "
                 "annotate the images"
             )
-    images = RawImages(
-        source.folder / "JPEGImages", lambda row: folder / f"{source.stems[row]}.xml"
-    )
-    for stem in source.stems:
-        width, height, _ = annotations[stem]
-        images.add(stem, source.images[stem].name, width, height)
-    images.measure()
-    drops = Drops()
-    objects = [object_columns(images, annotations, classes)]
-    facts = {"classes": classes}
-    pack(file, images, objects, drops, closing=1.0, facts=facts, scratch=scratch)
+        class_of = {name: number for number, name in enumerate(classes, start=1)}
+        images = RawImages(
+            self.folder / "JPEGImages", lambda row: folder / f"{self.stems[row]}.xml"
+        )
+        objects = []
+        for row, stem in enumerate(self.stems):
+            found = annotations[stem]
+            images.add(stem, self.images[stem].name, found.width, found.height)
+            objects += [(row, each) for each in found.objects]
+        for row, each in objects:
+            if each.name not in class_of:
+                raise ValueError(
+                    f"{images.source(row)}: unknown class {each.name!r}"
+                    f"{did_you_mean(each.name, classes)}; expected one of "
+                    f"{', '.join(classes)}; correct the name, or, for classes of your "
+                    f"own, name {self.folder} itself as the data set"
+                )
+        images.measure()
+        columns = RawObjects(
+            image=np.array([row for row, _ in objects], np.int64),
+            boxes=np.array([o.box for _, o in objects], np.float64).reshape(-1, 4),
+            classes=np.array([class_of[o.name] for _, o in objects], np.int64),
+            difficult=np.array([o.difficult for _, o in objects], np.bool_),
+        )
+        facts = {"classes": classes}
+        pack(
+            file, images, [columns], Drops(), closing=1.0, facts=facts, scratch=scratch
+        )

@@ -1,26 +1,30 @@
 """Read annotations in YOLO layout: one text file of labels per image.
 
 Labels are fractions of the image's width and height; here they become pixel edges of
-the image as stored. `yolo_folder.py` finds the files, `yolo_labels.py` reads one.
+the image as stored.
 """
 
-import functools
-import hashlib
-import json
 import os
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import BinaryIO
 
 import numpy as np
 from PIL import Image
 
-from ..index import index_files
+from ..index.index_files import (
+    AnnotationFiles,
+    index_folders,
+    load_index,
+    same_sizes,
+    settings_key,
+)
 from ..index.index_writer import RawImages, pack
 from ..index.indexed_records import Part, Records
-from ..records import BACKGROUND, Dataset, Drops, RawObjects, few
+from ..records import Dataset, Drops, RawObjects, few
+from .values import refuse
 from .yolo_folder import Pair, YoloFolder, list_pairs, open_yolo
 from .yolo_labels import Row, parse_labels
 
@@ -47,50 +51,6 @@ def read_yolo(folder: Path, split: str, *, name: str) -> Dataset:
     drops = Drops()
     yolo = open_yolo(folder)
     pairs = list_pairs(yolo, split, drops)
-    _expect_images(yolo, split, pairs)
-    source = _Source(yolo, split, pairs, unused_labels(yolo, split, pairs))
-    folders = index_files.index_folders(folder)
-    # The name of an index in memory does not matter; the files are read only once.
-    content = _content(source) if folders else ""
-    settings = index_files.settings_key("yolo", yolo.root, split, list(yolo.names))
-    index = index_files.load_index(
-        folders,
-        split,
-        index_files.index_key(settings, content),
-        functools.partial(_pack, source, content),
-        check=lambda found: index_files.same_sizes(found, yolo.root),
-    )
-    for kind, (count, example) in index.facts["drops"].items():
-        drops.add(kind, example, count)
-    return Dataset(
-        name=name,
-        layout="voc",
-        classes=(BACKGROUND, *yolo.names.values()),
-        records=Records([Part(index, yolo.root)]),
-        drops=drops.log(name),
-        annotation_file=None,
-        category_ids=tuple(range(len(yolo.names) + 1)),
-    )
-
-
-@dataclass(frozen=True)
-class _Source:
-    """Inputs of an index.
-
-    Attributes:
-        yolo: the folder.
-        split: name of the split.
-        pairs: images and label files.
-        unused: label files in the same folders that belong to no image.
-    """
-
-    yolo: YoloFolder
-    split: str
-    pairs: Sequence[Pair]
-    unused: Sequence[str]
-
-
-def _expect_images(yolo: YoloFolder, split: str, pairs: Sequence[Pair]) -> None:
     missing = [p.image for p in pairs if not os.path.isfile(yolo.root / p.image)]
     if missing:
         raise ValueError(
@@ -98,6 +58,18 @@ def _expect_images(yolo: YoloFolder, split: str, pairs: Sequence[Pair]) -> None:
             f"{len(pairs)} images of the split {split} are not there: {few(missing)}; "
             "restore the files or remove their lines"
         )
+    source = _Source(yolo, split, pairs, unused_labels(yolo, split, pairs))
+    index = load_index(
+        index_folders(folder),
+        split,
+        settings_key("yolo", yolo.root, split, list(yolo.names)),
+        source.files.content,
+        source.pack,
+        check=lambda found: same_sizes(found, yolo.root),
+    )
+    drops.update(index.facts["drops"])
+    records = Records([Part(index, yolo.root)])
+    return Dataset.with_voc_rules(name, yolo.names.values(), records, drops.log(name))
 
 
 def unused_labels(yolo: YoloFolder, split: str, pairs: Sequence[Pair]) -> list[str]:
@@ -116,72 +88,96 @@ def unused_labels(yolo: YoloFolder, split: str, pairs: Sequence[Pair]) -> list[s
     return found
 
 
-def _read(path: Path) -> bytes | None:
-    try:
-        return path.read_bytes()
-    except FileNotFoundError:
-        return None
-    except OSError as error:
-        raise ValueError(
-            f"{path}: expected labels, cannot read the file ({error}); restore it"
-        ) from error
+def image_ids(names: Sequence[str]) -> list[str]:
+    """Name images by their stems, or by their paths without suffix if stems repeat.
+
+    Result files are named after images, so no name may lead out of a folder.
+    """
+    paths = [os.path.splitext(name)[0] for name in names]
+    stems = [os.path.basename(path) for path in paths]
+    if max(Counter(stems).values(), default=0) > 1:
+        return [path.lstrip("/").replace("../", "_/") for path in paths]
+    return stems
 
 
-def _names_hash(source: _Source) -> Any:
-    text = json.dumps([source.pairs, source.unused])
-    return hashlib.sha256(text.encode("utf-8", "surrogatepass"))
+@dataclass(frozen=True)
+class _Source:
+    """Inputs of an index.
 
+    Attributes:
+        yolo: the folder.
+        split: name of the split.
+        pairs: images and label files.
+        unused: label files in the same folders that belong to no image.
+    """
 
-def _hash(data: bytes | None) -> bytes:
-    return b"-" if data is None else hashlib.sha256(data).digest()
+    yolo: YoloFolder
+    split: str
+    pairs: Sequence[Pair]
+    unused: Sequence[str]
 
+    @property
+    def files(self) -> AnnotationFiles:
+        """The label files, and the names that the index depends on."""
+        root = self.yolo.root
+        paths = [root / pair.label for pair in self.pairs]
+        return AnnotationFiles(root, paths, [self.pairs, self.unused], "labels")
 
-def _content(source: _Source) -> str:
-    """Return the hash of everything that goes into the index."""
-    digest = _names_hash(source)
-    for pair in source.pairs:
-        digest.update(_hash(_read(source.yolo.root / pair.label)))
-    return str(digest.hexdigest())
-
-
-def _pack(source: _Source, content: str, file: BinaryIO, scratch: Path | None) -> None:
-    """Parse the files, whose hash was `content`, and write their index."""
-    yolo, pairs = source.yolo, source.pairs
-    digest, drops = _names_hash(source), Drops()
-    labels: list[list[Row]] = []
-    missing = []
-    for pair in pairs:
-        path = yolo.root / pair.label
-        data = _read(path)
-        digest.update(_hash(data))
-        labels.append([] if data is None else parse_labels(path, data, yolo.names))
-        if data is None:
-            missing.append(pair)
-    if content and digest.hexdigest() != content:
-        raise ValueError(
-            f"{yolo.root}: expected finished labels, but one changed while they were "
-            "read; start again when they are complete"
+    def pack(self, content: str, file: BinaryIO, scratch: Path | None) -> None:
+        """Parse the files, whose hash was `content`, and write their index."""
+        yolo, pairs, drops = self.yolo, self.pairs, Drops()
+        labels: list[list[Row]] = []
+        missing = []
+        for pair, data in zip(pairs, self.files.read(content), strict=True):
+            path = yolo.root / pair.label
+            labels.append(parse_labels(data or b"", refuse(path)))
+            _expect_names(path, labels[-1], yolo.names)
+            if data is None:
+                missing.append(pair)
+        if len(missing) == len(pairs):
+            raise ValueError(
+                f"{yolo.root}: expected label files for the split {self.split}, found "
+                f"none for its {len(pairs)} images, the first would be "
+                f"{yolo.root / missing[0].label}; put them there (an image without "
+                "objects may have an empty one)"
+            )
+        if missing:
+            kind = "image without a label file, taken to have no objects"
+            drops.add(kind, str(yolo.root / missing[0].image), len(missing))
+        if self.unused:
+            first = str(yolo.root / self.unused[0])
+            drops.add("label file without an image", first, len(self.unused))
+        _expect_upright(yolo, pairs)
+        images = RawImages(yolo.root, lambda row: yolo.root / pairs[row].label)
+        names = [pair.image for pair in pairs]
+        for image_id, name in zip(image_ids(names), names, strict=True):
+            images.add(image_id, name, 0, 0)
+        images.measure()
+        class_of = {class_id: c for c, class_id in enumerate(yolo.names, start=1)}
+        owners = np.repeat(np.arange(len(labels)), [len(rows) for rows in labels])
+        rows = [row for own in labels for row in own]
+        shares = np.array([row.box for row in rows], np.float64).reshape(-1, 4)
+        sizes = np.array(images.sizes, np.float64).reshape(-1, 2)[owners]
+        objects = RawObjects(
+            image=owners,
+            boxes=shares * np.concatenate([sizes, sizes], axis=1),
+            classes=np.array([class_of[row.class_id] for row in rows], np.int64),
         )
-    if len(missing) == len(pairs):
-        raise ValueError(
-            f"{yolo.root}: expected label files for the split {source.split}, found "
-            f"none for its {len(pairs)} images, the first would be "
-            f"{yolo.root / missing[0].label}; put them there (an image without objects "
-            "may have an empty one)"
-        )
-    if missing:
-        kind = "image without a label file, taken to have no objects"
-        drops.add(kind, str(yolo.root / missing[0].image), len(missing))
-    if source.unused:
-        first = str(yolo.root / source.unused[0])
-        drops.add("label file without an image", first, len(source.unused))
-    _expect_upright(yolo, pairs)
-    images = RawImages(yolo.root, lambda row: yolo.root / pairs[row].label)
-    for image_id, pair in zip(image_ids([p.image for p in pairs]), pairs, strict=True):
-        images.add(image_id, pair.image, 0, 0)
-    images.measure()
-    objects = [_columns(yolo, images, labels)]
-    pack(file, images, objects, drops, closing=0.0, facts={}, scratch=scratch)
+        pack(file, images, [objects], drops, closing=0.0, facts={}, scratch=scratch)
+
+
+def _expect_names(path: Path, rows: Sequence[Row], names: Mapping[int, str]) -> None:
+    """Raise ValueError if a class id has no name."""
+    for row in rows:
+        if row.class_id not in names:
+            first, last = min(names), max(names)
+            expected = f"one of {', '.join(map(str, names))}"
+            if len(names) == last - first + 1:
+                expected = f"{first} to {last}" if len(names) > 1 else str(first)
+            raise ValueError(
+                f"{path}: line {row.place + 1}: unknown class id {row.class_id}, "
+                f"expected {expected}; correct it, or add the name of that class"
+            )
 
 
 def _expect_upright(yolo: YoloFolder, pairs: Sequence[Pair]) -> None:
@@ -206,33 +202,3 @@ def _orientation(path: Path) -> int:
             return int(image.getexif().get(_ORIENTATION, 1)) or 1
     except Exception:  # `measure` reports unreadable files; EXIF may raise anything
         return 1
-
-
-def image_ids(names: Sequence[str]) -> list[str]:
-    """Name images by their stems, or by their paths without suffix if stems repeat.
-
-    Result files are named after images, so no name may lead out of a folder.
-    """
-    paths = [os.path.splitext(name)[0] for name in names]
-    stems = [os.path.basename(path) for path in paths]
-    if max(Counter(stems).values(), default=0) > 1:
-        return [path.lstrip("/").replace("../", "_/") for path in paths]
-    return stems
-
-
-def _columns(
-    yolo: YoloFolder, images: RawImages, labels: Sequence[Sequence[Row]]
-) -> RawObjects:
-    """Convert the images' rows to columns, and fractions to pixel edges."""
-    class_of = {number: c for c, number in enumerate(yolo.names, start=1)}
-    counts = [len(rows) for rows in labels]
-    image = np.repeat(np.arange(len(labels)), counts)
-    shares = np.array([row.box for rows in labels for row in rows], np.float64)
-    sizes = np.array(images.sizes, np.float64).reshape(-1, 2)[image]
-    return RawObjects(
-        image=image,
-        boxes=shares.reshape(-1, 4) * np.concatenate([sizes, sizes], axis=1),
-        classes=np.array([class_of[r.class_id] for rows in labels for r in rows], int),
-        difficult=np.zeros(len(image), np.bool_),
-        crowd=np.zeros(len(image), np.bool_),
-    )

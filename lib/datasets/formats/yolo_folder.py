@@ -190,13 +190,7 @@ def _images(place: Path, root: Path, drops: Drops) -> Iterator[str]:
 
 def _listed(path: Path, root: Path) -> list[str]:
     """Read a list of images, relative to the folder that contains the first of them."""
-    try:
-        lines = read_lines(path)
-    except (OSError, UnicodeDecodeError) as error:
-        raise ValueError(
-            f"{path}: expected a list of images in UTF-8, cannot read it ({error}); "
-            "save it as plain text"
-        ) from error
+    lines = read_lines(path, "a list of images")
     entries = [line.strip() for line in lines if line.strip()]
     places = (path.parent, root, root.parent)
     homes = [p for p in places if entries and (p / entries[0]).is_file()]

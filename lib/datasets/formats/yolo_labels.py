@@ -1,8 +1,8 @@
-"""Parse the rows of a label file in YOLO layout: boxes as fractions of the image."""
+"""Parse label files in YOLO layout: boxes as fractions of the image."""
 
-from collections.abc import Mapping
-from pathlib import Path
 from typing import NamedTuple
+
+from .values import Fault
 
 _FARTHEST = 2.0
 """Fractions beyond this are not slips at the image's edge: they are pixels."""
@@ -12,7 +12,7 @@ class Row(NamedTuple):
     """One object.
 
     Attributes:
-        place: line number, from 1.
+        place: line number, from 0.
         class_id: as written.
         box: x1, y1, x2, y2 as fractions of the image's width and height.
     """
@@ -22,11 +22,37 @@ class Row(NamedTuple):
     box: tuple[float, float, float, float]
 
 
+def parse_labels(data: bytes, fault: Fault) -> list[Row]:
+    """Parse a label file; leave out a row, or all, after its fault is told.
+
+    Args:
+        data: content of the file.
+        fault: is told what is malformed.
+    """
+    try:
+        lines = data.decode("utf-8-sig").splitlines()
+    except UnicodeDecodeError as error:
+        fault(
+            f"expected labels as plain text, cannot read them ({error}); restore the "
+            "file",
+            None,
+        )
+        return []
+    rows = []
+    for place, line in enumerate(lines):
+        if line and not line.isspace():
+            try:
+                rows.append(parse_row(place, line))
+            except ValueError as error:
+                fault(f"line {place + 1}: {error}; correct it", place)
+    return rows
+
+
 def parse_row(place: int, line: str) -> Row:
     """Parse ``class cx cy width height``, or a polygon ``class x1 y1 x2 y2 ...``.
 
     Args:
-        place: line number, from 1.
+        place: line number, from 0.
         line: text of the line.
 
     Raises:
@@ -57,45 +83,3 @@ def parse_row(place: int, line: str) -> Row:
             f"{far[0]:g}, perhaps pixels"
         )
     return Row(place, int(class_number), box)
-
-
-def parse_labels(path: Path, data: bytes, names: Mapping[int, str]) -> list[Row]:
-    """Read a label file.
-
-    Args:
-        path: path of the file, for errors.
-        data: content of the file.
-        names: class names by id.
-
-    Raises:
-        ValueError: a row is malformed, or its class has no name.
-    """
-    try:
-        lines = data.decode("utf-8-sig").splitlines()
-    except UnicodeDecodeError as error:
-        raise ValueError(
-            f"{path}: expected labels as plain text, cannot read them ({error}); "
-            "restore the file"
-        ) from error
-    rows = []
-    for place, line in enumerate(lines, start=1):
-        if not line or line.isspace():
-            continue
-        try:
-            row = parse_row(place, line)
-        except ValueError as error:
-            raise ValueError(f"{path}: line {place}: {error}; correct it") from None
-        if row.class_id not in names:
-            raise ValueError(
-                f"{path}: line {place}: unknown class id {row.class_id}, expected "
-                f"{_ids(names)}; correct it, or add the name of that class"
-            )
-        rows.append(row)
-    return rows
-
-
-def _ids(names: Mapping[int, str]) -> str:
-    first, last = min(names), max(names)
-    if len(names) == last - first + 1:
-        return f"{first} to {last}" if len(names) > 1 else str(first)
-    return f"one of {', '.join(map(str, names))}"

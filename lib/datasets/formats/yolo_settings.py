@@ -90,13 +90,7 @@ def names_file(folder: Path, settings: Path | None) -> dict[int, str]:
     ):
         if not path.is_file():
             continue
-        try:
-            lines = read_lines(path)
-        except (OSError, UnicodeDecodeError) as error:
-            raise ValueError(
-                f"{path}: expected class names, cannot read them ({error}); save the "
-                "file as plain text in UTF-8"
-            ) from error
+        lines = read_lines(path, "class names")
         while lines and not lines[-1].strip():
             lines.pop()
         names = {number: line.strip() for number, line in enumerate(lines)}

@@ -10,6 +10,7 @@ The environment variable ``FRCNN_INDEX`` names another folder; with ``0`` annota
 are parsed every time.
 """
 
+import collections
 import contextlib
 import hashlib
 import io
@@ -18,7 +19,7 @@ import logging
 import os
 import time
 import zlib
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -33,8 +34,9 @@ _UNUSED_SECONDS = 14 * 24 * 3600.0
 _QUIET_NANOSECONDS = 3 * 10**9
 _BLOCK = 1 << 20
 
-Pack = Callable[[BinaryIO, Path | None], None]
-"""Function that writes an index to a file, given a folder for temporary files."""
+Pack = Callable[[str, BinaryIO, Path | None], None]
+"""Function that writes the index of the annotations with a hash ("" for any) to a file,
+given a folder for temporary files."""
 
 logger = logging.getLogger(__name__)
 
@@ -56,31 +58,31 @@ def settings_key(*settings: object) -> str:
     return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()
 
 
-def index_key(settings: str, content: str) -> str:
-    """Return the hash that an index is named after."""
-    return hashlib.sha256(f"{settings}{content}".encode()).hexdigest()[:32]
-
-
 def load_index(
     folders: Sequence[Path],
     name: str,
-    key: str,
+    settings: str,
+    content: Callable[[], str],
     pack: Pack,
     *,
     check: Callable[[Index], bool],
 ) -> Index:
-    """Open the index of a key, or build it in the first writable folder.
+    """Open the index of some annotations, or build it in the first writable folder.
 
     Args:
         folders: see `index_folders`.
-        name: readable name, put before the key in the file's name.
-        key: see `index_key`.
+        name: readable name, put before the hash in the file's name.
+        settings: see `settings_key`.
+        content: returns the hash of the annotations; not called without folders, so
+            that the annotations are read only once.
         pack: builds the index.
         check: checks an existing index; if it returns False, the index is built again.
 
     Raises:
-        ValueError: raised by `pack` or `check`.
+        ValueError: raised by `content`, `pack` or `check`.
     """
+    found = content() if folders else ""
+    key = hashlib.sha256(f"{settings}{found}".encode()).hexdigest()[:32]
     paths = [folder / f"{name}-{key}.index" for folder in folders]
     for path in paths:
         try:
@@ -97,14 +99,14 @@ def load_index(
     for path in paths:
         try:
             with atomic_path(path) as temporary, temporary.open("wb") as file:
-                pack(file, path.parent)
+                pack(found, file, path.parent)
         except OSError as error:
             logger.debug("no index in %s: %s", path.parent, error)
             continue
         _tidy(path, name)
         return open_index(path)
     buffer = io.BytesIO()
-    pack(buffer, None)
+    pack(found, buffer, None)
     return read_index(buffer.getvalue(), None)
 
 
@@ -131,12 +133,59 @@ def same_sizes(index: Index, folder: Path) -> bool:
     )
 
 
-def content_hash(pieces: Iterable[bytes]) -> str:
-    """Return the hash of bytes in pieces of any length."""
-    digest = hashlib.sha256()
-    for piece in pieces:
-        digest.update(piece)
-    return digest.hexdigest()
+@dataclass(frozen=True)
+class AnnotationFiles:
+    """The small files, one per image, that one index is made from.
+
+    Attributes:
+        folder: folder of the annotations, for errors.
+        paths: the files; one that does not exist counts as such.
+        listed: whatever else determines the index, as JSON values.
+        expected: content of a file, for errors.
+    """
+
+    folder: Path
+    paths: Sequence[Path]
+    listed: Any
+    expected: str
+
+    def content(self) -> str:
+        """Return the hash of everything that goes into the index."""
+        digest = hashlib.sha256()
+        collections.deque(self._read(digest), maxlen=0)
+        return str(digest.hexdigest())
+
+    def read(self, content: str) -> Iterator[bytes | None]:
+        """Yield the bytes of each file, None if it does not exist.
+
+        Args:
+            content: expected result of `content`; "" to accept any.
+
+        Raises:
+            ValueError: a file cannot be read, or some file has changed.
+        """
+        digest = hashlib.sha256()
+        yield from self._read(digest)
+        if content and digest.hexdigest() != content:
+            raise ValueError(
+                f"{self.folder}: expected finished files, but one changed while they "
+                "were read; start again when they are complete"
+            )
+
+    def _read(self, digest: Any) -> Iterator[bytes | None]:
+        digest.update(json.dumps(self.listed).encode("utf-8", "surrogatepass"))
+        for path in self.paths:
+            try:
+                data = path.read_bytes()
+            except FileNotFoundError:
+                data = None
+            except OSError as error:
+                raise ValueError(
+                    f"{path}: expected {self.expected}, cannot read it ({error}); "
+                    "restore the file"
+                ) from error
+            digest.update(b"-" if data is None else hashlib.sha256(data).digest())
+            yield data
 
 
 def file_pieces(path: Path) -> Iterable[bytes]:

@@ -24,6 +24,16 @@ Array = npt.NDArray[Any]
 MAGIC = b"FRCNNIX4"
 """Changes with the format, and whenever readers interpret a file differently."""
 
+OBJECT_COLUMNS: Mapping[str, Array] = {
+    "boxes": np.zeros((0, 4), np.float32),
+    "classes": np.zeros(0, np.int32),
+    "difficult": np.zeros(0, np.bool_),
+    "crowd": np.zeros(0, np.bool_),
+    "areas": np.zeros(0, np.float32),
+    "object_ids": np.zeros(0, np.int64),
+}
+"""The fields of objects in `Record`, each as a column without rows."""
+
 _ALIGNMENT = 64
 _CHECKSUM_BYTES = 4
 _ENCODING = ("utf-8", "surrogatepass")  # file names may not be valid text
@@ -44,8 +54,7 @@ class Index:
             sizes: ``(I, 2)`` int32 width and height;
             measured: rows of the images whose size was read from their own header;
             starts: ``(I + 1,)`` first object of each image, and N;
-            boxes, classes, difficult, crowd, areas, object_ids: ``(N, ...)``, as in
-            `Record`, but classes are int32.
+            those of `OBJECT_COLUMNS`: ``(N, ...)``.
     """
 
     path: Path | None

@@ -2,9 +2,6 @@
 
 Objects arrive in pieces and wait on disk, so the memory needed is a few bytes per
 object and image, however large the annotations are.
-
-    I  images
-    N  objects
 """
 
 import tempfile
@@ -18,7 +15,7 @@ import numpy as np
 
 from ..loading.images import image_size
 from ..records import BoolArray, Drops, FloatArray, RawObjects, clean_boxes
-from .index_format import Array, Column, string_columns, write_index
+from .index_format import OBJECT_COLUMNS, Array, Column, string_columns, write_index
 
 ROWS = 1 << 17
 """Number of objects processed at a time."""
@@ -65,12 +62,16 @@ class RawImages:
 
 
 class Spool:
-    """A column that grows on disk; a small one stays in memory."""
+    """A column that grows on disk; a small one stays in memory.
 
-    def __init__(self, dtype: Any, width: int | None, scratch: Path | None) -> None:
-        self.dtype = np.dtype(dtype)
-        self.row = () if width is None else (width,)
-        self.row_bytes = self.dtype.itemsize * (width or 1)
+    Args:
+        empty: a column of this type without rows.
+        scratch: folder of the temporary file; if None, the system's.
+    """
+
+    def __init__(self, empty: Array, scratch: Path | None) -> None:
+        self.dtype, self.row = empty.dtype, empty.shape[1:]
+        self.row_bytes = self.dtype.itemsize * int(np.prod(self.row))
         folder = None if scratch is None else str(scratch)
         self.file = tempfile.SpooledTemporaryFile(_IN_MEMORY, dir=folder)  # noqa: SIM115
         weakref.finalize(self, self.file.close)
@@ -123,27 +124,20 @@ def pack(
         facts: additional facts.
         scratch: folder of temporary files; if None, the system's.
     """
-    spools = {
-        "image": Spool(np.int32, None, scratch),
-        "boxes": Spool(np.float32, 4, scratch),
-        "classes": Spool(np.int32, None, scratch),
-        "difficult": Spool(np.bool_, None, scratch),
-        "crowd": Spool(np.bool_, None, scratch),
-        "areas": Spool(np.float32, None, scratch),
-        "object_ids": Spool(np.int64, None, scratch),
-    }
+    spools = {name: Spool(empty, scratch) for name, empty in OBJECT_COLUMNS.items()}
+    owners = Spool(np.zeros(0, np.int32), scratch)
     sizes = np.array(images.sizes, np.int32).reshape(-1, 2)
     for piece in objects:
         boxes, kept = _clean(images, sizes, piece, drops, closing)
-        spools["image"].append(piece.image[kept])
+        owners.append(piece.image[kept])
         spools["boxes"].append(boxes)
-        spools["classes"].append(piece.classes[kept])
-        spools["difficult"].append(piece.difficult[kept])
-        spools["crowd"].append(piece.crowd[kept])
         spools["areas"].append(_areas(piece, boxes, kept))
+        spools["classes"].append(piece.classes[kept])
+        for name, flags in (("difficult", piece.difficult), ("crowd", piece.crowd)):
+            spools[name].append(~kept[kept] if flags is None else flags[kept])
         if piece.ids is not None:
             spools["object_ids"].append(piece.ids[kept])
-    image = spools.pop("image").read()
+    image = owners.read()
     starts = np.zeros(len(images.ids) + 1, np.int64)
     np.cumsum(np.bincount(image, minlength=len(images.ids)), out=starts[1:])
     # A stable sort by image: each image's objects become one slice, in file order.
@@ -192,7 +186,7 @@ def _clean(
 
 
 def _areas(objects: RawObjects, boxes: FloatArray, kept: BoolArray) -> FloatArray:
-    """Return the given areas; the boxes' own where none is usable."""
+    """Return the given areas; the boxes' own where a given one is not finite."""
     own = cast(FloatArray, np.prod(boxes[:, 2:] - boxes[:, :2], axis=1))
     if objects.areas is None:
         return own

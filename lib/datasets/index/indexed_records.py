@@ -1,10 +1,7 @@
 """The records of an indexed data set: columns, and a record on request.
 
-`index_format.py` defines how the columns are stored, `index_writer.py` writes them, and
-`index_files.py` says where.
-
-    I  images
-    N  objects
+I  images
+N  objects
 """
 
 import itertools
@@ -17,7 +14,9 @@ import numpy as np
 import numpy.typing as npt
 
 from ..records import BoolArray, FloatArray, IntArray, Record
-from .index_format import Array, Index, string_columns
+from .index_format import OBJECT_COLUMNS, Array, Index, string_columns
+
+_NO_SIZES = np.zeros((0, 2), np.int32)
 
 
 @dataclass(frozen=True)
@@ -90,7 +89,7 @@ class Records(Sequence[Record]):
     @property
     def sizes(self) -> npt.NDArray[np.int32]:
         """Return ``(I, 2)`` width and height in pixels, of the images as stored."""
-        return self._column("sizes", np.zeros((0, 2), np.int32))
+        return self._column("sizes")
 
     @property
     def images(self) -> IntArray:
@@ -102,48 +101,46 @@ class Records(Sequence[Record]):
     @property
     def boxes(self) -> FloatArray:
         """``(N, 4)`` pixel edges."""
-        return self._column("boxes", np.zeros((0, 4), np.float32))
+        return self._column("boxes")
 
     @property
     def classes(self) -> npt.NDArray[np.int32]:
         """``(N,)`` class indices, 1..C-1."""
-        return self._column("classes", np.zeros(0, np.int32))
+        return self._column("classes")
 
     @property
     def difficult(self) -> BoolArray:
         """``(N,)`` VOC's flag."""
-        return self._column("difficult", np.zeros(0, np.bool_))
+        return self._column("difficult")
 
     @property
     def crowd(self) -> BoolArray:
         """``(N,)`` COCO's iscrowd."""
-        return self._column("crowd", np.zeros(0, np.bool_))
+        return self._column("crowd")
 
     @property
     def areas(self) -> FloatArray:
         """``(N,)`` square pixels."""
-        return self._column("areas", np.zeros(0, np.float32))
+        return self._column("areas")
 
-    def _column(self, name: str, none: Array) -> Array:
+    def _column(self, name: str) -> Array:
         columns = [part.index.columns[name] for part in self.parts]
-        return columns[0] if len(columns) == 1 else np.concatenate([none, *columns])
+        empty = _NO_SIZES if name == "sizes" else OBJECT_COLUMNS[name]
+        return columns[0] if len(columns) == 1 else np.concatenate([empty, *columns])
 
 
 def _record(part: Part, row: int) -> Record:
     columns = part.index.columns
     own = slice(*columns["starts"][row : row + 2].tolist())
     width, height = columns["sizes"][row].tolist()
+    objects = {name: columns[name][own].copy() for name in OBJECT_COLUMNS}
+    objects["classes"] = objects["classes"].astype(np.int64)
     return Record(
         image_id=part.prefix + part.index.string("id", row),
         path=part.folder / part.index.string("name", row),
         width=width,
         height=height,
-        boxes=columns["boxes"][own].copy(),
-        classes=columns["classes"][own].astype(np.int64),
-        difficult=columns["difficult"][own].copy(),
-        crowd=columns["crowd"][own].copy(),
-        areas=columns["areas"][own].copy(),
-        object_ids=columns["object_ids"][own].copy(),
+        **objects,
     )
 
 
@@ -151,26 +148,17 @@ def as_records(records: Sequence[Record]) -> Records:
     """Give a list of records its columns; records made by hand are packed in memory."""
     if isinstance(records, Records):
         return records
-    boxes = [record.boxes for record in records]
     sizes = [(record.width, record.height) for record in records]
     starts = np.zeros(len(records) + 1, np.int64)
-    np.cumsum([len(own) for own in boxes], out=starts[1:])
-
-    def join(none: Array, arrays: list[Any]) -> Array:
-        return np.concatenate([none, *arrays]).astype(none.dtype, copy=False)
-
-    flags, numbers = np.zeros(0, np.bool_), np.zeros(0, np.int64)
+    np.cumsum([len(record.boxes) for record in records], out=starts[1:])
     columns = {
         **string_columns("id", [record.image_id for record in records]),
         **string_columns("name", [str(record.path) for record in records]),
         "sizes": np.array(sizes, np.int32).reshape(-1, 2),
-        "measured": numbers,
+        "measured": np.zeros(0, np.int64),
         "starts": starts,
-        "boxes": join(np.zeros((0, 4), np.float32), boxes),
-        "classes": join(np.zeros(0, np.int32), [r.classes for r in records]),
-        "difficult": join(flags, [r.difficult for r in records]),
-        "crowd": join(flags, [r.crowd for r in records]),
-        "areas": join(np.zeros(0, np.float32), [r.areas for r in records]),
-        "object_ids": join(numbers, [r.object_ids for r in records]),
     }
+    for name, empty in OBJECT_COLUMNS.items():
+        joined = np.concatenate([empty, *(getattr(r, name) for r in records)])
+        columns[name] = joined.astype(empty.dtype, copy=False)
     return Records([Part(Index(None, {}, columns), Path())])

@@ -78,12 +78,16 @@ def other_xml(voc):
 
 def no_number(voc):
     voc.annotate("a", thing(), thing(box=("x", 1, 2, 3)))
-    return voc.annotation_path("a"), "object 2: corners 'x', '1', '2', '3'"
+    return voc.annotation_path(
+        "a"
+    ), "object 2: expected a number in <bndbox/xmin>, found 'x'"
 
 
 def no_name(voc):
     voc.annotate("a", thing(), thing(name=" ", box=(1, 1, 9, 9)))
-    return voc.annotation_path("a"), "object 2: no <name>"
+    return voc.annotation_path(
+        "a"
+    ), "object 2: expected <name>, found none or an empty one"
 
 
 def listed_twice(voc):

@@ -1,22 +1,36 @@
 """Best overlaps against all anchors, and the scales proposed."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
 from checked_folders import RECIPE, VocFolder, thing
 from faster_rcnn.datasets.checks.coverage import (
+    Objects,
     best_overlaps,
+    measure_coverage,
     network_objects,
     suggest_scales,
 )
 from faster_rcnn.datasets.checks.dataset_files import find_sources
-from faster_rcnn.datasets.checks.run_checks import check_dataset, measure_coverage
+from faster_rcnn.datasets.checks.run_checks import check_dataset
 from faster_rcnn.datasets.checks.text import coverage_lines
 from faster_rcnn.layer_utils.anchors import base_anchors, grid_anchors
 from faster_rcnn.layer_utils.boxes import inside_image, pairwise_iou
 from pairwise import pairwise
 
 ANCHORS = {"stride": 16, "ratios": (0.5, 1, 2), "scales": (1, 2, 4)}
+
+
+def overlaps_of(boxes, size, *, stride, offset, border, **anchors):
+    boxes = np.array(boxes, np.float64)
+    extents = boxes[:, 2:] - boxes[:, :2] + offset
+    sizes = np.tile(np.array(size, np.float64), (len(boxes), 1))
+    objects = Objects([], [], [], boxes, extents, sizes)
+    base = base_anchors(stride=stride, offset=offset, **anchors).numpy()
+    options = {"stride": stride, "offset": offset, "border": border}
+    return best_overlaps(objects, base.astype(np.float64), **options)
 
 
 def all_anchors(boxes, size, *, offset, border, centre, **anchors):
@@ -47,24 +61,21 @@ def test_best_overlaps_are_those_of_all_anchors(offset, border, centre, size):
     far = near + random.uniform(0.05, 1, (200, 2)) * (np.array(size) - near)
     boxes = np.concatenate([near, far - offset], axis=1)
     options = {"offset": offset, "border": border, "centre": centre, **ANCHORS}
-    sizes = np.tile(np.array(size, np.float64), (200, 1))
-    found = best_overlaps(boxes, sizes, **options)
+    found = overlaps_of(boxes, size, **options)
     np.testing.assert_allclose(found, all_anchors(boxes, size, **options), atol=2e-6)
 
 
 def test_an_anchor_itself():
     # The 32 x 32 anchor of the second cell: centre 24, corners 8 and 40.
-    boxes, sizes = np.array([[8.0, 8, 40, 40]]), np.array([[64.0, 64]])
-    options = {"stride": 16, "ratios": (1,), "scales": (2,), "offset": 0}
-    assert best_overlaps(boxes, sizes, border=0, **options) == [1]
+    options = {"stride": 16, "ratios": (1,), "scales": (2,), "offset": 0, "border": 0}
+    assert overlaps_of([[8, 8, 40, 40]], (64, 64), **options) == [1]
     # A quarter of it, wherever it lies inside, is met by a quarter.
-    boxes = np.array([[20.0, 20, 36, 36]])
-    assert best_overlaps(boxes, sizes, border=0, **options) == [0.25]
+    assert overlaps_of([[20, 20, 36, 36]], (64, 64), **options) == [0.25]
 
 
 def test_no_objects():
-    none, options = np.zeros((0, 4)), {"offset": 0, "border": 0, **ANCHORS}
-    assert best_overlaps(none, none[:, :2], **options).shape == (0,)
+    none = np.zeros((0, 4))
+    assert overlaps_of(none, (9, 9), offset=0, border=0, **ANCHORS).shape == (0,)
     assert suggest_scales(np.zeros(0), stride=16) == ()
     coverage = measure_coverage([], RECIPE)
     assert (coverage.poor, coverage.at_border, coverage.small) == (0, 0, (0, 0.0))
@@ -96,15 +107,15 @@ def test_objects_are_those_of_training(tmp_path):
     folder.annotate("a", thing(box=(41, 1, 90, 30)), difficult, thing(box=(5, 5, 5, 5)))
     entries = read(folder.root).entries[:1]
     for ignored, count in ((False, 1), (True, 2)):
-        objects = network_objects(
-            entries, short_side=120, long_side=200, offset=1, use_ignored=ignored
-        )
+        sizes = {"short_side": 120, "long_side": 200}
+        recipe = replace(RECIPE, **sizes, offset=1, use_ignored=ignored)
+        objects = network_objects(entries, recipe)
         assert len(objects.boxes) == len(objects.names) == count
     # Clipped to 80, then twice as large; legacy corners lie inside.
     assert objects.boxes[0].tolist() == [80, 0, 158, 58]
     assert objects.sizes[0].tolist() == [160, 120]
-    assert objects.sides(1)[0] == pytest.approx((79 * 59) ** 0.5)
-    assert objects.ratios(1)[0] == pytest.approx(59 / 79)
+    assert objects.sides[0] == pytest.approx((79 * 59) ** 0.5)
+    assert objects.ratios[0] == pytest.approx(59 / 79)
 
 
 def test_small_objects_and_advice(tmp_path):
@@ -112,7 +123,7 @@ def test_small_objects_and_advice(tmp_path):
     for stem in "abcdef":
         folder.annotate(stem, thing(box=(31, 31, 34, 34)))
     coverage = read(folder.root).coverage
-    assert coverage.sides.tolist() == [4] * 6 and coverage.poor == 6
+    assert coverage.objects.sides.tolist() == [4] * 6 and coverage.poor == 6
     assert coverage.small == (6, 0.25) and coverage.suggested == (0.25,)
     text = "\n".join(coverage_lines(coverage))
     assert "below 0.5 for 6 of 6 objects (100.0 %)" in text

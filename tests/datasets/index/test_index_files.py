@@ -33,48 +33,55 @@ def test_settings_key():
     assert len(set(keys)) == 3 and settings_key("a", "b") == keys[0]
 
 
+def open_or_build(folders, pack):
+    content = "hash of the annotations"
+    return load_index(
+        folders, "a", "settings", lambda: content, pack, check=lambda _: True
+    )
+
+
 def test_errors_of_packing_leave_nothing_behind(tmp_path):
-    def fail(file, scratch):
+    def fail(content, file, scratch):
         file.write(b"x")
         raise ValueError("at fault")
 
     with pytest.raises(ValueError, match="at fault"):
-        load_index([tmp_path], "a", "0", fail, check=lambda _: True)
+        open_or_build([tmp_path], fail)
     assert list(tmp_path.iterdir()) == []
 
 
 def test_a_full_disk_leads_to_the_next_folder(tmp_path):
     places = [tmp_path / "a", tmp_path / "b"]
 
-    def fill(file, scratch):
+    def fill(content, file, scratch):
         if scratch == places[0]:
             raise OSError(28, "no space left")
         images = RawImages(tmp_path, lambda _: tmp_path)
         pack(file, images, [], Drops(), closing=0.0, facts={})
 
-    index = load_index(places, "a", "0", fill, check=lambda _: True)
-    assert index.path == places[1] / "a-0.index" and list(places[0].iterdir()) == []
+    index = open_or_build(places, fill)
+    assert index.path.parent == places[1] and list(places[0].iterdir()) == []
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="POSIX")
 def test_a_process_killed_while_writing(tmp_path):
-    def half(file, scratch):
+    def half(content, file, scratch):
         file.write(b"half of it")
         file.flush()
         os.kill(os.getpid(), signal.SIGKILL)
 
     child = os.fork()
     if not child:
-        load_index([tmp_path], "a", "0", half, check=lambda _: True)
+        open_or_build([tmp_path], half)
     assert os.WTERMSIG(os.waitpid(child, 0)[1]) == signal.SIGKILL
     (left,) = tmp_path.iterdir()
     assert left.read_bytes() == b"half of it" and left.suffix != ".index"
 
-    def whole(file, scratch):
+    def whole(content, file, scratch):
         images = RawImages(tmp_path, lambda _: tmp_path)
         pack(file, images, [], Drops(), closing=0.0, facts={})
 
-    index = load_index([tmp_path], "a", "0", whole, check=lambda _: True)
+    index = open_or_build([tmp_path], whole)
     assert list(tmp_path.iterdir()) == [index.path]
 
 

@@ -8,7 +8,7 @@ from faster_rcnn.datasets.formats import coco, voc
 from faster_rcnn.datasets.formats.coco import read_coco
 from faster_rcnn.datasets.formats.voc import read_voc
 from faster_rcnn.datasets.index import index_files
-from faster_rcnn.datasets.index.index_files import VARIABLE
+from faster_rcnn.datasets.index.index_files import VARIABLE, AnnotationFiles
 from faster_rcnn.datasets.loading.images import ImageError
 
 THING = (
@@ -26,6 +26,7 @@ class VocFolder:
     """One image with one object."""
 
     parser = (voc, "parse_annotation")
+    hashed = AnnotationFiles
 
     def __init__(self, root):
         self.root = self.annotations = root
@@ -52,6 +53,7 @@ class CocoFolder:
     """One image with one object."""
 
     parser = (coco, "read_tables")
+    hashed = coco._Source
 
     def __init__(self, root):
         self.root = root
@@ -257,7 +259,7 @@ def test_a_folder_that_cannot_be_written(folder, parsed, tmp_path):
 
 def test_a_file_that_changes_while_it_is_read(folder, monkeypatch):
     # The hash of a first look, and what a second look then parses.
-    monkeypatch.setattr(folder.parser[0], "_content", lambda *_: "before")
+    monkeypatch.setattr(folder.hashed, "content", lambda _: "before")
     with pytest.raises(ValueError, match=r"changed while .* read; start again"):
         folder.read()
     assert not indices(folder.annotations)

@@ -149,7 +149,7 @@ def test_sizes_that_are_not_told_are_measured(tmp_path):
 @pytest.mark.parametrize("limit", [8, 1 << 20])
 def test_spool_gives_back_what_it_got(monkeypatch, tmp_path, limit):
     monkeypatch.setattr(index_writer, "_IN_MEMORY", limit)
-    spool = Spool(np.float32, 4, tmp_path)
+    spool = Spool(np.zeros((0, 4), np.float32), tmp_path)
     rows = np.arange(40.0).reshape(10, 4)
     for part in (rows[:3], rows[3:3], rows[3:]):
         spool.append(part)
