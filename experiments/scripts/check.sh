@@ -1,16 +1,16 @@
 #!/usr/bin/env bash
-# Set up, then run formatter, linter, type checker and tests.
+# Create the environment, then run formatter, linter, type checker and tests.
 # usage: ./experiments/scripts/check.sh [pytest arguments, such as a test file]
 #        ./experiments/scripts/check.sh --fast [pytest arguments]
 #        ./experiments/scripts/check.sh --oldest [pytest arguments]
-# With --fast, leave out the tests that are marked as slow, processes or browser (see
-# pyproject.toml). With --oldest, run what depends most on the versions of PyTorch and
-# other packages, in .venv-oldest, on the oldest versions that pyproject.toml allows.
+# With --fast, skip the tests that are marked as slow, processes or browser (see
+# pyproject.toml). With --oldest, run the tests that depend most on the versions of PyTorch
+# and other packages, in .venv-oldest, with the oldest versions that pyproject.toml allows.
 set -euo pipefail
 source "$(dirname "${BASH_SOURCE[0]}")/common.sh"
-# Without stored bytecode each of the many processes would compile all sources anew.
+# Without stored bytecode, each of the many processes would compile all sources again.
 unset PYTHONDONTWRITEBYTECODE
-# What --oldest runs without arguments: imports, operators beside their references,
+# The default tests of --oldest: imports, operators compared with their references,
 # layers, suppression, the detector, every gradient, and the commands themselves.
 OLDEST_TESTS=(
   tests/test_imports.py tests/kernels tests/nms tests/layer_utils

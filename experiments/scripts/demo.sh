@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# Detect objects in pictures, videos or cameras with a trained detector; --serve shows a
-# page to try it on.
+# Detect objects in images, videos or cameras with a trained detector; --serve opens a
+# local web page for it.
 #   ./experiments/scripts/demo.sh CHECKPOINT SOURCE... [options]     --help lists them
 set -euo pipefail
 source "$(dirname "${BASH_SOURCE[0]}")/common.sh"

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# Build the documentation's site, with the API reference made of the docstrings, into
-# output/site, a folder that any static host can serve.
+# Build the documentation site, with the API reference from the docstrings, in
+# output/site, which any static host can serve.
 # usage: ./experiments/scripts/docs.sh [mkdocs build arguments]
 # A warning, such as a broken link or a parameter that does not exist, is an error.
 set -euo pipefail
@@ -13,5 +13,5 @@ case ${1:-} in
 esac
 use_environment docs
 cd "$REPO"
-# Without Material's notice about MkDocs 2, which pyproject.toml rules out.
+# Suppress Material's notice about MkDocs 2, which pyproject.toml excludes.
 NO_MKDOCS_2_WARNING=1 "$PYTHON" -m mkdocs build --strict "$@"

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Open TensorBoard on output/; further arguments go to TensorBoard (such as --port).
+# Open TensorBoard on output/; arguments (such as --port) are passed to TensorBoard.
 set -euo pipefail
 source "$(dirname "${BASH_SOURCE[0]}")/common.sh"
 use_environment

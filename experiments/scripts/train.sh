@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
-# Train a detector, test its final checkpoint, print per-class AP and mAP.
+# Train a detector, test its checkpoint, and print per-class AP and mAP.
 #   ./experiments/scripts/train.sh DATASET NET [options]      --help lists them
-# With --gpus N, in N processes; see docs/distributed.md.
+# --gpus N runs it in N processes; see docs/distributed.md.
 set -euo pipefail
 source "$(dirname "${BASH_SOURCE[0]}")/common.sh"
 use_environment

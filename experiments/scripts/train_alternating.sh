@@ -1,8 +1,8 @@
 #!/usr/bin/env bash
-# Train a detector in the four alternating steps of the Faster R-CNN paper, test it,
+# Train a detector in the four alternating steps of the Faster R-CNN paper, test it, and
 # print per-class AP and mAP.
 #   ./experiments/scripts/train_alternating.sh DATASET NET [options]  --help lists them
-# With --gpus N, in N processes; see docs/distributed.md.
+# --gpus N runs it in N processes; see docs/distributed.md.
 set -euo pipefail
 source "$(dirname "${BASH_SOURCE[0]}")/common.sh"
 use_environment

@@ -128,7 +128,7 @@ def test_exit_status_is_passed_on(checkout):
 def test_missing_environment_is_made_once(checkout):
     result, calls = checkout.run("train.sh", "shapes", "res18")
     assert result.returncode == 0 and result.stdout == ""
-    assert "Making the environment .venv" in result.stderr
+    assert "Creating the environment .venv" in result.stderr
     python, venv, root = map(str, (checkout.python, checkout.venv, checkout.root))
     pip = [venv, "-m", "pip", "install", "--quiet"]
     tool = [venv, f"{root}/tools/train_net.py"]
