@@ -17,7 +17,7 @@ NETS = (
 SMALL = (
     *("rpn.batch_size", "8", "rpn.border", "-1", "rpn.train_pre_nms", "100"),
     *("rpn.train_post_nms", "32", "anchors.scales", "[1,2]", "net.dropout", "0"),
-    *("head.rois_per_image", "8", "head.add_ground_truth", "true"),
+    *("head.rois_per_image", "4", "head.add_ground_truth", "true"),
     *("head.fc_channels", "32", "rpn.channels", "32"),
 )
 BUILT_FROM = {"net", "anchors", "boxes", "rpn", "pooling", "head"}

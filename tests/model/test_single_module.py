@@ -172,6 +172,7 @@ def traced(model):
     return torch.compile(model, fullgraph=True, backend="eager")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("modules", ["rpn", "fast_rcnn"])
 def test_each_is_one_graph(modules):
     images = random_images((64, 80), (50, 64))

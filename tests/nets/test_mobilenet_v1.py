@@ -81,22 +81,6 @@ def test_equals_the_plain_layers(head_stride):
     torch.testing.assert_close(got, want, rtol=1e-4, atol=1e-4)
 
 
-def test_padded_image_has_the_features_of_the_bare_one():
-    torch.manual_seed(0)
-    backbone = MobileNetV1()
-    checks.randomise(backbone)
-    checks.check_padding(backbone, 512)
-
-
-def test_freeze():
-    checks.check_freeze(MobileNetV1(norm="batch"), 5, "Conv2d_5.depthwise.0.weight")
-    checks.check_freeze_range(MobileNetV1(), 12)
-
-
-def test_traces():
-    checks.check_traces(MobileNetV1(), 4)
-
-
 def test_initial_weights_are_cut_normal():
     weight = MobileNetV1().Conv2d_13.pointwise[0].weight
     assert weight.abs().max() <= 0.18

@@ -27,17 +27,6 @@ def classifier(vgg) -> torchvision.models.VGG:
     return model.eval()
 
 
-def test_names_and_shapes_are_torchvisions():
-    with torch.device("meta"):
-        model, backbone = torchvision.models.vgg16(), VGG16()
-    want = {k: v.shape for k, v in model.state_dict().items()}
-    assert backbone.ignored_keys(want) == ["classifier.6.weight", "classifier.6.bias"]
-    del want["classifier.6.weight"], want["classifier.6.bias"]
-    got = {k: v.shape for k, v in backbone.state_dict().items()}
-    assert list(got.items()) == list(want.items())
-    assert backbone.head_channels == 4096
-
-
 @torch.no_grad()
 def test_trunk_equals_torchvision(vgg, classifier):
     x = checks.images(1, 3, 77, 64)
@@ -68,27 +57,6 @@ def test_dropout_is_that_of_training_only():
 def test_head_refuses_other_sizes(vgg):
     with pytest.raises(ValueError, match="expected regions pooled to 7x7, found 14x14"):
         vgg.head(torch.zeros(1, 512, 14, 14))
-
-
-def test_padded_image_has_the_features_of_the_bare_one(vgg):
-    checks.randomise(vgg)
-    checks.check_padding(vgg, 512)
-
-
-@pytest.mark.parametrize(
-    ("blocks", "first"), [(1, "features.5.weight"), (2, "features.10.weight")]
-)
-def test_freeze(vgg, blocks, first):
-    checks.check_freeze(vgg, blocks, first)
-
-
-def test_freeze_range(vgg):
-    checks.check_freeze_range(vgg, 5)
-
-
-def test_traces(vgg):
-    vgg.classifier[2].p = vgg.classifier[5].p = 0.0
-    checks.check_traces(vgg, 7)
 
 
 def test_initial_weights_are_torchvisions(vgg):
