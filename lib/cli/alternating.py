@@ -36,11 +36,11 @@ logger = logging.getLogger(__name__)
 
 
 class Turns:
-    """Run the steps, each through the command that trains or tests.
+    """Run each step through ``frcnn train`` or ``frcnn test``.
 
     Args:
         arguments: arguments of the command line.
-        job: the job that they describe.
+        job: job that the arguments describe.
     """
 
     def __init__(self, arguments: argparse.Namespace, job: Job) -> None:
@@ -64,7 +64,7 @@ class Turns:
         Args:
             name: name of the step, starting with its number.
             settings: settings in addition to the user's.
-            first: whether it starts from the initial weights that the user names.
+            first: whether the step starts from the initial weights that the user names.
         """
         given, run = self.arguments, self.run_of(name)
         words = ["--tag", run.path.name]
@@ -108,7 +108,7 @@ class Turns:
         command += ["--device", given.device, "--output", str(given.output)]
         command += ["--gpus", str(given.gpus)] if given.gpus else []
         logger.info("%s", " ".join([name, given.dataset, given.net, *words]))
-        # Ctrl-C reaches the command too, which then needs time to save.
+        # Ctrl-C reaches the command too, which needs time to save.
         before = signal.signal(signal.SIGINT, signal.SIG_IGN)
         with subprocess.Popen([*command, *words]) as process:
             signal.signal(signal.SIGTERM, lambda *_: process.terminate())
@@ -141,7 +141,7 @@ def build_parser(prog: str | None = None) -> Parser:
 
 
 def main(words: Sequence[str] | None = None, prog: str = "frcnn alternating") -> None:
-    """Run the four steps, join their layers, test."""
+    """Run the four steps, join their layers, and test the detector."""
     arguments = build_parser(prog).parse_args(words)
     with clear_errors():
         turns = Turns(arguments, make_job(arguments))

@@ -2,11 +2,9 @@
 
 The images are the batches of a training run with the same arguments, from its first
 iteration on, including padding (black). Grey boxes are visible objects that are not
-trained
-on: crowds, difficult objects, and objects of which a crop leaves too little.
+trained on: crowds, difficult objects, and objects of which a crop leaves too little.
 """
 
-import argparse
 import itertools
 import logging
 from collections.abc import Sequence
@@ -16,13 +14,8 @@ from ..datasets.catalog import dataset_name
 from ..engine.training_batches import stream_batches
 from ..inference.batch_pictures import network_pictures
 from ..utils.drawing import contact_sheet, save_image
-from .command_line import (
-    add_arguments,
-    add_training_arguments,
-    get_dataset,
-    make_job,
-)
-from .parser import Parser
+from .command_line import add_arguments, add_training_arguments, get_dataset, make_job
+from .parser import Parser, count
 from .roots import output_root
 from .user_errors import clear_errors
 
@@ -34,18 +27,18 @@ def build_parser(prog: str | None = None) -> Parser:
     parser = Parser(prog=prog, description=__doc__, conflict_handler="resolve")
     add_arguments(parser)
     add_training_arguments(parser)
-    parser.add_argument(
-        "--count", type=_positive, default=24, help="images to show; default: 24"
-    )
-    parser.add_argument(
-        "--columns", type=_positive, default=4, help="images in a row; default: 4"
-    )
-    parser.add_argument(
-        "--rows", type=_positive, default=6, help="rows of a sheet; default: 6"
-    )
-    parser.add_argument(
-        "--size", type=_positive, default=400, help="longer side of an image in pixels"
-    )
+    for option, default, text in (
+        ("--count", 24, "images to show"),
+        ("--columns", 4, "images in a row"),
+        ("--rows", 6, "rows of a sheet"),
+        ("--size", 400, "longer side of an image in pixels"),
+    ):
+        parser.add_argument(
+            option,
+            type=count,
+            default=default,
+            help=f"{text}; default: {default}",
+        )
     parser.add_argument(
         "--output",
         type=Path,
@@ -56,14 +49,8 @@ def build_parser(prog: str | None = None) -> Parser:
     return parser
 
 
-def _positive(text: str) -> int:
-    if not text.isdecimal() or int(text) < 1:
-        raise argparse.ArgumentTypeError(f"expected a whole number > 0, found {text!r}")
-    return int(text)
-
-
 def main(words: Sequence[str] | None = None, prog: str = "frcnn browse") -> None:
-    """Load, draw and save."""
+    """Draw the batches of the run that the arguments describe."""
     arguments = build_parser(prog).parse_args(words)
     with clear_errors():
         job = make_job(arguments)

@@ -1,6 +1,5 @@
 """Check a data set: files, boxes, classes, splits, and how anchors meet its objects."""
 
-import argparse
 import logging
 import sys
 from collections.abc import Iterator, Sequence
@@ -24,15 +23,15 @@ from ..model.build import build_detector
 from ..utils.printable import show
 from .command_line import NET_HELP, dataset_settings, fetch_dataset, net_argument
 from .data_sets import read_data_sets
-from .parser import Parser
+from .parser import Parser, add_overrides, count
 from .roots import data_root, output_root
 from .user_errors import clear_errors
 
 logger = logging.getLogger(__name__)
 
 _EPILOG = (
-    "Exit status: 0 fine, 1 will train, but look, 2 cannot train (train.sh would also "
-    "end with 2), wrong arguments, or no room to write."
+    "Exit status: 0 fine, 1 will train, but look, 2 cannot train (frcnn train would "
+    "also end with 2), wrong arguments, or no space to write."
 )
 _STATUS: dict[Verdict, int] = {"fine": 0, "will train, but look": 1, "cannot train": 2}
 
@@ -59,15 +58,7 @@ def build_parser(prog: str | None = None) -> Parser:
         metavar="FILE|NAME",
         help="additional recipe, as for frcnn train",
     )
-    parser.add_argument(
-        "--set",
-        nargs="+",
-        action="extend",
-        default=[],
-        dest="overrides",
-        metavar=("SECTION.KEY", "VALUE"),
-        help='additional settings, e.g. --set anchors.scales "[2, 4, 8]"',
-    )
+    add_overrides(parser, 'anchors.scales "[2, 4, 8]"')
     parser.add_argument(
         "--html",
         type=Path,
@@ -75,7 +66,10 @@ def build_parser(prog: str | None = None) -> Parser:
         help="the page with plots and images, default output/check/<data set>.html",
     )
     parser.add_argument(
-        "--pictures", type=_count, default=30, help="images on the page, default 30"
+        "--pictures",
+        type=count,
+        default=30,
+        help="images on the page, default 30",
     )
     parser.add_argument(
         "--fix", type=Path, metavar="FOLDER", help="write a corrected copy there"
@@ -89,13 +83,13 @@ def build_parser(prog: str | None = None) -> Parser:
         "frames of a fixed camera",
     )
     parser.add_argument(
-        "--jobs", type=_count, help="files read at once, default: one per core"
+        "--jobs", type=count, help="files read at once, default: one per core"
     )
     return parser
 
 
 def main(words: Sequence[str] | None = None, prog: str = "frcnn check") -> None:
-    """Read the files, check them, show the findings."""
+    """Read the files, check them, and show the findings."""
     arguments = build_parser(prog).parse_args(words)
     with clear_errors():
         name, _, _ = resolve(arguments.dataset)
@@ -130,7 +124,7 @@ def main(words: Sequence[str] | None = None, prog: str = "frcnn check") -> None:
 
 
 def _ask_training(word: str, config: Config) -> Training:
-    """Read the data sets as a training run does; collect its errors and warnings."""
+    """Read the data sets as a training run does, and collect errors and warnings."""
     try:
         return Training(concerns=read_data_sets(word, config).concerns)
     except ValueError as error:
@@ -138,7 +132,7 @@ def _ask_training(word: str, config: Config) -> Training:
 
 
 def recipe_of(config: Config, name: str) -> Recipe:
-    """Take the settings that the anchors' coverage depends on from a configuration."""
+    """Return the settings that the coverage of objects by anchors depends on."""
     sides = sorted(config.data.short_sides)
     with torch.device("meta"):
         strides = build_detector(config, 2).rpn.strides
@@ -159,16 +153,11 @@ def recipe_of(config: Config, name: str) -> Recipe:
 
 @contextmanager
 def _writing(place: Path) -> Iterator[None]:
-    """Say what to do if a file or folder cannot be written."""
+    """Turn a failed write into an error that says what to do."""
     try:
         yield
     except OSError as error:
         raise ValueError(
-            f"{place}: cannot be written ({error}); make room, or name another place"
+            f"{place}: cannot be written ({error}); free some space, or name another "
+            "path"
         ) from error
-
-
-def _count(text: str) -> int:
-    if not text.isdecimal() or int(text) < 1:
-        raise argparse.ArgumentTypeError(f"expected a whole number, found {text!r}")
-    return int(text)

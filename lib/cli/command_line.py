@@ -27,6 +27,7 @@ from ..engine.validation import settle_validation, validates
 from ..utils.device import pick_device, pick_dtype
 from ..utils.distributed import collectives
 from ..utils.printable import printable
+from .parser import add_overrides
 from .roots import data_root, output_root
 
 _DATASET_HELP = (
@@ -66,15 +67,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the arguments that training and testing share."""
     parser.add_argument("dataset", metavar="DATASET", help=_DATASET_HELP)
     parser.add_argument("net", metavar="NET", type=net_argument, help=NET_HELP)
-    parser.add_argument(
-        "--set",
-        nargs="+",
-        action="extend",
-        default=[],
-        dest="overrides",
-        metavar=("SECTION.KEY", "VALUE"),
-        help="settings that override the recipes, e.g. --set train.lr 0.01",
-    )
+    add_overrides(parser, "train.lr 0.01")
     parser.add_argument("--tag", type=_tag, help="name of the run")
     parser.add_argument(
         "--device", default="auto", choices=("auto", "cpu", "cuda", "mps")

@@ -16,17 +16,13 @@ from ..weights.checkpoint import CheckpointError
 from ..weights.class_names import read_classes
 from ..weights.imported import ImportedWeights
 from ..weights.recognition import import_weights
-from ..weights.writing import (
-    export_family,
-    save_backbone,
-    save_detector,
-)
+from ..weights.writing import export_family, save_backbone, save_detector
 from .parser import Parser
 from .user_errors import clear_errors
 
 
 def build_parser(prog: str | None = None) -> Parser:
-    """The arguments."""
+    """Create the argument parser of frcnn convert."""
     parser = Parser(prog=prog, description=__doc__)
     parser.add_argument("file", type=Path, metavar="FILE", help=".pth or .pkl")
     parser.add_argument("--output", type=Path, metavar="FILE", help="file to write")
@@ -63,7 +59,7 @@ def build_parser(prog: str | None = None) -> Parser:
 
 
 def main(words: Sequence[str] | None = None, prog: str = "frcnn convert") -> None:
-    """Recognise, print and convert."""
+    """Recognise the weights, describe them, and convert them."""
     arguments = build_parser(prog).parse_args(words)
     with clear_errors():
         weights = import_weights(

@@ -17,8 +17,8 @@ def add_evaluation_arguments(parser: argparse.ArgumentParser) -> None:
         "--eval",
         default="detection",
         choices=get_args(Measure),
-        help="what is measured: average precision of detections, or average recall of "
-        "proposals, by COCO's evaluator or by one in NumPy; default: detection",
+        help="measure average precision of detections, or average recall of proposals "
+        "by COCO's evaluator or by one in NumPy; default: detection",
     )
     parser.add_argument(
         "--evaluator",

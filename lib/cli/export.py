@@ -10,19 +10,22 @@ from pathlib import Path
 
 from ..export.job import FORMATS, Job, export
 from ..utils.printable import show
-from .parser import Parser
+from .parser import Parser, add_overrides, count
 from .user_errors import clear_errors
 
 
 def build_parser(prog: str | None = None) -> Parser:
-    """The arguments."""
+    """Create the argument parser of frcnn export."""
     parser = Parser(prog=prog, description=__doc__)
     add = parser.add_argument
     add("checkpoint", type=Path, metavar="CHECKPOINT", help=".pth file of a run")
     add("--to", required=True, choices=tuple(FORMATS), help="format to write")
     add("--output", type=Path, metavar="FILE", help="default: beside the checkpoint")
     add(
-        "--batch", type=_count, metavar="N", help="images per call; default: any number"
+        "--batch",
+        type=count,
+        metavar="N",
+        help="images per call; default: any number",
     )
     add(
         "--size",
@@ -50,7 +53,7 @@ def build_parser(prog: str | None = None) -> Parser:
         metavar="DIR",
         help="photos to check on; default: those of the checkpoint's test set",
     )
-    add("--count", type=_count, default=8, metavar="N", help="photos to check on")
+    add("--count", type=count, default=8, metavar="N", help="photos to check on")
     add(
         "--calibration",
         type=Path,
@@ -70,19 +73,12 @@ def build_parser(prog: str | None = None) -> Parser:
         help="name or path of a data set to measure mAP on; with --int8 by default the "
         "checkpoint's test set",
     )
-    add(
-        "--set",
-        dest="overrides",
-        nargs="+",
-        default=[],
-        metavar="SECTION.KEY VALUE",
-        help="change the configuration, such as test.score_threshold 0.5",
-    )
+    add_overrides(parser, "test.score_threshold 0.5")
     return parser
 
 
 def main(words: Sequence[str] | None = None, prog: str = "frcnn export") -> None:
-    """Export."""
+    """Export the checkpoint that the arguments name."""
     arguments = build_parser(prog).parse_args(words)
     with clear_errors():
         job = Job(
@@ -103,12 +99,6 @@ def main(words: Sequence[str] | None = None, prog: str = "frcnn export") -> None
             overrides=tuple(arguments.overrides),
         )
         show(f"written: {export(job)}")
-
-
-def _count(text: str) -> int:
-    if not text.isdecimal() or int(text) < 1:
-        raise argparse.ArgumentTypeError(f"expected 1 or more, found {text!r}")
-    return int(text)
 
 
 def _size(text: str) -> tuple[int, int]:

@@ -16,7 +16,7 @@ from .user_errors import clear_errors
 
 
 def build_parser(prog: str | None = None) -> Parser:
-    """The arguments."""
+    """Create the argument parser of frcnn fetch data."""
     parser = Parser(prog=prog, description=__doc__)
     parser.add_argument(
         "datasets",

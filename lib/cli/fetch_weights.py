@@ -22,7 +22,7 @@ from .user_errors import clear_errors
 
 
 def build_parser(prog: str | None = None) -> Parser:
-    """The arguments."""
+    """Create the argument parser of frcnn fetch weights."""
     parser = Parser(prog=prog, description=__doc__)
     parser.add_argument(
         "names", nargs="*", metavar="NET|NAME", help=f"{', '.join(NET_NAMES)}; a name"

@@ -1,4 +1,4 @@
-"""Argument parser without abbreviations, which suggests the nearest option."""
+"""Argument parser of all commands, and the argument types and options they share."""
 
 import argparse
 import difflib
@@ -12,6 +12,33 @@ def nearest(word: str, known: Iterable[str]) -> str:
     """Return ``"; did you mean x?"`` for the nearest known word, else ``""``."""
     near = difflib.get_close_matches(word, list(known), n=1)
     return f"; did you mean {near[0]}?" if near else ""
+
+
+def count(text: str) -> int:
+    """Parse a whole number of 1 or more, as the type of an argument."""
+    if not text.isdecimal() or int(text) < 1:
+        raise argparse.ArgumentTypeError(
+            f"expected a whole number of 1 or more, found {text!r}"
+        )
+    return int(text)
+
+
+def add_overrides(parser: argparse.ArgumentParser, example: str) -> None:
+    """Add ``--set SECTION.KEY VALUE ...``, stored as ``overrides``.
+
+    Args:
+        parser: parser of the command.
+        example: example for the help text.
+    """
+    parser.add_argument(
+        "--set",
+        nargs="+",
+        action="extend",
+        default=[],
+        dest="overrides",
+        metavar=("SECTION.KEY", "VALUE"),
+        help=f"settings to override, e.g. --set {example}",
+    )
 
 
 class Parser(argparse.ArgumentParser):

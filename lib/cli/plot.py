@@ -50,7 +50,7 @@ def build_parser(prog: str | None = None) -> Parser:
 
 
 def main(words: Sequence[str] | None = None, prog: str = "frcnn plot") -> None:
-    """Read, plot and save."""
+    """Read the curves of the runs, and plot them."""
     arguments = build_parser(prog).parse_args(words)
     with clear_errors():
         runs = read_runs(arguments.runs)

@@ -12,6 +12,7 @@ from ..utils.distributed import collectives
 from ..utils.distributed.launch import launch, this_command
 from ..utils.distributed.rank import find_rank
 from ..utils.monitoring.logs import LOGGER_NAME
+from .parser import count
 
 
 def add_process_arguments(
@@ -25,7 +26,7 @@ def add_process_arguments(
     """
     parser.add_argument(
         "--gpus",
-        type=_positive,
+        type=count,
         metavar="N",
         help="processes on this machine, one for each of its first N GPUs; with "
         "--device cpu, N processes on the CPU. Not needed, and only checked, if "
@@ -34,18 +35,12 @@ def add_process_arguments(
     if sharing:
         parser.add_argument(
             "--procs-per-gpu",
-            type=_positive,
+            type=count,
             default=1,
             metavar="N",
             help="processes that share each GPU, or the CPU with --device cpu; the "
             "results are those of one process. Default: 1",
         )
-
-
-def _positive(text: str) -> int:
-    if not text.isdecimal() or int(text) < 1:
-        raise argparse.ArgumentTypeError(f"expected 1 or more, found {text!r}")
-    return int(text)
 
 
 def join_processes(arguments: argparse.Namespace) -> None:

@@ -16,17 +16,13 @@ from ..utils.download.disk import amount
 from ..utils.files import write_atomic
 from ..utils.printable import show
 from ..weights.zoo.card import NO_LICENCE, model_card
-from ..weights.zoo.publishing import (
-    published_state,
-    read_results,
-    write_published,
-)
+from ..weights.zoo.publishing import published_state, read_results, write_published
 from .parser import Parser
 from .user_errors import clear_errors
 
 
 def build_parser(prog: str | None = None) -> Parser:
-    """The arguments."""
+    """Create the argument parser of frcnn publish."""
     parser = Parser(prog=prog, description=__doc__)
     parser.add_argument("checkpoint", type=Path, metavar="CHECKPOINT")
     parser.add_argument(
@@ -63,7 +59,7 @@ def _name(text: str) -> str:
 
 
 def main(words: Sequence[str] | None = None, prog: str = "frcnn publish") -> None:
-    """Strip, name and write the file."""
+    """Strip the checkpoint, name it by its hash, and write it with its card."""
     arguments = build_parser(prog).parse_args(words)
     with clear_errors():
         given = arguments.results

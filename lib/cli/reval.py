@@ -30,12 +30,8 @@ from ..evaluation.selection import (
 from ..evaluation.voc_files import save_voc_files
 from ..utils.files import write_atomic
 from ..utils.printable import show
-from .evaluation_options import (
-    RULES,
-    add_evaluation_arguments,
-    iou_list,
-)
-from .parser import Parser
+from .evaluation_options import RULES, add_evaluation_arguments, iou_list
+from .parser import Parser, count
 from .roots import data_root
 from .user_errors import clear_errors
 
@@ -57,47 +53,47 @@ def build_parser(prog: str | None = None) -> Parser:
         epilog=examples,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument(
+    add = parser.add_argument
+    add(
         "dataset",
         metavar="DATASET",
         help="a word or folder as for frcnn test, a set's name, or COCO's "
         "instances_*.json",
     )
-    parser.add_argument(
+    add(
         "source",
         metavar="RESULTS",
         type=Path,
         help="detections.json or its folder, another COCO result list, a folder of VOC "
         "result files, or proposals.npz",
     )
-    parser.add_argument(
+    add(
         "--root",
         type=Path,
         default=data_root(),
         help="folder of the data sets; default: %(default)s",
     )
-    parser.add_argument(
-        "--split",
-        default="test",
-        choices=("train", "trainval", "val", "test"),
-        help="default: test",
-    )
+    splits = ("train", "trainval", "val", "test")
+    add("--split", default="test", choices=splits, help="default: test")
     add_evaluation_arguments(parser)
-    parser.add_argument("--rules", nargs="+", choices=RULES, help="default: its own")
-    parser.add_argument(
-        "--iou", type=iou_list, metavar="LIST", help="such as 0.3,0.5 or 0.5:0.95"
-    )
-    parser.add_argument(
+    add("--rules", nargs="+", choices=RULES, help="default: those of the data set")
+    add("--iou", type=iou_list, metavar="LIST", help="such as 0.3,0.5 or 0.5:0.95")
+    add(
         "--max-dets",
-        type=_count,
+        type=count,
         metavar="N",
         help="COCO's numbers with N detections of an image and class too; the headline "
         "stays at COCO's 100",
     )
-    choice = parser.add_argument_group("selection of detections (in this order)")
-    choice.add_argument("--classes", nargs="+", metavar="NAME", help="no others")
-    choice.add_argument("--score", type=float, metavar="S", help="keep scores above S")
-    one = choice.add_mutually_exclusive_group()
+    _add_selection(parser.add_argument_group("selection of detections (in this order)"))
+    _add_output(parser.add_argument_group("output"))
+    return parser
+
+
+def _add_selection(group: argparse._ArgumentGroup) -> None:
+    group.add_argument("--classes", nargs="+", metavar="NAME", help="no others")
+    group.add_argument("--score", type=float, metavar="S", help="keep scores above S")
+    one = group.add_mutually_exclusive_group()
     one.add_argument("--nms", type=float, metavar="IOU", help="suppress above IOU")
     one.add_argument(
         "--soft-nms", type=float, metavar="SIGMA", help="Soft-NMS, Gaussian decay"
@@ -105,34 +101,25 @@ def build_parser(prog: str | None = None) -> Parser:
     one.add_argument(
         "--soft-nms-linear", type=float, metavar="IOU", help="Soft-NMS, linear decay"
     )
-    choice.add_argument("--max", type=_count, metavar="N", help="keep N per image")
-    out = parser.add_argument_group("output")
-    out.add_argument("--results", type=Path, metavar="FILE", help="numbers as JSON")
-    out.add_argument("--curves", type=Path, metavar="FILE", help="VOC's curves as CSV")
-    out.add_argument(
-        "--report", type=Path, metavar="FOLDER", help="report.html and errors.json"
-    )
-    out.add_argument(
-        "--earlier",
-        type=Path,
-        metavar="FOLDER",
-        help="another test's folder, to compare with in the report",
-    )
-    out.add_argument("--save", type=Path, metavar="FILE", help="detections as JSON")
-    out.add_argument("--save-voc", type=Path, metavar="FOLDER", help="VOC's files")
-    out.add_argument(
+    group.add_argument("--max", type=count, metavar="N", help="keep N per image")
+
+
+def _add_output(group: argparse._ArgumentGroup) -> None:
+    for option, metavar, text in (
+        ("--results", "FILE", "numbers as JSON"),
+        ("--curves", "FILE", "VOC's curves as CSV"),
+        ("--report", "FOLDER", "report.html and errors.json"),
+        ("--earlier", "FOLDER", "folder of another test to compare with in the report"),
+        ("--save", "FILE", "detections as JSON"),
+        ("--save-voc", "FOLDER", "VOC's files"),
+    ):
+        group.add_argument(option, type=Path, metavar=metavar, help=text)
+    group.add_argument(
         "--upload",
         nargs=2,
         metavar=("FOLDER", "ALGORITHM"),
         help="the archive for COCO's evaluation server",
     )
-    return parser
-
-
-def _count(text: str) -> int:
-    if not text.isdecimal() or int(text) < 1:
-        raise argparse.ArgumentTypeError(f"expected a whole number, found {text!r}")
-    return int(text)
 
 
 def main(words: Sequence[str] | None = None, prog: str = "frcnn reval") -> None:
@@ -155,11 +142,15 @@ def ground_truth(arguments: argparse.Namespace) -> Dataset:
 
 
 def measure_proposals(dataset: Dataset, arguments: argparse.Namespace) -> None:
-    """Compute the average recall; options for detections are errors."""
+    """Compute the average recall of proposals.
+
+    Raises:
+        ValueError: an option is given that applies only to detections.
+    """
     given = [name for name in OF_DETECTIONS if getattr(arguments, name) is not None]
     if given:
         raise ValueError(
-            f"--{given[0].replace('_', '-')} is for detections, found with proposals; "
+            f"--{given[0].replace('_', '-')} applies to detections, found proposals; "
             "leave it out, or give --eval detection with detections"
         )
     result = evaluate_proposals(

@@ -49,7 +49,7 @@ def build_parser(prog: str | None = None) -> Parser:
 
 
 def main(words: Sequence[str] | None = None, prog: str = "frcnn test") -> None:
-    """Find the checkpoint, build its detector, test."""
+    """Find the checkpoint, build its detector, and test it."""
     arguments = build_parser(prog).parse_args(words)
     keep_freed_memory()
     with clear_errors():

@@ -40,7 +40,7 @@ logger = logging.getLogger(__name__)
 
 
 def build_parser(prog: str | None = None) -> Parser:
-    """The arguments of frcnn train."""
+    """Create the argument parser of frcnn train."""
     parser = Parser(prog=prog, description=__doc__)
     add_arguments(parser)
     add_training_arguments(parser)
@@ -51,20 +51,20 @@ def build_parser(prog: str | None = None) -> Parser:
     parser.add_argument(
         "--extend",
         action="store_true",
-        help="go on with the run --tag for more iterations, at another rate or "
-        "schedule, as --iters and --set say; all else stays (docs/training.md)",
+        help="continue the run --tag for more iterations, or at another rate or "
+        "schedule, given by --iters and --set (docs/training.md)",
     )
     return parser
 
 
 class _Plan(NamedTuple):
-    """A training run, all of it checked before anything is made.
+    """A training run whose settings and data are checked.
 
     Attributes:
-        job: of the command line, with the settled configuration.
-        run: the folder.
-        sets: that the run works on.
-        lines: what was settled, for the log.
+        job: job of the command line, with the settled configuration.
+        run: folder of the run.
+        sets: data sets of the run.
+        lines: changes of the schedule, for the log.
     """
 
     job: Job
@@ -74,7 +74,7 @@ class _Plan(NamedTuple):
 
 
 def main(words: Sequence[str] | None = None, prog: str = "frcnn train") -> None:
-    """Plan, build, train, test."""
+    """Check settings and data, build the detector, train it, and test it."""
     arguments = build_parser(prog).parse_args(words)
     keep_freed_memory()
     with clear_errors():
@@ -120,10 +120,10 @@ def main(words: Sequence[str] | None = None, prog: str = "frcnn train") -> None:
 
 
 def _plan(arguments: argparse.Namespace) -> _Plan:
-    """Settle what the arguments ask for, and read the data sets.
+    """Settle the configuration of the run, and read its data sets.
 
     Raises:
-        ValueError: it cannot be had; the message says what to change.
+        ValueError: a setting or a data set is invalid; the message says what to change.
     """
     job = make_job(arguments)
     config = job.config
@@ -132,7 +132,7 @@ def _plan(arguments: argparse.Namespace) -> _Plan:
     recorded = collectives.from_main(run.recorded_config())
     if arguments.extend:
         if arguments.tag is None:
-            raise ValueError("--extend needs --tag, the name of the run to go on")
+            raise ValueError("--extend needs --tag, the name of the run to continue")
         config = extended_config(recorded, config, job.given)
     check_trackers(config.train.trackers)
     config = resume_without_validation(config, job.given, recorded)
@@ -176,7 +176,7 @@ def _log_plan(plan: _Plan) -> None:
 
 
 def _build(plan: _Plan) -> FasterRCNN:
-    """The detector on its device, with the first weights unless the run resumes."""
+    """Build the detector on its device; load initial weights unless the run resumes."""
     config, classes = plan.job.config, plan.sets.train.classes
     if config.train.deterministic:
         be_deterministic(plan.job.device)

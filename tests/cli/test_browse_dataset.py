@@ -101,4 +101,4 @@ def test_count_has_to_be_positive(capsys, count):
     with pytest.raises(SystemExit) as caught:
         browse.build_parser().parse_args(["shapes", "res50", f"--count={count}"])
     assert caught.value.code == 2
-    assert f"expected a whole number > 0, found '{count}'" in capsys.readouterr().err
+    assert f"a whole number of 1 or more, found '{count}'" in capsys.readouterr().err

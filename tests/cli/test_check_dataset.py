@@ -169,13 +169,5 @@ def test_wrong_input(folder, call, tmp_path, words, problem):
 def test_help(call):
     status, out, _ = call("--help")
     assert status == 0
-    for word in (
-        "DATASET",
-        "--html",
-        "--fix",
-        "--jobs",
-        "--set",
-        "--cfg",
-        "Exit status",
-    ):
-        assert word in out
+    words = ("DATASET", "--html", "--fix", "--jobs", "--set", "--cfg", "Exit status")
+    assert all(word in out for word in words)

@@ -3,13 +3,11 @@
 import json
 
 import pytest
-import torch
 from equality import assert_equal
-from faster_rcnn.cli import command_line
 from faster_rcnn.engine.run_folder import RunFolder
 from faster_rcnn.engine.solver import learning_rate
 from faster_rcnn.weights.checkpoint import load_checkpoint
-from tiny_runs import checkpoint_names, draw_dataset, tiny_settings
+from tiny_runs import checkpoint_names, tiny_settings
 
 pytestmark = pytest.mark.slow
 
@@ -20,24 +18,16 @@ SETTINGS = (
 
 
 @pytest.fixture
-def train(tmp_path, monkeypatch, run_tool):
-    dataset = draw_dataset(tmp_path / "images", 4)
-    monkeypatch.setattr(command_line, "load_dataset", lambda *_, **__: dataset)
-    monkeypatch.setattr(command_line, "fetch_dataset", lambda *_: None)
+def train(drawn_tool):
     tiny = tiny_settings(*SETTINGS)
     place = tiny.index("train.iterations")
     del tiny[place : place + 2]
-    state = torch.get_rng_state()
 
     def run(tag, *words, first=False):
-        common = ["--tag", tag, "--output", tmp_path / "output", "--device", "cpu"]
-        common += ["--set", *tiny] if first else []
-        return run_tool(
-            "train_net", "shapes", "mobile_v2", "--no-test", *common, *words
-        )
+        settings = ["--set", *tiny] if first else []
+        return drawn_tool("train_net", "--no-test", *settings, *words, tag=tag)
 
-    yield run
-    torch.set_rng_state(state)
+    return run
 
 
 @pytest.fixture

@@ -31,7 +31,7 @@ def test_smoothing_and_choice(tmp_path, runs, run_tool):
     status, _, told = run_tool("plot_logs", *runs, *words)
     assert status == 0, told
     page = (tmp_path / "both.html").read_text()
-    assert "Every line shows what was logged" in page
+    assert "All lines show the logged values" in page
     assert "rpn_fg against iterations" in page and "loss against" not in page
 
 

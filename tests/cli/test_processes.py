@@ -1,6 +1,7 @@
 """Tools that become several processes."""
 
 import argparse
+import functools
 import os
 import signal
 import subprocess
@@ -17,11 +18,14 @@ from patience import PATIENCE
 LAUNCHER = ("RANK", "WORLD_SIZE", "LOCAL_RANK", "LOCAL_WORLD_SIZE")
 
 
-def parse(*words):
+def parse(*words, sharing=False):
     parser = argparse.ArgumentParser()
     parser.add_argument("--device", default="auto")
-    add_process_arguments(parser)
+    add_process_arguments(parser, sharing=sharing)
     return parser.parse_args(list(words))
+
+
+parse_sharing = functools.partial(parse, sharing=True)
 
 
 @pytest.fixture(autouse=True)
@@ -75,7 +79,7 @@ def test_other_number_than_was_started(monkeypatch):
 def test_faulty_number(capsys, number):
     with pytest.raises(SystemExit):
         parse(f"--gpus={number}")
-    assert f"expected 1 or more, found '{number}'" in capsys.readouterr().err
+    assert f"a whole number of 1 or more, found '{number}'" in capsys.readouterr().err
 
 
 # The launcher itself, with a script that needs no PyTorch.
@@ -146,13 +150,6 @@ def test_launcher_of_a_success(script):
     assert (
         running.communicate(timeout=PATIENCE) == (None, "") and running.returncode == 0
     )
-
-
-def parse_sharing(*words):
-    parser = argparse.ArgumentParser()
-    parser.add_argument("--device", default="auto")
-    add_process_arguments(parser, sharing=True)
-    return parser.parse_args(list(words))
 
 
 def test_processes_that_share_the_cpu(launched):

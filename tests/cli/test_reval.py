@@ -104,25 +104,12 @@ def test_fewer_detections(call, folder, saved, tmp_path, words, kept):
 
 
 def test_other_metrics_overlaps_and_classes(call, folder, saved, tmp_path):
-    content, out = results(
-        call, folder, saved, tmp_path, "--rules", "voc", "coco", "--iou", "0.5:0.95"
-    )
+    words = ("--rules", "voc", "coco", "--iou", "0.5:0.95")
+    content, out = results(call, folder, saved, tmp_path, *words)
     assert content["coco"]["AP"] > 0.5 and len(content["voc"]["by_iou"]) == 10
     assert "\nIoU " in out
-    again = results(
-        call,
-        folder,
-        saved,
-        tmp_path,
-        "--rules",
-        "voc",
-        "coco",
-        "--iou",
-        "0.5:0.95",
-        "--evaluator",
-        "pycocotools",
-    )
-    assert again[1] == out
+    words = (*words, "--evaluator", "pycocotools")
+    assert results(call, folder, saved, tmp_path, *words)[1] == out
     names = list(content["per_class"])
     content, _ = results(call, folder, saved, tmp_path, "--classes", names[0])
     assert list(content["per_class"]) == names[:1]
@@ -156,7 +143,7 @@ def test_proposals(call, folder, dataset, tmp_path):
         outputs.append(out)
     assert len(set(outputs)) == 1
     status, _, err = call(folder, path, "--soft-nms", 0.5)
-    assert status == 2 and "--soft-nms is for detections" in err
+    assert status == 2 and "--soft-nms applies to detections" in err
 
 
 def test_detections_as_proposals(call, folder, saved, tmp_path):

@@ -5,11 +5,10 @@ import subprocess
 import sys
 from pathlib import Path
 
-import cv2
-import numpy as np
 import pytest
 import torch
 from command_lines import REPOSITORY, load_tool
+from dataset_folders import write_voc
 
 SCRIPTS = REPOSITORY / "experiments" / "scripts"
 NAMES = sorted(path.name for path in SCRIPTS.glob("*.sh"))
@@ -247,10 +246,17 @@ BAD_ARGUMENTS = [
     ("voc res1O1", "found 'res1O1'; did you mean res101"),
     ("voc res18 --lr 1", "unrecognized arguments: --lr 1"),
     ("voc res18 --device tpu", "argument --device: invalid choice: 'tpu'"),
-    ("voc res18 --tag a/b", "argument --tag: expected a folder's name"),
+    *(
+        (f"voc res18 --tag={tag}", "argument --tag: expected a folder's name, found")
+        for tag in ("a/b", "..", "a\x1b[m", "")
+    ),
+    ("voc res18 --set", "--set: expected at least one argument"),
     ("vco res18", "unknown data set 'vco'"),
     ("no/such/folder res18", "'no/such/folder': no such folder"),
-    ("voc res18 --gpus 0", "argument --gpus: expected 1 or more, found '0'"),
+    (
+        "voc res18 --gpus 0",
+        "--gpus: expected a whole number of 1 or more, found '0'",
+    ),
 ]
 BAD_TRAINING = [
     ("voc res18 --iters x", "argument --iters: invalid int value: 'x'"),
@@ -258,6 +264,7 @@ BAD_TRAINING = [
     ("voc res18 --seed -1", "train.seed: "),
     ("voc res18 --cfg gone.yml", "recipe gone.yml cannot be read"),
     ("voc res18 --set train.lr", "'train.lr' has no value"),
+    ("voc res18 --set train.lr --iters 2", "'train.lr' has no value"),
     ("voc res18 --set lr 1", "expected SECTION.KEY"),
     ("voc res18 --set train.ls 1", "unknown key train.ls; did you mean train.lr?"),
     ("voc res18 --set trian.lr 1", "unknown section 'trian'; did you mean train?"),
@@ -314,19 +321,7 @@ def test_bad_argument_of_a_script(tmp_path):
 def cells(tmp_path_factory):
     """A folder in VOC layout: two images to train on and two to test on."""
     folder = tmp_path_factory.mktemp("data") / "cells"
-    for part in ("Annotations", "ImageSets/Main", "JPEGImages"):
-        (folder / part).mkdir(parents=True)
-    corners = "<xmin>11</xmin><ymin>11</ymin><xmax>40</xmax><ymax>40</ymax>"
-    thing = f"<object><name>cell</name><bndbox>{corners}</bndbox></object>"
-    for number in range(4):
-        image = np.full((64, 80, 3), 40, np.uint8)
-        image[10:40, 10:40] = 60 * number
-        cv2.imwrite(str(folder / "JPEGImages" / f"{number}.jpg"), image)
-        annotation = f"<annotation>{thing}</annotation>"
-        (folder / "Annotations" / f"{number}.xml").write_text(annotation)
-    (folder / "ImageSets" / "Main" / "train.txt").write_text("0\n1\n")
-    (folder / "ImageSets" / "Main" / "test.txt").write_text("2\n3\n")
-    return folder
+    return write_voc(folder, "cell", train="01", test="23")
 
 
 @pytest.mark.slow

@@ -1,29 +1,15 @@
 """What train.sh can do besides training: a dry run, and a profile."""
 
 import pytest
-import torch
 from command_lines import load_tool
-from faster_rcnn.cli import command_line
-from tiny_runs import draw_dataset, tiny_settings
+from tiny_runs import tiny_settings
 
 TINY = [*tiny_settings(), "train.precision", "float32"]
 
 
 @pytest.fixture
-def train_sh(tmp_path, monkeypatch, run_tool):
-    """Runs train.sh's tool on a drawn data set, with output in tmp_path/output."""
-    dataset = draw_dataset(tmp_path / "images", 4)
-    monkeypatch.setattr(command_line, "load_dataset", lambda *_, **__: dataset)
-    monkeypatch.setattr(command_line, "fetch_dataset", lambda *_: None)
-    state = torch.get_rng_state()
-
-    def run(*words):
-        common = ["--tag", "run", "--output", tmp_path / "output", "--device", "cpu"]
-        command = ["shapes", "mobile_v2", *common, *words, "--set", *TINY]
-        return run_tool("train_net", *command)
-
-    yield run
-    torch.set_rng_state(state)
+def train_sh(drawn_tool):
+    return lambda *words: drawn_tool("train_net", *words, "--set", *TINY)
 
 
 @pytest.mark.slow

@@ -3,29 +3,9 @@
 import json
 
 import pytest
-import torch
-from faster_rcnn.cli import command_line
-from faster_rcnn.engine import validation
 from faster_rcnn.engine.run_folder import RunFolder
 from faster_rcnn.weights.checkpoint import load_checkpoint
-from tiny_runs import checkpoint_names, draw_dataset, tiny_settings
-
-
-@pytest.fixture
-def tool(tmp_path, monkeypatch, run_tool):
-    """Runs a tool on a drawn data set of four images, output in tmp_path/output."""
-    dataset = draw_dataset(tmp_path / "images", 4)
-    for module in (command_line, validation):
-        monkeypatch.setattr(module, "load_dataset", lambda *_, **__: dataset)
-    monkeypatch.setattr(command_line, "fetch_dataset", lambda *_: None)
-    state = torch.get_rng_state()
-
-    def run(name, *words):
-        common = ["--tag", "run", "--output", tmp_path / "output", "--device", "cpu"]
-        return run_tool(name, "shapes", "mobile_v2", *common, *words)
-
-    yield run
-    torch.set_rng_state(state)
+from tiny_runs import checkpoint_names, tiny_settings
 
 
 @pytest.fixture
@@ -41,13 +21,13 @@ def settings(*words):
 
 
 @pytest.mark.slow
-def test_best_checkpoint_is_tested(tool, run_folder):
+def test_best_checkpoint_is_tested(drawn_tool, run_folder):
     words = settings(
         *("train.validate_every", 2, "data.val_set", "any", "train.best_by", "loss"),
         *("train.ema", 0.9, "train.epochs", 2.5, "train.snapshots_kept", 1),
         *("train.warmup_iterations", 50),
     )
-    status, told, errors = tool("train_net", *words)
+    status, told, errors = drawn_tool("train_net", *words)
     assert status == 0, errors
     assert "2.5 epochs of 4 images: 5 iterations of 2" in errors
     assert checkpoint_names(run_folder.path) == ["iter_0000005.pth"]
@@ -65,11 +45,11 @@ def test_best_checkpoint_is_tested(tool, run_folder):
     assert results["headline"]["value"] == line["val/mAP_07"]
 
     (folder / "results.json").unlink()
-    status, again, errors = tool("test_net", "--checkpoint", "best")
+    status, again, errors = drawn_tool("test_net", "--checkpoint", "best")
     assert status == 0 and again == told, errors
     assert f"testing {run_folder.best_checkpoint} on tiny" in errors
     # The weights as they were trained, without the average.
-    status, raw, errors = tool(
+    status, raw, errors = drawn_tool(
         "test_net", "--checkpoint", "best", "--set", "train.ema", "0"
     )
     assert status == 0, errors
@@ -85,14 +65,16 @@ def test_best_checkpoint_is_tested(tool, run_folder):
         assert table.strip().replace("\n", "\n  ") in run_folder.log_file.read_text()
 
 
-def test_no_best_checkpoint_without_validation(tool, run_folder):
-    status, _, errors = tool("train_net", "--no-test", "--iters", "1", *settings())
+def test_no_best_checkpoint_without_validation(drawn_tool, run_folder):
+    status, _, errors = drawn_tool(
+        "train_net", "--no-test", "--iters", "1", *settings()
+    )
     assert status == 0, errors
-    status, _, errors = tool("test_net", "--checkpoint", "best")
+    status, _, errors = drawn_tool("test_net", "--checkpoint", "best")
     assert status == 2 and "no best checkpoint in" in errors
 
 
-def test_validation_without_a_set_is_refused_before_the_run(tool, run_folder):
-    status, _, errors = tool("train_net", *settings("train.validate_every", 2))
+def test_validation_without_a_set_is_refused_before_the_run(drawn_tool, run_folder):
+    status, _, errors = drawn_tool("train_net", *settings("train.validate_every", 2))
     assert status == 2 and "train.validate_every needs data.val_set" in errors
     assert not run_folder.path.exists()

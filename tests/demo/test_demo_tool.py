@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 from command_lines import REPOSITORY, load_tool
-from faster_rcnn.cli.demo_options import default_output
+from faster_rcnn.cli.demo import default_output
 from faster_rcnn.detector import Detector
 from faster_rcnn.weights.checkpoint import CheckpointError
 
