@@ -1,4 +1,4 @@
-"""Bytes of one file from one address, in one stream that goes on where it broke."""
+"""Receive a file from one address, in one stream that resumes where it broke."""
 
 import http.client
 import re
@@ -19,18 +19,15 @@ class Rejected(Exception):
 
 
 class Interrupted(Exception):
-    """An address was reached but did not give everything; it may later."""
+    """An address was reached but did not send everything; it may later."""
 
 
 class Unreachable(Exception):
     """There is no connection to an address."""
 
 
-FAILURES = (Interrupted, Unreachable, Rejected)
-
-
 def received(path: Path) -> int:
-    """Count the bytes of a file that have come: it grows from its start."""
+    """Return the number of bytes of a file that have arrived."""
     return path.stat().st_size if path.is_file() else 0
 
 
@@ -42,20 +39,20 @@ def receive(
     before: Callable[[int | None], object] = lambda total: None,
     progress: Callable[[int], object] = lambda count: None,
 ) -> None:
-    """Append to a file what is missing of it.
+    """Append the missing bytes to a file.
 
-    A server that gives no ranges sends the file from its start; the bytes that are
-    there already are skipped.
+    If a server does not support ranges, it sends the file from its start, and the bytes
+    that are in the file already are skipped.
 
     Args:
         url: http or https.
         path: the file to write.
         size: bytes of the whole file, if known.
-        before: called before bytes come, with the whole file's bytes, or None.
-        progress: called after every block, with the bytes that are there.
+        before: called before bytes arrive, with the whole file's bytes, or None.
+        progress: called after every block, with the bytes in the file.
 
     Raises:
-        Rejected, Interrupted, Unreachable: something is still missing.
+        Rejected, Interrupted, Unreachable: the file is still incomplete.
         OSError: the file could not be written.
     """
     count = received(path)
@@ -76,20 +73,18 @@ def receive(
         before(total)
         skip = count if response.status == 200 else 0
         limit = None if total is None else total - count + skip
-        with path.open("ab", buffering=0) as file:
+        with path.open("ab") as file:
             for block in _blocks(response, limit):
-                kept = block[skip:]
-                skip -= len(block) - len(kept)
-                while kept:
-                    written = file.write(kept)
-                    kept, count = kept[written:], count + written
+                count += file.write(block[skip:])
+                file.flush()
+                skip = max(skip - len(block), 0)
                 progress(count)
     if total is not None and count < total:
         raise Interrupted(f"the connection ended at {count} of {total} bytes")
 
 
 def _ask(url: str, start: int) -> http.client.HTTPResponse | None:
-    """Ask for a file from a byte on; None if the server says that no more follow."""
+    """Request a file from a byte on; None if the server says that no more follow."""
     headers = {"User-Agent": "faster-rcnn", "Accept-Encoding": "identity"}
     if start:
         headers["Range"] = f"bytes={start}-"
@@ -106,17 +101,17 @@ def _ask(url: str, start: int) -> http.client.HTTPResponse | None:
         raise kind(f"HTTP {error.code} {error.reason}") from error
     except urllib.error.URLError as error:
         raise Unreachable(str(error.reason) or repr(error.reason)) from error
-    except ValueError as error:  # an address that makes no sense
+    except ValueError as error:  # an invalid address
         raise Rejected(str(error)) from error
     except (OSError, http.client.HTTPException) as error:
-        raise _broken(error) from error
+        raise Interrupted(f"the connection broke ({error!r})") from error
     if not isinstance(response, http.client.HTTPResponse):
-        raise Rejected("expected an answer by HTTP, was led elsewhere")
+        raise Rejected("expected an address of http or https")
     return response
 
 
 def _offered(response: http.client.HTTPResponse, start: int) -> int | None:
-    """Return the whole file's bytes as the server tells them, None if it does not."""
+    """Return the whole file's bytes by the server's header; None without a length."""
     if response.status == 206:
         given = response.headers.get("Content-Range", "nothing")
         match = re.fullmatch(r"bytes (\d+)-\d+/(\d+)", given)
@@ -129,25 +124,21 @@ def _offered(response: http.client.HTTPResponse, start: int) -> int | None:
 
 
 def _blocks(response: http.client.HTTPResponse, limit: int | None) -> Iterator[bytes]:
-    """Yield bytes as they come, `limit` at most, as long as they come fast enough."""
-    since, come = time.monotonic(), 0
+    """Yield bytes, `limit` at most, until they stop or arrive too slowly."""
+    since, count = time.monotonic(), 0
     while limit is None or limit > 0:
         try:
             block = response.read1(_CHUNK if limit is None else min(_CHUNK, limit))
         except (OSError, http.client.HTTPException) as error:
-            raise _broken(error) from error
+            raise Interrupted(f"the connection broke ({error!r})") from error
         if not block:
             return
         yield block
-        come += len(block)
+        count += len(block)
         if limit is not None:
             limit -= len(block)
         passed = time.monotonic() - since
         if passed > _TIMEOUT:
-            if come < _SLOWEST * passed:
-                raise Interrupted(f"{come} bytes in {passed:.0f} s are too slow")
-            since, come = time.monotonic(), 0
-
-
-def _broken(error: Exception) -> Interrupted:
-    return Interrupted(f"the connection broke ({error!r})")
+            if count < _SLOWEST * passed:
+                raise Interrupted(f"{count} bytes in {passed:.0f} s are too slow")
+            since, count = time.monotonic(), 0

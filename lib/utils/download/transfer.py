@@ -1,7 +1,7 @@
-"""Getting one file over the network, and checking it.
+"""Download one file and verify it.
 
-What is stopped midway goes on from there the next time, and no file has its final name
-before it is whole.
+An interrupted download resumes at the next call, and no file has its final name before
+it is complete.
 """
 
 import hashlib
@@ -15,21 +15,21 @@ from pathlib import Path
 from ..errors import MissingDataError
 from .byte_progress import ByteProgress
 from .disk import amount, free_space
-from .receive import FAILURES, Interrupted, Rejected, receive, received
+from .receive import Interrupted, Rejected, Unreachable, receive, received
 
 logger = logging.getLogger(__name__)
 
 _CHUNK = 1 << 20  # bytes
-_LARGE = 1 << 27  # bytes; checking less takes no time to speak of
-_ROUNDS = 6  # over all addresses without a new byte, before giving up
+_LARGE = 1 << 27  # bytes; a smaller file is verified in no time
+_TRIES = 6  # of an address without a new byte, before the next one
 
 
 class DownloadError(MissingDataError):
-    """A file could not be fetched; the message tells why and what to do."""
+    """A file could not be downloaded; the message says why and what to do."""
 
 
 def part_of(target: Path) -> Path:
-    """Where the bytes of a file gather before it has its name."""
+    """Return the file that collects the bytes of a download."""
     return target.with_name(target.name + ".part")
 
 
@@ -43,10 +43,10 @@ def fetch(
     sha256: str | None = None,
     pause: float = 1.0,
 ) -> None:
-    """Fetch a file, going on where an earlier attempt stopped.
+    """Download a file, resuming where an earlier attempt stopped.
 
-    The bytes gather in `target` with .part added to its name, which becomes `target`
-    once all have come and agree with what is expected.
+    The bytes are collected in `target` with .part added to its name, which is renamed
+    once the file is complete and verified.
 
     Args:
         url: http or https.
@@ -54,22 +54,16 @@ def fetch(
         mirrors: other addresses of the same bytes.
         size: bytes, if known.
         md5: hexadecimal, if known.
-        sha256: hexadecimal, or its first digits, if known. With neither, nothing is
-            taken over from an earlier call, since it could be of another file.
-        pause: seconds before the second round; doubled after each.
+        sha256: hexadecimal, or its first digits, if known. Without md5 and sha256, the
+            bytes of an earlier call are deleted, for they could be of another file.
+        pause: seconds before the second try; doubled after each.
 
     Raises:
-        DownloadError: no address gave the file, or the disk is too full.
+        DownloadError: no address sent the file, or the disk is too full.
     """
-    gather(
-        [url, *mirrors],
-        part_of(target),
-        size=size,
-        md5=md5,
-        sha256=sha256,
-        pause=pause,
-    )
-    os.replace(part_of(target), target)
+    part = part_of(target)
+    gather([url, *mirrors], part, size=size, md5=md5, sha256=sha256, pause=pause)
+    os.replace(part, target)
 
 
 def gather(
@@ -81,87 +75,54 @@ def gather(
     sha256: str | None = None,
     pause: float = 1.0,
 ) -> None:
-    """Fetch a file to where its bytes gather, and check it.
+    """Download a file to the path that collects its bytes, and verify it.
 
-    The addresses are tried in turn, and again as long as they give new bytes; if none
-    of them can be reached from the start, there is no second round. Should bytes of
-    several addresses, or of an earlier call, make a wrong file, the next one is taken
-    from one address alone.
+    The addresses are tried in order; each continues what came before, from the one
+    before or from an earlier call. If that makes a wrong file, the address is tried
+    once more from the start.
 
     Args:
-        urls: of the same bytes, the first one preferred.
-        path: the file to write; its folder is made. If it is whole already, it is only
-            checked.
-        size: as for `fetch`.
-        md5: as for `fetch`.
-        sha256: as for `fetch`.
-        pause: as for `fetch`.
+        urls: of the same bytes, the preferred one first.
+        path: the file to write; its folder is made. A complete file is only verified.
+        size, md5, sha256, pause: see `fetch`.
 
     Raises:
-        DownloadError: as for `fetch`.
+        DownloadError: see `fetch`.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    addresses = list(urls)
+    name = path.name.removesuffix(".part")
     reasons: dict[str, str] = {}
     try:
         if md5 is None and sha256 is None:
             path.unlink(missing_ok=True)
-        givers = {"an earlier call"} if received(path) else set()
-        mixing, any_came, rounds = True, False, 0
-        while addresses and rounds < _ROUNDS:
-            at_start, reached = received(path), False
-            for url in tuple(addresses):
-                if not mixing and givers - {url}:
-                    path.unlink(missing_ok=True)
-                    givers.clear()
-                had = received(path)
-                failure = _turn(url, path, size, stay=not mixing, pause=pause)
-                if received(path) > had:
-                    any_came = True
-                    givers.add(url)
-                if failure is not None:
-                    reasons[url] = str(failure)
-                    reached |= isinstance(failure, Interrupted)
-                    if isinstance(failure, Rejected):
-                        addresses.remove(url)
-                    continue
-                fault = mismatch(path, size=size, md5=md5, sha256=sha256)
+        for url in urls:
+            inherited = received(path) > 0
+            while True:
+                fault = _receive_patiently(url, path, size, pause)
                 if fault is None:
-                    return
-                reasons[url], reached = fault, True
-                if givers <= {url}:
-                    addresses.remove(url)
-                else:
-                    mixing = False
-                path.unlink(missing_ok=True)
-                givers.clear()
-            if not reached and not any_came:
+                    fault = mismatch(path, size=size, md5=md5, sha256=sha256)
+                    if fault is None:
+                        return
+                    path.unlink(missing_ok=True)
+                    if inherited:
+                        inherited = False
+                        continue
+                reasons[url] = fault
                 break
-            rounds = 0 if mixing and received(path) > at_start else rounds + 1
-            if addresses and rounds < _ROUNDS:
-                time.sleep(pause * 2**rounds)
     except OSError as error:
         raise DownloadError(
-            f"{path}: expected to write it, cannot ({error}); make room or see to the "
-            "permissions, and run this again: what has come is kept"
+            f"{path}: cannot be written ({error}); make room or change the "
+            "permissions, and run this again: the bytes so far are kept"
         ) from error
-    told = "; ".join(f"{url}: {reason}" for url, reason in reasons.items())
-    raise DownloadError(f"could not fetch {path.name.removesuffix('.part')} ({told})")
+    causes = "; ".join(f"{url}: {reason}" for url, reason in reasons.items())
+    raise DownloadError(f"could not fetch {name} ({causes})")
 
 
-def _turn(
-    url: str, path: Path, size: int | None, *, stay: bool, pause: float
-) -> Exception | None:
-    """Fetch from one address; give what stopped that, None if all has come.
-
-    Args:
-        url: the address.
-        path: where the bytes gather.
-        size: bytes of the whole file, if known.
-        stay: go on as long as new bytes come; else stop at the first interruption.
-        pause: seconds before going on.
-    """
-    logger.info("fetching %s", url)
+def _receive_patiently(
+    url: str, path: Path, size: int | None, pause: float
+) -> str | None:
+    """Receive from one address until no new bytes come; return what stopped it."""
+    logger.info("downloading %s", url)
     name = path.name.removesuffix(".part")
     with ByteProgress(name, size, start=received(path)) as bar:
 
@@ -169,23 +130,28 @@ def _turn(
             bar.expect(total)
             expect_space(path.parent, (total or 0) - received(path))
 
+        tries = 0
         while True:
             had = received(path)
             try:
                 receive(url, path, size, before=before, progress=bar.show)
                 return None
-            except FAILURES as error:
+            except Rejected as error:
+                return str(error)
+            except (Interrupted, Unreachable) as error:
                 logger.info("%s: %s", url, error)
-                if not stay or received(path) == had:
-                    return error
-            time.sleep(pause)
+                tries = 0 if received(path) > had else tries + 1
+                never_reached = isinstance(error, Unreachable) and not received(path)
+                if tries == _TRIES or never_reached:
+                    return str(error)
+            time.sleep(pause * 2**tries)
 
 
 def expect_space(folder: Path, needed: float) -> None:
-    """Raise early rather than fill the disk that a folder is on, or is to be on.
+    """Check that the disk of a folder, which may not exist yet, has enough space.
 
     Raises:
-        DownloadError: there is less than `needed` bytes.
+        DownloadError: fewer than `needed` bytes are free.
     """
     free = free_space(folder)
     if needed > free:
@@ -202,8 +168,8 @@ def mismatch(
     md5: str | None = None,
     sha256: str | None = None,
 ) -> str | None:
-    """Say how a file differs from what is expected; None if it does not."""
-    found = path.stat().st_size if path.is_file() else 0
+    """Describe how a file differs from what is expected; None if it does not."""
+    found = received(path)
     if size is not None and found != size:
         return f"expected {size} bytes, found {found}"
     for kind, expected in (("md5", md5), ("sha256", sha256)):

@@ -92,7 +92,7 @@ def test_endless_drops_without_progress_end(server, tmp_path):
     server.drop_after = 0
     with pytest.raises(DownloadError, match="the connection ended at 0 of 512000"):
         get(server, "/file", tmp_path / "file")
-    assert len(server.requests) == transfer._ROUNDS
+    assert len(server.requests) == transfer._TRIES
 
 
 def test_server_that_drops_and_corrupts_does_not_go_on_for_ever(server, tmp_path):
@@ -149,7 +149,7 @@ def test_mirrors(server, tmp_path):
 
 def test_mirror_goes_on_where_another_stopped(server, tmp_path):
     server.files |= {"/first": DATA, "/second": DATA}
-    server.drop_after = 300_000
+    server.ends["/first"] = 300_000
     mirrors = [server.url + "/second"]
     get(server, "/first", tmp_path / "file", mirrors=mirrors, size=len(DATA))
     assert server.sent == {"/first": 300_000, "/second": 212_000}
@@ -168,11 +168,10 @@ def test_good_mirror_does_not_go_on_from_a_bad_one_for_ever(server, tmp_path):
     server.ends["/bad"] = 300_000
     mirrors = [server.url + "/good"]
     get(server, "/bad", tmp_path / "file", mirrors=mirrors, size=len(DATA))
-    assert server.requests[:2] == [("/bad", None), ("/good", "bytes=300000-")]
-    assert server.requests[-1] == ("/good", None)
+    assert server.requests[-2:] == [("/good", "bytes=300000-"), ("/good", None)]
 
 
-def test_no_network_gives_up_after_one_round(tmp_path, server, monkeypatch):
+def test_no_network_gives_up_at_once(tmp_path, server, monkeypatch):
     def no_sleep(_):
         raise AssertionError("there is nothing to wait for")
 
@@ -215,7 +214,7 @@ def test_full_disk_is_seen_before_bytes_come(server, tmp_path, monkeypatch):
 def test_folder_that_cannot_be_written_to(server, tmp_path):
     server.files["/file"] = DATA
     (tmp_path / "file.part").mkdir()
-    with pytest.raises(DownloadError, match=r"file\.part: expected to write it"):
+    with pytest.raises(DownloadError, match=r"file\.part: cannot be written"):
         fetch(server.url + "/file", tmp_path / "file", md5=MD5)
 
 
@@ -276,7 +275,7 @@ def test_disk_that_is_full(server, tmp_path, size):
         assert left == "[]"
     else:
         assert "No space left on device" in message
-        assert "what has come is kept" in message
+        assert "the bytes so far are kept" in message
         assert left == "[('file.part', 262144)]"
 
 
