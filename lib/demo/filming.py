@@ -20,22 +20,22 @@ from .videos import MissingCodecError, VideoError, VideoInput, VideoOutput
 logger = logging.getLogger(__name__)
 
 _LOG_LINES = 20  # of a video
-_LOG_SECONDS = 10  # between two of a camera
+_LOG_SECONDS = 10  # between two lines of a camera
 
 
 def film_item(demo: Demo, item: Item) -> bool:
-    """Write a video with boxes, and what was found in each frame.
+    """Write a video with boxes, and the detections of each frame.
 
-    They get their names when they are whole. A video that is cut short or stopped
-    leaves what there is of it as ``NAME.partial.mp4``, and is not noted as done; a
-    camera, which has no end of its own, is whole whenever it stops.
+    The files get their names when they are complete. What exists of a video that is cut
+    short or stopped becomes ``NAME.partial.mp4``, and is not recorded as done. A camera
+    has no end of its own, so its recording is complete whenever it stops.
 
     Returns:
-        Whether it came to the end, good or bad.
+        Whether the source came to its end, good or bad.
 
     Raises:
-        MissingCodecError: no video can be written here.
-        OSError: the disk is full, and the like.
+        MissingCodecError: OpenCV cannot write videos here.
+        OSError: the disk is full, or a similar error.
     """
     camera = item.kind == "camera"
     if camera:  # each recording gets a name of its own
@@ -59,6 +59,7 @@ def film_item(demo: Demo, item: Item) -> bool:
 
 
 def _frames(demo: Demo, video: VideoInput, film: "_Film") -> None:
+    """Detect objects in frames until the source ends or a signal stops it."""
     limit = demo.wishes.frames if film.camera else None
     total = limit or video.announced
     every = max(1, total // _LOG_LINES) if total else round(_LOG_SECONDS * video.fps)
@@ -70,7 +71,8 @@ def _frames(demo: Demo, video: VideoInput, film: "_Film") -> None:
             stack.enter_context(progress)
         while chunk := list(itertools.islice(frames, 1 if film.camera else demo.batch)):
             for frame, result in zip(chunk, demo.detect(chunk), strict=True):
-                drawn = demo.draw(frame, result)
+                wanted = demo.wishes.drawn or demo.window is not None
+                drawn = result.draw(frame) if wanted else None
                 film.add(result, drawn if demo.wishes.drawn else None)
                 demo.found.update(result.names)
                 demo.show(drawn, wait=False)
@@ -79,26 +81,33 @@ def _frames(demo: Demo, video: VideoInput, film: "_Film") -> None:
                 progress.update(film.frames, images=len(chunk), values=values)
             elif film.frames % every == 0:
                 logger.info("%d frames, %d found", film.frames, film.found)
-            # The last frame of a file may be the one at which it was asked to stop.
+            # A request to stop at the last frame of a file changes nothing.
             if demo.stopped() and film.frames != video.announced:
                 return
         film.ended = True
 
 
 def _finish(demo: Demo, item: Item, film: "_Film", *, whole: bool) -> None:
-    """Give files their names, and note the item as done if it is whole."""
+    """Rename the files, and record the item as done if it is complete."""
     folder = demo.journal.folder
     name = item.output if whole else f"{item.output.removesuffix('.mp4')}.partial.mp4"
     output = json_file = None
     if film.video is not None:
-        path = film.video.finish(folder / name)
-        output = path.relative_to(folder).as_posix()
+        output = film.video.finish(folder / name).relative_to(folder).as_posix()
     if demo.wishes.as_json or output is None:
         json_file = f"{name}.jsonl"
         with atomic_path(folder / json_file) as temporary:
             film.path.replace(temporary)
     if whole:
-        demo.journal.add(item, film.summary(), output=output, json_file=json_file)
+        height, width = film.size
+        found = {
+            "width": width,
+            "height": height,
+            "fps": film.fps,
+            "frames": film.frames,
+            "found": film.found,
+        }
+        demo.journal.add(item, found, output=output, json_file=json_file)
         demo.finished += 1
         return
     logger.warning(
@@ -110,17 +119,7 @@ def _finish(demo: Demo, item: Item, film: "_Film", *, whole: bool) -> None:
 
 
 class _Film(Closeable):
-    """Progress with a video.
-
-    Attributes:
-        path: file with a line for each frame.
-        camera: whether frames come in real time.
-        video: the video with drawn frames; None until the first.
-        fps: frames per second of the source.
-        frames: number of frames processed.
-        found: number of detections in them.
-        ended: whether the source reached its end.
-    """
+    """The files of a video in progress, and its counts so far."""
 
     def __init__(self, unfinished: Path, *, camera: bool) -> None:
         unfinished.mkdir(parents=True, exist_ok=True)
@@ -128,32 +127,23 @@ class _Film(Closeable):
         self.path = unfinished / "frames.jsonl"
         self._lines: IO[str] = self.path.open("w", encoding="utf-8")
         self._start = time.perf_counter()
-        self.camera = camera
+        self.camera = camera  # whose frames come in real time
         self.video: VideoOutput | None = None
         self.fps = 0.0
         self.frames = 0
         self.found = 0
         self.ended = False
-        self._size = (0, 0)
+        self.size = (0, 0)
 
     def add(self, result: Result, drawn: Picture | None) -> None:
-        """Add a frame.
-
-        Args:
-            result: of the frame.
-            drawn: ``(H, W, 3)`` RGB with boxes; None if no video is wanted.
-
-        Raises:
-            VideoError: the frames change their size.
-            MissingCodecError: no video can be written here.
-        """
-        if self._size not in ((0, 0), result.size):
+        """Add a frame's detections, and its ``(H, W, 3)`` RGB pixels with boxes."""
+        if self.size not in ((0, 0), result.size):
             raise VideoError(
-                f"frame {self.frames}: expected {self._size[1]} x {self._size[0]} "
+                f"frame {self.frames}: expected {self.size[1]} x {self.size[0]} "
                 f"pixels as before, found {result.size[1]} x {result.size[0]}; split "
                 "the video where its size changes"
             )
-        self._size = result.size
+        self.size = result.size
         now = time.perf_counter() - self._start if self.camera else None
         if drawn is not None:
             if self.video is None:
@@ -168,19 +158,7 @@ class _Film(Closeable):
         self.frames += 1
         self.found += len(result)
 
-    def summary(self) -> dict[str, Any]:
-        """Return the facts that the journal records."""
-        height, width = self._size
-        return {
-            "width": width,
-            "height": height,
-            "fps": self.fps,
-            "frames": self.frames,
-            "found": self.found,
-        }
-
     def close(self) -> None:
-        """End the files."""
         self._lines.close()
         if self.video is not None:
             self.video.close()

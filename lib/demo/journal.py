@@ -23,18 +23,17 @@ _HEAD = ("source", "bytes", "modified", "name", "output", "json")
 class Journal(Closeable):
     """The detections of a folder, a line of JSON for each picture or video.
 
-    A line is added once all other files of its picture are whole. So a process that
-    is killed leaves at most a torn last line, which is taken away, and the picture of
-    that line is done again.
+    A line is added once all other files of its picture are complete. So a killed
+    process leaves at most an incomplete last line, which is removed, and that picture
+    is done again.
 
     Attributes:
-        folder: of all results.
+        folder: folder of all results.
         unfinished: folder for files that are being written, empty at first.
 
     Args:
         folder: made if missing.
-        settings: what the detections depend on. Results of other settings do not
-            count as done, and are replaced.
+        settings: what the detections depend on. Results of other settings are replaced.
 
     Raises:
         ValueError: another process writes into the folder, or it cannot be written.
@@ -64,14 +63,7 @@ class Journal(Closeable):
         self._file = self._path.open("a", encoding="utf-8")
 
     def settle(self, items: Sequence[Item]) -> list[Item]:
-        """Give items the names of their earlier results, and none of another source.
-
-        Args:
-            items: of this run.
-
-        Returns:
-            The same with other names where need be.
-        """
+        """Return items named as their earlier results, or else by an unused name."""
         taken = {line["name"].lower() for line in self._lines.values()}
         settled = []
         for item in items:
@@ -81,13 +73,7 @@ class Journal(Closeable):
         return settled
 
     def is_done(self, item: Item, *, drawn: bool, as_json: bool) -> bool:
-        """Return whether an item's results are complete.
-
-        Args:
-            item: the item; not done if its file has changed since.
-            drawn: whether an image or video is wanted.
-            as_json: whether a JSON file of its own is wanted.
-        """
+        """Return whether an unchanged item has all files that are wanted of it."""
         line = self._lines.get(item.source)
         if line is None or _stamp(item).items() - line.items():
             return False
@@ -95,19 +81,15 @@ class Journal(Closeable):
         return all(file and (self.folder / file).is_file() for file in wanted)
 
     def forget(self, items: list[Item]) -> None:
-        """Drop the lines of items that will be done again, each being there once."""
+        """Drop the lines of items that will be done again."""
         gone = {item.source for item in items} & self._lines.keys()
         if not gone:
             return
         self._file.close()
-        with (
-            atomic_path(self._path) as temporary,
-            temporary.open("w", encoding="utf-8") as new,
-            self._path.open(encoding="utf-8") as old,
-        ):
-            new.writelines(
-                line for line in old if json.loads(line)["source"] not in gone
-            )
+        with atomic_path(self._path) as temporary, self._path.open("rb") as old:
+            kept = (line for line in old if json.loads(line)["source"] not in gone)
+            with temporary.open("wb") as new:
+                new.writelines(kept)
         for source in gone:
             del self._lines[source]
         self._file = self._path.open("a", encoding="utf-8")
@@ -123,13 +105,13 @@ class Journal(Closeable):
         """Record that an item is done.
 
         Args:
-            item: whose other files are written.
-            found: what to tell of it.
-            output: path of its picture or video in the folder; None for none.
-            json_file: path of its own JSON file in the folder; None for none.
+            item: the item, whose other files are complete.
+            found: facts to record.
+            output: path of its picture or video in the folder, if any.
+            json_file: path of its own JSON file in the folder, if any.
         """
-        head = {**_stamp(item), "name": item.output, "output": output}
-        head["json"] = json_file
+        names = {"name": item.output, "output": output, "json": json_file}
+        head = _stamp(item) | names
         self._file.write(json.dumps({**head, **found}) + "\n")
         self._file.flush()
         self._lines[item.source] = head
@@ -153,7 +135,7 @@ class Journal(Closeable):
         self._lock.release()
 
     def _begin(self, settings: dict[str, Any]) -> None:
-        """Put results of other settings out of force."""
+        """Drop the record of results of other settings."""
         path = self.folder / SETTINGS
         try:
             before = json.loads(path.read_text(encoding="utf-8"))

@@ -1,4 +1,4 @@
-"""Pictures of files, read ahead, and of strangers' bytes, within limits."""
+"""Read pictures of files ahead, and decode uploads within limits."""
 
 import io
 from collections import deque
@@ -22,14 +22,14 @@ _READERS = 2
 def read_ahead(
     items: Iterable[Item], *, ahead: int
 ) -> Iterator[tuple[Item, Picture | ImageError]]:
-    """Read pictures upright and in their order, some before they are asked for.
+    """Read pictures upright and in order, ahead of their use.
 
     Args:
         items: pictures.
         ahead: pictures to hold at most.
 
     Yields:
-        Each item with its ``(H, W, 3)`` RGB pixels, or with what is wrong with it.
+        Each item with its ``(H, W, 3)`` RGB pixels, or with the error.
     """
     waiting: deque[tuple[Item, Future[Picture | ImageError]]] = deque()
     with ThreadPoolExecutor(_READERS) as pool:
@@ -48,8 +48,8 @@ def read_ahead(
 def decode_upload(data: bytes, *, max_pixels: int) -> Picture:
     """Decode bytes of unknown origin and turn them upright.
 
-    The kind is told by content, and the size is read from the header before any pixel
-    is decoded.
+    The format follows from the content. The size is read from the header before any
+    pixel is decoded.
 
     Args:
         data: a file's content.
@@ -59,7 +59,7 @@ def decode_upload(data: bytes, *, max_pixels: int) -> Picture:
         ``(H, W, 3)`` RGB.
 
     Raises:
-        ImageError: it is no such picture, damaged, or too large.
+        ImageError: the data is no picture, damaged, or too large.
     """
     kinds = ", ".join(UPLOAD_FORMATS)
     try:

@@ -4,9 +4,8 @@ import contextlib
 import itertools
 import json
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import TypeVar
 
 import cv2
 
@@ -20,7 +19,6 @@ from .picture_input import read_ahead
 from .sources import Item
 from .window import Window
 
-_T = TypeVar("_T")
 _LOG_LINES = 20
 _CUDA_BATCH = 8
 
@@ -51,12 +49,12 @@ class Demo:
     """One run over items.
 
     Attributes:
-        detector: finds objects.
-        journal: of the folder of results.
-        wishes: what is wanted.
+        detector: the detector.
+        journal: record of the folder of results.
+        wishes: options of the run.
         window: where results are shown; None for nowhere.
-        stop: gives a signal's name once one has asked to stop.
-        failed: sources that could not be done, and why.
+        stop: returns the name of the signal that asked to stop, "" if none did.
+        failed: sources that failed, and why.
         found: detections by class.
         finished: items done in this run.
     """
@@ -73,7 +71,7 @@ class Demo:
 
     @property
     def batch(self) -> int:
-        """Pictures or frames detected at once."""
+        """Images or frames in one pass."""
         usual = _CUDA_BATCH if self.detector.device.type == "cuda" else 1
         return self.wishes.batch or usual
 
@@ -82,21 +80,20 @@ class Demo:
         return self._closed or bool(self.stop())
 
     def detect_pictures(self, items: Sequence[Item], *, before: int) -> int:
-        """Write the results of pictures; returns how many, fewer if stopped.
+        """Write the results of pictures; return how many, fewer if stopped.
 
         Args:
-            items: pictures, with names settled.
-            before: pictures that were done already, for the progress.
+            items: pictures, with final names.
+            before: pictures done before, for the progress.
 
         Raises:
-            OSError: the results cannot be written; those before are whole.
+            OSError: the results cannot be written; those written before are complete.
         """
-        total = before + len(items)
+        total, done = before + len(items), 0
         every = max(1, total // _LOG_LINES)
-        done = 0
-        read = read_ahead(items, ahead=2 * self.batch + 2)
+        read = iter(read_ahead(items, ahead=2 * self.batch + 2))
         with Progress(total, start=before, log_every=every) as progress:
-            for chunk in _chunks(read, self.batch):
+            while chunk := list(itertools.islice(read, self.batch)):
                 self._picture_batch(chunk)
                 done += len(chunk)
                 values = {"found": self.found.total(), "failed": len(self.failed)}
@@ -121,7 +118,7 @@ class Demo:
         except ValueError as error:
             if len(good) == 1:
                 self.failed[good[0][0].source] = str(error)
-            else:  # find the one that is at fault
+            else:  # find the picture that fails
                 for each in good:
                     self._picture_batch([each])
             return
@@ -134,20 +131,19 @@ class Demo:
         """Record an error within the block that concerns this item alone.
 
         Raises:
-            OSError: the disk is full, and whatever else other items would meet too.
+            OSError: an error that other items would meet too, such as a full disk.
         """
         try:
             yield
-        except (ValueError, cv2.error) as error:
-            self.failed[item.source] = f"{item.output} cannot be written: {error}"
-        except OSError as error:
-            if not concerns_one_file(error):
+        except (ValueError, cv2.error, OSError) as error:
+            if isinstance(error, OSError) and not concerns_one_file(error):
                 raise
             self.failed[item.source] = f"{item.output} cannot be written: {error}"
 
     def _finish_picture(self, item: Item, picture: Picture, result: Result) -> None:
-        output = json_file = None
-        drawn = self.draw(picture, result)
+        output = json_file = drawn = None
+        if self.wishes.drawn or self.window is not None:
+            drawn = result.draw(picture)
         if self.wishes.drawn and drawn is not None:
             output = item.output
             save_image(self.journal.folder / output, drawn)
@@ -172,18 +168,7 @@ class Demo:
         )
         return results if isinstance(results, list) else [results]
 
-    def draw(self, picture: Picture, result: Result) -> Picture | None:
-        """Draw the image with boxes; None if no drawing is wanted."""
-        wanted = self.wishes.drawn or self.window is not None
-        return result.draw(picture) if wanted else None
-
     def show(self, drawn: Picture | None, *, wait: bool) -> None:
-        """Show a picture, until a key is pressed or till the next one."""
+        """Show a picture until a key is pressed, or until the next one."""
         if self.window is not None and drawn is not None and not self._closed:
             self._closed = not self.window.show(drawn, wait=wait)
-
-
-def _chunks(values: Iterable[_T], size: int) -> Iterator[list[_T]]:
-    source = iter(values)
-    while chunk := list(itertools.islice(source, size)):
-        yield chunk

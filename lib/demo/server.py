@@ -1,11 +1,10 @@
-"""The server of the page on which one tries a detector.
+"""The local server of the demo page.
 
-Whoever can make this machine's browser open a page could reach a local server, too. So
-only fixed routes are answered, of requests that name this host (a name that was made to
-point here is refused) and come from this page or from no page at all.
+Any page in the browser of this machine could reach a local server. So the server
+answers fixed routes alone, and only requests that name this host (against DNS
+rebinding) and come from its own page or from no page.
 """
 
-import io
 import json
 import logging
 import threading
@@ -13,7 +12,6 @@ import time
 from collections.abc import Mapping
 from http import HTTPStatus
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from socket import socket
 from typing import Any
 
 from ..datasets.loading.images import ImageError
@@ -21,7 +19,6 @@ from ..detector import Detector
 from ..utils.drawing import class_color
 from .demo_page import PAGE, POLICY
 from .picture_input import UPLOAD_FORMATS, decode_upload
-from .timed_reader import TimedReader
 
 logger = logging.getLogger(__name__)
 
@@ -29,27 +26,17 @@ MAX_BYTES = 32 << 20
 MAX_PIXELS = 50_000_000
 LOWEST_SCORE = 0.05
 _SECONDS = 20  # that a client may be silent
-_WHOLE_SECONDS = 60  # that a request may take to arrive, however slowly it comes
 _BLOCK = 1 << 16
-_CONNECTIONS = 16  # at a time; further ones are closed
-_UPLOADS = 4  # in memory at a time; further ones get an answer to try again
+_UPLOADS = 4  # in memory at a time; further ones are asked to try again
 
 
 class Handler(BaseHTTPRequestHandler):
-    """Handle one request, and close the connection."""
+    """Answer one request."""
 
     server: "DemoServer"
     timeout = _SECONDS
     server_version = "demo"
     sys_version = ""
-
-    def setup(self) -> None:
-        """Begin to read, with little time for it."""
-        super().setup()
-        self.rfile.close()
-        self.rfile = io.BufferedReader(
-            TimedReader(self.connection, silence=self.timeout, whole=_WHOLE_SECONDS)
-        )
 
     def do_GET(self) -> None:
         """Send the page, or the data that the page requests."""
@@ -65,7 +52,7 @@ class Handler(BaseHTTPRequestHandler):
             self._refuse(HTTPStatus.NOT_FOUND, "there are only /, /info and /detect")
 
     def do_POST(self) -> None:
-        """Detect objects in the picture that is the request's body."""
+        """Detect objects in the image that is the request's body."""
         if not self._is_allowed():
             return
         if self.path != "/detect":
@@ -107,8 +94,7 @@ class Handler(BaseHTTPRequestHandler):
             logger.exception("the detector failed")
             self._refuse(
                 HTTPStatus.INTERNAL_SERVER_ERROR,
-                f"the detector failed ({type(error).__name__}); the terminal that it "
-                "runs in tells more",
+                f"the detector failed ({type(error).__name__}); see the terminal",
             )
         else:
             self._send_json(HTTPStatus.OK, found)
@@ -130,7 +116,7 @@ class Handler(BaseHTTPRequestHandler):
         return False
 
     def _discard(self) -> None:
-        """Read on for a while, so that the client gets to read the answer."""
+        """Read a part of the body, so that the client reads the answer."""
         length = self.headers.get("Content-Length", "")
         left = min(int(length[:12]), 2 * MAX_BYTES)
         while left > 0 and (block := self.rfile.read(min(left, _BLOCK))):
@@ -175,8 +161,8 @@ class DemoServer(ThreadingHTTPServer):
     """Serve the page, and detect objects in uploaded images.
 
     Args:
-        detector: one picture at a time is given to it.
-        name: of the checkpoint, to show.
+        detector: detects objects in one image at a time.
+        name: name of the checkpoint, for the page.
         port: on 127.0.0.1; 0 for any free one.
 
     Raises:
@@ -185,12 +171,10 @@ class DemoServer(ThreadingHTTPServer):
 
     daemon_threads = True
     block_on_close = False
-    request_queue_size = _CONNECTIONS
 
     def __init__(self, detector: Detector, *, name: str, port: int) -> None:
         self._detector = detector
         self._detecting = threading.Lock()
-        self._connections = threading.BoundedSemaphore(_CONNECTIONS)
         self.uploads = threading.BoundedSemaphore(_UPLOADS)
         try:
             super().__init__(("127.0.0.1", port), Handler)
@@ -239,36 +223,13 @@ class DemoServer(ThreadingHTTPServer):
             "detections": result.to_list(),
         }
 
-    def process_request(self, request: Any, client_address: Any) -> None:
-        """Answer in a thread; the number of threads is limited."""
-        if not self._connections.acquire(blocking=False):
-            self.shutdown_request(request)
-            return
-        super().process_request(request, client_address)
-
-    def process_request_thread(self, request: Any, client_address: Any) -> None:
-        """Answer, and free the place for the next connection."""
-        try:
-            super().process_request_thread(request, client_address)
-        finally:
-            self._connections.release()
-
-    def handle_error(self, request: socket | Any, client_address: Any) -> None:
+    def handle_error(self, request: Any, client_address: Any) -> None:
         """Log an error, unless the client has just disconnected."""
         logger.debug("a request failed", exc_info=True)
 
 
 def serve(detector: Detector, *, name: str, port: int) -> None:
-    """Show the page until Ctrl-C.
-
-    Args:
-        detector: finds objects.
-        name: of the checkpoint.
-        port: on 127.0.0.1; 0 for any free one.
-
-    Raises:
-        ValueError: the port is not available.
-    """
+    """Serve the page until Ctrl-C; arguments and errors as for `DemoServer`."""
     with DemoServer(detector, name=name, port=port) as server:
         logger.info("open %s (Ctrl-C ends)", server.url)
         try:

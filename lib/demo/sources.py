@@ -2,7 +2,7 @@
 
 import glob
 import os
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import IO, Literal, NamedTuple
 
@@ -47,9 +47,9 @@ def find_items(
     Args:
         words: files, folders (searched with all below them), globs (``**`` for any
             folders), a camera's number, or ``-`` for the paths of ``listed``.
-        listed: paths and folders, such as the lines of stdin. A file that is missing
-            is an item all the same: it is told at the end, with the other bad ones.
-        output: folder of the results, which is left out where it lies inside one.
+        listed: paths and folders, such as the lines of stdin. A missing file is an item
+            too, and is reported at the end with other bad files.
+        output: folder of the results, which is not searched.
 
     Raises:
         ValueError: there is no such file, nothing in a folder, no match of a glob, or
@@ -63,28 +63,38 @@ def find_items(
             number = str(int(word))
             items[number] = Item("camera", number, f"camera-{number}.mp4")
             continue
-        found = _pairs(word, listed, output)
-        for path, name in found:
+        for path, name in _pairs(word, listed, output):
             source = os.path.abspath(path)
             if source not in items:
-                kind: Kind = "video" if _is_video(path) else "picture"
-                output_name = unused_name(_result_name(kind, name), taken)
-                items[source] = Item(kind, source, output_name)
-    _expect_no_overwriting(items.values(), output)
+                kind: Kind = "video" if _suffix(path) in VIDEO_SUFFIXES else "picture"
+                name = _result_name(kind, name)
+                items[source] = Item(kind, source, unused_name(name, taken))
+    sources = {os.path.realpath(item.source) for item in items.values()}
+    for item in items.values():
+        place = os.path.realpath(output / item.output)
+        if place in sources:
+            raise ValueError(
+                f"{place} would be overwritten by a result; give --output a folder "
+                "without the sources"
+            )
     return list(items.values())
 
 
 def _pairs(word: str, listed: Iterable[str], output: Path) -> list[tuple[Path, Path]]:
-    """Find the files that a word names, with their paths below their common folder.
-
-    Raises:
-        ValueError: as `find_items`.
-    """
-    if word == "-":
-        return _listed_pairs(listed, output)
+    """Find the files that a word names, and their paths below their common folder."""
     path = Path(word).expanduser()
+    if word == "-":
+        paths: list[Path] = []
+        for path in (Path(line).expanduser() for line in listed):
+            paths += _in_folder(path, output) if path.is_dir() else [path]
+        if not paths:
+            raise ValueError(
+                "-: expected paths on stdin, separated by newlines or zero bytes, found "
+                "none; try: find FOLDER -name '*.jpg' | frcnn demo CHECKPOINT -"
+            )
+        return _below_common(paths)
     if path.is_dir():
-        return list(_folder_pairs(path, output))
+        return [(file, file.relative_to(path)) for file in _in_folder(path, output)]
     if path.exists():
         return [(path, Path(path.name))]
     if glob.has_magic(word):
@@ -97,32 +107,20 @@ def _pairs(word: str, listed: Iterable[str], output: Path) -> list[tuple[Path, P
                 "it in quotes, use ** for folders below, or name the folder"
             )
         return _below_common(sorted(files))
+    try:
+        hint = did_you_mean(path.name, os.listdir(path.parent))
+    except OSError:
+        hint = f" (there is no folder {path.parent})"
     raise ValueError(
-        f"{word}: no such file or folder{_nearest(path)}; give pictures, videos, "
+        f"{word}: no such file or folder{hint}; give pictures, videos, "
         "folders, patterns in quotes, the number of a camera, or - for a list on stdin"
     )
 
 
-def _listed_pairs(listed: Iterable[str], output: Path) -> list[tuple[Path, Path]]:
-    paths: list[Path] = []
-    for line in listed:
-        path = Path(line).expanduser()
-        if path.is_dir():
-            paths += [file for file, _ in _folder_pairs(path, output)]
-        else:
-            paths.append(path)
-    if not paths:
-        raise ValueError(
-            "-: expected paths on stdin, one a line or ended by a zero byte, found "
-            "none; try: find FOLDER -name '*.jpg' | frcnn demo CHECKPOINT -"
-        )
-    return _below_common(paths)
-
-
-def _folder_pairs(folder: Path, output: Path) -> Iterator[tuple[Path, Path]]:
-    """Pictures and videos of a folder and those below, without hidden ones."""
+def _in_folder(folder: Path, output: Path) -> list[Path]:
+    """Find pictures and videos in a folder and its sub-folders, except hidden ones."""
     inside = output != folder.resolve() and output.is_relative_to(folder.resolve())
-    count = others = 0
+    files, others = [], 0
     for place, folders, names in os.walk(folder):
         here = Path(place)
         folders[:] = sorted(
@@ -134,18 +132,19 @@ def _folder_pairs(folder: Path, output: Path) -> Iterator[tuple[Path, Path]]:
         for name in sorted(names):
             if name.startswith(".") or not _is_known(here / name):
                 others += 1
-                continue
-            count += 1
-            yield here / name, (here / name).relative_to(folder)
-    if not count:
+            else:
+                files.append(here / name)
+    if not files:
         raise ValueError(
             f"{folder}: expected pictures ({' '.join(IMAGE_SUFFIXES)}) or videos "
             f"({' '.join(VIDEO_SUFFIXES)}), found {others} other files; name another "
             "folder, or files of other endings one by one"
         )
+    return files
 
 
 def _below_common(paths: list[Path]) -> list[tuple[Path, Path]]:
+    """Return files with their paths below their common folder."""
     absolute = [os.path.abspath(path) for path in paths]
     try:
         common = os.path.commonpath([os.path.dirname(path) for path in absolute])
@@ -161,8 +160,8 @@ def unused_name(name: Path, taken: set[str]) -> str:
     """Return a path like ``name`` that is not in ``taken``, and add it.
 
     Args:
-        name: wanted. Its last part is cut where no ending could be added to it.
-        taken: in lower case, because some file systems ignore case.
+        name: the preferred name; shortened if no suffix could be added.
+        taken: names in lower case, because some file systems ignore case.
     """
     found, number = _marked(name, ""), 1
     while found.as_posix().lower() in taken:
@@ -181,33 +180,14 @@ def _marked(name: Path, mark: str) -> Path:
 def _result_name(kind: Kind, name: Path) -> Path:
     if kind == "video":
         return name.with_suffix(".mp4")
-    if name.suffix.lower() in _WRITTEN_AS_THEY_ARE:
+    if _suffix(name) in _WRITTEN_AS_THEY_ARE:
         return name
     return name.with_name(f"{name.name}.png")
 
 
-def _expect_no_overwriting(items: Iterable[Item], output: Path) -> None:
-    items = list(items)
-    sources = {os.path.realpath(item.source) for item in items}
-    for item in items:
-        place = os.path.realpath(output / item.output)
-        if place in sources:
-            raise ValueError(
-                f"{place} would be overwritten by a result; give --output a folder "
-                "without the sources"
-            )
-
-
-def _is_video(path: Path) -> bool:
-    return path.suffix.lower() in VIDEO_SUFFIXES
+def _suffix(path: Path) -> str:
+    return path.suffix.lower()
 
 
 def _is_known(path: Path) -> bool:
-    return path.suffix.lower() in (*IMAGE_SUFFIXES, *VIDEO_SUFFIXES)
-
-
-def _nearest(path: Path) -> str:
-    try:
-        return did_you_mean(path.name, os.listdir(path.parent))
-    except OSError:
-        return f" (there is no folder {path.parent})"
+    return _suffix(path) in (*IMAGE_SUFFIXES, *VIDEO_SUFFIXES)

@@ -1,4 +1,4 @@
-"""Videos and cameras in, videos out, by OpenCV."""
+"""Read videos and cameras, and write videos, by OpenCV."""
 
 import logging
 import math
@@ -17,10 +17,9 @@ logger = logging.getLogger(__name__)
 
 _DEFAULT_FPS = 25.0
 _CODECS = (("mp4v", ".mp4", "MPEG-4"), ("MJPG", ".avi", "Motion JPEG"))
-_WHOLE = 0.95  # of the frames announced; a header's number is an estimate
+_WHOLE = 0.95  # of the announced frames, whose number is an estimate
 
-# Set before the first video is opened, and only if the user has not: what FFmpeg and
-# OpenCV would print about a bad file, our own errors say.
+# Our own errors report bad files. FFmpeg reads this when the first video is opened.
 os.environ.setdefault("OPENCV_FFMPEG_LOGLEVEL", "-8")
 
 
@@ -37,10 +36,10 @@ class VideoInput(Closeable):
 
     Attributes:
         fps: frames per second.
-        announced: frames that the header tells; 0 for a camera, or if unknown.
+        announced: number of frames by the header; 0 for a camera, or if unknown.
 
     Args:
-        source: a file, or a camera's number.
+        source: a file, or the number of a camera.
 
     Raises:
         VideoError: it cannot be opened.
@@ -61,12 +60,22 @@ class VideoInput(Closeable):
                 source if isinstance(source, int) else _for_opencv(source)
             )
         if not self._capture.isOpened():
-            raise VideoError(self._cannot_open())
+            advice = (
+                "OpenCV cannot open it; the file is damaged or of a codec that this "
+                "OpenCV does not read: convert it, e.g. ffmpeg -i FILE out.mp4"
+            )
+            if self._camera:
+                advice = (
+                    "cannot open it; give the number of a camera that is not in use (on "
+                    "Linux N stands for /dev/videoN, which you must be able to read)"
+                )
+            kind = "camera" if self._camera else "video"
+            raise VideoError(f"{self._name}: expected a {kind}, {advice}")
         fps = self._capture.get(cv2.CAP_PROP_FPS)
         self.fps = fps if math.isfinite(fps) and 0 < fps <= 240 else _DEFAULT_FPS
         if self.fps != fps and not self._camera:
             logger.warning(
-                "%s tells %g frames per second; %g are taken", self._name, fps, self.fps
+                "%s claims %g frames per second; using %g", self._name, fps, self.fps
             )
         count = self._capture.get(cv2.CAP_PROP_FRAME_COUNT)
         known = math.isfinite(count) and 0 < count < 1e9 and not self._camera
@@ -97,22 +106,9 @@ class VideoInput(Closeable):
         """Release the file or camera."""
         self._capture.release()
 
-    def _cannot_open(self) -> str:
-        if self._camera:
-            return (
-                f"{self._name}: expected a camera, cannot open it; give the number of "
-                "one that is there and not in use (on Linux N stands for /dev/videoN, "
-                "and you need the right to read that)"
-            )
-        return (
-            f"{self._name}: expected a video, OpenCV cannot open it; the file is "
-            "damaged or of a codec that this OpenCV does not read: convert it, e.g. "
-            "ffmpeg -i FILE out.mp4"
-        )
-
 
 class VideoOutput(Closeable):
-    """Frames to a video file, which gets its name when it is whole.
+    """Write frames to a video file, which gets its name when it is complete.
 
     Args:
         unfinished: folder of files being written; the caller empties it.
@@ -142,7 +138,8 @@ class VideoOutput(Closeable):
             self._path = unfinished / f"video{suffix}"
             with _silence():
                 self._writer = cv2.VideoWriter(
-                    _for_opencv(self._path), _fourcc(code), fps, (width, height)
+                    *(_for_opencv(self._path), cv2.VideoWriter.fourcc(*code)),
+                    *(fps, (width, height)),
                 )
             if self._writer.isOpened():
                 if suffix != _CODECS[0][1]:
@@ -166,8 +163,8 @@ class VideoOutput(Closeable):
 
         Args:
             frame: ``(H, W, 3)`` RGB of the size given.
-            until: seconds since the start; the frame is repeated till then, so that
-                a camera's video lasts as long as what it shows.
+            until: seconds since the start; the frame is repeated until then, so that
+                a camera's video plays in real time.
         """
         repeats = 1 if until is None else round(until * self._fps) - self._written
         bgr = cv2.cvtColor(frame, cv2.COLOR_RGB2BGR)
@@ -176,14 +173,7 @@ class VideoOutput(Closeable):
         self._written += max(repeats, 0)
 
     def finish(self, path: Path) -> Path:
-        """End the video and give it its name, in one step.
-
-        Args:
-            path: the name; the ending follows the codec.
-
-        Returns:
-            The path as it is now.
-        """
+        """End the video and rename it; return the path with the codec's suffix."""
         self.close()
         path = path.with_suffix(self.suffix)
         with atomic_path(path) as temporary:
@@ -196,11 +186,7 @@ class VideoOutput(Closeable):
 
 
 def _for_opencv(path: Path) -> str:
-    """Return the absolute path, in characters that OpenCV accepts.
-
-    Raises:
-        VideoError: its bytes are not UTF-8.
-    """
+    """Return the absolute path, which OpenCV needs in UTF-8."""
     text = os.path.abspath(path)
     try:
         text.encode()
@@ -212,12 +198,8 @@ def _for_opencv(path: Path) -> str:
     return text
 
 
-def _fourcc(code: str) -> int:
-    return int(cv2.VideoWriter.fourcc(*code))
-
-
 class _silence(Closeable):
-    """Keeps OpenCV's own messages off the console, since errors here tell more."""
+    """Suppress OpenCV's own messages, since the errors here say more."""
 
     def __init__(self) -> None:
         self._level = cv2.utils.logging.getLogLevel()

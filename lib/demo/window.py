@@ -14,7 +14,7 @@ _ENDS = (ord("q"), 27)  # Esc
 
 
 class Window(Closeable):
-    """Shows pictures until somebody presses q or Esc.
+    """Show pictures until q or Esc is pressed.
 
     Raises:
         ValueError: this OpenCV has no windows, or there is no display.
@@ -28,10 +28,10 @@ class Window(Closeable):
 
         Args:
             picture: ``(H, W, 3)`` RGB.
-            wait: until a key is pressed; else go on at once, as in a video.
+            wait: whether to wait for a key, unlike in a video.
 
         Returns:
-            Whether to go on.
+            Whether to continue.
         """
         cv2.namedWindow(_TITLE, cv2.WINDOW_NORMAL | cv2.WINDOW_KEEPRATIO)
         cv2.imshow(_TITLE, np.asarray(cv2.cvtColor(picture, cv2.COLOR_RGB2BGR)))
@@ -44,15 +44,15 @@ class Window(Closeable):
                 return True
 
     def close(self) -> None:
-        """Take the window away."""
+        """Close the window."""
         cv2.destroyAllWindows()
 
 
 def expect_display() -> None:
-    """Find out whether a window can be shown, before anything is computed.
+    """Check that a window can be shown.
 
     Raises:
-        ValueError: it cannot; the text says what to do.
+        ValueError: it cannot; the message says what to do.
     """
     instead = "or leave out --show: results are in --output, and --serve shows a page"
     if not _has_windows():

@@ -6,6 +6,7 @@ and only then renamed, which file systems do in one step.
 """
 
 import errno
+import hashlib
 import os
 import re
 import shutil
@@ -46,9 +47,8 @@ def write_atomic(path: Path, data: bytes | str) -> None:
     Raises:
         OSError: see ``atomic_path``.
     """
-    content = data.encode("utf-8") if isinstance(data, str) else data
     with atomic_path(path) as temporary:
-        temporary.write_bytes(content)
+        temporary.write_bytes(data.encode("utf-8") if isinstance(data, str) else data)
 
 
 @contextmanager
@@ -82,8 +82,14 @@ def atomic_path(path: Path) -> Iterator[Path]:
         number = _failed_write(error, temporary)
         temporary.unlink(missing_ok=True)
         if number in _FULL:
-            text = _full_message(path, _FULL[number])
-            raise OSError(number, text, str(path)) from error
+            kept = "the previous version is intact"
+            state = kept if path.exists() else "there is no previous version"
+            raise OSError(
+                number,
+                f"{_FULL[number]}, so {path.name} could not be written ({state}); "
+                f"make room in {path.parent} and try again",
+                str(path),
+            ) from error
         raise
     finally:
         _in_progress.discard(temporary)
@@ -121,6 +127,15 @@ def remove_stale(folder: Path) -> list[Path]:
     return removed
 
 
+def sha256_of(path: Path) -> str:
+    """Return the SHA-256 of a file, hexadecimal."""
+    digest = hashlib.sha256()
+    with path.open("rb") as file:
+        while block := file.read(1 << 20):
+            digest.update(block)
+    return digest.hexdigest()
+
+
 def concerns_one_file(error: OSError) -> bool:
     """Return whether a write failed for a reason that concerns this file alone.
 
@@ -139,20 +154,15 @@ def shorten_name(name: str, most: int) -> str:
 
 def _temporary_sibling(path: Path) -> Path:
     """Return a unique name beside ``path``, short enough however long that is."""
-    end = f".{_host()}-{os.getpid()}-{_key()}.tmp"
-    return path.with_name(
-        f".{shorten_name(path.name, _NAME_BYTES - 1 - len(end))}{end}"
-    )
+    end = f".{_host()}-{os.getpid()}-{uuid.uuid4().hex}.tmp"
+    name = shorten_name(path.name, _NAME_BYTES - 1 - len(end))
+    return path.with_name(f".{name}{end}")
 
 
 def _host() -> str:
     """Return this machine's name without dots, which separate the name's parts."""
     name = re.sub(r"[^A-Za-z0-9_-]", "_", socket.gethostname()) or "host"
     return name[:_HOST_BYTES]
-
-
-def _key() -> str:
-    return uuid.uuid4().hex
 
 
 def _alive(pid: int) -> bool:
@@ -186,17 +196,6 @@ def _failed_write(error: BaseException, temporary: Path) -> int | None:
     except OSError as cause:
         return cause.errno
     return None
-
-
-def _full_message(path: Path, cause: str) -> str:
-    if path.exists():
-        state = "the previous version is intact"
-    else:
-        state = "there is no previous version"
-    return (
-        f"{cause}, so {path.name} could not be written ({state}); "
-        f"make room in {path.parent} and try again"
-    )
 
 
 def _sync_file(path: Path) -> None:

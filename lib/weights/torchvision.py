@@ -1,10 +1,10 @@
 """torchvision's detectors with a pyramid: names, settings, published files."""
 
-import hashlib
 import re
 from pathlib import Path
 from typing import Any
 
+from ..utils.files import sha256_of
 from .imported import Layout
 
 _SETTINGS: dict[str, Any] = {
@@ -124,11 +124,7 @@ def torchvision_name(key: str, *, old: bool, convs: int) -> str:
 
 def published_digits(path: Path) -> str:
     """Return the first eight digits of a file's SHA-256, as in torchvision's names."""
-    digest = hashlib.sha256()
-    with path.open("rb") as file:
-        while block := file.read(1 << 20):
-            digest.update(block)
-    return digest.hexdigest()[:8]
+    return sha256_of(path)[:8]
 
 
 def file_settings(layout: Layout, digits: str) -> dict[str, Any]:

@@ -158,7 +158,7 @@ def test_a_bad_name_of_a_video_is_its_own_fault(call, pictures, make_video):
 
 def test_a_long_folder_is_resumed(call, pictures, detector, caplog):
     detector.before = lambda number: number == 1 and os.kill(os.getpid(), signal.SIGINT)
-    with pytest.raises(Interrupted, match="1 of 3 to do; the same command goes on"):
+    with pytest.raises(Interrupted, match="1 of 3 to do; the same command resumes"):
         call()
     assert files(call.output)[1:3] == ["a.jpg", "b.png"]
     detector.before = lambda number: None
@@ -255,7 +255,7 @@ def test_a_failing_disk_says_how_to_go_on(call, caplog, monkeypatch):
     monkeypatch.setattr("faster_rcnn.demo.run.save_image", fail)
     with pytest.raises(OSError, match="disk is full"):
         call()
-    assert "the same command goes on" in caplog.text
+    assert "the same command resumes" in caplog.text
 
 
 def test_a_folder_that_is_taken(call, pictures):
