@@ -89,8 +89,8 @@ def _pairs(word: str, listed: Iterable[str], output: Path) -> list[tuple[Path, P
             paths += _in_folder(path, output) if path.is_dir() else [path]
         if not paths:
             raise ValueError(
-                "-: expected paths on stdin, separated by newlines or zero bytes, found "
-                "none; try: find FOLDER -name '*.jpg' | frcnn demo CHECKPOINT -"
+                "-: expected paths on stdin, separated by newlines or zero bytes; "
+                "found none; try: find FOLDER -name '*.jpg' | frcnn demo CHECKPOINT -"
             )
         return _below_common(paths)
     if path.is_dir():
