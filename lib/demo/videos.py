@@ -67,7 +67,7 @@ class VideoInput(Closeable):
             if self._camera:
                 advice = (
                     "cannot open it; give the number of a camera that is not in use "
-                    "(on Linux N stands for /dev/videoN, which you must be able to read)"
+                    "(on Linux N stands for /dev/videoN, which must be readable)"
                 )
             kind = "camera" if self._camera else "video"
             raise VideoError(f"{self._name}: expected a {kind}, {advice}")
