@@ -1,4 +1,4 @@
-"""What pyproject.toml cannot say: the computed packages, and the compiled kernels."""
+"""The settings that pyproject.toml cannot express: packages and compiled kernels."""
 
 import sys
 from glob import glob
@@ -13,8 +13,8 @@ SOURCES = ("nms", "soft_nms", "match", "roi_bilinear", "roi_max")
 OPENMP = "-fopenmp"
 
 # No fast-math and no fused multiply-add: suppression and the bins of RoI max pooling
-# must agree with torchvision to the last bit. Nobody waits for floating-point traps;
-# without them a condition round a division does not keep a loop from vector units.
+# must agree with torchvision to the last bit. Floating-point traps are not used;
+# without them the compiler also vectorises loops with a conditional division.
 kernels = Extension(
     "faster_rcnn.kernels._cpu",
     [f"{FOLDER}/_cpu.pyx", *(f"{FOLDER}/csrc/{name}.c" for name in SOURCES)],
@@ -31,7 +31,7 @@ kernels = Extension(
 
 
 class BuildKernels(build_ext):
-    """Builds without OpenMP where the compiler does not know it."""
+    """Build without OpenMP if the compiler does not support it."""
 
     def build_extension(self, ext):
         try:
@@ -44,7 +44,8 @@ class BuildKernels(build_ext):
 
 
 (extension,) = cythonize([kernels], language_level=3)
-# Without a compiler torchvision's operators serve. Set here, since cythonize drops it.
+# Without a compiler, torchvision's operators are the fallback. cythonize drops this
+# attribute, so it is set here.
 extension.optional = True
 
 setup(

@@ -1,8 +1,8 @@
 # cython: language_level=3
 """The C kernels, called with the addresses of tensors.
 
-Nothing is checked here: the operators in this package do that. No header of PyTorch is
-needed, so one build serves every version of it.
+Arguments are checked by the operators of this package, not here. The build needs no
+PyTorch headers, so it works with every version of PyTorch.
 """
 
 from libc.stdint cimport int32_t, int64_t, uint8_t, uintptr_t
@@ -58,7 +58,7 @@ cdef extern from "csrc/roi.h" nogil:
     int roi_max_backward(const RoiTask *, const void *, const int32_t *)
 
 
-# Raised with every change of a signature below; library.py asks for the same number.
+# Increase this number with every change of a signature below; cpu.py checks it.
 interface = 3
 
 float16 = bool(HAS_FLOAT16)
@@ -108,7 +108,7 @@ def match(uintptr_t boxes, int64_t box_stride, uintptr_t gt_boxes, uintptr_t gt_
 
 
 cdef class RoiPooling:
-    """One pooling task: what is pooled, and where the maps lie."""
+    """One pooling task: its options, and the addresses of the maps."""
 
     cdef RoiTask task
     cdef RoiLevel *levels

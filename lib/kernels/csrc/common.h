@@ -1,9 +1,8 @@
-/* What all kernels share: dispatch to the CPU's vector width, exact float arithmetic.
+/* Helpers of all kernels: dispatch on the CPU's vector width, exact float arithmetic.
  *
- * The loops are plain C that a compiler turns into vector code. With GCC on x86-64
- * Linux each function marked VECTORISED is compiled three times, and the loader picks
- * the version for the machine; elsewhere the compiler's baseline serves (NEON on
- * aarch64).
+ * The loops are plain C that the compiler vectorises. With GCC on x86-64 Linux, each
+ * function marked VECTORISED is compiled three times, and the loader selects the version
+ * for the machine. Other platforms use the compiler's baseline (NEON on aarch64).
  */
 #ifndef FASTER_RCNN_COMMON_H
 #define FASTER_RCNN_COMMON_H
@@ -20,7 +19,7 @@
 
 #define INLINE static inline __attribute__((always_inline))
 
-/* Of two numbers; a NaN in `a` gives `b`, as one instruction does. */
+/* Maximum and minimum of two numbers in one instruction; if `a` is NaN, `b`. */
 INLINE float larger(float a, float b) { return a > b ? a : b; }
 INLINE float smaller(float a, float b) { return a < b ? a : b; }
 
@@ -45,7 +44,7 @@ INLINE float from_bf16(uint16_t v) {
 
 INLINE uint16_t to_bf16(float v) {
     uint32_t bits = (uint32_t)bits_of(v);
-    /* To nearest, ties to even; a NaN stays one. */
+    /* Round to nearest, ties to even; NaN stays NaN. */
     uint32_t rounded = (bits + 0x7fffu + ((bits >> 16) & 1u)) >> 16;
     return (uint16_t)(v != v ? (bits >> 16) | 0x40u : rounded);
 }
@@ -55,7 +54,7 @@ typedef _Float16 half;
 #define HAS_FLOAT16 1
 INLINE float from_half(half v) { return (float)v; }
 INLINE half to_half(float v) { return (half)v; }
-#else /* never reached: callers ask HAS_FLOAT16 */
+#else /* never called: callers check HAS_FLOAT16 */
 typedef uint16_t half;
 #define HAS_FLOAT16 0
 INLINE float from_half(half v) { return (float)v; }

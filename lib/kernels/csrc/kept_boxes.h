@@ -1,12 +1,13 @@
-/* The boxes kept so far, laid out so that few are met again.
+/* A spatial index of the kept boxes, so that a box is compared with few of them.
  *
- * An overlap above `limit` bounds how far apart two centres are: along each axis the
- * overlap is at least that of the boxes, so a side of length w leaves w (1 - limit) /
- * (2 limit) at most. A grid of cells takes each kept box in all cells where the centre
- * of a box that it suppresses can lie, and a box is compared with its own cell alone.
- * Below a limit of .4 boxes reach too far, and one cell holds all.
+ * An IoU above `limit` bounds the distance of two centres: along each axis the overlap
+ * of the sides is at least the IoU, so the centres are at most w (1 - limit) /
+ * (2 limit) apart for a side of length w. A kept box is stored in all grid cells where
+ * the centre of a box that it suppresses can lie, and a box is compared only with the
+ * boxes of its own cell. If the limit is below .4, this distance is too large, and one
+ * cell contains all boxes.
  *
- * A cell is a chain of blocks that are compared at once.
+ * A cell is a linked list of blocks; the boxes of a block are compared in vectors.
  */
 #ifndef FASTER_RCNN_KEPT_BOXES_H
 #define FASTER_RCNN_KEPT_BOXES_H
@@ -16,9 +17,9 @@
 
 #include "common.h"
 
-#define LANES 16     /* boxes of a block */
-#define SIDE 16      /* most cells along an axis */
-#define PARTITIONS 8 /* of the groups; a box meets those of its own only */
+#define LANES 16     /* boxes per block */
+#define SIDE 16      /* maximum number of cells per axis */
+#define PARTITIONS 8 /* of the groups; a box is compared only within its partition */
 
 typedef struct {
     float x1, y1, x2, y2, area;
@@ -32,26 +33,26 @@ typedef struct {
 
 typedef struct {
     float limit;
-    double reach;            /* of a centre, in sides of its box */
-    double left, top;        /* of the first cell */
+    double reach;            /* maximum distance of a centre, in sides of its box */
+    double left, top;        /* corner of the first cell */
     double per_x, per_y;     /* cells per pixel */
-    int across, down;        /* cells of a partition */
+    int across, down;        /* cells per partition */
     int partitions;
-    int32_t *cells;          /* newest block of each; -1 where there is none */
-    uint8_t *filled;         /* its boxes */
+    int32_t *cells;          /* newest block of each cell, or -1 */
+    uint8_t *filled;         /* number of boxes in that block */
     Block *blocks;
-    int32_t *older;          /* block of the same cell before this one; -1 at the end */
-    int32_t used, room;      /* blocks */
+    int32_t *older;          /* previous block of the same cell, or -1 */
+    int32_t used, room;      /* number of blocks, and capacity */
 } KeptBoxes;
 
-/* Whether a box can overlap another by more than a limit that is not negative. NaN,
- * infinite and empty boxes cannot: the quotient is then 0 or no number. */
+/* Test if a box can overlap another by more than a limit >= 0. NaN, infinite and empty
+ * boxes cannot: their IoU is 0 or NaN. */
 INLINE int is_solid(const Box *b) {
     return b->x2 > b->x1 && b->y2 > b->y1 && b->area > 0.0f && b->area < 3e38f;
 }
 
-/* Cell of a coordinate; those outside count to the first and last. Monotone, so that
- * the cells of a range's ends enclose those of its members. */
+/* Cell of a coordinate, clamped to the first and last cell. Monotone, so the cells of a
+ * range lie between those of its ends. */
 INLINE int cell_at(double x, double origin, double per_pixel, int cells) {
     double at = (x - origin) * per_pixel;
     return at > 0.0 ? (at < cells ? (int)at : cells - 1) : 0;
@@ -61,22 +62,22 @@ INLINE int partition_of(const KeptBoxes *k, const Box *b) {
     return (int)((uint32_t)b->group % (uint32_t)k->partitions);
 }
 
-/* Whether a kept box overlaps this one by more than the limit.
+/* Test if a kept box overlaps this one by more than the limit.
  *
  * The comparison must agree with `inter / (area + area' - inter) > limit` in float32 to
- * the last bit, which needs a division per pair. A product decides all pairs but the
- * few near the limit; only those are divided.
+ * the last bit, which requires a division per pair. A product decides all pairs except
+ * the few near the limit; only these are divided.
  */
 VECTORISED
 static int meets_in(const KeptBoxes *k, int64_t cell, const Box *b) {
     const float limit = k->limit;
-    /* Rounding moves a quotient by less than this share of it. */
+    /* Rounding changes a quotient by less than this fraction. */
     const float surely_below = limit - 1e-6f * (limit < 0 ? -limit : limit) - 1e-30f;
     const Box a = *b;
     int count = k->filled[cell];
     for (int32_t at = k->cells[cell]; at >= 0; at = k->older[at], count = LANES) {
         const Block *o = k->blocks + at;
-        int32_t near = limit < 0.0f; /* then a product has another sign than hoped */
+        int32_t near = limit < 0.0f; /* the product would have the wrong sign */
         for (int i = 0; i < LANES; i++) {
             float width = smaller(a.x2, o->x2[i]) - larger(a.x1, o->x1[i]);
             float height = smaller(a.y2, o->y2[i]) - larger(a.y1, o->y1[i]);
@@ -107,7 +108,7 @@ INLINE int is_suppressed(const KeptBoxes *k, const Box *b) {
     return meets_in(k, cell, b);
 }
 
-/* Put a box in one cell; returns 0, or 1 without memory. */
+/* Put a box in one cell; returns 0, or 1 if out of memory. */
 INLINE int put(KeptBoxes *k, int64_t cell, const Box *b) {
     int32_t at = k->cells[cell];
     if (at < 0 || k->filled[cell] == LANES) {
@@ -124,7 +125,7 @@ INLINE int put(KeptBoxes *k, int64_t cell, const Box *b) {
         k->older[k->used] = at;
         at = k->cells[cell] = k->used++;
         k->filled[cell] = 0;
-        /* Places not yet taken are without area, and seldom near anything. */
+        /* Free slots have no area, and are rarely near the limit. */
         memset(k->blocks + at, 0, sizeof(Block));
     }
     Block *o = k->blocks + at;
@@ -138,7 +139,7 @@ INLINE int put(KeptBoxes *k, int64_t cell, const Box *b) {
     return 0;
 }
 
-/* Remember a kept box; returns 0, or 1 without memory. */
+/* Store a kept box; returns 0, or 1 if out of memory. */
 static int keep(KeptBoxes *k, const Box *b) {
     int64_t first = (int64_t)partition_of(k, b) * k->across * k->down;
     if (k->across * k->down == 1) return put(k, first, b);
@@ -155,7 +156,7 @@ static int keep(KeptBoxes *k, const Box *b) {
     return 0;
 }
 
-/* Choose the grid from a sample of the boxes; returns 0, or 1 without memory. */
+/* Choose the grid from a sample of the boxes; returns 0, or 1 if out of memory. */
 static int begin(KeptBoxes *k, const Box *sample, int64_t count, float limit,
                  int many_groups) {
     memset(k, 0, sizeof *k);
@@ -175,11 +176,11 @@ static int begin(KeptBoxes *k, const Box *sample, int64_t count, float limit,
             width += (double)sample[i].x2 - sample[i].x1;
             height += (double)sample[i].y2 - sample[i].y1;
         }
-        /* A little more than exact, for what float32 rounds. */
+        /* Slightly more than exact, to allow for float32 rounding. */
         k->reach = 1.001 * (1.0 - limit) / (2.0 * limit);
         k->left = left;
         k->top = top;
-        /* Cells as large as a box reaches: it lies in four of them then, or so. */
+        /* Cells as large as the reach of a box, which is then stored in about four. */
         double cell_x = fmax((right - left) / SIDE, k->reach * width / (double)count);
         double cell_y = fmax((bottom - top) / SIDE, k->reach * height / (double)count);
         k->across = 1 + cell_at(right, left, 1.0 / cell_x, SIDE);

@@ -1,8 +1,8 @@
 /* Matching of boxes to objects without a matrix of all pairs.
  *
- * Two sweeps over the boxes. The first finds each box's best object and each object's
- * best overlap; the second marks the boxes that reach an object's best. Overlaps are
- * computed twice, in the same order of operations, so that equality is exact.
+ * The first of two passes over the boxes finds each box's best object and each object's
+ * best overlap; the second marks the boxes whose overlap equals an object's best. Both
+ * compute overlaps with the same order of operations, so equality is exact.
  */
 #include "match.h"
 
@@ -11,7 +11,7 @@
 
 #include "common.h"
 
-#define TILE 512 /* boxes whose sides are kept at hand while objects pass by */
+#define TILE 512 /* boxes that stay in the cache during a loop over the objects */
 
 typedef struct {
     float x1[TILE], y1[TILE], x2[TILE], y2[TILE], area[TILE];
@@ -40,20 +40,20 @@ static void load_tile(const float *boxes, int64_t count, float offset, Tile *t) 
     }
 }
 
-/* Raise each box's best overlap; returns the best of the usable boxes. */
+/* Update each box's best overlap; returns the best overlap of the usable boxes. */
 VECTORISED
 static float meet_object(const Tile *t, int64_t count, const Object *o, float offset,
                          int32_t slot, const float *lowest, float *overlap,
                          int32_t *object) {
-    /* Bits of numbers that are not negative are in the numbers' order, and of integers
-     * compilers take the largest in vectors. */
+    /* Compare the bits, which have the same order for numbers >= 0, because compilers
+     * vectorise maxima of integers. */
     int32_t best = -1;
     for (int64_t i = 0; i < count; i++) {
         float value = iou(t, i, o, offset);
         int32_t better = value > overlap[i];
         overlap[i] = better ? value : overlap[i];
         object[i] = better ? slot : object[i];
-        /* An unusable box counts as one that overlaps nothing. */
+        /* An unusable box has no overlap. */
         int32_t bits = bits_of(smaller(value, lowest[i]));
         best = bits > best ? bits : best;
     }
@@ -67,7 +67,7 @@ static void mark_best(const Tile *t, int64_t count, const Object *o, float offse
         is_best[i] |= iou(t, i, o, offset) == best;
 }
 
-/* Largest share of each box that lies in a crowd. */
+/* Update the largest fraction of each box that lies in a crowd. */
 VECTORISED
 static void meet_crowd(const Tile *t, int64_t count, const Object *o, float offset,
                        float *share) {
@@ -86,7 +86,7 @@ int match_batch(const float *boxes, int64_t box_stride, const float *gt_boxes,
                 float *overlap, int64_t *object, uint8_t *is_best,
                 float *crowd_share, int threads) {
     int64_t tiles = (count + TILE - 1) / TILE;
-    /* Waking threads costs more than a sweep of one image's anchors. */
+    /* Starting threads costs more than a pass over the anchors of one image. */
     if (images * count * slots < 2000000) threads = 1;
     Object *objects = malloc((size_t)(images * slots + 1) * sizeof *objects);
     float *best = malloc((size_t)(images * slots * tiles + 1) * sizeof *best);
@@ -139,9 +139,9 @@ int match_batch(const float *boxes, int64_t box_stride, const float *gt_boxes,
         for (int64_t g = 0; g < slots; g++) {
             int64_t k = n * slots + g;
             if (!gt_valid[k] || (crowd && crowd[k])) continue;
-            float top = 0.0f; /* an object that no box touches has no best box */
+            float top = 0.0f; /* an object without overlaps has no best box */
             for (int64_t i = 0; i < tiles; i++) top = larger(best[k * tiles + i], top);
-            /* Few tiles hold an object's best box. */
+            /* Few tiles contain an object's best box. */
             if (top > 0.0f && best[k * tiles + tile] == top)
                 mark_best(&t, size, objects + k, offset, top, is_best + at);
         }

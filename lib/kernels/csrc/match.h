@@ -3,9 +3,9 @@
 
 #include <stdint.h>
 
-/* Best object per box and best boxes per object, see match.c. `boxes` of image n
- * start at boxes + n * box_stride; `usable` and `crowd` may be NULL.
- * Returns 0, or 1 if there is no memory. */
+/* Find the best object per box and the best boxes per object; see match.c. The boxes of
+ * image n start at boxes + n * box_stride; `usable` and `crowd` may be NULL.
+ * Returns 0, or 1 if out of memory. */
 int match_batch(const float *boxes, int64_t box_stride, const float *gt_boxes,
                 const uint8_t *gt_valid, const uint8_t *crowd, const uint8_t *usable,
                 int64_t images, int64_t count, int64_t slots, float offset,

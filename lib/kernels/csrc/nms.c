@@ -1,8 +1,7 @@
 /* Greedy non-maximum suppression with a fixed number of outputs.
  *
- * Boxes are taken best first. Each is compared with the boxes kept so far that may
- * overlap it enough, and the scan ends as soon as the slots are full: no matrix of all
- * pairs is formed.
+ * Boxes are visited in order of score. Each is compared with the kept boxes near it, and
+ * the scan ends as soon as the slots are full. No matrix of all pairs is formed.
  */
 #include "nms.h"
 
@@ -12,14 +11,14 @@
 #include "common.h"
 #include "kept_boxes.h"
 
-#define SAMPLE 256 /* boxes that the grid is chosen from */
+#define SAMPLE 256 /* number of boxes from which the grid is chosen */
 
-/* Order of a score as an integer, descending: NaN first, as torch.sort has it, and
- * both zeros alike. */
+/* Map a score to an integer that sorts in descending order, NaN first as in torch.sort
+ * and -0 equal to 0. */
 INLINE uint32_t descending_key(float score) {
     uint32_t bits = (uint32_t)bits_of(score + 0.0f); /* -0 becomes 0 */
     bits = bits & 0x80000000u ? bits : bits ^ 0x7fffffffu;
-    return score != score ? 0 : bits; /* at least 1: no number has that pattern */
+    return score != score ? 0 : bits; /* at least 1, because only NaN has the pattern 0 */
 }
 
 /* Stable radix sort of `order` by `key`, 11 bits at a time. */
@@ -42,11 +41,11 @@ static void sort_by_key(uint32_t *key, uint32_t *order, uint32_t *key2,
         uint32_t *swap = key; key = key2; key2 = swap;
         swap = order; order = order2; order2 = swap;
     }
-    /* Three passes leave the result in the second pair. */
+    /* After three passes the result is in the second pair. */
     memcpy(order2, order, (size_t)count * sizeof *order);
 }
 
-/* Keys of all scores, and whether these are in order already. */
+/* Compute the keys of all scores; returns 1 if they are already sorted. */
 VECTORISED
 static int make_keys(const float *scores, int64_t count, uint32_t *key, uint32_t *order) {
     uint32_t unsorted = 0;
@@ -58,7 +57,7 @@ static int make_keys(const float *scores, int64_t count, uint32_t *key, uint32_t
     return !unsorted;
 }
 
-/* Positions of the valid boxes in `order`, best first; returns their number. */
+/* Write the indices of the valid boxes to `order`, best first; returns their number. */
 static int64_t rank(const float *scores, const uint8_t *valid, int64_t count,
                     uint32_t *key, uint32_t *order, uint32_t *key2, uint32_t *order2) {
     const int sorted = make_keys(scores, count, key, order);
@@ -73,7 +72,7 @@ static int64_t rank(const float *scores, const uint8_t *valid, int64_t count,
     return found;
 }
 
-/* Whether the boxes are of several groups. */
+/* Test if the boxes belong to several groups. */
 VECTORISED
 static int differ(const int64_t *groups, int64_t count) {
     int64_t other = 0;
@@ -81,7 +80,7 @@ static int differ(const int64_t *groups, int64_t count) {
     return other != 0;
 }
 
-/* A legacy box's width x2 - x1 + 1 is that of its edges. */
+/* Convert a legacy box, whose width is x2 - x1 + 1, to edges. */
 INLINE Box box_at(const float *boxes, const int64_t *groups, uint32_t at, float offset) {
     const float *c = boxes + 4 * (int64_t)at;
     Box b = {c[0], c[1], c[2] + offset, c[3] + offset, 0.0f, (int32_t)groups[at]};
@@ -89,7 +88,7 @@ INLINE Box box_at(const float *boxes, const int64_t *groups, uint32_t at, float 
     return b;
 }
 
-/* Choose the layout of the kept boxes from some of the candidates. */
+/* Choose the grid of kept boxes from a sample of the candidates. */
 static int prepare(KeptBoxes *best, const float *boxes, const int64_t *groups,
                    int64_t count, const uint32_t *order, int64_t candidates, float limit,
                    float offset) {

@@ -10,11 +10,11 @@ enum { ROI_FLOAT32 = 0, ROI_BFLOAT16 = 1, ROI_FLOAT16 = 2 };
 typedef struct {
     void *data;
     int64_t height, width;
-    const int64_t *sizes; /* (images, 2) true rows and columns, NULL if nothing is padded */
+    const int64_t *sizes; /* (images, 2) unpadded rows and columns; NULL without padding */
     float scale;          /* cells per input pixel */
 } RoiLevel;
 
-/* What is pooled from what; see roi_bilinear.c and roi_max.c. */
+/* Inputs and options of pooling; see roi_bilinear.c and roi_max.c. */
 typedef struct {
     const RoiLevel *levels;
     int64_t level_count;
@@ -26,22 +26,22 @@ typedef struct {
     int64_t per_image;
     int64_t size; /* output cells per side */
     int mode;
-    int64_t sampling; /* samples per cell and side of RoIAlign, 0 for adaptive */
+    int64_t sampling; /* RoIAlign's samples per cell and side, 0 for adaptive */
     int aligned;
-    int max_pool; /* pool to twice the size, then 2x2 maxima */
+    int max_pool; /* pool to twice the size, then take 2x2 maxima */
     int threads;
 } RoiTask;
 
-/* pooled (images * per_image, size, size, channels); which (same shape, bytes) tells the
- * sample of each maximum and may be NULL without max_pool. Returns 0, or 1 without
- * memory. */
+/* `pooled` is (images * per_image, size, size, channels). `which` (same shape, bytes)
+ * receives the index of each maximum, and may be NULL without max_pool.
+ * Returns 0, or 1 if out of memory. */
 int roi_bilinear_forward(const RoiTask *task, void *pooled, uint8_t *which);
 
-/* Writes the levels' data, sums of float32 whose order depends on nothing but the RoIs:
- * equal runs are equal to the bit, whatever the number of threads. */
+/* Write the gradients to the levels' data. They are float32 sums whose order depends only
+ * on the RoIs, so results are equal to the bit with any number of threads. */
 int roi_bilinear_backward(const RoiTask *task, const void *grad, const uint8_t *which);
 
-/* RoI max pooling; argmax is the cell row * width + column, -1 for an empty bin. */
+/* RoI max pooling; argmax is the cell, row * width + column, or -1 for an empty bin. */
 int roi_max_forward(const RoiTask *task, void *pooled, int32_t *argmax);
 int roi_max_backward(const RoiTask *task, const void *grad, const int32_t *argmax);
 

@@ -1,8 +1,8 @@
-/* Which rows (or columns) of a map each output cell averages, with what weight.
+/* The rows (or columns) of a map that each output cell averages, and their weights.
  *
  * The samples of a cell form a grid and bilinear weights are a product, so the mean
- * over a cell is a weighted sum of rows of weighted sums of columns. One axis is at
- * most size * (cells + 1) numbers.
+ * over a cell is a weighted sum of rows of weighted sums of columns. One axis needs at
+ * most size * (cells + 1) weights.
  */
 #ifndef FASTER_RCNN_ROI_AXIS_H
 #define FASTER_RCNN_ROI_AXIS_H
@@ -19,12 +19,12 @@ typedef struct {
 
 /* Add one sample at `at`, in cells of the map, with weight `share`. */
 static inline void add_sample(Taps *t, float at, int64_t cells, int mode, float share) {
-    if (mode == ROI_ALIGN) { /* one cell beyond the edge still counts as the edge */
+    if (mode == ROI_ALIGN) { /* up to one cell outside, the edge is sampled */
         if (!(at >= -1.0f && at <= (float)cells)) return;
         if (at < 0.0f) at = 0.0f;
-    } else if (mode == ROI_CROP) { /* off the map is 0 */
+    } else if (mode == ROI_CROP) { /* 0 outside the map */
         if (!(at >= 0.0f && at <= (float)(cells - 1))) return;
-    } else if (!(at > -1.0f && at < (float)cells)) { /* the map is framed by zeros */
+    } else if (!(at > -1.0f && at < (float)cells)) { /* zeros surround the map */
         return;
     }
     int64_t low = (int64_t)floorf(at);
@@ -42,11 +42,11 @@ static inline void add_sample(Taps *t, float at, int64_t cells, int mode, float 
     }
 }
 
-/* Taps of `side` output cells of a RoI that spans `low`..`high` input pixels.
+/* Compute the taps of `side` output cells of a RoI from `low` to `high` input pixels.
  *
- * `room` holds side * (cells + 1) floats. The samples of a cell are taken in rising
- * order, so that no cell of the map comes before the first; where the corners are
- * swapped that is from the far end.
+ * `room` has side * (cells + 1) floats. The samples of a cell are added in ascending
+ * order (from the far end if the corners are swapped), so that the first sample
+ * determines the first cell.
  */
 static inline void axis_taps(Taps *taps, float *room, int64_t side, int64_t cells,
                              float low, float high, float scale, const RoiTask *task) {
@@ -57,9 +57,9 @@ static inline void axis_taps(Taps *taps, float *room, int64_t side, int64_t cell
     if (cells <= 0) return;
     float start = low * scale, end = high * scale;
     if (task->mode != ROI_ALIGN) {
-        /* From edge to edge; the affine grid of crop_stn has the same points. A mean of
-         * both ends is exact at the ends: boxes clipped to the image often end on the
-         * last cell, where a rounding error would put them off the map. */
+        /* Samples reach from edge to edge; the affine grid of crop_stn has the same points.
+         * A weighted mean of both ends is exact at the ends: boxes clipped to the image
+         * often end on the last cell, and rounding would put the sample off the map. */
         float last = (float)(side - 1);
         for (int64_t i = 0; i < side; i++) {
             float at = (start * (last - (float)i) + end * (float)i) / last;
@@ -85,7 +85,7 @@ static inline void axis_taps(Taps *taps, float *room, int64_t side, int64_t cell
     }
 }
 
-/* Columns that any of the cells reads: `first` and how many. */
+/* The range of columns that the cells read: sets `first`, returns their number. */
 static inline int64_t extent(const Taps *taps, int64_t side, int64_t *first) {
     int64_t low = INT64_MAX, high = 0;
     for (int64_t i = 0; i < side; i++) {

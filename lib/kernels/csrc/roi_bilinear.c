@@ -1,14 +1,14 @@
-/* Bilinear RoI pooling: RoIAlign, crop_and_resize and its affine-grid form, with 2x2
- * maxima inside if wanted, forward and backward.
+/* Bilinear RoI pooling, forward and backward: RoIAlign, crop_and_resize and its
+ * affine-grid form, optionally with 2x2 maxima.
  *
- * For each output row the rows of the map that it reads are summed first, all columns
- * of the RoI at once; each output cell then sums the columns that it reads. That is
- * less than the four corners of every sample, and the inner loops run over channels,
- * which lie together.
+ * For each output row, the rows of the map that it reads are summed first, for all columns
+ * of the RoI; each output cell then sums the columns that it reads. This needs fewer
+ * operations than the four corners of every sample, and the inner loops run over
+ * channels, which are contiguous.
  *
- * Forward, RoIs are shared out among the threads. Backward, parts of maps are (see
+ * The forward pass distributes RoIs over the threads, the backward pass parts of maps (see
  * roi_sums.h), so that no two threads add to the same number and the order of additions
- * is always the same.
+ * is fixed.
  */
 #include <stdlib.h>
 #include <string.h>
@@ -19,9 +19,9 @@
 #include "roi_level.h"
 #include "roi_sums.h"
 
-#define CHUNK 256 /* channels at a time: a RoI's columns of them stay in the cache */
+#define CHUNK 256 /* channels per loop, so that the columns of a RoI fit into the cache */
 
-/* One RoI on its map, or on the sums of its gradients. Steps are in elements. */
+/* One RoI on its map, or on the sums of its gradients. Strides are in elements. */
 typedef struct {
     const Taps *rows, *columns; /* (m * size) each */
     int64_t m, size, channels;
@@ -55,7 +55,7 @@ static Forward *const forward_of[3] = {forward_f32, forward_bf16, forward_f16};
 static Backward *const backward_of[3] = {backward_f32, backward_bf16, backward_f16};
 static const int64_t bytes_of[3] = {4, 2, 2};
 
-/* What one thread needs: taps of both axes, their weights, and sums of rows. */
+/* Buffers of one thread: taps of both axes, their weights, and sums of rows. */
 typedef struct {
     Taps *taps;
     float *weights, *sums;
@@ -81,8 +81,8 @@ static void free_room(Room *room) {
     free(room->sums);
 }
 
-/* Prepare RoI `n` in memory with `step` elements from column to column; returns where it
- * is pooled from. */
+/* Prepare RoI `n` on a map with `step` elements from column to column; returns its
+ * source. */
 static Place prepare(const RoiTask *task, int64_t n, const Room *room, int64_t step,
                      Roi *r) {
     const Place place = place_of(task, n);

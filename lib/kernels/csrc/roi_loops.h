@@ -1,8 +1,8 @@
-/* The loops of roi_bilinear.c for one type of number; included once for each.
+/* The loops of roi_bilinear.c for one number type; included once per type.
  *
- * ELEMENT is the type in memory, LOAD and STORE turn it into float32 and back, NAME
- * tells the copies apart. `lanes` channels that lie together are worked on at once. `m`
- * is 2 with maxima inside, else 1: output cell (i, j) is the largest of m x m samples.
+ * ELEMENT is the type in memory, LOAD and STORE convert it to float32 and back, NAME
+ * names the copies. `lanes` contiguous channels are processed together. `m` is 2 with
+ * maxima, otherwise 1: output cell (i, j) is the maximum of m x m samples.
  */
 
 VECTORISED

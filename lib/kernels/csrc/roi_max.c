@@ -1,7 +1,7 @@
-/* RoI max pooling (Fast R-CNN, section 2.1): bins of whole cells, their largest value.
+/* RoI max pooling (Fast R-CNN, section 2.1): the maximum over bins of whole cells.
  *
- * A bin without cells gives 0 and no gradient. A NaN is never larger, so it is passed
- * over; of equal values the first cell's counts. Threads share as in roi_bilinear.c.
+ * A bin without cells gives 0 and has no gradient. NaN is never larger, so it is ignored;
+ * of equal values the first cell is used. Threads divide the work as in roi_bilinear.c.
  */
 #include <float.h>
 #include <math.h>
@@ -13,8 +13,8 @@
 #include "roi_level.h"
 #include "roi_sums.h"
 
-/* Cells of one axis that fall into bin `i`: from *low to *high, exclusive. The order of
- * operations is that of the published kernels; the bins would move otherwise. */
+/* The cells of one axis in bin `i`: from *low to *high, exclusive. The order of operations
+ * is that of the published kernels; another order would change the bins. */
 static void bin_of(int64_t i, int64_t size, int64_t cells, float low_px, float high_px,
                    float scale, int64_t *low, int64_t *high) {
     float start = roundf(low_px * scale), end = roundf(high_px * scale);
@@ -22,7 +22,7 @@ static void bin_of(int64_t i, int64_t size, int64_t cells, float low_px, float h
     if (!(length > 1.0f)) length = 1.0f;
     float step = length / (float)size;
     float from = floorf((float)i * step) + start, to = ceilf((float)(i + 1) * step) + start;
-    /* Compared as floats: a cast of what no integer holds is undefined. */
+    /* Compare as floats, because casting a float beyond the integer range is undefined. */
     if (!(from > 0.0f)) from = 0.0f;
     if (!(to > 0.0f)) to = 0.0f;
     *low = from < (float)cells ? (int64_t)from : cells;

@@ -1,6 +1,6 @@
-/* The loops of roi_max.c for one type of number, as in roi_loops.h. */
+/* The loops of roi_max.c for one number type, as in roi_loops.h. */
 
-/* Largest of the bin's cells for `lanes` channels that lie together. */
+/* Maximum over the bin's cells for `lanes` contiguous channels. */
 VECTORISED
 static void NAME(max_of_bin)(const ELEMENT *map, int64_t width, int64_t step,
                              const int64_t bin[4], int64_t lanes, float *restrict best,
@@ -54,7 +54,7 @@ static int NAME(max_forward)(const RoiTask *task, void *pooled_, int32_t *argmax
     return failed;
 }
 
-/* Add the gradients of one RoI to the sums of a part. */
+/* Add the gradients of one RoI to the sums of one part. */
 static void NAME(max_scatter)(const void *grad_, const int32_t *argmax, int64_t cells,
                               int64_t channels, const Part *part) {
     const ELEMENT *grad = grad_;

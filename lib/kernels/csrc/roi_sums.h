@@ -1,9 +1,9 @@
 /* Gradients of the maps, summed in float32 part by part.
  *
- * A part is some channels of one image's map on one level; the image's RoIs pass by, one
- * after the other. Sums of float32 are made where they are wanted. For other types they
- * are made aside and stored at the end, so that no float32 copy of all maps is needed.
- * Each sum has one order, whatever the number of threads and channels at a time.
+ * A part consists of some channels of one image's map on one level; a thread adds the
+ * gradients of all RoIs of the image to it. float32 gradients are summed in place. Other
+ * types are summed in a buffer and stored at the end, so that no float32 copy of all maps
+ * is needed. The order of each sum is fixed, with any number of threads and channels.
  */
 #ifndef FASTER_RCNN_ROI_SUMS_H
 #define FASTER_RCNN_ROI_SUMS_H
@@ -12,20 +12,20 @@
 #include "roi.h"
 #include "roi_level.h"
 
-#define SUMS (1 << 20) /* floats of a part that are made aside, about */
+#define SUMS (1 << 20) /* approximate size of a buffered part, in floats */
 
 typedef struct {
-    int64_t image, level, channel, lanes; /* channels from the first on */
-    int64_t cells, start;                 /* elements of the level before it */
+    int64_t image, level, channel, lanes; /* first channel, number of channels */
+    int64_t cells, start;                 /* offset in the level, in elements */
     float *sums;
-    int64_t step; /* of the sums, from cell to cell */
+    int64_t step; /* elements from cell to cell in `sums` */
 } Part;
 
 INLINE int64_t cells_of(const RoiTask *task, int64_t level) {
     return task->levels[level].height * task->levels[level].width;
 }
 
-/* Channels of a part: whole cache lines of every type, and work for every thread. */
+/* Channels per part: whole cache lines for every type, and enough parts for all threads. */
 INLINE int64_t lanes_of(const RoiTask *task, int64_t level) {
     int64_t cells = cells_of(task, level), most = SUMS / (cells > 0 ? cells : 1);
     int64_t lanes = task->images * task->channels / (task->threads > 0 ? task->threads : 1);
@@ -46,7 +46,7 @@ static inline int64_t part_count(const RoiTask *task) {
     return count;
 }
 
-/* Floats that a thread needs for sums aside; at least 1. */
+/* Size of a thread's buffer in floats; at least 1. */
 static inline int64_t room_for_sums(const RoiTask *task) {
     int64_t most = 1;
     for (int64_t l = 0; l < task->level_count && task->dtype != ROI_FLOAT32; l++) {
@@ -56,7 +56,7 @@ static inline int64_t room_for_sums(const RoiTask *task) {
     return most;
 }
 
-/* Part `job`, with sums of 0; `aside` is the thread's room. */
+/* Part `job`, with its sums set to 0; `aside` is the thread's buffer. */
 static Part begin_part(const RoiTask *task, int64_t job, float *aside) {
     int64_t level = 0;
     while (job >= task->images * parts_of_image(task, level))
@@ -70,7 +70,7 @@ static Part begin_part(const RoiTask *task, int64_t job, float *aside) {
         p.sums = (float *)task->levels[level].data + start;
         p.step = task->channels;
     }
-    const int64_t rows = p.step == lanes ? 1 : cells; /* that lie together */
+    const int64_t rows = p.step == lanes ? 1 : cells; /* contiguous runs */
     for (int64_t row = 0; row < rows && cells > 0; row++)
         memset(p.sums + row * p.step, 0, (size_t)(cells / rows * lanes) * sizeof *p.sums);
     return p;

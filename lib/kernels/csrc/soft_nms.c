@@ -1,5 +1,5 @@
-/* Soft suppression (Bodla et al. 2017): boxes that overlap a picked one lose score
- * instead of being dropped. Cost: picked x boxes.
+/* Soft suppression (Bodla et al. 2017): the score of a box that overlaps a picked box
+ * decays instead of the box being dropped. Cost: picked x boxes.
  */
 #include <math.h>
 #include <stdlib.h>
@@ -8,7 +8,7 @@
 #include "common.h"
 #include "nms.h"
 
-#define LANES 16 /* maxima kept apart, so that they are taken in vectors */
+#define LANES 16 /* separate maxima, so that the loop is vectorised */
 
 typedef struct {
     float *x1, *y1, *x2, *y2, *area, *score, *overlap;
@@ -16,7 +16,7 @@ typedef struct {
     int64_t count;
 } Field;
 
-/* Overlap of every box with box `i`; 0 for those of other groups. */
+/* IoU of every box with box `i`; 0 for boxes of other groups. */
 VECTORISED
 static void overlaps_with(const Field *f, int64_t i) {
     const float x1 = f->x1[i], y1 = f->y1[i], x2 = f->x2[i], y2 = f->y2[i];
@@ -44,13 +44,13 @@ static float largest(const float *score, int64_t count) {
     return best;
 }
 
-/* Take from the scores by overlap; below the least score a box is dropped. */
+/* Decay the scores by overlap; drop boxes whose score does not exceed `min_score`. */
 VECTORISED
 static void decay_linearly(const Field *f, float threshold, float min_score) {
     for (int64_t j = 0; j < f->count; j++) {
         const float iou = f->overlap[j];
         const float score = f->score[j] * (iou > threshold ? 1.0f - iou : 1.0f);
-        /* -inf * 0 is no number, and dropped too. */
+        /* -inf * 0 is NaN, which is dropped too. */
         f->score[j] = score > min_score ? score : -INFINITY;
     }
 }
@@ -81,7 +81,7 @@ static int soft_nms_image(const float *boxes, const float *scores, const uint8_t
                (int32_t *)(room + 8 * count),
                0};
     for (int64_t i = 0; i < count; i++) {
-        if (!valid[i] || !(scores[i] > min_score)) continue; /* NaN neither */
+        if (!valid[i] || !(scores[i] > min_score)) continue; /* also skips NaN */
         const float *box = boxes + 4 * i;
         const int64_t k = f.count++;
         f.x1[k] = box[0];
