@@ -115,6 +115,7 @@ def match_anchors(
     negative_overlap: float,
     border: float,
     offset: float,
+    best_positive: bool = True,
     clobber_positives: bool = False,
     crowd_overlap: float | None = None,
     usable: Tensor | None = None,
@@ -123,18 +124,18 @@ def match_anchors(
 
     Anchors that cross the image border and anchors of padding cells are neither
     positive nor negative. An anchor is positive if its IoU with an object is
-    ``positive_overlap`` or more, or if no other anchor overlaps that object more (ties
-    included). Otherwise it is negative if its highest IoU is below
-    ``negative_overlap``. With ``clobber_positives`` the negative rule is applied first,
-    so an object's best anchor of low IoU is negative. An anchor that has more than
-    ``crowd_overlap`` of its area inside a crowd region is not negative, because the
-    region may contain objects. A crowd region does not affect positive anchors, just as
-    COCO's evaluation ignores only unmatched detections in a crowd.
+    ``positive_overlap`` or more or, with ``best_positive``, if no other anchor overlaps
+    that object more (ties included). Otherwise it is negative if its highest IoU is
+    below ``negative_overlap``. With ``clobber_positives`` the negative rule is applied
+    first, so an object's best anchor of low IoU is negative. An anchor that has more
+    than ``crowd_overlap`` of its area inside a crowd region is not negative, because
+    the region may contain objects. A crowd region does not affect positive anchors,
+    just as COCO's evaluation ignores only unmatched detections in a crowd.
 
     Deviation: an object that overlaps no inside anchor makes no anchor positive. In
     tf-faster-rcnn such an object makes every anchor positive that does not overlap it.
 
-    The arguments are those of `anchor_targets`, in the same frame.
+    The other arguments are those of `anchor_targets`, in the same frame.
 
     Returns:
         The candidates, and the object that each anchor overlaps most.
@@ -151,7 +152,9 @@ def match_anchors(
         usable=inside,
         crowd=crowd,
     )
-    positive = inside & (matches.is_best | (matches.overlap >= positive_overlap))
+    positive = inside & (matches.overlap >= positive_overlap)
+    if best_positive:
+        positive = positive | matches.is_best
     negative = inside & (matches.overlap < negative_overlap)
     if clobber_positives:
         positive = positive & ~negative
@@ -160,6 +163,26 @@ def match_anchors(
     if crowd_overlap is not None:
         negative = negative & (matches.crowd_share <= crowd_overlap)
     return AnchorMatches(positive, negative, matches.matched)
+
+
+def dense_targets(
+    matches: AnchorMatches, ground_truth: GroundTruth
+) -> tuple[Tensor, Tensor]:
+    """Assign a class and an object to every anchor, without sampling (RetinaNet).
+
+    Args:
+        matches: candidates of both labels.
+        ground_truth: of the same N images.
+
+    Returns:
+        Classes ``(N, A)``: 1..C-1 of a positive, 0 of a negative, -1 of other anchors;
+        and ``(N, A, 4)`` boxes of the objects that the anchors overlap most.
+    """
+    classes = ground_truth.classes.gather(1, matches.matched)
+    classes = classes.masked_fill(~matches.positive, -1)
+    classes = classes.masked_fill(matches.negative, 0)
+    index = matches.matched[:, :, None].expand(-1, -1, 4)
+    return classes, ground_truth.boxes.gather(1, index)
 
 
 def sample_labels(

@@ -76,20 +76,23 @@ def base_anchors(
     return anchors.round() if rounding == "corners" else anchors
 
 
-def grid_anchors(base: Tensor, height: int, width: int, *, stride: int) -> Tensor:
+def grid_anchors(
+    base: Tensor, height: int, width: int, *, stride: int | tuple[int, int]
+) -> Tensor:
     """Compute the anchors of every cell of a feature map.
 
     Args:
         base: ``(K, 4)`` anchors of the first cell.
         height: rows of the feature map.
         width: columns of the feature map.
-        stride: input pixels per cell.
+        stride: input pixels per cell, or per row and per column.
 
     Returns:
         ``(A, 4)``, ordered by row, then column, then base anchor.
     """
-    y = torch.arange(height, device=base.device, dtype=base.dtype) * stride
-    x = torch.arange(width, device=base.device, dtype=base.dtype) * stride
+    down, right = stride if isinstance(stride, tuple) else (stride, stride)
+    y = torch.arange(height, device=base.device, dtype=base.dtype) * down
+    x = torch.arange(width, device=base.device, dtype=base.dtype) * right
     shift_y, shift_x = torch.meshgrid(y, x, indexing="ij")
     shifts = torch.stack((shift_x, shift_y, shift_x, shift_y), dim=-1)  # (H, W, 4)
     return (shifts[:, :, None, :] + base).reshape(-1, 4)  # (A, 4)

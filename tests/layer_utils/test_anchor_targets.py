@@ -1,14 +1,17 @@
 import math
 
+import numpy as np
 import pytest
 import torch
 from box_oracles import JUNK, flip, ground_truth, random_boxes, slow_encode, slow_iou
 from faster_rcnn.layer_utils.anchor_targets import (
     anchor_targets,
+    dense_targets,
     match_anchors,
     sample_labels,
 )
 from faster_rcnn.layer_utils.anchors import base_anchors, cells_inside, grid_anchors
+from faster_rcnn.layer_utils.boxes import encode
 from faster_rcnn.layer_utils.structures import GroundTruth
 
 SIZE = torch.tensor([[60, 60]])
@@ -158,6 +161,64 @@ def test_matches_are_what_is_drawn_from():
         drawn = targets(anchors, gt, sizes, **rules, **EVERYTHING)
         assert torch.equal(drawn.labels == 1, matches.positive)
         assert torch.equal(drawn.labels == 0, matches.negative)
+
+
+def test_every_anchor_has_a_class_or_none():
+    # 5, 4 and 3 of 10 pixels of the first object, 2 of 10 of the second.
+    gt = ground_truth([(3, [0, 0, 9, 0]), (2, [30, 0, 39, 0])], slots=2)
+    ends = ([0, 4], [0, 3], [0, 2], [30, 31])
+    anchors = torch.tensor([[left, 0, right, 0] for left, right in ends]).float()
+    rules = {"positive_overlap": 0.5, "negative_overlap": 0.4}
+    rules |= {"border": -1, "offset": 1}
+    for best, last in (True, 2), (False, 0):
+        matches = match_anchors(anchors, gt, SIZE, **rules, best_positive=best)
+        classes, boxes = dense_targets(matches, gt)
+        assert classes.tolist() == [[3, -1, 0, last]]
+        assert torch.equal(boxes[0], gt.boxes[0][[0, 0, 0, 1]])
+
+
+@pytest.mark.parametrize("best", [True, False])
+def test_golden_matches_of_a_dense_head(shared, best):
+    data = np.load(shared / "golden" / "family" / "retina_anchors.npz")
+    objects = zip(data["gt_classes"] + 1, data["gt_boxes"].tolist(), strict=True)
+    gt = ground_truth([(int(label), box) for label, box in objects], slots=9)
+    anchors = torch.from_numpy(data["d2_anchors_offset0.0"])
+    matches = match_anchors(
+        anchors,
+        gt,
+        torch.from_numpy(data["image_size"])[None],
+        positive_overlap=0.5,
+        negative_overlap=0.4,
+        border=-1,
+        offset=0,
+        best_positive=best,
+    )
+    labels = matches.positive.long() - (~matches.positive & ~matches.negative).long()
+    key = "retina_label" if best else "retina_label_no_low_quality"
+    assert np.array_equal(labels[0], data[key])
+    classes, boxes = dense_targets(matches, gt)
+    positive = torch.from_numpy(data["retina_label"]) == 1
+    want = data["retina_match"][positive]
+    assert np.array_equal(matches.matched[0][positive], want)
+    if best:
+        assert np.array_equal(classes[0][positive], data["gt_classes"][want] + 1)
+        deltas = encode(anchors[positive], boxes[0][positive], offset=0)
+        np.testing.assert_allclose(deltas, data["positive_deltas"], atol=1e-5)
+    theirs = torch.from_numpy(data["tv_anchors"])
+    # torchvision: -1 background, -2 in between.
+    matches = match_anchors(
+        theirs,
+        gt,
+        torch.from_numpy(data["image_size"])[None],
+        positive_overlap=0.5,
+        negative_overlap=0.4,
+        border=-1,
+        offset=0,
+    )
+    got = matches.matched[0].where(matches.positive[0], -2)
+    assert np.array_equal(
+        got.masked_fill(matches.negative[0], -1), data["tv_retina_match"]
+    )
 
 
 def test_object_that_no_inside_anchor_touches():

@@ -79,6 +79,44 @@ def test_torchvision_anchors(ratios):
     assert torch.equal(got, generator.cell_anchors[0])
 
 
+def test_torchvision_anchors_of_a_dense_head():
+    sides = (32, int(32 * 2 ** (1 / 3)), int(32 * 2 ** (2 / 3)))
+    generator = AnchorGenerator((sides,), (RATIOS,))
+    scales = [side / 8 for side in sides]
+    got = base(0, scales, RATIOS, stride=8, centre="corner", rounding="corners")
+    assert torch.equal(got, generator.cell_anchors[0])
+
+
+def test_golden_anchors_of_a_dense_head(shared):
+    """Nine a cell at strides 8 to 128 of an image of 256 x 320 pixels."""
+    data = np.load(shared / "golden" / "family" / "retina_anchors.npz")
+    grids: dict[str, list[torch.Tensor]] = {"corner": [], "cell": [], "corners": []}
+    for level, stride in enumerate((8, 16, 32, 64, 128)):
+        octaves = [4 * 2 ** (i / 3) for i in range(3)]
+        whole = [int(stride * 4 * 2 ** (i / 3)) / stride for i in range(3)]
+        cells = (-(-256 // stride), -(-320 // stride))
+        cell = base(0, octaves, stride=stride, centre="corner")
+        # Detectron2 orders them by size, then ratio.
+        want = data["d2_cells"][9 * level : 9 * level + 9].reshape(3, 3, 4)
+        np.testing.assert_allclose(
+            cell.view(3, 3, 4).transpose(0, 1).numpy(), want, rtol=1e-6
+        )
+        around = base(0, octaves, stride=stride)
+        rounded = base(0, whole, stride=stride, centre="corner", rounding="corners")
+        # torchvision divides the image by the map: 320 // 3 = 106 pixels, not 128.
+        fitted = (256 // cells[0], 320 // cells[1])
+        grids["corner"].append(grid_anchors(cell, *cells, stride=stride))
+        grids["cell"].append(grid_anchors(around, *cells, stride=stride))
+        grids["corners"].append(grid_anchors(rounded, *cells, stride=fitted))
+    by_size = [
+        torch.cat(grids[key]).view(-1, 3, 3, 4).transpose(1, 2).reshape(-1, 4)
+        for key in ("corner", "cell")
+    ]
+    np.testing.assert_allclose(by_size[0], data["d2_anchors_offset0.0"], atol=1e-4)
+    np.testing.assert_allclose(by_size[1], data["d2_anchors_offset0.5"], atol=1e-4)
+    np.testing.assert_array_equal(torch.cat(grids["corners"]), data["tv_anchors"])
+
+
 def test_grid_as_in_a_loop():
     first = base(scales=(2, 4))
     want = [
@@ -95,6 +133,12 @@ def test_mirrored_grid_holds_the_same_anchors():
     x1, y1, x2, y2 = anchors.unbind(1)
     mirrored = torch.stack((5 * 16 - 1 - x2, y1, 5 * 16 - 1 - x1, y2), dim=1)
     assert sorted(mirrored.tolist()) == sorted(anchors.tolist())
+
+
+def test_grid_of_unequal_strides():
+    grid = grid_anchors(base(scales=(2,)), 3, 4, stride=(10, 7)).view(3, 4, 3, 4)
+    moved = grid[2, 3] - grid[0, 0]
+    assert torch.equal(moved, torch.tensor([21.0, 20.0, 21.0, 20.0]).expand(3, 4))
 
 
 def test_empty_map():
