@@ -14,6 +14,14 @@ from ..layer_utils.structures import FeatureMaps
 from .layers import ConvNorm, shrink, zero_padding
 
 PyramidNorm = Literal["none", "batch"]
+CoarserLevels = Literal["subsample", "p5", "c5"]
+"""How the levels beyond the trunk's are computed:
+
+subsample  every other cell of the previous level (FPN, section 4.1's P6)
+p5         convolutions of stride 2, the first on the pyramid's last map (torchvision)
+c5         convolutions of stride 2, the first on the trunk's last map (RetinaNet,
+           section 4; Detectron2)
+"""
 
 
 class FeaturePyramid(nn.Module):
@@ -24,16 +32,17 @@ class FeaturePyramid(nn.Module):
         channels: channels of every map of the pyramid.
         strides: strides of the trunk's maps, each equal to the previous one or twice
             it.
-        norm: "none", or "batch" behind every convolution.
-        coarser: number of levels added by taking every other cell of the previous level
-            (section 4.1's P6).
+        norm: "none", or "batch" behind every convolution of the top-down path.
+        coarser: number of levels beyond the trunk's.
+        coarser_by: how these are computed.
+        finest: least stride of a level; finer maps of the trunk are left out.
 
     Attributes:
         channels: channels of every map.
         strides: strides of all L levels.
 
     Raises:
-        ValueError: ``norm`` is unknown.
+        ValueError: ``norm`` or ``coarser_by`` is unknown.
     """
 
     def __init__(
@@ -44,11 +53,21 @@ class FeaturePyramid(nn.Module):
         strides: Sequence[int],
         norm: PyramidNorm = "none",
         coarser: int = 1,
+        coarser_by: CoarserLevels = "subsample",
+        finest: int = 1,
     ) -> None:
         super().__init__()
         if norm not in get_args(PyramidNorm):
             raise ValueError(f"norm: expected none or batch, found {norm!r}")
+        if coarser_by not in get_args(CoarserLevels):
+            raise ValueError(
+                f"coarser_by: expected one of {', '.join(get_args(CoarserLevels))}; "
+                f"found {coarser_by!r}"
+            )
+        strides = [stride for stride in strides if stride >= finest]
+        in_channels = in_channels[-len(strides) :]
         self.channels = channels
+        self.coarser_by = coarser_by
         self.coarser = coarser
         self.strides = (*strides, *(strides[-1] << i + 1 for i in range(coarser)))
         self.factors = [below // above for above, below in pairwise(strides)]
@@ -56,6 +75,12 @@ class FeaturePyramid(nn.Module):
         self.output = nn.ModuleList(
             _conv(channels, channels, 3, norm) for _ in in_channels
         )
+        if coarser_by != "subsample":
+            first = channels if coarser_by == "p5" else in_channels[-1]
+            self.down = nn.ModuleList(
+                _conv(channels if i else first, channels, 3, "none", stride=2)
+                for i in range(coarser)
+            )
 
     def forward(self, trunk: FeatureMaps) -> FeatureMaps:
         """Compute the maps of the pyramid.
@@ -64,22 +89,25 @@ class FeaturePyramid(nn.Module):
         2. From the coarsest down, the map above is enlarged by copying cells, and
            added.
         3. A 3x3 convolution smooths each sum.
-        4. Coarser levels are subsampled from the last one.
+        4. Coarser levels follow from the last one.
 
         Args:
-            trunk: maps of `in_channels`; values beyond the images' true sizes may be
+            trunk: the trunk's maps; values beyond the images' true sizes may be
                 anything.
 
         Returns:
             L maps ``(N, channels, Hf, Wf)``, finest first.
         """
-        sizes: list[Tensor | None] = [None] * len(trunk.maps)
+        used = len(self.lateral)
+        sizes: list[Tensor | None] = [None] * used
         if trunk.sizes is not None:
-            sizes = [*trunk.sizes]
+            sizes = [*trunk.sizes[-used:]]
         # 1. The mask serves both the 3x3 convolution and the sum with the finer map.
         inner = [
             zero_padding(lateral(x), size)
-            for lateral, x, size in zip(self.lateral, trunk.maps, sizes, strict=True)
+            for lateral, x, size in zip(
+                self.lateral, trunk.maps[-used:], sizes, strict=True
+            )
         ]
         # 2.
         for i in reversed(range(len(self.factors))):
@@ -88,8 +116,14 @@ class FeaturePyramid(nn.Module):
         # 3.
         maps = [smooth(x) for smooth, x in zip(self.output, inner, strict=True)]
         # 4.
-        for _ in range(self.coarser):
-            maps.append(maps[-1][:, :, ::2, ::2])
+        last = trunk.maps[-1] if self.coarser_by == "c5" else maps[-1]
+        for i in range(self.coarser):
+            if self.coarser_by == "subsample":
+                last = last[:, :, ::2, ::2]
+            else:
+                last = last if i == 0 else F.relu(last)
+                last = self.down[i](zero_padding(last, sizes[-1]))
+            maps.append(last)
             sizes.append(shrink(sizes[-1], 2))
         true = [size for size in sizes if size is not None]
         return FeatureMaps(maps, true if trunk.sizes is not None else None)
@@ -108,10 +142,12 @@ def _enlarge(x: Tensor, factor: int, like: Tensor) -> Tensor:
     return x if down == right == 0 else F.pad(x, (0, right, 0, down))
 
 
-def _conv(in_channels: int, out_channels: int, kernel: int, norm: str) -> nn.Module:
+def _conv(
+    in_channels: int, out_channels: int, kernel: int, norm: str, *, stride: int = 1
+) -> nn.Module:
     layer: nn.Module
     if norm == "none":
-        layer = nn.Conv2d(in_channels, out_channels, kernel, padding=kernel // 2)
+        layer = nn.Conv2d(in_channels, out_channels, kernel, stride, kernel // 2)
     else:
         layer = ConvNorm(in_channels, out_channels, kernel, norm="batch")
     for part in layer.modules():

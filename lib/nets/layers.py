@@ -13,6 +13,8 @@ from torch import Tensor, nn
 from ..kernels.convolution import convolve
 
 NormKind = Literal["frozen", "batch"]
+HeadNorm = Literal["none", "batch", "group"]
+_GROUPS = 32  # Group Normalization (Wu & He 2018), section 4
 
 _N = TypeVar("_N", bound="Norm")
 
@@ -109,6 +111,43 @@ class ConvNorm(nn.Sequential):
     def folded(self) -> tuple[Tensor, Tensor]:
         """Return weight and shift; see `folded_norm`."""
         return folded_norm(cast(nn.Conv2d, self[0]), cast(Norm, self[1]))
+
+
+class ConvGroupNorm(nn.Sequential):
+    """A 3x3 convolution (key ``0``) and group normalisation (key ``1``)."""
+
+    def __init__(self, in_channels: int, out_channels: int) -> None:
+        conv = nn.Conv2d(in_channels, out_channels, 3, padding=1, bias=False)
+        super().__init__(conv, nn.GroupNorm(_GROUPS, out_channels))
+
+    def forward(self, x: Tensor, sizes: Tensor | None = None) -> Tensor:
+        """Map ``(N, C, H, W)`` to ``(N, C', H, W)``; statistics are of the true sizes.
+
+        Args:
+            x: zero beyond the true sizes.
+            sizes: ``(N, 2)`` true height and width; None if nothing is padded.
+        """
+        conv, norm = cast(nn.Conv2d, self[0]), cast(nn.GroupNorm, self[1])
+        x = conv(x)
+        if sizes is None:
+            return cast(Tensor, norm(x))
+        groups = zero_padding(x, sizes).float().unflatten(1, (norm.num_groups, -1))
+        count = sizes.prod(dim=1).view(-1, 1, 1, 1, 1) * groups.shape[2]
+        mean = groups.sum(dim=(2, 3, 4), keepdim=True) / count
+        groups = zero_padding((groups - mean).flatten(1, 2), sizes).view_as(groups)
+        variance = groups.square().sum(dim=(2, 3, 4), keepdim=True) / count
+        groups = groups * torch.rsqrt(variance + norm.eps)
+        weight, bias = norm.weight[:, None, None], norm.bias[:, None, None]
+        return (groups.flatten(1, 2) * weight + bias).to(x.dtype)
+
+
+def head_conv(in_channels: int, out_channels: int, norm: HeadNorm) -> nn.Module:
+    """Build a 3x3 convolution of a head, with its norm."""
+    if norm == "batch":
+        return ConvNorm(in_channels, out_channels, 3, norm="batch")
+    if norm == "group":
+        return ConvGroupNorm(in_channels, out_channels)
+    return nn.Conv2d(in_channels, out_channels, 3, padding=1)
 
 
 def zero_padding(x: Tensor, sizes: Tensor | None) -> Tensor:

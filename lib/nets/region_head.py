@@ -4,15 +4,12 @@ Letters: M RoIs of all images, P side of a pooled region.
 """
 
 from itertools import pairwise
-from typing import Literal, get_args
+from typing import get_args
 
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from .layers import ConvNorm
-
-HeadNorm = Literal["none", "batch", "group"]
-_GROUPS = 32  # Group Normalization (Wu & He 2018), section 4
+from .layers import HeadNorm, head_conv, init_convs
 
 
 class RegionHead(nn.Module):
@@ -81,17 +78,6 @@ class RegionHead(nn.Module):
 
 
 def _conv(in_channels: int, out_channels: int, norm: HeadNorm) -> nn.Module:
-    layer: nn.Module
-    if norm == "batch":
-        layer = ConvNorm(in_channels, out_channels, 3, norm="batch")
-    else:
-        bias = norm == "none"
-        layer = nn.Conv2d(in_channels, out_channels, 3, padding=1, bias=bias)
-        if norm == "group":
-            layer = nn.Sequential(layer, nn.GroupNorm(_GROUPS, out_channels))
-    for part in layer.modules():
-        if isinstance(part, nn.Conv2d):
-            nn.init.kaiming_normal_(part.weight, mode="fan_out", nonlinearity="relu")
-            if part.bias is not None:
-                nn.init.zeros_(part.bias)
+    layer = head_conv(in_channels, out_channels, norm)
+    init_convs(layer)
     return layer

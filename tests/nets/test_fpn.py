@@ -57,10 +57,34 @@ def test_equals_torchvision(sides):
 
 
 @torch.no_grad()
+@pytest.mark.parametrize("by", ["p5", "c5"])
+def test_retinanets_levels_are_torchvisions(by):
+    """P3 to P7 of a trunk with C2 to C5."""
+    sides = [(-(-70 // 2**i), 96 // 2**i) for i in range(4)]
+    maps = [checks.images(2, 3 + i, *side, seed=i) for i, side in enumerate(sides)]
+    lasts = torchvision.ops.feature_pyramid_network.LastLevelP6P7
+    peer = torchvision.ops.FeaturePyramidNetwork(
+        [4, 5, 6], 4, lasts(6 if by == "c5" else 4, 4)
+    )
+    ours = pyramid((3, 4, 5, 6), coarser=2, coarser_by=by, finest=8)
+    assert ours.strides == (8, 16, 32, 64, 128)
+    for i in range(3):
+        ours.lateral[i].load_state_dict(peer.inner_blocks[i][0].state_dict())
+        ours.output[i].load_state_dict(peer.layer_blocks[i][0].state_dict())
+    for i, last in enumerate((peer.extra_blocks.p6, peer.extra_blocks.p7)):
+        ours.down[i].load_state_dict(last.state_dict())
+    peer.extra_blocks.use_P5 = by == "p5"  # torchvision guesses it from the channels
+    want = peer(dict(enumerate(maps[1:]))).values()
+    for a, b in zip(ours(FeatureMaps(maps, None)).maps, want, strict=True):
+        torch.testing.assert_close(a, b)
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("by", ["subsample", "p5", "c5"])
 @pytest.mark.parametrize("norm", ["none", "batch"])
 @pytest.mark.parametrize("down", ["ceil", "floor"])
-def test_padded_image_has_the_pyramid_of_the_bare_one(down, norm):
-    one = pyramid((3, 5), coarser=2, norm=norm).eval()
+def test_padded_image_has_the_pyramid_of_the_bare_one(down, norm, by):
+    one = pyramid((3, 5), coarser=2, coarser_by=by, norm=norm).eval()
     checks.randomise(one)
     for height, width in ((7, 12), (8, 9), (5, 5)):
         half = [(n + (down == "ceil")) // 2 for n in (height, width)]
@@ -100,9 +124,11 @@ def test_traces():
     assert all(p.grad is not None for p in one.parameters())
 
 
-def test_unknown_norm():
+def test_unknown_words():
     with pytest.raises(ValueError, match="none or batch, found 'layer'"):
         pyramid(norm="layer")
+    with pytest.raises(ValueError, match="subsample, p5, c5; found 'c6'"):
+        pyramid(coarser_by="c6")
 
 
 @torch.no_grad()
