@@ -131,10 +131,11 @@ class ConvGroupNorm(nn.Sequential):
         x = conv(x)
         if sizes is None:
             return cast(Tensor, norm(x))
-        groups = zero_padding(x, sizes).float().unflatten(1, (norm.num_groups, -1))
+        shape = (x.shape[0], norm.num_groups, -1, *x.shape[2:])
+        groups = zero_padding(x, sizes).float().reshape(shape)
         count = sizes.prod(dim=1).view(-1, 1, 1, 1, 1) * groups.shape[2]
         mean = groups.sum(dim=(2, 3, 4), keepdim=True) / count
-        groups = zero_padding((groups - mean).flatten(1, 2), sizes).view_as(groups)
+        groups = zero_padding((groups - mean).flatten(1, 2), sizes).reshape(shape)
         variance = groups.square().sum(dim=(2, 3, 4), keepdim=True) / count
         groups = groups * torch.rsqrt(variance + norm.eps)
         weight, bias = norm.weight[:, None, None], norm.bias[:, None, None]
