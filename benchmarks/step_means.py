@@ -64,7 +64,9 @@ def _all_anchors(step: Step) -> AbstractContextManager[None]:
 
 
 def _not_lifted(step: Step) -> AbstractContextManager[None]:
-    return _replaced((step.model, "lifted", lambda features, _: features))
+    return _replaced(
+        (step.model.box_head.regions, "lifted", lambda features, _: features)
+    )
 
 
 def _no_products(step: Step) -> AbstractContextManager[None]:
@@ -76,7 +78,7 @@ def _norms_apart(step: Step) -> AbstractContextManager[None]:
     return _replaced(
         (layers, "conv_norm", _apart),
         (resnet, "conv_norm", _apart),
-        (step.model, "lifted", lambda features, _: features),
+        (step.model.box_head.regions, "lifted", lambda features, _: features),
     )
 
 

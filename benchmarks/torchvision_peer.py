@@ -13,7 +13,7 @@ from pathlib import Path
 import torch
 import yaml
 from faster_rcnn.config.settings import Config
-from faster_rcnn.model.faster_rcnn import FasterRCNN as OurFasterRCNN
+from faster_rcnn.model.two_stage import TwoStage
 from torch import Tensor, nn
 from torchvision.models.detection import FasterRCNN
 from torchvision.models.detection.backbone_utils import BackboneWithFPN
@@ -141,7 +141,7 @@ def load_classification_weights(peer: FasterRCNN, state: Mapping[str, Tensor]) -
         part.load_state_dict({key: state[key] for key in part.state_dict()})
 
 
-def copy_weights(ours: OurFasterRCNN, peer: FasterRCNN) -> None:
+def copy_weights(ours: TwoStage, peer: FasterRCNN) -> None:
     """Give the peer the weights of our detector of the same configuration.
 
     Our RPN scores background and object; torchvision's one logit is their difference.

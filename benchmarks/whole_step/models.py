@@ -14,7 +14,7 @@ from faster_rcnn.config.settings import Config
 from faster_rcnn.datasets.loading.batches import Batch
 from faster_rcnn.layer_utils.structures import GroundTruth, Images
 from faster_rcnn.model.build import build_detector
-from faster_rcnn.model.faster_rcnn import FasterRCNN
+from faster_rcnn.model.two_stage import TwoStage
 from faster_rcnn.utils.device import seed_everything
 from torch import Tensor, nn
 from torchvision.models import resnet101, vgg16
@@ -107,7 +107,7 @@ def draw_batch(work: Work, config: Config) -> Batch:
     )
 
 
-def build_ours(work: Work, config: Config) -> FasterRCNN:
+def build_ours(work: Work, config: Config) -> TwoStage:
     """Our detector with random weights under which it behaves as a trained one does.
 
     The last norm of each residual branch is small, or activations would double from
@@ -124,14 +124,14 @@ def build_ours(work: Work, config: Config) -> FasterRCNN:
 
 
 @torch.no_grad()
-def _spread(model: FasterRCNN, batch: Batch) -> None:
+def _spread(model: TwoStage, batch: Batch) -> None:
     """Scale the output layers: logits to a deviation of 2, deltas to 0.3 and 1."""
     features = model.features(batch.images)
     head, predictor = model.rpn.head, model.box_head.predictor
     head.scores.weight *= 2 / model.rpn(features).objectness_logits.std()
     head.deltas.weight *= 0.3 / model.rpn(features).pred_deltas.std()
     proposals = model.rpn.propose(model.rpn(features), batch.images.sizes)
-    logits, deltas = model.classify(features, proposals.boxes)
+    logits, deltas = model.classifier.classify(features, proposals.boxes)
     predictor.scores.weight *= 2 / logits.std()
     predictor.deltas.weight *= 1 / deltas.std()
 

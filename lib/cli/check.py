@@ -135,7 +135,7 @@ def recipe_of(config: Config, name: str) -> Recipe:
     """Return the settings that the coverage of objects by anchors depends on."""
     sides = sorted(config.data.short_sides)
     with torch.device("meta"):
-        strides = build_detector(config, 2).rpn.strides
+        strides = build_detector(config, 2).strides
     return Recipe(
         name=name,
         short_side=sides[len(sides) // 2],

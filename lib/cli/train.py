@@ -17,7 +17,7 @@ from ..engine.schedule import settle_schedule
 from ..engine.train import train
 from ..engine.validation import log_validation, resume_without_validation
 from ..model.build import build_detector
-from ..model.faster_rcnn import FasterRCNN
+from ..model.network import Network
 from ..utils.device import keep_freed_memory, pick_dtype, seed_everything
 from ..utils.distributed import collectives
 from ..utils.monitoring.logs import setup_logging
@@ -139,7 +139,7 @@ def _plan(arguments: argparse.Namespace) -> _Plan:
     sets = read_data_sets(job.dataset, config)
     if not arguments.no_test:
         settle_measure(config, None)
-    if config.net.modules == "fast_rcnn":
+    if config.net.reads_proposals:
         proposal_file(config, "train")
     config, lines = settle_schedule(
         config,
@@ -175,7 +175,7 @@ def _log_plan(plan: _Plan) -> None:
         logger.warning("%s", concern)
 
 
-def _build(plan: _Plan) -> FasterRCNN:
+def _build(plan: _Plan) -> Network:
     """Build the detector on its device; load initial weights unless the run resumes."""
     config, classes = plan.job.config, plan.sets.train.classes
     if config.train.deterministic:

@@ -80,6 +80,26 @@ class NetConfig(Section):
     """Dropout probability after fc6 and fc7 of VGG16."""
 
     @property
+    def detects(self) -> bool:
+        """Return whether the network predicts classes: it is more than an RPN."""
+        return self.modules != "rpn"
+
+    @property
+    def proposes(self) -> bool:
+        """Return whether the network makes proposals."""
+        return self.modules != "fast_rcnn"
+
+    @property
+    def reads_proposals(self) -> bool:
+        """Return whether the network needs a file of proposals."""
+        return self.modules == "fast_rcnn"
+
+    @property
+    def whole(self) -> bool:
+        """Return whether the network detects by itself: it is no stage alone."""
+        return self.detects and not self.reads_proposals
+
+    @property
     def full_name(self) -> str:
         """NET on the command line: ``res50``, ``res50_fpn``."""
         return self.name if self.features == "c4" else f"{self.name}_{self.features}"

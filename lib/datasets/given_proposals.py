@@ -26,7 +26,7 @@ def given_proposals(
     Raises:
         ValueError: no file is named, or `read_proposals` refuses it.
     """
-    if config.net.modules != "fast_rcnn":
+    if not config.net.reads_proposals:
         return None
     rpn = config.rpn
     return read_proposals(

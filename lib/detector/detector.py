@@ -11,7 +11,7 @@ from ..config.settings import Config, TestConfig
 from ..datasets.loading.batches import collate
 from ..inference.postprocess import detect_views, to_image_detections
 from ..inference.test_time_augmentation import view_sizes
-from ..model.faster_rcnn import FasterRCNN
+from ..model.network import Network
 from ..utils.device import pick_device, pick_dtype
 from ..utils.forking import forks, survive_forks
 from .batching import Prepared, in_order, of_like_shape, to_sample
@@ -39,7 +39,7 @@ class Detector:
 
     def __init__(
         self,
-        model: FasterRCNN,
+        model: Network,
         config: Config,
         classes: Sequence[str],
         *,

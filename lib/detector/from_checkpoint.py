@@ -12,7 +12,7 @@ from ..config.loading import config_from_checkpoint
 from ..config.settings import Config
 from ..engine.run_folder import RunFolder
 from ..model.build import build_detector
-from ..model.faster_rcnn import FasterRCNN
+from ..model.network import Network
 from ..utils.shape_only import shape_only
 from ..weights.checkpoint import CheckpointError, detector_weights
 
@@ -53,7 +53,7 @@ def find_checkpoint(path_or_name: str | Path) -> Path:
 
 def open_detector(
     source: Path, state: Mapping[str, Any], overrides: Sequence[str]
-) -> tuple[FasterRCNN, Config, tuple[str, ...]]:
+) -> tuple[Network, Config, tuple[str, ...]]:
     """Build the network of a checkpoint.
 
     Args:
@@ -71,7 +71,7 @@ def open_detector(
     """
     classes = tuple(state["classes"])
     config = config_from_checkpoint(state, overrides)
-    if config.net.modules != "both":
+    if not config.net.whole:
         raise CheckpointError(
             f"{source} contains one module of a detector (net.modules "
             f"{config.net.modules}), expected both; test it by frcnn test, or join two "

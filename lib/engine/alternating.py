@@ -8,7 +8,6 @@ import torch
 from ..config.loading import config_from_checkpoint
 from ..config.settings import Config
 from ..model.build import build_detector
-from ..model.single_module import shared_keys
 from ..weights.checkpoint import (
     CheckpointError,
     detector_weights,
@@ -53,7 +52,7 @@ def join_modules(rpn: Path, fast_rcnn: Path, run: RunFolder, *, iteration: int) 
     config = _joined_config(states["fast_rcnn"], iteration)
     model = build_detector(config, len(own))
     first, second = (detector_weights(s, averaged=True) for s in states.values())
-    for key in sorted(shared_keys(model)):
+    for key in sorted(model.shared_keys()):
         if not (key in first and key in second and first[key].equal(second[key])):
             raise CheckpointError(
                 f"{rpn} and {fast_rcnn} do not share their trunk: {key} differs; train "

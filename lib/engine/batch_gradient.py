@@ -6,7 +6,7 @@ Letters: L losses.
 import contextlib
 import inspect
 import logging
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any, NamedTuple, cast
 
 import numpy as np
@@ -16,7 +16,9 @@ from torch import Tensor, nn
 from ..config.settings import Config
 from ..datasets.loading.batches import Batch
 from ..datasets.loading.training_stream import Passes
-from ..model.faster_rcnn import FasterRCNN, TrainOutput
+from ..layer_utils.losses import Loss
+from ..model.network import Network
+from ..model.outputs import TrainOutput
 from ..utils.device import autocast
 from ..utils.distributed import collectives
 from .running_statistics import RunningStatistics
@@ -48,10 +50,9 @@ class Update(NamedTuple):
 class BatchGradient:
     """Compute the gradient of the whole batch's loss in the parameters, clipped.
 
-    A loss is a mean over the batch's samples (labelled anchors, sampled RoIs), of which
-    each pass has a part. So a pass's mean is weighted by its share of the samples:
-    ``sum_p mean_p * samples_p / samples`` is the mean over all, whatever the number of
-    passes and processes.
+    A loss is a sum over the batch's samples (labelled anchors, sampled RoIs), of which
+    each pass has a part, divided by their number. So the sum of a pass is divided by
+    the number of the whole batch, whatever the number of passes and processes.
 
     Args:
         model: the detector, on the device.
@@ -65,7 +66,7 @@ class BatchGradient:
 
     def __init__(
         self,
-        model: FasterRCNN,
+        model: Network,
         config: Config,
         passes: Passes,
         generator: torch.Generator,
@@ -111,13 +112,14 @@ class BatchGradient:
             (batch,) = batches
             output = self._forward(batch)
             self.model.zero_grad(set_to_none=True)
-            self.backward(torch.stack(list(output.losses.values())).sum())
+            self.backward(output.total())
             return Update(output, self._clip(), len(batch.problems), stopping)
 
         flags = [sum(len(batch.problems) for batch in batches), stopping]
         # A process with several passes needs the number of samples before it has
         # drawn them all. It assumes full samples, which holds except for tiny images,
-        # and otherwise repeats the update.
+        # and otherwise repeats the update. Where nothing can be assumed, it counts
+        # them first.
         samples = None
         self.statistics.begin()
         while True:
@@ -145,27 +147,31 @@ class BatchGradient:
         """Run this process's passes; stop before the last if ``samples`` is wrong."""
         self.model.zero_grad(set_to_none=True)
         sums: Tensor | None = None
+        counting = False
         for number, batch in zip(self.passes.mine, batches, strict=True):
             last = number == self.passes.mine[-1]
             with self._unsynchronised(not last):
                 self._seed(iteration, number)
-                output = self._forward(batch)
-                losses = torch.stack(list(output.losses.values()))  # (L,)
-                counts = torch.stack(list(output.counts.values())).float()
-                own = self._samples(output.losses, output.counts)  # (L,)
-                part = torch.cat((losses.detach() * own, counts))
+                with torch.set_grad_enabled(not counting):
+                    output = self._forward(batch)
+                losses = torch.stack([loss.total for loss in output.terms.values()])
+                part = _numbers(output)
                 sums = part if sums is None else sums + part
                 if samples is None and self.passes.total > self.processes:
                     samples = self._full(output)
+                    counting = samples is None
                 if last:
                     output, found = self._add_up(output, sums, flags)
-                    if samples is None:
-                        samples = found.samples
-                    elif not torch.equal(samples, found.samples):
+                    if counting or not (
+                        samples is None or torch.equal(samples, found.samples)
+                    ):
                         return output, found._replace(complete=False)
+                    samples = found.samples
+                if counting:
+                    continue
                 assert samples is not None
                 # The gradients of the processes are averaged, hence the factor.
-                shares = own / samples.clamp(min=1) * self.processes
+                shares = self.processes / samples.clamp(min=1)
                 self.backward((losses * shares).sum())
         return output, found
 
@@ -175,31 +181,30 @@ class BatchGradient:
         """Sum losses and counts of the whole batch over the processes."""
         told = torch.tensor(flags, dtype=sums.dtype, device=sums.device)
         total = collectives.all_sum(torch.cat((sums, told)))
-        sizes = [len(output.losses), len(output.counts), len(flags)]
-        parts = torch.split(total, sizes)
-        counts = dict(zip(output.counts, parts[1], strict=True))
-        samples = self._samples(output.losses, counts)
-        means = parts[0] / samples.clamp(min=1)
-        losses = dict(zip(output.losses, means, strict=True))
-        problems, stopping = parts[2].tolist()
-        output = TrainOutput(losses, counts, output.activations)
+        names, counted = list(output.terms), list(output.counts)
+        sizes = [len(names), len(names), len(counted), len(flags)]
+        losses, samples, counts, told = torch.split(total, sizes)
+        terms = {
+            name: Loss(*pair)
+            for name, *pair in zip(names, losses, samples, strict=True)
+        }
+        problems, stopping = told.tolist()
+        output = output._replace(
+            terms=terms, counts=dict(zip(counted, counts, strict=True))
+        )
         return output, _Found(samples, (int(problems), stopping > 0))
 
-    def _samples(self, losses: Iterable[str], counts: dict[str, Tensor]) -> Tensor:
-        weighted = self.config.rpn.positive_weight is not None
-        return loss_samples(losses, counts, weighted=weighted)
+    def _full(self, output: TrainOutput) -> Tensor | None:
+        """Return ``(L,)`` samples of each loss in a batch whose images lack none.
 
-    def _full(self, output: TrainOutput) -> Tensor:
-        """Return ``(L,)`` samples of each loss in a batch whose images lack none."""
-        per_image = {
-            "rpn_bg": self.config.rpn.batch_size,
-            "head_bg": self.config.head.rois_per_image,
-        }
-        counts = {
-            name: torch.full_like(count, self.passes.images * per_image.get(name, 0))
-            for name, count in output.counts.items()
-        }
-        return self._samples(output.losses, counts)
+        Returns:
+            None if a loss has no such number.
+        """
+        full = [loss.per_image for loss in output.terms.values()]
+        if None in full:
+            return None
+        samples = [self.passes.images * number for number in full if number is not None]
+        return torch.tensor(samples, dtype=torch.float32, device=self.device)
 
     def _forward(self, batch: Batch) -> TrainOutput:
         with autocast(self.device, self.dtype):
@@ -226,25 +231,12 @@ class BatchGradient:
         torch.manual_seed(dropout)
 
 
-def loss_samples(
-    losses: Iterable[str], counts: Mapping[str, Tensor], *, weighted: bool
-) -> Tensor:
-    """Count the samples ``(L,)`` that each loss is a mean over.
-
-    Args:
-        losses: names of the losses.
-        counts: foreground and background of RPN and head.
-        weighted: whether the RPN's box loss uses ``rpn.positive_weight``.
-    """
-    return torch.stack(
-        [
-            counts["rpn_fg"]
-            if name == "rpn_box" and weighted
-            else counts[f"{stage}_fg"] + counts[f"{stage}_bg"]
-            for name in losses
-            for stage in [name.partition("_")[0]]
-        ]
-    ).float()
+def _numbers(output: TrainOutput) -> Tensor:
+    """Return what adds up over passes: sums and counts of the losses, and counts."""
+    terms = output.terms.values()
+    numbers = [loss.total.detach() for loss in terms]
+    numbers += [*(loss.count for loss in terms), *output.counts.values()]
+    return torch.stack([number.float() for number in numbers])
 
 
 class _Found(NamedTuple):

@@ -141,19 +141,19 @@ def settle_measure(config: Config, measure: Measure | None) -> Measure:
         ValueError: the network does not compute the requested output, or the
             configuration does not name its proposals.
     """
-    modules = config.net.modules
+    net = config.net
     if measure is None:
-        measure = "proposal" if modules == "rpn" else "detection"
-    if modules == "rpn" and measure == "detection":
+        measure = "detection" if net.detects else "proposal"
+    if measure == "detection" and not net.detects:
         raise ValueError(
             "a region proposal network alone (net.modules rpn) computes no detections; "
             "leave out --eval, or give --eval proposal"
         )
-    if modules == "fast_rcnn":
-        if measure != "detection":
-            raise ValueError(
-                "Fast R-CNN alone (net.modules fast_rcnn) computes no proposals; "
-                "measure the file of its proposals with frcnn reval"
-            )
+    if measure != "detection" and not net.proposes:
+        raise ValueError(
+            "Fast R-CNN alone (net.modules fast_rcnn) computes no proposals; measure "
+            "the file of its proposals with frcnn reval"
+        )
+    if net.reads_proposals:
         proposal_file(config, "test")
     return measure

@@ -17,8 +17,8 @@ from torch.utils._pytree import tree_leaves
 
 from ..config.settings import DataConfig, TrainConfig
 from ..layer_utils.structures import GroundTruth, Images, Proposals
-from ..model.faster_rcnn import FasterRCNN, TrainOutput
-from ..model.single_module import FastRCNN
+from ..model.network import Network
+from ..model.outputs import TrainOutput
 from ..utils.device import autocast
 
 _OBJECTS = 32  # ground-truth slots; their number hardly matters
@@ -66,29 +66,10 @@ class Memory(NamedTuple):
         return self.weights + self.optimizer + self.step + images * self.image
 
 
-def count_parameters(model: FasterRCNN) -> list[Part]:
-    """Count the parameters of the trunk, the pyramid, RPN, the head and the predictor.
-
-    A module alone has only some of these parts.
-    """
-    trunk = [
-        parameter
-        for block in model.backbone.blocks()
-        for module in block
-        for parameter in module.parameters()
-    ]
-    shared = {id(parameter) for parameter in trunk}
-    head = [p for p in model.backbone.parameters() if id(p) not in shared]
-    head += model.region_head.parameters() if model.region_head else []
-    parts = [_part("trunk", trunk)]
-    if model.pyramid:
-        parts.append(_part("pyramid", model.pyramid.parameters()))
-    if hasattr(model, "rpn"):
-        parts.append(_part("RPN", model.rpn.parameters()))
-    if hasattr(model, "box_head"):
-        parts.append(_part("head", head))
-        parts.append(_part("predictor", model.box_head.parameters()))
-    return [*parts, _part("together", model.parameters())]
+def count_parameters(model: Network) -> list[Part]:
+    """Count the parameters of each part of the detector, and of all together."""
+    parts = {**model.parts(), "together": model.parameters()}
+    return [_part(name, parameters) for name, parameters in parts.items()]
 
 
 def largest_size(data: DataConfig) -> tuple[int, int]:
@@ -99,9 +80,7 @@ def largest_size(data: DataConfig) -> tuple[int, int]:
     return height, width
 
 
-def count_flops(
-    model: FasterRCNN, size: tuple[int, int], *, dtype: torch.dtype
-) -> Flops:
+def count_flops(model: Network, size: tuple[int, int], *, dtype: torch.dtype) -> Flops:
     """Count FLOPs of convolutions and matrix products; others are negligible.
 
     Args:
@@ -124,7 +103,7 @@ def count_flops(
 
 
 def estimate_memory(
-    model: FasterRCNN,
+    model: Network,
     train: TrainConfig,
     size: tuple[int, int],
     *,
@@ -189,7 +168,7 @@ def _bytes(tensors: Iterable[Tensor]) -> int:
 
 
 def _step(
-    model: FasterRCNN, count: int, size: tuple[int, int], *, dtype: torch.dtype
+    model: Network, count: int, size: tuple[int, int], *, dtype: torch.dtype
 ) -> None:
     """Trace a step with shapes only; with the backward pass in training mode."""
     from torch._subclasses.fake_tensor import FakeTensorMode
@@ -211,23 +190,23 @@ def _step(
         truth = None
         if model.training:
             truth = GroundTruth(
-                empty(_OBJECTS, 4, of=torch.float32),
-                empty(_OBJECTS, of=torch.int64),
-                empty(_OBJECTS, of=torch.bool),
-                empty(_OBJECTS, of=torch.bool),
+                boxes=empty(_OBJECTS, 4, of=torch.float32),
+                classes=empty(_OBJECTS, of=torch.int64),
+                valid=empty(_OBJECTS, of=torch.bool),
+                crowd=empty(_OBJECTS, of=torch.bool),
             )
         given = {}
-        if isinstance(model, FastRCNN):
+        if model.reads_proposals:
             rows = _PROPOSALS if model.training else _TEST_PROPOSALS
             given["proposals"] = Proposals(
-                empty(rows, 4, of=torch.float32),
-                empty(rows, of=torch.float32),
-                empty(rows, of=torch.bool),
+                boxes=empty(rows, 4, of=torch.float32),
+                scores=empty(rows, of=torch.float32),
+                valid=empty(rows, of=torch.bool),
             )
         with torch.set_grad_enabled(model.training), autocast(device, dtype):
             output = torch.func.functional_call(model, state, (images, truth), given)
         if isinstance(output, TrainOutput):
-            torch.autograd.backward(torch.stack(list(output.losses.values())).sum())
+            torch.autograd.backward(output.total())
 
 
 class _LiveBytes(TorchDispatchMode):  # type: ignore[no-untyped-call]

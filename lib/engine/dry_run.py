@@ -11,7 +11,8 @@ from ..config.settings import Config, TrainConfig
 from ..datasets.loading.batches import Batch
 from ..datasets.records import Dataset
 from ..inference.batch_pictures import network_pictures
-from ..model.faster_rcnn import FasterRCNN, TrainOutput
+from ..model.network import Network
+from ..model.outputs import TrainOutput
 from ..utils.device import autocast
 from ..utils.drawing import contact_sheet, save_image
 from ..utils.printable import show
@@ -48,7 +49,7 @@ def add_dry_run_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def dry_run(
-    model: FasterRCNN,
+    model: Network,
     dataset: Dataset,
     config: Config,
     *,
@@ -151,7 +152,7 @@ def draw_batch(
 
 
 def try_batch(
-    model: FasterRCNN,
+    model: Network,
     batch: Batch,
     *,
     seed: int,
@@ -174,7 +175,7 @@ def try_batch(
     with autocast(device, dtype):
         output = model(batch.images, batch.ground_truth, generator, **batch.given)
     check_finite(output.losses, 0, batch.image_ids)
-    torch.autograd.backward(torch.stack(list(output.losses.values())).sum())
+    torch.autograd.backward(output.total())
     if device.type == "cuda":
         torch.cuda.synchronize()
     return time.perf_counter() - start, output
@@ -208,7 +209,7 @@ def check_gradients(model: nn.Module) -> str:
     return f"all {len(trainable)} trainable parameters get a finite gradient"
 
 
-def _parameter_table(model: FasterRCNN) -> str:
+def _parameter_table(model: Network) -> str:
     lines = [f"{'parameters':<12}{'total':>13}{'trainable':>13}"]
     lines += [
         f"{part.name:<12}{part.total:>13,}{part.trainable:>13,}"

@@ -13,7 +13,6 @@ from typing import NamedTuple, Protocol, TypeVar
 import torch
 
 from ..datasets.loading.batches import Batch
-from ..model.faster_rcnn import TrainOutput
 from .batch_gradient import BatchGradient, Update
 
 logger = logging.getLogger(__name__)
@@ -172,9 +171,11 @@ class GraphedUpdates:
         update = self.gradient(0, [batch])
         self.optimizer.step()
         output = update.output
-        losses = {name: loss.detach() for name, loss in output.losses.items()}
-        output = TrainOutput(losses, output.counts, output.activations)
-        return update._replace(output=output, stepped=True)
+        terms = {
+            name: loss._replace(total=loss.total.detach())
+            for name, loss in output.terms.items()
+        }
+        return update._replace(output=output._replace(terms=terms), stepped=True)
 
     @contextmanager
     def _recordable(self) -> Iterator[None]:

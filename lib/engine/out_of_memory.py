@@ -8,7 +8,7 @@ from collections.abc import Iterator
 import torch
 
 from ..config.settings import Config
-from ..model.faster_rcnn import FasterRCNN
+from ..model.network import Network
 from .costs import Memory, estimate_memory, largest_size
 
 logger = logging.getLogger(__name__)
@@ -35,7 +35,7 @@ def is_out_of_memory(error: BaseException) -> bool:
 
 @contextlib.contextmanager
 def memory_advice(
-    model: FasterRCNN, config: Config, *, device: torch.device, dtype: torch.dtype
+    model: Network, config: Config, *, device: torch.device, dtype: torch.dtype
 ) -> Iterator[None]:
     """Turn an out-of-memory error of training into one with advice.
 

@@ -15,7 +15,7 @@ from typing import Any
 import torch
 from torch.profiler import ProfilerActivity, profile, record_function
 
-from ..model.faster_rcnn import FasterRCNN
+from ..model.network import Network
 from ..utils.closeable import Closeable
 from ..utils.distributed import collectives
 from ..utils.files import write_atomic
@@ -110,24 +110,10 @@ class Profile(Closeable):
         setattr(owner, method, marked)
         self._unwatch.append(functools.partial(delattr, owner, method))
 
-    def watch_detector(self, model: FasterRCNN) -> None:
+    def watch_detector(self, model: Network) -> None:
         """Time the parts of the detector's forward pass as stages."""
-        self.watch(model, "features", "backbone")
-        if hasattr(model, "rpn"):
-            self.watch(model.rpn, "forward", "RPN")
-            self.watch(model.rpn, "propose", "proposals")
-            self.watch(model.rpn, "sample", "targets")
-            self.watch(model.rpn, "losses", "losses")
-        if not hasattr(model, "box_head"):
-            return
-        self.watch(model.box_head, "sample", "targets")
-        self.watch(model, "pool", "pooling")
-        if model.region_head is None:
-            self.watch(model.backbone, "head", "head")
-        else:
-            self.watch(model.region_head, "forward", "head")
-        self.watch(model.box_head, "forward", "head")
-        self.watch(model.box_head, "losses", "losses")
+        for stage in model.stages():
+            self.watch(*stage)
 
     def stage(self, name: str) -> contextlib.AbstractContextManager[None]:
         """Return the context of a stage."""

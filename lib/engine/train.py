@@ -11,7 +11,7 @@ from ..datasets.allowed_names import check_class_names
 from ..datasets.loading.batches import Batch
 from ..datasets.loading.training_stream import Passes
 from ..datasets.records import Dataset
-from ..model.faster_rcnn import FasterRCNN
+from ..model.network import Network
 from ..utils.distributed import collectives
 from .batch_gradient import BatchGradient
 from .ema import WeightAverage
@@ -41,7 +41,7 @@ logger = logging.getLogger(__name__)
 
 
 def train(
-    model: FasterRCNN,
+    model: Network,
     dataset: Dataset,
     config: Config,
     run: RunFolder,
@@ -114,7 +114,7 @@ def train(
 
 
 def _begin(
-    model: FasterRCNN,
+    model: Network,
     config: Config,
     validation: Validation,
     *,

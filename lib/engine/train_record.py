@@ -14,8 +14,9 @@ from ..inference.batch_pictures import (
     proposals_picture,
 )
 from ..inference.postprocess import detect_batch
-from ..layer_utils.structures import Detections, Images, Proposals
-from ..model.faster_rcnn import FasterRCNN, Predictions, TrainOutput
+from ..layer_utils.structures import Detections, map_tensors
+from ..model.network import Network
+from ..model.outputs import TrainOutput
 from ..utils.closeable import Closeable
 from ..utils.device import autocast
 from ..utils.drawing import side_by_side
@@ -114,7 +115,7 @@ class TrainRecord(Closeable):
     def step(
         self,
         done: int,
-        model: FasterRCNN,
+        model: Network,
         batch: Batch,
         output: TrainOutput,
         *,
@@ -142,8 +143,9 @@ class TrainRecord(Closeable):
         if done % self.settings.log_every and done != self.settings.iterations:
             self.progress.update(done, images=images)
             return
-        loss = torch.stack(list(output.losses.values())).sum()
-        values = {"loss": loss, **output.losses, "gradient_norm": norm, **output.counts}
+        losses = output.losses
+        loss = torch.stack(list(losses.values())).sum()
+        values = {"loss": loss, **losses, "gradient_norm": norm, **output.counts}
         known = {"lr": rate, "unreadable_images": float(self.counts.unreadable_images)}
         if self.settings.nonfinite == "skip":
             known["skipped_updates"] = float(self.counts.skipped_updates)
@@ -155,7 +157,7 @@ class TrainRecord(Closeable):
             if not all(map(math.isfinite, found)):
                 return  # the run ends as soon as the loop reads these numbers
             numbers = dict(zip(values, found, strict=True)) | known
-            shown = {name: numbers[name] for name in ("loss", *output.losses, "lr")}
+            shown = {name: numbers[name] for name in ("loss", *losses, "lr")}
             self.progress.update(done, images=images, values=shown)
             self.metrics.append(done, numbers)
             _, rate_of_images = self.progress.rates()
@@ -198,7 +200,7 @@ class TrainRecord(Closeable):
 
     @torch.no_grad()
     def _pictures(
-        self, done: int, model: FasterRCNN, batch: Batch, dtype: torch.dtype
+        self, done: int, model: Network, batch: Batch, dtype: torch.dtype
     ) -> None:
         """Draw the first image's ground truth, proposals and detections in a row."""
         offset = self.config.boxes.offset
@@ -206,14 +208,14 @@ class TrainRecord(Closeable):
         model.eval()
         with autocast(first.images.pixels.device, dtype):
             found = model(first.images, **first.given)
-        proposals = found.proposals if isinstance(found, Predictions) else found
+        proposals = found.proposals if model.detects else found
         pictures = {
             "ground truth": ground_truth_picture(
                 first.images, first.ground_truth, 0, self.classes, offset=offset
             ),
             "proposals": proposals_picture(first.images, proposals, 0, offset=offset),
         }
-        if isinstance(found, Predictions):  # not for a proposal network alone
+        if model.detects:
             detections = self._detections(model, first, dtype)
             pictures["detections"] = detections_picture(
                 first.images,
@@ -228,7 +230,7 @@ class TrainRecord(Closeable):
         self.summaries.images(list(pictures)[-1], picture, done)
 
     def _detections(
-        self, model: FasterRCNN, batch: Batch, dtype: torch.dtype
+        self, model: Network, batch: Batch, dtype: torch.dtype
     ) -> Detections:
         """Compute detections in pixels of the network input."""
         detections = detect_batch(
@@ -239,23 +241,13 @@ class TrainRecord(Closeable):
 
 
 def _first_image(batch: Batch) -> Batch:
-    images = batch.images
-    return batch._replace(
-        images=Images(images.pixels[:1], images.sizes[:1], images.padded),
-        ground_truth=type(batch.ground_truth)(
-            *(field[:1] for field in batch.ground_truth if field is not None)
-        ),
-        scales=batch.scales[:1],
-        original_sizes=batch.original_sizes[:1],
-        image_ids=batch.image_ids[:1],
-        proposals=batch.proposals
-        and Proposals(*(field[:1] for field in batch.proposals)),
-    )
+    first = map_tensors(batch, lambda tensor: tensor[:1])
+    return first._replace(image_ids=batch.image_ids[:1])
 
 
 def _tag(name: str, output: TrainOutput) -> str:
     """Return a curve's tag; TensorBoard groups curves by the part before the slash."""
-    if name == "loss" or name in output.losses:
+    if name == "loss" or name in output.terms:
         return f"loss/{'total' if name == 'loss' else name}"
     if name in output.counts:
         return f"samples/{name}"

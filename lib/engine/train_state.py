@@ -9,7 +9,7 @@ from typing import Any
 import torch
 
 from ..config.settings import Config
-from ..model.faster_rcnn import FasterRCNN
+from ..model.network import Network
 from ..utils.device import restore_random_states
 from ..weights.checkpoint import Counts, DamagedFileError, save_checkpoint
 from .ema import WeightAverage
@@ -35,7 +35,7 @@ class TrainState:
         iteration: updates done.
     """
 
-    model: FasterRCNN
+    model: Network
     optimizer: torch.optim.Optimizer
     generator: torch.Generator
     average: WeightAverage | None

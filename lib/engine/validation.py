@@ -13,7 +13,7 @@ from ..datasets.catalog import load_dataset
 from ..datasets.formats.proposals import GivenProposals
 from ..datasets.given_proposals import given_proposals
 from ..datasets.records import Dataset
-from ..model.faster_rcnn import FasterRCNN
+from ..model.network import Network
 from ..utils.distributed import collectives
 from .ema import WeightAverage, weights_to_test
 from .validation_metrics import ValidationMetrics, measure
@@ -41,7 +41,7 @@ def settle_validation(config: Config, given: Collection[str]) -> Config:
         config: configuration of the run.
         given: keys that the command line sets, ``section.key``.
     """
-    whole = config.net.modules == "both" or "data.val_set" in given
+    whole = config.net.whole or "data.val_set" in given
     if _ASKING & {*given} or (whole and config.data.val_set is not None):
         return config
     return _without_validation(config)
@@ -180,7 +180,7 @@ class Validation:
 
     def measure(
         self,
-        model: FasterRCNN,
+        model: Network,
         average: WeightAverage | None,
         *,
         stop_requested: Callable[[], object] = lambda: False,

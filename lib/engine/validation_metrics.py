@@ -6,7 +6,7 @@ Letters: L losses.
 import math
 from collections import defaultdict
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import NamedTuple, cast
 
 import numpy as np
 import torch
@@ -23,11 +23,10 @@ from ..inference.ordered_batches import ordered_batches
 from ..inference.postprocess import detections_of, to_image_detections
 from ..inference.proposal_evaluation import to_image_proposals
 from ..layer_utils.structures import Proposals
-from ..model.faster_rcnn import FasterRCNN, Predictions, TrainOutput
-from ..model.single_module import FastRCNN, ProposalNetwork
+from ..model.network import Network
+from ..model.outputs import Predictions
 from ..utils.device import autocast
 from ..utils.distributed import collectives
-from .batch_gradient import loss_samples
 
 _QUOTED_RECALL = "AR@1000"
 
@@ -69,7 +68,7 @@ class _BatchMeasures(NamedTuple):
 
 
 def measure(
-    model: FasterRCNN,
+    model: Network,
     dataset: Dataset,
     config: Config,
     *,
@@ -128,7 +127,7 @@ def measure(
 
 @torch.no_grad()
 def _measure_batch(
-    model: FasterRCNN,
+    model: Network,
     batch: Batch,
     config: Config,
     generator: torch.Generator,
@@ -136,50 +135,35 @@ def _measure_batch(
     dtype: torch.dtype,
 ) -> _BatchMeasures:
     with autocast(batch.images.pixels.device, dtype):
-        output, predictions = _losses_and_predictions(model, batch, generator)
-    weighted = config.rpn.positive_weight is not None
-    samples = loss_samples(output.losses, output.counts, weighted=weighted)
-    means = torch.stack(list(output.losses.values())).float()
-    pairs = torch.stack((means, samples), dim=1).tolist()  # (L, 2)
+        output, found = model.run(
+            batch.images, batch.ground_truth, generator, batch.proposals, predict=True
+        )
+    assert output is not None and found is not None
+    terms = output.terms.values()
+    totals = torch.stack([loss.total for loss in terms]).double()
+    counts = torch.stack([loss.count for loss in terms]).double()
+    pairs = torch.stack((totals, counts), dim=1).tolist()  # (L, 2)
     return _BatchMeasures(
-        _leave_network(predictions, batch, config),
-        {
-            name: (mean * count, count)
-            for name, (mean, count) in zip(output.losses, pairs, strict=True)
-        },
+        _leave_network(model, found, batch, config),
+        dict(zip(output.terms, map(tuple, pairs), strict=True)),
     )
 
 
 def _leave_network(
-    found: Predictions | Proposals, batch: Batch, config: Config
+    model: Network, found: Predictions | Proposals, batch: Batch, config: Config
 ) -> list[ImageDetections] | list[ImageProposals]:
     """Convert detections to pixels of the original images, image by image."""
     offset = config.boxes.offset
-    if isinstance(found, Proposals):
-        return to_image_proposals(found, batch, offset=offset)
-    detections = detections_of(found, batch, boxes=config.boxes, test=config.test)
+    if not model.detects:
+        return to_image_proposals(cast(Proposals, found), batch, offset=offset)
+    detections = detections_of(
+        model,
+        cast(Predictions, found),
+        batch,
+        boxes=config.boxes,
+        test=config.test,
+    )
     return to_image_detections(detections, batch.image_ids, offset=offset)
-
-
-def _losses_and_predictions(
-    model: FasterRCNN, batch: Batch, generator: torch.Generator
-) -> tuple[TrainOutput, Predictions | Proposals]:
-    """Compute both from one pass of the backbone, with losses on sampled proposals."""
-    images, ground_truth = batch.images, batch.ground_truth
-    features = model.features(images)
-    if isinstance(model, FastRCNN):
-        assert batch.proposals is not None
-        samples = model.box_head.sample(batch.proposals, ground_truth, generator)
-        predictions = model.predict(features, batch.proposals)
-        return model.head_losses(features, samples), predictions
-    regions = model.rpn(features)
-    proposals = model.rpn.propose(regions, images.sizes)
-    targets = model.rpn.sample(regions, ground_truth, images.sizes, generator)
-    if isinstance(model, ProposalNetwork):
-        return model.rpn_losses(features, regions, targets), proposals
-    samples = model.box_head.sample(proposals, ground_truth, generator)
-    losses = model.losses(features, regions, targets, samples)
-    return losses, model.predict(features, proposals)
 
 
 def _add_up(dataset: Dataset, parts: list[list[_BatchMeasures]]) -> ValidationMetrics:

@@ -107,8 +107,7 @@ def export(job: Job) -> Path:
     model, config, classes = open_detector(job.checkpoint, state, job.overrides)
     # A pyramid's coarsest map is every other cell of the one before, and PyTorch before
     # 2.14 cannot trace that where a row is left over.
-    strides = (model.pyramid or model.backbone).strides
-    multiple = math.lcm(config.data.size_multiple, MULTIPLE, *strides)
+    multiple = math.lcm(config.data.size_multiple, MULTIPLE, *model.strides)
     shape = Shape(job.batch, job.size, multiple, job.padded)
     _check(job, shape)
     device = pick_device(job.device)

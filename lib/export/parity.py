@@ -9,7 +9,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from ..layer_utils.structures import Detections
+from ..layer_utils.structures import Detections, map_tensors
 from .export_error import ExportError
 from .program import Inputs
 
@@ -67,9 +67,7 @@ def compare(
         inputs = Inputs(*(tensor.to(device) for tensor in batch))
         ours, theirs = Detections(*eager(*inputs)), exported(inputs)
         for i in range(len(inputs.pixels)):
-            one = Detections(*(field[i].cpu() for field in ours))
-            other = Detections(*(field[i].cpu() for field in theirs))
-            found = pair_image(one, other, threshold=threshold)
+            found = pair_image(_image(ours, i), _image(theirs, i), threshold=threshold)
             name = f"image {total.images + 1}: "
             total = Differences(
                 total.images + 1,
@@ -79,6 +77,10 @@ def compare(
                 total.unmatched + tuple(name + text for text in found.unmatched),
             )
     return total
+
+
+def _image(found: Detections, i: int) -> Detections:
+    return map_tensors(found, lambda field: field[i].cpu())
 
 
 def pair_image(one: Detections, other: Detections, *, threshold: float) -> Differences:

@@ -14,7 +14,8 @@ from ..config.settings import BoxConfig, TestConfig
 from ..datasets.loading.batches import Batch
 from ..inference.postprocess import detections_of
 from ..layer_utils.structures import GroundTruth, Images
-from ..model.faster_rcnn import FasterRCNN, Predictions
+from ..model.network import Network
+from ..model.outputs import Predictions
 from ..utils.device import autocast
 
 LEAST_SIDE = 65
@@ -66,7 +67,7 @@ class DetectionProgram(nn.Module):
 
     def __init__(
         self,
-        model: FasterRCNN,
+        model: Network,
         *,
         boxes: BoxConfig,
         test: TestConfig,
@@ -105,9 +106,15 @@ class DetectionProgram(nn.Module):
         assert isinstance(predictions, Predictions)
         nothing = pixels.new_zeros((0,))
         batch = Batch(
-            images, GroundTruth(*[nothing] * 3), scales, original_sizes, image_ids=()
+            images,
+            GroundTruth(boxes=nothing, classes=nothing, valid=nothing),
+            scales,
+            original_sizes,
+            image_ids=(),
         )
-        found = detections_of(predictions, batch, boxes=self.boxes, test=self.test)
+        found = detections_of(
+            self.model, predictions, batch, boxes=self.boxes, test=self.test
+        )
         # A legacy box ends on its last pixel; files speak of edges.
         far = torch.tensor([0, 0, self.boxes.offset, self.boxes.offset])
         far = found.valid[:, :, None] * far.to(found.boxes)

@@ -17,7 +17,7 @@ from ..evaluation.page.report import write_report
 from ..evaluation.results import ImageDetections, save_detections
 from ..evaluation.scoring import Evaluation, evaluate, save_results
 from ..evaluation.voc_files import save_voc_files
-from ..model.faster_rcnn import FasterRCNN
+from ..model.network import Network
 from ..utils.distributed import collectives
 from ..utils.drawing import class_color, draw_boxes, save_image, side_by_side
 from ..utils.monitoring.progress import Progress
@@ -29,7 +29,7 @@ logger = logging.getLogger(__name__)
 
 
 def evaluate_detector(
-    model: FasterRCNN,
+    model: Network,
     dataset: Dataset,
     config: Config,
     *,

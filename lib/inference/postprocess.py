@@ -7,20 +7,22 @@ from collections.abc import Iterable, Iterator, Sequence
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from ..config.settings import BoxConfig, TestConfig
 from ..datasets.loading.batches import Batch
 from ..evaluation.results import ImageDetections
 from ..layer_utils.boxes import BoxCoder
 from ..layer_utils.detections import candidates
-from ..layer_utils.structures import Detections
-from ..model.faster_rcnn import FasterRCNN, Predictions
+from ..layer_utils.structures import Detections, replace
+from ..model.network import Network
+from ..model.outputs import Predictions
 from ..utils.device import autocast
 from .test_time_augmentation import merge_views, mirror, mirror_proposals, unmirror
 
 
 def detect_batch(
-    model: FasterRCNN,
+    model: Network,
     batch: Batch,
     *,
     boxes: BoxConfig,
@@ -33,7 +35,7 @@ def detect_batch(
 
 @torch.inference_mode()
 def detect_views(
-    model: FasterRCNN,
+    model: Network,
     views: Sequence[Batch],
     *,
     boxes: BoxConfig,
@@ -60,27 +62,48 @@ def detect_views(
         ValueError: the batches contain different images.
     """
     _check_same_images(views)
-    found = []
+    found, first = [], None
     for batch in views:
         predictions = _predict(model, batch, dtype)
+        first = first or predictions
         found.append(_candidates(predictions, batch, boxes, test))
         if test.flip:
             predictions = _predict(model, _mirrored(batch, boxes.offset), dtype)
             sizes = batch.images.sizes
             predictions = unmirror(predictions, sizes, offset=boxes.offset)
             found.append(_candidates(predictions, batch, boxes, test))
-    return merge_views(found, boxes=boxes, test=test)
+    detections = merge_views(found, boxes=boxes, test=test)
+    assert first is not None
+    with autocast(views[0].images.pixels.device, dtype):
+        return _finished(model, first, views[0], detections)
 
 
 def detections_of(
-    predictions: Predictions, batch: Batch, *, boxes: BoxConfig, test: TestConfig
+    model: Network,
+    predictions: Predictions,
+    batch: Batch,
+    *,
+    boxes: BoxConfig,
+    test: TestConfig,
 ) -> Detections:
     """Compute the detections of a batch's predictions, as its only view."""
     found = _candidates(predictions, batch, boxes, test)
-    return merge_views([found], boxes=boxes, test=test)
+    detections = merge_views([found], boxes=boxes, test=test)
+    return _finished(model, predictions, batch, detections)
 
 
-def _predict(model: FasterRCNN, batch: Batch, dtype: torch.dtype) -> Predictions:
+def _finished(
+    model: Network, predictions: Predictions, batch: Batch, found: Detections
+) -> Detections:
+    """Run the heads that work on final boxes, on those of a view's own pixels."""
+    if predictions.features is None:
+        return found
+    scales = _scales(batch)
+    own = model.finish(predictions, replace(found, boxes=found.boxes * scales))
+    return replace(own, boxes=found.boxes)
+
+
+def _predict(model: Network, batch: Batch, dtype: torch.dtype) -> Predictions:
     with autocast(batch.images.pixels.device, dtype):
         predictions = model(batch.images, **batch.given)
     assert isinstance(predictions, Predictions)
@@ -100,18 +123,24 @@ def _candidates(
 ) -> Detections:
     """Compute boxes of all classes in pixels of each original image, unsuppressed."""
     device = batch.images.pixels.device
-    # A blocking copy would make the host wait for all work that it has queued.
-    scales = batch.scales.to(device, non_blocking=True)[:, None, None]
     proposals = predictions.proposals
     return candidates(
-        proposals._replace(boxes=proposals.boxes / scales),
+        proposals._replace(boxes=proposals.boxes / _scales(batch)),
         predictions.class_scores,
         predictions.pred_deltas,
         batch.original_sizes.to(device, non_blocking=True),
         score_threshold=test.score_threshold,
         coder=BoxCoder(boxes.offset, boxes.max_log_size),
         min_size=test.min_size,
+        classes=predictions.classes,
     )
+
+
+def _scales(batch: Batch) -> Tensor:
+    """Return input pixels per original pixel, ``(N, 1, 1)``, on the images' device."""
+    # A blocking copy would make the host wait for all work that it has queued.
+    scales = batch.scales.to(batch.images.pixels.device, non_blocking=True)
+    return scales[:, None, None]
 
 
 def _check_same_images(views: Sequence[Batch]) -> None:
@@ -126,7 +155,7 @@ def _check_same_images(views: Sequence[Batch]) -> None:
 
 
 def detect_images(
-    model: FasterRCNN,
+    model: Network,
     batches: Iterable[Batch | tuple[Batch, ...]],
     *,
     boxes: BoxConfig,

@@ -22,7 +22,7 @@ from ..evaluation.proposal_recall import (
 )
 from ..layer_utils.boxes import clip
 from ..layer_utils.structures import Detections, Proposals
-from ..model.faster_rcnn import FasterRCNN
+from ..model.network import Network
 from ..utils.device import autocast
 from ..utils.distributed import collectives
 from ..utils.files import write_atomic
@@ -48,7 +48,7 @@ def with_many_proposals(config: Config) -> Config:
 
 @torch.inference_mode()
 def propose_images(
-    model: FasterRCNN,
+    model: Network,
     batches: Iterable[Batch],
     *,
     offset: float,
@@ -71,8 +71,7 @@ def propose_images(
     for batch in batches:
         here = batch.to(device)
         with autocast(device, dtype):
-            regions = model.rpn(model.features(here.images))
-            proposals = model.rpn.propose(regions, here.images.sizes)
+            proposals = model.propose(here.images)
         yield to_image_proposals(proposals, here, offset=offset)
 
 
@@ -89,12 +88,12 @@ def to_image_proposals(
     Returns:
         One entry per image, boxes as pixel edges of the original image.
     """
-    boxes, scores, valid = proposals
+    boxes, valid = proposals.boxes, proposals.valid
     original = boxes / batch.scales.to(boxes.device)[:, None, None]
     original = clip(original, batch.original_sizes.to(boxes.device), offset=offset)
     classes = torch.ones_like(valid, dtype=torch.int64)
     found = to_image_detections(
-        Detections(original, scores.float(), classes, valid),
+        Detections(original, proposals.scores.float(), classes, valid),
         batch.image_ids,
         offset=offset,
     )
@@ -102,7 +101,7 @@ def to_image_proposals(
 
 
 def measure_proposals(
-    model: FasterRCNN,
+    model: Network,
     dataset: Dataset,
     config: Config,
     *,

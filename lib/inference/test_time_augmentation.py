@@ -17,8 +17,8 @@ from ..datasets.loading.batches import Batch
 from ..datasets.records import Record
 from ..layer_utils.box_fusion import weighted_boxes_fusion
 from ..layer_utils.detections import suppress, suppress_softly
-from ..layer_utils.structures import Detections, Images, Proposals
-from ..model.faster_rcnn import Predictions
+from ..layer_utils.structures import Detections, Images, Proposals, join
+from ..model.outputs import Predictions
 from ..nms import Suppression
 from ..nms.soft_nms import Decay
 from .ordered_batches import ordered_batches
@@ -164,6 +164,4 @@ def _suppress(found: Detections, boxes: BoxConfig, test: TestConfig) -> Detectio
 
 def _together(views: Sequence[Detections]) -> Detections:
     """The boxes of all views side by side."""
-    if len(views) == 1:
-        return views[0]
-    return Detections(*(torch.cat(field, dim=1) for field in zip(*views, strict=True)))
+    return join(views, dim=1)

@@ -72,6 +72,7 @@ def candidates(
     score_threshold: float,
     coder: BoxCoder,
     min_size: float = 0.0,
+    classes: Tensor | None = None,
 ) -> Detections:
     """Decode and clip the box of every RoI for every class.
 
@@ -79,17 +80,44 @@ def candidates(
     2. Drop scores that are not above ``score_threshold``, boxes with a side below
        ``min_size``, and deltas that are not finite.
 
-    The arguments are those of `detect`.
+    The arguments are those of `detect`. With ``classes`` ``(N, R)`` every RoI is a
+    candidate for that class alone, and class scores and deltas have 1 in place of C.
 
     Returns:
         ``(N, B)`` boxes with scores and classes, ordered by RoI, then class, before
         suppression. If there are very many classes, only as many per RoI as can exceed
         the threshold.
     """
+    images = class_scores.shape[0]
+    # 1. Boxes, (N, R, C - 1, 4), or fewer classes.
+    if classes is not None:
+        scores, labels = class_scores.float(), classes[:, :, None]
+        pred_deltas = pred_deltas.float()
+    else:
+        scores, labels, pred_deltas = _foreground(
+            class_scores, pred_deltas, score_threshold
+        )
+    boxes = coder.decode(proposals.boxes[:, :, None], pred_deltas, image_sizes)
+    # Clipping would turn an infinite delta into a box of the whole image.
+    finite = (boxes.isfinite() & pred_deltas.isfinite()).all(dim=3)
+    large = coder.at_least(boxes, min_size)  # (N, R, C - 1 or 1)
+    boxes = boxes.expand(-1, -1, labels.shape[2], -1).reshape(images, -1, 4)
+    # 2. Scores, (N, B).
+    usable = proposals.valid[:, :, None] & finite & large & (scores > score_threshold)
+    return Detections(boxes, scores.flatten(1), labels.flatten(1), usable.flatten(1))
+
+
+def _foreground(
+    class_scores: Tensor, pred_deltas: Tensor, score_threshold: float
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Return scores, classes and deltas of the classes without the background.
+
+    If there are very many, only of those that can exceed the threshold: probabilities
+    sum to 1.
+    """
     images, count, classes = class_scores.shape
     scores = class_scores[:, :, 1:].float()
     labels = torch.arange(1, classes, device=scores.device).expand(images, count, -1)
-    # 1. Boxes, (N, R, C - 1, 4), or fewer classes: probabilities sum to 1.
     likely = classes
     if score_threshold > 0:
         likely = math.floor(1 / score_threshold + 1e-4)  # for sums that round up
@@ -102,15 +130,7 @@ def candidates(
             pred_deltas = pred_deltas.gather(2, index)
     elif pred_deltas.shape[2] > 1:
         pred_deltas = pred_deltas[:, :, 1:]
-    pred_deltas = pred_deltas.float()
-    boxes = coder.decode(proposals.boxes[:, :, None], pred_deltas, image_sizes)
-    # Clipping would turn an infinite delta into a box of the whole image.
-    finite = (boxes.isfinite() & pred_deltas.isfinite()).all(dim=3)
-    large = coder.at_least(boxes, min_size)  # (N, R, C - 1 or 1)
-    boxes = boxes.expand(-1, -1, labels.shape[2], -1).reshape(images, -1, 4)
-    # 2. Scores, (N, B).
-    usable = proposals.valid[:, :, None] & finite & large & (scores > score_threshold)
-    return Detections(boxes, scores.flatten(1), labels.flatten(1), usable.flatten(1))
+    return scores, labels, pred_deltas.float()
 
 
 def suppress(

@@ -3,9 +3,34 @@
 Letters: N images, A anchors, S sampled RoIs per image, C classes.
 """
 
+from typing import Any, NamedTuple
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor
+
+
+class Loss(NamedTuple):
+    """A loss as the sum over its samples, and their number.
+
+    Sums and numbers add up over passes and processes, and their quotient is the loss of
+    the whole batch; means would not.
+
+    Attributes:
+        total: ``()``, sum over the samples.
+        count: ``()``, number of samples: of RoIs, positives, images, ...
+        per_image: largest ``count`` that an image can have, if images usually have it;
+            None if the number is known only once the samples are drawn.
+    """
+
+    total: Tensor
+    count: Tensor  # type: ignore[assignment]  # hides the method of tuples
+    per_image: int | None = None
+
+    @property
+    def mean(self) -> Tensor:
+        """Return the mean over the samples; 0 if there are none."""
+        return self.total / self.count.clamp(min=1)
 
 
 def smooth_l1(difference: Tensor, *, sigma: float) -> Tensor:
@@ -25,7 +50,13 @@ def smooth_l1(difference: Tensor, *, sigma: float) -> Tensor:
     )
 
 
-def rpn_losses(
+def rpn_losses(*arguments: Tensor, **options: Any) -> tuple[Tensor, Tensor]:
+    """Compute the RPN's two losses as scalars: the means of `rpn_loss_sums`."""
+    cls_loss, box_loss = rpn_loss_sums(*arguments, **options)
+    return cls_loss.mean, box_loss.mean
+
+
+def rpn_loss_sums(
     objectness_logits: Tensor,
     pred_deltas: Tensor,
     labels: Tensor,
@@ -33,7 +64,8 @@ def rpn_losses(
     *,
     sigma: float,
     positive_weight: float | None = None,
-) -> tuple[Tensor, Tensor]:
+    per_image: int | None = None,
+) -> tuple[Loss, Loss]:
     """Compute the objectness loss and the box loss of the RPN.
 
     Args:
@@ -44,15 +76,15 @@ def rpn_losses(
         sigma: sigma of the smooth L1.
         positive_weight: weight of all positives together in the box loss; if None,
             their share of the labelled anchors.
+        per_image: labelled anchors that an image usually has.
 
     Returns:
-        Mean cross entropy over the labelled anchors, and the sum of the smooth L1 of
-        the positives divided by the number of labelled anchors or, with
-        ``positive_weight``, that weight times the mean over the positives. Both are 0
-        if there are no such anchors.
+        The cross entropy over the labelled anchors; and the smooth L1 of the positives,
+        over the labelled anchors or, with ``positive_weight``, that weight times the
+        smooth L1, over the positives.
     """
     labelled = labels >= 0
-    count = labelled.sum().clamp(min=1)
+    count = labelled.sum()
     # A softmax over (background, object) scores is a sigmoid of their difference.
     # Ignored rows are overwritten before the arithmetic, because 0 * nan is nan, and so
     # is its gradient.
@@ -61,19 +93,25 @@ def rpn_losses(
         labels.clamp(min=0).float(),
         reduction="none",
     )
-    cls_loss = cross_entropy.masked_fill(~labelled, 0.0).sum() / count
+    cls_loss = cross_entropy.masked_fill(~labelled, 0.0).sum()
     difference = (pred_deltas.float() - target_deltas).masked_fill(
         (labels != 1)[..., None], 0.0
     )
     box_loss = smooth_l1(difference, sigma=sigma).sum()
     if positive_weight is None:
-        box_loss = box_loss / count
+        of_boxes = Loss(box_loss, count, per_image)
     else:
-        box_loss = box_loss * positive_weight / (labels == 1).sum().clamp(min=1)
-    return cls_loss, box_loss
+        of_boxes = Loss(box_loss * positive_weight, (labels == 1).sum())
+    return Loss(cls_loss, count, per_image), of_boxes
 
 
-def head_losses(
+def head_losses(*arguments: Tensor, **options: Any) -> tuple[Tensor, Tensor]:
+    """Compute the head's two losses as scalars: the means of `head_loss_sums`."""
+    cls_loss, box_loss = head_loss_sums(*arguments, **options)
+    return cls_loss.mean, box_loss.mean
+
+
+def head_loss_sums(
     class_logits: Tensor,
     pred_deltas: Tensor,
     classes: Tensor,
@@ -81,7 +119,8 @@ def head_losses(
     valid: Tensor,
     *,
     sigma: float,
-) -> tuple[Tensor, Tensor]:
+    per_image: int | None = None,
+) -> tuple[Loss, Loss]:
     """Compute the classification loss and the box loss of the Fast R-CNN head.
 
     Args:
@@ -91,19 +130,20 @@ def head_losses(
         target_deltas: ``(N, S, 4)``.
         valid: ``(N, S)`` bool.
         sigma: sigma of the smooth L1.
+        per_image: valid RoIs that an image usually has.
 
     Returns:
-        Mean cross entropy and the sum of the smooth L1 of the foreground RoIs, each
-        divided by the number of valid RoIs; 0 if there are none.
+        The cross entropy of the valid RoIs and the smooth L1 of the foreground RoIs,
+        both over the valid RoIs.
     """
-    count = valid.sum().clamp(min=1)
-    # Invalid rows are overwritten before the arithmetic, as in `rpn_losses`.
+    count = valid.sum()
+    # Invalid rows are overwritten before the arithmetic, as in `rpn_loss_sums`.
     classes = classes.masked_fill(~valid, 0)
     class_logits = class_logits.float().masked_fill(~valid[..., None], 0.0)
     cross_entropy = F.cross_entropy(
         class_logits.flatten(0, 1), classes.flatten(), reduction="none"
     )
-    cls_loss = cross_entropy.masked_fill(~valid.flatten(), 0.0).sum() / count
+    cls_loss = cross_entropy.masked_fill(~valid.flatten(), 0.0).sum()
     if pred_deltas.shape[2] == 1:
         own = pred_deltas[:, :, 0]
     else:
@@ -111,5 +151,5 @@ def head_losses(
         own = pred_deltas.gather(2, column)[:, :, 0]  # (N, S, 4)
     foreground = classes > 0
     difference = (own.float() - target_deltas).masked_fill(~foreground[..., None], 0.0)
-    box_loss = smooth_l1(difference, sigma=sigma).sum() / count
-    return cls_loss, box_loss
+    box_loss = smooth_l1(difference, sigma=sigma).sum()
+    return Loss(cls_loss, count, per_image), Loss(box_loss, count, per_image)

@@ -13,8 +13,10 @@ row without its mask. Letters, here and in the whole package:
 Boxes are float32 ``x1, y1, x2, y2`` in pixels of the network input.
 """
 
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any, NamedTuple, TypeVar, cast
 
+import torch
 from torch import Tensor
 
 
@@ -80,6 +82,49 @@ def replace(structure: _S, **fields: Any) -> _S:
     kind: Any = type(structure)
     values = zip(kind._fields, structure, strict=True)
     return cast(_S, kind(*[fields.get(name, value) for name, value in values]))
+
+
+def map_tensors(structure: _S, change: Callable[[Tensor], Tensor]) -> _S:
+    """Return a copy of a named tuple with ``change`` applied to each of its tensors.
+
+    Named tuples inside it are copied likewise; all other fields stay as they are. Use
+    this, `tensors_of` and `join` in place of a list of fields, so that a structure can
+    gain a field without an edit elsewhere.
+    """
+    fields: dict[str, Any] = {}
+    for name, value in zip(_names(structure), structure, strict=True):
+        if isinstance(value, Tensor):
+            fields[name] = change(value)
+        elif _names(value):
+            fields[name] = map_tensors(value, change)
+    return replace(structure, **fields)
+
+
+def tensors_of(structure: tuple[Any, ...]) -> Iterator[Tensor]:
+    """Yield the tensors of a named tuple and of the named tuples inside it."""
+    for value in structure:
+        if isinstance(value, Tensor):
+            yield value
+        elif _names(value):
+            yield from tensors_of(value)
+
+
+def join(structures: Sequence[_S], *, dim: int) -> _S:
+    """Concatenate each tensor field of equal named tuples along a dimension."""
+    first = structures[0]
+    if len(structures) == 1:
+        return first
+    fields = {
+        name: torch.cat([getattr(each, name) for each in structures], dim)
+        for name, value in zip(_names(first), first, strict=True)
+        if isinstance(value, Tensor)
+    }
+    return replace(first, **fields)
+
+
+def _names(value: object) -> tuple[str, ...]:
+    """Return the fields of a named tuple; nothing for any other value."""
+    return getattr(type(value), "_fields", ())
 
 
 class RPNOutput(NamedTuple):

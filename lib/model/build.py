@@ -9,14 +9,16 @@ from ..nets.backbone import Backbone
 from ..nets.fpn import FeaturePyramid
 from ..nets.layers import Norm
 from ..nets.region_head import RegionHead
-from .box_head import BoxHead
-from .faster_rcnn import FasterRCNN
+from .given_proposals import GivenProposals
+from .heads.box_head import BoxHead
+from .heads.roi_features import LastStage, RoIFeatures, pooled_strides
+from .network import Network
 from .normalisation import NORMALISATIONS
 from .region_proposals import RegionProposalNetwork
-from .single_module import FastRCNN, ProposalNetwork
+from .two_stage import TwoStage
 
 
-def build_detector(config: Config, num_classes: int) -> FasterRCNN:
+def build_detector(config: Config, num_classes: int) -> TwoStage:
     """Build the detector that a configuration describes, with random weights.
 
     Args:
@@ -24,26 +26,13 @@ def build_detector(config: Config, num_classes: int) -> FasterRCNN:
         num_classes: C, background included.
 
     Returns:
-        The detector that ``net.modules`` names: `FasterRCNN`, `FastRCNN` or
-        `ProposalNetwork`.
+        Faster R-CNN or, by ``net.modules``, one of its two stages alone.
     """
     net = config.net
     pretrained = net.weights != "none"
-    norm = net.norm
-    if norm == "auto":
-        norm = "frozen" if pretrained else "batch"
-    backbone = build_backbone(
-        net.name,
-        features=net.features,
-        style=net.style,
-        norm=norm,
-        fixed_blocks=net.fixed_blocks if pretrained else 0,
-        head_stride=net.head_stride,
-        dropout=net.dropout,
-    )
+    backbone = _backbone(config)
     pyramid = region_head = None
     channels, strides = backbone.channels[-1], backbone.strides
-    head_channels = backbone.head_channels
     if net.features == "fpn":
         pyramid = FeaturePyramid(
             backbone.channels,
@@ -55,20 +44,10 @@ def build_detector(config: Config, num_classes: int) -> FasterRCNN:
     if net.modules == "rpn":
         remove_head_layers(backbone)
     elif net.features != "c4":
-        head = config.head
-        region_head = RegionHead(
-            channels,
-            config.pooling.size,
-            convs=head.convs,
-            conv_channels=head.conv_channels,
-            fcs=head.fcs,
-            fc_channels=head.fc_channels,
-            norm=head.norm,
-        )
-        head_channels = region_head.out_channels
-    rpn = box_head = None
+        region_head = build_region_head(config, channels)
+    proposer: RegionProposalNetwork | GivenProposals = GivenProposals()
     if net.modules != "fast_rcnn":
-        rpn = RegionProposalNetwork(
+        proposer = RegionProposalNetwork(
             channels,
             strides,
             anchors=config.anchors,
@@ -76,33 +55,66 @@ def build_detector(config: Config, num_classes: int) -> FasterRCNN:
             rpn=config.rpn,
             box_gradient=config.pooling.box_gradient,
         )
+    pooled = pooled_strides(backbone.strides)
+    heads = {}
     if net.modules != "rpn":
-        box_head = BoxHead(
-            head_channels, num_classes, boxes=config.boxes, head=config.head
+        regions = RoIFeatures(
+            region_head or LastStage(backbone),
+            pooling=config.pooling,
+            strides=pooled,
+            lift=backbone.lift if region_head is None else None,
         )
-    model = DETECTORS[net.modules](
+        heads["box_head"] = BoxHead(
+            regions, num_classes, boxes=config.boxes, head=config.head
+        )
+    model = TwoStage(
         backbone,
-        rpn,
-        box_head,
-        pooling=config.pooling,
+        pyramid,
+        proposer,
+        heads,
         # Pretrained weights bring their own normalisation; see `load_initial_weights`.
         normalisation=NORMALISATIONS[
             "torchvision" if net.normalisation == "auto" else net.normalisation
         ],
-        pyramid=pyramid,
         region_head=region_head,
     )
+    if pyramid is not None and model.reads_proposals:
+        # Maps that no region is pooled from serve only the RPN.
+        pyramid.output[len(pooled) :].requires_grad_(False)
     if net.fixed_trunk and pretrained:
         freeze_trunk(model)
     return model.to(memory_format=torch.channels_last)
 
 
-DETECTORS: dict[str, type[FasterRCNN]] = {
-    "both": FasterRCNN,
-    "rpn": ProposalNetwork,
-    "fast_rcnn": FastRCNN,
-}
-"""By ``net.modules``."""
+def _backbone(config: Config) -> Backbone:
+    net = config.net
+    pretrained = net.weights != "none"
+    norm = net.norm
+    if norm == "auto":
+        norm = "frozen" if pretrained else "batch"
+    return build_backbone(
+        net.name,
+        features=net.features,
+        style=net.style,
+        norm=norm,
+        fixed_blocks=net.fixed_blocks if pretrained else 0,
+        head_stride=net.head_stride,
+        dropout=net.dropout,
+    )
+
+
+def build_region_head(config: Config, channels: int) -> RegionHead:
+    """Build the layers of a head where no stage of the backbone is left for it."""
+    head = config.head
+    return RegionHead(
+        channels,
+        config.pooling.size,
+        convs=head.convs,
+        conv_channels=head.conv_channels,
+        fcs=head.fcs,
+        fc_channels=head.fc_channels,
+        norm=head.norm,
+    )
 
 
 def remove_head_layers(backbone: Backbone) -> None:
@@ -126,7 +138,7 @@ def remove_head_layers(backbone: Backbone) -> None:
     drop(backbone)
 
 
-def freeze_trunk(model: FasterRCNN) -> None:
+def freeze_trunk(model: Network) -> None:
     """Freeze the layers that both modules share: the trunk and the pyramid."""
     model.backbone.freeze(len(model.backbone.blocks()))
     if model.pyramid is not None:

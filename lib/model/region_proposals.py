@@ -1,6 +1,6 @@
 """The proposal stage: RPN, its targets and losses, and the proposal layer."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 import torch
 from torch import Tensor, nn
@@ -9,13 +9,15 @@ from ..config.settings import AnchorConfig, BoxConfig, RPNConfig
 from ..layer_utils.anchor_targets import AnchorTargets, anchor_targets
 from ..layer_utils.anchors import base_anchors, cells_inside, grid_anchors
 from ..layer_utils.boxes import BoxCoder
-from ..layer_utils.losses import rpn_losses
+from ..layer_utils.losses import rpn_loss_sums
 from ..layer_utils.patches import cell_patches
 from ..layer_utils.proposal_layer import propose, top_proposals
 from ..layer_utils.structures import FeatureMaps, GroundTruth, Proposals, RPNOutput
 from ..nets.rpn import RPNHead
 from ..nms import Suppression
 from ..utils.torch_versions import forget_casts
+from .network import Stage
+from .outputs import TrainOutput
 
 
 class RegionProposalNetwork(nn.Module):
@@ -26,6 +28,7 @@ class RegionProposalNetwork(nn.Module):
     """
 
     base: Tensor
+    reads_proposals = False
 
     def __init__(
         self,
@@ -61,7 +64,9 @@ class RegionProposalNetwork(nn.Module):
         self.register_buffer("base", torch.stack(base), persistent=False)
         self.head = RPNHead(in_channels, rpn.channels, len(base[0]), convs=rpn.convs)
 
-    def forward(self, features: FeatureMaps) -> RPNOutput:
+    def forward(
+        self, features: FeatureMaps, proposals: Proposals | None = None
+    ) -> RPNOutput:
         """Score and regress every anchor of every level with shared weights.
 
         In training these predictions serve only the proposals, which carry no gradient:
@@ -153,8 +158,8 @@ class RegionProposalNetwork(nn.Module):
 
     def losses(
         self, features: FeatureMaps, output: RPNOutput, targets: AnchorTargets
-    ) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
-        """Compute the losses by name, and count the sampled anchors by name."""
+    ) -> TrainOutput:
+        """Compute the two losses of the sampled anchors."""
         labels, target_deltas = targets
         logits, deltas = output.objectness_logits, output.pred_deltas
         if torch.is_grad_enabled() and not logits.requires_grad:
@@ -162,17 +167,23 @@ class RegionProposalNetwork(nn.Module):
             labels = labels.gather(1, drawn)
             target_deltas = target_deltas.gather(1, drawn[:, :, None].expand(-1, -1, 4))
             logits, deltas = self.at_anchors(features, drawn)
-        cls_loss, box_loss = rpn_losses(
+        cls_loss, box_loss = rpn_loss_sums(
             logits,
             deltas,
             labels,
             target_deltas,
             sigma=self.rpn.sigma,
             positive_weight=self.rpn.positive_weight,
+            per_image=self.rpn.batch_size,
         )
-        return (
+        return TrainOutput(
             {"rpn_cls": cls_loss, "rpn_box": box_loss},
             {"rpn_fg": (labels == 1).sum(), "rpn_bg": (labels == 0).sum()},
+            {
+                "features": features.maps[0].detach(),
+                "objectness": output.objectness_logits.detach().sigmoid(),
+                "rpn_deltas": output.pred_deltas.detach(),
+            },
         )
 
     def at_anchors(self, features: FeatureMaps, index: Tensor) -> tuple[Tensor, Tensor]:
@@ -185,6 +196,13 @@ class RegionProposalNetwork(nn.Module):
         logits = logits.gather(1, own)
         deltas = deltas.gather(1, own[:, :, None].expand(-1, -1, 4))
         return logits.view(index.shape), deltas.view(*index.shape, 4)
+
+    def stages(self) -> Iterator[Stage]:
+        """Yield what a profile times in a training step."""
+        yield Stage(self, "forward", "RPN")
+        yield Stage(self, "propose", "proposals")
+        yield Stage(self, "sample", "targets")
+        yield Stage(self, "losses", "losses")
 
 
 def _joined(levels: Sequence[Tensor], *, dim: int) -> Tensor:

@@ -10,9 +10,8 @@ import torch
 from ..config.loading import config_from_checkpoint
 from ..config.settings import Config, NetConfig
 from ..model.build import build_detector
-from ..model.faster_rcnn import FasterRCNN
+from ..model.network import Network
 from ..model.normalisation import NORMALISATIONS
-from ..model.single_module import shared_keys
 from .checkpoint import CheckpointError, detector_weights, load_checkpoint
 from .imported import ImportedWeights
 from .layout_check import few
@@ -24,9 +23,7 @@ from .zoo.table import find_entry, imagenet_entry
 logger = logging.getLogger(__name__)
 
 
-def load_first_weights(
-    model: FasterRCNN, config: Config, classes: Sequence[str]
-) -> None:
+def load_first_weights(model: Network, config: Config, classes: Sequence[str]) -> None:
     """Load the weights that ``net.weights`` names into a new detector.
 
     A module alone gets its part of what the whole detector would get. From a checkpoint
@@ -41,7 +38,7 @@ def load_first_weights(
         CheckpointError: see `load_initial_weights`; or the checkpoint has another net.
     """
     net = config.net
-    if net.modules == "both" or net.weights == "none":
+    if net.whole or net.weights == "none":
         load_initial_weights(model, net, classes)
         return
     path = Path(net.weights).expanduser()
@@ -62,7 +59,7 @@ def load_first_weights(
 
 
 def _load_shared_layers(
-    model: FasterRCNN, state: dict[str, Any], config: Config, classes: Sequence[str]
+    model: Network, state: dict[str, Any], config: Config, classes: Sequence[str]
 ) -> None:
     """Load the tensors that a checkpoint and the detector have in common."""
     net, source = config.net, config.net.weights
@@ -82,7 +79,7 @@ def _load_shared_layers(
         ).items()
         if key in own and own[key].shape == tensor.shape
     }
-    missing = sorted(shared_keys(model) - weights.keys())
+    missing = sorted(model.shared_keys() - weights.keys())
     if missing:
         raise CheckpointError(
             f"{source} does not fit the layers that both modules share: "
@@ -97,7 +94,7 @@ def _load_shared_layers(
 
 
 def load_initial_weights(
-    model: FasterRCNN, net: NetConfig, classes: Sequence[str] | None = None
+    model: Network, net: NetConfig, classes: Sequence[str] | None = None
 ) -> None:
     """Load the weights that ``net.weights`` names into a new detector.
 
@@ -167,7 +164,7 @@ def _check_settings(weights: ImportedWeights, net: NetConfig) -> None:
 
 
 def load_weights(
-    model: FasterRCNN,
+    model: Network,
     weights: ImportedWeights,
     *,
     fine_tuning: bool = False,

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from ..config.loading import load_config
 from ..config.settings import Config
-from ..model.faster_rcnn import FasterRCNN
+from ..model.network import Network
 from ..model.normalisation import NORMALISATIONS
 from ..utils.files import atomic_path
 from .checkpoint import FORMAT, CheckpointError
@@ -35,7 +35,7 @@ _FAMILY_ONLY = {
 
 
 def detector_weights(
-    model: FasterRCNN, config: Config, classes: Sequence[str] = ()
+    model: Network, config: Config, classes: Sequence[str] = ()
 ) -> ImportedWeights:
     """Return the weights of a detector in memory in a form that can be exported.
 

@@ -48,7 +48,8 @@ def test_no_means_changes_the_losses(step, want):
 
 def test_a_step_lacks_what_it_is_said_to_lack(step):
     nms = sys.modules["faster_rcnn.nms.nms"]  # the package gives the function
-    convolve, lifted = layers.convolve, step.model.lifted
+    regions = step.model.box_head.regions
+    convolve, lifted = layers.convolve, regions.lifted
     with means.WITHOUT["own kernels in place of torchvision's"](step):
         assert nms.kernels_for("nms", "cpu") is None
     with means.WITHOUT["convolutions of regions by matrix products"](step):
@@ -58,7 +59,7 @@ def test_a_step_lacks_what_it_is_said_to_lack(step):
         assert weight.is_contiguous()
     assert weight.is_contiguous(memory_format=torch.channels_last)
     assert nms.kernels_for is kernels_for and layers.convolve is convolve
-    assert step.model.lifted == lifted
+    assert regions.lifted == lifted
 
 
 def test_each_means_is_left_out_and_had_alone():

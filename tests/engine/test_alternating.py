@@ -14,7 +14,6 @@ from faster_rcnn.evaluation.proposal_recall import load_proposals
 from faster_rcnn.evaluation.results import load_detections
 from faster_rcnn.inference.detector_evaluation import evaluate_detector as run_test
 from faster_rcnn.inference.proposal_evaluation import measure_proposals as run_proposals
-from faster_rcnn.model.single_module import shared_keys
 from faster_rcnn.weights.checkpoint import CheckpointError, load_checkpoint
 from faster_rcnn.weights.initial import load_first_weights
 from tiny_runs import (
@@ -277,5 +276,5 @@ def test_first_weights_of_a_foreign_backbone(tmp_path):
         config = tiny_config(*words, "net.modules", modules)
         model = tiny_detector(config, seed=5)
         load_first_weights(model, config, CLASSES)
-        keys = shared_keys(model) - {"pixel_mean", "pixel_std"}
+        keys = model.shared_keys() - {"pixel_mean", "pixel_std"}
         assert all(model.state_dict()[k].equal(whole.state_dict()[k]) for k in keys)

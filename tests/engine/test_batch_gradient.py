@@ -171,13 +171,13 @@ def test_batch_norm_over_all_processes(dataset, sync):
 def spoilt(dataset, config):
     """The error that a process gets when the other one's loss is no number."""
     if not collectives.is_main():
-        plain = region_proposals.rpn_losses
+        plain = region_proposals.rpn_loss_sums
 
         def losses(*arguments, **options):
             cls_loss, box_loss = plain(*arguments, **options)
-            return cls_loss, box_loss * float("nan")
+            return cls_loss, box_loss._replace(total=box_loss.total * float("nan"))
 
-        region_proposals.rpn_losses = losses
+        region_proposals.rpn_loss_sums = losses
     with pytest.raises(NonFiniteLossError) as caught:
         gradient(dataset, config)
     return str(caught.value)

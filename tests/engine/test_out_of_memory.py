@@ -9,7 +9,7 @@ from faster_rcnn.engine.out_of_memory import (
     is_out_of_memory,
     memory_advice,
 )
-from faster_rcnn.model.faster_rcnn import FasterRCNN
+from faster_rcnn.model.two_stage import TwoStage
 from tiny_runs import CPU, draw_dataset, tiny_config, tiny_detector, train_tiny
 
 pytestmark = pytest.mark.slow
@@ -101,7 +101,7 @@ def test_training_that_runs_out_of_memory(tmp_path, monkeypatch, caplog):
         monkeypatch.undo()
         return estimate(*words, **options)
 
-    monkeypatch.setattr(FasterRCNN, "forward", forward)
+    monkeypatch.setattr(TwoStage, "forward", forward)
     monkeypatch.setattr(out_of_memory, "estimate_memory", with_real_forward)
     with (
         caplog.at_level(logging.ERROR, "faster_rcnn"),

@@ -7,7 +7,8 @@ import torch
 from faster_rcnn.datasets.loading.batches import collate
 from faster_rcnn.engine.run_folder import RunFolder
 from faster_rcnn.engine.train_record import TrainRecord, UnreadableFiles
-from faster_rcnn.model.faster_rcnn import TrainOutput
+from faster_rcnn.layer_utils.losses import Loss
+from faster_rcnn.model.outputs import TrainOutput
 from loader_words import sample_of
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from tiny_runs import CLASSES, draw_dataset, tiny_config, tiny_detector, train_tiny
@@ -40,7 +41,10 @@ def stepping(tmp_path):
     batch = collate(samples, size_multiple=16)
     activations = {"class_scores": torch.tensor([0.2, 0.4, 0.4])}
     output = TrainOutput(
-        {name: torch.tensor(0.5 * (i + 1)) for i, name in enumerate(LOSSES)},
+        {
+            name: Loss(torch.tensor(1.5 * (i + 1)), torch.tensor(3))
+            for i, name in enumerate(LOSSES)
+        },
         {name: torch.tensor(10 * (i + 1)) for i, name in enumerate(COUNTS)},
         activations,
     )

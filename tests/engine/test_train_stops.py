@@ -33,14 +33,16 @@ def spoil(monkeypatch):
     """Replace the RPN's box loss from one iteration on."""
 
     def spoil(iteration, change):
-        plain, calls = region_proposals.rpn_losses, []
+        plain, calls = region_proposals.rpn_loss_sums, []
 
         def losses(*arguments, **options):
             calls.append(1)
             cls_loss, box_loss = plain(*arguments, **options)
-            return cls_loss, change(box_loss) if len(calls) == iteration else box_loss
+            if len(calls) == iteration:
+                box_loss = box_loss._replace(total=change(box_loss.total))
+            return cls_loss, box_loss
 
-        monkeypatch.setattr(region_proposals, "rpn_losses", losses)
+        monkeypatch.setattr(region_proposals, "rpn_loss_sums", losses)
 
     return spoil
 

@@ -17,7 +17,7 @@ from faster_rcnn.engine.train_record import TrainRecord
 from faster_rcnn.inference.detector_evaluation import evaluate_detector
 from faster_rcnn.layer_utils.structures import GroundTruth, Images
 from faster_rcnn.model.build import build_detector
-from faster_rcnn.model.faster_rcnn import FasterRCNN
+from faster_rcnn.model.two_stage import TwoStage
 from faster_rcnn.utils.device import seed_everything
 from faster_rcnn.utils.distributed import collectives
 from torch import nn
@@ -53,7 +53,7 @@ def tiny_config(*overrides: object) -> Config:
     return load_config([], tiny_settings(*overrides))
 
 
-def tiny_detector(config: Config, *, classes: int = 3, seed: int = 0) -> FasterRCNN:
+def tiny_detector(config: Config, *, classes: int = 3, seed: int = 0) -> TwoStage:
     seed_everything(seed)
     return build_detector(config, classes)
 
@@ -65,7 +65,7 @@ def train_tiny(
     *,
     seed: int = 0,
     validation_set: Dataset | None = None,
-) -> FasterRCNN:
+) -> TwoStage:
     """Train in ``folder``, or resume what is there; gives the trained detector."""
     run = RunFolder(folder)
     if collectives.is_main():
@@ -91,7 +91,7 @@ def run_test(
     folder: Path,
     *,
     test=evaluate_detector,
-    model: FasterRCNN | None = None,
+    model: TwoStage | None = None,
     **options,
 ):
     """Test a detector, or its proposals; None for an untrained tiny one."""
@@ -208,7 +208,7 @@ def ground_truth(*objects: list[tuple[int, float, float, float, float]], slots=4
 
 
 @torch.no_grad()
-def randomise(model: FasterRCNN, *, seed: int = 1) -> None:
+def randomise(model: TwoStage, *, seed: int = 1) -> None:
     """Give an untrained detector scores and boxes that differ from place to place.
 
     Its own initial weights are so small that everything scores nearly the same, and

@@ -14,7 +14,7 @@ from faster_rcnn.inference.test_time_augmentation import mirror, view_batches
 from faster_rcnn.layer_utils.boxes import BoxCoder
 from faster_rcnn.layer_utils.detections import detect as detect_layer
 from faster_rcnn.layer_utils.structures import Detections, Images, Proposals
-from faster_rcnn.model.faster_rcnn import Predictions
+from faster_rcnn.model.outputs import Predictions
 from faster_rcnn.nms import Suppression
 from loader_words import evaluation_batches_of as ordered_batches
 from loader_words import sample_of
@@ -252,7 +252,7 @@ def test_defaults_are_one_view_and_plain_suppression(tmp_path, offset, agnostic)
         test = config.test.model_copy(update={"batch_size": 9})
         options = {"boxes": config.boxes, "test": test}
         of_batch = detect_batch(model, batch, dtype=torch.float32, **options)
-        of_predictions = detections_of(predictions, batch, **options)
+        of_predictions = detections_of(model, predictions, batch, **options)
         assert want.valid.any()
         for fields in zip(want, of_batch, of_predictions, strict=True):
             assert torch.equal(fields[0], fields[1])

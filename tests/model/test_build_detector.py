@@ -1,9 +1,9 @@
 import pytest
 import torch
-from faster_rcnn.layer_utils.structures import Images
+from faster_rcnn.layer_utils.structures import Images, tensors_of
 from faster_rcnn.model.build import build_detector
-from faster_rcnn.model.faster_rcnn import FasterRCNN
 from faster_rcnn.model.normalisation import NORMALISATIONS
+from faster_rcnn.model.two_stage import TwoStage
 from faster_rcnn.nets.backbone import Backbone
 from tiny_runs import random_images, tiny_config, tiny_detector
 from torch import nn
@@ -30,7 +30,7 @@ def test_other_nets_run(net, options):
     predictions = model.eval()(random_images((64, 64)))
     assert predictions.proposals.boxes.shape == (1, 2, 4)
     assert predictions.class_scores.shape == (1, 2, 3)
-    for tensor in (predictions.proposals.boxes, *predictions[1:]):
+    for tensor in tensors_of(predictions):
         assert tensor.isfinite().all()
 
 
@@ -79,11 +79,11 @@ class Mirror(Backbone):
 def test_normalisation_by_hand(family):
     config = tiny_config()
     model = tiny_detector(config)
-    seer = FasterRCNN(
+    seer = TwoStage(
         Mirror("c4"),
+        None,
         model.rpn,
-        model.box_head,
-        pooling=config.pooling,
+        {"box_head": model.box_head},
         normalisation=NORMALISATIONS[family],
     )
     pixels = torch.zeros(2, 3, 2, 3, dtype=torch.uint8)

@@ -1,7 +1,8 @@
 import pytest
 import torch
 from faster_rcnn.layer_utils.structures import Images
-from faster_rcnn.model.faster_rcnn import FasterRCNN, Predictions
+from faster_rcnn.model.outputs import Predictions
+from faster_rcnn.model.two_stage import TwoStage
 from tiny_runs import (
     ground_truth,
     random_images,
@@ -28,7 +29,7 @@ POOLING = {
 }
 
 
-def random_detector(*overrides) -> FasterRCNN:
+def random_detector(*overrides) -> TwoStage:
     model = tiny_detector(tiny_config(*overrides))
     randomise(model)
     return model.eval()
@@ -258,7 +259,7 @@ def test_activations_are_detached():
     assert not any(t.requires_grad for t in output.activations.values())
 
 
-def traced(model: FasterRCNN) -> FasterRCNN:
+def traced(model: TwoStage) -> TwoStage:
     torch._dynamo.reset()
     return torch.compile(model, fullgraph=True, backend="eager")
 

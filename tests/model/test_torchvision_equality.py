@@ -5,7 +5,7 @@ import torch
 from faster_rcnn.datasets.loading.batches import Batch
 from faster_rcnn.inference.postprocess import detect_batch
 from faster_rcnn.layer_utils.structures import Images
-from faster_rcnn.model.faster_rcnn import FasterRCNN
+from faster_rcnn.model.two_stage import TwoStage
 from tiny_runs import ground_truth, random_images, randomise, tiny_config, tiny_detector
 from torchvision_peer import CONVENTION, TRAINING, build_peer, copy_weights
 
@@ -50,7 +50,7 @@ def pair(*overrides, seed=0):
 
 
 @torch.no_grad()
-def spread(model: FasterRCNN, images: Images) -> None:
+def spread(model: TwoStage, images: Images) -> None:
     """Scale the output layers so that scores and boxes vary, and none saturates."""
     features = model.features(images)
     regions = model.rpn(features)
@@ -58,7 +58,7 @@ def spread(model: FasterRCNN, images: Images) -> None:
     head.scores.weight *= 2 / regions.objectness_logits.std()
     head.deltas.weight *= 0.3 / regions.pred_deltas.std()
     proposals = model.rpn.propose(model.rpn(features), images.sizes)
-    logits, deltas = model.classify(features, proposals.boxes)
+    logits, deltas = model.box_head.classify(features, proposals.boxes)
     logits = logits.flatten(0, 1)
     scale = 2 / logits.std(0)  # (C,)
     predictor.scores.weight *= scale[:, None]
@@ -76,7 +76,7 @@ def batch_of(images: Images) -> Batch:
     )
 
 
-def bare_inputs(model: FasterRCNN, images: Images) -> list[torch.Tensor]:
+def bare_inputs(model: TwoStage, images: Images) -> list[torch.Tensor]:
     """What torchvision's body expects of each image."""
     pixels = (images.pixels.float() - model.pixel_mean) / model.pixel_std
     sizes = images.sizes.tolist()

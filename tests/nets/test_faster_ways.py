@@ -6,7 +6,7 @@ import torch
 from faster_rcnn.kernels import convolution
 from faster_rcnn.kernels.convolution import _Products, by_products, convolve
 from faster_rcnn.layer_utils.structures import FeatureMaps
-from faster_rcnn.model.faster_rcnn import FasterRCNN
+from faster_rcnn.model.two_stage import TwoStage
 from faster_rcnn.nets.resnet import ResNet
 from pairwise import pairwise
 from tiny_runs import (
@@ -105,18 +105,19 @@ def test_lifted_head_is_the_head(aligned):
     rois = rois.double()
     lifted = model.backbone.lift(features)
     assert lifted.maps[0].shape == (2, 512 + 2048, 6, 8)
-    got = model.backbone.head(model.pool(lifted, rois))
-    want = model.backbone.head(model.pool(features, rois))
+    got = model.backbone.head(model.box_head.regions.pool(lifted, rois))
+    want = model.backbone.head(model.box_head.regions.pool(features, rois))
     torch.testing.assert_close(got, want)
 
 
 def test_lifted_only_where_it_is_less_work(monkeypatch):
     model = tiny_detector(tiny_config(*RES50)).eval()
     features = FeatureMaps([torch.zeros(1, 1024, 6, 8)], None)
-    assert model.lifted(features, torch.zeros(1, 3, 4)) is features
-    assert model.lifted(features, torch.zeros(1, 4, 4)).maps[0].shape[1] == 2560
+    regions = model.box_head.regions
+    assert regions.lifted(features, torch.zeros(1, 3, 4)) is features
+    assert regions.lifted(features, torch.zeros(1, 4, 4)).maps[0].shape[1] == 2560
     other = tiny_detector(tiny_config(*RES50, "pooling.mode", "pool")).eval()
-    assert other.lifted(features, torch.zeros(1, 40, 4)) is features
+    assert other.box_head.regions.lifted(features, torch.zeros(1, 40, 4)) is features
 
 
 @pytest.mark.parametrize("options", [{"head_stride": 2}, {"norm": "batch"}])
@@ -142,7 +143,7 @@ def test_drawn_anchors_have_the_gradient_of_all(features, sizes, monkeypatch):
     for dense in (False, True):
         model = tiny_detector(tiny_config(*overrides, *small))
         randomise(model)
-        assert isinstance(model, FasterRCNN) and model.rpn._recomputes(
+        assert isinstance(model, TwoStage) and model.rpn._recomputes(
             model.features(images)
         )
         if dense:

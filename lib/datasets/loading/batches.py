@@ -13,7 +13,13 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from ...layer_utils.structures import GroundTruth, Images, Proposals
+from ...layer_utils.structures import (
+    GroundTruth,
+    Images,
+    Proposals,
+    map_tensors,
+    tensors_of,
+)
 from ..formats.proposals import ScoredBoxes
 from ..records import Record
 from .colours import recolour
@@ -64,18 +70,14 @@ class Batch(NamedTuple):
 
     def tensors(self) -> tuple[Tensor, ...]:
         """Return the tensors that a training pass reads."""
-        truth = (field for field in self.ground_truth if field is not None)
-        return (self.images.pixels, self.images.sizes, *truth, *(self.proposals or ()))
+        return tuple(tensors_of((self.images, self.ground_truth, self.proposals)))
 
     def map(self, change: Callable[[Tensor], Tensor]) -> "Batch":
         """Return the batch with `change` applied to each of `tensors`."""
-        truth = (change(field) for field in self.ground_truth if field is not None)
         return self._replace(
-            images=self.images._replace(
-                pixels=change(self.images.pixels), sizes=change(self.images.sizes)
-            ),
-            ground_truth=GroundTruth(*truth),
-            proposals=self.proposals and Proposals(*map(change, self.proposals)),
+            images=map_tensors(self.images, change),
+            ground_truth=map_tensors(self.ground_truth, change),
+            proposals=self.proposals and map_tensors(self.proposals, change),
         )
 
 
@@ -247,7 +249,10 @@ def collate(
             padded=bool((sizes != (height, width)).any()),
         ),
         ground_truth=GroundTruth(
-            *map(torch.from_numpy, (boxes, classes, valid, crowd))
+            boxes=torch.from_numpy(boxes),
+            classes=torch.from_numpy(classes),
+            valid=torch.from_numpy(valid),
+            crowd=torch.from_numpy(crowd),
         ),
         scales=torch.tensor([s.scale for s in samples], dtype=torch.float32),
         original_sizes=torch.tensor([s.original_size for s in samples]),
@@ -271,4 +276,8 @@ def _stack_proposals(samples: Sequence[Sample], slots: int) -> Proposals | None:
         boxes[i, : len(best)] = sample.proposals.boxes[best]
         scores[i, : len(best)] = sample.proposals.scores[best]
         valid[i, : len(best)] = True
-    return Proposals(*map(torch.from_numpy, (boxes, scores, valid)))
+    return Proposals(
+        boxes=torch.from_numpy(boxes),
+        scores=torch.from_numpy(scores),
+        valid=torch.from_numpy(valid),
+    )

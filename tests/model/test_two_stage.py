@@ -3,8 +3,7 @@
 import pytest
 import torch
 from faster_rcnn.layer_utils.structures import Proposals
-from faster_rcnn.model.faster_rcnn import FasterRCNN
-from faster_rcnn.model.single_module import FastRCNN, ProposalNetwork, shared_keys
+from faster_rcnn.model.two_stage import TwoStage
 from tiny_runs import (
     ground_truth,
     random_images,
@@ -26,7 +25,7 @@ QUICK = [net for net in NETS if net != "vgg16"]
 TRUTH = ground_truth([(1, 10, 12, 40, 45)], [(2, 30, 5, 60, 25)])
 
 
-def detectors(net, *overrides) -> dict[str, FasterRCNN]:
+def detectors(net, *overrides) -> dict[str, TwoStage]:
     """Both modules together and each alone, of the same weights."""
     config = tiny_config(*NETS[net], *overrides)
     both = tiny_detector(config)
@@ -48,14 +47,18 @@ def test_the_modules_have_what_they_share_and_nothing_of_each_other(net):
             modules: tiny_detector(tiny_config(*NETS[net], "net.modules", modules))
             for modules in ("both", "rpn", "fast_rcnn")
         }
-    assert isinstance(alone["rpn"], ProposalNetwork)
-    assert isinstance(alone["fast_rcnn"], FastRCNN)
+    kinds = {m: (n.detects, n.reads_proposals) for m, n in alone.items()}
+    assert kinds == {
+        "both": (True, False),
+        "rpn": (False, False),
+        "fast_rcnn": (True, True),
+    }
     both, rpn, fast = (set(model.state_dict()) for model in alone.values())
     assert rpn | fast == both
-    assert rpn & fast == shared_keys(alone["both"])
+    assert rpn & fast == alone["both"].shared_keys()
     assert {key.split(".")[0] for key in rpn - fast} == {"rpn"}
     assert any(key.startswith("box_head.") for key in fast - rpn)
-    assert all(shared_keys(model) == rpn & fast for model in alone.values())
+    assert all(model.shared_keys() == rpn & fast for model in alone.values())
 
 
 @pytest.mark.parametrize("net", QUICK)
@@ -143,6 +146,8 @@ def test_missing_proposals_are_told():
     model = detectors("mobile_v2")["fast_rcnn"]
     with pytest.raises(ValueError, match=r"needs proposals .* data\.proposals"):
         model(random_images((64, 80)))
+    with pytest.raises(ValueError, match="needs proposals"):
+        model.propose(random_images((64, 80)))
 
 
 @pytest.mark.parametrize("net", ["res18", "mobile_v2_fpn"])
@@ -151,7 +156,7 @@ def test_fixed_trunk(net, modules):
     words = ("net.weights", "some.pth", "net.norm", "batch", "net.fixed_trunk", "true")
     model = tiny_detector(tiny_config(*NETS[net], *words, "net.modules", modules))
     names = dict(model.named_parameters())
-    shared = shared_keys(model)
+    shared = model.shared_keys()
     trained = {name for name, p in names.items() if p.requires_grad}
     assert trained == set(names) - shared
     before = {key: t.clone() for key, t in model.state_dict().items() if key in shared}

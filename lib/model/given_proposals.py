@@ -1,0 +1,57 @@
+"""Proposals from a file in place of a region proposal network."""
+
+from collections.abc import Iterator
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from ..layer_utils.structures import FeatureMaps, GroundTruth, Proposals
+from .network import Stage
+from .outputs import TrainOutput
+
+
+class GivenProposals(nn.Module):
+    """The proposer of Fast R-CNN alone (Fast R-CNN, section 2): it hands on a batch's.
+
+    It has the methods of `RegionProposalNetwork`, and neither weights nor losses.
+    """
+
+    reads_proposals = True
+
+    def forward(
+        self, features: FeatureMaps, proposals: Proposals | None = None
+    ) -> Proposals:
+        """Return the proposals of the batch.
+
+        Raises:
+            ValueError: there are none.
+        """
+        if proposals is None:
+            raise ValueError(
+                "Fast R-CNN alone (net.modules fast_rcnn) needs proposals of the "
+                "images, but none were given; name their file in data.proposals or "
+                "data.test_proposals"
+            )
+        return proposals
+
+    def propose(self, proposals: Proposals, image_sizes: Tensor) -> Proposals:
+        """Return them as they are."""
+        return proposals
+
+    def sample(
+        self,
+        proposals: Proposals,
+        ground_truth: GroundTruth,
+        image_sizes: Tensor,
+        generator: torch.Generator | None,
+    ) -> None:
+        """There is nothing to train."""
+
+    def losses(self, features: FeatureMaps, regions: Any, targets: Any) -> TrainOutput:
+        """Return no losses."""
+        return TrainOutput({}, {}, {})
+
+    def stages(self) -> Iterator[Stage]:
+        """Yield nothing: it takes no time."""
+        return iter(())

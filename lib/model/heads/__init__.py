@@ -1,0 +1,1 @@
+"""Heads on RoIs, each with what it needs: pooling, layers, targets, losses."""

@@ -1,0 +1,145 @@
+"""The Fast R-CNN stage: RoI sampling, prediction and losses.
+
+Letters: N images, R RoIs per image, C classes.
+"""
+
+from collections.abc import Iterator
+
+import torch
+from torch import Tensor
+
+from ...config.settings import BoxConfig, HeadConfig
+from ...layer_utils.losses import Loss, head_loss_sums
+from ...layer_utils.proposal_targets import RoISamples, sample_rois
+from ...layer_utils.structures import FeatureMaps, GroundTruth, Proposals
+from ...nets.box_predictor import BoxPredictor
+from ..network import Stage
+from ..outputs import Predictions, TrainOutput
+from .head import ClassifyingHead
+from .roi_features import RoIFeatures
+
+
+class BoxHead(ClassifyingHead):
+    """Classify and refine regions (Fast R-CNN, section 2)."""
+
+    delta_std: Tensor
+
+    def __init__(
+        self,
+        regions: RoIFeatures,
+        num_classes: int,
+        *,
+        boxes: BoxConfig,
+        head: HeadConfig,
+    ) -> None:
+        super().__init__()
+        self.regions = regions
+        self.boxes = boxes
+        self.settings = head
+        self.predictor = BoxPredictor(
+            regions.body.out_channels, num_classes, class_agnostic=head.class_agnostic
+        )
+        self.register_buffer(
+            "delta_std", torch.tensor(boxes.delta_std), persistent=False
+        )
+
+    def sample(
+        self,
+        proposals: Proposals,
+        ground_truth: GroundTruth,
+        generator: torch.Generator | None,
+    ) -> RoISamples:
+        """Sample RoIs to train on, with their targets."""
+        head = self.settings
+        return sample_rois(
+            proposals,
+            ground_truth,
+            batch_size=head.rois_per_image,
+            fg_fraction=head.fg_fraction,
+            fg_overlap=head.fg_overlap,
+            bg_overlap_high=head.bg_overlap_high,
+            bg_overlap_low=head.bg_overlap_low,
+            add_ground_truth=head.add_ground_truth,
+            replacement=head.replacement,
+            delta_std=self.boxes.delta_std,
+            offset=self.boxes.offset,
+            crowd_overlap=head.crowd_overlap,
+            generator=generator,
+        )
+
+    def forward(self, vectors: Tensor, images: int) -> tuple[Tensor, Tensor]:
+        """Predict classes and boxes.
+
+        Args:
+            vectors: ``(N * R, head_channels)``.
+            images: N.
+
+        Returns:
+            Class logits ``(N, R, C)`` and normalised deltas ``(N, R, C, 4)``, with 1 in
+            place of C if class-agnostic.
+        """
+        logits, deltas = self.predictor(vectors)
+        return (
+            logits.unflatten(0, (images, -1)),
+            deltas.unflatten(0, (images, -1)),
+        )
+
+    def classify(self, features: FeatureMaps, rois: Tensor) -> tuple[Tensor, Tensor]:
+        """Predict class logits ``(N, R, C)`` and normalised deltas of the RoIs."""
+        logits, deltas = self(self.regions(features, rois), rois.shape[0])
+        return logits, deltas
+
+    def predict(
+        self,
+        features: FeatureMaps,
+        proposals: Proposals,
+        image_sizes: Tensor | None = None,
+    ) -> Predictions:
+        """Predict classes and boxes of proposals."""
+        logits, deltas = self.classify(features, proposals.boxes)
+        return Predictions(proposals, logits.softmax(dim=2), deltas * self.delta_std)
+
+    def losses(
+        self,
+        features: FeatureMaps,
+        samples: RoISamples,
+        ground_truth: GroundTruth | None = None,
+        image_sizes: Tensor | None = None,
+    ) -> TrainOutput:
+        """Compute the two losses of sampled RoIs."""
+        logits, deltas = self.classify(features, samples.rois)
+        foreground = samples.valid & (samples.classes > 0)
+        return TrainOutput(
+            self.terms(logits, deltas, samples),
+            {
+                "head_fg": foreground.sum(),
+                "head_bg": (samples.valid & ~foreground).sum(),
+            },
+            {
+                "features": features.maps[0].detach(),
+                "class_scores": logits.detach().softmax(dim=2),
+                "head_deltas": deltas.detach(),
+            },
+        )
+
+    def terms(
+        self, class_logits: Tensor, pred_deltas: Tensor, samples: RoISamples
+    ) -> dict[str, Loss]:
+        """Compute the losses by name."""
+        cls_loss, box_loss = head_loss_sums(
+            class_logits,
+            pred_deltas,
+            samples.classes,
+            samples.target_deltas,
+            samples.valid,
+            sigma=self.settings.sigma,
+            per_image=self.settings.rois_per_image,
+        )
+        return {"head_cls": cls_loss, "head_box": box_loss}
+
+    def stages(self) -> Iterator[Stage]:
+        """Yield what a profile times in a training step."""
+        yield Stage(self, "sample", "targets")
+        yield from self.regions.stages()
+        yield Stage(self, "forward", "head")
+        yield Stage(self, "terms", "losses")

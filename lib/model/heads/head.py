@@ -1,0 +1,67 @@
+"""What every head on RoIs is asked for."""
+
+from collections.abc import Iterator
+
+import torch
+from torch import Tensor, nn
+
+from ...layer_utils.proposal_targets import RoISamples
+from ...layer_utils.structures import Detections, FeatureMaps, GroundTruth, Proposals
+from ..network import Stage
+from ..outputs import Predictions, TrainOutput
+
+
+class Head(nn.Module):
+    """A module on RoIs, with its own pooling, layers, targets, losses and settings.
+
+    A detector's first head is a `ClassifyingHead`, which says where the objects are;
+    the others add to its detections.
+    """
+
+    def losses(
+        self,
+        features: FeatureMaps,
+        samples: RoISamples,
+        ground_truth: GroundTruth | None,
+        image_sizes: Tensor | None,
+    ) -> TrainOutput:
+        """Compute the losses of sampled RoIs.
+
+        Args:
+            features: maps to pool from.
+            samples: what the first head drew; ``samples.matched`` are slots of the
+                ground truth.
+            ground_truth: objects of the images; a head may do without.
+            image_sizes: ``(N, 2)`` height and width; a head may do without.
+
+        Returns:
+            Losses, numbers of samples and activations, by names of this head's own.
+        """
+        raise NotImplementedError
+
+    def finish(self, features: FeatureMaps, found: Detections) -> Detections:
+        """Add to the final detections, whose boxes are in pixels of the input."""
+        return found
+
+    def stages(self) -> Iterator[Stage]:
+        """Yield what a profile times in a training step."""
+        yield Stage(self, "losses", "head")
+
+
+class ClassifyingHead(Head):
+    """A head that draws the RoIs to train on, and predicts classes and boxes."""
+
+    def sample(
+        self,
+        proposals: Proposals,
+        ground_truth: GroundTruth,
+        generator: torch.Generator | None,
+    ) -> RoISamples:
+        """Sample RoIs to train on, with their targets."""
+        raise NotImplementedError
+
+    def predict(
+        self, features: FeatureMaps, proposals: Proposals, image_sizes: Tensor | None
+    ) -> Predictions:
+        """Predict classes and boxes of proposals."""
+        raise NotImplementedError

@@ -1,0 +1,124 @@
+"""What a head sees of each RoI: pooled features, run through the head's layers."""
+
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any, Protocol
+
+import torch
+from torch import Tensor
+
+from ...config.settings import PoolingConfig
+from ...layer_utils.roi_pooling import pool_rois
+from ...layer_utils.structures import FeatureMaps
+from ...nets.backbone import Backbone
+from ...utils.torch_versions import exporting
+from ..network import Stage
+
+
+class Body(Protocol):
+    """The layers of a head up to its predictor."""
+
+    @property
+    def out_channels(self) -> int:
+        """Length of the vectors."""
+
+    def __call__(self, pooled: Tensor, /) -> Any:
+        """Map pooled regions ``(M, C, P, P)`` to vectors ``(M, out_channels)``."""
+
+
+class LastStage:
+    """The last stage of a C4 backbone as a head's body; all heads share it.
+
+    It owns no weights: its layers are the backbone's, by their names.
+    """
+
+    def __init__(self, backbone: Backbone) -> None:
+        self.backbone = backbone
+
+    @property
+    def out_channels(self) -> int:
+        """Length of the vectors."""
+        return self.backbone.head_channels
+
+    def __call__(self, pooled: Tensor) -> Tensor:
+        """Map pooled regions to vectors."""
+        return self.backbone.head(pooled)
+
+
+class RoIFeatures:
+    """Pool RoIs and run a body on them.
+
+    Args:
+        body: the head's layers. It is registered by whoever owns it.
+        pooling: how regions are pooled.
+        strides: of the maps that regions are pooled from, the finest ones.
+        lift: runs the body's first layers on whole maps, and gives None where that is
+            not the same; None if no layer can be.
+    """
+
+    def __init__(
+        self,
+        body: Body,
+        *,
+        pooling: PoolingConfig,
+        strides: Sequence[int],
+        lift: Callable[[FeatureMaps], FeatureMaps | None] | None = None,
+    ) -> None:
+        self.body = body
+        self.lift = lift
+        self.pooling = pooling
+        self.strides = tuple(strides)
+
+    def __call__(self, features: FeatureMaps, rois: Tensor) -> Tensor:
+        """Compute a vector for each RoI ``(N, R, 4)``: ``(N * R, out_channels)``."""
+        return self.vectors(self.pool(self.lifted(features, rois), rois))
+
+    def vectors(self, pooled: Tensor) -> Tensor:
+        """Map pooled regions ``(M, C, P, P)`` to vectors ``(M, out_channels)``."""
+        found: Tensor = self.body(pooled)
+        return found
+
+    def lifted(self, features: FeatureMaps, rois: Tensor) -> FeatureMaps:
+        """Run the body's first layers on the maps, where that takes less time."""
+        pooling, cells = self.pooling, features.maps[0][0, 0].numel()
+        if self.lift is None:
+            return features
+        if pooling.mode != "align" or pooling.max_pool or exporting():
+            return features  # maxima do not commute; exported sizes may be dynamic
+        if rois.shape[1] * pooling.size**2 <= cells:
+            return features
+        return self.lift(features) or features
+
+    def pool(self, features: FeatureMaps, rois: Tensor) -> Tensor:
+        """Pool the features of RoIs ``(N, R, 4)`` to P x P: ``(N * R, C, P, P)``."""
+        pooling = self.pooling
+        pooled = pool_rois(
+            features.of(len(self.strides)),
+            rois,
+            mode=pooling.mode,
+            size=pooling.size,
+            strides=self.strides,
+            sampling_ratio=pooling.sampling_ratio,
+            aligned=pooling.aligned,
+            max_pool=pooling.max_pool,
+            box_gradient=pooling.box_gradient,
+        )
+        return pooled.contiguous(memory_format=torch.channels_last)
+
+    def stages(self) -> Iterator[Stage]:
+        """Yield what a profile times in a training step."""
+        yield Stage(self, "pool", "pooling")
+        yield Stage(self, "vectors", "head")
+
+
+def pooled_strides(strides: Sequence[int]) -> tuple[int, ...]:
+    """Return the strides of the maps that regions are pooled from.
+
+    These are the leading maps of which each has twice the stride of the previous one.
+    The coarser maps of a pyramid serve the RPN alone (FPN, section 4.2). If several
+    maps share a stride, as in torchvision's MobileNet v3, regions are pooled from the
+    first.
+    """
+    count = 1
+    while count < len(strides) and strides[count] == 2 * strides[count - 1]:
+        count += 1
+    return tuple(strides[:count])

@@ -1,0 +1,174 @@
+"""What detectors of every kind share: their input, their trunk, their two outputs."""
+
+from collections.abc import Iterator
+from typing import NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from ..layer_utils.structures import (
+    Detections,
+    FeatureMaps,
+    GroundTruth,
+    Images,
+    Proposals,
+)
+from ..nets.backbone import Backbone
+from ..nets.fpn import FeaturePyramid
+from ..nets.layers import zero_padding
+from .normalisation import Normalisation
+from .outputs import Predictions, TrainOutput
+
+
+class Stage(NamedTuple):
+    """A method that a profile times, and the stage that its time counts as."""
+
+    owner: object
+    method: str
+    name: str
+
+
+class Network(nn.Module):
+    """A detector: `TwoStage` or `OneStage`.
+
+    Code outside this folder asks for the attributes below, never for the kind.
+
+    Args:
+        backbone: computes the feature maps.
+        neck: pyramid over the backbone's maps; None to use the maps themselves.
+        normalisation: normalisation of the input pixels.
+
+    Attributes:
+        pixel_mean: ``(3, 1, 1)`` RGB mean of the input, 0..255. Part of the state dict,
+            like ``pixel_std``, so that weights keep the normalisation they need.
+        pixel_std: ``(3, 1, 1)`` RGB standard deviation.
+        detects: whether it predicts classes; if not, it gives proposals alone.
+        reads_proposals: whether it has to be given the proposals of the images.
+    """
+
+    pixel_mean: Tensor
+    pixel_std: Tensor
+    detects = True
+    reads_proposals = False
+
+    def __init__(
+        self,
+        backbone: Backbone,
+        neck: FeaturePyramid | None,
+        *,
+        normalisation: Normalisation,
+    ) -> None:
+        super().__init__()
+        self.backbone = backbone
+        self.pyramid = neck
+        self.register_buffer(
+            "pixel_mean", torch.tensor(normalisation.mean)[:, None, None]
+        )
+        self.register_buffer(
+            "pixel_std", torch.tensor(normalisation.std)[:, None, None]
+        )
+
+    def forward(
+        self,
+        images: Images,
+        ground_truth: GroundTruth | None = None,
+        generator: torch.Generator | None = None,
+        proposals: Proposals | None = None,
+    ) -> TrainOutput | Predictions | Proposals:
+        """Return losses if ground truth is given, else predictions.
+
+        Args:
+            images: the batch.
+            ground_truth: objects of the same images, for training.
+            generator: random number generator for sampling, on the images' device; if
+                None, PyTorch's default.
+            proposals: proposals of the same images, in pixels of the network input, for
+                a detector that ``reads_proposals``.
+
+        Returns:
+            Losses; or predictions, of a detector without heads its proposals.
+
+        Raises:
+            ValueError: proposals are needed and not given.
+        """
+        output, found = self.run(
+            images, ground_truth, generator, proposals, predict=ground_truth is None
+        )
+        result = found if output is None else output
+        assert result is not None
+        return result
+
+    def run(
+        self,
+        images: Images,
+        ground_truth: GroundTruth | None,
+        generator: torch.Generator | None,
+        proposals: Proposals | None,
+        *,
+        predict: bool,
+    ) -> tuple[TrainOutput | None, Predictions | Proposals | None]:
+        """Compute losses, predictions or both from one pass; see `forward`.
+
+        Returns:
+            Losses, None without ground truth; and predictions, None unless asked for.
+        """
+        raise NotImplementedError
+
+    def propose(self, images: Images) -> Proposals:
+        """Compute the proposals alone, of a detector that makes some.
+
+        Raises:
+            ValueError: it makes none.
+        """
+        raise ValueError(f"{type(self).__name__} makes no proposals of its own")
+
+    def finish(self, predictions: Predictions, found: Detections) -> Detections:
+        """Run the heads on final boxes: detections in pixels of the network input."""
+        return found
+
+    def features(self, images: Images) -> FeatureMaps:
+        """Compute the feature maps that the RPN and the heads share."""
+        sizes = images.sizes if images.padded else None
+        pixels = (images.pixels.float() - self.pixel_mean) / self.pixel_std
+        pixels = pixels.contiguous(memory_format=torch.channels_last)
+        features = self.backbone.trunk(zero_padding(pixels, sizes), sizes)
+        return features if self.pyramid is None else self.pyramid(features)
+
+    @property
+    def strides(self) -> tuple[int, ...]:
+        """Return the stride of each feature map, finest first."""
+        return tuple((self.pyramid or self.backbone).strides)
+
+    def trunk_parameters(self) -> list[nn.Parameter]:
+        """Return the parameters of the backbone that compute the feature maps."""
+        return [
+            parameter
+            for block in self.backbone.blocks()
+            for module in block
+            for parameter in module.parameters()
+        ]
+
+    def parts(self) -> dict[str, list[nn.Parameter]]:
+        """Return the parameters of each part, by the names of tables."""
+        parts = {"trunk": self.trunk_parameters()}
+        if self.pyramid is not None:
+            parts["pyramid"] = list(self.pyramid.parameters())
+        return parts
+
+    def stages(self) -> Iterator[Stage]:
+        """Yield what a profile times in a training step."""
+        yield Stage(self, "features", "backbone")
+
+    def shared_keys(self) -> set[str]:
+        """Return the state dict keys that all stages share: input, trunk, pyramid."""
+        shared: list[nn.Module] = [m for block in self.backbone.blocks() for m in block]
+        if self.pyramid is not None:
+            shared.append(self.pyramid)
+        tensors = {
+            id(tensor)
+            for module in shared
+            for tensor in module.state_dict(keep_vars=True).values()
+        }
+        state = self.state_dict(keep_vars=True)
+        trunk = {key for key, tensor in state.items() if id(tensor) in tensors}
+        return trunk | {"pixel_mean", "pixel_std"}

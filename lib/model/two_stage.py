@@ -1,0 +1,186 @@
+"""Two-stage detectors: features, proposals, and heads on the proposals.
+
+Faster R-CNN has a region proposal network and a box head; a proposal network alone has
+no heads; Fast R-CNN alone is given its proposals.
+"""
+
+from collections.abc import Iterator, Mapping
+from typing import Any, cast
+
+import torch
+from torch import Tensor, nn
+
+from ..layer_utils.proposal_targets import RoISamples
+from ..layer_utils.structures import (
+    Detections,
+    FeatureMaps,
+    GroundTruth,
+    Images,
+    Proposals,
+    replace,
+)
+from ..nets.backbone import Backbone
+from ..nets.fpn import FeaturePyramid
+from ..nets.region_head import RegionHead
+from .given_proposals import GivenProposals
+from .heads.head import ClassifyingHead, Head
+from .network import Network, Stage
+from .normalisation import Normalisation
+from .outputs import Predictions, TrainOutput, together
+from .region_proposals import RegionProposalNetwork
+
+
+class TwoStage(Network):
+    """The detector (Faster R-CNN, figure 2; FPN, section 4).
+
+    Args:
+        backbone: computes the feature maps.
+        neck: pyramid over the backbone's maps; None to use the maps themselves.
+        proposer: turns features into proposals and, in training, into losses.
+        heads: on RoIs, by name: the first classifies, the others add to what it finds.
+            Names are prefixes of the state dict's keys.
+        normalisation: normalisation of the input pixels.
+        region_head: the box head's layers where they are not the backbone's; it is kept
+            beside the head, as its keys have always been.
+    """
+
+    def __init__(
+        self,
+        backbone: Backbone,
+        neck: FeaturePyramid | None,
+        proposer: RegionProposalNetwork | GivenProposals,
+        heads: Mapping[str, Head],
+        *,
+        normalisation: Normalisation,
+        region_head: RegionHead | None = None,
+    ) -> None:
+        super().__init__(backbone, neck, normalisation=normalisation)
+        self.region_head = region_head
+        self.rpn = proposer  # the name that its keys have
+        self.head_names = tuple(heads)
+        for name, head in heads.items():
+            self.add_module(name, head)
+        self.detects = bool(heads)
+        self.reads_proposals = proposer.reads_proposals
+
+    @property
+    def proposer(self) -> RegionProposalNetwork | GivenProposals:
+        """Return what proposes regions."""
+        return self.rpn
+
+    @property
+    def heads(self) -> list[Head]:
+        """Return the heads, the classifying one first."""
+        return [cast(Head, getattr(self, name)) for name in self.head_names]
+
+    @property
+    def classifier(self) -> ClassifyingHead:
+        """Return the first head, which says where the objects are."""
+        return cast(ClassifyingHead, self.heads[0])
+
+    def run(
+        self,
+        images: Images,
+        ground_truth: GroundTruth | None,
+        generator: torch.Generator | None,
+        proposals: Proposals | None,
+        *,
+        predict: bool,
+    ) -> tuple[TrainOutput | None, Predictions | Proposals | None]:
+        """Compute losses, predictions or both from one pass; see `Network.run`."""
+        sizes = images.sizes
+        features = self.features(images)
+        regions = self.proposer(features, proposals)
+        proposals = self.proposer.propose(regions, sizes)
+        output: TrainOutput | None = None
+        found: Predictions | Proposals | None = None
+        if ground_truth is not None:
+            targets = self.proposer.sample(regions, ground_truth, sizes, generator)
+            samples = None
+            if self.detects:
+                samples = self.classifier.sample(proposals, ground_truth, generator)
+            output = self.losses(
+                features, regions, targets, samples, ground_truth, sizes
+            )
+        if predict:
+            found = proposals
+            if self.detects:
+                found = self.predict(features, proposals, sizes)
+        return output, found
+
+    def propose(self, images: Images) -> Proposals:
+        """Compute the proposals alone; see `Network.propose`."""
+        found = self.proposer.propose(
+            self.proposer(self.features(images)), images.sizes
+        )
+        return found
+
+    def losses(
+        self,
+        features: FeatureMaps,
+        regions: Any,
+        targets: Any,
+        samples: RoISamples | None,
+        ground_truth: GroundTruth | None = None,
+        image_sizes: Tensor | None = None,
+    ) -> TrainOutput:
+        """Compute the losses for given targets, however they were sampled.
+
+        Args:
+            features: from `features`.
+            regions: from the proposer, an `RPNOutput` if it is an RPN.
+            targets: of the proposer, `AnchorTargets` if it is an RPN.
+            samples: of the heads; None if there are none.
+            ground_truth: of the images; box heads do without.
+            image_sizes: ``(N, 2)`` height and width; box heads do without.
+        """
+        outputs = [self.proposer.losses(features, regions, targets)]
+        if samples is not None:
+            outputs += [
+                head.losses(features, samples, ground_truth, image_sizes)
+                for head in self.heads
+            ]
+        return together(outputs)
+
+    def predict(
+        self,
+        features: FeatureMaps,
+        proposals: Proposals,
+        image_sizes: Tensor | None = None,
+    ) -> Predictions:
+        """Predict classes and boxes of proposals from the given feature maps."""
+        found = self.classifier.predict(features, proposals, image_sizes)
+        # What is handed on stays in memory: only if a head needs it.
+        return replace(found, features=features) if len(self.heads) > 1 else found
+
+    def finish(self, predictions: Predictions, found: Detections) -> Detections:
+        """Run the further heads on final boxes, in pixels of the network input."""
+        assert predictions.features is not None
+        for head in self.heads[1:]:
+            found = head.finish(predictions.features, found)
+        return found
+
+    def parts(self) -> dict[str, list[nn.Parameter]]:
+        """Return the parameters of each part, by the names of tables."""
+        parts = super().parts()
+        if not self.reads_proposals:
+            parts["RPN"] = list(self.proposer.parameters())
+        if not self.detects:
+            return parts
+        trunk = {id(parameter) for parameter in self.trunk_parameters()}
+        head = [p for p in self.backbone.parameters() if id(p) not in trunk]
+        parts["head"] = [*head, *(self.region_head or nn.Module()).parameters()]
+        parts["predictor"] = []
+        for name, parameter in self.classifier.named_parameters():
+            parts["predictor" if "predictor." in name else "head"].append(parameter)
+        for name in self.head_names[1:]:
+            label = name.removesuffix("_head")
+            parts[label] = list(getattr(self, name).parameters())
+        return parts
+
+    def stages(self) -> Iterator[Stage]:
+        """Yield what a profile times in a training step."""
+        yield from super().stages()
+        yield from self.proposer.stages()
+        for head in self.heads:
+            yield from head.stages()
