@@ -9,7 +9,7 @@ from ..nets.backbone import Backbone
 from ..nets.fpn import FeaturePyramid
 from ..nets.layers import Norm
 from ..nets.region_head import RegionHead
-from .given_proposals import GivenProposals
+from .external_proposals import ExternalProposals
 from .heads.box_head import BoxHead
 from .heads.roi_features import LastStage, RoIFeatures, pooled_strides
 from .network import Network
@@ -45,7 +45,7 @@ def build_detector(config: Config, num_classes: int) -> TwoStage:
         remove_head_layers(backbone)
     elif net.features != "c4":
         region_head = build_region_head(config, channels)
-    proposer: RegionProposalNetwork | GivenProposals = GivenProposals()
+    proposer: RegionProposalNetwork | ExternalProposals = ExternalProposals()
     if net.modules != "fast_rcnn":
         proposer = RegionProposalNetwork(
             channels,

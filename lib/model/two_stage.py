@@ -22,7 +22,7 @@ from ..layer_utils.structures import (
 from ..nets.backbone import Backbone
 from ..nets.fpn import FeaturePyramid
 from ..nets.region_head import RegionHead
-from .given_proposals import GivenProposals
+from .external_proposals import ExternalProposals
 from .heads.head import ClassifyingHead, Head
 from .network import Network, Stage
 from .normalisation import Normalisation
@@ -48,7 +48,7 @@ class TwoStage(Network):
         self,
         backbone: Backbone,
         neck: FeaturePyramid | None,
-        proposer: RegionProposalNetwork | GivenProposals,
+        proposer: RegionProposalNetwork | ExternalProposals,
         heads: Mapping[str, Head],
         *,
         normalisation: Normalisation,
@@ -64,7 +64,7 @@ class TwoStage(Network):
         self.reads_proposals = proposer.reads_proposals
 
     @property
-    def proposer(self) -> RegionProposalNetwork | GivenProposals:
+    def proposer(self) -> RegionProposalNetwork | ExternalProposals:
         """Return what proposes regions."""
         return self.rpn
 

@@ -11,7 +11,7 @@ from .network import Stage
 from .outputs import TrainOutput
 
 
-class GivenProposals(nn.Module):
+class ExternalProposals(nn.Module):
     """The proposer of Fast R-CNN alone (Fast R-CNN, section 2): it hands on a batch's.
 
     It has the methods of `RegionProposalNetwork`, and neither weights nor losses.
