@@ -24,7 +24,7 @@ from faster_rcnn.config.recipes import find_recipes
 from faster_rcnn.config.settings import Config
 from faster_rcnn.datasets.loading.batches import Batch, Preparation
 from faster_rcnn.datasets.loading.images import image_size
-from faster_rcnn.datasets.loading.loader import training_batches
+from faster_rcnn.datasets.loading.loader import Inputs, Loading, training_batches
 from faster_rcnn.datasets.loading.training_stream import Augmentation, Passes
 from faster_rcnn.datasets.records import Dataset, Record
 from faster_rcnn.engine.solver import build_optimizer
@@ -54,12 +54,11 @@ def batches_of(
 ) -> Iterator[Batch]:
     """Batches of one image without end."""
     return training_batches(
-        records,
+        Inputs(records, Preparation(long_side=1000, offset=1, size_multiple=32)),
         augmentation,
-        Preparation(long_side=1000, offset=1, size_multiple=32),
         passes=Passes(images=1, size=1, total=1, mine=range(1)),
         seed=3,
-        workers=workers,
+        loading=Loading(workers),
     )
 
 

@@ -38,7 +38,12 @@ from faster_rcnn.cli.parser import Parser
 from faster_rcnn.cli.user_errors import clear_errors
 from faster_rcnn.config.settings import Config
 from faster_rcnn.datasets.loading.batches import Batch, Preparation
-from faster_rcnn.datasets.loading.loader import evaluation_batches, training_batches
+from faster_rcnn.datasets.loading.loader import (
+    Inputs,
+    Loading,
+    evaluation_batches,
+    training_batches,
+)
 from faster_rcnn.datasets.loading.training_stream import Augmentation, Passes
 from faster_rcnn.datasets.records import Dataset
 from faster_rcnn.engine.batch_gradient import clip_gradient
@@ -205,19 +210,21 @@ def training(dataset: Dataset, config: Config) -> Iterator[Batch]:
     """The batches that our detector trains on, with boxes as pixel edges."""
     data, images = config.data, config.train.batch_size
     return training_batches(
-        dataset.records,
+        Inputs(
+            dataset.records,
+            Preparation(
+                data.long_side,
+                offset=0,
+                size_multiple=data.size_multiple,
+                use_difficult=data.use_difficult,
+            ),
+        ),
         Augmentation(
             data.short_sides, flip=data.flip, colour_jitter=data.colour_jitter
         ),
-        Preparation(
-            data.long_side,
-            offset=0,
-            size_multiple=data.size_multiple,
-            use_difficult=data.use_difficult,
-        ),
         passes=Passes(images, images, total=1, mine=range(1)),
         seed=config.train.seed,
-        workers=data.workers,
+        loading=Loading(data.workers),
     )
 
 
@@ -227,16 +234,18 @@ def testing(
     """Every test image at the recipe's test size."""
     data = config.data
     return evaluation_batches(
-        dataset.records,
-        Preparation(
-            data.test_long_side,
-            offset=offset,
-            size_multiple=data.size_multiple,
-            use_difficult=True,
+        Inputs(
+            dataset.records,
+            Preparation(
+                data.test_long_side,
+                offset=offset,
+                size_multiple=data.size_multiple,
+                use_difficult=True,
+            ),
         ),
         batch_size=batch_size or config.test.batch_size,
         short_side=data.test_short_side,
-        workers=data.workers,
+        loading=Loading(data.workers),
     )
 
 

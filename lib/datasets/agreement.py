@@ -1,4 +1,4 @@
-"""Compatibility of the sets of a run: their classes, and the images they share."""
+"""Check that the sets of a run fit together: their classes, and shared images."""
 
 import hashlib
 import os
@@ -46,22 +46,31 @@ def with_known_classes(dataset: Dataset, train_set: Dataset) -> Dataset:
 def shared_pictures(
     train_set: Dataset, validation_set: Dataset | None, test_set: Dataset
 ) -> list[str]:
-    """Report images in two sets of a run, which make its result too good.
+    """Report images that are in two sets of a run and make its result too good.
 
-    A test on the validation set, for want of a test set, is intended and not reported.
+    A test on the validation set, in place of a missing test set, is not reported.
 
     Args:
         train_set: set to train on.
         validation_set: set that the best checkpoint is chosen on; None without one.
         test_set: set that the result is measured on.
     """
-    by_heart = "the result measures memorised images"
-    flatters = "the best checkpoint is chosen on them, so the test is optimistic"
-    lines = _shared(train_set, test_set, by_heart)
-    if validation_set is None or same_pictures(validation_set, test_set):
-        return lines
-    lines += _shared(train_set, validation_set, by_heart)
-    return lines + _shared(validation_set, test_set, flatters)
+    memorised = "the result measures memorised images"
+    optimistic = "the best checkpoint is chosen on them, so the test is optimistic"
+    pairs = [(train_set, test_set, memorised)]
+    if validation_set and not same_pictures(validation_set, test_set):
+        pairs.append((train_set, validation_set, memorised))
+        pairs.append((validation_set, test_set, optimistic))
+    lines = []
+    for ours, theirs, effect in pairs:
+        paths = common_files(_paths(ours), _paths(theirs))
+        if paths:
+            lines.append(
+                f"{ours.name} and {theirs.name} share {len(paths)} of "
+                f"{len(theirs.records)} images, first {paths[0]}: {effect} "
+                "(docs/own_data.md)"
+            )
+    return lines
 
 
 def same_pictures(ours: Dataset, theirs: Dataset) -> bool:
@@ -69,24 +78,14 @@ def same_pictures(ours: Dataset, theirs: Dataset) -> bool:
     return _paths(ours) == _paths(theirs)
 
 
-def _shared(ours: Dataset, theirs: Dataset, so: str) -> list[str]:
-    paths = common_files(_paths(ours), _paths(theirs))
-    if not paths:
-        return []
-    return [
-        f"{ours.name} and {theirs.name} share {len(paths)} of {len(theirs.records)} "
-        f"images, first {paths[0]}: {so} (docs/own_data.md)"
-    ]
-
-
 def _paths(dataset: Dataset) -> list[str]:
     return as_records(dataset.records).paths
 
 
 def common_files(ours: Sequence[str], theirs: Sequence[str]) -> list[str]:
-    """Return those of the other files that are ours, or a copy of the same name.
+    """Return the files in `theirs` that are in `ours`, or copies of the same name.
 
-    tools/check_dataset.py, which reads all files, finds copies under other names.
+    tools/check_dataset.py, which reads all files, also finds copies of other names.
     """
     same_name: dict[str, list[str]] = defaultdict(list)
     for path in ours:

@@ -11,7 +11,7 @@ _SHOWN = 40  # characters of an invalid name
 
 
 def faults_of_names(classes: Sequence[str]) -> list[str]:
-    """Yield what is wrong with the class names of a data set or a detector.
+    """List what is wrong with the class names of a data set or a detector.
 
     Args:
         classes: C names, background first.

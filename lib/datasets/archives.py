@@ -1,4 +1,4 @@
-"""The archives of the public data sets: their addresses and contents."""
+"""The archives of the public data sets: addresses and content."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -20,10 +20,10 @@ class Archive:
         md5: hexadecimal.
         layout: layout whose folder it is unpacked into.
         inner: the folder in the archive whose content goes there, "" for all.
-        marker: a path below that folder, which is moved there last: if it exists, all
-            files do.
-        growth: bytes on disk per byte of the archive. Photos do not compress, but each
-            file's last block is partly empty.
+        marker: a path below that folder; it is moved last, so that all files exist if
+            it exists.
+        growth: bytes on disk per byte of the archive. Photos do not compress, but the
+            last block of each file is partly empty.
     """
 
     urls: tuple[str, ...]
@@ -41,15 +41,15 @@ class Archive:
 
     @property
     def unpacked(self) -> int:
-        """Return the bytes that its content takes on disk, with a margin."""
+        """Return the size of its content on disk in bytes, with a margin."""
         return int(self.size * self.growth)
 
     def home(self, root: Path) -> Path:
-        """Return the folder that its content belongs into."""
+        """Return the folder of its content."""
         return devkit_folder(root) if self.layout == "voc" else coco_folder(root)
 
     def is_there(self, root: Path) -> bool:
-        """Return whether the archive's content is in its place."""
+        """Return whether its content is installed."""
         return (self.home(root) / self.marker).exists()
 
 

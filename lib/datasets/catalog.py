@@ -20,18 +20,14 @@ from ..config.dataset_words import WORDS
 from .allowed_names import check_class_names
 from .folders import (
     Split,
-    coco_annotations,
     coco_folder,
     coco_images,
     devkit_folder,
     has_validation,
-    recognise,
-    voc_split,
-    yolo_split,
+    read_folder,
 )
 from .formats.coco import read_coco
 from .formats.voc import VOC_CLASSES, read_voc
-from .formats.yolo import read_yolo
 from .joining import count_difficult, join, select_classes
 from .published import COCO_SETS, VOC_SETS, coco_file, voc_files
 from .records import Dataset, did_you_mean
@@ -109,10 +105,10 @@ def resolve(dataset_word: str) -> tuple[str, str, str]:
 
 
 def validation_set(dataset_word: str) -> str | None:
-    """Return the folders, joined by +, that have a validation set; None without any.
+    """Return the folders, joined by +, that have a validation set; None if none has.
 
     A word has no validation set: all images outside its test set belong to its training
-    set. A folder that cannot be read has none either; reading it reports the error.
+    set. Nor has a folder that cannot be read; reading it later reports the error.
     """
     if dataset_word in _words():
         return None
@@ -128,10 +124,9 @@ def validation_set(dataset_word: str) -> str | None:
 
 
 def tidy(name_or_path: str) -> str:
-    """Remove the slash that a shell adds to a path, unless it makes a difference.
+    """Remove the slash that a shell adds to a path, unless the rest is a word.
 
-    A user's folder may be called coco: coco/ keeps its slash, as it is not the word
-    coco.
+    coco/, a user's folder, keeps its slash to differ from the word coco.
     """
     known = {*_words(), *_sets()}
     plain = str(Path(name_or_path))
@@ -223,18 +218,7 @@ def _load(name_or_path: str, root: Path, split: Split) -> Dataset:
         sets_too = "the name of a set such as voc_2007_trainval or coco_2014_minival, "
         raise _unknown(name_or_path, [*_words(), *sets], sets_too)
     name = f"{dataset_name(name_or_path)}_{'train' if split == 'trainval' else split}"
-    return _load_folder(folder, name, split)
-
-
-def _load_folder(folder: Path, name: str, split: Split) -> Dataset:
-    """Read a user's folder in its layout."""
-    layout, folder, classes = recognise(folder)
-    if layout == "coco":
-        annotations = coco_annotations(folder, split)
-        return read_coco(annotations, coco_images(annotations), name=name)
-    if layout == "yolo":
-        return read_yolo(folder, yolo_split(folder, split), name=name)
-    return read_voc(folder, voc_split(folder, split), name=name, classes=classes)
+    return read_folder(folder, split, name=name)
 
 
 def _voc(name: str, root: Path) -> Dataset:

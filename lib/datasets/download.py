@@ -37,19 +37,14 @@ _UNPACKING = ".unpacking-"  # prefix of folders in which archives are unpacked
 
 @dataclass(frozen=True, slots=True)
 class Step:
-    """A step of the download plan, for an archive whose content is missing.
-
-    Attributes:
-        archive: the archive.
-        root: the data root.
-    """
+    """The download of an archive whose content is missing below the data root."""
 
     archive: Archive
     root: Path
 
     @property
     def by_hand(self) -> Path:
-        """Return where a user can put the archive."""
+        """Return the path where a user can put the archive."""
         return self.root / "downloads" / self.archive.name
 
     @property
@@ -64,7 +59,7 @@ class Step:
 
     @property
     def received(self) -> int:
-        """Return how many bytes of the archive are here."""
+        """Return the number of bytes that are downloaded already."""
         if self.by_hand.exists():
             return self.archive.size
         return min(received(self.part), self.archive.size)
@@ -73,7 +68,7 @@ class Step:
 def plan(
     word: str, root: Path, *, archives: Mapping[str, Sequence[Archive]] = ARCHIVES
 ) -> list[Step]:
-    """List the steps for a data set; empty if all of it is there.
+    """List the steps for a data set; none if it is complete.
 
     Args:
         word: word on the command line.
@@ -93,8 +88,6 @@ def ensure_downloaded(
 ) -> None:
     """Download, verify and unpack the missing files of a data set.
 
-    Nothing is done for a word without archives (shapes, a path), or if all are there.
-
     Args:
         word: see `plan`.
         root: see `plan`.
@@ -102,8 +95,8 @@ def ensure_downloaded(
         pause: see `fetch`.
 
     Raises:
-        DownloadError: a download failed. The message says for each missing archive
-            what to download by hand, from where, and where to put it.
+        DownloadError: a download failed. The message tells how to download each
+            missing archive by hand.
     """
     if not plan(word, root, archives=archives):
         return
@@ -119,13 +112,13 @@ def ensure_downloaded(
 
 
 def ensure_space(word: str, steps: Sequence[Step]) -> None:
-    """Raise an error before a download fills a disk.
+    """Check before a download that the disks have enough space.
 
-    Archives are unpacked one after another, and deleted if they were downloaded. If
-    folders are links, each disk is checked for the files that go there.
+    Archives are unpacked one after another, and deleted if they were downloaded. Links
+    to other disks are followed.
 
     Raises:
-        DownloadError: at some step a disk has too little space.
+        DownloadError: a disk has too little space for one of the steps.
     """
     folders: dict[int, Path] = {}
     used: dict[int, int] = {}
@@ -152,7 +145,7 @@ def ensure_space(word: str, steps: Sequence[Step]) -> None:
 
 
 def _install(step: Step, pause: float) -> None:
-    """Move one archive's content to its destination."""
+    """Install the content of one archive, downloading it if necessary."""
     archive, file, home = step.archive, step.by_hand, step.home
     by_hand = file.exists()
     if by_hand:

@@ -1,4 +1,4 @@
-"""Recognise the layout of a user's folder, and the files of its splits.
+"""Recognise the layout of a user's folder, and read its splits.
 
 VOC     Annotations/*.xml, ImageSets/Main/*.txt, JPEGImages/
 COCO    annotations/instances_*.json and folders of images
@@ -6,19 +6,29 @@ YOLO    data.yaml, or images/<split>/ and labels/<split>/
 """
 
 import logging
+from collections.abc import Callable
 from pathlib import Path
 from typing import Literal, NamedTuple
 
 from ..utils.errors import MissingDataError
 from .foreign import foreign_format
-from .formats.voc import VOC_CLASSES, image_lists
+from .formats.coco import read_coco
+from .formats.voc import VOC_CLASSES, image_lists, read_voc
+from .formats.yolo import read_yolo
 from .formats.yolo_folder import YoloFolder, is_yolo, list_pairs, open_yolo
-from .records import Drops
+from .records import Dataset, Drops
 
 Split = Literal["train", "trainval", "val", "test"]
 """Purpose of a set: training, training in a run that does not validate, choosing the
 best checkpoint, or testing."""
 Layout = Literal["voc", "coco", "yolo"]
+
+_PURPOSE: dict[Split, str] = {
+    "train": "training set",
+    "trainval": "training set",
+    "val": "validation set",
+    "test": "test set",
+}
 
 logger = logging.getLogger(__name__)
 
@@ -37,19 +47,28 @@ class Found(NamedTuple):
     classes: tuple[str, ...] | None = None
 
 
+class FolderFormat(NamedTuple):
+    """How folders in one layout are recognised and read.
+
+    Attributes:
+        sign: returns the file or folder that shows that a folder has the layout; None
+            if the folder does not have it.
+        has_validation: returns whether a folder has a validation and a training set.
+        read: reads the set for a split of a folder, given the name of the data set.
+    """
+
+    sign: Callable[[Path], str | None]
+    has_validation: Callable[[Path], bool]
+    read: Callable[[Found, Split, str], Dataset]
+
+
 def recognise(folder: Path) -> Found:
     """Recognise the layout of a folder.
 
     Raises:
         ValueError: the folder has none of the layouts, or more than one.
     """
-    # By exact name: on case-insensitive file systems annotations matches Annotations.
-    there = sorted(entry.name for entry in folder.iterdir())
-    signs: dict[Layout, str | None] = {
-        "coco": "annotations/*.json" if coco_files_of(folder) else None,
-        "voc": "Annotations/" if "Annotations" in there else None,
-        "yolo": is_yolo(folder),
-    }
+    signs = {layout: each.sign(folder) for layout, each in FORMATS.items()}
     found = {layout: sign for layout, sign in signs.items() if sign}
     if len(found) > 1:
         layouts = " and ".join(f"{s} ({n.upper()} layout)" for n, s in found.items())
@@ -63,6 +82,7 @@ def recognise(folder: Path) -> Found:
         inside = devkit_folder(folder) / year
         if inside.is_dir():
             return Found("voc", inside, VOC_CLASSES)
+    there = sorted(entry.name for entry in folder.iterdir())
     seen = foreign_format(folder) or (
         f"{', '.join(there[:8]) or 'an empty folder'}; see docs/own_data.md"
     )
@@ -71,6 +91,36 @@ def recognise(folder: Path) -> Found:
         "annotations/*.json (COCO layout), or data.yaml or labels/ (YOLO layout), "
         f"found {seen}"
     )
+
+
+def read_folder(folder: Path, split: Split, *, name: str) -> Dataset:
+    """Read the set for a split of a user's folder.
+
+    A test falls back to the validation set if there is no test set. trainval, which
+    includes val, is only used by a run that does not validate, and only if there is
+    another set to test on.
+
+    Args:
+        folder: the folder.
+        split: purpose of the set.
+        name: name of the returned data set.
+
+    Raises:
+        ValueError: see `recognise`; or there is no suitable set, or it is invalid.
+        MissingDataError: the images are missing.
+    """
+    found = recognise(folder)
+    return FORMATS[found.layout].read(found, split, name)
+
+
+def has_validation(folder: Path) -> bool:
+    """Return whether a folder has a validation set besides its training set.
+
+    Raises:
+        ValueError: see `recognise`; or the folder's settings are malformed.
+    """
+    layout, folder, _ = recognise(folder)
+    return FORMATS[layout].has_validation(folder)
 
 
 def devkit_folder(root: Path) -> Path:
@@ -90,117 +140,9 @@ def coco_files_of(folder: Path) -> list[str]:
     return sorted(path.name for path in found if path.name[0] != ".")
 
 
-def has_validation(folder: Path) -> bool:
-    """Return whether a folder has a validation set besides its training set.
-
-    Raises:
-        ValueError: see `recognise`; or the folder's settings are malformed.
-    """
-    layout, folder, _ = recognise(folder)
-    if layout == "coco":
-        return bool(_instances(folder, "val"))
-    if layout == "yolo":
-        return "val" in open_yolo(folder).splits
-    return {"train", "val"} <= set(image_lists(folder))
-
-
-def voc_split(folder: Path, split: Split) -> str:
-    """Choose the image list.
-
-    A test falls back to val. trainval, which includes val, is only used by a run that
-    does not validate, and only if there is another list to test on.
-
-    Raises:
-        ValueError: there is no suitable list.
-    """
-    there = image_lists(folder)
-    choices: dict[Split, tuple[str, ...]] = {
-        "train": ("train", "trainval") if "test" in there else ("train",),
-        "trainval": ("trainval", "train") if "test" in there else ("train",),
-        "val": ("val",),
-        "test": ("test", "val"),
-    }
-    for choice in choices[split]:
-        if choice in there:
-            return choice
-    wanted = "val.txt" if split == "val" else _VOC_LISTS
-    raise ValueError(
-        f"{folder / 'ImageSets' / 'Main'}: expected {wanted} for the "
-        f"{_PURPOSE[split]}, found {', '.join(f'{t}.txt' for t in there) or 'no list'};"
-        " write image names, one per line, into the missing one"
-    )
-
-
-def yolo_split(folder: Path, split: Split) -> str:
-    """Choose the split. A test falls back to val if test has no labels.
-
-    Raises:
-        ValueError: there is no suitable split.
-    """
-    yolo = open_yolo(folder)
-    choices = _usual_choices(split)
-    for choice in choices:
-        falls_back = choice != choices[-1] and choices[-1] in yolo.splits
-        if choice in yolo.splits and not (falls_back and _is_unlabelled(yolo, choice)):
-            return choice
-    raise ValueError(
-        f"{yolo.settings or folder}: expected a split {' or '.join(choices)} for the "
-        f"{_PURPOSE[split]}, found {', '.join(yolo.splits) or 'none'}; name its images "
-        f"in data.yaml, or put them into images/{choices[0]}"
-    )
-
-
-def _is_unlabelled(yolo: YoloFolder, split: str) -> bool:
-    """Return whether a split lacks labels or images, like a published test set."""
-    try:
-        pairs = list_pairs(yolo, split, Drops())
-        if any((yolo.root / pair.label).is_file() for pair in pairs):
-            return False
-        fault = f"{yolo.root}: the split {split} has no labels"
-    except ValueError as error:
-        fault = str(error)
-    logger.warning("no test on the split %s: %s", split, fault)
-    return True
-
-
-def coco_annotations(folder: Path, split: Split) -> Path:
-    """Choose the instances file, the last of several years; a test falls back to val.
-
-    Raises:
-        ValueError: there is no suitable file.
-    """
-    choices = _usual_choices(split)
-    for choice in choices:
-        if chosen := _instances(folder, choice):
-            return folder / "annotations" / chosen[-1]
-    wanted = " or ".join(f"instances_{choice}*.json" for choice in choices)
-    raise ValueError(
-        f"{folder / 'annotations'}: expected {wanted} for the {_PURPOSE[split]}, found "
-        f"{', '.join(coco_files_of(folder))}; rename or add the file"
-    )
-
-
-def _instances(folder: Path, kind: str) -> list[str]:
-    return [f for f in coco_files_of(folder) if f.startswith(f"instances_{kind}")]
-
-
-_VOC_LISTS = (
-    "trainval.txt or train.txt together with test.txt, or train.txt with val.txt"
-)
-
-
-def _usual_choices(split: Split) -> tuple[str, ...]:
-    if split == "test":
-        return "test", "val"
-    return ("train" if split == "trainval" else split,)
-
-
-_PURPOSE: dict[Split, str] = {
-    "train": "training set",
-    "trainval": "training set",
-    "val": "validation set",
-    "test": "test set",
-}
+def instances_files(folder: Path, split: str) -> list[str]:
+    """List the instances files of a split, of several years the last one last."""
+    return [f for f in coco_files_of(folder) if f.startswith(f"instances_{split}")]
 
 
 def coco_images(annotations: Path, images: str = "") -> Path:
@@ -223,3 +165,91 @@ def coco_images(annotations: Path, images: str = "") -> Path:
         f"{annotations}: expected its images in {' or '.join(map(str, places))}, found "
         "no such folder; unpack them there"
     )
+
+
+def _choices(split: Split) -> tuple[str, ...]:
+    """Return the names of a split, the preferred one first."""
+    if split == "test":
+        return "test", "val"
+    return ("train" if split == "trainval" else split,)
+
+
+def _read_coco(found: Found, split: Split, name: str) -> Dataset:
+    choices = _choices(split)
+    for choice in choices:
+        if chosen := instances_files(found.folder, choice):
+            annotations = found.folder / "annotations" / chosen[-1]
+            return read_coco(annotations, coco_images(annotations), name=name)
+    wanted = " or ".join(f"instances_{choice}*.json" for choice in choices)
+    raise ValueError(
+        f"{found.folder / 'annotations'}: expected {wanted} for the {_PURPOSE[split]}, "
+        f"found {', '.join(coco_files_of(found.folder))}; rename or add the file"
+    )
+
+
+def _is_voc(folder: Path) -> str | None:
+    # By exact name: on case-insensitive file systems annotations matches Annotations.
+    names = {entry.name for entry in folder.iterdir()}
+    return "Annotations/" if "Annotations" in names else None
+
+
+def _read_voc(found: Found, split: Split, name: str) -> Dataset:
+    there = image_lists(found.folder)
+    choices = _choices(split)
+    if "test" in there and split in ("train", "trainval"):
+        choices = (split, "trainval" if split == "train" else "train")
+    for choice in choices:
+        if choice in there:
+            return read_voc(found.folder, choice, name=name, classes=found.classes)
+    together = "trainval.txt or train.txt together with test.txt"
+    wanted = "val.txt" if split == "val" else f"{together}, or train.txt with val.txt"
+    raise ValueError(
+        f"{found.folder / 'ImageSets' / 'Main'}: expected {wanted} for the "
+        f"{_PURPOSE[split]}, found {', '.join(f'{t}.txt' for t in there) or 'no list'};"
+        " write image names, one per line, into the missing one"
+    )
+
+
+def _read_yolo(found: Found, split: Split, name: str) -> Dataset:
+    yolo = open_yolo(found.folder)
+    choices = _choices(split)
+    for choice in choices:
+        falls_back = choice != choices[-1] and choices[-1] in yolo.splits
+        if choice in yolo.splits and not (falls_back and _is_unlabelled(yolo, choice)):
+            return read_yolo(found.folder, choice, name=name)
+    raise ValueError(
+        f"{yolo.settings or found.folder}: expected a split {' or '.join(choices)} for "
+        f"the {_PURPOSE[split]}, found {', '.join(yolo.splits) or 'none'}; name its "
+        f"images in data.yaml, or put them into images/{choices[0]}"
+    )
+
+
+def _is_unlabelled(yolo: YoloFolder, split: str) -> bool:
+    """Return whether a split lacks labels or images, like a published test set."""
+    try:
+        pairs = list_pairs(yolo, split, Drops())
+        if any((yolo.root / pair.label).is_file() for pair in pairs):
+            return False
+        fault = f"{yolo.root}: the split {split} has no labels"
+    except ValueError as error:
+        fault = str(error)
+    logger.warning("no test on the split %s: %s", split, fault)
+    return True
+
+
+FORMATS: dict[Layout, FolderFormat] = {
+    "coco": FolderFormat(
+        lambda folder: "annotations/*.json" if coco_files_of(folder) else None,
+        lambda folder: bool(instances_files(folder, "val")),
+        _read_coco,
+    ),
+    "voc": FolderFormat(
+        _is_voc,
+        lambda folder: {"train", "val"} <= set(image_lists(folder)),
+        _read_voc,
+    ),
+    "yolo": FolderFormat(
+        is_yolo, lambda folder: "val" in open_yolo(folder).splits, _read_yolo
+    ),
+}
+"""The layouts of folders; a new format is one more row."""

@@ -21,8 +21,8 @@ class _Format(NamedTuple):
 
     Attributes:
         pattern: pattern of its files, in the folder or one level below.
-        inside: text near the start of such a file; "" for any.
-        name: name for users.
+        inside: text near the start of such a file; "" for any file.
+        name: name of the format.
         remedy: how to convert it.
     """
 
@@ -67,7 +67,7 @@ _FORMATS = (
 
 
 def foreign_format(folder: Path) -> str:
-    """Describe an unsupported format in a folder and its conversion; "" if none."""
+    """Describe an unsupported format in a folder and its conversion; "" if unknown."""
     for one in _FORMATS:
         found = itertools.chain(
             folder.glob(one.pattern), folder.glob(f"*/{one.pattern}")

@@ -1,4 +1,4 @@
-"""Read the proposals for a Fast R-CNN detector alone from their files."""
+"""Read the proposals of a Fast R-CNN detector without RPN from their files."""
 
 from pathlib import Path
 from typing import Literal

@@ -142,7 +142,7 @@ def join(parts: Sequence[Dataset]) -> Dataset:
 
 
 def _join_records(parts: Sequence[Dataset]) -> Records:
-    """Join records; if ids of different images collide, prefix them by set names."""
+    """Join records; if two images have the same id, prefix all ids by set names."""
     columns = [as_records(part.records) for part in parts]
     joined = Records([piece for records in columns for piece in records.parts])
     path = _repeated(joined.paths)

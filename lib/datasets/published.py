@@ -5,7 +5,7 @@ from typing import NamedTuple
 
 from ..utils.errors import MissingDataError
 from .folders import coco_folder, devkit_folder
-from .formats.voc import image_lists
+from .formats.voc import image_lists, list_file
 
 
 class VocSet(NamedTuple):
@@ -14,8 +14,8 @@ class VocSet(NamedTuple):
     Attributes:
         year: of the challenge.
         split: name of the image list.
-        difficult_counts: whether difficult objects are like any others, in training and
-            in evaluation (`_diff` in the family).
+        difficult_counts: whether difficult objects count as ordinary ones, in training
+            and in evaluation (`_diff` in tf-faster-rcnn).
     """
 
     year: str
@@ -29,7 +29,7 @@ class CocoSet(NamedTuple):
     Attributes:
         annotations: name of the file without .json.
         images: name of the folder.
-        side: split that the set counts as where splits must not share pictures.
+        side: split of the set, for the check that splits share no image.
     """
 
     annotations: str
@@ -69,14 +69,12 @@ def voc_files(name: str, root: Path) -> Path:
     """Find the folder of a set of VOC, such as VOCdevkit/VOC2007.
 
     Raises:
-        MissingDataError: its image list is not there.
+        MissingDataError: its image list is missing.
     """
     year, split, _ = VOC_SETS[name]
     folder = devkit_folder(root) / f"VOC{year}"
     if split not in image_lists(folder):
-        raise _missing(
-            name, folder / "ImageSets" / "Main" / f"{split}.txt", "VOCdevkit"
-        )
+        raise _missing(name, list_file(folder, split), "VOCdevkit")
     return folder
 
 
@@ -84,7 +82,7 @@ def coco_file(name: str, root: Path) -> Path:
     """Find the annotation file of a set of COCO.
 
     Raises:
-        MissingDataError: it is not there.
+        MissingDataError: it is missing.
     """
     file = coco_folder(root) / "annotations" / f"{COCO_SETS[name].annotations}.json"
     if not file.is_file():

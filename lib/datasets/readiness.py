@@ -11,10 +11,10 @@ from .loading.images import ImageError, expect_stated_size, image_size
 from .records import Dataset, Record, few
 
 _SAMPLE = 200
-"""Images of a training set that are looked at; the others when they are drawn."""
+"""Number of images of a training set that are checked before training."""
 
 _READERS = 8
-"""Files opened at once, for the sake of network file systems."""
+"""Number of files opened at once, which network file systems need."""
 
 _CROWD = "crowd"
 _DIFFICULT = "object marked difficult"
@@ -31,7 +31,7 @@ _LOST = {
     "box outside the image": "are the boxes in pixels of another size of the images?",
     "box with a NaN or infinite coordinate": "are the boxes missing?",
 }
-"""Objects that nothing is learned from, and the likely cause if they are many."""
+"""Kinds of objects that nothing is learned from, and the likely cause of many."""
 
 _CLIPPED_CAUSE = (
     "are far corners where width and height are expected, or are the boxes in pixels "
@@ -43,7 +43,7 @@ _ASIDE = {
     "object of a class not in data.classes": "are these the wanted names?",
     "image without a label file, taken to have no objects": "are the labels in place?",
 }
-"""What may well be meant, and explains why nothing at all is there."""
+"""Faults that may be intended, and may explain why there are no objects at all."""
 
 
 class _Account(NamedTuple):
@@ -73,7 +73,7 @@ def expect_trainable(
         max_unreadable: share of the images that training replaces before it stops.
 
     Returns:
-        What should be looked at, though training can begin.
+        Warnings about faults with which training can begin.
 
     Raises:
         ValueError: there are no images, or no object to learn from, or too many of the
@@ -111,10 +111,10 @@ def expect_trainable(
 def expect_testable(dataset: Dataset) -> list[str]:
     """Refuse a test or validation set that a test would fail on.
 
-    One image is enough: a figure over the others would not be that of the set.
+    A single unusable image is enough: the AP of the others is not that of the set.
 
     Returns:
-        What should be looked at.
+        Warnings about faults with which a test can begin.
 
     Raises:
         ValueError: there are no images, or some cannot be used.
@@ -128,7 +128,7 @@ def expect_testable(dataset: Dataset) -> list[str]:
         )
     objects = _account(dataset, use_difficult=False)
     if not objects.total and dataset.layout == "coco" and not dataset.annotation_file:
-        return []  # a published test set, whose objects are not given out
+        return []  # a published test set, whose objects are not published
     if objects.left and not objects.doubtful:
         return []
     return [
@@ -138,7 +138,7 @@ def expect_testable(dataset: Dataset) -> list[str]:
 
 
 def untrained_classes(train: Dataset, tested: Dataset) -> list[str]:
-    """Name what a test asks for that training shows no example of, in a sentence."""
+    """Report classes of a test set that the training set has no example of."""
     shown, asked = (
         {d.classes[c] for c in np.unique(as_records(d.records).classes)}
         for d in (train, tested)
@@ -194,7 +194,7 @@ def _account(dataset: Dataset, *, use_difficult: bool) -> _Account:
 
 
 def _image_faults(dataset: Dataset, rows: Iterable[int]) -> list[str]:
-    """Say why images cannot be used, as far as their headers tell."""
+    """Describe why images cannot be used, according to their headers."""
     records = as_records(dataset.records)
     with ThreadPoolExecutor(_READERS) as pool:
         found = pool.map(_image_fault, (records[row] for row in rows))

@@ -1,6 +1,6 @@
 """Records, which every annotation reader returns, and the checks that readers share.
 
-Frame of the file side, called pixel edges: float32 ``x1, y1, x2, y2`` in pixels of the
+Boxes of records are pixel edges: float32 ``x1, y1, x2, y2`` in pixels of the
 image as stored, 0-based, pixel k spanning [k, k + 1), so that ``x2 - x1`` is the width.
 
     N  objects of a whole data set
@@ -68,15 +68,14 @@ class Record:
 
 @dataclass(frozen=True)
 class Dataset:
-    """The images of one set, and what its reading had to leave out.
+    """The images of one set, and the faults found while reading it.
 
     Attributes:
         name: for example voc_2007_trainval or bccd_train.
-        layout: whose rules evaluation follows; files in YOLO layout count as VOC's.
-        classes: C names, the first being the background's.
-        records: one per image; of what the readers return, also as columns.
-        drops: how often each kind of fault was found, for example
-            ``{"zero-area box": 2}``.
+        layout: layout whose rules evaluation follows: VOC's for files in YOLO layout.
+        classes: C names, background first.
+        records: one per image; readers return `Records`, which also has columns.
+        drops: number of faults of each kind, for example ``{"zero-area box": 2}``.
         annotation_file: COCO's JSON file; None for other layouts, joined sets, and
             sets without ground truth.
         category_ids: COCO's category id of each class, 0 for the background; for VOC
@@ -131,7 +130,7 @@ class RawObjects:
 
 
 class Drops:
-    """Counts what reading leaves out, and remembers the first example of each kind."""
+    """Counts the faults found while reading, with the first example of each kind."""
 
     def __init__(self) -> None:
         self._found: dict[str, tuple[int, str]] = {}
@@ -147,7 +146,7 @@ class Drops:
         self._found[kind] = (before + count, first)
 
     def found(self) -> dict[str, tuple[int, str]]:
-        """Count and first example by kind; those of boxes last, as they are checked."""
+        """Return count and first example by kind, faults of boxes last."""
 
         def rank(kind: str) -> int:
             return BOX_FAULTS.index(kind) if kind in BOX_FAULTS else -1
@@ -169,22 +168,22 @@ def clean_boxes(
     *,
     closing: float,
 ) -> tuple[FloatArray, BoolArray]:
-    """Clip boxes to their images and leave out those that bound nothing.
+    """Clip boxes to their images, and drop invalid boxes.
 
-    Moving an edge by up to one pixel is the usual slack of 1-based files and is not
-    counted; an x1 of 0 in a VOC file becomes -1 here and is then clipped to 0.
+    Clipping by up to one pixel, which is usual in 1-based files, is not counted: an x1
+    of 0 in a VOC file becomes -1 here and is then clipped to 0.
 
     Args:
         boxes: ``(N, 4)`` pixel edges, possibly NaN, inverted or outside.
         sizes: ``(N, 2)`` width and height of each box's image.
         example: describes the box of a row, for the log.
-        drops: counts what is left out or clipped.
-        closing: what the change to pixel edges added to the width and height as
-            written: 1 for VOC, where equal corners are a click without a drag and
-            count as zero area, 0 for COCO.
+        drops: counts dropped and clipped boxes.
+        closing: what the change to pixel edges added to the written width and height:
+            0 for COCO; 1 for VOC, where equal corners are a click without a drag and
+            count as zero area.
 
     Returns:
-        the ``(M, 4)`` boxes that are kept, and the ``(N,)`` mask of them.
+        The ``(M, 4)`` boxes that are kept, and their ``(N,)`` mask.
     """
     faults = box_faults(boxes, sizes, closing=closing)
     for number, kind in enumerate(BOX_FAULTS):
@@ -231,12 +230,12 @@ def box_faults(
 
 
 def few(names: Sequence[str], shown: int = 5) -> str:
-    """Name the first few of many, and say how many more there are."""
+    """List the first few names, and the number of the others."""
     more = f" and {len(names) - shown} more" if len(names) > shown else ""
     return ", ".join(names[:shown]) + more
 
 
 def did_you_mean(word: str, known: Iterable[str]) -> str:
-    """Give ``" (did you mean 'x'?)"`` for the nearest known word, else nothing."""
+    """Return ``" (did you mean 'x'?)"`` for the nearest known word, else ""."""
     near = difflib.get_close_matches(word, list(known), n=1)
     return f" (did you mean {near[0]!r}?)" if near else ""

@@ -1,7 +1,7 @@
-"""A drawn data set in VOC layout: what trains when no other data is at hand.
+"""A synthetic data set in VOC layout, for training without other data.
 
 `shapes_scene.py` draws one image; this file draws the set and writes it. Each image is
-seeded by (seed, split, index), so it is the same whatever is drawn before it.
+seeded by (seed, split, index), so it does not depend on the images before it.
 """
 
 import collections
@@ -25,7 +25,7 @@ from .shapes_scene import CLASSES, Scene, draw_scene
 __all__ = ["CLASSES", "SEED", "VERSION", "generate", "is_current"]
 
 VERSION = 7
-"""Raised whenever the drawing changes, so that older folders are drawn anew."""
+"""Incremented when the drawing changes, so that older folders are drawn again."""
 SEED = 20150604
 _JPEG_QUALITY = 90
 _WORTH_A_PROCESS = 200  # images, a second of drawing
@@ -36,9 +36,9 @@ def generate(
 ) -> None:
     """Draw the data set into `folder`, all of it or nothing.
 
-    The files are written into a hidden folder beside `folder`, which then takes its
-    name in one step. A folder of another version, seed or count is replaced; one that
-    is current (another process may have been faster) is kept.
+    The files are written into a hidden folder beside `folder`, which is then renamed in
+    one step. A folder of another version, seed or count is replaced; a current one,
+    which another process may have drawn in the meantime, is kept.
 
     Raises:
         ValueError: a count is negative, or `folder` holds something else.
@@ -102,19 +102,15 @@ def _facts(train_images: int, test_images: int, seed: int) -> dict[str, int]:
 
 
 def _refuse_foreign(folder: Path) -> None:
-    """Raise ValueError rather than replace what this generator has not written."""
+    """Raise ValueError if `folder` has content that this generator has not written."""
     made_here = (folder / "generator.json").is_file()
-    if folder.exists() and not (made_here or _is_empty_folder(folder)):
+    empty = folder.is_dir() and not any(folder.iterdir())
+    if folder.exists() and not (made_here or empty):
         raise ValueError(
             f"shapes: expected {folder} to be absent, empty or drawn by this generator "
             "(with a generator.json), found something else; move it or name another "
             "folder"
         )
-
-
-def _is_empty_folder(path: Path) -> bool:
-    """Return whether `path` is an empty folder."""
-    return path.is_dir() and not any(path.iterdir())
 
 
 def _write(folder: Path, counts: dict[str, int], seed: int) -> None:
@@ -153,7 +149,7 @@ def _draw(folder: Path, stem: str, seed: Sequence[int]) -> None:
 
 
 def _voc_xml(filename: str, scene: Scene) -> bytes:
-    """Make the annotation file as VOC 2007 has it."""
+    """Write an annotation in the format of VOC 2007."""
     root = ET.Element("annotation")
     ET.SubElement(root, "folder").text = "shapes"
     ET.SubElement(root, "filename").text = filename

@@ -1,12 +1,10 @@
 """One image of the drawn data set: shapes on a textured background with clutter.
 
-Shapes overlap, leave the image, and come in sizes from 24 to about 120 pixels. A class
-is an outline; like many things it has a usual colour too, but a few objects have
-any colour, and some images have none at all.
+Shapes overlap, leave the image, and are 24 to about 120 pixels large. A class is an
+outline with a usual colour; a few objects have any colour, and some images are grey.
 
-Frame of this file: outlines are (P, 2) float64 points x, y in pixels with pixel centres
-at whole numbers, which is OpenCV's own. Boxes are VOC's: whole pixels, the first being
-1, both ends included.
+Outlines are (P, 2) float64 points x, y in pixels, with pixel centres at integers as in
+OpenCV. Boxes are VOC's: whole pixels, 1-based, both ends included.
 """
 
 from dataclasses import dataclass
@@ -43,8 +41,8 @@ _LUMA = np.array([0.114, 0.587, 0.299], np.float32)  # of blue, green, red
 class DrawnObject:
     """One annotated shape of a scene.
 
-    `box` is xmin, ymin, xmax, ymax in VOC's frame around the pixels that are seen;
-    `visible` is their share of the whole shape, parts beyond the border included.
+    `box` is xmin, ymin, xmax, ymax in VOC's frame around the visible pixels; `visible`
+    is their share of the whole shape, including parts beyond the border.
     """
 
     name: str
@@ -68,7 +66,7 @@ class Scene:
 
 @dataclass(slots=True)
 class _Layer:
-    """A shape on the canvas, whose `seen` (H, W) shrinks as nearer ones cover it."""
+    """A shape on the canvas; nearer shapes reduce its visible pixels `seen`, (H, W)."""
 
     name: str
     outline: Outline
@@ -101,7 +99,7 @@ def draw_scene(rng: np.random.Generator) -> Scene:
 
 
 def _annotate(layer: _Layer) -> DrawnObject:
-    """Bound what is seen of a shape, once everything is drawn."""
+    """Compute the box of the visible part of a shape, after everything is drawn."""
     columns = np.flatnonzero(layer.seen.any(axis=0))
     rows = np.flatnonzero(layer.seen.any(axis=1))
     box = (
@@ -120,7 +118,7 @@ def _annotate(layer: _Layer) -> DrawnObject:
 def _add_object(
     rng: np.random.Generator, canvas: npt.NDArray[np.uint8], layers: list[_Layer]
 ) -> None:
-    """Draw one more shape where it hides no other too much; none if no place is found.
+    """Draw one more shape where it hides no other shape too much, if there is a place.
 
     Changes `canvas`, (H, W, 3), and the `seen` of `layers`, and appends to `layers`.
     """
@@ -154,7 +152,7 @@ def _add_object(
 
 
 def _unit_outline(name: str) -> Outline:
-    """Give a class's contours around the origin, about 1 across."""
+    """Return a class's contours around the origin, about 1 wide."""
     if name == "disc":
         return (_regular(48, 0.5),)
     if name == "square":
@@ -174,7 +172,7 @@ def _unit_outline(name: str) -> Outline:
 
 
 def _regular(corners: int, radius: float) -> npt.NDArray[np.float64]:
-    """Give the (corners, 2) points of a regular polygon."""
+    """Return the (corners, 2) points of a regular polygon."""
     angles = np.arange(corners) * (2 * np.pi / corners)
     points: npt.NDArray[np.float64] = np.stack([np.cos(angles), np.sin(angles)], 1)
     return radius * points
@@ -193,7 +191,7 @@ def _place(
     size: float,
     centre: npt.NDArray[np.float64],
 ) -> Outline:
-    """Stretch by up to 1.25 along a random axis of the shape, turn and move."""
+    """Stretch by up to 1.25 along a random axis of the shape, rotate and move."""
     stretch = np.sqrt(np.exp(rng.uniform(-1, 1) * np.log(1.25)))
     first, second = rng.uniform(0, 2 * np.pi, 2)
     scale = size * np.array([stretch, 1 / stretch])
@@ -201,7 +199,7 @@ def _place(
 
 
 def _colours(rng: np.random.Generator, name: str) -> npt.NDArray[np.float32]:
-    """Give (8, 3) candidate colours, BGR, of an object of this class."""
+    """Return (8, 3) candidate colours, BGR, of an object of this class."""
     if rng.random() < _ANY_COLOUR_SHARE:
         return rng.uniform(0, 255, (8, 3)).astype(np.float32)
     usual = 360 / len(CLASSES) * CLASSES.index(name)
@@ -219,7 +217,7 @@ def _paint(
     alpha: npt.NDArray[np.uint8],
     colours: npt.NDArray[np.float32],
 ) -> None:
-    """Fill a shape of coverage `alpha` (H, W) with the colour that stands out there."""
+    """Fill a shape of coverage `alpha` (H, W) with the colour of most contrast."""
     x, y, width, height = cv2.boundingRect(alpha)
     behind = canvas[y : y + height, x : x + width].astype(np.float32)
     cover = alpha[y : y + height, x : x + width, None].astype(np.float32) / 255
@@ -234,7 +232,7 @@ def _paint(
 def _background(
     rng: np.random.Generator, height: int, width: int
 ) -> npt.NDArray[np.uint8]:
-    """Give an (H, W, 3) canvas of two textures, one over the other."""
+    """Return an (H, W, 3) canvas of two textures, one over the other."""
     grey = rng.uniform(40, 215)
     colour = (grey + rng.uniform(-30, 30, 3)).astype(np.float32)
     first = _texture(rng, height, width, colour, rng.uniform(4, 26))
@@ -277,7 +275,7 @@ def _texture(
 def _clutter(
     rng: np.random.Generator, canvas: npt.NDArray[np.uint8], strokes: int
 ) -> None:
-    """Draw lines, arcs, dots and scribbled words on `canvas`: things of no class."""
+    """Draw lines, arcs, dots and scribbled words, which have no class, on `canvas`."""
     height, width = canvas.shape[:2]
     for _ in range(strokes):
         at = rng.uniform(0, [width, height])
@@ -310,6 +308,6 @@ def _clutter(
 
 
 def _to_bytes(values: npt.NDArray[np.float32]) -> npt.NDArray[np.uint8]:
-    """Round and clip to what an image can hold."""
+    """Round and clip to 0..255."""
     levels: npt.NDArray[np.uint8] = np.clip(np.rint(values), 0, 255).astype(np.uint8)
     return levels

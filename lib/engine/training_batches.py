@@ -1,11 +1,11 @@
-"""The batches that a configuration asks for, in training and in tests."""
+"""The training batches of a configuration."""
 
 from collections.abc import Iterator
 
 from ..config.settings import Config
 from ..datasets.given_proposals import given_proposals
 from ..datasets.loading.batches import Batch, Preparation
-from ..datasets.loading.loader import training_batches
+from ..datasets.loading.loader import Inputs, Loading, training_batches
 from ..datasets.loading.training_stream import Augmentation, Passes
 from ..datasets.records import Dataset
 from .schedule import share_passes
@@ -19,22 +19,33 @@ def stream_batches(
     pin: bool = False,
     passes: Passes | None = None,
 ) -> Iterator[Batch]:
-    """The training batches of a configuration, or the passes over them, without end.
+    """Yield the training batches of a configuration, or passes of them, without end.
 
     Args:
         dataset: the training set.
-        config: of the run.
-        start: batches to skip.
+        config: configuration of the run.
+        start: number of batches to skip.
         pin: page-lock the tensors for faster copies to a GPU.
-        passes: of each update, with those that are wanted; None for all passes.
+        passes: the passes of each update that are wanted; if None, all passes.
 
     Raises:
         ImageError: too many files cannot be read.
-        ValueError: the set has no images, or Fast R-CNN alone has no proposals of one.
+        ValueError: the set has no images, or Fast R-CNN alone lacks the proposals of
+            an image.
     """
     data = config.data
     return training_batches(
-        dataset.records,
+        Inputs(
+            dataset.records,
+            Preparation(
+                long_side=data.long_side,
+                offset=config.boxes.offset,
+                size_multiple=data.size_multiple,
+                use_difficult=data.use_difficult,
+                min_visible=data.min_visible,
+            ),
+            given_proposals(dataset, config, "train"),
+        ),
         Augmentation(
             short_sides=data.short_sides,
             flip=data.flip,
@@ -43,18 +54,9 @@ def stream_batches(
             scale_jitter=data.scale_jitter,
             mosaic=data.mosaic,
         ),
-        Preparation(
-            long_side=data.long_side,
-            offset=config.boxes.offset,
-            size_multiple=data.size_multiple,
-            use_difficult=data.use_difficult,
-            min_visible=data.min_visible,
-        ),
         passes=passes or share_passes(config.train),
         seed=config.train.seed,
-        workers=data.workers,
         start=start,
-        pin_memory=pin,
+        loading=Loading(data.workers, pin),
         max_unreadable=data.max_unreadable,
-        proposals=given_proposals(dataset, config, "train"),
     )

@@ -5,7 +5,7 @@ from collections.abc import Iterator, Sequence
 from ..config.settings import Config
 from ..datasets.formats.proposals import GivenProposals
 from ..datasets.loading.batches import Batch, Preparation
-from ..datasets.loading.loader import evaluation_batches
+from ..datasets.loading.loader import Inputs, Loading, evaluation_batches
 from ..datasets.records import Record
 
 
@@ -28,7 +28,7 @@ def ordered_batches(
         pin: page-lock the tensors for faster copies to a GPU.
         share: see ``evaluation_batches``.
         use_difficult: keep VOC's difficult objects in the ground truth.
-        proposals: see ``evaluation_batches``.
+        proposals: given proposals; if None, the network computes its own.
         size: short side and limit of the long side in pixels; if None, those of tests.
         workers: loader processes; if None, ``data.workers``.
 
@@ -37,18 +37,16 @@ def ordered_batches(
     """
     data = config.data
     short_side, long_side = size or (data.test_short_side, data.test_long_side)
+    preparation = Preparation(
+        long_side=long_side,
+        offset=config.boxes.offset,
+        size_multiple=data.size_multiple,
+        use_difficult=use_difficult,
+    )
     return evaluation_batches(
-        records,
-        Preparation(
-            long_side=long_side,
-            offset=config.boxes.offset,
-            size_multiple=data.size_multiple,
-            use_difficult=use_difficult,
-        ),
+        Inputs(records, preparation, proposals),
         batch_size=config.test.batch_size,
         short_side=short_side,
-        workers=data.workers if workers is None else workers,
-        pin_memory=pin,
         share=share,
-        proposals=proposals,
+        loading=Loading(data.workers if workers is None else workers, pin),
     )

@@ -1,7 +1,12 @@
 """The loader's functions in flat words, so that a test names only what it varies."""
 
 from faster_rcnn.datasets.loading.batches import Preparation, make_sample
-from faster_rcnn.datasets.loading.loader import evaluation_batches, training_batches
+from faster_rcnn.datasets.loading.loader import (
+    Inputs,
+    Loading,
+    evaluation_batches,
+    training_batches,
+)
 from faster_rcnn.datasets.loading.training_stream import (
     Augmentation,
     Draw,
@@ -28,16 +33,26 @@ def stream_of(records, **options):
     return training_stream(records, augmentation, **options)
 
 
+def loader_inputs(records, options):
+    preparation, options = split(options, Preparation)
+    loading, options = split(options, Loading)
+    proposals = options.pop("proposals", None)
+    return Inputs(records, preparation, proposals), loading, options
+
+
 def training_batches_of(
     records, *, batch_size, pass_size=None, passes=range(1), **options
 ):
     augmentation, options = split(options, Augmentation)
-    preparation, options = split(options, Preparation)
+    inputs, loading, options = loader_inputs(records, options)
     size = pass_size or batch_size
     cut = Passes(batch_size, size, -(-batch_size // size), passes)
-    return training_batches(records, augmentation, preparation, passes=cut, **options)
+    return training_batches(
+        inputs, augmentation, passes=cut, loading=loading, **options
+    )
 
 
 def evaluation_batches_of(records, **options):
-    preparation, options = split({"use_difficult": True} | options, Preparation)
-    return evaluation_batches(records, preparation, **options)
+    options = {"use_difficult": True} | options
+    inputs, loading, options = loader_inputs(records, options)
+    return evaluation_batches(inputs, loading=loading, **options)

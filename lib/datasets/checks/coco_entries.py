@@ -1,6 +1,7 @@
 """Read a COCO instances file without stopping at its faults."""
 
 from collections.abc import Iterator
+from concurrent.futures import Executor
 from pathlib import Path
 from typing import Any
 
@@ -9,12 +10,10 @@ from ..formats.coco_images import find_images
 from ..formats.coco_tables import is_without_objects
 from ..formats.values import four_numbers, is_set, whole_number
 from ..records import BACKGROUND
-from .entries import Defect, Entry, Source, Written
+from .entries import Defect, Entry, ReadSource, Source, Written
 
 
-def read_coco_entries(
-    source: Source,
-) -> tuple[list[Entry], list[Defect], list[str]]:
+def read_coco_entries(source: Source, _: Executor) -> ReadSource:
     """Read the images, annotations and category names of one instances file."""
     path = source.annotation_file
     assert path is not None
@@ -23,10 +22,10 @@ def read_coco_entries(
         content = read_json(path, expected="COCO annotations", remedy="replace it")
     except ValueError as error:
         detail = str(error).removeprefix(f"{path}: ")
-        return [], [Defect(malformed, path, detail)], []
+        return ReadSource([], [Defect(malformed, path, detail)], [])
     if not isinstance(content, dict):
         detail = f"a {type(content).__name__}, expected an object with tables"
-        return [], [Defect(malformed, path, detail)], []
+        return ReadSource([], [Defect(malformed, path, detail)], [])
     defects: list[Defect] = []
     names = _names(content)
     entries = _images(source, path, content, defects)
@@ -53,7 +52,7 @@ def read_coco_entries(
         owner.objects.append(Written(place, name, box, is_set(row.get("iscrowd"))))
     if names.get(0) == BACKGROUND:
         del names[0]
-    return list(entries.values()), defects, list(names.values())
+    return ReadSource(list(entries.values()), defects, list(names.values()))
 
 
 def _names(content: dict[str, Any]) -> dict[int, str]:

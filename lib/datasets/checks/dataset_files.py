@@ -5,7 +5,7 @@ from pathlib import Path
 
 from ...utils.errors import MissingDataError
 from ..catalog import load_dataset
-from ..folders import coco_files_of, coco_images, recognise
+from ..folders import coco_images, instances_files, recognise
 from ..formats.voc import VOC_CLASSES, image_lists
 from ..formats.yolo_folder import open_yolo
 from ..published import COCO_SETS, VOC_SETS, coco_file, voc_files
@@ -55,50 +55,44 @@ def _known(name: str, root: Path) -> Source:
 
 def _folder(folder: Path) -> list[Source]:
     """Return the sources of all splits of a user's folder."""
-    layout, inside, classes = recognise(folder)
-    if layout == "coco":
-        return _coco_files(inside)
-    if layout == "yolo":
-        return [_yolo(inside)]
-    # Of a folder with both years, the first one is trained on.
-    return [_voc(inside, classes)]
+    found = recognise(folder)
+    if found.layout == "coco":
+        return _coco_files(found.folder)
+    if found.layout == "yolo":
+        yolo = open_yolo(found.folder)
+        place, there = yolo.settings or found.folder, list(yolo.splits)
+        remedy = (
+            "expected splits train and val, found none; name their images in "
+            "data.yaml, or put them into images/train and images/val"
+        )
+    else:
+        # Of a folder with both years, the first one is trained on.
+        place, there = found.folder / "ImageSets" / "Main", image_lists(found.folder)
+        remedy = (
+            "expected train.txt, val.txt, trainval.txt or test.txt, found none; write "
+            "image names, one per line"
+        )
+    splits = tuple(split for split in SPLITS if split in there)
+    if not splits:
+        raise ValueError(f"{place}: {remedy}")
+    return [Source(found.layout, found.folder, splits, classes=found.classes)]
 
 
 def _coco_files(folder: Path) -> list[Source]:
-    chosen = {}
-    for split in ("train", "val", "test"):
-        # Of several years, the last one is trained on.
-        for file in coco_files_of(folder):
-            if file.startswith(f"instances_{split}"):
-                chosen[split] = folder / "annotations" / file
-    if not chosen:
+    found = {
+        split: instances_files(folder, split) for split in ("train", "val", "test")
+    }
+    if not any(found.values()):
         raise ValueError(
             f"{folder / 'annotations'}: expected instances_train*.json and "
             "instances_val*.json, found neither; rename the files"
         )
-    return [_coco(file, split) for split, file in chosen.items()]
-
-
-def _voc(folder: Path, classes: tuple[str, ...] | None) -> Source:
-    lists = tuple(split for split in SPLITS if split in image_lists(folder))
-    if not lists:
-        raise ValueError(
-            f"{folder / 'ImageSets' / 'Main'}: expected train.txt, val.txt, "
-            "trainval.txt or test.txt, found none; write image names, one per line"
-        )
-    return Source("voc", folder, lists, classes=classes)
-
-
-def _yolo(folder: Path) -> Source:
-    yolo = open_yolo(folder)
-    splits = tuple(split for split in SPLITS if split in yolo.splits)
-    if not splits:
-        raise ValueError(
-            f"{yolo.settings or folder}: expected splits train and val, found none; "
-            "name their images in data.yaml, or put them into images/train and "
-            "images/val"
-        )
-    return Source("yolo", folder, splits)
+    # Of several years, the last one is trained on.
+    return [
+        _coco(folder / "annotations" / files[-1], split)
+        for split, files in found.items()
+        if files
+    ]
 
 
 def _coco(annotations: Path, split: str, images: str = "") -> Source:

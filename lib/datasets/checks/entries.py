@@ -244,6 +244,20 @@ class Defect:
     likeness: Likeness | None = None
 
 
+class ReadSource(NamedTuple):
+    """Result of reading a source.
+
+    Attributes:
+        entries: its images.
+        defects: faults of its files.
+        classes: class names that its files list; None if they list none.
+    """
+
+    entries: list[Entry]
+    defects: list[Defect]
+    classes: list[str] | None = None
+
+
 def collect(entry: Entry, defects: list[Defect]) -> Fault:
     """Return a function that adds the faults of an entry's annotation to `defects`."""
 

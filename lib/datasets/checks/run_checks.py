@@ -2,18 +2,19 @@
 
 import os
 from collections import Counter
-from collections.abc import Sequence, Set
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable, Sequence, Set
+from concurrent.futures import Executor, ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, NamedTuple
 
+from ..folders import Layout
 from ..formats.voc import list_file
 from .annotations import check_boxes, check_classes, known_classes
 from .coco_entries import read_coco_entries
 from .coverage import Coverage, Recipe, measure_coverage
 from .duplicates import check_duplicates
-from .entries import KINDS, REFUSED, Defect, Entry, Source
+from .entries import KINDS, REFUSED, Defect, Entry, ReadSource, Source
 from .image_files import check_files, inspect_files
 from .voc_entries import read_voc_entries
 from .yolo_entries import read_yolo_entries
@@ -34,6 +35,13 @@ class Training(NamedTuple):
 
 
 NO_TRAINING = Training()
+
+_READERS: dict[Layout, Callable[[Source, Executor], ReadSource]] = {
+    "voc": read_voc_entries,
+    "coco": read_coco_entries,
+    "yolo": read_yolo_entries,
+}
+"""The reader of each layout."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -104,14 +112,11 @@ def check_dataset(
     # Threads suffice: decoders and digests release the interpreter.
     with ThreadPoolExecutor(jobs or os.cpu_count() or 1) as pool:
         for source in sources:
-            if source.layout == "coco":
-                found, faults, categories[source] = read_coco_entries(source)
-            elif source.layout == "yolo":
-                found, faults, categories[source] = read_yolo_entries(source, pool=pool)
-            else:
-                found, faults = read_voc_entries(source, pool=pool)
-            entries += found
-            defects += faults
+            found = _READERS[source.layout](source, pool)
+            entries += found.entries
+            defects += found.defects
+            if found.classes is not None:
+                categories[source] = found.classes
         inspect_files(entries, pool=pool)
     defects += _empty_splits(sources, entries, {defect.file for defect in defects})
     classes = known_classes(entries, categories)

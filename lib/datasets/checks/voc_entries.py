@@ -5,12 +5,10 @@ from concurrent.futures import Executor
 from ..formats.values import read_lines
 from ..formats.voc import annotation_files, image_files, list_file, listed_stems
 from ..formats.voc_annotation import parse_annotation
-from .entries import Defect, Entry, Source, Written, collect
+from .entries import Defect, Entry, ReadSource, Source, Written, collect
 
 
-def read_voc_entries(
-    source: Source, *, pool: Executor
-) -> tuple[list[Entry], list[Defect]]:
+def read_voc_entries(source: Source, pool: Executor) -> ReadSource:
     """Read the lists of a folder and the annotations of all their images.
 
     If the classes come from the annotations, images in no list are read too, because
@@ -35,7 +33,7 @@ def read_voc_entries(
             defects.append(
                 Defect("unlisted image", entry.annotation, "in no list", entry)
             )
-    return entries, defects
+    return ReadSource(entries, defects)
 
 
 def _lists(source: Source, defects: list[Defect]) -> dict[str, list[str]]:

@@ -9,12 +9,10 @@ from ..formats.yolo_folder import list_pairs, open_yolo
 from ..formats.yolo_labels import parse_labels
 from ..loading.images import ImageError, image_size
 from ..records import Drops
-from .entries import Defect, Entry, Source, Written, collect
+from .entries import Defect, Entry, ReadSource, Source, Written, collect
 
 
-def read_yolo_entries(
-    source: Source, *, pool: Executor
-) -> tuple[list[Entry], list[Defect], list[str]]:
+def read_yolo_entries(source: Source, pool: Executor) -> ReadSource:
     """Read the images and labels of a folder's splits, and its class names.
 
     Raises:
@@ -52,7 +50,7 @@ def read_yolo_entries(
             defects.append(
                 Defect("missing annotation", first.annotation, detail, first)
             )
-    return entries, defects, list(yolo.names.values())
+    return ReadSource(entries, defects, list(yolo.names.values()))
 
 
 def _read(entry: Entry, names: Mapping[int, str]) -> list[Defect]:

@@ -156,7 +156,7 @@ class Annotations:
 
 
 class _Places:
-    """Look up numbers in a list of distinct numbers."""
+    """Looks up numbers in a list of distinct numbers."""
 
     def __init__(self, numbers: IntArray) -> None:
         self.order = np.argsort(numbers, kind="stable")

@@ -1,4 +1,4 @@
-"""The settings of a folder in YOLO layout, above all the names of its classes."""
+"""Read the settings of a folder in YOLO layout, above all the class names."""
 
 from pathlib import Path
 from typing import Any
@@ -9,7 +9,7 @@ from ...utils.untrusted.safe_yaml import TextLoader, read_settings_file, read_ya
 from .values import read_lines, whole_number
 
 NAMES_FILES = ("classes.txt", "obj.names")
-"""Files with the names, if data.yaml has none."""
+"""Files with the class names, used if data.yaml has none."""
 
 
 def read_settings(path: Path) -> dict[str, Any]:

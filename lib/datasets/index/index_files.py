@@ -1,10 +1,10 @@
 """Storage of indices, and the check that an index is still valid.
 
-An index is named after its key: a hash of the format, of the reader's arguments, and of
-the annotations' bytes. Any change gives another name, so an index is never out of date.
-An index whose bytes are damaged fails its checksum when it is opened, and is built
-again. It is stored in `.cache` beside the annotations or, if that cannot be written, in
-the user's cache folder; if neither can be written, it stays in memory.
+An index is named after a hash of the format, of the reader's arguments, and of the
+annotations' bytes. Any change gives another name, so an index is never out of date. An
+index whose bytes are damaged fails its checksum when it is opened, and is built again.
+It is stored in `.cache` beside the annotations or, if that cannot be written, in the
+user's cache folder; if neither can be written, it stays in memory.
 
 The environment variable ``FRCNN_INDEX`` names another folder; with ``0`` annotations
 are parsed every time.
@@ -42,7 +42,7 @@ logger = logging.getLogger(__name__)
 
 
 def index_folders(annotations: Path) -> list[Path]:
-    """Return where indices of this folder's annotations may be, the preferred first."""
+    """Return the folders for indices of this folder's annotations, preferred first."""
     choice = os.environ.get(VARIABLE, "")
     if choice == "0":
         return []
@@ -111,7 +111,7 @@ def load_index(
 
 
 def _tidy(current: Path, name: str) -> None:
-    """Remove the files of killed processes, and indices of that name long unused."""
+    """Remove the files of killed processes, and long unused indices of that name."""
     with contextlib.suppress(OSError):
         remove_stale(current.parent)
         for path in current.parent.glob("*.index"):
@@ -139,8 +139,8 @@ class AnnotationFiles:
 
     Attributes:
         folder: folder of the annotations, for errors.
-        paths: the files; one that does not exist counts as such.
-        listed: whatever else determines the index, as JSON values.
+        paths: the files; a file may be missing.
+        listed: further values that determine the index, as JSON values.
         expected: content of a file, for errors.
     """
 
@@ -199,11 +199,10 @@ def file_pieces(path: Path) -> Iterable[bytes]:
 class Notes:
     """Answers about large files, valid as long as the file system shows no change.
 
-    A file or folder with the same inode, size and times of change is unchanged,
-    provided that it had not been written to for some seconds when the answer was noted:
-    a change within the clock's last tick would not show. (Setting a file's modification
-    time back has no effect, because the inode's change time cannot be set.) All other
-    files are read.
+    A file or folder with the same inode, size and times of change is unchanged, if its
+    last change was some seconds before the answer was noted: a change within the same
+    tick of the clock does not show. (Setting back a file's modification time has no
+    effect, because the inode's change time cannot be set.) Other files are read again.
 
     Attributes:
         paths: where the notes may be stored.

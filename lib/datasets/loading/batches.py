@@ -58,14 +58,13 @@ class Batch(NamedTuple):
 
     @property
     def given(self) -> dict[str, Proposals]:
-        """Return given proposals as the network's argument; empty if there are none."""
+        """Return given proposals as the network's argument; empty without proposals."""
         return {} if self.proposals is None else {"proposals": self.proposals}
 
     def to(self, device: torch.device) -> "Batch":
         """Return the batch with its tensors on ``device``; copies overlap if pinned."""
         if device.type == "cpu":
             return self
-
         return self.map(lambda tensor: tensor.to(device, non_blocking=True))
 
     def tensors(self) -> tuple[Tensor, ...]:
@@ -142,10 +141,10 @@ def make_sample(
         record: the image.
         draw: scale, flip, colours and zoom of the image. Pixels that the zoom moves
             beyond the usual size are cropped, see `choose_cut`.
-        preparation: the same for all images.
-        window: height and width to fill in place of the usual size; the scale is raised
-            if the image would leave a part of it empty.
-        proposals: of this image, as pixel edges; transformed like the objects.
+        preparation: settings that all images share.
+        window: height and width to fill; the scale is raised if the image would not
+            fill it. If None, the image has its usual size.
+        proposals: given proposals of this image, as pixel edges.
 
     Raises:
         ImageError: the file cannot be decoded, or does not have the annotated size.
@@ -217,8 +216,8 @@ def collate(
     Args:
         samples: N samples.
         size_multiple: padded height and width are multiples of this.
-        problems: passed on to the batch.
-        proposal_slots: R, if proposals are given.
+        problems: files that could not be read, see `Batch`.
+        proposal_slots: R, for given proposals.
     """
     sizes = np.array([sample.pixels.shape[:2] for sample in samples], dtype=np.int64)
     height, width = (-(-side // size_multiple) * size_multiple for side in sizes.max(0))
@@ -264,14 +263,14 @@ def collate(
 
 
 def _stack_proposals(samples: Sequence[Sample], slots: int) -> Proposals | None:
-    """Stack the best given proposals of each image; None if there are none at all."""
+    """Stack the best given proposals of each image; None if an image has none."""
     boxes = np.zeros((len(samples), slots, 4), dtype=np.float32)
     scores = np.zeros((len(samples), slots), dtype=np.float32)
     valid = np.zeros((len(samples), slots), dtype=np.bool_)
     for i, sample in enumerate(samples):
         if sample.proposals is None:
             return None
-        # The proposals of a mosaic are in the order of its images.
+        # In a mosaic, they are sorted within each of its images only.
         best = np.argsort(-sample.proposals.scores, kind="stable")[:slots]
         boxes[i, : len(best)] = sample.proposals.boxes[best]
         scores[i, : len(best)] = sample.proposals.scores[best]

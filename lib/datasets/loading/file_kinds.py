@@ -1,4 +1,4 @@
-"""Name the kind of a file that should be an image and cannot be decoded."""
+"""Name the kind of a file that is expected to be an image and cannot be decoded."""
 
 import re
 
@@ -20,7 +20,7 @@ _STARTS = (
 
 
 def refusal(data: bytes) -> str:
-    """Say what kind of file this is, if no decoder reads it, and what to do about it.
+    """Describe the kind of a file that no decoder reads, and what to do about it.
 
     Args:
         data: the file's content, or its first kilobyte.

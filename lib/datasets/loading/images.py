@@ -26,15 +26,15 @@ _PNG_START = b"\x89PNG\r\n\x1a\n"
 _JPEG_START = b"\xff\xd8\xff"
 _SCAN = 0xDA
 _FRAMES = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
-"""JPEG's markers of segments that contain the size."""
+"""Markers of JPEG segments that contain the size."""
 
 _TIFF_STARTS = (b"II*\0", b"MM\0*")
 _ORIENTATION = 274
 """The TIFF and EXIF tag of the orientation in which to show an image."""
 
 MAX_PIXELS = 178_956_970
-"""Largest image; Pillow too treats larger ones as decompression bombs: a few bytes can
-claim more than fits the memory."""
+"""Largest image, as in Pillow: a decompression bomb claims more pixels than fit into
+memory."""
 
 
 class ImageError(ValueError):
@@ -163,7 +163,7 @@ def _expect_pixels(path: Path, width: int, height: int) -> None:
 
 
 def _decode(data: bytes) -> npt.NDArray[np.uint8] | None:
-    """Decode with OpenCV; None if it fails."""
+    """Decode with OpenCV; return None if it fails."""
     flags = cv2.IMREAD_COLOR | cv2.IMREAD_IGNORE_ORIENTATION
     try:
         pixels = cv2.imdecode(np.frombuffer(data, np.uint8), flags) if data else None
@@ -175,7 +175,7 @@ def _decode(data: bytes) -> npt.NDArray[np.uint8] | None:
 
 
 def _decode_tiff(data: bytes) -> npt.NDArray[np.uint8] | None:
-    """Decode with Pillow; None if it fails, or if the mode defines no range of values.
+    """Decode with Pillow; return None on failure or for an unknown range of values.
 
     OpenCV rotates a TIFF by its orientation and darkens it by its transparency.
     """
@@ -243,7 +243,7 @@ def _jpeg_segments(data: bytes) -> Iterator[tuple[int, int]]:
 
 
 def _claimed_size(data: bytes) -> tuple[int, int]:
-    """Read width and height from the header; for common formats without Pillow."""
+    """Read width and height from the header, without Pillow for common formats."""
     if data.startswith(_PNG_START):
         return int.from_bytes(data[16:20], "big"), int.from_bytes(data[20:24], "big")
     if data.startswith(_JPEG_START):

@@ -1,15 +1,14 @@
 """Endless training batches and ordered test batches, made by worker processes."""
 
 import itertools
-from abc import abstractmethod
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import NamedTuple
 
 import numpy as np
 from torch.utils.data import Dataset as TorchDataset
 
-from ..formats.proposals import GivenProposals, ScoredBoxes
+from ..formats.proposals import GivenProposals
 from ..index.indexed_records import as_records
 from ..records import Record
 from .batches import Batch, Preparation, Sample, collate, make_sample
@@ -30,35 +29,30 @@ _MOST_REPLACEMENTS = 20
 """Unreadable files in a row after which reading on is pointless."""
 
 
-class _BatchSet(TorchDataset["Batch | ImageError"]):
-    """Makes batches; runs in the workers.
+class Inputs(NamedTuple):
+    """The images of a data set, and how they become network input.
 
-    An error is handed over as a value: raised in a worker, it would reach the main
-    process with a stack in place of its message.
+    Attributes:
+        records: the images and their objects.
+        preparation: the same for all images.
+        proposals: given proposals of these records, to come with the batches; None if
+            the network computes its own.
     """
-
-    def __getitem__(self, content: Any) -> Batch | ImageError:
-        try:
-            return self.batch(content)
-        except ImageError as error:
-            return error
-
-    @abstractmethod
-    def batch(self, content: Any) -> Batch:
-        """The batch of what the order yields."""
-
-
-@dataclass(frozen=True)
-class _TrainingSet(_BatchSet):
-    """Makes the batch of a list of draws."""
 
     records: Sequence[Record]
     preparation: Preparation
-    proposals: GivenProposals | None
+    proposals: GivenProposals | None = None
 
-    def batch(self, draws: list[Draw]) -> Batch:
-        problems: list[str] = []
-        samples = [self._sample(draw, problems) for draw in draws]
+    def sample(self, draw: Draw, window: tuple[int, int] | None = None) -> Sample:
+        """Prepare a drawn image, see `make_sample`."""
+        given = self.proposals and self.proposals.of(draw.image)
+        record = self.records[draw.image]
+        return make_sample(
+            record, draw, self.preparation, window=window, proposals=given
+        )
+
+    def collate(self, samples: Sequence[Sample], problems: Sequence[str] = ()) -> Batch:
+        """Stack samples into a batch, see `collate`."""
         return collate(
             samples,
             size_multiple=self.preparation.size_multiple,
@@ -66,40 +60,72 @@ class _TrainingSet(_BatchSet):
             proposal_slots=self.proposals.most if self.proposals else 0,
         )
 
+
+class Loading(NamedTuple):
+    """The processes that prepare batches.
+
+    Attributes:
+        workers: number of processes; 0 prepares batches in the calling process.
+        pin_memory: page-lock the tensors for faster copies to a GPU.
+    """
+
+    workers: int = 0
+    pin_memory: bool = False
+
+
+IN_PROCESS = Loading()
+
+
+@dataclass(frozen=True)
+class _BatchSet(TorchDataset["Batch | ImageError"]):
+    """Makes the batch of a list of draws; runs in the workers.
+
+    An error is returned as a value: raised in a worker, it would reach the main process
+    with a traceback in its message.
+    """
+
+    inputs: Inputs
+
+    def __getitem__(self, draws: list[Draw]) -> Batch | ImageError:
+        try:
+            return self.batch(draws)
+        except ImageError as error:
+            return error
+
+    def batch(self, draws: list[Draw]) -> Batch:
+        return self.inputs.collate([self.inputs.sample(draw) for draw in draws])
+
+
+class _TrainingSet(_BatchSet):
+    """Joins mosaics, and replaces images that cannot be used."""
+
+    def batch(self, draws: list[Draw]) -> Batch:
+        problems: list[str] = []
+        samples = [self._sample(draw, problems) for draw in draws]
+        return self.inputs.collate(samples, problems)
+
     def _sample(self, draw: Draw, problems: list[str]) -> Sample:
-        """The drawn image, or the mosaic that begins with it."""
+        """Prepare the drawn image, or the mosaic that it begins."""
         if not draw.partners:
-            return self._read(draw, problems)
-        record = self.records[draw.image]
+            return self._read(draw, None, problems)
+        record, preparation = self.inputs.records[draw.image], self.inputs.preparation
         height, width = record.height, record.width
-        scale = resize_scale(height, width, draw.short_side, self.preparation.long_side)
+        scale = resize_scale(height, width, draw.short_side, preparation.long_side)
         size = round(scale * height), round(scale * width)
+        parts, windows = (draw, *draw.partners), mosaic_windows(size, draw.centre)
         return join_mosaic(
-            [
-                self._read(part, problems, window=window)
-                for part, window in zip(
-                    (draw, *draw.partners),
-                    mosaic_windows(size, draw.centre),
-                    strict=True,
-                )
-            ]
+            [self._read(*pair, problems) for pair in zip(parts, windows, strict=True)]
         )
 
     def _read(
-        self, draw: Draw, problems: list[str], window: tuple[int, int] | None = None
+        self, draw: Draw, window: tuple[int, int] | None, problems: list[str]
     ) -> Sample:
-        """The drawn image, or the next readable one in its place."""
+        """Prepare the drawn image, or the next readable one in its place."""
+        images = len(self.inputs.records)
         for step in range(_MOST_REPLACEMENTS):
-            image = (draw.image + step) % len(self.records)
-            record = self.records[image]
+            other = draw._replace(image=(draw.image + step) % images)
             try:
-                return make_sample(
-                    record,
-                    draw,
-                    self.preparation,
-                    window=window,
-                    proposals=_of(self.proposals, image),
-                )
+                return self.inputs.sample(other, window)
             except ImageError as error:
                 problems.append(str(error))
         raise ImageError(
@@ -109,46 +135,41 @@ class _TrainingSet(_BatchSet):
 
 
 def training_batches(
-    records: Sequence[Record],
+    inputs: Inputs,
     augmentation: Augmentation,
-    preparation: Preparation,
     *,
     passes: Passes,
     seed: int,
-    workers: int,
     start: int = 0,
-    pin_memory: bool = False,
+    loading: Loading = IN_PROCESS,
     max_unreadable: float = 1.0,
-    proposals: GivenProposals | None = None,
 ) -> Iterator[Batch]:
-    """Endless training batches from iteration ``start`` on.
+    """Yield training batches without end, from iteration ``start`` on.
 
-    Each batch may come in passes, of which this process takes some: the batches are the
-    same whoever takes what.
+    A batch may be cut into passes, of which this process makes some. Batches do not
+    depend on the cut, nor on the number of workers.
 
     Args:
-        records: the training set.
+        inputs: the training set.
         augmentation: random changes of the images.
-        preparation: how images become network input.
-        passes: how each batch is cut, and which passes are wanted.
-        seed: of the whole stream.
-        workers: processes that prepare batches; 0 for the calling one.
-        start: batches to skip.
-        pin_memory: page-lock the tensors for faster copies to a GPU.
-        max_unreadable: share of the images that may be unreadable; those are replaced.
-        proposals: of these records, to come with the batches; None for none.
+        passes: how each batch is cut, and which passes this process makes.
+        seed: seed of the whole stream.
+        start: number of batches to skip.
+        loading: the processes that prepare batches.
+        max_unreadable: largest share of the images that may be unreadable; unreadable
+            images are replaced by others.
 
     Raises:
-        ImageError: too many files cannot be read or are not of the size annotated, in
-            all or in a row.
+        ImageError: too many files cannot be read or do not have the annotated size,
+            in total or in a row.
         ValueError: there are no records.
     """
+    records = inputs.records
     if not records:
         raise ValueError("the training set has no images; check its list of images")
     stream = training_stream(records, augmentation, batch_size=passes.images, seed=seed)
-    dataset = _TrainingSet(records, preparation, proposals)
     draws = split_passes(itertools.islice(stream, start, None), passes)
-    batches = _loaded(dataset, draws, workers, pin_memory)
+    batches = _load(_TrainingSet(inputs), draws, loading)
     return _stop_at_many_problems(batches, len(records), max_unreadable)
 
 
@@ -168,82 +189,48 @@ def _stop_at_many_problems(
         yield batch
 
 
-@dataclass(frozen=True)
-class _TestSet(_BatchSet):
-    """Makes the batch of a list of record indices."""
-
-    records: Sequence[Record]
-    short_side: int
-    preparation: Preparation
-    proposals: GivenProposals | None
-
-    def batch(self, indices: list[int]) -> Batch:
-        samples = [
-            make_sample(
-                self.records[index],
-                Draw(index, self.short_side),
-                self.preparation,
-                proposals=_of(self.proposals, index),
-            )
-            for index in indices
-        ]
-        return collate(
-            samples,
-            size_multiple=self.preparation.size_multiple,
-            proposal_slots=self.proposals.most if self.proposals else 0,
-        )
-
-
 def evaluation_batches(
-    records: Sequence[Record],
-    preparation: Preparation,
+    inputs: Inputs,
     *,
     batch_size: int,
     short_side: int,
-    workers: int,
-    pin_memory: bool = False,
     share: tuple[int, int] = (0, 1),
-    proposals: GivenProposals | None = None,
+    loading: Loading = IN_PROCESS,
 ) -> Iterator[Batch]:
-    """Every image once, those of like shape together; match results by image id.
+    """Yield every image once, images of similar shape together.
 
-    As in training, a batch holds images of one bucket of aspect ratios.
+    The order differs from that of the records: match results by image id. As in
+    training, a batch holds images of one bucket of aspect ratios.
 
     Args:
-        records: the test set.
-        preparation: how images become network input.
-        batch_size: images per batch; the last one of a bucket may hold fewer.
+        inputs: the test set.
+        batch_size: images per batch; the last batch of a bucket may hold fewer.
         short_side: target of the shorter side in pixels.
-        workers: processes that prepare batches; 0 for the calling one.
-        pin_memory: page-lock the tensors for faster copies to a GPU.
-        share: (r, n) for batches r, r + n, r + 2n, ... only. The n shares together have
-            the very batches that one process would make.
-        proposals: of these records, to come with the batches; None for none.
+        share: (r, n) for batches r, r + n, r + 2n, ... only. The n shares together are
+            the batches that a single process would make.
+        loading: the processes that prepare batches.
 
     Raises:
-        ImageError: a file cannot be read, or is not of the size annotated.
+        ImageError: a file cannot be read, or does not have the annotated size.
     """
-    sizes = as_records(records).sizes
+    sizes = as_records(inputs.records).sizes
     order = np.argsort(sizes[:, 0] / sizes[:, 1], kind="stable")
     groups = shape_groups(sizes[order])
-    chunks = [
-        bucket[start : start + batch_size].tolist()
+    batches = [
+        [Draw(int(row), short_side) for row in bucket[start : start + batch_size]]
         for bucket in np.split(order, np.flatnonzero(np.diff(groups)) + 1)
         for start in range(0, len(bucket), batch_size)
     ]
-    dataset = _TestSet(records, short_side, preparation, proposals)
-    mine = chunks[share[0] :: share[1]]
-    return _loaded(dataset, iter(mine), workers, pin_memory)
+    return _load(_BatchSet(inputs), iter(batches[share[0] :: share[1]]), loading)
 
 
-def _of(proposals: GivenProposals | None, image: int) -> ScoredBoxes | None:
-    return None if proposals is None else proposals.of(image)
-
-
-def _loaded(
-    dataset: _BatchSet, items: Iterator[object], workers: int, pin_memory: bool
+def _load(
+    dataset: _BatchSet, draws: Iterator[list[Draw]], loading: Loading
 ) -> Iterator[Batch]:
-    for result in load(dataset, items, workers=workers, pin_memory=pin_memory):
+    """Load batches in order; raise the errors that the workers return."""
+    for result in load(
+        dataset, draws, workers=loading.workers, pin_memory=loading.pin_memory
+    ):
         if isinstance(result, ImageError):
             raise result
         yield result

@@ -11,11 +11,11 @@ from .batches import Sample
 def mosaic_windows(
     size: tuple[int, int], centre: tuple[float, float]
 ) -> list[tuple[int, int]]:
-    """Height and width of the four parts of a mosaic, row by row.
+    """Return height and width of the four parts of a mosaic, row by row.
 
     Args:
-        size: height and width of the whole.
-        centre: where the parts meet, x and y in [0, 1].
+        size: height and width of the mosaic.
+        centre: point where the parts meet, x and y in [0, 1].
     """
     across = min(max(round(centre[0] * size[1]), 1), size[1] - 1)
     down = min(max(round(centre[1] * size[0]), 1), size[0] - 1)
@@ -23,11 +23,7 @@ def mosaic_windows(
 
 
 def join_mosaic(parts: Sequence[Sample]) -> Sample:
-    """Put four samples together.
-
-    Args:
-        parts: samples that fill `mosaic_windows`, in their order.
-    """
+    """Join four samples that fill the windows of `mosaic_windows`, in their order."""
     height, width = parts[0].pixels.shape[:2]
     corners = [(0, 0), (width, 0), (0, height), (width, height)]
     shifts = [np.array([x, y, x, y], np.float32) for x, y in corners]

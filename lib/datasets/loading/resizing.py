@@ -1,4 +1,4 @@
-"""Which part of an image is seen, and at which scale."""
+"""Choose the visible part of an image and its scale, and resize it."""
 
 import math
 from typing import NamedTuple, TypeVar
@@ -13,7 +13,7 @@ _Pixel = TypeVar("_Pixel", np.uint8, np.float32)
 
 
 def resize_scale(height: int, width: int, short_side: int, long_side: int) -> float:
-    """Scale that brings the short side to its target unless the long one forbids it.
+    """Compute the scale that brings the short side to its target, within the long side.
 
     The short side keeps at least one pixel, however thin the image is.
 
@@ -21,7 +21,7 @@ def resize_scale(height: int, width: int, short_side: int, long_side: int) -> fl
         height: pixels of the stored image.
         width: pixels of the stored image.
         short_side: target of the shorter side in pixels.
-        long_side: cap of the longer side in pixels.
+        long_side: upper limit of the longer side in pixels.
     """
     scale = short_side / min(height, width)
     if round(scale * max(height, width)) > long_side:
@@ -30,13 +30,14 @@ def resize_scale(height: int, width: int, short_side: int, long_side: int) -> fl
 
 
 def resize_image(pixels: npt.NDArray[_Pixel], scale: float) -> npt.NDArray[_Pixel]:
-    """Resize an image bilinearly, without antialiasing, as the family does.
+    """Resize an image bilinearly, without antialiasing, as in tf-faster-rcnn.
 
-    The sampling step is exactly ``1 / scale``; that of a target size would be a ratio
-    of rounded sizes, and the boxes would be off.
+    The sampling step is exactly ``1 / scale``. A resize to a target size would sample
+    by a ratio of rounded sizes, and the boxes would be off.
 
     Args:
-        pixels: ``(H, W, 3)`` uint8, rounded to the nearest in the end, or float32.
+        pixels: ``(H, W, 3)`` uint8, rounded to the nearest after the resize, or
+            float32.
         scale: output pixels per input pixel.
 
     Returns:
@@ -44,8 +45,8 @@ def resize_image(pixels: npt.NDArray[_Pixel], scale: float) -> npt.NDArray[_Pixe
     """
     if scale == 1:
         return pixels
-    # OpenCV resizes uint8 in 11 bits, off by up to 0.8 of a step, by -0.12 on average;
-    # uint16 in float32, rounded once, and most images no slower.
+    # OpenCV resizes uint8 in 11 bits, with errors of up to 0.8 and of -0.12 on average;
+    # it resizes uint16 in float32, rounds once, and is as fast for most images.
     wide = pixels.astype(np.uint16) if pixels.dtype == np.uint8 else pixels
     linear = cv2.INTER_LINEAR
     resized = cv2.resize(wide, None, fx=scale, fy=scale, interpolation=linear)
@@ -53,10 +54,10 @@ def resize_image(pixels: npt.NDArray[_Pixel], scale: float) -> npt.NDArray[_Pixe
 
 
 class Cut(NamedTuple):
-    """A part of an image that is resized and shown.
+    """The visible part of an image.
 
-    Cutting before the resize keeps the work to what is seen; whole pixels keep the
-    sampling step and the boxes exact.
+    The image is cropped before the resize, so that only visible pixels are resized; it
+    is cropped at whole pixels, so that the sampling step and the boxes are exact.
 
     Attributes:
         x: left edge, in whole pixels of the image.
@@ -64,8 +65,8 @@ class Cut(NamedTuple):
         width: pixels of the image.
         height: pixels of the image.
         scale: output pixels per pixel of the image.
-        shown: height and width of the output, less than the resized part's where that
-            exceeds what was asked for by a part of a pixel of the image.
+        shown: height and width of the output; a fraction of an image pixel of the
+            resized part may lie beyond.
     """
 
     x: int
@@ -76,12 +77,12 @@ class Cut(NamedTuple):
     shown: tuple[int, int]
 
     def resize(self, pixels: npt.NDArray[_Pixel]) -> npt.NDArray[_Pixel]:
-        """The part, resized: ``(*shown, 3)``."""
+        """Crop and resize an image to ``(*shown, 3)``."""
         part = pixels[self.y : self.y + self.height, self.x : self.x + self.width]
         return resize_image(part, self.scale)[: self.shown[0], : self.shown[1]]
 
     def move(self, boxes: FloatArray, *, offset: float) -> FloatArray:
-        """Boxes of the image become those of the output, cut at its border.
+        """Transform boxes of the image to the output, and clip them there.
 
         Args:
             boxes: ``(G, 4)`` pixels of the image, in the convention of ``offset``.
@@ -89,17 +90,17 @@ class Cut(NamedTuple):
         """
         corner = np.array([self.x, self.y, self.x, self.y], np.float32)
         height, width = self.shown
-        # An edge of the image at the border becomes that too.
+        # For legacy boxes, the border is the last pixel inside.
         limit = np.array([width, height] * 2, np.float32) - offset * self.scale
         return np.asarray(((boxes - corner) * self.scale).clip(0, limit), np.float32)
 
     def visible_share(self, edges: FloatArray) -> FloatArray:
-        """Which part of each box's area is seen, 0 to 1.
+        """Return the visible share of each box's area, 0 to 1.
 
         Args:
             edges: ``(G, 4)`` pixel edges of the image.
         """
-        # Rounding the output's size may hide half a pixel of it.
+        # Rounding the output's size may hide half an output pixel.
         right = self.x + min(self.width, (self.shown[1] + 0.5) / self.scale)
         bottom = self.y + min(self.height, (self.shown[0] + 0.5) / self.scale)
         first, last = edges[:, :2], edges[:, 2:]
@@ -116,19 +117,18 @@ def choose_cut(
     window: tuple[int, int],
     place: tuple[float, float],
 ) -> Cut:
-    """The part of an image that fills a window at some scale, or all of the image.
+    """Choose the part of an image that fills a window, or the whole image if smaller.
 
     Args:
-        height: of the image in pixels.
-        width: of the image in pixels.
+        height: height of the image in pixels.
+        width: width of the image in pixels.
         scale: output pixels per pixel of the image.
-        window: greatest height and width of the output.
-        place: of the part within the image, each in [0, 1): from left to right and from
-            top to bottom.
+        window: largest height and width of the output.
+        place: position of the part in the image, x and y in [0, 1).
     """
     tall = min(height, math.ceil(window[0] / scale))
     wide = min(width, math.ceil(window[1] / scale))
-    # Of an image that would vanish, a pixel is kept.
+    # At least one output pixel remains.
     scale = max(scale, 1 / min(tall, wide))
     return Cut(
         x=int(place[0] * (width - wide + 1)),

@@ -1,7 +1,7 @@
-"""Which images are trained on, in which order and how each is prepared.
+"""Draw the training images, their order and their augmentation.
 
-The stream is a pure function of the seed and the iteration. So resuming at iteration k
-yields what an unbroken run would have seen, whatever the number of workers.
+The stream is a pure function of the seed and the iteration. Therefore a run resumed at
+iteration k sees what an unbroken run would have seen, with any number of workers.
 """
 
 import itertools
@@ -15,22 +15,22 @@ from ..index.indexed_records import as_records
 from ..records import Record
 
 _MOSAIC_ZOOM = 0.5
-"""Images of a mosaic are half as large, so that as much is seen of each."""
+"""Images of a mosaic are half as large, so that the same part of them is visible."""
 
 
 class Draw(NamedTuple):
-    """One image of a training batch and how it is to be prepared.
+    """One image of a batch and its augmentation.
 
     Attributes:
         image: index of its record.
         short_side: target of the shorter side in pixels.
         flip: mirror left to right.
-        colour: factors of brightness, contrast and saturation.
-        hue: turn of the hue, as a fraction of the full circle.
+        colour: factors of brightness, contrast and saturation; if None, all 1.
+        hue: rotation of the hue, as a fraction of the full circle.
         zoom: factor on the scale.
-        place: where the part that is seen lies, x and y in [0, 1).
-        partners: three more images if this is the first of a mosaic, else none.
-        centre: where the images of the mosaic meet, x and y in [0, 1].
+        place: position of the visible part, x and y in [0, 1).
+        partners: the three other images of the mosaic that this image begins, if any.
+        centre: point where the images of the mosaic meet, x and y in [0, 1].
     """
 
     image: int
@@ -51,7 +51,7 @@ class Augmentation(NamedTuple):
         short_sides: targets of the shorter side in pixels, one drawn per batch.
         flip: mirror half of the images.
         colour_jitter: largest relative change of brightness, contrast, saturation.
-        hue_jitter: largest turn of the hue, as a fraction of the full circle.
+        hue_jitter: largest rotation of the hue, as a fraction of the full circle.
         scale_jitter: range of a random factor on each image's scale; if None, 1.
         mosaic: share of the images that are joined from four.
     """
@@ -87,14 +87,14 @@ def training_stream(
     batch_size: int,
     seed: int,
 ) -> Iterator[list[Draw]]:
-    """Batches of draws without end: every image once per epoch, in random order.
+    """Yield batches of draws without end: every image once per epoch, in random order.
 
-    A batch holds images of like shape and one scale, so that little is padded; an image
-    without a partner waits for the next epoch's first, so none is left out or drawn
-    twice. The other three of a mosaic are any images, on top of the epoch's.
+    A batch holds images of similar shape and one scale, to avoid padding. Images that
+    do not fill a batch wait for the next epoch, so that no image is left out or drawn
+    twice. The three other images of a mosaic are any images, in addition to the epoch.
 
-    What is switched off draws no random numbers, and mosaic, hue and zoom draw theirs
-    last: batches, scales, flips and colours are the same with and without them.
+    Disabled augmentations draw no random numbers, and mosaic, hue and zoom draw theirs
+    last: batches, scales, flips and colours do not depend on them.
     """
     wanted = augmentation
     groups = shape_groups(as_records(records).sizes).tolist()
@@ -133,22 +133,22 @@ def training_stream(
 
 
 def split_passes(batches: Iterator[list[Draw]], passes: Passes) -> Iterator[list[Draw]]:
-    """The passes of one process over the batches of all, from `training_stream`."""
+    """Yield the passes that this process makes of the batches of `training_stream`."""
     for draws in batches:
         for number in passes.mine:
             yield draws[number * passes.size : (number + 1) * passes.size]
 
 
 def shape_groups(sizes: npt.NDArray[np.int32]) -> npt.NDArray[np.int64]:
-    """Buckets of images: aspect ratio in steps of a quarter octave.
+    """Group images by aspect ratio, in steps of a quarter octave.
 
-    4:3 and 3:2 are alike, 1:1 is not.
+    4:3 and 3:2 are in one group, 1:1 is in another.
 
     Args:
         sizes: ``(I, 2)`` width and height.
 
     Returns:
-        ``(I,)``, rising with the aspect ratio.
+        ``(I,)`` group numbers, ascending with the aspect ratio.
     """
     octaves = np.log2(sizes[:, 0] / sizes[:, 1])
     return np.asarray(np.rint(4 * octaves), np.int64)

@@ -1,4 +1,4 @@
-"""Processes that prepare batches; those that are killed are replaced."""
+"""Worker processes that prepare batches; killed workers are replaced."""
 
 import functools
 import itertools
@@ -23,17 +23,18 @@ _T = TypeVar("_T")
 logger = logging.getLogger(__name__)
 
 _MOST_DEATHS = 3
-"""Deaths of workers without a batch in between that end the run."""
+"""Number of killed workers without a batch in between that ends the run."""
 
 _SENSIBLE = 16
-"""Workers that any machine may start; beyond, four for each of its processors."""
+"""Number of workers that any machine may start; larger numbers are limited to four for
+each processor."""
 
 _GRACE_SECONDS = 3
-"""How long a worker goes on after SIGTERM, so that the run can still be saved."""
+"""Time that a worker continues after SIGTERM, so that the run can still be saved."""
 
 _SMALL = 16384
-"""Bytes of a tensor up to which its values go through the pipe. One in shared memory
-costs either side a connection, together a millisecond."""
+"""Largest tensor, in bytes, that is sent through the pipe. A tensor in shared memory
+takes a connection, about a millisecond for both sides."""
 
 
 def load(
@@ -84,12 +85,12 @@ def load(
             if not str(error).startswith("DataLoader worker"):
                 raise
             deaths += 1
-            _tell_of_death(error, deaths)
+            _report_death(error, deaths)
 
 
 @functools.cache
 def _affordable(workers: int) -> int:
-    """As many workers as wanted, or as this machine has use for; the log says so."""
+    """Limit the number of workers to what this machine can use, with a warning."""
     processors = os.cpu_count() or 1
     most = max(_SENSIBLE, 4 * processors)
     if workers <= most:
@@ -104,11 +105,11 @@ def _affordable(workers: int) -> int:
 
 
 class _Order:
-    """An iterator of batch contents, as DataLoader wants its samplers.
+    """A sampler for DataLoader that yields the items.
 
     Attributes:
-        pending: contents that were handed out and whose batches are not yet here. They
-            come first where a new loader begins.
+        pending: items whose batches have not arrived yet. A new loader begins with
+            them.
     """
 
     def __init__(self, items: Iterator[object]) -> None:
@@ -124,10 +125,10 @@ class _Order:
 
 
 def _start_worker(_: int) -> None:
-    """Run single-threaded beside the others, and leave signals to the main process.
+    """Use a single thread, and leave signals to the main process.
 
-    Ctrl-C, and SIGTERM from job schedulers, reach all processes of a run. The main one
-    needs its workers until it has finished its iteration.
+    Ctrl-C, and SIGTERM from job schedulers, reach all processes of a run. The main
+    process needs its workers until it has finished its iteration.
     """
     cv2.setNumThreads(0)
     torch.set_num_threads(1)
@@ -139,17 +140,17 @@ def _start_worker(_: int) -> None:
 
 
 def _reduce(tensor: Tensor) -> Any:
-    """How the main process gets a tensor, see the pickle module's ``__reduce__``."""
+    """Pickle a small tensor by value, see the pickle module's ``__reduce__``."""
     if tensor.nbytes > _SMALL:
         return reduce_tensor(tensor)  # type: ignore[no-untyped-call]
     return torch.from_numpy, (tensor.numpy(),)
 
 
 def _start(loader: "DataLoader[Any]") -> Iterator[Any]:
-    """Start the workers, and look for dead ones only where a batch is waited for.
+    """Start the workers, and have dead workers noticed only while a batch is awaited.
 
-    DataLoader also has the signal of a dead child raise an error, wherever the program
-    is: in the middle of a step, or of a save.
+    DataLoader installs a handler of SIGCHLD that raises an error at any time, also in
+    the middle of a step or of a save.
     """
     if (
         not hasattr(signal, "SIGCHLD")
@@ -162,16 +163,12 @@ def _start(loader: "DataLoader[Any]") -> Iterator[Any]:
     return results
 
 
-def _tell_of_death(error: RuntimeError, deaths: int) -> None:
-    """Warn of workers that were killed, up to a limit.
-
-    Raises:
-        ChildProcessError: this has happened too often with no batch in between.
-    """
+def _report_death(error: RuntimeError, deaths: int) -> None:
+    """Warn of a killed worker; raise ChildProcessError after too many of them."""
     text = f"a process that prepares batches was killed ({error})"
     if deaths >= _MOST_DEATHS:
         raise ChildProcessError(
             f"{text}, {deaths} times without a batch in between: memory or "
             "/dev/shm is too small; lower data.workers or train.batch_size"
         ) from error
-    logger.warning("%s; the images it had are prepared again", text)
+    logger.warning("%s; its images are prepared again", text)
