@@ -45,10 +45,12 @@ class Inputs(NamedTuple):
 
     def sample(self, draw: Draw, window: tuple[int, int] | None = None) -> Sample:
         """Prepare a drawn image, see `make_sample`."""
-        given = self.proposals and self.proposals.of(draw.image)
-        record = self.records[draw.image]
         return make_sample(
-            record, draw, self.preparation, window=window, proposals=given
+            self.records[draw.image],
+            draw,
+            self.preparation,
+            window=window,
+            proposals=self.proposals.of(draw.image) if self.proposals else None,
         )
 
     def collate(self, samples: Sequence[Sample], problems: Sequence[str] = ()) -> Batch:
