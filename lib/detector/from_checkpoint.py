@@ -43,7 +43,7 @@ def find_checkpoint(path_or_name: str | Path) -> Path:
         or text[:1] in (".", "/", "~")
     ):
         raise CheckpointError(
-            f"{text} is not there; give a .pth file, a run's folder, or a name from "
+            f"{text} does not exist; give a .pth file, a run's folder, or a name from "
             "the model zoo"
         )
     from ..weights.zoo import fetch

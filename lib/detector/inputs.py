@@ -140,7 +140,7 @@ def _from_array(array: npt.NDArray[Any], name: str) -> Picture:
     if array.dtype != np.uint8 or not shaped or 0 in shape:
         raise ValueError(
             f"{name}: expected an array of shape (H, W, 3), (H, W, 4) or (H, W) and "
-            f"type uint8, found {shape} {array.dtype}; several pictures go in as a list"
+            f"type uint8, found {shape} {array.dtype}; pass several images as a list"
         )
     if array.ndim == 2:
         array = array[:, :, None]

@@ -212,7 +212,7 @@ class Result:
         if image is None:
             if self.path is None:
                 raise ValueError(
-                    "expected the image to draw on, for the result did not come from a "
+                    "expected the image to draw on, because the result is not from a "
                     "file; give the image: result.draw(image)"
                 )
             image = self.path

@@ -1,1 +1,1 @@
-"""Turn predictions into results: post-processing, views, tests on a data set."""
+"""Turn predictions into results: postprocessing, augmentation, tests on a data set."""

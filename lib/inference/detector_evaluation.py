@@ -41,30 +41,30 @@ def evaluate_detector(
     comp: str | None = None,
     places: Sequence[int] | None = None,
 ) -> Evaluation | None:
-    """Detect, measure, and leave everything in ``folder``.
+    """Detect objects, measure the detections, and write everything to ``folder``.
 
-    Several processes detect in a part of the images each; the main one measures. The
-    batches are those of a single process, so the detections are the same.
+    Each of several processes detects on a part of the images; the main one measures.
+    The batches are those of a single process, so the detections are the same.
 
     Args:
         model: the detector.
         dataset: the test set.
-        config: of the run.
-        folder: gets detections.json, results.json, pictures/ and report.html.
-        device: of the model.
-        dtype: type that the network computes in.
+        config: configuration of the run.
+        folder: folder for detections.json, results.json, pictures/ and report.html.
+        device: the model's device.
+        dtype: dtype of the computation.
         checkpoint: name of the weights, for the record.
-        evaluator: who computes COCO's numbers.
-        comp: competition of VOC's result files, to be left in voc/; None for no files.
-        places: of the detector's classes among those of the set; None if they are the
-            same.
+        evaluator: implementation that computes COCO's numbers.
+        comp: competition of VOC's result files, written to voc/; None for no files.
+        places: indices of the detector's classes among those of the set; None if the
+            classes are the same.
 
     Returns:
-        The figures; None on processes that are not the main one.
+        The figures; None on processes other than the main one.
 
     Raises:
-        ImageError: an image cannot be read; a test without it would not be comparable.
-        ValueError: Fast R-CNN alone has no proposals of an image.
+        ImageError: an image cannot be read; without it the test is not comparable.
+        ValueError: an image has no proposals for Fast R-CNN alone.
     """
     test, place = config.test, collectives.process_rank()
     batches = view_batches(
@@ -125,7 +125,7 @@ def evaluate_detector(
     )
     if test.report:
         write_report(folder, dataset, found, evaluation)
-        logger.info("what the errors are: %s", folder / "report.html")
+        logger.info("error analysis: %s", folder / "report.html")
     return evaluation
 
 
@@ -140,11 +140,11 @@ def save_pictures(
     """Draw ground truth and detections side by side for a sample of the images.
 
     Args:
-        folder: gets one JPEG per image.
-        dataset: with the ground truth.
+        folder: folder for one JPEG per image.
+        dataset: the test set, with ground truth.
         detections: one entry per image, in the order of the records.
-        count: images, spread evenly over the set.
-        threshold: least score of a detection that is drawn.
+        count: number of images, spread evenly over the set.
+        threshold: lowest score of a drawn detection.
     """
     total = len(dataset.records)
     count = min(count, total)

@@ -1,4 +1,4 @@
-"""Batches of all images of a test, in order, prepared as the configuration says."""
+"""Batches of all images of a test, in order, prepared by the configuration."""
 
 from collections.abc import Iterator, Sequence
 

@@ -1,7 +1,7 @@
-"""Views of test images, and what becomes of the boxes found in them.
+"""Test-time augmentation: views of test images, and the merging of their boxes.
 
-A view is an image at one scale, as stored or mirrored. Scales are made from the stored
-pixels, one batch each; mirror images on the device, from those batches.
+A view is an image at one scale, as stored or mirrored. Each scale is resized from the
+stored pixels, as a batch of its own; the device mirrors these batches.
 
 Letters: N images, R RoIs per image, C classes, H, W of the padded network input.
 """
@@ -25,7 +25,7 @@ from .ordered_batches import ordered_batches
 
 
 def view_sizes(data: DataConfig, test: TestConfig) -> list[tuple[int, int]]:
-    """Short side and cap of the long side of each scale, in pixels, the usual first."""
+    """Return short side and limit of the long side of each scale, the default first."""
     usual, cap = data.test_short_side, data.test_long_side
     sides = dict.fromkeys((usual, *test.scales))  # each once
     return [(side, round(cap * side / usual)) for side in sides]
@@ -39,14 +39,14 @@ def view_batches(
     share: tuple[int, int] = (0, 1),
     proposals: GivenProposals | None = None,
 ) -> Iterator[tuple[Batch, ...]]:
-    """Every test image once, at all scales: what `detect_images` takes.
+    """Yield every test image once, at all scales, for `detect_images`.
 
     Args:
         records: the test set.
-        config: of the run.
+        config: configuration of the run.
         pin_memory: page-lock the tensors for faster copies to a GPU.
-        share: as of ``evaluation_batches``.
-        proposals: as of ``evaluation_batches``.
+        share: see ``evaluation_batches``.
+        proposals: see ``evaluation_batches``.
 
     Yields:
         One batch per scale, of the same images in the same order.
@@ -73,12 +73,12 @@ def view_batches(
 
 
 def mirror(images: Images) -> Images:
-    """The images turned left to right, each within its own width."""
+    """Mirror images left to right, each within its own width."""
     columns = torch.arange(images.pixels.shape[3], device=images.pixels.device)
     widths = images.sizes[:, 1:]  # (N, 1)
     source = torch.where(columns < widths, widths - 1 - columns, columns)  # (N, W)
     pixels = images.pixels.take_along_dim(source[:, None, None], dim=3)
-    # In memory as the loader makes them, so that a compiled network serves both.
+    # Use the loader's memory format, so that one compiled network fits both.
     channels_last = pixels.contiguous(memory_format=torch.channels_last)
     return images._replace(pixels=channels_last)
 
@@ -86,12 +86,12 @@ def mirror(images: Images) -> Images:
 def mirror_proposals(
     proposals: Proposals, sizes: Tensor, *, offset: float
 ) -> Proposals:
-    """Proposals of the images as those of the mirror images, or the other way round.
+    """Convert proposals of images to those of the mirrored images, or back.
 
     Args:
         proposals: in pixels of the network input.
-        sizes: as of `unmirror`.
-        offset: as of `unmirror`.
+        sizes: see `unmirror`.
+        offset: see `unmirror`.
     """
     x1, y1, x2, y2 = proposals.boxes.unbind(-1)
     last = sizes[:, 1:].to(x1.dtype) - offset  # (N, 1)
@@ -103,7 +103,7 @@ def unmirror(predictions: Predictions, sizes: Tensor, *, offset: float) -> Predi
     """Convert predictions of mirrored images to predictions of the images themselves.
 
     RoIs and deltas are mirrored before decoding: legacy decoding puts the far corner
-    one pixel too far, and has to do so on the same side in all views.
+    one pixel too far, which must happen on the same side in all views.
 
     Args:
         predictions: boxes in pixels of the network input.
@@ -121,10 +121,10 @@ def unmirror(predictions: Predictions, sizes: Tensor, *, offset: float) -> Predi
 def merge_views(
     views: Sequence[Detections], *, boxes: BoxConfig, test: TestConfig
 ) -> Detections:
-    """Leave one box per object, by ``test.suppression``.
+    """Merge the candidates of all views to one box per object, by ``test.suppression``.
 
-    NMS and Soft-NMS see the candidates of all views as if they were of one. Weighted
-    boxes fusion gets what NMS leaves of each view.
+    NMS and Soft-NMS treat the candidates of all views as those of one view. Weighted
+    boxes fusion averages the boxes that NMS keeps of each view.
 
     Args:
         views: candidates of the same images, in original pixels.
@@ -163,5 +163,5 @@ def _suppress(found: Detections, boxes: BoxConfig, test: TestConfig) -> Detectio
 
 
 def _together(views: Sequence[Detections]) -> Detections:
-    """The boxes of all views side by side."""
+    """Concatenate the boxes of all views."""
     return join(views, dim=1)

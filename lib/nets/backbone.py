@@ -1,7 +1,7 @@
-"""Backbone interface: shared feature maps, and the per-region head of a C4 network.
+"""Backbone interface: shared feature maps, and the head of a C4 network.
 
-The trunk is the part of a backbone that RPN and head share; in a C4 network, the layers
-behind it are the head of each region.
+The trunk is the part of a backbone whose maps RPN and head share. In a C4 network, the
+layers after it are the head, which runs on each pooled region.
 
 Letters: N images in the batch, H and W of the padded input, M regions of all images, P
 side of a pooled region.
@@ -21,8 +21,8 @@ Stage = tuple[Tensor, Tensor | None]  # a map, and the true sizes of the images 
 FeatureKind = Literal["c4", "dc5", "fpn"]
 """How a detector uses a classification network, cut at its strides:
 
-c4   the map at stride 16; the layers behind it are the head of each region (Faster
-     R-CNN on ResNet, He et al. 2015; VGG16, whose head is fc6 and fc7)
+c4   the map at stride 16; the layers after it are the head (Faster R-CNN on ResNet,
+     He et al. 2015; VGG16, whose head is fc6 and fc7)
 dc5  the last map, with a dilated last stage of stride 16 (Deformable ConvNets)
 fpn  the last maps at strides 4, 8, 16 and 32, for a pyramid (FPN, section 3)
 """

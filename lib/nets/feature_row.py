@@ -41,7 +41,7 @@ class FeatureRow(Backbone):
                 yield x, sizes
 
     def head(self, pooled: Tensor) -> Tensor:
-        """Apply the features behind the trunk, and average over each region."""
+        """Apply the features after the trunk, and average over each region."""
         *blocks, last = self.features[self.head_start :]
         x = pooled
         for block in blocks:

@@ -32,10 +32,10 @@ class FeaturePyramid(nn.Module):
         channels: channels of every map of the pyramid.
         strides: strides of the trunk's maps, each equal to the previous one or twice
             it.
-        norm: "none", or "batch" behind every convolution of the top-down path.
+        norm: "none", or "batch" after every convolution of the top-down path.
         coarser: number of levels beyond the trunk's.
-        coarser_by: how these are computed.
-        finest: least stride of a level; finer maps of the trunk are left out.
+        coarser_by: how these levels are computed.
+        finest: smallest stride of a level; finer maps of the trunk are not used.
 
     Attributes:
         channels: channels of every map.

@@ -1,6 +1,6 @@
 """MobileNet v1 (Howard et al. 2017).
 
-C4: layers 0-11 are the trunk, 12 and 13 the head of each region. FPN: all layers are
+C4: layers 0-11 are the trunk, 12 and 13 the head. FPN: all layers are
 the trunk.
 """
 

@@ -1,6 +1,6 @@
 """MobileNet v2 (Sandler et al. 2018).
 
-C4: features 0-13 are the trunk, 14-18 the head of each region. FPN: all features are
+C4: features 0-13 are the trunk, 14-18 the head. FPN: all features are
 the trunk.
 """
 

@@ -1,4 +1,4 @@
-"""The head of each region if the backbone has no layers left for it (FPN, section 4.2).
+"""The head of detectors whose backbone has no layers left for it (FPN, section 4.2).
 
 Letters: M RoIs of all images, P side of a pooled region.
 """
@@ -25,7 +25,7 @@ class RegionHead(nn.Module):
         conv_channels: channels of each convolution.
         fcs: number of hidden fully connected layers.
         fc_channels: channels of each fully connected layer.
-        norm: norm behind each convolution: "none", "batch" or "group".
+        norm: norm after each convolution: "none", "batch" or "group".
 
     Attributes:
         out_channels: length of the vectors.

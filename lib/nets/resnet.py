@@ -1,6 +1,6 @@
 """ResNet (He et al. 2015) and ResNeXt (Xie et al. 2016).
 
-C4: conv1 to conv4 are the trunk, conv5 is the head of each region. DC5 and FPN: all
+C4: conv1 to conv4 are the trunk, conv5 is the head. DC5 and FPN: all
 stages are the trunk.
 """
 

@@ -62,7 +62,7 @@ def test_a_folder_without_checkpoints(tmp_path):
 def test_a_path_that_is_not_there(tmp_path, monkeypatch, name):
     monkeypatch.chdir(tmp_path)
     with pytest.raises(
-        CheckpointError, match=f"^{name} is not there; give a .pth file"
+        CheckpointError, match=f"^{name} does not exist; give a .pth file"
     ):
         Detector.from_checkpoint(name)
 
