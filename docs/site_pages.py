@@ -1,7 +1,7 @@
-"""Pages of the site that are no files of docs/: a hook of MkDocs.
+"""MkDocs hook that adds the pages of the site that are not files of docs/.
 
-README and its like join the pages, the API reference has a page for each folder of
-lib/, and links that lead out of docs/ lead to a page with that file.
+It adds README and similar files, a page of the API reference for each folder of lib/,
+and a page for each file outside docs/ that a page links to.
 """
 
 import posixpath
@@ -20,15 +20,15 @@ PAGES = {
     "data/README.md": "data_folder.md",
     "output/README.md": "output_folder.md",
 }
-"""Markdown outside of docs/, and its place in the site."""
+"""Markdown files outside docs/, and their paths in the site."""
 
 LINK = re.compile(r"(?<=\]\()(?!https?:)([^)\s#]+)(#[^)\s]*)?(?=\))")
 SUFFIXES = {".md": "markdown", ".py": "python", ".sh": "bash", ".yml": "yaml"}
-"""Languages of the files that can have a page of their own."""
+"""Languages of the files that get a page."""
 
 
-# The reference reads lib/ under the name of the package. Made at once, since
-# mkdocstrings looks for its sources before any event of a hook.
+# The API reference reads lib/ under the name of the package. The link is created on
+# import, because mkdocstrings searches its sources before the first event of a hook.
 _package = ROOT / "output" / "site_sources" / "faster_rcnn"
 _package.parent.mkdir(parents=True, exist_ok=True)
 if not _package.is_symlink():
@@ -36,7 +36,7 @@ if not _package.is_symlink():
 
 
 def on_files(files: Files, config: MkDocsConfig) -> Files:
-    """Add the pages, with their links turned to the places in the site."""
+    """Add the pages, and convert their links to paths of the site."""
     places = PAGES | {
         f"docs/{file.src_uri}": file.src_uri for file in files if file.abs_src_path
     }
@@ -68,7 +68,7 @@ def on_files(files: Files, config: MkDocsConfig) -> Files:
 def _with_links(
     text: str, source: str, place: str, *, places: dict[str, str], linked: set[str]
 ) -> str:
-    """Turn the relative links of a file to the site; note those to sources."""
+    """Convert the relative links of a file, and add linked sources to ``linked``."""
 
     def turned(match: re.Match[str]) -> str:
         path = posixpath.normpath(posixpath.join(posixpath.dirname(source), match[1]))
@@ -84,7 +84,7 @@ def _with_links(
 
 
 def _api_page(path: str) -> str | None:
-    """Place of the reference of a folder of lib/, None for all else."""
+    """Return the path of the reference of a folder of lib/; None for other paths."""
     parts = path.split("/")
     if parts[0] != "lib" or not (ROOT / path).is_dir():
         return None
@@ -96,9 +96,9 @@ def _api_pages() -> dict[str, str]:
     pages = {f"api/{name}.md": f"::: faster_rcnn.{name}\n" for name in packages}
     rows = "\n".join(f"- [`faster_rcnn.{name}`]({name}.md)" for name in packages)
     pages["api/index.md"] = (
-        "# API reference\n\nMade of the docstrings, a page for each folder of `lib/`; "
-        "[architecture.md](../architecture.md) says what each holds. `Detector` and "
-        "`Result`, which `faster_rcnn` gives itself, are in "
+        "# API reference\n\nThe docstrings of each folder of `lib/`; "
+        "[architecture.md](../architecture.md) describes the folders. `Detector` and "
+        "`Result`, which `faster_rcnn` exports, are in "
         f"[`faster_rcnn.detector`](detector.md).\n\n{rows}\n"
     )
     return pages
@@ -117,7 +117,7 @@ def _entries(folder: str) -> list[str]:
 
 
 def _source(path: str) -> str:
-    """Page of a file, or of a folder with links to its files."""
+    """Return the page of a file, or of a folder with links to its files."""
     title = f"# `{path}`\n\n"
     if (ROOT / path).is_dir():
         names = (posixpath.basename(entry) for entry in _entries(path))
