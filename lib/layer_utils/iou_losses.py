@@ -18,9 +18,9 @@ _EPS = 1e-7  # in the denominators, as in torchvision and Detectron2
 def iou_loss(boxes: Tensor, targets: Tensor, *, kind: IouLoss, offset: float) -> Tensor:
     """Compute one minus an overlap measure of each pair of boxes.
 
-    The generalised IoU subtracts the share of the smallest enclosing box that neither
-    covers; the distance IoU the squared distance of the centres over the squared
-    diagonal of that box; the complete IoU also compares the aspect ratios.
+    The generalised IoU subtracts the uncovered fraction of the smallest enclosing box.
+    The distance IoU subtracts the squared distance of the centres over the squared
+    diagonal of that box. The complete IoU also compares the aspect ratios.
 
     Args:
         boxes: ``(..., 4)``.

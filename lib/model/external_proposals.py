@@ -1,4 +1,4 @@
-"""Proposals from a file in place of a region proposal network."""
+"""Proposals from a file instead of a region proposal network."""
 
 from collections.abc import Iterator
 from typing import Any
@@ -12,9 +12,9 @@ from .outputs import TrainOutput
 
 
 class ExternalProposals(nn.Module):
-    """The proposer of Fast R-CNN alone (Fast R-CNN, section 2): it hands on a batch's.
+    """The proposer of Fast R-CNN alone (section 2): it returns the batch's proposals.
 
-    It has the methods of `RegionProposalNetwork`, and neither weights nor losses.
+    It has the methods of `RegionProposalNetwork`, but no weights and no losses.
     """
 
     reads_proposals = True
@@ -25,7 +25,7 @@ class ExternalProposals(nn.Module):
         """Return the proposals of the batch.
 
         Raises:
-            ValueError: there are none.
+            ValueError: the batch has no proposals.
         """
         if proposals is None:
             raise ValueError(
@@ -36,7 +36,7 @@ class ExternalProposals(nn.Module):
         return proposals
 
     def propose(self, proposals: Proposals, image_sizes: Tensor) -> Proposals:
-        """Return them as they are."""
+        """Return the proposals unchanged."""
         return proposals
 
     def sample(
@@ -46,12 +46,12 @@ class ExternalProposals(nn.Module):
         image_sizes: Tensor,
         generator: torch.Generator | None,
     ) -> None:
-        """There is nothing to train."""
+        """Return nothing, because there is nothing to train."""
 
     def losses(self, features: FeatureMaps, regions: Any, targets: Any) -> TrainOutput:
         """Return no losses."""
         return TrainOutput({}, {}, {})
 
     def stages(self) -> Iterator[Stage]:
-        """Yield nothing: it takes no time."""
+        """Yield nothing, because the proposer takes no time."""
         return iter(())

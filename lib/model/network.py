@@ -1,4 +1,4 @@
-"""What detectors of every kind share: their input, their trunk, their two outputs."""
+"""The base class of all detectors: input, feature maps, losses and predictions."""
 
 from collections.abc import Iterator
 from typing import NamedTuple
@@ -21,7 +21,7 @@ from .outputs import Predictions, TrainOutput
 
 
 class Stage(NamedTuple):
-    """A method that a profile times, and the stage that its time counts as."""
+    """A method that a profile times, and the name of its stage."""
 
     owner: object
     method: str
@@ -31,7 +31,7 @@ class Stage(NamedTuple):
 class Network(nn.Module):
     """A detector: `TwoStage` or `OneStage`.
 
-    Code outside this folder asks for the attributes below, never for the kind.
+    Code outside this folder uses the attributes below, and does not test the class.
 
     Args:
         backbone: computes the feature maps.
@@ -42,8 +42,8 @@ class Network(nn.Module):
         pixel_mean: ``(3, 1, 1)`` RGB mean of the input, 0..255. Part of the state dict,
             like ``pixel_std``, so that weights keep the normalisation they need.
         pixel_std: ``(3, 1, 1)`` RGB standard deviation.
-        detects: whether it predicts classes; if not, it gives proposals alone.
-        reads_proposals: whether it has to be given the proposals of the images.
+        detects: whether the detector predicts classes; if not, only proposals.
+        reads_proposals: whether the detector needs proposals as an input.
     """
 
     pixel_mean: Tensor
@@ -86,10 +86,10 @@ class Network(nn.Module):
                 a detector that ``reads_proposals``.
 
         Returns:
-            Losses; or predictions, of a detector without heads its proposals.
+            Losses, or predictions, or proposals for a detector without heads.
 
         Raises:
-            ValueError: proposals are needed and not given.
+            ValueError: the detector needs proposals, and ``proposals`` is None.
         """
         output, found = self.run(
             images, ground_truth, generator, proposals, predict=ground_truth is None
@@ -110,17 +110,17 @@ class Network(nn.Module):
         """Compute losses, predictions or both from one pass; see `forward`.
 
         Returns:
-            Losses, None without ground truth; and predictions, None unless asked for.
+            Losses, None without ground truth; and predictions, None unless requested.
         """
         raise NotImplementedError
 
     def propose(self, images: Images) -> Proposals:
-        """Compute the proposals alone, of a detector that makes some.
+        """Compute only the proposals.
 
         Raises:
-            ValueError: it makes none.
+            ValueError: the detector computes no proposals.
         """
-        raise ValueError(f"{type(self).__name__} makes no proposals of its own")
+        raise ValueError(f"{type(self).__name__} computes no proposals")
 
     def finish(self, predictions: Predictions, found: Detections) -> Detections:
         """Run the heads on final boxes: detections in pixels of the network input."""
@@ -149,18 +149,18 @@ class Network(nn.Module):
         ]
 
     def parts(self) -> dict[str, list[nn.Parameter]]:
-        """Return the parameters of each part, by the names of tables."""
+        """Return the parameters of each part, by its name in tables."""
         parts = {"trunk": self.trunk_parameters()}
         if self.pyramid is not None:
             parts["pyramid"] = list(self.pyramid.parameters())
         return parts
 
     def stages(self) -> Iterator[Stage]:
-        """Yield what a profile times in a training step."""
+        """Yield the methods that a profile times in a training step."""
         yield Stage(self, "features", "backbone")
 
     def shared_keys(self) -> set[str]:
-        """Return the state dict keys that all stages share: input, trunk, pyramid."""
+        """Return the state dict keys of the layers that all stages share."""
         shared: list[nn.Module] = [m for block in self.backbone.blocks() for m in block]
         if self.pyramid is not None:
             shared.append(self.pyramid)

@@ -15,7 +15,7 @@ from .outputs import Predictions, TrainOutput
 
 
 class DenseOutput(Protocol):
-    """What a dense head computes of the feature maps; only the head reads it."""
+    """Output of a dense head, which only the head itself reads."""
 
 
 class DenseHead(nn.Module):
@@ -36,8 +36,8 @@ class DenseHead(nn.Module):
         """Compute the losses, numbers of samples and activations by name.
 
         Args:
-            features: maps that the outputs are of.
-            output: from `forward`.
+            features: the feature maps.
+            output: result of `forward`.
             ground_truth: objects of the images.
             image_sizes: ``(N, 2)`` height and width.
             generator: random number generator, for heads that sample.
@@ -48,17 +48,17 @@ class DenseHead(nn.Module):
         """Pick the best candidates: anchors as proposals, each with its class.
 
         Args:
-            output: from `forward`.
+            output: result of `forward`.
             image_sizes: ``(N, 2)`` height and width.
 
         Returns:
-            R candidates of each image, with ``classes``; not yet decoded, so that
-            inference can do it in the frame of its choice, and not yet suppressed.
+            R candidates of each image, with ``classes``, before suppression. They are
+            not decoded, so that inference can decode them in original pixels.
         """
         raise NotImplementedError
 
     def stages(self) -> Iterator[Stage]:
-        """Yield what a profile times in a training step."""
+        """Yield the methods that a profile times in a training step."""
         yield Stage(self, "forward", "head")
         yield Stage(self, "losses", "losses")
 
@@ -109,10 +109,10 @@ class OneStage(Network):
         return losses, found
 
     def parts(self) -> dict[str, list[nn.Parameter]]:
-        """Return the parameters of each part, by the names of tables."""
+        """Return the parameters of each part, by its name in tables."""
         return {**super().parts(), "head": list(self.dense_head.parameters())}
 
     def stages(self) -> Iterator[Stage]:
-        """Yield what a profile times in a training step."""
+        """Yield the methods that a profile times in a training step."""
         yield from super().stages()
         yield from self.dense_head.stages()

@@ -1,4 +1,4 @@
-"""What a detector gives: losses in training, predictions otherwise.
+"""Outputs of a detector: losses in training, predictions otherwise.
 
 Letters: N images, R RoIs per image, C classes.
 """
@@ -37,7 +37,7 @@ class TrainOutput(NamedTuple):
 
 
 def together(outputs: list[TrainOutput]) -> TrainOutput:
-    """Join the outputs of a detector's parts, whose names differ."""
+    """Merge the outputs of a detector's parts, which have different names."""
     terms, counts, activations = {}, {}, {}
     for output in outputs:
         terms.update(output.terms)
@@ -52,13 +52,13 @@ class Predictions(NamedTuple):
     Attributes:
         proposals: the RoIs, ``(N, R, 4)`` with scores and valid mask; in a one-stage
             detector, anchors.
-        class_scores: ``(N, R, C)`` probabilities, background first; ``(N, R, 1)`` where
-            ``classes`` names the class of each row.
+        class_scores: ``(N, R, C)`` probabilities, background first; ``(N, R, 1)`` if
+            ``classes`` gives the class of each row.
         pred_deltas: ``(N, R, C, 4)``, with 1 in place of C if class-agnostic;
             denormalised.
         classes: ``(N, R)`` int64, the only class of each row; None if every row has all
             classes.
-        features: what the heads on final boxes pool from; None if there are none.
+        features: maps from which heads on final boxes pool; None without such heads.
     """
 
     proposals: Proposals

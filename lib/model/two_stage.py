@@ -1,7 +1,7 @@
 """Two-stage detectors: features, proposals, and heads on the proposals.
 
-Faster R-CNN has a region proposal network and a box head; a proposal network alone has
-no heads; Fast R-CNN alone is given its proposals.
+Faster R-CNN has a region proposal network and a box head. A proposal network alone has
+no heads. Fast R-CNN alone gets proposals from a file.
 """
 
 from collections.abc import Iterator, Mapping
@@ -37,11 +37,11 @@ class TwoStage(Network):
         backbone: computes the feature maps.
         neck: pyramid over the backbone's maps; None to use the maps themselves.
         proposer: turns features into proposals and, in training, into losses.
-        heads: on RoIs, by name: the first classifies, the others add to what it finds.
-            Names are prefixes of the state dict's keys.
+        heads: heads on RoIs by name; the first one classifies, the others add to its
+            detections. Names are prefixes of the state dict's keys.
         normalisation: normalisation of the input pixels.
-        region_head: the box head's layers where they are not the backbone's; it is kept
-            beside the head, as its keys have always been.
+        region_head: the box head's layers, if the backbone has none for it. It is an
+            attribute of the detector, to keep the keys of existing checkpoints.
     """
 
     def __init__(
@@ -56,7 +56,7 @@ class TwoStage(Network):
     ) -> None:
         super().__init__(backbone, neck, normalisation=normalisation)
         self.region_head = region_head
-        self.rpn = proposer  # the name that its keys have
+        self.rpn = proposer  # the prefix of its keys
         self.head_names = tuple(heads)
         for name, head in heads.items():
             self.add_module(name, head)
@@ -65,17 +65,17 @@ class TwoStage(Network):
 
     @property
     def proposer(self) -> RegionProposalNetwork | ExternalProposals:
-        """Return what proposes regions."""
+        """Return the module that proposes regions."""
         return self.rpn
 
     @property
     def heads(self) -> list[Head]:
-        """Return the heads, the classifying one first."""
+        """Return the heads, the one that classifies first."""
         return [cast(Head, getattr(self, name)) for name in self.head_names]
 
     @property
     def classifier(self) -> ClassifyingHead:
-        """Return the first head, which says where the objects are."""
+        """Return the first head, which classifies and localises objects."""
         return cast(ClassifyingHead, self.heads[0])
 
     def run(
@@ -124,15 +124,15 @@ class TwoStage(Network):
         ground_truth: GroundTruth | None = None,
         image_sizes: Tensor | None = None,
     ) -> TrainOutput:
-        """Compute the losses for given targets, however they were sampled.
+        """Compute the losses for given targets and samples.
 
         Args:
-            features: from `features`.
-            regions: from the proposer, an `RPNOutput` if it is an RPN.
-            targets: of the proposer, `AnchorTargets` if it is an RPN.
-            samples: of the heads; None if there are none.
-            ground_truth: of the images; box heads do without.
-            image_sizes: ``(N, 2)`` height and width; box heads do without.
+            features: result of `features`.
+            regions: output of the proposer, an `RPNOutput` for an RPN.
+            targets: targets of the proposer, `AnchorTargets` for an RPN.
+            samples: RoIs for the heads; None without heads.
+            ground_truth: objects of the images; box heads do not need them.
+            image_sizes: ``(N, 2)`` height and width; box heads do not need them.
         """
         outputs = [self.proposer.losses(features, regions, targets)]
         if samples is not None:
@@ -150,18 +150,18 @@ class TwoStage(Network):
     ) -> Predictions:
         """Predict classes and boxes of proposals from the given feature maps."""
         found = self.classifier.predict(features, proposals, image_sizes)
-        # What is handed on stays in memory: only if a head needs it.
+        # Predictions keep the features in memory, so only if a head needs them.
         return replace(found, features=features) if len(self.heads) > 1 else found
 
     def finish(self, predictions: Predictions, found: Detections) -> Detections:
-        """Run the further heads on final boxes, in pixels of the network input."""
+        """Run the other heads on final boxes, in pixels of the network input."""
         assert predictions.features is not None
         for head in self.heads[1:]:
             found = head.finish(predictions.features, found)
         return found
 
     def parts(self) -> dict[str, list[nn.Parameter]]:
-        """Return the parameters of each part, by the names of tables."""
+        """Return the parameters of each part, by its name in tables."""
         parts = super().parts()
         if not self.reads_proposals:
             parts["RPN"] = list(self.proposer.parameters())
@@ -179,7 +179,7 @@ class TwoStage(Network):
         return parts
 
     def stages(self) -> Iterator[Stage]:
-        """Yield what a profile times in a training step."""
+        """Yield the methods that a profile times in a training step."""
         yield from super().stages()
         yield from self.proposer.stages()
         for head in self.heads:

@@ -15,14 +15,14 @@ class DensePredictor(nn.Module):
     """Classify and regress every anchor: four 3x3 convolutions and an output for each.
 
     The classes have one logit each, background included, as in torchvision: class 0 is
-    trained to be never present.
+    always a negative.
 
     Args:
         channels: channels of the map and of the hidden layers.
         anchors_per_cell: K.
         num_classes: C.
         convs: hidden layers of each subnet.
-        norm: norm behind each hidden layer: "none" or "group".
+        norm: norm after each hidden layer: "none" or "group".
         prior: probability that an untrained detector gives each class (section 3.3).
     """
 

@@ -1,1 +1,1 @@
-"""Heads on RoIs, each with what it needs: pooling, layers, targets, losses."""
+"""Heads on RoIs, each with its own pooling, layers, targets and losses."""

@@ -138,7 +138,7 @@ class BoxHead(ClassifyingHead):
         return {"head_cls": cls_loss, "head_box": box_loss}
 
     def stages(self) -> Iterator[Stage]:
-        """Yield what a profile times in a training step."""
+        """Yield the methods that a profile times in a training step."""
         yield Stage(self, "sample", "targets")
         yield from self.regions.stages()
         yield Stage(self, "forward", "head")

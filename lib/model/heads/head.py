@@ -1,4 +1,4 @@
-"""What every head on RoIs is asked for."""
+"""The interface of heads on RoIs."""
 
 from collections.abc import Iterator
 
@@ -14,8 +14,8 @@ from ..outputs import Predictions, TrainOutput
 class Head(nn.Module):
     """A module on RoIs, with its own pooling, layers, targets, losses and settings.
 
-    A detector's first head is a `ClassifyingHead`, which says where the objects are;
-    the others add to its detections.
+    A detector's first head is a `ClassifyingHead`, which detects the objects; the other
+    heads add to its detections.
     """
 
     def losses(
@@ -29,13 +29,13 @@ class Head(nn.Module):
 
         Args:
             features: maps to pool from.
-            samples: what the first head drew; ``samples.matched`` are slots of the
-                ground truth.
-            ground_truth: objects of the images; a head may do without.
-            image_sizes: ``(N, 2)`` height and width; a head may do without.
+            samples: RoIs that the first head sampled; ``samples.matched`` are slots of
+                the ground truth.
+            ground_truth: objects of the images; None if no head needs them.
+            image_sizes: ``(N, 2)`` height and width; None if no head needs them.
 
         Returns:
-            Losses, numbers of samples and activations, by names of this head's own.
+            Losses, numbers of samples and activations by names unique to this head.
         """
         raise NotImplementedError
 
@@ -44,12 +44,12 @@ class Head(nn.Module):
         return found
 
     def stages(self) -> Iterator[Stage]:
-        """Yield what a profile times in a training step."""
+        """Yield the methods that a profile times in a training step."""
         yield Stage(self, "losses", "head")
 
 
 class ClassifyingHead(Head):
-    """A head that draws the RoIs to train on, and predicts classes and boxes."""
+    """A head that samples the RoIs for training, and predicts classes and boxes."""
 
     def sample(
         self,

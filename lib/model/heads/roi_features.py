@@ -1,4 +1,4 @@
-"""What a head sees of each RoI: pooled features, run through the head's layers."""
+"""The input of a head's predictor: pooled features after the head's layers."""
 
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any, Protocol
@@ -26,9 +26,9 @@ class Body(Protocol):
 
 
 class LastStage:
-    """The last stage of a C4 backbone as a head's body; all heads share it.
+    """The last stage of a C4 backbone as the body of a head; all heads share it.
 
-    It owns no weights: its layers are the backbone's, by their names.
+    It has no weights of its own: its layers belong to the backbone.
     """
 
     def __init__(self, backbone: Backbone) -> None:
@@ -48,11 +48,11 @@ class RoIFeatures:
     """Pool RoIs and run a body on them.
 
     Args:
-        body: the head's layers. It is registered by whoever owns it.
+        body: the head's layers, which another module owns.
         pooling: how regions are pooled.
-        strides: of the maps that regions are pooled from, the finest ones.
-        lift: runs the body's first layers on whole maps, and gives None where that is
-            not the same; None if no layer can be.
+        strides: strides of the maps from which regions are pooled, the finest ones.
+        lift: runs the body's first layers on whole maps, and returns None if the result
+            would differ; None if no layer can run before pooling.
     """
 
     def __init__(
@@ -78,7 +78,7 @@ class RoIFeatures:
         return found
 
     def lifted(self, features: FeatureMaps, rois: Tensor) -> FeatureMaps:
-        """Run the body's first layers on the maps, where that takes less time."""
+        """Run the body's first layers on the maps, if that takes less time."""
         pooling, cells = self.pooling, features.maps[0][0, 0].numel()
         if self.lift is None:
             return features
@@ -105,7 +105,7 @@ class RoIFeatures:
         return pooled.contiguous(memory_format=torch.channels_last)
 
     def stages(self) -> Iterator[Stage]:
-        """Yield what a profile times in a training step."""
+        """Yield the methods that a profile times in a training step."""
         yield Stage(self, "pool", "pooling")
         yield Stage(self, "vectors", "head")
 
