@@ -119,7 +119,7 @@ def test_a_run_is_stopped_twice_and_finished(command):
         status, output, log = command.finish()
         assert status == 130, log
         assert f"{number.name}: saving after this iteration" in log
-        assert "the same command goes on from there" in log
+        assert "the same command resumes there" in log
         assert "Traceback" not in log and not output
         newest = command.run.newest_checkpoint()
         iteration = load_checkpoint(newest)["iteration"]

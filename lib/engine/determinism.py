@@ -1,4 +1,4 @@
-"""Runs that give the same bits each time, as far as that can be had."""
+"""Deterministic training, as far as the operators allow it."""
 
 import logging
 import os
@@ -11,15 +11,15 @@ logger = logging.getLogger(__name__)
 
 
 def be_deterministic(device: torch.device) -> None:
-    """Use only operators whose sums have a fixed order, and tell what has no such.
+    """Use only operators that sum in a fixed order, and log the exceptions.
 
-    RoI pooling, whose gradient is a scattered sum, goes by kernels of our own without
-    atomics: those of torchvision have no fixed order, or, told to have one, take many
-    times the memory. An operator of PyTorch that has no deterministic form warns at its
-    first use, by name, and the run goes on.
+    The gradient of RoI pooling is a scattered sum. The project's own kernels compute it
+    without atomics; torchvision's have no fixed order, or need many times the memory
+    for one. An operator of PyTorch without a deterministic form warns by name at its
+    first use, and the run continues.
 
     Args:
-        device: of the run. Called before anything is computed there.
+        device: device of the run; nothing may have been computed on it yet.
 
     Raises:
         ValueError: RoI pooling would not be deterministic.
@@ -27,20 +27,20 @@ def be_deterministic(device: torch.device) -> None:
     if device.type != "cpu" and kernels_for("roi_pool", device.type) is None:
         raise ValueError(
             "train.deterministic needs the project's own RoI pooling on "
-            f"{device.type}, which is not in use here (a line above may say why); "
-            "leave out --deterministic, or train with --device cpu"
+            f"{device.type}, which is not in use here (see the log above); leave out "
+            "--deterministic, or train with --device cpu"
         )
     # cuBLAS reads this when it starts.
     os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
     torch.use_deterministic_algorithms(True, warn_only=True)
-    # Filling what is about to be overwritten only helps to find faults.
+    # Filling memory that is overwritten anyway only helps to find faults.
     torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
     torch.backends.cudnn.benchmark = False
     logger.info(
-        "deterministic: the same bits from the same seed, data, machine, versions%s. "
-        "Not between CPU and GPU, nor between kinds of either%s",
+        "deterministic: the same bits for the same seed, data, machine, versions%s; "
+        "other bits on another kind of CPU or GPU%s",
         " and number of threads" if device.type == "cpu" else "",
         ""
         if device.type == "cpu"
-        else ", nor where PyTorch warns that an operator has no deterministic form",
+        else ", and where PyTorch warns that an operator has no deterministic form",
     )

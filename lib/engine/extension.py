@@ -37,8 +37,8 @@ def extended_config(
     """
     if recorded is None:
         raise ConfigError(
-            "--extend goes on with a run, and there is none of this --tag; leave it "
-            "out to start one"
+            "--extend continues a run, but found none with this --tag; leave out "
+            "--extend to start a run"
         )
     values, new = recorded.model_dump(), wanted.model_dump()
     for key in (*given, *_PLACES):
@@ -52,7 +52,7 @@ def describe_extension(recorded: Config, config: Config, done: int) -> list[str]
 
     Args:
         recorded: configuration of the run so far.
-        config: configuration that it continues with, settled.
+        config: configuration that the run continues with, settled.
         done: updates so far.
 
     Raises:
@@ -64,13 +64,13 @@ def describe_extension(recorded: Config, config: Config, done: int) -> list[str]
     train = config.train
     if train.iterations <= done:
         raise ConfigError(
-            f"--extend: the run has made {done} iterations, and is to have "
-            f"{train.iterations}; give more, as in --iters {2 * done}"
+            f"--extend: expected more than the {done} iterations that the run has "
+            f"made, found {train.iterations}; give more, as in --iters {2 * done}"
         )
     lines = [f"extended after {done} iterations: {describe_changes(changes)}"]
     if done:
         was, now = learning_rate(done - 1, recorded.train), learning_rate(done, train)
-        lines.append(f"  the learning rate was {was:.3g}, and goes on at {now:.3g}")
+        lines.append(f"  learning rate {was:.3g} -> {now:.3g}")
     return lines
 
 

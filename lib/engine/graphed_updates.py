@@ -1,7 +1,7 @@
 """Whole updates as CUDA graphs: recorded for each size of batch, then replayed.
 
-The host launches thousands of kernels in an update, which takes it longer than a fast
-GPU takes to run those of a small batch. A replay is one launch.
+An update launches thousands of kernels. For a small batch on a fast GPU, the host needs
+longer to launch them than the GPU to run them. A replay is one launch.
 """
 
 import logging
@@ -20,54 +20,55 @@ logger = logging.getLogger(__name__)
 _T = TypeVar("_T")
 
 _EAGER = 2
-"""Updates of each size before it is recorded: kernels are chosen and memory is found in
-these, neither of which a recording may do."""
+"""Eager updates of each size before its recording: they choose kernels and allocate
+memory, which a recording may not do."""
 
 _MOST = 64
-"""Sizes that are recorded; each takes some megabytes for its launches."""
+"""Largest number of recorded sizes; each needs some megabytes for its launches."""
 
 
 class Recorder(Protocol):
-    """Records work to replay it."""
+    """Record work, and replay it."""
 
     def aside(self) -> AbstractContextManager[None]:
-        """Context of work whose like is recorded later."""
+        """Return the context of eager work before a recording."""
 
     def record(self, work: Callable[[], _T]) -> tuple[_T, Callable[[], object]]:
-        """Record ``work`` without doing it.
+        """Record ``work`` without running it.
 
         Returns:
-            What it gives, whose tensors hold values after each replay; and the replay.
+            The result of ``work``, whose tensors get their values at each replay; and
+            the function that replays it.
         """
 
 
 class CudaRecorder:
-    """Records CUDA graphs, whose memory they share.
+    """Record CUDA graphs that share their memory.
 
     Args:
         device: a GPU.
-        generator: of the random numbers that the work draws beside PyTorch's own; each
-            replay draws the next ones.
+        generator: random number generator that the work uses besides PyTorch's own;
+            each replay draws the next numbers.
 
     Raises:
-        ValueError: the device is no GPU.
+        ValueError: the device is not a GPU.
     """
 
     def __init__(self, device: torch.device, generator: torch.Generator) -> None:
         if device.type != "cuda":
             raise ValueError(
-                f"train.cuda_graphs needs an NVIDIA GPU; this run is on {device}. "
-                "Leave it false here"
+                f"train.cuda_graphs needs an NVIDIA GPU, found {device}; leave it "
+                "false here"
             )
         self._generator = generator
-        # What autograd keeps of a parameter belongs to the stream it was first used on,
-        # and a recording may not wait for another stream: hence all are made on one.
+        # Autograd ties a parameter to the stream of its first use, and a recording may
+        # not wait for another stream, so all work runs on one stream.
         self._stream = torch.cuda.Stream(device)  # type: ignore[no-untyped-call]
         self._memory = torch.cuda.graph_pool_handle()
 
     @contextmanager
     def aside(self) -> Iterator[None]:
-        """Run on the recordings' stream, after what is queued and before the rest."""
+        """Run on the stream of the recordings, in order with the current stream."""
         here = torch.cuda.current_stream()
         self._stream.wait_stream(here)
         with torch.cuda.stream(self._stream):
@@ -75,10 +76,10 @@ class CudaRecorder:
         here.wait_stream(self._stream)
 
     def record(self, work: Callable[[], _T]) -> tuple[_T, Callable[[], object]]:
-        """See `Recorder`."""
+        """Record ``work``, as `Recorder` describes."""
         graph = torch.cuda.CUDAGraph()
         graph.register_generator_state(self._generator)
-        # Meanwhile the thread that page-locks batches may allocate.
+        # thread_local: the thread that page-locks batches may allocate meanwhile.
         with torch.cuda.graph(
             graph,
             pool=self._memory,
@@ -90,19 +91,19 @@ class CudaRecorder:
 
 
 class GraphedUpdates:
-    """Makes updates whole: losses, gradient, clipping and the optimizer's step.
+    """Make whole updates: losses, gradient, clipping and the optimizer's step.
 
-    Takes the place of its `BatchGradient`, whose numbers it gives. The parameters'
-    ``grad`` is not meant to be read: only the recording knows where it lies.
+    The results are those of the `BatchGradient`. The ``grad`` of the parameters is not
+    valid afterwards: it is in memory of the recording.
 
     Args:
-        gradient: of updates of a single pass; others have to add up passes, or wait
-            for other processes.
-        optimizer: its learning rates may change from update to update, nothing else.
-        recorder: of graphs.
+        gradient: computes the gradient of updates of a single pass; several passes
+            would have to be added up, or to wait for other processes.
+        optimizer: the optimizer; only its learning rates may change between updates.
+        recorder: records the graphs.
 
     Raises:
-        ValueError: updates are of several passes.
+        ValueError: an update has several passes.
     """
 
     def __init__(
@@ -113,8 +114,8 @@ class GraphedUpdates:
     ) -> None:
         if gradient.passes.total > 1:
             raise ValueError(
-                "train.cuda_graphs is for updates of one pass of one process; found "
-                f"{gradient.passes.total} passes. Leave it false, or train with one "
+                "train.cuda_graphs needs updates of one pass in one process, found "
+                f"{gradient.passes.total} passes; leave it false, or train with one "
                 "process and train.accumulate 1"
             )
         self.gradient = gradient
@@ -133,7 +134,7 @@ class GraphedUpdates:
 
         Args:
             iteration: updates done before.
-            batches: the only one, on the device.
+            batches: the only batch, on the device.
             stopping: whether this process was asked to stop.
         """
         (batch,) = batches
@@ -146,9 +147,8 @@ class GraphedUpdates:
             self._recordings[size] = self._record(batch)
             if len(self._recordings) == _MOST:
                 logger.warning(
-                    "%d sizes of batches have been recorded as CUDA graphs; updates of "
-                    "others are made without. A larger data.size_multiple leaves fewer "
-                    "sizes",
+                    "%d sizes of batches are recorded as CUDA graphs; updates of other "
+                    "sizes run without. A larger data.size_multiple gives fewer sizes",
                     _MOST,
                 )
         recording = self._recordings[size]
@@ -179,7 +179,7 @@ class GraphedUpdates:
 
     @contextmanager
     def _recordable(self) -> Iterator[None]:
-        """Have the optimizer read its rates on the device, and not on the host."""
+        """Let the optimizer read its learning rates on the device."""
         groups = self.optimizer.param_groups
         kept = [group.copy() for group in groups]
         try:
@@ -194,19 +194,19 @@ class GraphedUpdates:
 
 
 class _Size(NamedTuple):
-    """The properties that batches of one recording share."""
+    """Properties that batches of one recording share."""
 
     padded: bool
     shapes: tuple[torch.Size, ...]
 
 
 class _Recording(NamedTuple):
-    """An update of one size.
+    """A recorded update.
 
     Attributes:
-        batch: to be filled before each replay.
-        update: what is known of it after each replay.
-        replay: makes it.
+        batch: input, to be filled before each replay.
+        update: result, filled by each replay.
+        replay: runs the update.
     """
 
     batch: Batch

@@ -41,7 +41,7 @@ def check_finite(
 
 
 def _together(values: dict[str, Tensor]) -> Tensor:
-    """One tensor of all, so that one copy brings them to the host."""
+    """Stack the values, so that one copy brings them to the host."""
     return torch.stack([v.detach().float() for v in values.values()])
 
 
@@ -51,7 +51,7 @@ def _fault(
     iteration: int,
     image_ids: Sequence[str],
 ) -> NonFiniteLossError | None:
-    """An error that names the first number that is not finite; None if all are."""
+    """Return an error that names the first non-finite number; None if there is none."""
     for name, number in zip(names, numbers, strict=True):
         if not math.isfinite(number):
             return NonFiniteLossError(
@@ -65,22 +65,22 @@ def _fault(
 
 
 class FaultyUpdates:
-    """Stops the run at an update that is not finite, or leaves the update out.
+    """Stop the run at an update that is not finite, or skip the update.
 
-    All processes see the same numbers at the same time, so they decide alike.
+    All processes see the same numbers at the same time, so all decide alike.
 
     Args:
-        model: in training mode. Of an update that is left out it keeps nothing:
-            running means of trained norms are set back too.
+        model: the detector in training mode. A skipped update leaves no trace in it:
+            running means of trained norms are restored too.
         settings: ``nonfinite`` and ``nonfinite_limit``.
-        counts: of the run; kept here.
+        counts: counters of the run, updated here.
     """
 
     def __init__(self, model: nn.Module, settings: TrainConfig, counts: Counts) -> None:
         self.settings = settings
         self.counts = counts
         self._readback = AsyncScalars()
-        # The forward pass changes these; all else changes only in the step.
+        # The forward pass changes these; only the optimizer changes the rest.
         self._statistics = [
             buffer
             for part in model.modules()
@@ -128,24 +128,24 @@ class FaultyUpdates:
         return found[0] if found else None
 
     def settle(self) -> None:
-        """Look at what is still to come of the last update, before it is saved.
+        """Check the numbers of the last update that have not been read yet.
 
         Raises:
-            NonFiniteLossError: the run is to stop.
+            NonFiniteLossError: the run has to stop.
         """
         self._readback.flush()
 
     def passed(self) -> None:
-        """An update was finite."""
+        """Note that an update was finite."""
         self.counts.skipped_in_a_row = 0
         for before, buffer in zip(self._before, self._statistics, strict=True):
             before.copy_(buffer)
 
     def leave_out(self, fault: NonFiniteLossError) -> None:
-        """Leave out the update with this fault.
+        """Skip the update with this fault.
 
         Raises:
-            NonFiniteLossError: too many in a row.
+            NonFiniteLossError: too many updates in a row were skipped.
         """
         counts, limit = self.counts, self.settings.nonfinite_limit
         if counts.skipped_in_a_row >= limit:

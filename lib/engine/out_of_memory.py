@@ -54,14 +54,14 @@ def memory_advice(
         if not is_out_of_memory(error):
             raise
         first = str(error).partition("\n")[0]
-        # The stack's variables hold all that was computed; to tell takes memory too.
+        # The variables of the stack hold all activations; the estimate needs memory.
         traceback.clear_frames(error.__traceback__)
         try:
             size = largest_size(config.data)
             memory = estimate_memory(model, config.train, size, dtype=dtype)
             lines = memory_lines(memory, config, size)
         except Exception as fault:  # the message matters more than its figures
-            lines = [f"(no estimate of what is needed: {fault})"]
+            lines = [f"(the needed memory cannot be estimated: {fault})"]
         text = [f"out of memory on {device}: {first}", *_there(device), *lines]
         text += ["What helps:", *_remedies(config, dtype)]
         text.append("A run with other settings is a new one, with a folder of its own.")
@@ -69,12 +69,12 @@ def memory_advice(
 
 
 def memory_lines(memory: Memory, config: Config, size: tuple[int, int]) -> list[str]:
-    """An estimate as text.
+    """Describe an estimate in lines of text.
 
     Args:
         memory: the estimate.
-        config: of the run.
-        size: height and width of an image, padded.
+        config: configuration of the run.
+        size: height and width of a padded image.
     """
     images = config.train.batch_size
     return [
@@ -82,22 +82,22 @@ def memory_lines(memory: Memory, config: Config, size: tuple[int, int]) -> list[
         f"{images} image{'s' if images > 1 else ''} of {size[1]} x {size[0]} in a pass",
         f"  weights {memory.weights / _GB:.2f} GB, "
         f"{config.train.optimizer}'s state {memory.optimizer / _GB:.2f} GB, "
-        f"gradients and the like {memory.step / _GB:.2f} GB, "
+        f"gradients and other tensors {memory.step / _GB:.2f} GB, "
         f"each image {memory.image / _GB:.2f} GB",
-        "  workspace of operators and the allocator's gaps come on top",
+        "  not included: workspace of operators, gaps of the allocator",
     ]
 
 
 def _there(device: torch.device) -> list[str]:
-    """Describe the memory of a GPU, and who uses it."""
+    """Describe the memory of a GPU and its use."""
     if device.type != "cuda" or not torch.cuda.is_available():
         return []
     free, total = torch.cuda.mem_get_info(device)
     own = torch.cuda.memory_reserved(device)
     others = max(0, total - free - own)
     return [
-        f"the GPU has {total / _GB:.1f} GB, of which {own / _GB:.1f} GB are this "
-        f"process's and {others / _GB:.1f} GB others' or the driver's"
+        f"the GPU has {total / _GB:.1f} GB: this process uses {own / _GB:.1f} GB, "
+        f"other processes and the driver {others / _GB:.1f} GB"
     ]
 
 
@@ -121,7 +121,7 @@ def _remedies(config: Config, dtype: torch.dtype) -> list[str]:
     sides = ", ".join(map(str, data.short_sides))
     lines += [
         f"--set data.short_sides, data.long_side: smaller images (now [{sides}] and "
-        f"{data.long_side}); memory goes with their area",
+        f"{data.long_side}); memory is proportional to their area",
         "--set head.rois_per_image: fewer regions through the head (now "
         f"{config.head.rois_per_image})",
         "--set rpn.train_pre_nms, rpn.train_post_nms: fewer proposals (now "

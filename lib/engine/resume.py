@@ -82,4 +82,4 @@ def _put_aside(path: Path) -> None:
         aside = path.with_name(f"{path.name}.damaged{number}")
     with contextlib.suppress(OSError):
         path.replace(aside)
-        logger.error("kept it as %s, and go back to the one before", aside.name)
+        logger.error("kept as %s; resuming from the previous checkpoint", aside.name)

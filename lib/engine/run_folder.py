@@ -47,7 +47,7 @@ class RunFolder:
 
     @property
     def tensorboard(self) -> Path:
-        """Event files."""
+        """Return the folder of event files."""
         return self.path / "tensorboard"
 
     def checkpoint(self, iteration: int) -> Path:
@@ -157,7 +157,7 @@ class RunFolder:
             way = f"; {', '.join(fixed)} cannot change in a run."
         else:
             name = self.path.name
-            way = f"; --tag {name} --extend goes on with that run and these changes."
+            way = f"; --tag {name} --extend continues that run with these changes."
         return "\n".join(
             [
                 f"{self.path} holds a run of another configuration; it differs in",
@@ -207,9 +207,9 @@ class RunFolder:
         self._lock = self._take_lock()
         write_atomic(self.config_file, config.to_yaml())
         logger.error(
-            "%s was deleted or moved away, at least in part, while training: it is "
-            "made anew, and the run goes on. Earlier checkpoints, curves and log that "
-            "were in it are gone, unless they are where it was moved to",
+            "%s was deleted or moved during training, at least in part; the folder is "
+            "created again, and the run continues. Its earlier checkpoints, curves and "
+            "log are gone, unless they were moved",
             self.path,
         )
         return True
@@ -232,7 +232,7 @@ class RunFolder:
             return lock
         except HeldElsewhereError as error:
             raise ValueError(
-                f"another run is at work in {self.path}: {error}. Wait for it or stop "
+                f"another run is using {self.path}: {error}. Wait for that run or stop "
                 "it, or give another --tag for a new run."
             ) from error
         except OSError as error:

@@ -60,7 +60,7 @@ class RunWriter(Closeable):
 
         Args:
             update: the update.
-            batch: of this process's last pass.
+            batch: batch of this process's last pass.
             rate: learning rate.
             waited: seconds spent waiting for the batch.
         """

@@ -1,4 +1,4 @@
-"""Running means and variances of trained norms, whichever process made which pass."""
+"""Running means and variances of trained norms, independent of the processes."""
 
 import torch
 from torch import Tensor, nn
@@ -9,20 +9,19 @@ from ..utils.distributed import collectives
 
 
 class RunningStatistics:
-    """Makes an update's effect on norms' statistics that of all its passes in a row.
+    """Update the statistics of norms as if one process had made all passes in a row.
 
-    A norm takes the statistics ``s`` of each pass into its running ones,
-    ``r <- (1 - m) r + m s``. Of several processes each makes some of the passes ``0 ...
-    P-1``, and all start from the same ``r``. As this is linear, what the passes ``a ...
-    b-1`` of one have added, ``d = r' - (1 - m)**(b - a) r``, counts as
-    ``(1 - m)**(P - b) d`` in the end, and the sum over the processes is what one
-    process would have, but for rounding.
+    Each pass updates the running statistics ``r`` of a norm by its own statistics
+    ``s``: ``r <- (1 - m) r + m s``. Each process makes some of the passes
+    ``0 ... P-1``, all from the same ``r``. The rule is linear, so the contribution of
+    the passes ``a ... b-1`` of one process, ``d = r' - (1 - m)**(b - a) r``, counts as
+    ``(1 - m)**(P - b) d`` in the end. The sum over the processes equals the result of
+    one process, up to rounding.
 
     Args:
         model: the detector, on its device.
-        passes: of each update, and which of them are this process's.
-        synchronised: whether norms see the passes of all processes at once, and so
-            agree already.
+        passes: passes of each update, and those of this process.
+        synchronised: whether norms are synchronised in each pass, and agree already.
     """
 
     def __init__(self, model: nn.Module, passes: Passes, *, synchronised: bool) -> None:
@@ -34,23 +33,23 @@ class RunningStatistics:
         self._before: list[Tensor] = []
 
     def begin(self) -> None:
-        """Note how they are before an update."""
+        """Copy the statistics before an update."""
         self._before = [buffer.clone() for buffer in self._buffers]
 
     def undo(self) -> None:
-        """Forget the passes since, which are made once more."""
+        """Restore the copy, before the passes are repeated."""
         for buffer, before in zip(self._buffers, self._before, strict=True):
             buffer.copy_(before)
 
     @torch.no_grad()
     def share(self) -> None:
-        """Take in the passes of the other processes."""
+        """Add the passes of the other processes."""
         if not self._buffers or self.synchronised or not collectives.is_distributed():
             return
         assert self._momentum is not None
         keep, mine = 1 - self._momentum, self.passes.mine
         own, later = len(mine), self.passes.total - mine.stop
-        # Counters of batches, which no one reads, follow the same rule with 1 for 1-m.
+        # Counters of batches follow the same rule, with 1 in place of 1 - m.
         factors = [
             (keep if buffer.is_floating_point() else 1.0) for buffer in self._buffers
         ]

@@ -95,6 +95,5 @@ def stop_if(cause: str, done: int) -> None:
         return
     collectives.barrier()  # launchers end all processes once one has ended
     raise Interrupted(
-        f"stopped by {cause} after iteration {done}; the same command goes on from "
-        "there"
+        f"stopped by {cause} after iteration {done}; the same command resumes there"
     )

@@ -53,26 +53,26 @@ def train(
 ) -> None:
     """Train until ``train.iterations``, resuming from the run's newest checkpoint.
 
-    It may end before if validations get no better (``train.patience``).
-
-    Several processes share the work on each batch; the main one logs and saves.
+    Training ends early if validations stop improving (``train.patience``). Several
+    processes share the work on each batch; the main process logs and saves.
 
     Args:
-        model: the detector with its first weights, on ``device``.
+        model: the detector with its initial weights, on ``device``.
         dataset: the training set.
-        config: of the run.
-        run: its folder, already claimed.
-        device: of the model.
-        dtype: type that the network computes in.
-        profile: takes the time of some updates.
+        config: configuration of the run.
+        run: folder of the run, already claimed.
+        device: the model's device.
+        dtype: dtype of the computation.
+        profile: times some updates; None for no profile.
         validation_set: from ``get_validation_set``; None to never validate.
 
     Raises:
-        ValueError: all checkpoints are damaged, or they are of other classes; a class
-            has a name that cannot be used; or the processes cannot share the batch.
-        NonFiniteLossError: names iteration, images and loss; checkpoints are intact.
-            With ``train.nonfinite`` skip, only after many in a row.
-        Interrupted: after SIGINT or SIGTERM, the state having been saved.
+        ValueError: all checkpoints are damaged or have other classes; a class name is
+            invalid; or the processes cannot share the batch.
+        NonFiniteLossError: a loss is not finite; the message names iteration, images
+            and loss, and checkpoints are intact. With ``train.nonfinite`` skip, only
+            after many such updates in a row.
+        Interrupted: after SIGINT or SIGTERM; the state is saved.
         OSError: a checkpoint could not be written.
     """
     check_class_names(dataset.classes, dataset.name)
@@ -87,7 +87,7 @@ def train(
     _watch(profile, state, gradient)
     model.train()
     with writer, profile, stop_signals() as stop_requested:
-        if validation.due(state.iteration):  # a signal came before it
+        if validation.due(state.iteration):  # the run was stopped before it
             stopping = _validate(state, step, writer, stop_requested)
             writer.save()
             stop_if(stopping, state.iteration)
@@ -108,9 +108,9 @@ def train(
             if stopping or finished or done % settings.snapshot_every == 0:
                 writer.save()
             stop_if(stopping, done)
-        # One may have come in the last save; what follows would take no notice of it.
+        # A signal during the last save: the code after training would ignore it.
         stop_if(agree_to_stop(stop_requested()), state.iteration)
-    collectives.barrier()  # the last checkpoint is there
+    collectives.barrier()  # the last checkpoint is written
 
 
 def _begin(
@@ -121,7 +121,7 @@ def _begin(
     device: torch.device,
     dtype: torch.dtype,
 ) -> tuple[TrainState, BatchGradient]:
-    """The state before the first update, and what computes gradients of its model."""
+    """Create the state before the first update, and what computes its gradients."""
     settings = config.train
     place = collectives.process_rank()
     passes = share_passes(settings, rank=place.rank, processes=place.processes)
@@ -131,7 +131,7 @@ def _begin(
     gradient = BatchGradient(
         model, config, passes, generator, device=device, dtype=dtype
     )
-    # After that, all processes have the main one's weights.
+    # Created after DistributedDataParallel has copied the main process's weights.
     average = WeightAverage(model, settings.ema) if settings.ema else None
     return TrainState(model, optimizer, generator, average, validation), gradient
 
@@ -155,14 +155,11 @@ def _feed(
     gradient: BatchGradient,
     profile: Profile,
 ) -> Callable[[], tuple[list[Batch], float]]:
-    """Yield the next update's batches on the device, and the seconds waited.
-
-    They are the batches of this process's passes.
+    """Return a function that takes this process's next batches, and times the wait.
 
     Raises:
         ImageError: too many files cannot be read.
-        ValueError: the set has no images, or Fast R-CNN alone lacks an image's
-            proposals.
+        ValueError: the set has no images, or Fast R-CNN alone has no proposals of one.
     """
     device, passes = gradient.device, gradient.passes
     pin = device.type == "cuda"
@@ -183,7 +180,7 @@ def _feed(
 
 
 def _watch(profile: Profile, state: TrainState, gradient: BatchGradient) -> None:
-    """Have the profile take the stages of an update apart."""
+    """Let the profile time the stages of an update."""
     profile.watch_detector(state.model)
     profile.watch(gradient, "backward", "backward")
     profile.watch(state.optimizer, "step", "optimizer")
@@ -195,7 +192,7 @@ def _validate(
     writer: RunWriter,
     stop_requested: Callable[[], str],
 ) -> str:
-    """Validate if that is due; return the signal that came in between, if any."""
+    """Validate if a validation is due; return the reason to stop, if any."""
     validation = state.validation
     if not validation.due(state.iteration):
         return ""

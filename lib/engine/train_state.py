@@ -1,4 +1,4 @@
-"""The state of a training run: saved whole, loaded whole."""
+"""The state of a training run, saved to and loaded from checkpoints."""
 
 import dataclasses
 import logging
@@ -22,16 +22,16 @@ _NEEDED = ("optimizer", "generator", "random_states")
 
 @dataclasses.dataclass
 class TrainState:
-    """All that changes from update to update, and that a checkpoint holds.
+    """Everything that changes during training, and that a checkpoint contains.
 
     Attributes:
         model: the detector.
-        optimizer: of its parameters.
-        generator: of the sampling, which so does not depend on what else draws random
-            numbers.
-        average: of the weights; None without ``train.ema``.
+        optimizer: optimizer of its parameters.
+        generator: random number generator of the sampling, so that the samples do not
+            depend on other random numbers.
+        average: averaged weights; None without ``train.ema``.
         validation: past validations; saved by runs that validate.
-        counts: of the run.
+        counts: counters of the run.
         iteration: updates done.
     """
 
@@ -48,8 +48,8 @@ class TrainState:
 
         Args:
             path: the file; it appears whole or not at all.
-            config: of the run.
-            classes: names, background first.
+            config: configuration of the run.
+            classes: class names, background first.
 
         Raises:
             OSError: the disk is full or not writable; earlier checkpoints are intact.
@@ -67,29 +67,29 @@ class TrainState:
         )
 
     def load(self, state: Mapping[str, Any], path: Path) -> None:
-        """Take over the content of a checkpoint.
+        """Load the content of a checkpoint.
 
         Args:
-            state: as `load_checkpoint` gives it.
-            path: the file it was read from.
+            state: content from `load_checkpoint`.
+            path: file of the checkpoint.
 
         Raises:
-            DamagedFileError: the checkpoint lacks what resuming needs, or is not of
-                this run; a part of it may have been taken over.
+            DamagedFileError: the checkpoint lacks a state that resuming needs, or does
+                not match this run; some states may have been loaded.
         """
         missing = [name for name in _NEEDED if name not in state]
         if missing:
             raise DamagedFileError(
-                f"{path} has no {', '.join(missing)}: it was stripped to what detects, "
-                "and no run can go on from it"
+                f"{path} has no {', '.join(missing)}: it contains only the weights of "
+                "a detector, from which no run can resume"
             )
         try:
             self._load(state, path)
         except Exception as error:
-            # States of any content make these fail in any way: KeyError, TypeError, ...
+            # Invalid states raise errors of any type: KeyError, TypeError, ...
             line = (str(error).splitlines() or [""])[0]
             raise DamagedFileError(
-                f"{path} holds a state that this run cannot go on from "
+                f"{path} contains a state from which this run cannot resume "
                 f"({type(error).__name__}: {line})"
             ) from error
 
@@ -100,7 +100,7 @@ class TrainState:
         counts = {key: int(count) for key, count in state.get("counts", {}).items()}
         self.counts = Counts(**counts)
         for name, part in self._optional().items():
-            if name in state:  # else it starts anew
+            if name in state:  # otherwise the part starts from its initial state
                 part.load_state_dict(state[name])
         try:
             self.generator.set_state(state["generator"])
@@ -109,14 +109,14 @@ class TrainState:
             seed = state["config"]["train"]["seed"] + state["iteration"]
             self.generator.manual_seed(seed)
             logger.warning(
-                "%s was saved on another kind of device: sampling goes on with new "
+                "%s was saved on another kind of device: sampling continues with new "
                 "random numbers",
                 path,
             )
         self.iteration = int(state["iteration"])
 
     def _optional(self) -> dict[str, WeightAverage | Validation]:
-        """Parts that only some runs have, by their name in the checkpoint."""
+        """Return the parts that only some runs have, by name in the checkpoint."""
         parts: dict[str, WeightAverage | Validation] = {}
         if self.average is not None:
             parts["ema"] = self.average

@@ -87,8 +87,8 @@ def log_validation(
         )
         if same_pictures(validation_set, test_set):
             logger.warning(
-                "the test is on the same images, for want of a test set: the best "
-                "checkpoint is chosen on them, so the test is optimistic"
+                "there is no other test set, so the test uses the same images: the "
+                "best checkpoint is chosen on them, and the test is optimistic"
             )
         return
     why = "train.validate_every is 0"
@@ -108,8 +108,8 @@ def get_validation_set(config: Config, train_set: Dataset) -> Dataset | None:
     if not validates(config):
         if train.patience:
             raise ValueError(
-                f"train.patience {train.patience} counts validations, but there are "
-                "none; set train.validate_every and data.val_set"
+                f"train.patience {train.patience} counts validations, but the run "
+                "makes none; set train.validate_every and data.val_set"
             )
         return None
     if name is None:

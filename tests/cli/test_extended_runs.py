@@ -40,7 +40,7 @@ def test_longer_run_is_that_of_the_length_from_the_start(train, folder):
     assert train("whole", "--iters", 5, first=True)[0] == 0
     assert train("mine", "--iters", 3, first=True)[0] == 0
     status, _, errors = train("mine", "--iters", 5, first=True)
-    assert status == 2 and "--tag mine --extend goes on with that run" in errors
+    assert status == 2 and "--tag mine --extend continues that run" in errors
     status, _, errors = train("mine", "--extend", "--iters", 5)
     assert status == 0, errors
     assert "extended after 3 iterations: train.iterations 3 -> 5" in errors
@@ -58,7 +58,7 @@ def test_another_rate_and_schedule(train, folder):
     words = ("--iters", 4, "--set", "train.lr", 0.002, "train.schedule", "polynomial")
     status, _, errors = train("mine", "--extend", *words)
     assert status == 0, errors
-    assert "the learning rate was 0.01, and goes on at 0.00107" in errors
+    assert "learning rate 0.01 -> 0.00107" in errors
     run = folder("mine")
     config = run.recorded_config()
     lines = map(json.loads, run.metrics_file.read_text().splitlines())
@@ -68,7 +68,7 @@ def test_another_rate_and_schedule(train, folder):
     # The same again finds nothing to do; nor does less than was done.
     assert train("mine", "--extend", *words)[0] == 0
     status, _, errors = train("mine", "--extend", "--iters", 3)
-    assert status == 2 and "has made 4 iterations, and is to have 3" in errors
+    assert status == 2 and "iterations that the run has made, found 3" in errors
     assert run.recorded_config() == config
 
 
@@ -90,7 +90,7 @@ def test_what_cannot_change(train, folder, words, message):
 
 def test_no_run_to_extend(train, run_tool, tmp_path):
     status, _, errors = train("mine", "--extend", "--iters", 2)
-    assert status == 2 and "there is none of this --tag" in errors
+    assert status == 2 and "found none with this --tag" in errors
     words = ("shapes", "mobile_v2", "--extend", "--output", tmp_path / "output")
     status, _, errors = run_tool("train_net", *words)
     assert status == 2 and "--extend needs --tag" in errors

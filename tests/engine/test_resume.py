@@ -61,7 +61,7 @@ def test_damaged_newest_checkpoint(dataset, folder, unbroken, damage, caplog):
     errors = [r.getMessage() for r in caplog.records if r.levelno == logging.ERROR]
     assert f"{run.checkpoint(4)} is damaged" in errors[0]
     assert errors[1] == (
-        "kept it as iter_0000004.pth.damaged, and go back to the one before"
+        "kept as iter_0000004.pth.damaged; resuming from the previous checkpoint"
     )
     assert f"resumed from {run.checkpoint(3)}" in caplog.messages
     want = RunFolder(unbroken)
@@ -106,14 +106,14 @@ def change(**parts):
         (dangling_link, r"is a link to .*nowhere\.pth, which is not there"),
         (folder_in_its_place, "is a folder, expected"),
         (pipe, "is a pipe, a device or a socket, expected"),
-        (change(optimizer=None), "has no optimizer: it was stripped"),
+        (change(optimizer=None), "has no optimizer: it contains only"),
         (change(random_states=None, generator=None), "has no generator, random_states"),
         (change(iteration=-1), "is not whole: iteration"),
-        (change(optimizer={"state": {}}), "cannot go on from"),
-        (change(random_states={"python": 1}), "cannot go on from"),
-        (change(generator=3), "cannot go on from"),
-        (change(counts={"unknown": 1}), "cannot go on from"),
-        (change(model={"a": torch.zeros(1)}), "cannot go on from"),
+        (change(optimizer={"state": {}}), "cannot resume"),
+        (change(random_states={"python": 1}), "cannot resume"),
+        (change(generator=3), "cannot resume"),
+        (change(counts={"unknown": 1}), "cannot resume"),
+        (change(model={"a": torch.zeros(1)}), "cannot resume"),
     ],
     ids=lambda value: getattr(value, "__name__", ""),
 )
@@ -126,7 +126,7 @@ def test_newest_checkpoint_that_none_can_go_on_from(
     train_tiny(dataset, CONFIG, folder, seed=7)
     errors = [r.getMessage() for r in caplog.records if r.levelno == logging.ERROR]
     assert re.search(rf"iter_0000004\.pth .*{message}", errors[0])
-    assert errors[1].startswith("kept it as iter_0000004.pth.damaged2, and go back")
+    assert errors[1].startswith("kept as iter_0000004.pth.damaged2; resuming")
     assert_equal(
         load_checkpoint(run.checkpoint(4)), load_checkpoint(want.checkpoint(4))
     )
@@ -169,7 +169,7 @@ def test_folder_deleted_while_training(tmp_path, dataset, monkeypatch, caplog):
     train_tiny(dataset, tiny_config(*words), folder)
     setup_logging()
     (error,) = [r.getMessage() for r in caplog.records if r.levelno == logging.ERROR]
-    assert f"{folder} was deleted or moved away" in error
+    assert f"{folder} was deleted or moved during training" in error
     run = RunFolder(folder)
     assert run.recorded_config() == tiny_config(*words)
     assert sorted(path.name for path in folder.iterdir()) == [

@@ -100,7 +100,7 @@ def test_claim_of_a_run_that_can_be_extended(tmp_path):
     run = touch(RunFolder(tmp_path / "mine"), 60)
     run.claim(Config())
     longer = load_config([], ["train.iterations", "90", "train.schedule", "cosine"])
-    with pytest.raises(ConfigError, match="--tag mine --extend goes on with that run"):
+    with pytest.raises(ConfigError, match="--tag mine --extend continues that run"):
         run.claim(longer)
     run.claim(longer, extend=True)
     rate = load_config([run.config_file], ["train.lr", "0.5"])

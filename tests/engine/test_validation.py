@@ -200,7 +200,7 @@ def test_unreadable_image_is_an_error(tmp_path, model):
 @pytest.mark.parametrize(
     ("words", "problem"),
     [
-        (["train.patience", 3], "train.patience 3 counts validations, but there are"),
+        (["train.patience", 3], "train.patience 3 counts validations, but the run"),
         (["train.validate_every", 5], "train.validate_every needs data.val_set"),
         (["train.validate_epochs", 0.5], "train.validate_every needs data.val_set"),
         (
@@ -229,7 +229,7 @@ def test_folder_is_validated_on_its_val(tmp_path, caplog):
     assert "no validation: there is no validation set (data.val_set)" in caplog.text
     assert "flatters" not in caplog.text
     log_validation(config, found, load(folder, tmp_path, "val"))
-    assert "for want of a test set" in caplog.text
+    assert "there is no other test set" in caplog.text
     (folder / "ImageSets" / "Main" / "val.txt").unlink()
     with pytest.raises(ValueError, match=r"expected val\.txt for the validation set"):
         get_validation_set(config, train_set)
