@@ -10,6 +10,7 @@ from ..config.settings import Config
 from ..model.build import build_detector
 from ..weights.checkpoint import (
     CheckpointError,
+    Snapshot,
     detector_weights,
     load_checkpoint,
     save_checkpoint,
@@ -61,15 +62,9 @@ def join_modules(rpn: Path, fast_rcnn: Path, run: RunFolder, *, iteration: int) 
     model.load_state_dict(first | second)
     run.claim(config)
     path = run.checkpoint(iteration)
-    save_checkpoint(
-        path,
-        model=model,
-        optimizer=build_optimizer(model, config.train),
-        generator=torch.Generator(),
-        iteration=iteration,
-        config=config,
-        classes=own,
-    )
+    optimizer = build_optimizer(model, config.train)
+    snapshot = Snapshot(model, optimizer, torch.Generator(), iteration)
+    save_checkpoint(path, snapshot, config, own)
     return path
 
 

@@ -11,7 +11,12 @@ import torch
 from ..config.settings import Config
 from ..model.network import Network
 from ..utils.device import restore_random_states
-from ..weights.checkpoint import Counts, DamagedFileError, save_checkpoint
+from ..weights.checkpoint import (
+    Counts,
+    DamagedFileError,
+    Snapshot,
+    save_checkpoint,
+)
 from .ema import WeightAverage
 from .validation import Validation
 
@@ -54,17 +59,16 @@ class TrainState:
         Raises:
             OSError: the disk is full or not writable; earlier checkpoints are intact.
         """
-        save_checkpoint(
-            path,
-            model=self.model,
-            optimizer=self.optimizer,
-            generator=self.generator,
-            iteration=self.iteration,
-            config=config,
-            classes=classes,
-            counts=self.counts,
-            extra={name: part.state_dict() for name, part in self._optional().items()},
+        extra = {name: part.state_dict() for name, part in self._optional().items()}
+        snapshot = Snapshot(
+            self.model,
+            self.optimizer,
+            self.generator,
+            self.iteration,
+            self.counts,
+            extra,
         )
+        save_checkpoint(path, snapshot, config, classes)
 
     def load(self, state: Mapping[str, Any], path: Path) -> None:
         """Load the content of a checkpoint.

@@ -7,7 +7,8 @@ import re
 import zipfile
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from types import MappingProxyType
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -47,49 +48,55 @@ class Counts:
     skipped_in_a_row: int = 0
 
 
-def save_checkpoint(
-    path: Path,
-    *,
-    model: nn.Module,
-    optimizer: torch.optim.Optimizer,
-    generator: torch.Generator,
-    iteration: int,
-    config: Config,
-    classes: tuple[str, ...],
-    counts: Counts | None = None,
-    extra: Mapping[str, object] | None = None,
-) -> None:
-    """Write everything that resuming needs.
+class Snapshot(NamedTuple):
+    """Objects whose states a checkpoint stores.
 
     The data stream is a function of seed and iteration, and the schedule one of the
     iteration, so neither needs a state of its own.
 
-    Args:
-        path: the file to write; it appears whole or not at all.
+    Attributes:
         model: the detector.
         optimizer: the optimizer, with its momenta.
         generator: random number generator of the sampling.
         iteration: number of updates done.
-        config: the run's configuration.
-        classes: class names, background first.
-        counts: counters of the run so far; None for zeros.
+        counts: counters of the run so far.
         extra: state that only some runs have: the averaged weights as ``ema``, the
             course of validations as ``validation``.
+    """
+
+    model: nn.Module
+    optimizer: torch.optim.Optimizer
+    generator: torch.Generator
+    iteration: int
+    counts: Counts = Counts()
+    extra: Mapping[str, object] = MappingProxyType({})
+
+
+def save_checkpoint(
+    path: Path, snapshot: Snapshot, config: Config, classes: tuple[str, ...]
+) -> None:
+    """Write everything that resuming needs.
+
+    Args:
+        path: the file to write; it appears whole or not at all.
+        snapshot: states to store.
+        config: the run's configuration.
+        classes: class names, background first.
 
     Raises:
         OSError: the disk is full or not writable; earlier checkpoints stay intact.
     """
     state = {
         "format": FORMAT,
-        "iteration": iteration,
+        "iteration": snapshot.iteration,
         "config": config.model_dump(mode="json"),
         "classes": list(classes),
-        "model": model.state_dict(),
-        "optimizer": optimizer.state_dict(),
-        "generator": generator.get_state(),
+        "model": snapshot.model.state_dict(),
+        "optimizer": snapshot.optimizer.state_dict(),
+        "generator": snapshot.generator.get_state(),
         "random_states": random_states(),
-        "counts": dataclasses.asdict(counts or Counts()),
-        **(extra or {}),
+        "counts": dataclasses.asdict(snapshot.counts),
+        **snapshot.extra,
     }
     path.parent.mkdir(parents=True, exist_ok=True)
     with atomic_path(path) as temporary:

@@ -195,7 +195,7 @@ def test_folder_deleted_and_claimed_by_another(tmp_path, dataset, monkeypatch):
         raise HeldElsewhereError("process 1")
 
     at_iteration(monkeypatch, 2, take)
-    with pytest.raises(ValueError, match="another run is at work"):
+    with pytest.raises(ValueError, match="another run is using"):
         train_tiny(dataset, tiny_config(*words), folder)
 
 

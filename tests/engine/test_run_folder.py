@@ -198,7 +198,7 @@ def test_a_run_at_work_keeps_its_folder(tmp_path):
     process = context.Process(target=claim_and_wait, args=(tmp_path, theirs))
     process.start()
     assert ours.poll(PATIENCE)
-    with pytest.raises(ValueError, match="another run is at work") as caught:
+    with pytest.raises(ValueError, match="another run is using") as caught:
         RunFolder(tmp_path).claim(Config())
     assert f": process {ours.recv()} on " in str(caught.value)
     assert "give another --tag" in str(caught.value)

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import torch
 from faster_rcnn.config.settings import Config
-from faster_rcnn.weights.checkpoint import save_checkpoint
+from faster_rcnn.weights.checkpoint import Snapshot, save_checkpoint
 from tiny_runs import CLASSES, randomise, tiny_detector
 from torch import nn
 
@@ -24,19 +24,11 @@ def save_model(
     *,
     classes: Sequence[str] = CLASSES,
     iteration: int = 5,
+    optimizer: torch.optim.Optimizer | None = None,
     **given: object,
 ) -> Path:
     """Save a model as `save_checkpoint` does, by default beside a fresh optimizer."""
-    defaults = {
-        "optimizer": torch.optim.SGD(model.parameters(), lr=1),
-        "generator": torch.Generator(),
-    }
-    save_checkpoint(
-        path,
-        model=model,
-        iteration=iteration,
-        config=config,
-        classes=classes,
-        **(defaults | given),
-    )
+    optimizer = optimizer or torch.optim.SGD(model.parameters(), lr=1)
+    snapshot = Snapshot(model, optimizer, torch.Generator(), iteration, **given)
+    save_checkpoint(path, snapshot, config, tuple(classes))
     return path

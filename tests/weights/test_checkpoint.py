@@ -17,6 +17,7 @@ from faster_rcnn.utils.device import (
 from faster_rcnn.weights.checkpoint import (
     FORMAT,
     CheckpointError,
+    Snapshot,
     load_checkpoint,
     read_tensors,
     save_checkpoint,
@@ -50,15 +51,8 @@ class Run:
         self.optimizer.step()
 
     def save(self, path, config=None):
-        save_checkpoint(
-            path,
-            model=self.model,
-            optimizer=self.optimizer,
-            generator=self.generator,
-            iteration=7,
-            config=config or Config(),
-            classes=CLASSES,
-        )
+        snapshot = Snapshot(self.model, self.optimizer, self.generator, iteration=7)
+        save_checkpoint(path, snapshot, config or Config(), CLASSES)
 
     def load(self, path):
         state = load_checkpoint(path)
