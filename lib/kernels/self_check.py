@@ -16,6 +16,15 @@ from . import bilinear, reference
 from .pooling_layout import MODES, Options
 
 
+_POOLINGS = (  # mode, sampling ratio, aligned
+    ("align", 0, False),
+    ("align", 2, True),
+    ("crop", 0, False),
+    ("crop_stn", 0, False),
+    ("pool", 0, False),
+)
+
+
 def fault_of(name: str, kernels: ModuleType, device_type: str) -> str | None:
     """Check a kernel, and describe its first error; None if there is none.
 
@@ -134,13 +143,7 @@ def _roi_pool(kernels: ModuleType, device_type: str) -> str | None:
     wide = torch.randn(2, 19, 9, 11, generator=generator)
     for fmt in (torch.channels_last, torch.contiguous_format):
         features = wide.contiguous(memory_format=fmt)
-        for mode, sampling, aligned in (
-            ("align", 0, False),
-            ("align", 2, True),
-            ("crop", 0, False),
-            ("crop_stn", 0, False),
-            ("pool", 0, False),
-        ):
+        for mode, sampling, aligned in _POOLINGS:
             options = Options(
                 [1 / 16], 3, MODES[mode], sampling, aligned, False, 224.0, 0
             )

@@ -95,6 +95,7 @@ def test_the_check_does_not_depend_on_modes_of_the_caller(forget):
         assert all(kernels_for(name, "cpu") is not None for name in OPERATORS)
 
 
+@pytest.mark.processes
 def test_kernels_of_another_build_are_not_used():
     assert "served" in run_python(
         """
@@ -125,6 +126,7 @@ def run_python(script, *, warning, **environment):
     return done.stdout
 
 
+@pytest.mark.processes
 def test_without_kernels_torchvision_serves():
     run_python(
         """

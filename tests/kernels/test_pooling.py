@@ -290,6 +290,7 @@ def test_is_a_whole_operator(mode):
         )
 
 
+@pytest.mark.slow
 def test_traces_in_one_graph():
     features = random_map().requires_grad_()
 
