@@ -15,7 +15,6 @@ from torch import Tensor
 from . import bilinear, reference
 from .pooling_layout import MODES, Options
 
-
 _POOLINGS = (  # mode, sampling ratio, aligned
     ("align", 0, False),
     ("align", 2, True),

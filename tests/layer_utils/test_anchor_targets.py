@@ -1,9 +1,11 @@
 import math
+from functools import partial
 
 import numpy as np
 import pytest
 import torch
 from box_oracles import JUNK, flip, ground_truth, random_boxes, slow_encode, slow_iou
+from equality import assert_equal, check_images_alone
 from faster_rcnn.layer_utils.anchor_targets import (
     anchor_targets,
     dense_targets,
@@ -12,7 +14,6 @@ from faster_rcnn.layer_utils.anchor_targets import (
 )
 from faster_rcnn.layer_utils.anchors import base_anchors, cells_inside, grid_anchors
 from faster_rcnn.layer_utils.boxes import encode
-from faster_rcnn.layer_utils.structures import GroundTruth
 
 SIZE = torch.tensor([[60, 60]])
 EVERYTHING = {"batch_size": 10_000, "fg_fraction": 1.0}  # nothing is left to chance
@@ -311,8 +312,7 @@ def test_generator_decides():
     first, again, other = (
         targets(anchors, gt, size, seed=seed, batch_size=64) for seed in (1, 1, 2)
     )
-    assert torch.equal(first.labels, again.labels)
-    assert torch.equal(first.target_deltas, again.target_deltas)
+    assert_equal(first, again)
     assert not torch.equal(first.labels, other.labels)
 
 
@@ -330,9 +330,7 @@ def test_unused_rows_never_matter(junk):
     anchors = small_anchors()
     objects = [(1, [0, 0, 20, 20]), (3, [30, 30, 59, 59])]
     plain = targets(anchors, ground_truth(objects, slots=2))
-    padded = targets(anchors, ground_truth(objects, slots=9, junk=junk))
-    assert torch.equal(plain.labels, padded.labels)
-    assert torch.equal(plain.target_deltas, padded.target_deltas)
+    assert_equal(targets(anchors, ground_truth(objects, slots=9, junk=junk)), plain)
 
 
 def test_batch_is_its_images_one_by_one():
@@ -341,12 +339,8 @@ def test_batch_is_its_images_one_by_one():
         [(1, [0, 0, 20, 20])], [], [(1, [9, 9, 30, 50]), (2, [60, 3, 90, 50])]
     )
     sizes = torch.tensor([[60, 60], [96, 96], [64, 96]])
-    together = targets(anchors, gt, sizes, **EVERYTHING)
-    for i in range(3):
-        one = GroundTruth(*(field[i : i + 1] for field in gt))
-        alone = targets(anchors, one, sizes[i : i + 1], **EVERYTHING)
-        assert torch.equal(together.labels[i], alone.labels[0])
-        assert torch.equal(together.target_deltas[i], alone.target_deltas[0])
+    run = partial(targets, anchors, **EVERYTHING)
+    check_images_alone(run, gt, sizes, images=3)
 
 
 def test_mirrored_image_has_mirrored_targets():
@@ -369,19 +363,10 @@ def test_mirrored_image_has_mirrored_targets():
     )
 
 
-def test_fewer_anchors_than_the_batch():
+def test_few_anchors_and_none_inside():
+    gt = ground_truth([(1, [0, 0, 9, 9])])
     anchors = torch.tensor([[0.0, 0.0, 9.0, 9.0], [30.0, 30.0, 39.0, 39.0]])
-    result = targets(anchors, ground_truth([(1, [0, 0, 9, 9])]))
-    assert result.labels.tolist() == [[1, 0]]
-
-
-def test_no_anchor_inside():
-    anchors = torch.tensor([[-5.0, 0.0, 9.0, 9.0]])
-    result = targets(anchors, ground_truth([(1, [0, 0, 9, 9])]))
+    assert targets(anchors, gt).labels.tolist() == [[1, 0]]
+    result = targets(torch.tensor([[-5.0, 0.0, 9.0, 9.0]]), gt)
     assert result.labels.tolist() == [[-1]] and not result.target_deltas.any()
-
-
-def test_types():
-    result = targets(small_anchors(), ground_truth([(1, [0, 0, 20, 20])]))
-    assert result.labels.dtype == torch.int64
-    assert result.target_deltas.dtype == torch.float32
+    assert [x.dtype for x in result] == [torch.int64, torch.float32]

@@ -1,6 +1,7 @@
 import pytest
 import torch
 from box_oracles import JUNK, random_boxes, slow_iou
+from equality import assert_equal, check_images_alone
 from faster_rcnn.layer_utils.box_fusion import weighted_boxes_fusion
 from faster_rcnn.layer_utils.structures import Detections
 
@@ -137,8 +138,7 @@ def test_what_meets_nothing_stays_exact():
     scores = torch.linspace(0.9, 0.013, 8)[None]
     everything = torch.ones(1, 8, dtype=torch.bool)
     found = Detections(boxes, scores, torch.ones(1, 8, dtype=torch.int64), everything)
-    for a, b in zip(fuse(found, views=1), found, strict=True):
-        assert torch.equal(a, b)
+    assert_equal(fuse(found, views=1), found)
 
 
 @pytest.mark.parametrize("junk", JUNK)
@@ -148,18 +148,11 @@ def test_unused_rows_never_matter(junk):
     bare = Detections(*(field[:, used] for field in found))
     boxes = found.boxes.masked_fill(~used[:, None], junk)
     scores = found.scores.masked_fill(~used, junk)
-    fused = fuse(found._replace(boxes=boxes, scores=scores))
-    for a, b in zip(fused, fuse(bare), strict=True):
-        assert torch.equal(a, b)
+    assert_equal(fuse(found._replace(boxes=boxes, scores=scores)), fuse(bare))
 
 
 def test_batch_is_its_images_one_by_one():
-    found = random_found(images=3)
-    together = fuse(found)
-    for i in range(3):
-        alone = fuse(Detections(*(field[i : i + 1] for field in found)))
-        for a, b in zip(together, alone, strict=True):
-            assert torch.equal(a[i : i + 1], b)
+    check_images_alone(fuse, random_found(images=3), images=3)
 
 
 @pytest.mark.parametrize("count", [0, 4])
@@ -171,11 +164,8 @@ def test_nothing_to_fuse(count):
     assert not any(field.any() for field in fused)
 
 
-def test_no_views():
+def test_no_views_and_no_images():
     with pytest.raises(ValueError, match="views: expected 1 or more, found 0"):
         fuse(random_found(), views=0)
-
-
-def test_no_images():
     found = Detections(*(field[:0] for field in random_found()))
     assert fuse(found).boxes.shape == (0, 10, 4)

@@ -5,6 +5,7 @@ import pytest
 import torch
 import torchvision
 from box_oracles import JUNK, random_boxes, slow_clip, slow_decode
+from equality import assert_equal, check_images_alone
 from faster_rcnn.layer_utils.boxes import BoxCoder
 from faster_rcnn.layer_utils.detections import detect
 from faster_rcnn.layer_utils.structures import Proposals
@@ -103,15 +104,8 @@ def slow_detect(rois, scores, deltas, size, offset, threshold, cap):
 def test_as_in_a_loop(offset, threshold, cap):
     rois, scores, deltas = random_outputs()
     sizes = torch.tensor([[100, 100], [70, 80]])
-    result = detections(
-        rois,
-        scores,
-        deltas,
-        sizes=sizes,
-        score_threshold=threshold,
-        max_detections=cap,
-        offset=offset,
-    )
+    options = {"score_threshold": threshold, "max_detections": cap, "offset": offset}
+    result = detections(rois, scores, deltas, sizes=sizes, **options)
     for i, size in enumerate(sizes.tolist()):
         want = slow_detect(rois[i], scores[i], deltas[i], size, offset, threshold, cap)
         count = len(want)
@@ -152,14 +146,8 @@ def test_suppression_at_the_threshold(inclusive, kept):
     # 8 of 10 x 10 px, 4 of which are shared: an IoU of exactly 1/3.
     rois = torch.tensor([[[0.0, 0.0, 8.0, 10.0], [4.0, 0.0, 12.0, 10.0]]])
     scores = torch.tensor([[[0.0, 0.9], [0.0, 0.8]]])
-    result = detections(
-        rois,
-        scores,
-        torch.zeros(1, 2, 2, 4),
-        offset=0,
-        nms_threshold=float(np.float32(1) / np.float32(3)),
-        nms_inclusive=inclusive,
-    )
+    options = {"nms_threshold": float(np.float32(1 / 3)), "nms_inclusive": inclusive}
+    result = detections(rois, scores, torch.zeros(1, 2, 2, 4), offset=0, **options)
     assert result.valid.sum() == kept
 
 
@@ -169,13 +157,9 @@ def test_smallest_side_by_hand():
     deltas = torch.zeros(1, 2, 2, 4)
     for offset, min_size, first in [(0, 2, 0), (0, 3, 20), (1, 3, 0), (1, 4, 20)]:
         # The decoded legacy boxes are 0..2 and 20..23: 3 and 4 pixels wide.
-        result = detections(
-            rois - torch.tensor([0, 0, offset, offset]),
-            scores,
-            deltas,
-            offset=offset,
-            min_size=min_size,
-        )
+        bare = rois - torch.tensor([0, 0, offset, offset])
+        options = {"offset": offset, "min_size": min_size}
+        result = detections(bare, scores, deltas, **options)
         assert result.boxes[0, 0, 0] == first, (offset, min_size)
     assert not detections(rois, scores, deltas, min_size=50).valid.any()
 
@@ -185,10 +169,7 @@ def test_shared_deltas_are_those_of_every_class():
     sizes = SIZE.expand(2, -1)
     shared = detections(rois, scores, deltas[:, :, :1], sizes=sizes)
     repeated = deltas[:, :, :1].expand(-1, -1, 4, -1)
-    for a, b in zip(
-        shared, detections(rois, scores, repeated, sizes=sizes), strict=True
-    ):
-        assert torch.equal(a, b)
+    assert_equal(shared, detections(rois, scores, repeated, sizes=sizes))
 
 
 def test_background_is_no_detection():
@@ -203,13 +184,9 @@ def test_background_is_no_detection():
 @pytest.mark.parametrize("junk", [math.nan, math.inf, -math.inf])
 @pytest.mark.parametrize("column", range(4))
 def test_deltas_that_are_not_finite_are_dropped(junk, column):
-    rois, scores, deltas = (
-        disjoint(4),
-        torch.full((1, 4, 3), 0.5),
-        torch.zeros(1, 4, 3, 4),
-    )
+    deltas = torch.zeros(1, 4, 3, 4)
     deltas[0, 1, 2, column] = junk
-    result = detections(rois, scores, deltas, sizes=SIZE)
+    result = detections(disjoint(4), torch.full((1, 4, 3), 0.5), deltas)
     found = set(
         zip(result.boxes[0, :, 0].tolist(), result.classes[0].tolist(), strict=True)
     )
@@ -242,8 +219,7 @@ def test_unused_rois_never_matter(junk):
     for value in (rois, scores, deltas):
         value[:, ~keep] = junk
     got = detections(rois, scores, deltas, valid, sizes, max_detections=90)
-    for a, b in zip(got, want, strict=True):
-        assert torch.equal(a, b)
+    assert_equal(got, want)
 
 
 @pytest.mark.parametrize("case", ["no valid roi", "low scores"])
@@ -261,14 +237,7 @@ def test_batch_is_its_images_one_by_one():
     rois, scores, deltas = random_outputs(images=3)
     valid = torch.rand(3, 40, generator=torch.Generator().manual_seed(0)) < 0.7
     sizes = torch.tensor([[100, 100], [60, 80], [90, 50]])
-    together = detections(rois, scores, deltas, valid, sizes)
-    for i in range(3):
-        pick = slice(i, i + 1)
-        alone = detections(
-            rois[pick], scores[pick], deltas[pick], valid[pick], sizes[pick]
-        )
-        for a, b in zip(together, alone, strict=True):
-            assert torch.equal(a[pick], b)
+    check_images_alone(detections, rois, scores, deltas, valid, sizes, images=3)
 
 
 def test_classes_do_not_suppress_each_other():
@@ -309,5 +278,4 @@ def test_likely_classes_of_many(boxes, threshold, monkeypatch):
         found = detections(rois, scores, deltas, sizes=sizes, score_threshold=threshold)
         results.append(found)
     assert results[0].valid.sum() > 5
-    for got, want in zip(*results, strict=True):
-        assert torch.equal(got, want)
+    assert_equal(*results)

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 import torch
 from box_oracles import JUNK
+from equality import assert_equal
 from faster_rcnn.layer_utils.losses import head_losses, rpn_losses, smooth_l1
 
 
@@ -80,9 +81,11 @@ def test_weight_of_the_positives():
         )
         assert torch.equal(cls_loss, usual_cls)
         torch.testing.assert_close(box_loss, usual * labelled / positives * weight)
-    labels = labels.clamp(max=0)
-    nothing = rpn_losses(logits, pred, labels, target, sigma=3, positive_weight=0.5)
-    assert nothing[1] == 0
+    pred.requires_grad_()
+    for weight in (None, 0.5):  # of background alone
+        options = {"sigma": 3, "positive_weight": weight}
+        _, box_loss = rpn_losses(logits, pred, labels.clamp(max=0), target, **options)
+        assert box_loss == 0 and not backward([box_loss], pred)[0].any()
 
 
 def test_head_by_hand():
@@ -158,9 +161,8 @@ def test_ignored_anchors_never_matter(junk):
     pred = pred.detach().masked_fill(unused, junk).requires_grad_()
     target = target.masked_fill(unused, junk)
     got = rpn_losses(logits, pred, labels, target, sigma=3)
-    assert torch.equal(torch.stack(got), torch.stack(want))
-    for a, b in zip(backward(got, logits, pred), want_grads, strict=True):
-        assert torch.equal(a, b)
+    assert_equal(got, want)
+    assert_equal(backward(got, logits, pred), want_grads)
 
 
 @pytest.mark.parametrize("columns", [5, 1])
@@ -179,9 +181,8 @@ def test_unused_slots_never_matter(junk, columns):
     target = target.masked_fill(~(valid & (classes > 0))[..., None], junk)
     classes = classes.masked_fill(~valid, 10_000)
     got = head_losses(logits, pred, classes, target, valid, sigma=1)
-    assert torch.equal(torch.stack(got), torch.stack(want))
-    for a, b in zip(backward(got, logits, pred), want_grads, strict=True):
-        assert torch.equal(a, b)
+    assert_equal(got, want)
+    assert_equal(backward(got, logits, pred), want_grads)
 
 
 @pytest.mark.parametrize("junk", [0.0, *JUNK])
@@ -199,13 +200,6 @@ def test_nothing_labelled(junk):
     losses = head_losses(logits, pred, classes, torch.zeros(1, 3, 4), valid, sigma=1)
     assert [loss.item() for loss in losses] == [0, 0]
     assert not any(grad.any() for grad in backward(losses, logits, pred))
-
-
-def test_only_background():
-    logits, pred, labels, target = random_rpn()
-    labels = labels.clamp(max=0)
-    _, box_loss = rpn_losses(logits, pred.requires_grad_(), labels, target, sigma=3)
-    assert box_loss == 0 and not backward([box_loss], pred)[0].any()
 
 
 def test_batch_is_its_images_one_by_one():
@@ -241,6 +235,11 @@ def test_losses_are_float32():
     assert [loss.dtype for loss in losses] == [torch.float32] * 2
 
 
+def check_golden(found, published):
+    for got, want in zip(found, published, strict=True):
+        np.testing.assert_allclose(got.detach().numpy(), want, rtol=1e-5, atol=1e-9)
+
+
 def test_golden_rpn_losses(shared):
     data = np.load(shared / "golden" / "losses.npz")
     # There: scores (1, 2 K, H, W), K of background, then K of object; labels
@@ -258,16 +257,9 @@ def test_golden_rpn_losses(shared):
     assert torch.equal(outside[..., 0] > 0, labels >= 0)
 
     losses = rpn_losses(logits, pred.reshape(1, -1, 4), labels, target, sigma=3)
-    grads = backward(losses, scores, pred)
-    for got, key in [
-        (losses[0], "rpn_cross_entropy"),
-        (losses[1], "rpn_loss_box"),
-        (grads[0], "rpn_cls_score_grad"),
-        (grads[1], "rpn_bbox_pred_grad"),
-    ]:
-        np.testing.assert_allclose(
-            got.detach().numpy(), data[key], rtol=1e-5, atol=1e-9, err_msg=key
-        )
+    found = (*losses, *backward(losses, scores, pred))
+    names = "cross_entropy", "loss_box", "cls_score_grad", "bbox_pred_grad"
+    check_golden(found, [data[f"rpn_{name}"] for name in names])
 
 
 def test_golden_head_losses(shared):
@@ -289,13 +281,6 @@ def test_golden_head_losses(shared):
         torch.ones_like(classes, dtype=torch.bool),
         sigma=1,
     )
-    grads = backward(losses, logits, pred)
-    for got, key in [
-        (losses[0], "cross_entropy"),
-        (losses[1], "loss_box"),
-        (grads[0], "cls_score_grad"),
-        (grads[1], "bbox_pred_grad"),
-    ]:
-        np.testing.assert_allclose(
-            got.detach().numpy(), data[key], rtol=1e-5, atol=1e-9, err_msg=key
-        )
+    found = (*losses, *backward(losses, logits, pred))
+    names = "cross_entropy", "loss_box", "cls_score_grad", "bbox_pred_grad"
+    check_golden(found, [data[name] for name in names])

@@ -1,13 +1,15 @@
 import math
+from functools import partial
 
 import numpy as np
 import pytest
 import torch
 from box_oracles import JUNK, flip, random_boxes, slow_clip, slow_decode, slow_nms
+from equality import assert_equal, check_images_alone
 from faster_rcnn.layer_utils.anchors import base_anchors, cells_inside, grid_anchors
 from faster_rcnn.layer_utils.boxes import BoxCoder
 from faster_rcnn.layer_utils.proposal_layer import propose, top_proposals
-from faster_rcnn.layer_utils.structures import RPNOutput
+from faster_rcnn.layer_utils.structures import Proposals, RPNOutput
 from faster_rcnn.nms import Suppression
 from pairwise import pairwise
 
@@ -90,29 +92,15 @@ def test_as_in_a_loop(offset, nms_offset, min_size):
     anchors = random_boxes(120)
     logits, deltas = random_outputs(120)
     sizes = torch.tensor([[100, 100], [70, 90]])
+    rules = {"nms_threshold": 0.5, "nms_offset": nms_offset, "min_size": min_size}
     result = proposals(
-        anchors,
-        logits,
-        deltas,
-        sizes,
-        pre_nms=60,
-        post_nms=15,
-        nms_threshold=0.5,
-        min_size=min_size,
-        offset=offset,
-        nms_offset=nms_offset,
+        anchors, logits, deltas, sizes, pre_nms=60, post_nms=15, offset=offset, **rules
     )
     for i, (height, width) in enumerate(sizes.tolist()):
         order = sorted(range(120), key=lambda a, i=i: -logits[i, a])[:60]
-        boxes = [
-            slow_clip(
-                slow_decode(anchors[a].tolist(), deltas[i, a].tolist(), offset),
-                height,
-                width,
-                offset,
-            )
-            for a in order
-        ]
+        pairs = zip(anchors[order].tolist(), deltas[i, order].tolist(), strict=True)
+        boxes = [slow_decode(box, delta, offset) for box, delta in pairs]
+        boxes = [slow_clip(box, height, width, offset) for box in boxes]
         large = [
             k
             for k, (x1, y1, x2, y2) in enumerate(boxes)
@@ -120,17 +108,12 @@ def test_as_in_a_loop(offset, nms_offset, min_size):
         ]
         assert (min_size == 0) == (len(large) == 60)
         kept = slow_nms([boxes[k] for k in large], 0.5, nms_offset)[:15]
+        kept = [large[k] for k in kept]
         count = result.valid[i].sum()
         assert count == len(kept) and result.valid[i, :count].all()
-        torch.testing.assert_close(
-            result.boxes[i, :count],
-            torch.tensor([boxes[large[k]] for k in kept]),
-            rtol=1e-5,
-            atol=1e-4,
-        )
-        assert result.scores[i, :count].tolist() == [
-            logits[i, order[large[k]]] for k in kept
-        ]
+        want = torch.tensor([boxes[k] for k in kept])
+        torch.testing.assert_close(result.boxes[i, :count], want, rtol=1e-5, atol=1e-4)
+        assert result.scores[i, :count].tolist() == [logits[i, order[k]] for k in kept]
 
 
 def test_boxes_at_the_threshold():
@@ -149,8 +132,7 @@ def test_fewer_anchors_than_slots_and_more():
     many = proposals(anchors, logits, deltas, pre_nms=500, post_nms=50)
     assert many.boxes.shape == (1, 50, 4) and many.valid.sum() < 30
     few = proposals(anchors, logits, deltas, pre_nms=500, post_nms=3)
-    for field, first in zip(many, few, strict=True):
-        assert torch.equal(field[:, :3], first)
+    assert_equal(few, Proposals(*(field[:, :3] for field in many)))
     # Only the best `pre_nms` are looked at.
     one = proposals(anchors, logits, deltas, pre_nms=1, post_nms=3)
     assert one.valid.tolist() == [[True, False, False]]
@@ -162,14 +144,8 @@ def test_batch_is_its_images_one_by_one():
     logits, deltas = random_outputs(80, images=3)
     sizes = torch.tensor([[100, 100], [60, 80], [90, 50]])
     usable = torch.rand(3, 80, generator=torch.Generator().manual_seed(0)) < 0.7
-    together = proposals(anchors, logits, deltas, sizes, usable)
-    for i in range(3):
-        pick = slice(i, i + 1)
-        alone = proposals(
-            anchors, logits[pick], deltas[pick], sizes[pick], usable[pick]
-        )
-        for field, want in zip(together, alone, strict=True):
-            assert torch.equal(field[pick], want)
+    run = partial(proposals, anchors)
+    check_images_alone(run, logits, deltas, sizes, usable, images=3)
 
 
 @pytest.mark.parametrize("junk", JUNK)
@@ -188,38 +164,26 @@ def test_padding_cells_never_matter(junk):
     padded_logits[inside] = logits.flatten()
     padded_deltas[inside] = deltas.flatten(0, 1)
     for pre_nms in (50, 1000):
-        want = proposals(bare, logits, deltas, size, pre_nms=pre_nms, post_nms=150)
-        got = proposals(
-            anchors,
-            padded_logits,
-            padded_deltas,
-            size,
-            inside,
-            pre_nms=pre_nms,
-            post_nms=150,
-        )
+        limits = {"pre_nms": pre_nms, "post_nms": 150}
+        want = proposals(bare, logits, deltas, size, **limits)
+        padded = (padded_logits, padded_deltas, size, inside)
+        got = proposals(anchors, *padded, **limits)
         assert torch.equal(got.valid, want.valid) and not want.valid.all()
         assert torch.equal(got.boxes, want.boxes)
         assert torch.equal(got.scores[got.valid], want.scores[want.valid])
 
 
-@pytest.mark.parametrize("junk", [math.nan, math.inf, -math.inf])
-@pytest.mark.parametrize("column", range(4))
-def test_deltas_that_are_not_finite_are_left_out(junk, column):
+@pairwise({"junk": [math.nan, math.inf, -math.inf], "column": [0, 1, 2, 3, None]})
+def test_what_is_not_finite_is_left_out(junk, column):
+    """A delta, or a score that is NaN."""
     anchors = random_boxes(40)
     logits, deltas = random_outputs(40, images=1)
-    rest = torch.arange(40) != logits.argmax()
-    deltas[0, ~rest, column] = junk
-    want = proposals(anchors[rest], logits[:, rest], deltas[:, rest], post_nms=40)
-    got = proposals(anchors, logits, deltas, post_nms=40)
-    assert torch.equal(got.boxes, want.boxes) and torch.equal(got.valid, want.valid)
-
-
-def test_scores_that_are_no_numbers_are_left_out():
-    anchors = random_boxes(40)
-    logits, deltas = random_outputs(40, images=1)
-    logits[0, 7] = math.nan
-    rest = torch.arange(40) != 7
+    best = logits.argmax()
+    if column is None:
+        logits[0, best] = math.nan
+    else:
+        deltas[0, best, column] = junk
+    rest = torch.arange(40) != best
     want = proposals(anchors[rest], logits[:, rest], deltas[:, rest], post_nms=40)
     got = proposals(anchors, logits, deltas, post_nms=40)
     assert torch.equal(got.boxes, want.boxes) and torch.equal(got.valid, want.valid)
@@ -266,26 +230,10 @@ def test_top_is_a_propose_that_suppresses_nothing():
     sizes = torch.tensor([[100, 100], [70, 90]])
     options = {"offset": 0, "max_log_size": 0.2}
     for count in (10, len(anchors)):
-        best = top(
-            anchors,
-            logits,
-            deltas.requires_grad_(),
-            sizes,
-            usable,
-            count=count,
-            **options,
-        )
-        all_kept = proposals(
-            anchors,
-            logits,
-            deltas,
-            sizes,
-            usable,
-            pre_nms=count,
-            post_nms=count,
-            nms_threshold=1,
-            **options,
-        )
+        output = (anchors, logits, deltas.requires_grad_(), sizes, usable)
+        best = top(*output, count=count, **options)
+        limits = {"pre_nms": count, "post_nms": count, "nms_threshold": 1}
+        all_kept = proposals(*output, **limits, **options)
         for i in range(2):
             there = all_kept.valid[i]
             assert torch.equal(best.boxes[i, best.valid[i]], all_kept.boxes[i, there])
@@ -336,57 +284,39 @@ def test_no_gradient_and_float32():
     assert result.valid.dtype == torch.bool
 
 
-@pytest.mark.parametrize("size", ["38x50", "38x63"])
-@pytest.mark.parametrize(
-    ("mode", "pre_nms", "post_nms"), [("TRAIN", 12000, 2000), ("TEST", 6000, 300)]
-)
-def test_golden_proposals(shared, size, mode, pre_nms, post_nms):
-    data = np.load(shared / "golden" / "proposals.npz")
+def golden_output(data, size):
+    """Anchors, scores, deltas and the image's size.
+
+    Proposals are ordered by probability there; any increasing function of the logit
+    orders them alike.
+    """
     height, width = map(int, size.split("x"))
     base = base_anchors(stride=16, ratios=(0.5, 1, 2), scales=(8, 16, 32), offset=1)
-    # Ordered by probability there; any increasing function of the logit does.
-    scores = torch.from_numpy(data[f"{size}_rpn_cls_prob"][..., 9:]).flatten(1)
-    deltas = torch.from_numpy(data[f"{size}_rpn_bbox_pred"]).reshape(1, -1, 4)
-    result = proposals(
-        grid_anchors(base, height, width, stride=16),
-        scores,
-        deltas,
-        torch.from_numpy(data[f"{size}_im_info"][None, :2]).long(),
-        pre_nms=pre_nms,
-        post_nms=post_nms,
-    )
-    assert result.valid.all()
-    np.testing.assert_array_equal(
-        result.scores[0].numpy(), data[f"{size}_{mode}_scores"][:, 0]
-    )
-    order = torch.from_numpy(data[f"{size}_{mode}_order_index"])
-    assert torch.equal(result.scores[0], scores[0, order])
-    np.testing.assert_allclose(
-        result.boxes[0].numpy(), data[f"{size}_{mode}_rois"][:, 1:], rtol=1e-5
-    )
-
-
-@pytest.mark.parametrize("size", ["38x50", "38x63"])
-def test_golden_without_suppression(shared, size):
-    data = np.load(shared / "golden" / "proposals.npz")
-    height, width = map(int, size.split("x"))
-    base = base_anchors(stride=16, ratios=(0.5, 1, 2), scales=(8, 16, 32), offset=1)
-    result = top(
+    return (
         grid_anchors(base, height, width, stride=16),
         torch.from_numpy(data[f"{size}_rpn_cls_prob"][..., 9:]).flatten(1),
         torch.from_numpy(data[f"{size}_rpn_bbox_pred"]).reshape(1, -1, 4),
         torch.from_numpy(data[f"{size}_im_info"][None, :2]).long(),
-        None,
-        count=5000,
-        offset=1,
     )
+
+
+@pytest.mark.parametrize("size", ["38x50", "38x63"])
+@pytest.mark.parametrize(
+    ("mode", "limits"), [("TRAIN", (12000, 2000)), ("TEST", (6000, 300)), ("TOP", None)]
+)
+def test_golden_proposals(shared, size, mode, limits):
+    data = np.load(shared / "golden" / "proposals.npz")
+    output = golden_output(data, size)
+    if limits is None:
+        result = top(*output, None, count=5000, offset=1)
+    else:
+        result = proposals(*output, pre_nms=limits[0], post_nms=limits[1])
+        order = torch.from_numpy(data[f"{size}_{mode}_order_index"])
+        assert torch.equal(result.scores[0], output[1][0, order])
     assert result.valid.all()
-    np.testing.assert_allclose(
-        result.boxes[0].numpy(), data[f"{size}_TOP_rois"][:, 1:], rtol=1e-5
-    )
-    np.testing.assert_array_equal(
-        result.scores[0].numpy(), data[f"{size}_TOP_scores"][:, 0]
-    )
+    scores, rois = data[f"{size}_{mode}_scores"], data[f"{size}_{mode}_rois"]
+    np.testing.assert_array_equal(result.scores[0].numpy(), scores[:, 0])
+    np.testing.assert_allclose(result.boxes[0].numpy(), rois[:, 1:], rtol=1e-5)
 
 
 def test_levels_of_a_pyramid_by_hand():

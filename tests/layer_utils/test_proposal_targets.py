@@ -3,8 +3,8 @@ import math
 import pytest
 import torch
 from box_oracles import JUNK, ground_truth, random_boxes, slow_encode, slow_iou
+from equality import assert_equal, image_of
 from faster_rcnn.layer_utils.proposal_targets import match_rois
-from faster_rcnn.layer_utils.structures import GroundTruth, Proposals
 from roi_samples import (
     BACKGROUND,
     EVERYTHING,
@@ -46,15 +46,9 @@ def test_as_in_a_loop(offset, add_ground_truth):
     gt = ground_truth(
         *([(k + 1, box) for k, box in enumerate(scene)] for scene in scenes), slots=7
     )
-    result = sample(
-        as_proposals(*boxes),
-        gt,
-        add_ground_truth=add_ground_truth,
-        offset=offset,
-        bg_overlap_low=0.1,
-        bg_overlap_high=0.4,
-        **EVERYTHING,
-    )
+    rules = {"add_ground_truth": add_ground_truth, "offset": offset, **EVERYTHING}
+    rules |= {"bg_overlap_low": 0.1, "bg_overlap_high": 0.4}
+    result = sample(as_proposals(*boxes), gt, **rules)
     for i, (scene, rows) in enumerate(zip(scenes, boxes, strict=True)):
         want = []
         for box in rows + (scene if add_ground_truth else []):
@@ -134,12 +128,9 @@ def test_rois_in_a_crowd_are_not_background():
 
 
 def test_deltas_are_normalised():
-    plain = sample(
-        as_proposals([FOREGROUND]), ground_truth([(1, OBJECT)]), delta_std=(1, 1, 1, 1)
-    )
-    scaled = sample(
-        as_proposals([FOREGROUND]), ground_truth([(1, OBJECT)]), delta_std=(2, 4, 8, 16)
-    )
+    inputs = as_proposals([FOREGROUND]), ground_truth([(1, OBJECT)])
+    plain = sample(*inputs, delta_std=(1, 1, 1, 1))
+    scaled = sample(*inputs, delta_std=(2, 4, 8, 16))
     torch.testing.assert_close(
         plain.target_deltas, scaled.target_deltas * torch.tensor([2.0, 4.0, 8.0, 16.0])
     )
@@ -177,8 +168,7 @@ def test_unused_rows_never_matter(junk, replacement):
         )
         for value in (0.0, junk)
     )
-    for a, b in zip(plain, padded, strict=True):
-        assert torch.equal(a, b)
+    assert_equal(plain, padded)
 
 
 def test_batch_is_its_images_one_by_one():
@@ -187,11 +177,7 @@ def test_batch_is_its_images_one_by_one():
     proposals = as_proposals(*rows)
     together = sample(proposals, gt, **EVERYTHING)
     for i in range(3):
-        alone = sample(
-            Proposals(*(field[i : i + 1] for field in proposals)),
-            GroundTruth(*(field[i : i + 1] for field in gt)),
-            **EVERYTHING,
-        )
+        alone = sample(image_of(proposals, i), image_of(gt, i), **EVERYTHING)
         assert drawn(together, i) == drawn(alone)
 
 

@@ -3,6 +3,7 @@
 import pytest
 import torch
 from box_oracles import JUNK, ground_truth, random_boxes
+from equality import assert_equal
 from pairwise import pairwise
 from roi_samples import (
     BACKGROUND,
@@ -130,8 +131,7 @@ def test_neither_foreground_nor_background(case, replacement, junk):
     assert not result.target_deltas.any()
 
 
-@pytest.mark.parametrize("replacement", [False, True])
-@pytest.mark.parametrize("junk", JUNK)
+@pairwise({"replacement": [False, True], "junk": JUNK})
 def test_image_without_objects(replacement, junk):
     result = sample(
         as_proposals([FAR] * 5, junk=junk),
@@ -150,8 +150,7 @@ def test_generator_decides():
         sample(as_proposals(boxes), gt, seed=seed, batch_size=32, replacement=True)
         for seed in (1, 1, 2)
     )
-    for a, b in zip(first, again, strict=True):
-        assert torch.equal(a, b)
+    assert_equal(first, again)
     assert not torch.equal(first.rois, other.rois)
 
 
