@@ -12,6 +12,7 @@ DOCUMENTS = [
 ]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("path", DOCUMENTS, ids=lambda path: path.name)
 def test_python_of_a_document_runs(path, tmp_path, monkeypatch):
     """A document's blocks are one program; a fault is shown at its own line."""

@@ -15,6 +15,7 @@ unset PYTHONDONTWRITEBYTECODE
 OLDEST_TESTS=(
   tests/test_imports.py tests/kernels tests/nms tests/layer_utils
   tests/model/test_faster_rcnn.py tests/model/test_gradients.py tests/test_commands.py
+  tests/export/test_job.py::test_written_beside_the_checkpoint
 )
 case ${1:-} in
   -h | --help)

@@ -23,7 +23,7 @@ TINY = (
 
 
 def tiny(phase="train"):
-    return Work("res50", phase, size=(64, 96), rois=(256, 12), classes=3, settings=TINY)
+    return Work("res50", phase, size=(64, 96), rois=(128, 12), classes=3, settings=TINY)
 
 
 @pytest.fixture(scope="module")

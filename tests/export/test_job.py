@@ -1,10 +1,11 @@
 import logging
+import re
 import sys
 
 import pytest
 from command_lines import load_tool
 from exported_detectors import small_config
-from faster_rcnn.export import ExportError, load_exported
+from faster_rcnn.export import ExportError, load_exported, torch_export
 from faster_rcnn.export import parity as checking
 from faster_rcnn.export.job import Job, export
 from faster_rcnn.export.program import Shape
@@ -41,12 +42,24 @@ def test_written_beside_the_checkpoint(checkpoint, tmp_path, caplog):
 
 
 @pytest.mark.parametrize(("features", "multiple"), [("c4", 32), ("fpn", 64)])
-def test_a_recipe_without_multiples_is_free_in_size(tmp_path, features, multiple):
+def test_a_recipe_without_multiples_is_free_in_size(
+    tmp_path, features, multiple, monkeypatch
+):
     """PyTorch before 2.14 traces no pool of odd rows, and a pyramid needs a fit."""
     small = ("net.fpn_channels", 16, "head.fc_channels", 16)
     kind = ("data.size_multiple", 1, "net.features", features, *small)
-    path = export(Job(save_detector(tmp_path, *kind), to="program", count=2))
-    assert load_exported(path).about.shape == Shape(multiple=multiple)
+    job = Job(save_detector(tmp_path, *kind), to="program", count=2)
+    if features == "fpn":
+        assert load_exported(export(job)).about.shape == Shape(multiple=multiple)
+        return
+    # That a detector without a pyramid is free in size, test_program.py shows.
+
+    def refuse(_, shape):
+        raise ExportError(str(shape))
+
+    monkeypatch.setattr(torch_export, "trace", refuse)
+    with pytest.raises(ExportError, match=re.escape(str(Shape(multiple=multiple)))):
+        export(job)
 
 
 def test_a_file_that_differs_is_not_kept(checkpoint, monkeypatch, caplog):

@@ -115,7 +115,10 @@ def assert_same(ours, config, images: Images, wanted) -> None:
             )
 
 
-@pytest.mark.parametrize("net", NETS)
+SLOW = {"res50": pytest.mark.slow}
+
+
+@pytest.mark.parametrize("net", [pytest.param(n, marks=SLOW.get(n, ())) for n in NETS])
 def test_detections_equal(net):
     ours, peer, config = pair(*NETS[net])
     single = random_images(SIZES[0], multiple=64)

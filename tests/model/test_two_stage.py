@@ -21,32 +21,31 @@ NETS = {
     "mobile_v2": (),
     "mobile_v2_fpn": ("net.features", "fpn", *SMALL),
 }
+MODULES = ("both", "rpn", "fast_rcnn")
 QUICK = [net for net in NETS if net != "vgg16"]
 TRUTH = ground_truth([(1, 10, 12, 40, 45)], [(2, 30, 5, 60, 25)])
 
 
+def single(net, modules, *overrides) -> TwoStage:
+    """One of the modules."""
+    words = (*NETS[net], "net.modules", modules)
+    return tiny_detector(tiny_config(*words, *overrides))
+
+
 def detectors(net, *overrides) -> dict[str, TwoStage]:
     """Both modules together and each alone, of the same weights."""
-    config = tiny_config(*NETS[net], *overrides)
-    both = tiny_detector(config)
-    randomise(both)
-    found = {"both": both}
-    for modules in ("rpn", "fast_rcnn"):
-        words = ("net.modules", modules)
-        alone = tiny_detector(tiny_config(*NETS[net], *overrides, *words))
-        state = {k: v for k, v in both.state_dict().items() if k in alone.state_dict()}
-        alone.load_state_dict(state)
-        found[modules] = alone
+    found = {name: single(net, name, *overrides) for name in MODULES}
+    randomise(found["both"])
+    state = found["both"].state_dict()
+    for alone in (found["rpn"], found["fast_rcnn"]):
+        alone.load_state_dict({key: state[key] for key in alone.state_dict()})
     return found
 
 
 @pytest.mark.parametrize("net", NETS)
 def test_the_modules_have_what_they_share_and_nothing_of_each_other(net):
     with torch.device("meta"):  # no numbers are needed
-        alone = {
-            modules: tiny_detector(tiny_config(*NETS[net], "net.modules", modules))
-            for modules in ("both", "rpn", "fast_rcnn")
-        }
+        alone = {modules: single(net, modules) for modules in MODULES}
     kinds = {m: (n.detects, n.reads_proposals) for m, n in alone.items()}
     assert kinds == {
         "both": (True, False),
@@ -100,7 +99,7 @@ def test_losses_are_those_of_the_detector(net):
 @pytest.mark.parametrize("modules", ["rpn", "fast_rcnn"])
 @pytest.mark.parametrize("net", QUICK)
 def test_every_parameter_is_trained(net, modules):
-    model = detectors(net)[modules].train()
+    model = single(net, modules).train()
     given = {"proposals": some_proposals()} if modules == "fast_rcnn" else {}
     output = model(random_images((64, 80), (50, 64)), TRUTH, **given)
     sum(output.losses.values()).backward()
@@ -122,7 +121,7 @@ def some_proposals() -> Proposals:
 
 @torch.no_grad()
 def test_padded_proposals_are_not_read():
-    model = detectors("mobile_v2")["fast_rcnn"].train()
+    model = single("mobile_v2", "fast_rcnn").train()
     images, given = random_images((64, 80), (50, 64)), some_proposals()
     hidden = given.boxes.masked_fill(~given.valid[..., None], 1e6)
     other = given._replace(boxes=hidden)
@@ -134,7 +133,7 @@ def test_padded_proposals_are_not_read():
 
 
 def test_an_image_without_proposals_trains_on_its_objects():
-    model = detectors("mobile_v2")["fast_rcnn"].train()
+    model = single("mobile_v2", "fast_rcnn").train()
     given = some_proposals()
     none = given._replace(valid=torch.zeros_like(given.valid))
     output = model(random_images((64, 80), (50, 64)), TRUTH, proposals=none)
@@ -143,7 +142,7 @@ def test_an_image_without_proposals_trains_on_its_objects():
 
 
 def test_missing_proposals_are_told():
-    model = detectors("mobile_v2")["fast_rcnn"]
+    model = single("mobile_v2", "fast_rcnn")
     with pytest.raises(ValueError, match=r"needs proposals .* data\.proposals"):
         model(random_images((64, 80)))
     with pytest.raises(ValueError, match="needs proposals"):
@@ -154,7 +153,7 @@ def test_missing_proposals_are_told():
 @pytest.mark.parametrize("modules", ["both", "rpn", "fast_rcnn"])
 def test_fixed_trunk(net, modules):
     words = ("net.weights", "some.pth", "net.norm", "batch", "net.fixed_trunk", "true")
-    model = tiny_detector(tiny_config(*NETS[net], *words, "net.modules", modules))
+    model = single(net, modules, *words)
     names = dict(model.named_parameters())
     shared = model.shared_keys()
     trained = {name for name, p in names.items() if p.requires_grad}
