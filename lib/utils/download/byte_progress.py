@@ -13,9 +13,9 @@ class ByteProgress(Progress):
     """Bytes done, bytes per second and time left, shown as `Progress` shows them.
 
     Args:
-        label: what the line begins with.
+        label: start of the line.
         total: bytes of the whole, if known.
-        start: bytes that an earlier call has done.
+        start: bytes of an earlier call.
     """
 
     def __init__(self, label: str, total: int | None = None, *, start: int = 0) -> None:
@@ -23,7 +23,7 @@ class ByteProgress(Progress):
         self._label = label
 
     def expect(self, total: int | None) -> None:
-        """Take over the number of bytes of the whole from who offers it."""
+        """Set the number of bytes of the whole, once it is known."""
         self._total = total or sys.maxsize
 
     def show(self, count: int) -> None:

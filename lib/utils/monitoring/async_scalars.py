@@ -1,9 +1,8 @@
 """Read numbers from the device without making the host wait.
 
-If the host reads a number of the work it has just queued on a GPU, the GPU idles until
-the host has queued more. So the copy of the numbers is queued too, and they are read
-one update
-later: the host then only waits for work that lies before a whole update.
+If the host reads a number of the work that it has just queued on a GPU, the GPU idles
+until the host has queued more. So the copy of the numbers is queued too, and they are
+read one update later.
 """
 
 from collections.abc import Callable
@@ -13,11 +12,7 @@ from torch import Tensor
 
 
 class AsyncScalars:
-    """Pass numbers to callbacks: at once on a CPU, later on a GPU.
-
-    Attributes:
-        pending: passes on the last numbers, if that is still to be done.
-    """
+    """Pass numbers to callbacks: at once on a CPU, one update later on a GPU."""
 
     def __init__(self) -> None:
         self.pending: Callable[[], None] | None = None
@@ -27,7 +22,7 @@ class AsyncScalars:
 
         Args:
             values: ``(K,)`` on any device.
-            use: if it raises, the numbers still count as passed on.
+            use: the callback; not called again if it raises.
         """
         self.flush()
         read = _start_copy(values.detach())

@@ -48,7 +48,7 @@ def read_runs(paths: Sequence[Path]) -> list[RunCurves]:
         paths: run folders, or their metrics.jsonl.
 
     Raises:
-        ValueError: there is no such file, it is empty, or a path is given twice.
+        ValueError: a file is missing or empty, or a path is given twice.
     """
     files = [_metrics_file(path) for path in paths]
     folders = [file.absolute().parent for file in files]
@@ -72,7 +72,7 @@ def run_names(folders: Sequence[Path]) -> list[str]:
 
 
 def smoothed(curve: Curve, window: int) -> Curve:
-    """Average over the iterations from ``window`` before, exclusive, to each.
+    """Average over the last ``window`` iterations before each, itself included.
 
     Values that are not finite are kept, and are excluded from the means.
     """

@@ -1,8 +1,6 @@
 """The package's log: a readable console, and a file with all records.
 
-Every module logs through ``logging.getLogger(__name__)``, below the logger that is set
-up here. A progress line on the terminal is erased before each log line and drawn again
-below it.
+A progress line on the terminal is erased before each log line and drawn again below it.
 """
 
 import logging
@@ -43,17 +41,16 @@ class StatusLine:
 
     def finish(self) -> None:
         """Keep the current line on the terminal, and continue below it."""
-        with self._lock:
-            if self._stream is not None:
-                self._stream.write("\n")
-                self._stream.flush()
-            self._stream, self._text = None, ""
+        self._end("\n")
 
     def erase(self) -> None:
         """Erase the current line from the terminal."""
+        self._end("\r\x1b[K")
+
+    def _end(self, text: str) -> None:
         with self._lock:
             if self._stream is not None:
-                self._stream.write("\r\x1b[K")
+                self._stream.write(text)
                 self._stream.flush()
             self._stream, self._text = None, ""
 
@@ -74,17 +71,15 @@ STATUS = StatusLine()
 
 
 class _Formatter(logging.Formatter):
-    """Time and message; levels above info are named first.
-
-    Text from outside may contain anything: control characters are escaped, and further
-    lines are indented, so that no text looks like a record of its own.
-    """
+    """Time, level above info, and message, in which no text can forge a record."""
 
     def format(self, record: logging.LogRecord) -> str:
         return printable(super().format(record), lines=True).replace("\n", "\n  ")
 
     def formatMessage(self, record: logging.LogRecord) -> str:
-        return f"{record.asctime} {_mark(record.levelno)}{record.message}"
+        level = "WARNING: " if record.levelno >= logging.WARNING else ""
+        level = "ERROR: " if record.levelno >= logging.ERROR else level
+        return f"{record.asctime} {level}{record.message}"
 
 
 class _Console(_StreamHandler):
@@ -123,8 +118,8 @@ class _File(logging.handlers.WatchedFileHandler):
 def setup_logging(log_file: Path | None = None) -> logging.Logger:
     """Send the package's log to stderr and append it to a file.
 
-    A further call replaces what an earlier call set up, so nothing appears twice.
-    Handlers that others added are kept, and records still reach the root logger.
+    A further call replaces the handlers of an earlier call; handlers of others are
+    kept, and records still reach the root logger.
 
     Args:
         log_file: file to append to, its folder created if missing; None for no file.
@@ -150,9 +145,3 @@ def setup_logging(log_file: Path | None = None) -> logging.Logger:
         logger.addHandler(handler)
     logger.setLevel(logging.INFO)
     return logger
-
-
-def _mark(level: int) -> str:
-    if level >= logging.ERROR:
-        return "ERROR: "
-    return "WARNING: " if level >= logging.WARNING else ""

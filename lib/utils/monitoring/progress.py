@@ -1,10 +1,10 @@
 """The progress of a long loop, on a terminal or in a log.
 
-tqdm does not serve as well: it writes nothing that suits a log file, counts pauses for
-validation in its rate, and tears the line when the log speaks. These take more lines
-around it than the 150 of `Progress`.
+tqdm writes no lines for a log file, counts pauses for validation in its rate, and
+breaks its line when the log writes. Adding these takes as many lines as `Progress` has.
 """
 
+import contextlib
 import logging
 import math
 import os
@@ -13,7 +13,6 @@ import sys
 import time
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
 from pathlib import Path
 from typing import TextIO
 
@@ -24,7 +23,7 @@ from .logs import FILE_ONLY, STATUS
 
 logger = logging.getLogger(__name__)
 
-_WARM_UP = 3  # updates that allocate, tune and compile tell nothing about the rest
+_WARM_UP = 3  # updates that allocate, tune and compile take longer than the rest
 _WINDOW = 200  # updates over which the rate is averaged
 _REDRAW_SECONDS = 0.1
 
@@ -32,15 +31,14 @@ _REDRAW_SECONDS = 0.1
 class Progress(Closeable):
     """Iterations done, time left, images per second, losses and memory.
 
-    On a terminal one line is rewritten in place, and the log file still gets its
-    lines; elsewhere a log line appears every ``log_every`` iterations.
+    On a terminal one line is rewritten in place, and only the log file gets log lines.
 
     Args:
         total: iterations of the whole loop.
         start: iterations done before, when a run resumes.
         log_every: iterations between two log lines; the last one is always logged.
-        stream: where the line goes, stderr by default.
-        clock: seconds that only grow; another one serves tests.
+        stream: stream of the line, stderr by default.
+        clock: returns seconds.
     """
 
     def __init__(
@@ -82,10 +80,9 @@ class Progress(Closeable):
         """Show that ``iteration`` iterations are done.
 
         Args:
-            iteration: iterations done in all, counted from the very start of the run.
+            iteration: iterations done since the start of the run.
             images: images processed since the last call.
-            values: numbers to show by name, in this order. None shows the last ones
-                again, so that a loop need not read its losses every time.
+            values: numbers to show by name, in this order; if None, the last ones.
         """
         if values is not None:
             self._values = dict(values)
@@ -110,10 +107,12 @@ class Progress(Closeable):
             self._drawn = now
             self._draw()
 
-    @contextmanager
+    @contextlib.contextmanager
     def paused(self) -> Iterator[None]:
-        """Leave the block's time out of the rate, and the terminal to the block."""
-        self._hide()
+        """Exclude the block's time from the rate, and hide the line meanwhile."""
+        if self._shown:
+            STATUS.erase()
+            self._shown = False
         before = self._clock()
         try:
             yield
@@ -121,7 +120,7 @@ class Progress(Closeable):
             self._paused_seconds += self._clock() - before
 
     def close(self) -> None:
-        """Leave the last line on the terminal and end it. Safe to call twice."""
+        """Keep the last line on the terminal. Safe to call twice."""
         if self._terminal and self._updates and not self._closed:
             self._line = self._format()
             self._draw()
@@ -142,14 +141,17 @@ class Progress(Closeable):
         speed, images_per_second = self.rates()
         left = self._total - self._done
         eta = 0.0 if left <= 0 else left / speed if speed > 0 else math.nan
-        return format_line(
-            self._done,
-            self._total,
-            eta=eta,
-            images_per_second=images_per_second,
-            values=self._values,
-            memory=memory_in_use_mb(),
-        )
+        percent = 100.0 * self._done / self._total if self._total > 0 else 100.0
+        width = len(str(self._total))
+        parts = [f"{self._done:{width}d}/{self._total} {percent:5.1f}%"]
+        parts.append(f"eta {format_duration(eta)}")
+        if math.isfinite(images_per_second):
+            parts.append(f"{images_per_second:.2f} img/s")
+        # The values come last, because a narrow terminal cuts the line.
+        memory = memory_in_use_mb()
+        parts.extend(f"{name} {mb / 1024:.1f}G" for name, mb in memory.items())
+        parts.extend(f"{name} {format_value(v)}" for name, v in self._values.items())
+        return "  ".join(parts)
 
     def _draw(self) -> None:
         # The last column stays free: writing into it wraps the line on some terminals.
@@ -157,18 +159,9 @@ class Progress(Closeable):
         STATUS.show(self._stream, self._line[:width])
         self._shown = True
 
-    def _hide(self) -> None:
-        if self._shown:
-            STATUS.erase()
-            self._shown = False
-
 
 def format_duration(seconds: float) -> str:
-    """Return a duration as ``m:ss``, ``h:mm:ss`` or ``Nd hh:mm:ss``.
-
-    Args:
-        seconds: rounded to whole ones; what is negative or not finite gives ``--:--``.
-    """
+    """Return a duration as ``m:ss``, ``h:mm:ss`` or ``Nd hh:mm:ss``; or ``--:--``."""
     if not math.isfinite(seconds) or seconds < 0:
         return "--:--"
     minutes, second = divmod(round(seconds), 60)
@@ -190,69 +183,28 @@ def format_value(value: float) -> str:
     return f"{value:.3g}"
 
 
-def format_line(
-    iteration: int,
-    total: int,
-    *,
-    eta: float,
-    images_per_second: float,
-    values: Mapping[str, float],
-    memory: Mapping[str, float],
-) -> str:
-    """Return the text of one progress line.
-
-    Args:
-        iteration: iterations done.
-        total: iterations of the whole loop.
-        eta: seconds left, NaN while unknown.
-        images_per_second: NaN while unknown, and then left out.
-        values: losses, learning rate and the like, by name.
-        memory: mebibytes by name.
-    """
-    percent = 100.0 * iteration / total if total > 0 else 100.0
-    width = len(str(total))
-    parts = [f"{iteration:{width}d}/{total} {percent:5.1f}%"]
-    parts.append(f"eta {format_duration(eta)}")
-    if math.isfinite(images_per_second):
-        parts.append(f"{images_per_second:.2f} img/s")
-    # The values come last: a narrow terminal cuts the line, and they are many.
-    parts.extend(f"{name} {mb / 1024:.1f}G" for name, mb in memory.items())
-    parts.extend(f"{name} {format_value(value)}" for name, value in values.items())
-    return "  ".join(parts)
-
-
 def is_terminal(stream: TextIO) -> bool:
     """Return whether a line of ``stream`` can be rewritten in place."""
     return stream.isatty() and os.environ.get("TERM") != "dumb"
 
 
-def memory_usage_mb() -> float:
-    """Return this process's resident memory in mebibytes.
+def memory_in_use_mb() -> dict[str, float]:
+    """Return mebibytes by kind: ``mem`` of the process, ``gpu`` peak once in use.
 
-    Where the system does not tell the present size, it is the largest so far; where it
-    tells nothing, NaN.
+    Without /proc the process's peak stands for its present memory; Windows has neither.
     """
+    memory = {}
     try:
         pages = int(Path("/proc/self/statm").read_text(encoding="ascii").split()[1])
-        return pages * os.sysconf("SC_PAGE_SIZE") / 2**20
+        memory["mem"] = pages * os.sysconf("SC_PAGE_SIZE") / 2**20
     except (OSError, ValueError):
-        return _peak_memory_mb()
+        with contextlib.suppress(ImportError):
+            import resource
 
-
-def memory_in_use_mb() -> dict[str, float]:
-    """Return mebibytes by kind: ``mem`` of the process, ``gpu`` peak once in use."""
-    memory = {"mem": memory_usage_mb()}
-    # Zero as long as the process has nothing on the GPU, and without starting it.
+            peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+            # macOS counts bytes, other systems kibibytes.
+            memory["mem"] = peak / (2**20 if sys.platform == "darwin" else 2**10)
+    # Zero as long as the process has not used the GPU; asking does not start it.
     if torch.cuda.is_available() and (peak := torch.cuda.max_memory_allocated()):
         memory["gpu"] = peak / 2**20
-    return {name: mb for name, mb in memory.items() if math.isfinite(mb)}
-
-
-def _peak_memory_mb() -> float:
-    try:
-        import resource
-    except ImportError:  # Windows
-        return math.nan
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    # macOS counts bytes, the others kibibytes.
-    return peak / (2**20 if sys.platform == "darwin" else 2**10)
+    return memory

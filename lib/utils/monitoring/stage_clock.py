@@ -9,16 +9,8 @@ import torch
 
 WAITING = "waiting for data"
 STAGES = (
-    "data",
-    "backbone",
-    "RPN",
-    "proposals",
-    "targets",
-    "pooling",
-    "head",
-    "losses",
-    "backward",
-    "optimizer",
+    *("data", "backbone", "RPN", "proposals", "targets", "pooling", "head"),
+    *("losses", "backward", "optimizer"),
 )
 """The stages of an update, in the order of the table; ``data`` is the copy to the
 device. Waiting for the loader is not work of this process, and is listed separately."""
@@ -56,7 +48,7 @@ class StageClock:
 
     @contextlib.contextmanager
     def stage(self, name: str) -> Iterator[None]:
-        """Return the context of a stage."""
+        """Add the time of the block to a stage."""
         first = self._event()
         start = time.perf_counter()
         yield

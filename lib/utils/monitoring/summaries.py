@@ -11,6 +11,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from tensorboardX import RecordWriter, summary
 from tensorboardX.proto.event_pb2 import Event, SessionLog
@@ -30,21 +31,19 @@ _HISTOGRAM_LIMIT = 1e38  # keeps the range of a histogram within float32
 class Summaries(Closeable):
     """A TensorBoard event file, written with tensorboardX's summaries.
 
-    The calling thread writes events through tensorboardX's RecordWriter. Its
-    SummaryWriter uses a thread, and if a full disk kills that thread, the training loop
-    waits forever; here the run continues without TensorBoard.
+    tensorboardX's SummaryWriter writes in a thread, and if a full disk kills it, the
+    training loop waits forever; here the run continues without TensorBoard.
 
     Args:
         folder: the event file's folder, created if missing.
-        purge_step: the first step that a resumed run writes again, which is one past
-            the checkpoint's iteration. TensorBoard then ignores this and later steps in
-            the folder's earlier event files.
+        purge_step: the first step that a resumed run writes again, from which on
+            TensorBoard ignores the folder's earlier event files.
     """
 
     def __init__(self, folder: Path, *, purge_step: int | None = None) -> None:
         folder.mkdir(parents=True, exist_ok=True)
-        # TensorBoard reads event files in the order of their names, which must differ
-        # even between two starts within one second.
+        # TensorBoard reads event files in the order of their names, which differ even
+        # for two starts within one second.
         now = time.time_ns()
         name = f"events.out.tfevents.{now // 10**9}.{now % 10**9:09d}.{os.getpid()}"
         self._path = folder / name
@@ -67,10 +66,7 @@ class Summaries(Closeable):
         self._add(summary.image(name, rgb, dataformats="HWC"), step)
 
     def histograms(self, tensors: Mapping[str, Tensor], step: int) -> dict[str, int]:
-        """Add histograms of weights, activations or scores.
-
-        Tensors may have any shape, type and device; tensors without finite values add
-        nothing.
+        """Add histograms of tensors of any shape, type and device.
 
         Returns:
             The number of non-finite values of each tensor that has any; also added as
@@ -128,11 +124,8 @@ class Summaries(Closeable):
         writer, self._writer = self._writer, None
         with suppress(OSError):  # closing flushes, and so fails in the same way
             writer.close()
-        logger.warning(
-            "cannot write %s (%s); the run continues without TensorBoard",
-            self._path,
-            error,
-        )
+        text = "cannot write %s (%s); the run continues without TensorBoard"
+        logger.warning(text, self._path, error)
 
 
 class MetricsFile(Closeable):
@@ -160,10 +153,8 @@ class MetricsFile(Closeable):
     def append(self, iteration: int, values: Mapping[str, object]) -> None:
         """Write a line ``{"iteration": iteration, **values}`` to the file at once.
 
-        Args:
-            iteration: iterations done.
-            values: JSON values. Numbers that are not finite become the texts
-                "NaN", "Infinity" and "-Infinity", which ``float()`` reads back.
+        Numbers that are not finite become the texts "NaN", "Infinity" and "-Infinity",
+        which ``float()`` reads back.
 
         Raises:
             OSError: the line cannot be written; the message names the file.
@@ -186,27 +177,19 @@ class MetricsFile(Closeable):
 def _histogram(name: str, values: Tensor) -> Any:
     """Return the summary of ``(n,)`` finite float32 values on the CPU, n > 0."""
     low, high = float(values.min()), float(values.max())
-    first, last = (
-        min(max(end, -_HISTOGRAM_LIMIT), _HISTOGRAM_LIMIT) for end in (low, high)
-    )
+    first, last = np.clip((low, high), -_HISTOGRAM_LIMIT, _HISTOGRAM_LIMIT).tolist()
     if first == last:
         margin = max(abs(first), 1.0) / 2
         edges = [first - margin, last + margin]
         counts = [float(values.numel())]
     else:
-        inside = values.clamp(first, last)
-        counts = torch.histc(inside, _BINS, first, last).tolist()
-        edges = torch.linspace(first, last, _BINS + 1, dtype=torch.float64).tolist()
+        counts = torch.histc(values.clamp(first, last), _BINS, first, last).tolist()
+        edges = np.linspace(first, last, _BINS + 1).tolist()
+    total = float(values.sum(dtype=torch.float64))
+    squares = float(torch.linalg.vector_norm(values)) ** 2
+    # Each edge closes a bucket on its right, so the first one's bucket is empty.
     return summary.histogram_raw(
-        name,
-        low,
-        high,
-        values.numel(),
-        float(values.sum(dtype=torch.float64)),
-        float(torch.linalg.vector_norm(values)) ** 2,
-        edges,
-        # Each edge closes a bucket on its right, so the first one's bucket is empty.
-        [0.0, *counts],
+        *(name, low, high, values.numel(), total, squares, edges, [0.0, *counts])
     )
 
 
@@ -217,9 +200,7 @@ def _plain(value: object) -> object:
     if isinstance(value, list | tuple):
         return [_plain(item) for item in value]
     if isinstance(value, float) and not math.isfinite(value):
-        if math.isnan(value):
-            return "NaN"
-        return "Infinity" if value > 0 else "-Infinity"
+        return json.dumps(value)
     return value
 
 

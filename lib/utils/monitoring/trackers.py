@@ -13,7 +13,6 @@ import os
 import re
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from itertools import islice
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -30,10 +29,10 @@ _MOST_METRICS, _MOST_PARAMS, _LONGEST_PARAM = 1000, 100, 500
 
 
 class Tracker(Protocol):
-    """Interface of an experiment tracker.
+    """One run in an experiment tracker; `id` is the tracker's identifier of it.
 
-    Attributes:
-        id: the tracker's identifier of the run.
+    A tracker is made from the run's folder, its name, and the id under which an earlier
+    start began it, if any.
     """
 
     id: str
@@ -48,14 +47,8 @@ class Tracker(Protocol):
         """Finish, after all data is sent or written to disk."""
 
 
-class WandB:
-    """Weights & Biases, configured by its environment variables (WANDB_PROJECT, ...).
-
-    Args:
-        folder: folder of the run; gets ``wandb/``.
-        name: name of the run.
-        known: id under which an earlier start began it; None for a new run.
-    """
+class _WandB:
+    """Weights & Biases, configured by WANDB_PROJECT and its other variables."""
 
     def __init__(self, folder: Path, name: str, known: str | None) -> None:
         wandb = importlib.import_module("wandb")
@@ -68,26 +61,17 @@ class WandB:
         self._run.define_metric("*", step_metric=_ITERATION)
 
     def config(self, settings: Mapping[str, object]) -> None:
-        """Record all settings."""
         self._run.config.update(dict(settings), allow_val_change=True)
 
     def scalars(self, values: Mapping[str, float], step: int) -> None:
-        """Add numbers."""
         self._run.log({**values, _ITERATION: step})
 
     def end(self) -> None:
-        """Finish."""
         self._run.finish()
 
 
-class MLflow:
-    """MLflow, configured by its environment variables (MLFLOW_TRACKING_URI, ...).
-
-    Args:
-        folder: folder of the run.
-        name: name of the run.
-        known: id under which an earlier start began it; None for a new run.
-    """
+class _MLflow:
+    """MLflow, configured by MLFLOW_TRACKING_URI and its other variables."""
 
     def __init__(self, folder: Path, name: str, known: str | None) -> None:
         mlflow = importlib.import_module("mlflow")
@@ -108,34 +92,31 @@ class MLflow:
         self.id = str(known)
 
     def config(self, settings: Mapping[str, object]) -> None:
-        """Record all settings; a resumed run has them already."""
         if not self._new:
-            return
-        param = self._entities.Param
+            return  # MLflow refuses parameters that change
         params = [
-            param(key, str(value)[:_LONGEST_PARAM]) for key, value in _flat(settings)
+            self._entities.Param(key, str(value)[:_LONGEST_PARAM])
+            for key, value in _flat(settings)
         ]
-        for part in _parts(params, _MOST_PARAMS):
-            self._client.log_batch(self.id, params=part)
+        for i in range(0, len(params), _MOST_PARAMS):
+            self._client.log_batch(self.id, params=params[i : i + _MOST_PARAMS])
 
     def scalars(self, values: Mapping[str, float], step: int) -> None:
-        """Add numbers; characters that names may not contain become underscores."""
         now = int(1000 * time.time())
-        metrics = [
+        metrics = [  # names may not contain all characters
             self._entities.Metric(re.sub(r"[^\w\-. /]", "_", key), value, now, step)
             for key, value in values.items()
         ]
-        for part in _parts(metrics, _MOST_METRICS):
-            self._client.log_batch(self.id, metrics=part)
+        for i in range(0, len(metrics), _MOST_METRICS):
+            self._client.log_batch(self.id, metrics=metrics[i : i + _MOST_METRICS])
 
     def end(self) -> None:
-        """Finish."""
         self._client.set_terminated(self.id)
 
 
 TRACKERS: dict[str, Callable[[Path, str, str | None], Tracker]] = {
-    "wandb": WandB,
-    "mlflow": MLflow,
+    "wandb": _WandB,
+    "mlflow": _MLflow,
 }
 """The names for ``train.trackers``: the package's name, and that of our extra."""
 
@@ -175,7 +156,10 @@ class Trackers(Closeable):
         self._trackers: dict[str, Tracker] = {}
         if not names:
             return
-        ids = _read_ids(folder / _IDS)
+        try:
+            ids: dict[str, str] = dict(json.loads((folder / _IDS).read_text("utf-8")))
+        except (OSError, ValueError, TypeError):
+            ids = {}
         title = "/".join(folder.absolute().parts[-3:])
         for name in names:
             try:
@@ -187,40 +171,30 @@ class Trackers(Closeable):
             ids[name] = tracker.id
         write_atomic(folder / _IDS, json.dumps(ids, indent=2) + "\n")
         if config is not None:
-            self._tell(lambda tracker: tracker.config(config))
+            self._call(lambda tracker: tracker.config(config))
 
     def scalars(self, values: Mapping[str, float], step: int) -> None:
         """Add numbers at an iteration."""
-        self._tell(lambda tracker: tracker.scalars(values, step))
+        self._call(lambda tracker: tracker.scalars(values, step))
 
     def close(self) -> None:
-        """End them all. Safe to call twice."""
-        self._tell(lambda tracker: tracker.end())
+        """End all trackers. Safe to call twice."""
+        self._call(lambda tracker: tracker.end())
         self._trackers.clear()
 
-    def _tell(self, what: Callable[[Tracker], None]) -> None:
+    def _call(self, method: Callable[[Tracker], None]) -> None:
         for name, tracker in list(self._trackers.items()):
             try:
-                what(tracker)
+                method(tracker)
             except Exception as error:
                 self._give_up(name, error)
 
     def _give_up(self, name: str, error: Exception) -> None:
         self._trackers.pop(name, None)
+        kind = type(error).__name__
         logger.warning(
-            "%s failed (%s: %s); the run continues without it",
-            name,
-            type(error).__name__,
-            error,
+            "%s failed (%s: %s); the run continues without it", name, kind, error
         )
-
-
-def _read_ids(path: Path) -> dict[str, str]:
-    try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return {}
-    return {str(k): str(v) for k, v in content.items()} if content else {}
 
 
 def _flat(
@@ -232,9 +206,3 @@ def _flat(
             yield from _flat(value, f"{before}{key}.")
         else:
             yield f"{before}{key}", value
-
-
-def _parts(items: Iterable[Any], size: int) -> Iterator[list[Any]]:
-    rest = iter(items)
-    while part := list(islice(rest, size)):
-        yield part
