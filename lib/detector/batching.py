@@ -1,5 +1,6 @@
 """Group images into batches, in order or by similar shape."""
 
+import itertools
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import NamedTuple
@@ -44,13 +45,8 @@ def to_sample(pixels: Picture, short_side: int, long_side: int) -> Sample:
 
 def in_order(prepared: Iterable[Prepared], batch_size: int) -> Iterator[list[Prepared]]:
     """Yield batches of images in order."""
-    group: list[Prepared] = []
-    for item in prepared:
-        group.append(item)
-        if len(group) == batch_size:
-            yield group
-            group = []
-    if group:
+    rest = iter(prepared)
+    while group := list(itertools.islice(rest, batch_size)):
         yield group
 
 

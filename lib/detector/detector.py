@@ -165,25 +165,18 @@ class Detector:
 
         Args:
             images: read a batch at a time, when its first result is requested.
-            score_threshold: see `__call__`.
-            classes: see `__call__`.
-            batch_size: see `__call__`.
-            exif: see `__call__`.
+            score_threshold, classes, batch_size, exif: see `__call__`.
 
         Returns:
             An iterator of results in the order of the images.
 
         Raises:
-            ImageError: see `__call__`; raised by the iterator.
-            ValueError: see `__call__`; raised by the iterator.
+            ImageError, ValueError: see `__call__`; raised by the iterator.
         """
         call = self._check(score_threshold, classes, batch_size, exif)
         prepared = self._prepare(as_images(images), call)
-        return self._results(prepared, call)
-
-    def _results(self, prepared: Iterable[Prepared], call: "_Call") -> Iterator[Result]:
-        for group in in_order(prepared, call.batch_size):
-            yield from self._detect(group, call)
+        groups = in_order(prepared, call.batch_size)
+        return (result for group in groups for result in self._detect(group, call))
 
     def _check(
         self,
@@ -192,12 +185,7 @@ class Detector:
         batch_size: int | None,
         exif: bool,
     ) -> "_Call":
-        """Check the arguments of a call, and return what it asks for.
-
-        Raises:
-            ValueError: an argument is invalid.
-            RuntimeError: the detector cannot work in this process.
-        """
+        """Check the arguments of a call."""
         self._expect_usable()
         test = self.config.test
         if batch_size is None:
@@ -218,12 +206,7 @@ class Detector:
         return _Call(test, score_threshold, classes, batch_size, exif)
 
     def _expect_usable(self) -> None:
-        """Raise an error instead of waiting for the threads of another process.
-
-        Raises:
-            RuntimeError: the process was forked since loading, and the detector is on a
-                GPU or compiled.
-        """
+        """Raise an error instead of waiting for the threads of another process."""
         compiled = getattr(self.model, "_compiled_call_impl", None) is not None
         if forks() <= self._forks or not (compiled or self.device.type != "cpu"):
             return
@@ -277,15 +260,7 @@ class Detector:
 
 
 class _Call(NamedTuple):
-    """The options of a call.
-
-    Attributes:
-        test: thresholds and limits, with a threshold low enough for the call.
-        score_threshold: score that results must exceed; None for all.
-        classes: names of the classes to return.
-        batch_size: images per pass.
-        exif: whether to rotate images upright.
-    """
+    """The options of a call; `test` has a threshold low enough for it."""
 
     test: TestConfig
     score_threshold: float | None

@@ -6,15 +6,14 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor
 
 from ..config.loading import config_from_checkpoint
 from ..config.settings import Config
 from ..engine.run_folder import RunFolder
 from ..model.build import build_detector
 from ..model.network import Network
-from ..utils.shape_only import shape_only
 from ..weights.checkpoint import CheckpointError, detector_weights
+from ..weights.layout_check import check_fit
 
 
 def find_checkpoint(path_or_name: str | Path) -> Path:
@@ -36,12 +35,8 @@ def find_checkpoint(path_or_name: str | Path) -> Path:
     if path.exists():
         return path
     text = os.fspath(path_or_name)
-    # Names of the zoo may have a slash, torchvision/...
-    if (
-        isinstance(path_or_name, Path)
-        or path.suffix == ".pth"
-        or text[:1] in (".", "/", "~")
-    ):
+    is_path = isinstance(path_or_name, Path) or text[:1] in (".", "/", "~")
+    if is_path or path.suffix == ".pth":  # names of the zoo may have a slash
         raise CheckpointError(
             f"{text} does not exist; give a .pth file, a run's folder, or a name from "
             "the model zoo"
@@ -78,36 +73,10 @@ def open_detector(
             "by frcnn alternating"
         )
     weights = detector_weights(state, averaged=config.train.ema > 0)
-    # Shapes are compared before memory is allocated: the file's author chose the sizes.
-    with shape_only():
-        shapes = build_detector(config, len(classes)).state_dict()
-    _check_fit(source, shapes, weights)
-    # The weights it is built with are drawn from the program's random numbers.
+    advice = "leave out overrides that change the network"
+    check_fit(weights, config, len(classes), source=source, remedy=advice)
+    # Building draws random numbers, which must not change those of the program.
     with torch.random.fork_rng(devices=[]):
         model = build_detector(config, len(classes))
     model.load_state_dict(weights)
     return model.requires_grad_(False).eval(), config, classes
-
-
-def _check_fit(
-    source: Path, shapes: Mapping[str, Tensor], weights: Mapping[str, Tensor]
-) -> None:
-    """Compare names and shapes of the weights with those of the network.
-
-    Raises:
-        CheckpointError: they differ.
-    """
-    differing = [f"{name} is missing" for name in shapes.keys() - weights.keys()]
-    differing += [f"{name} is unknown" for name in weights.keys() - shapes.keys()]
-    differing += [
-        f"{name} is {tuple(weights[name].shape)}, not {tuple(shapes[name].shape)}"
-        for name in shapes.keys() & weights.keys()
-        if weights[name].shape != shapes[name].shape
-    ]
-    if differing:
-        shown = "; ".join(sorted(differing)[:3])
-        raise CheckpointError(
-            f"{source} does not match the network that its configuration and the "
-            f"overrides describe ({shown}; {len(differing)} in all); leave out "
-            "overrides that change the network"
-        )

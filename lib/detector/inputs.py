@@ -79,7 +79,8 @@ def to_pixels(image: ImageInput, *, exif: bool = True, name: str = "image") -> P
         ValueError: the type or shape is not supported.
     """
     if isinstance(image, str | os.PathLike):
-        return _read(Path(image), exif=exif)
+        pixels = read_image(Path(image))
+        return _turned(pixels, _orientation(Path(image))) if exif else pixels
     if isinstance(image, Image.Image):
         return _from_pil(image, exif=exif, name=getattr(image, "filename", "") or name)
     if isinstance(image, Tensor):
@@ -87,11 +88,6 @@ def to_pixels(image: ImageInput, *, exif: bool = True, name: str = "image") -> P
     if isinstance(image, np.ndarray):
         return _from_array(image, name)
     raise ValueError(f"{name}: expected {_KINDS}, found {type(image).__name__}")
-
-
-def _read(path: Path, *, exif: bool) -> Picture:
-    pixels = read_image(path)
-    return _turned(pixels, _orientation(path)) if exif else pixels
 
 
 def _orientation(path: Path) -> int:

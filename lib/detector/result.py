@@ -58,15 +58,10 @@ class Result:
         Its keys are ``box`` (x1, y1, x2, y2 as pixel edges), ``score``, ``label`` and
         ``name``.
         """
+        columns = (self.boxes.tolist(), self.scores.tolist(), self.labels.tolist())
         return [
             {"box": box, "score": score, "label": label, "name": name}
-            for box, score, label, name in zip(
-                self.boxes.tolist(),
-                self.scores.tolist(),
-                self.labels.tolist(),
-                self.names,
-                strict=True,
-            )
+            for box, score, label, name in zip(*columns, self.names, strict=True)
         ]
 
     def filter(
@@ -85,20 +80,14 @@ class Result:
         if classes is not None:
             labels = class_labels(classes, self.class_names)
             kept &= torch.isin(self.labels, torch.tensor(labels, dtype=torch.int64))
-        return replace(
-            self,
-            boxes=self.boxes[kept],
-            scores=self.scores[kept],
-            labels=self.labels[kept],
+        boxes, scores, labels = (
+            x[kept] for x in (self.boxes, self.scores, self.labels)
         )
+        return replace(self, boxes=boxes, scores=scores, labels=labels)
 
     def numpy(self) -> dict[str, npt.NDArray[Any]]:
         """Return ``boxes``, ``scores`` and ``labels`` as arrays that share memory."""
-        return {
-            "boxes": self.boxes.numpy(),
-            "scores": self.scores.numpy(),
-            "labels": self.labels.numpy(),
-        }
+        return {k: getattr(self, k).numpy() for k in ("boxes", "scores", "labels")}
 
     def to_coco(
         self,
@@ -119,16 +108,12 @@ class Result:
         return [
             {
                 "image_id": image_id,
-                "category_id": ids[label],
+                "category_id": ids[found["label"]],
                 "bbox": [x1, y1, max(x2 - x1, 0.0), max(y2 - y1, 0.0)],
-                "score": score,
+                "score": found["score"],
             }
-            for (x1, y1, x2, y2), label, score in zip(
-                self.boxes.tolist(),
-                self.labels.tolist(),
-                self.scores.tolist(),
-                strict=True,
-            )
+            for found in self
+            for x1, y1, x2, y2 in [found["box"]]
         ]
 
     def to_voc(self) -> str:
@@ -148,23 +133,20 @@ class Result:
         limits = np.array([width, height])
         first = edges[:, :2].clip(0, limits - 1)
         last = np.maximum(edges[:, 2:].clip(0, limits), first + 1)
-        for name, score, corner, far_corner in zip(
-            self.names, self.scores.tolist(), first.tolist(), last.tolist(), strict=True
+        # 1-based; the last pixel belongs to the box.
+        boxes = np.concatenate([first + 1, last], axis=1).tolist()
+        for name, score, box in zip(
+            self.names, self.scores.tolist(), boxes, strict=True
         ):
             node = ET.SubElement(root, "object")
             _add(node, "name", name)
-            for key, value in (
-                ("pose", "Unspecified"),
-                ("truncated", 0),
-                ("difficult", 0),
-            ):
-                _add(node, key, value)
+            _add(node, "pose", "Unspecified")
+            _add(node, "truncated", 0)
+            _add(node, "difficult", 0)
             _add(node, "score", f"{score:.6g}")
             corners = ET.SubElement(node, "bndbox")
-            for axis, value in zip("xy", corner, strict=True):
-                _add(corners, f"{axis}min", value + 1)  # 1-based
-            for axis, value in zip("xy", far_corner, strict=True):
-                _add(corners, f"{axis}max", value)  # 1-based, the last pixel inside
+            for key, value in zip(("xmin", "ymin", "xmax", "ymax"), box, strict=True):
+                _add(corners, key, value)
         ET.indent(root, "\t")
         return ET.tostring(root, encoding="unicode") + "\n"
 
@@ -259,11 +241,7 @@ def class_labels(names: Sequence[str], class_names: Sequence[str]) -> list[int]:
 def _category_ids(
     result: Result, given: Sequence[int] | Mapping[str, int] | None
 ) -> Mapping[int, int]:
-    """Look up the category of each label that occurs or may occur.
-
-    Raises:
-        ValueError: a class has no category.
-    """
+    """Look up the category of each label that occurs or may occur."""
     names = result.class_names
     if given is None:
         return dict(enumerate(range(len(names))))

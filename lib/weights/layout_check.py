@@ -5,6 +5,10 @@ from collections.abc import Collection, Mapping
 import torch
 from torch import Tensor
 
+from ..config.loading import ConfigError
+from ..config.settings import Config
+from ..model.build import build_detector
+from ..utils.shape_only import shape_only
 from .checkpoint import CheckpointError
 from .imported import Layout, Numbers, Shape
 from .state_shapes import backbone_shapes, detector_shapes
@@ -104,6 +108,44 @@ def few(names: Collection[str]) -> str:
     """List the first of many names."""
     first = ", ".join(sorted(names)[:3])
     return first + (", ..." if len(names) > 3 else "")
+
+
+def check_fit(
+    weights: Mapping[str, Tensor],
+    config: Config,
+    classes: int,
+    *,
+    source: object,
+    remedy: str,
+) -> None:
+    """Compare a detector's weights with its configuration, without allocating memory.
+
+    A configuration alone can request any amount; weights are as large as their file.
+
+    Raises:
+        CheckpointError: names or shapes differ.
+        ConfigError: no detector has this configuration.
+    """
+    try:
+        with shape_only():
+            own = build_detector(config, classes).state_dict()
+    except (ValueError, RuntimeError) as error:
+        raise ConfigError(
+            f"{source}: its settings make no detector: {error}"
+        ) from error
+    shapes = {key: tuple(tensor.shape) for key, tensor in own.items()}
+    faults = [
+        f"{key} is {tuple(weights[key].shape) if key in weights else 'missing'}, "
+        f"expected {shape}"
+        for key, shape in shapes.items()
+        if key not in weights or tuple(weights[key].shape) != shape
+    ]
+    faults += [f"{key} is unknown" for key in weights.keys() - shapes.keys()]
+    if faults:
+        raise CheckpointError(
+            f"{source}: its weights do not fit the detector that its settings "
+            f"describe: {len(faults)} faults ({few(faults)}); {remedy}"
+        )
 
 
 def take_state(

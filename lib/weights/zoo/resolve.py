@@ -3,21 +3,11 @@
 from pathlib import Path
 from typing import Any
 
-from torch import Tensor
-
-from ...config.loading import ConfigError, config_from_checkpoint
+from ...config.loading import config_from_checkpoint
 from ...config.recipes import find_recipes
-from ...model.build import build_detector
-from ...utils.shape_only import shape_only
-from ..checkpoint import (
-    FORMAT,
-    CheckpointError,
-    check_checkpoint,
-    detector_weights,
-)
+from ..checkpoint import FORMAT, CheckpointError, check_checkpoint, detector_weights
 from ..class_names import read_classes
-from ..imported import ImportedWeights
-from ..layout_check import few
+from ..layout_check import check_fit
 from ..recognition import read_file, recognise_weights
 from ..writing import detector_state
 from .cache import locate
@@ -44,9 +34,7 @@ def open_checkpoint(path_or_name: str | Path) -> dict[str, Any]:
     path = locate(path_or_name)
     content = read_file(path)
     if content.get("format") == FORMAT:
-        state = check_checkpoint(content, path)
-        _check_fit(state, path)
-        return state
+        return _fitting(check_checkpoint(content, path), path)
     weights = recognise_weights(content, str(path))
     if weights.num_classes is None:
         raise CheckpointError(
@@ -60,43 +48,19 @@ def open_checkpoint(path_or_name: str | Path) -> dict[str, Any]:
             f"{path}: {error}, to frcnn convert {path} --output FILE, and "
             "take that file"
         ) from error
-    state = detector_state(weights, recipes=_recipes(weights, classes), classes=classes)
-    _check_fit(state, path)
-    return state
-
-
-def _recipes(weights: ImportedWeights, classes: list[str]) -> list[Path]:
-    """Return the recipes of the data set that has this number of classes."""
+    # The recipes of the data set that has this number of classes.
     dataset = {21: "voc", 81: "coco", 91: "coco"}.get(len(classes), "")
-    features = weights.settings.get("net.features", "c4")
-    net = weights.net if features == "c4" else f"{weights.net}_{features}"
-    return find_recipes(dataset, net)
+    recipes = find_recipes(dataset, weights.full_net)
+    return _fitting(detector_state(weights, recipes=recipes, classes=classes), path)
 
 
-def _check_fit(state: dict[str, Any], path: Path) -> None:
-    """Compare the weights with the configuration, without allocating memory.
-
-    A configuration alone can request any amount; weights are as large as their file.
-    """
-    config = config_from_checkpoint(state, [])
-    try:
-        with shape_only():
-            shapes = build_detector(config, len(state["classes"])).state_dict()
-    except (ValueError, RuntimeError) as error:
-        raise ConfigError(f"{path}: its settings make no detector: {error}") from error
-    weights = detector_weights(state, averaged=True)
-    faults = [
-        f"{key} is {_shape(weights.get(key))}, expected {tuple(tensor.shape)}"
-        for key, tensor in shapes.items()
-        if _shape(weights.get(key)) != tuple(tensor.shape)
-    ]
-    faults += [f"{key} is unknown" for key in weights.keys() - shapes.keys()]
-    if faults:
-        raise CheckpointError(
-            f"{path}: its weights do not fit the detector that its settings describe: "
-            f"{len(faults)} faults ({few(faults)}); the file is damaged"
-        )
-
-
-def _shape(tensor: Tensor | None) -> tuple[int, ...] | None:
-    return None if tensor is None else tuple(tensor.shape)
+def _fitting(state: dict[str, Any], path: Path) -> dict[str, Any]:
+    """Return a checkpoint whose weights fit the detector that its settings describe."""
+    check_fit(
+        detector_weights(state, averaged=True),
+        config_from_checkpoint(state, []),
+        len(state["classes"]),
+        source=path,
+        remedy="the file is damaged",
+    )
+    return state
