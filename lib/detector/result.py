@@ -78,8 +78,8 @@ class Result:
         if score_threshold is not None:
             kept &= self.scores > score_threshold
         if classes is not None:
-            labels = class_labels(classes, self.class_names)
-            kept &= torch.isin(self.labels, torch.tensor(labels, dtype=torch.int64))
+            known = class_labels(classes, self.class_names)
+            kept &= torch.isin(self.labels, torch.tensor(known, dtype=torch.int64))
         boxes, scores, labels = (
             x[kept] for x in (self.boxes, self.scores, self.labels)
         )
