@@ -8,7 +8,8 @@ import argparse
 from collections.abc import Sequence
 from pathlib import Path
 
-from ..export.job import FORMATS, Job, export
+from ..export.formats import FORMATS
+from ..export.job import Job, export
 from ..utils.printable import show
 from .parser import Parser, add_overrides, count
 from .user_errors import clear_errors

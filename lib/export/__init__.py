@@ -1,9 +1,8 @@
 """Detectors as files that run without this package, or without Python code of it.
 
-``program`` is what is exported, ``torch_export``, ``aot`` and ``onnx`` write it,
-``quantize`` makes it int8, ``check`` compares the file with the detector, ``running``
-loads it again. Importing this package registers the operators that PyTorch's own two
-formats call.
+``program`` is exported, ``formats`` writes it, ``quantize`` makes it int8, ``parity``
+compares the file with the detector, ``running`` loads it again. Importing this package
+registers the operators that PyTorch's own two formats call.
 """
 
 from ..kernels import pooling as _pooling  # noqa: F401  (registers its operators)

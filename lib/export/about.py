@@ -52,19 +52,16 @@ class About:
         precision: str = "float32",
         device: str = "cpu",
     ) -> "About":
-        """The facts of a configuration's detector."""
+        """Return the facts of a configuration's detector."""
         return cls(
             kind=kind,
             classes=classes,
             short_side=config.data.test_short_side,
             long_side=config.data.test_long_side,
-            multiple=shape.multiple,
-            batch=shape.batch,
-            size=shape.size,
-            padded=shape.padded,
             precision=precision,
             device=device,
             score_threshold=config.test.score_threshold,
+            **shape._asdict(),
         )
 
     @property
@@ -73,12 +70,12 @@ class About:
         return Shape(self.batch, self.size, self.multiple, self.padded)
 
     def to_json(self) -> str:
-        """As text."""
+        """Return the facts as text."""
         return json.dumps(dataclasses.asdict(self))
 
     @classmethod
     def from_json(cls, text: str, *, source: object) -> "About":
-        """Read it back.
+        """Read the facts back.
 
         Raises:
             ExportError: the text is something else.
@@ -86,13 +83,8 @@ class About:
         try:
             values: dict[str, Any] = json.loads(text)
             size = values["size"]
-            return cls(
-                **{
-                    **values,
-                    "classes": tuple(values["classes"]),
-                    "size": None if size is None else (int(size[0]), int(size[1])),
-                }
-            )
+            values["size"] = None if size is None else (int(size[0]), int(size[1]))
+            return cls(**values | {"classes": tuple(values["classes"])})
         except (ValueError, TypeError, KeyError, IndexError) as error:
             raise ExportError(
                 f"{source}: expected a file that frcnn export wrote, found no facts "

@@ -5,23 +5,24 @@ import logging
 import math
 import os
 import tempfile
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import NamedTuple
 
 import torch
-from torch.export import ExportedProgram
 
 from ..config.settings import Config
 from ..datasets.catalog import load_dataset
 from ..datasets.records import Dataset
 from ..detector.from_checkpoint import open_detector
+from ..evaluation.results import ImageDetections
+from ..evaluation.scoring import evaluate
+from ..inference.postprocess import to_image_detections
 from ..utils.device import pick_device
 from ..weights.zoo import open_checkpoint
-from . import aot, onnx, parity, photos, torch_export
+from . import parity, photos
 from .about import About
 from .export_error import ExportError
-from .measure import measure
+from .formats import FORMATS, check_expressible, trace
 from .program import LEAST_SIDE, MULTIPLE, DetectionProgram, Shape
 from .quantize import quantize
 from .running import load_exported
@@ -29,25 +30,6 @@ from .running import load_exported
 logger = logging.getLogger(__name__)
 
 _CALIBRATION_PHOTOS = 32
-
-
-class Format(NamedTuple):
-    """A kind of file.
-
-    Attributes:
-        suffix: of its name.
-        write: writes a traced program.
-    """
-
-    suffix: str
-    write: Callable[[ExportedProgram, Path, About], None]
-
-
-FORMATS = {
-    "program": Format(".program.pt2", torch_export.write_program),
-    "aoti": Format(".aoti.pt2", aot.write_package),
-    "onnx": Format(".onnx", onnx.write_onnx),
-}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -119,7 +101,7 @@ def export(job: Job) -> Path:
         dtype=torch.bfloat16 if job.precision == "bfloat16" else torch.float32,
     )
     if job.to == "onnx":
-        onnx.check_expressible(program)
+        check_expressible(program)
     about = About.of(
         job.to, config, classes, shape, precision=job.precision, device=job.device
     )
@@ -131,7 +113,7 @@ def export(job: Job) -> Path:
         # With its own end, which PyTorch insists on.
         path = Path(folder) / f"exported{FORMATS[job.to].suffix}"
         logger.info("tracing %s", job.checkpoint)
-        traced = torch_export.trace(program, shape)
+        traced = trace(program, shape)
         FORMATS[job.to].write(traced, path, about)
         found = parity.compare(
             program,
@@ -152,11 +134,7 @@ def export(job: Job) -> Path:
 
 
 def _check(job: Job, shape: Shape) -> None:
-    """Refuse what does not go together.
-
-    Raises:
-        ExportError: naming the options.
-    """
+    """Check that the options go together."""
     suffix = "." + FORMATS[job.to].suffix.rpartition(".")[2]
     if job.output is not None and job.output.suffix != suffix:
         raise ExportError(
@@ -206,16 +184,28 @@ def _quantized(job: Job, config: Config, source: Path, about: About) -> Path:
 
 
 def _measure(path: Path, dataset: Dataset) -> float:
+    """Run a file on all images of a data set, and return its headline."""
     exported = load_exported(path)
-    name, value = measure(exported, dataset).headline
-    logger.info(
-        "%s on %s: %s %.1f", exported.about.precision, dataset.name, name, 100 * value
-    )
+    about = exported.about
+    if about.classes != dataset.classes:
+        raise ExportError(
+            f"the detector knows the classes {', '.join(about.classes[1:])}, but "
+            f"{dataset.name} has {', '.join(dataset.classes[1:])}; measure it on a set "
+            "of the same classes"
+        )
+    records, found = dataset.records, list[ImageDetections]()
+    for inputs in photos.batches([record.path for record in records], about):
+        batch = records[len(found) : len(found) + len(inputs.sizes)]
+        # A fixed batch may be filled up; and boxes are edges already.
+        names = [record.image_id for record in batch]
+        found += to_image_detections(exported(inputs), names, offset=0)
+    name, value = evaluate(dataset, found).headline
+    logger.info("%s on %s: %s %.1f", about.precision, dataset.name, name, 100 * value)
     return value
 
 
 def _pictures(job: Job, config: Config) -> Sequence[photos.Picture | Path]:
-    """Return the images to check on."""
+    """Return the images to check the file on."""
     if job.images is not None:
         return photos.find_photos(job.images, job.count)
     try:

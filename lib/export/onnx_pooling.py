@@ -45,7 +45,16 @@ def roi_pool(
         else:
             image, boxes = _flat(boxes, chosen)
             if name == "align":
-                found = _align(maps, boxes, image, scale, side, sampling_ratio, aligned)
+                found = op.RoiAlign(
+                    *(maps, boxes, image),
+                    output_height=side,
+                    output_width=side,
+                    sampling_ratio=sampling_ratio,
+                    spatial_scale=scale,
+                    coordinate_transformation_mode="half_pixel"
+                    if aligned
+                    else "output_half_pixel",
+                )
             else:
                 image = op.Unsqueeze(op.Cast(image, to=FLOAT), integers(1))
                 found = op.MaxRoiPool(
@@ -98,28 +107,6 @@ def _flat(rois: Value, chosen: Value | None) -> tuple[Value, Value]:
     if chosen is None:
         return index, boxes
     return op.Gather(index, chosen), op.Gather(boxes, chosen)
-
-
-def _align(
-    maps: Value,
-    boxes: Value,
-    image: Value,
-    scale: float,
-    size: int,
-    sampling_ratio: int,
-    aligned: bool,
-) -> Value:
-    """RoIAlign, ``(M, C, P, P)``."""
-    return op.RoiAlign(
-        maps,
-        boxes,
-        image,
-        output_height=size,
-        output_width=size,
-        sampling_ratio=sampling_ratio,
-        spatial_scale=scale,
-        coordinate_transformation_mode="half_pixel" if aligned else "output_half_pixel",
-    )
 
 
 def _to_far_corner(

@@ -16,9 +16,8 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from .about import About
-from .export_error import ExportError
+from .export_error import INSTALL, ExportError
 from .program import Inputs
-from .requirements import INSTALL
 
 _FOLLOWING = frozenset(("Relu", "Clip", "MaxPool", "AveragePool", "Resize"))
 """Operators that hand on a feature map, and can do so in int8."""

@@ -10,9 +10,8 @@ from torch import Tensor
 
 from ..layer_utils.structures import Detections
 from .about import About
-from .export_error import ExportError
+from .export_error import INSTALL, ExportError
 from .program import Inputs
-from .requirements import INSTALL
 
 
 class Exported:

@@ -12,12 +12,16 @@ from exported_detectors import (
 )
 from faster_rcnn.export import ExportError, load_exported
 from faster_rcnn.export.about import About
-from faster_rcnn.export.aot import write_package
-from faster_rcnn.export.onnx import check_expressible, write_onnx
+from faster_rcnn.export.formats import (
+    check_expressible,
+    trace,
+    write_onnx,
+    write_package,
+    write_program,
+)
 from faster_rcnn.export.parity import compare, require_equal
 from faster_rcnn.export.photos import batches, make_inputs
 from faster_rcnn.export.program import Inputs, Shape, example_inputs
-from faster_rcnn.export.torch_export import trace, write_program
 from faster_rcnn.inference.postprocess import detect_batch, to_image_detections
 from faster_rcnn.layer_utils.structures import Detections
 from loader_words import evaluation_batches_of as loaded_batches

@@ -1,11 +1,10 @@
 import pytest
 from exported_detectors import facts, pictures, small_config, small_program
 from faster_rcnn.export import load_exported
-from faster_rcnn.export.onnx import write_onnx
+from faster_rcnn.export.formats import trace, write_onnx
 from faster_rcnn.export.photos import batches
 from faster_rcnn.export.program import Shape
 from faster_rcnn.export.quantize import choose_nodes, quantize
-from faster_rcnn.export.torch_export import trace
 
 pytestmark = pytest.mark.slow
 

@@ -1,0 +1,142 @@
+"""Write a detector as an exported program, an AOTInductor package or an ONNX file."""
+
+import contextlib
+import io
+import warnings
+from collections.abc import Callable
+from pathlib import Path
+from typing import NamedTuple
+
+import torch
+from torch.export import ExportedProgram
+
+from .about import About
+from .export_error import INSTALL, ExportError
+from .program import DetectionProgram, Inputs, Shape, dynamic_shapes, example_inputs
+
+OPSET = 18
+"""GridSample, RoiAlign with both shifts and ReduceMax by tensor need it."""
+
+
+@torch.no_grad()
+def trace(program: DetectionProgram, shape: Shape) -> ExportedProgram:
+    """Trace the program to a graph, with the dynamic sizes that ``shape`` leaves open.
+
+    Args:
+        program: on the device that it is to run on.
+        shape: shape of its inputs.
+    """
+    device = program.model.pixel_mean.device
+    inputs = example_inputs(shape, device)
+    # Kernels are chosen and checked at their first call, which must not be traced.
+    program(*inputs)
+    traced = torch.export.export(
+        program, tuple(inputs), dynamic_shapes=dynamic_shapes(shape)
+    )
+    for node in traced.graph.nodes:
+        node.meta.pop("stack_trace", None)  # paths of this machine, in every file
+    return traced
+
+
+def write_program(traced: ExportedProgram, path: Path, about: About) -> None:
+    """Write a ``.pt2`` file for ``torch.export.load``."""
+    with warnings.catch_warnings():
+        # The warning is about parts of other weights, which no weight of ours is.
+        warnings.filterwarnings("ignore", message="No complete tensor")
+        torch.export.save(traced, path, extra_files={About.KEY: about.to_json()})
+
+
+def write_package(traced: ExportedProgram, path: Path, about: About) -> None:
+    """Compile and write a package for ``torch._inductor.aoti_load_package``.
+
+    Weights that are only ever multiplied with each other (a frozen norm folded into its
+    convolution) are multiplied once, when the package is loaded.
+
+    Args:
+        traced: the program.
+        path: the file, named ``.pt2``.
+        about: facts to store in the file.
+
+    Raises:
+        ExportError: there is no C++ compiler, or it failed.
+    """
+    from torch._inductor.exc import CppCompileError, InvalidCxxCompiler
+
+    try:
+        torch._inductor.aoti_compile_and_package(
+            traced,
+            package_path=str(path),
+            inductor_configs={
+                "aot_inductor.use_runtime_constant_folding": True,
+                "aot_inductor.metadata": {About.KEY: about.to_json()},
+            },
+        )
+    except (CppCompileError, InvalidCxxCompiler) as error:
+        raise ExportError(
+            "AOTInductor needs a C++ compiler (g++ or clang++) that builds its code; "
+            f"install one, or export to another format: {str(error)[:500]}"
+        ) from error
+
+
+def check_expressible(program: DetectionProgram) -> None:
+    """Check that ONNX has operators for a program.
+
+    Raises:
+        ExportError: it has none for a setting, which the message names.
+    """
+    if program.test.suppression != "nms":
+        raise ExportError(
+            f"test.suppression {program.test.suppression} picks boxes one after the "
+            "other, which ONNX's operators cannot; export with --set test.suppression "
+            "nms, or to another format"
+        )
+    if program.dtype != torch.float32:
+        raise ExportError(
+            "ONNX files are float32 (or int8, by quantization); found "
+            f"{program.dtype}; leave out --precision"
+        )
+
+
+def write_onnx(traced: ExportedProgram, path: Path, about: About) -> None:
+    """Translate a traced program on the CPU to standard operators in an ``.onnx`` file.
+
+    Raises:
+        ExportError: onnx or onnxscript are not installed.
+    """
+    try:
+        import onnx
+
+        from .onnx_operators import translations
+    except ImportError as error:
+        raise ExportError(
+            f"export to ONNX needs onnx and onnxscript; {INSTALL}"
+        ) from error
+    with warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO()):
+        warnings.simplefilter("ignore")  # of deprecated calls in other packages
+        written = torch.onnx.export(
+            traced,
+            dynamo=True,
+            opset_version=OPSET,
+            input_names=list(Inputs._fields),
+            output_names=["boxes", "scores", "classes", "valid"],
+            custom_translation_table=translations(),
+            verbose=False,
+        )
+    assert written is not None
+    file = written.model_proto
+    onnx.helper.set_model_props(file, {About.KEY: about.to_json()})
+    onnx.save(file, path)
+
+
+class Format(NamedTuple):
+    """A kind of file: the suffix of its name, and what writes a traced program."""
+
+    suffix: str
+    write: Callable[[ExportedProgram, Path, About], None]
+
+
+FORMATS = {
+    "program": Format(".program.pt2", write_program),
+    "aoti": Format(".aoti.pt2", write_package),
+    "onnx": Format(".onnx", write_onnx),
+}

@@ -1,3 +1,0 @@
-"""Packages that only exporting needs."""
-
-INSTALL = "pip install faster-rcnn[export]"
