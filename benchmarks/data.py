@@ -1,14 +1,14 @@
 #!/usr/bin/env python3
-"""Index annotation files of several sizes, beside pycocotools' COCO() on each.
+"""Time the index of annotation files of several sizes, and pycocotools' COCO().
 
     python benchmarks/data.py
     python benchmarks/data.py --images 1700000 --boxes 25000000 --points 0
 
-Draws a file in COCO's layout for each size, half the images and boxes of the next, in a
-temporary folder, and removes it. Every figure comes from a process of its own, on one
-thread: time by the clock and of the CPU, and the most memory that the process has held
-(peak RSS), imports included. `opening` finds the index and knows the file's hash, as it
-does from the second time on; `first epoch` touches every record once.
+For each size, a file in COCO's layout is generated in a temporary folder, with half the
+images and boxes of the next size. Each figure comes from its own process, on one
+thread: wall-clock and CPU time, and peak memory (RSS), imports included. `opening` uses
+an existing index and a known hash, as every run but the first; `first epoch` reads
+every record once.
 """
 
 import argparse
@@ -29,15 +29,21 @@ SECONDS_TO_SETTLE = 3.5
 
 
 def main() -> None:
-    """Draw, measure, print a table."""
+    """Generate files, measure, and print a table."""
     parser = Parser(description=__doc__.partition("\n")[0])
-    parser.add_argument("--images", type=int, default=118_000, help="of the largest")
-    parser.add_argument("--boxes", type=int, default=860_000, help="of the largest")
-    parser.add_argument("--points", type=int, default=22, help="of each segmentation")
-    parser.add_argument("--sizes", type=int, default=3, help="each half of the next")
-    parser.add_argument("--folder", type=Path, help="where the temporary one goes")
-    parser.add_argument("--no-rival", action="store_true", help="leave COCO() out")
-    # What the processes of this script are started with.
+    parser.add_argument(
+        "--images", type=int, default=118_000, help="images of the largest"
+    )
+    parser.add_argument(
+        "--boxes", type=int, default=860_000, help="boxes of the largest"
+    )
+    parser.add_argument("--points", type=int, default=22, help="points per polygon")
+    parser.add_argument(
+        "--sizes", type=int, default=3, help="number of sizes, each half of the next"
+    )
+    parser.add_argument("--folder", type=Path, help="parent of the temporary folder")
+    parser.add_argument("--no-rival", action="store_true", help="skip COCO()")
+    # Options of the processes that this script starts.
     parser.add_argument("--measure", choices=sorted(MEASURES), help=argparse.SUPPRESS)
     parser.add_argument("--data", type=Path, help=argparse.SUPPRESS)
     options = parser.parse_args()
@@ -93,7 +99,7 @@ def _rows(
 
 
 def _with_growth(rows: list[Row]) -> list[list[str]]:
-    """Format rows; growth is CPU time over that of half the size, 2 being linear."""
+    """Format rows; growth is CPU time over that of half the size (2 is linear)."""
     seconds = {(row[0], row[1]): row[5] for row in rows}
     table = []
     for what, images, boxes, megabytes, spent, cpu, peak in rows:
@@ -106,15 +112,15 @@ def _with_growth(rows: list[Row]) -> list[list[str]]:
 
 
 def draw_annotations(folder: Path, images: int, boxes: int, points: int) -> Path:
-    """Write instances_train.json as COCO's is, and empty files for its images.
+    """Write instances_train.json in COCO's layout, and empty files for its images.
 
-    The boxes are in random order, as COCO's are; a quarter of a million of them differ.
+    The boxes are in random order, as in COCO; a quarter of a million of them differ.
 
     Args:
-        folder: is there.
+        folder: an existing folder.
         images: number of images.
         boxes: number of annotations.
-        points: of the polygon of each; 0 for none, as in Objects365.
+        points: points per polygon; 0 for no polygons, as in Objects365.
     """
     rng = random.Random(0)
     (folder / "annotations").mkdir()
@@ -160,7 +166,7 @@ def _box(rng: random.Random, points: int) -> str:
 
 
 def _in_process(what: str, data: Path) -> tuple[float, float, float]:
-    """Seconds, those of the CPU, and peak MB of a process of its own."""
+    """Return seconds, CPU seconds and peak MB of a new process."""
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
     environment.pop("FRCNN_INDEX", None)
     command = [sys.executable, __file__, "--measure", what, "--data", str(data)]

@@ -1,16 +1,15 @@
 #!/usr/bin/env python3
-"""Evaluate drawn detections of growing number, by each evaluator beside pycocotools.
+"""Time each evaluator, and pycocotools, on growing numbers of generated detections.
 
     python benchmarks/evaluation.py
     python benchmarks/evaluation.py --no-rival --sizes 1
 
 VOC: 4952 images of 20 classes with 300,000 detections, the size of VOC 2007's test set.
 COCO: 5000 images of 80 classes with 36,000 objects and 500,000 detections. Proposals:
-1000 of COCO's images with 2000 each. Every size is half of the next. Every figure comes
-from a process of its own, on one thread: time by the clock and of the CPU, the
-evaluator's import included, and the most memory that the process has held (peak RSS),
-the detections included. Growth is CPU time over that of half the size. The numbers
-that evaluators of the same thing find are compared to the bit.
+1000 of COCO's images with 2000 each. Every size is half of the next. Each figure comes
+from its own process, on one thread: wall-clock and CPU time, the evaluator's import
+included, and peak memory (RSS), the detections included. Growth is CPU time over that
+of half the size. The results of evaluators of the same metric are compared to the bit.
 """
 
 import argparse
@@ -32,7 +31,7 @@ from faster_rcnn.evaluation.image_detections import ImageDetections
 
 
 class Size(NamedTuple):
-    """Of what is evaluated: numbers of images, classes, objects and detections."""
+    """Numbers of images, classes, objects and detections."""
 
     images: int
     classes: int
@@ -48,12 +47,16 @@ Scene = tuple[Dataset, list[ImageDetections]]
 
 
 def main() -> None:
-    """Measure, print a table."""
+    """Measure, and print a table."""
     parser = Parser(description=__doc__.partition("\n")[0])
-    parser.add_argument("--sizes", type=int, default=3, help="each half of the next")
-    parser.add_argument("--no-rival", action="store_true", help="no pycocotools")
-    parser.add_argument("--json", type=Path, metavar="FILE", help="the figures")
-    # What the processes of this script are started with.
+    parser.add_argument(
+        "--sizes", type=int, default=3, help="number of sizes, each half of the next"
+    )
+    parser.add_argument("--no-rival", action="store_true", help="skip pycocotools")
+    parser.add_argument(
+        "--json", type=Path, metavar="FILE", help="file for all figures"
+    )
+    # Options of the processes that this script starts.
     parser.add_argument("--measure", choices=sorted(MEASURES), help=argparse.SUPPRESS)
     parser.add_argument("--halvings", type=int, default=0, help=argparse.SUPPRESS)
     options = parser.parse_args()
@@ -92,10 +95,10 @@ def main() -> None:
 
 
 def draw(size: Size, *, by_class: bool = True) -> Scene:
-    """Draw objects, and detections half of which are near one.
+    """Generate objects, and detections half of which are near an object.
 
     Args:
-        size: of the scene.
+        size: size of the scene.
         by_class: False for proposals, which are all of class 1.
     """
     rng = np.random.default_rng(0)
@@ -191,7 +194,7 @@ def _proposals(scene: Scene, evaluator: str) -> list[float]:
 
 
 class Measured(NamedTuple):
-    """What is measured: a scene's size, the work, and a name for equal results."""
+    """A measurement: the size of its scene, its work, and a name for equal results."""
 
     size: Size
     work: Callable[[Scene], list[float]]
@@ -250,7 +253,7 @@ def _measure(what: str, halvings: int) -> dict[str, object]:
 
 
 def _compare(figure: dict[str, object], others: list[dict[str, object]]) -> None:
-    """Say whether the numbers are to the bit those of the first of the same size."""
+    """Report whether results equal the first ones of the same size to the bit."""
     first = next(f for f in others or [figure] if f["images"] == figure["images"])
     if figure["same"] and first is not figure:
         verdict = "equal" if figure["numbers"] == first["numbers"] else "NOT EQUAL"

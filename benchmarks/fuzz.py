@@ -1,13 +1,13 @@
 #!/usr/bin/env python3
-"""Read thousands of damaged and crafted files; each must load or be refused clearly.
+"""Read thousands of damaged and crafted files; each must load or raise a clear error.
 
     python benchmarks/fuzz.py --cases 2000
     python benchmarks/fuzz.py --only 1234        # one case, in this process
 
-The cases (fuzz_cases.py) are functions of their numbers. They are read in processes of
-their own, which may take so much memory beyond what they have at the start, and so many
-seconds per case. Anything but success and an error for users (CheckpointError,
-ConfigError, ImageError, ValueError) is a fault, and the exit status then 1.
+Each case (fuzz_cases.py) is a function of its number. Cases are read in separate
+processes with a limit of additional memory and of seconds per case. Any result other
+than success or an error for users (CheckpointError, ConfigError, ImageError,
+ValueError) is a fault, and makes the exit status 1.
 """
 
 import argparse
@@ -41,15 +41,14 @@ LONGEST_MESSAGE = 4000
 
 
 class Outcome(NamedTuple):
-    """How a case ended.
+    """The outcome of a case.
 
     Attributes:
-        number: of the case.
-        kind: of the file; "" if that is not known.
+        number: number of the case.
+        kind: kind of the file; "" if unknown.
         result: "read", the name of an error, "died" or "hung".
-        sound: whether that is as it should be.
-        peak: MiB of memory that its process has held at most by then, beyond those at
-            its start.
+        sound: whether this outcome is allowed.
+        peak: peak memory of the process so far, in MiB above the start.
     """
 
     number: int
@@ -60,7 +59,7 @@ class Outcome(NamedTuple):
 
 
 def read_case(case: FuzzCase, folder: Path) -> None:
-    """Do with a file what the programs do with one of its kind."""
+    """Read a file as the programs read files of its kind."""
     path = folder / case.name
     path.write_bytes(case.data)
     if case.kind == "checkpoint":
@@ -79,7 +78,7 @@ def read_case(case: FuzzCase, folder: Path) -> None:
 
 
 def judge(case: FuzzCase, folder: Path) -> tuple[str, bool]:
-    """Read a case; say how it ended, and whether that is as it should be."""
+    """Read a case, and return its outcome."""
     try:
         read_case(case, folder)
     except Exception as error:
@@ -92,7 +91,7 @@ def judge(case: FuzzCase, folder: Path) -> tuple[str, bool]:
 
 
 def work(first: int, last: int) -> None:
-    """Read cases one after the other, and print how each ended."""
+    """Read cases one after the other, and print their outcomes."""
     torch.set_num_threads(1)
     with tempfile.TemporaryDirectory() as folder:
         judge(make_case(first), Path(folder))  # imports and caches come first
@@ -110,7 +109,7 @@ def work(first: int, last: int) -> None:
 
 
 def run(first: int, last: int) -> list[Outcome]:
-    """Have cases read by other processes, a new one after each that dies or hangs."""
+    """Read cases in other processes, replacing each that dies or hangs."""
     outcomes: list[Outcome] = []
     while first < last:
         command = [sys.executable, __file__, "--work", str(first), str(last)]
@@ -153,7 +152,7 @@ def _pass_on(stream: IO[str], lines: "queue.Queue[str | None]") -> None:
 
 
 def table(outcomes: list[Outcome]) -> str:
-    """How many of each kind ended in which way."""
+    """Count the outcomes of each kind."""
     counts = Counter((outcome.kind or "?", outcome.result) for outcome in outcomes)
     kinds = sorted({kind for kind, _ in counts})
     results = sorted({result for _, result in counts})
@@ -166,8 +165,10 @@ def main() -> None:
     """Read all cases, or one."""
     parser = Parser(description=__doc__.partition("\n")[0])
     parser.add_argument("--cases", type=int, default=2000)
-    parser.add_argument("--first", type=int, default=0, help="number of the first")
-    parser.add_argument("--only", type=int, metavar="N", help="case N, in this process")
+    parser.add_argument("--first", type=int, default=0, help="number of the first case")
+    parser.add_argument(
+        "--only", type=int, metavar="N", help="read only case N, in this process"
+    )
     parser.add_argument("--work", type=int, nargs=2, help=argparse.SUPPRESS)
     arguments = parser.parse_args()
     if arguments.work:

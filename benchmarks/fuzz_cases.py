@@ -1,7 +1,7 @@
-"""Files made wrong on purpose: the case of a number is always the same bytes.
+"""Generate damaged files; a case's number determines its bytes.
 
-A case takes a sound file (checkpoint, foreign weights, settings, image) and damages its
-bytes, its parts (within a zip archive whose checksums hold), or its content.
+A case damages the bytes, the parts (in a zip archive with valid checksums) or the
+content of a valid file (checkpoint, weights of another program, settings, image).
 """
 
 import functools
@@ -30,12 +30,12 @@ HUGE = (0, -1, 10**5, 10**9, 2**31 - 1, 2**32, 10**12, 2**63 - 1, 2**64, 10**30)
 
 
 class FuzzCase(NamedTuple):
-    """A file to be read.
+    """A file to read.
 
     Attributes:
-        kind: what it was: checkpoint, weights, config or image.
-        name: of the file.
-        data: its bytes.
+        kind: kind of the original file: checkpoint, weights, config or image.
+        name: file name.
+        data: content.
     """
 
     kind: str
@@ -44,7 +44,7 @@ class FuzzCase(NamedTuple):
 
 
 def make_case(number: int) -> FuzzCase:
-    """The case of a number."""
+    """Generate the case with a given number."""
     rng = random.Random(number)
     kinds = (_checkpoint, _weights, _config, _image)
     kind = rng.choices(kinds, weights=(4, 2, 2, 3))[0]
@@ -56,7 +56,7 @@ def make_case(number: int) -> FuzzCase:
 
 
 def damage(rng: random.Random, data: bytes) -> bytes:
-    """Flip, cut, repeat, blank or exchange bytes, mostly near one of the ends."""
+    """Flip, cut, repeat, zero or exchange bytes, mostly near the start or end."""
     result = bytearray(data)
     for _ in range(rng.choice((1, 1, 1, 3, 20))):
         if not result:
@@ -81,7 +81,7 @@ def damage(rng: random.Random, data: bytes) -> bytes:
 
 @functools.cache
 def sound_state() -> dict[str, Any]:
-    """A small detector's checkpoint, its weights of one number each."""
+    """Return a small detector's checkpoint, whose weights have one element each."""
     config = load_config([], ["net.name", "mobile_v2", "rpn.channels", "8"])
     with torch.device("meta"):
         shapes = build_detector(config, 3).state_dict()
@@ -99,7 +99,7 @@ def sound_state() -> dict[str, Any]:
 
 
 def saved(content: Any, *, zipped: bool = True) -> bytes:
-    """What torch.save writes."""
+    """Return the bytes that torch.save writes."""
     stream = io.BytesIO()
     torch.save(content, stream, _use_new_zipfile_serialization=zipped)
     return stream.getvalue()
@@ -114,7 +114,7 @@ def _sound_file(full: bool) -> bytes:
 
 
 def odd_value(rng: random.Random, depth: int = 0) -> Any:
-    """Something that has no place there."""
+    """Return a value of the wrong type or size."""
     nested: Any = 1
     for _ in range(rng.choice((3, 40, 200))):
         nested = [nested]
@@ -171,7 +171,7 @@ def _checkpoint(rng: random.Random) -> FuzzCase:
 
 
 def _other_parts(rng: random.Random, data: bytes) -> bytes:
-    """An archive whose parts are damaged, exchanged or packed, checksums and all."""
+    """Damage, exchange or compress parts of an archive, with valid checksums."""
     with zipfile.ZipFile(io.BytesIO(data)) as archive:
         parts = {entry.filename: archive.read(entry) for entry in archive.infolist()}
     names = list(parts)
@@ -196,7 +196,7 @@ def _other_parts(rng: random.Random, data: bytes) -> bytes:
 
 
 def _weights(rng: random.Random) -> FuzzCase:
-    """State dicts and pickles of arrays."""
+    """Generate state dicts and pickles of arrays."""
     if rng.random() < 0.5:
         state = dict(list(sound_state()["model"].items())[: rng.choice((5, 400))])
         state = {key.removeprefix("backbone."): value for key, value in state.items()}

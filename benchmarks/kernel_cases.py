@@ -1,4 +1,4 @@
-"""What kernels.py compares: suppression, RoI pooling and matching.
+"""The comparisons of kernels.py: suppression, RoI pooling and matching.
 
 Letters: A anchors, G objects, R RoIs.
 """
@@ -17,7 +17,7 @@ from torch import Tensor
 
 
 def cases(device: torch.device, sizes: Sizes) -> Iterator[Case]:
-    """All comparisons, one after the other."""
+    """Yield all comparisons."""
     generator = torch.Generator().manual_seed(0)
     anchors, gt_boxes = scene(sizes.height, sizes.width, sizes.objects, generator)
     size = image_size(sizes.height, sizes.width)
@@ -48,7 +48,7 @@ def cases(device: torch.device, sizes: Sizes) -> Iterator[Case]:
 def nms_case(
     name: str, boxes: Tensor, scores: Tensor, kept: int, wanted: float | None
 ) -> Case:
-    """Greedy suppression at IoU .7."""
+    """Compare greedy suppression at IoU .7."""
     valid = torch.ones_like(scores, dtype=torch.bool)[None]
 
     def ours() -> tuple[Tensor, ...]:
@@ -76,7 +76,7 @@ def nms_case(
 
 
 def matching_case(anchors: Tensor, gt_boxes: Tensor, wanted: float | None) -> Case:
-    """Best object of every anchor, and best anchors of every object."""
+    """Compare matching: each anchor's best object, and each object's best anchors."""
     valid = torch.ones(1, len(gt_boxes), dtype=torch.bool, device=anchors.device)
 
     def ours() -> tuple[Tensor, ...]:

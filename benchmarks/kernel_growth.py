@@ -1,4 +1,4 @@
-"""How the time of suppression, pooling and matching grows with the work."""
+"""Measure how the time of suppression, pooling and matching grows with the work."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -17,12 +17,12 @@ Growth = dict[str, list[dict[str, float]]]
 
 
 def measure_growth(device: torch.device, sizes: Sizes, *, repeats: int) -> Growth:
-    """Medians of ours and theirs at growing sizes.
+    """Measure medians of ours and theirs at growing sizes.
 
     Args:
-        device: where to compute.
-        sizes: the largest; each law is followed down from there.
-        repeats: rounds per point, fewer where that takes more than a second.
+        device: device of the computation.
+        sizes: the largest sizes, which each law reduces.
+        repeats: rounds per point, or fewer if they take more than a second.
     """
     growth: Growth = {}
     for law, work, case in _points(device, sizes):
@@ -65,14 +65,14 @@ def _points(device: torch.device, sizes: Sizes) -> Iterator[tuple[str, float, Ca
 
 
 def _halved(largest: int, count: int) -> list[int]:
-    """``count`` sizes, smallest first, each half the next."""
+    """Return ``count`` sizes, smallest first, each half of the next."""
     return sorted({max(largest >> k, 1) for k in range(count)})
 
 
 def slope(points: list[dict[str, float]], who: str) -> float:
-    """Exponent of the growth, fitted to the larger half of the sizes.
+    """Fit the exponent of the growth to the larger half of the sizes.
 
-    The smaller half shows what a call costs whatever its size.
+    The smaller half shows the fixed cost of a call.
     """
     ordered = sorted(points, key=lambda point: point["work"])[len(points) // 2 :]
     work, seconds = (np.log([p[key] for p in ordered]) for key in ("work", who))
@@ -80,7 +80,7 @@ def slope(points: list[dict[str, float]], who: str) -> float:
 
 
 def draw_growth(growth: dict[str, Growth], path: Path) -> None:
-    """Log-log plots, a column for each law and a row for each device."""
+    """Draw log-log plots, a column for each law and a row for each device."""
     import matplotlib
 
     matplotlib.use("Agg")

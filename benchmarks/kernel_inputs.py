@@ -1,4 +1,4 @@
-"""Boxes and objects like those of a trained network, for the timing of its parts.
+"""Generate boxes and objects like those of a trained network, to time its parts.
 
 Letters: A anchors, G objects. One image; its feature map is H x W cells.
 """
@@ -15,7 +15,7 @@ STRIDE = 16
 
 
 class Sizes(NamedTuple):
-    """How large the cases are; the defaults are a VOC image's and ResNet's."""
+    """Sizes of the cases; by default those of a VOC image and a ResNet."""
 
     height: int = 38
     width: int = 50
@@ -28,14 +28,14 @@ class Sizes(NamedTuple):
 
 
 def image_size(height: int, width: int) -> Tensor:
-    """``(1, 2)`` height and width of the image that a map belongs to."""
+    """Return the ``(1, 2)`` height and width of a map's image."""
     return torch.tensor([[height * STRIDE, width * STRIDE]])
 
 
 def scene(
     height: int, width: int, objects: int, generator: torch.Generator
 ) -> tuple[Tensor, Tensor]:
-    """Anchors ``(A, 4)`` of a map, and objects ``(G, 4)`` of many sizes."""
+    """Generate anchors ``(A, 4)`` of a map, and objects ``(G, 4)`` of many sizes."""
     base = base_anchors(stride=STRIDE, ratios=(0.5, 1, 2), scales=(8, 16, 32), offset=0)
     limits = torch.tensor([width, height]) * STRIDE
     sides = limits * torch.empty(objects, 2).uniform_(0.1, 0.6, generator=generator)
@@ -52,12 +52,12 @@ def rpn_boxes(
     *,
     trained: bool = True,
 ) -> tuple[Tensor, Tensor]:
-    """Boxes ``(A, 4)`` and scores ``(A,)`` as of an RPN, best first.
+    """Generate boxes ``(A, 4)`` and scores ``(A,)`` like those of an RPN, best first.
 
-    An anchor is drawn towards the object that it overlaps most, the more the more it
-    overlaps it; its score falls with what is left of the distance. The noise is such
-    that suppression leaves about 2000 of 12000, as the paper says (section 3.3). An
-    untrained RPN leaves anchors where they are, nearly, and scores at random.
+    An anchor is moved towards the object that it overlaps most, in proportion to the
+    overlap; its score decreases with the remaining distance. The noise is chosen such
+    that suppression keeps about 2000 of 12000, as in the paper (section 3.3). For an
+    untrained RPN, anchors hardly move and scores are random.
     """
     noise = torch.randn(anchors.shape, generator=generator)
     if not trained:

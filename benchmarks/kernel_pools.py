@@ -1,4 +1,4 @@
-"""Comparisons of RoI pooling with torchvision and plain PyTorch, on one map.
+"""Compare RoI pooling with torchvision and plain PyTorch, on one map.
 
 Letters: R RoIs, C channels, H x W cells of the feature map.
 """
@@ -18,7 +18,7 @@ from torch import Tensor
 
 
 def random_map(shape: tuple[int, ...], generator: torch.Generator) -> Tensor:
-    """Normal numbers that bfloat16 holds too: every type starts from the same."""
+    """Generate normal numbers that are exact in bfloat16, so in all types."""
     return torch.randn(shape, generator=generator).bfloat16().float()
 
 
@@ -44,7 +44,7 @@ class Pools:
     def align(
         self, count: int, size: int, ratio: int, backward: bool, wanted: float | None
     ) -> Case:
-        """RoIAlign; ratio 0 takes as many samples as a bin has cells."""
+        """Compare RoIAlign; with ratio 0, a bin has as many samples as cells."""
         rois = self._with_index(count)
         return self._case(
             f"RoIAlign {size}x{size}, {ratio or 'adaptive'} samples",
@@ -60,7 +60,7 @@ class Pools:
         )
 
     def maxima(self, count: int, wanted: float | None) -> Case:
-        """RoI max pooling."""
+        """Compare RoI max pooling."""
         rois = self._with_index(count)
         return self._case(
             "RoI max pooling 7x7",
@@ -74,7 +74,7 @@ class Pools:
         )
 
     def crop(self, count: int, backward: bool, wanted: float | None) -> Case:
-        """crop_and_resize, which torchvision lacks, beside our RoIAlign of 1 sample."""
+        """Compare crop_and_resize with our RoIAlign, because torchvision lacks it."""
         last = self.variants["channels_last"]
         upstream = self._upstream(count, 7).contiguous(
             memory_format=torch.channels_last
@@ -104,7 +104,7 @@ class Pools:
         )
 
     def crop_with_maxima(self, count: int) -> Case:
-        """crop_and_resize to 14x14 and 2x2 maxima, beside PyTorch's grid_sample."""
+        """Compare crop_and_resize with 2x2 maxima with PyTorch's grid_sample."""
         rois = self.rois[None, :count]
         return self._case(
             "crop_and_resize 14x14, 2x2 maxima",
@@ -171,7 +171,7 @@ class Pools:
 def _bind(
     pool: Callable[[Tensor], Tensor], features: Tensor, upstream: Tensor | None
 ) -> Call:
-    """Pooling of these features, with an upstream gradient of their type and format."""
+    """Bind pooling to features and an upstream gradient of their type and format."""
     if upstream is not None:
         contiguous = features.is_contiguous()
         fmt = torch.contiguous_format if contiguous else torch.channels_last
@@ -182,7 +182,7 @@ def _bind(
 def _run(
     pool: Callable[[Tensor], Tensor], features: Tensor, upstream: Tensor | None
 ) -> tuple[Tensor, ...]:
-    """Pooled regions, and with an upstream gradient that of the features."""
+    """Pool, and compute the features' gradient if an upstream gradient is given."""
     if upstream is None:
         with torch.no_grad():
             return (pool(features),)

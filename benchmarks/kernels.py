@@ -1,17 +1,17 @@
 #!/usr/bin/env python3
-"""Time suppression, RoI pooling and matching beside torchvision's.
+"""Compare the time of suppression, RoI pooling and matching with torchvision's.
 
-In every round each function is called, ours first, so that whatever else the machine
-does meets all (one that takes no time is called as often as fills 20 ms); the ratio of
-the medians is given with the quartiles of the rounds' ratios. Results are compared
-before they are timed: indices must be equal, values to 1e-5 of the largest (bfloat16:
-2^-8). torchvision gets contiguous float32, its best; ours also what the network gives
-it, channels_last.
+Each round calls every function, ours first, so that other work on the machine affects
+all of them. A fast function is called repeatedly for 20 ms. The output is the ratio of
+the medians, with the quartiles of the rounds' ratios. Results are compared before they
+are timed: indices must be equal, values to 1e-5 of the largest (bfloat16: 2^-8).
+torchvision gets contiguous float32, its fastest input; ours also gets channels_last,
+which the network produces.
 
     python benchmarks/kernels.py --threads 2 --json kernels.json --docs
 
-With a GPU the same is measured there, by events. ``--docs`` writes tables and plot
-between the marks of docs/kernels.md, ``--from-json`` from an earlier run's figures.
+On a GPU, times are measured by events. ``--docs`` writes tables and plot between the
+marks of docs/kernels.md; with ``--from-json``, those of an earlier run.
 """
 
 import argparse
@@ -33,7 +33,7 @@ Result = dict[str, Any]
 
 
 def compare(case: Case, device: torch.device, *, repeats: int) -> list[Result]:
-    """Check one case, then time it: a result for each variant of ours."""
+    """Check one case, then time it; return a result for each of our variants."""
     case.check()
     rival = "rival"
     seconds = time_rounds(
@@ -58,7 +58,7 @@ def compare(case: Case, device: torch.device, *, repeats: int) -> list[Result]:
 
 
 def line(result: Result) -> str:
-    """A result for the terminal."""
+    """Format a result for the terminal."""
     times, low, high = result["ratio"]
     wanted = "" if result["wanted"] is None else f", wanted {result['wanted']:g}"
     return (
@@ -69,7 +69,7 @@ def line(result: Result) -> str:
 
 
 def measure(device: torch.device, sizes: Sizes, *, repeats: int) -> Result:
-    """All figures of one device."""
+    """Measure all figures of one device."""
     return {
         "machine": machine(device),
         "bandwidth": copy_bandwidth(device) if device.type == "cuda" else None,
@@ -83,7 +83,7 @@ def measure(device: torch.device, sizes: Sizes, *, repeats: int) -> Result:
 
 
 def table(figures: Result) -> str:
-    """The figures of one device as a table, and below it the slopes."""
+    """Format the figures of one device as a table, followed by the slopes."""
     header = ["", "ours as", "ours, ms", "theirs, ms", "times as fast", "wanted"]
     if figures["bandwidth"]:
         header.append("share of the bandwidth")
@@ -117,7 +117,7 @@ def table(figures: Result) -> str:
 
 
 def slopes(figures: Result) -> str:
-    """Exponents of the growth as a table."""
+    """Format the exponents of the growth as a table."""
     rows = [
         [law, *(f"{slope(points, who):.2f}" for who in ("ours", "theirs"))]
         for law, points in figures["growth"].items()
@@ -126,7 +126,7 @@ def slopes(figures: Result) -> str:
 
 
 def write_docs(figures: dict[str, Result], docs: Path) -> None:
-    """Put tables into kernels.md, and draw the growth beside it."""
+    """Write tables into kernels.md, and draw the growth."""
     for device, found in figures.items():
         write_between(docs / "kernels.md", device, table(found))
     growth = {device: found["growth"] for device, found in figures.items()}
@@ -134,20 +134,26 @@ def write_docs(figures: dict[str, Result], docs: Path) -> None:
 
 
 def build_parser() -> argparse.ArgumentParser:
-    """The arguments."""
+    """Build the argument parser."""
     parser = Parser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--json", type=Path, help="file for all figures")
-    parser.add_argument("--from-json", type=Path, help="take figures, measure nothing")
+    parser.add_argument(
+        "--from-json", type=Path, help="read figures from FILE instead of measuring"
+    )
     parser.add_argument("--docs", action="store_true", help="write docs/kernels.md")
-    parser.add_argument("--threads", type=int, help="of PyTorch; default: its own")
-    parser.add_argument("--repeats", type=int, default=41, help="rounds, at most")
+    parser.add_argument(
+        "--threads", type=int, help="PyTorch's threads; default: its own choice"
+    )
+    parser.add_argument(
+        "--repeats", type=int, default=41, help="maximum number of rounds"
+    )
     return parser
 
 
 def main() -> None:
-    """Measure, print, and write what is asked for."""
+    """Measure, print, and write the requested files."""
     arguments = build_parser().parse_args()
     keep_freed_memory()
     if arguments.threads:

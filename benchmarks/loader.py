@@ -1,8 +1,9 @@
 #!/usr/bin/env python3
-"""The loader beside torchvision's reference pipeline, and the memory of its workers.
+"""Compare the loader with torchvision's reference pipeline; measure worker memory.
 
-All pipelines make the same of the same 500 x 375 JPEG files: mirrored by chance, 800 x
-600 pixels, padded to multiples of 32. Times are CPU seconds of one thread.
+All pipelines produce the same images from the same 500 x 375 JPEG files: mirrored at
+random, 800 x 600 pixels, padded to multiples of 32. Times are CPU seconds of one
+thread.
 
     python benchmarks/loader.py [--images FOLDER] [--skip speed memory step]
 """
@@ -52,7 +53,7 @@ VARIANTS = {
 def batches_of(
     records: Sequence[Record], augmentation: Augmentation = PLAIN, *, workers: int = 0
 ) -> Iterator[Batch]:
-    """Batches of one image without end."""
+    """Yield batches of one image endlessly."""
     return training_batches(
         Inputs(records, Preparation(long_side=1000, offset=1, size_multiple=32)),
         augmentation,
@@ -63,7 +64,7 @@ def batches_of(
 
 
 def make_files(folder: Path, count: int) -> list[Path]:
-    """JPEG files of 500 x 375 pixels with detail of every size, about 50 KB each."""
+    """Generate JPEGs of 500 x 375 pixels with detail of all sizes, about 50 KB each."""
     rng = np.random.default_rng(0)
     width, height = SIZE
     paths = []
@@ -79,7 +80,7 @@ def make_files(folder: Path, count: int) -> list[Path]:
 
 
 def make_records(paths: Sequence[Path]) -> tuple[Record, ...]:
-    """One object per image, which is all that the loader's time depends on."""
+    """Make records with one object per image, enough to time the loader."""
     return tuple(
         Record(
             image_id=path.stem,
@@ -98,7 +99,7 @@ def make_records(paths: Sequence[Path]) -> tuple[Record, ...]:
 
 
 def reference_pipeline(paths: Sequence[Path]) -> Callable[[], None]:
-    """torchvision's training reference: its transforms, then its model's."""
+    """Run torchvision's reference: its training transforms, then its model's."""
     prepare = v2.Compose(
         [
             v2.RandomHorizontalFlip(0.5),
@@ -119,7 +120,7 @@ def reference_pipeline(paths: Sequence[Path]) -> Callable[[], None]:
 
 
 def bare_opencv(paths: Sequence[Path]) -> Callable[[], None]:
-    """Decode and resize alone: neither flip nor checks nor a batch."""
+    """Only decode and resize, without flips, checks or batches."""
 
     def run() -> None:
         for path in paths:
@@ -132,7 +133,7 @@ def bare_opencv(paths: Sequence[Path]) -> Callable[[], None]:
 def our_loader(
     records: Sequence[Record], augmentation: Augmentation
 ) -> Callable[[], None]:
-    """Batches of one image, as many as there are records."""
+    """Yield one batch of one image per record."""
     batches = batches_of(records, augmentation)
 
     def run() -> None:
@@ -143,7 +144,7 @@ def our_loader(
 
 
 def measure_speed(paths: Sequence[Path], rounds: int) -> str:
-    """A table of images per CPU second, from rounds in which all take turns."""
+    """Measure images per CPU second in rounds of all pipelines; return a table."""
     records = make_records(paths)
     runs = {
         "torchvision's reference": reference_pipeline(paths),
@@ -168,7 +169,7 @@ def measure_speed(paths: Sequence[Path], rounds: int) -> str:
 
 
 def measure_memory(paths: Sequence[Path], *, epochs: int, workers: int) -> str:
-    """Resident and private memory of the workers after each epoch."""
+    """Measure resident and private memory of the workers after each epoch."""
     records = make_records(paths)
     batches = batches_of(records, SCALED, workers=workers)
     table = []
@@ -191,7 +192,7 @@ def measure_memory(paths: Sequence[Path], *, epochs: int, workers: int) -> str:
 
 
 def _memory_mb(process: int) -> tuple[float, float]:
-    """Resident and private memory of a process, from Linux."""
+    """Read resident and private memory of a process from Linux."""
     text = Path(f"/proc/{process}/smaps_rollup").read_text(encoding="ascii")
     kilobytes = {
         key: int(n) for key, n in re.findall(r"^(\w+):\s+(\d+) kB", text, re.M)
@@ -201,10 +202,10 @@ def _memory_mb(process: int) -> tuple[float, float]:
 
 
 def measure_step(paths: Sequence[Path], steps: int, *, threads: int) -> str:
-    """The share of a mobile_v2 run's time that is spent waiting for batches.
+    """Measure the fraction of time that a mobile_v2 run waits for batches.
 
-    Recipe, precision and workers are those of `train.sh voc mobile_v2`, but for its
-    first weights, which the time does not depend on.
+    Recipe, precision and workers are those of `train.sh voc mobile_v2`. The initial
+    weights are random, which does not affect the time.
     """
     config: Config = load_config(find_recipes("voc", "mobile_v2"), [])
     dataset = Dataset(
@@ -244,7 +245,7 @@ def measure_step(paths: Sequence[Path], steps: int, *, threads: int) -> str:
 
 
 def main() -> None:
-    """Measure and print."""
+    """Measure, and print the tables."""
     parser = Parser(description=__doc__)
     parser.add_argument("--images", type=Path, help="folder of JPEGs; 500 x 375 count")
     parser.add_argument("--count", type=int, default=40)
@@ -252,8 +253,12 @@ def main() -> None:
     parser.add_argument("--epochs", type=int, default=20)
     parser.add_argument("--workers", type=int, default=2)
     parser.add_argument("--steps", type=int, default=40)
-    parser.add_argument("--threads", type=int, default=2, help="of the step alone")
-    parser.add_argument("--skip", nargs="*", default=[], help="speed, memory, step")
+    parser.add_argument(
+        "--threads", type=int, default=2, help="PyTorch's threads in the step"
+    )
+    parser.add_argument(
+        "--skip", nargs="*", default=[], help="parts to skip: speed, memory, step"
+    )
     arguments = parser.parse_args()
     torch.set_num_threads(1)
     cv2.setNumThreads(0)

@@ -1,17 +1,17 @@
 #!/usr/bin/env python3
 """Train our detector and torchvision's on the same data and compare their mAP.
 
-Both start from the same backbone weights and see the same batches (loader,
-augmentation, seed), the same optimizer, schedule, precision and number of RoIs; see
-torchvision_peer.py for what is torchvision's own. Our evaluation measures both. Every
-finished run is saved to the JSON file at once, and the same command leaves it out the
-next time:
+Both start from the same backbone weights, and use the same batches (loader,
+augmentation, seed), optimizer, schedule, precision and number of RoIs;
+torchvision_peer.py describes what is torchvision's own. Our evaluation measures both.
+Each finished run is saved to the JSON file, and the same command skips it the next
+time:
 
     python benchmarks/quality.py path/to/bccd mobile_v2 --cfg bccd_mobile_v2 \\
         --weights mobilenet_v2.pth --seeds 1 2 3 --json quality.json
 
-"Ours" is the recipe; --set, --cfg and --iters change it, and with it what it shares
-with the peer, and are part of a run's name.
+--set, --cfg and --iters change our recipe and the settings that torchvision's detector
+shares with it. They are part of a run's name.
 """
 
 import argparse
@@ -136,7 +136,7 @@ def train_peer(
     device: torch.device,
     dtype: torch.dtype,
 ) -> None:
-    """The loop of ``faster_rcnn.engine.train``, around torchvision's detector."""
+    """Train torchvision's detector in the loop of ``faster_rcnn.engine.train``."""
     settings = config.train
     optimizer = build_optimizer(as_ours(peer), settings)
     peer.train()
@@ -163,7 +163,7 @@ def train_peer(
 def detect_peer(
     peer: Peer, batch: Batch, *, device: torch.device, dtype: torch.dtype
 ) -> list[ImageDetections]:
-    """torchvision's detections in pixels of the original images."""
+    """Detect with torchvision's detector, in pixels of the original images."""
     peer.eval()
     with autocast(device, dtype):
         found = peer(inputs(batch, device))
@@ -184,7 +184,7 @@ def detect_peer(
 
 
 def inputs(batch: Batch, device: torch.device) -> list[Tensor]:
-    """Normalised images of their own sizes, ``(3, h, w)``."""
+    """Return normalised images ``(3, h, w)`` without padding."""
     mean, std = (
         torch.tensor(values, device=device)[:, None, None]
         for values in NORMALISATIONS["torchvision"]
@@ -195,7 +195,7 @@ def inputs(batch: Batch, device: torch.device) -> list[Tensor]:
 
 
 def targets(batch: Batch, device: torch.device) -> list[dict[str, Tensor]]:
-    """The valid objects of each image; boxes are pixel edges of the network input."""
+    """Return the valid objects of each image, as pixel edges of the network input."""
     truth = batch.ground_truth
     return [
         {
@@ -207,7 +207,7 @@ def targets(batch: Batch, device: torch.device) -> list[dict[str, Tensor]]:
 
 
 def training(dataset: Dataset, config: Config) -> Iterator[Batch]:
-    """The batches that our detector trains on, with boxes as pixel edges."""
+    """Yield our detector's training batches, with boxes as pixel edges."""
     data, images = config.data, config.train.batch_size
     return training_batches(
         Inputs(
@@ -231,7 +231,7 @@ def training(dataset: Dataset, config: Config) -> Iterator[Batch]:
 def testing(
     dataset: Dataset, config: Config, *, offset: float, batch_size: int | None = None
 ) -> Iterator[Batch]:
-    """Every test image at the recipe's test size."""
+    """Yield every test image at the recipe's test size."""
     data = config.data
     return evaluation_batches(
         Inputs(
@@ -250,7 +250,7 @@ def testing(
 
 
 def with_seed(config: Config, seed: int) -> Config:
-    """The run's configuration; only its last state is saved, and nothing is drawn."""
+    """Return a run's configuration that saves only the last state and draws nothing."""
     changes = {
         "seed": seed,
         "snapshot_every": config.train.iterations,
@@ -269,7 +269,7 @@ def compare(
     systems: Sequence[str],
     file: Path,
 ) -> list[Result]:
-    """Run what ``file`` lacks, seed by seed; gives all that it holds then."""
+    """Run the seeds that ``file`` lacks; return all its results."""
     results: list[Result] = (
         json.loads(file.read_text(encoding="utf-8")) if file.is_file() else []
     )
@@ -301,7 +301,7 @@ def compare(
 
 
 def summary(results: list[Result]) -> str:
-    """Mean and sample standard deviation of each data set, recipe and system."""
+    """Compute mean and standard deviation of each data set, recipe and system."""
     groups: dict[tuple[str, str, str], list[Result]] = {}
     for result in results:
         key = (result["dataset"], result["recipe"], result["system"])
@@ -322,7 +322,7 @@ def summary(results: list[Result]) -> str:
 
 
 def build_parser() -> argparse.ArgumentParser:
-    """The arguments: those of train.sh and a few more."""
+    """Build the argument parser: the arguments of train.sh and a few more."""
     parser = Parser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
@@ -330,15 +330,21 @@ def build_parser() -> argparse.ArgumentParser:
     add_training_arguments(parser)
     parser.add_argument("--seeds", type=int, nargs="+", default=[1, 2, 3])
     parser.add_argument(
-        "--systems", nargs="+", choices=SYSTEMS, default=list(SYSTEMS), help="in order"
+        "--systems",
+        nargs="+",
+        choices=SYSTEMS,
+        default=list(SYSTEMS),
+        help="systems to run, in order",
     )
     parser.add_argument("--json", type=Path, default=Path("quality.json"))
-    parser.add_argument("--threads", type=int, help="of PyTorch; default: its own")
+    parser.add_argument(
+        "--threads", type=int, help="PyTorch's threads; default: its own choice"
+    )
     return parser
 
 
 def main() -> None:
-    """Run what is not in the JSON file yet, and print the comparison."""
+    """Run all runs that the JSON file lacks, and print the comparison."""
     arguments = build_parser().parse_args()
     keep_freed_memory()
     if arguments.threads:

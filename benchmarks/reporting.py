@@ -1,4 +1,4 @@
-"""Machine, tables and marks: how figures get into the docs."""
+"""Format figures for the docs: machine, tables, and the marks around them."""
 
 import os
 import platform
@@ -13,7 +13,7 @@ DOCS = Path(__file__).resolve().parents[1] / "docs"
 
 
 def machine(device: torch.device) -> str:
-    """The machine, the threads and the versions of a figure, in a line."""
+    """Return machine, threads and versions in one line."""
     if device.type == "cuda":
         name = torch.cuda.get_device_name(device)
     else:
@@ -30,24 +30,24 @@ def _processor() -> str:
 
 
 def markdown(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    """A table; all columns but the first are aligned to the right."""
+    """Format a table; all columns but the first are right-aligned."""
     rule = ["---"] + ["--:"] * (len(header) - 1)
     return "\n".join(f"| {' | '.join(row)} |" for row in (header, rule, *rows))
 
 
 def three(value: float) -> str:
-    """Three digits, or all before the point."""
+    """Format with three digits, or with all digits before the decimal point."""
     return f"{value:.0f}" if value >= 100 else f"{value:.3g}"
 
 
 def milliseconds(seconds: float) -> str:
-    """Three significant digits, in ms."""
+    """Format seconds as milliseconds with three significant digits."""
     value = 1000 * seconds
     return three(value)
 
 
 def write_between(document: Path, name: str, text: str) -> None:
-    """Replace what stands between ``<!-- name -->`` and ``<!-- /name -->``.
+    """Replace the text between ``<!-- name -->`` and ``<!-- /name -->``.
 
     Raises:
         ValueError: the document has no such marks.

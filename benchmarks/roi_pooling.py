@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Three ways to compute RoI max pooling: a published comparison, repeated and extended.
+"""Compare three implementations of RoI max pooling, as an older study did.
 
 The study (github.com/blackyang/compare_roi_pooling_speed, extended in
 github.com/SirLPS/roi_pooling, 2018) pooled RoIs of whole cells from maps (batch, 512,
@@ -9,8 +9,9 @@ torchvision's, and the loop.
 
     python benchmarks/roi_pooling.py --threads 2 --json roi_pooling.json --docs
 
-All are compared before they are timed, and called in turn. ``--docs`` writes tables and
-plot between the marks of docs/roi_pooling.md, ``--from-json`` from earlier figures.
+Results are compared before they are timed, and the implementations are called in turn.
+``--docs`` writes tables and plot between the marks of docs/roi_pooling.md; with
+``--from-json``, those of an earlier run.
 """
 
 import argparse
@@ -38,9 +39,9 @@ Result = dict[str, Any]
 
 
 def settings(map_bytes: int = MAP_BYTES) -> Iterator[Setting]:
-    """The study's, with as many of its 512 channels as a map may have.
+    """Return the study's settings, with its 512 channels reduced for large maps.
 
-    The last ones have all channels, and fewer images instead.
+    The last settings have all channels, and fewer images instead.
     """
     yield Setting(1, CHANNELS, 50, 300)
     for size in (8, 64, 256):
@@ -58,8 +59,8 @@ def compare(
 ) -> Iterator[Result]:
     """Check one setting, then time it forward, and forward and backward.
 
-    The loop is checked and timed with a few RoIs where all would take longer than
-    ``patience`` seconds; its time grows with their number, so it is multiplied.
+    The loop is checked and timed with a few RoIs, and extrapolated, if all RoIs would
+    take longer than ``patience`` seconds.
     """
     inputs = draw_inputs(setting, device)
     names = list(WAYS)
@@ -93,7 +94,7 @@ def compare(
 
 
 def table(results: list[Result], *, backward: bool) -> str:
-    """Milliseconds of each way; an estimate is marked."""
+    """Format milliseconds of each implementation; estimates are marked."""
     results = [r for r in results if r["backward"] == backward]
     names = [name for name in WAYS if name in results[0]["seconds"]]
     rows = []
@@ -111,13 +112,13 @@ def table(results: list[Result], *, backward: bool) -> str:
 
 
 def text(figures: Result) -> str:
-    """The figures of one device for the document."""
+    """Format the figures of one device for the document."""
     tables = [table(figures["results"], backward=b) for b in (False, True)]
     return "\n\n".join([f"{figures['machine']}.", *tables])
 
 
 def draw(figures: dict[str, Result], path: Path) -> None:
-    """Times of every setting, a row for each device."""
+    """Plot the times of all settings, a row for each device."""
     import matplotlib
 
     matplotlib.use("Agg")
@@ -148,28 +149,34 @@ def draw(figures: dict[str, Result], path: Path) -> None:
 
 
 def save(figures: dict[str, Result], path: Path) -> None:
-    """Write all figures so far."""
+    """Write all figures measured so far."""
     path.write_text(json.dumps(figures, indent=1) + "\n", "utf-8")
 
 
 def build_parser() -> argparse.ArgumentParser:
-    """The arguments."""
+    """Build the argument parser."""
     parser = Parser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--json", type=Path, help="file for all figures")
-    parser.add_argument("--from-json", type=Path, help="take figures, measure nothing")
-    parser.add_argument("--docs", action="store_true", help="write docs/roi_pooling.md")
-    parser.add_argument("--threads", type=int, help="of PyTorch; default: its own")
-    parser.add_argument("--repeats", type=int, default=21, help="rounds, at most")
     parser.add_argument(
-        "--quick", action="store_true", help="small maps, few rounds, no patience"
+        "--from-json", type=Path, help="read figures from FILE instead of measuring"
+    )
+    parser.add_argument("--docs", action="store_true", help="write docs/roi_pooling.md")
+    parser.add_argument(
+        "--threads", type=int, help="PyTorch's threads; default: its own choice"
+    )
+    parser.add_argument(
+        "--repeats", type=int, default=21, help="maximum number of rounds"
+    )
+    parser.add_argument(
+        "--quick", action="store_true", help="small maps, few rounds, short limits"
     )
     return parser
 
 
 def main() -> None:
-    """Measure, print, and write what is asked for."""
+    """Measure, print, and write the requested files."""
     arguments = build_parser().parse_args()
     keep_freed_memory()
     if arguments.threads:

@@ -1,4 +1,4 @@
-"""Three ways to compute RoI max pooling, on inputs that suit all.
+"""Three implementations of RoI max pooling, with common inputs.
 
 Letters: N images, R RoIs of all images, C channels, P output cells per side.
 """
@@ -20,7 +20,7 @@ Pool = Callable[[Tensor], Tensor]
 
 
 class Setting(NamedTuple):
-    """What is pooled: ``rois`` RoIs of ``batch`` maps ``(channels, size, size)``."""
+    """A setting: ``rois`` RoIs of ``batch`` maps ``(channels, size, size)``."""
 
     batch: int
     channels: int
@@ -33,7 +33,7 @@ class Setting(NamedTuple):
 
 
 class Inputs(NamedTuple):
-    """Maps, RoIs and the gradient of what is pooled from them.
+    """Maps, RoIs and the upstream gradient of the pooled regions.
 
     Attributes:
         maps: ``(N, C, H, W)`` contiguous float32.
@@ -46,12 +46,12 @@ class Inputs(NamedTuple):
     upstream: Tensor
 
     def first(self, count: int) -> "Inputs":
-        """The same with fewer RoIs."""
+        """Return the same setting with fewer RoIs."""
         return Inputs(self.maps, self.rois[:count], self.upstream[:count])
 
 
 def draw_inputs(setting: Setting, device: torch.device) -> Inputs:
-    """Random corners as in the study; RoI k is one of image k modulo N."""
+    """Draw random corners as in the study; RoI k belongs to image k modulo N."""
     generator = torch.Generator().manual_seed(0)
     batch, channels, size, count = setting
     maps = torch.randn(batch, channels, size, size, generator=generator)
@@ -63,13 +63,13 @@ def draw_inputs(setting: Setting, device: torch.device) -> Inputs:
 
 
 class Way(NamedTuple):
-    """One way to pool.
+    """An implementation of pooling.
 
     Attributes:
-        maps: as it takes them.
-        pool: from maps to ``(S, C, P, P)``.
-        slots: ``(R,)`` where each RoI is among the S slots that are filled.
-        filled: S.
+        maps: maps in the implementation's format.
+        pool: function from maps to ``(S, C, P, P)``.
+        slots: ``(R,)`` slot of each RoI among S.
+        filled: S, the number of pooled slots.
     """
 
     maps: Tensor
@@ -78,7 +78,7 @@ class Way(NamedTuple):
     filled: int
 
     def run(self, upstream: Tensor | None) -> tuple[Tensor, ...]:
-        """Pooled slots, and with their upstream gradient that of the maps."""
+        """Pool, and compute the maps' gradient if an upstream gradient is given."""
         if upstream is None:
             with torch.no_grad():
                 return (self.pool(self.maps),)
@@ -88,9 +88,9 @@ class Way(NamedTuple):
 
 
 def ours(inputs: Inputs) -> Way:
-    """The layer of our network: the same number of slots for every image.
+    """Our layer, with the same number of slots for every image.
 
-    RoIs that an image lacks are a single cell, which is pooled like any other.
+    Unused slots contain a RoI of a single cell, which is pooled too.
     """
     maps, rois, _ = inputs
     slots = -(-len(rois) // len(maps))
@@ -141,10 +141,10 @@ WAYS: dict[str, Callable[[Inputs], Way]] = {
 
 
 def check(inputs: Inputs, names: list[str]) -> None:
-    """See that all give the same maxima and gradients.
+    """Check that all implementations give the same maxima and gradients.
 
     Raises:
-        ValueError: they do not.
+        ValueError: they differ.
     """
     expected = by_torchvision(inputs).run(inputs.upstream)
     for name in names:
@@ -154,7 +154,7 @@ def check(inputs: Inputs, names: list[str]) -> None:
 
 
 def _upstream(way: Way, inputs: Inputs) -> Tensor:
-    """The gradient of every slot, in the memory format of the maps."""
+    """Return the gradient of every slot, in the memory format of the maps."""
     upstream = inputs.upstream.new_zeros(way.filled, *inputs.upstream.shape[1:])
     upstream[way.slots] = inputs.upstream
     last = not way.maps.is_contiguous()
@@ -163,7 +163,7 @@ def _upstream(way: Way, inputs: Inputs) -> Tensor:
 
 
 def bind(name: str, inputs: Inputs, *, backward: bool) -> Call:
-    """The call to time: one way, forward or forward and backward."""
+    """Return the call to time: one implementation, forward or forward and backward."""
     way = WAYS[name](inputs)
     upstream = _upstream(way, inputs) if backward else None
     return lambda: way.run(upstream)

@@ -1,15 +1,15 @@
 #!/usr/bin/env python3
-"""Time a whole step beside the peers: training and inference, ours and theirs.
+"""Compare the time of whole training and inference steps with other programs.
 
-All ways get the same network, weights, images and counts (see whole_step/models.py),
-each runs in a process of its own, and they take turns until the 95 % interval of each
-ratio is narrow enough or the time is up:
+All implementations have the same network, weights, images and counts (see
+whole_step/models.py). Each runs in its own process, and they take turns until the 95 %
+interval of each ratio is narrow enough or the time limit is reached:
 
     python benchmarks/step.py --models res50 res50_fpn --threads 2 --json step.json
 
-torchvision's detector runs as it comes (float32, contiguous), and, as
-``torchvision-bf16``, with bfloat16 and channels_last in its favour; mmdet
-runs where it is installed. ``ours`` is what train.sh and test.sh do.
+torchvision's detector runs with its defaults (float32, contiguous) and, as
+``torchvision-bf16``, in bfloat16 and channels_last, which favour it. mmdet runs if it
+is installed. ``ours`` runs as train.sh and test.sh do.
 """
 
 import argparse
@@ -58,14 +58,14 @@ def _phases(text: str) -> list[str]:
 
 
 def add_run_arguments(parser: argparse.ArgumentParser) -> None:
-    """What every measurement of steps needs to know."""
+    """Add the arguments that all measurements of steps share."""
     add = parser.add_argument
     add("--device", choices=("cpu", "cuda"), default="cpu")
-    add("--threads", type=int, default=0, help="of PyTorch; default: its own choice")
-    add("--limit", type=float, default=300, help="seconds of rounds for each case")
-    add("--repeats", type=int, help="rounds; default: as many as --until takes")
-    add("--json", type=Path, help="write all figures there, after each case")
-    add("--plot", type=Path, help="draw there")
+    add("--threads", type=int, default=0, help="PyTorch's threads; default: its choice")
+    add("--limit", type=float, default=300, help="maximum seconds of rounds per case")
+    add("--repeats", type=int, help="rounds; default: until --until is met")
+    add("--json", type=Path, help="file for all figures, written after each case")
+    add("--plot", type=Path, help="file for the plot")
     add(
         "--markdown",
         nargs="?",
@@ -80,12 +80,12 @@ def add_run_arguments(parser: argparse.ArgumentParser) -> None:
         default=[],
         dest="settings",
         metavar="KEY VALUE",
-        help="SECTION.KEY value pairs, of all ways",
+        help="SECTION.KEY value pairs, for all implementations",
     )
 
 
 def save(document: dict[str, Any], arguments: argparse.Namespace) -> None:
-    """Write all figures so far where ``--json`` says."""
+    """Write all figures measured so far to the file of ``--json``."""
     if arguments.json:
         text = json.dumps(document, indent=1)
         arguments.json.write_text(text + "\n", encoding="utf-8")
@@ -97,7 +97,7 @@ def publish(
     tables: str,
     draw: Callable[[dict[str, Any], Path], None],
 ) -> None:
-    """Print the tables; draw and write them where ``--plot``, ``--markdown`` say."""
+    """Print the tables; write the files of ``--plot`` and ``--markdown``."""
     print(f"\n{tables}")
     if arguments.plot:
         draw(document, arguments.plot)
@@ -106,13 +106,13 @@ def publish(
 
 
 def build_parser() -> argparse.ArgumentParser:
-    """The arguments."""
+    """Build the argument parser."""
     parser = Parser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     add = parser.add_argument
     add("--models", nargs="+", type=net_argument, default=list(MODELS), metavar="NET")
-    add("--batch", type=int, nargs="+", default=[1], help="images of a step")
+    add("--batch", type=int, nargs="+", default=[1], help="images per step")
     add("--size", type=_pair, nargs="+", default=[(600, 800)], metavar="HxW")
     add(
         "--rois",
@@ -126,40 +126,44 @@ def build_parser() -> argparse.ArgumentParser:
         "--ways",
         type=_ways,
         default=["ours", "torchvision", "torchvision-bf16"],
-        help=f"separated by commas, of {','.join(WAYS)}; all are compared with the "
-        "first",
+        help=f"implementations, separated by commas, of {','.join(WAYS)}; all are "
+        "compared with the first",
     )
     add("--phases", type=_phases, default=["train", "infer"], help="train,infer")
     add(
         "--until",
         type=float,
         default=0.05,
-        help="widest 95 %% interval of a ratio, relative to it",
+        help="largest relative width of a ratio's 95 %% interval",
     )
     add(
         "--keep-memory",
         choices=("ours", "all", "none"),
         default="ours",
-        help="whose C library keeps freed memory; ours does in its tools",
+        help="implementations whose C library keeps freed memory, as our tools do",
     )
     add(
         "--before",
         default="",
         metavar="FOLDER",
-        help="another checkout, for the way of that name: what a change gains",
+        help="another checkout, for the implementation `before`",
     )
     add(
         "--one-process",
         action="store_true",
-        help="all ways in this one; --keep-memory then meets all",
+        help="run all implementations in this process, with one --keep-memory",
     )
-    add("--operators", action="store_true", help="print the most expensive, too")
+    add(
+        "--operators",
+        action="store_true",
+        help="also print the most expensive operators",
+    )
     add_run_arguments(parser)
     return parser
 
 
 def main() -> None:
-    """Measure, print, write."""
+    """Measure, print, and write the requested files."""
     arguments = build_parser().parse_args()
     device = torch.device(arguments.device)
     if arguments.threads:

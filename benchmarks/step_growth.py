@@ -1,8 +1,8 @@
 #!/usr/bin/env python3
-"""How time and memory of our step grow with the work.
+"""Measure how time and memory of our step grow with the work.
 
-Each law changes one quantity of a base: image size, batch, RoIs, classes, objects per
-image, processes. The points of a law run in processes of their own and take turns:
+Each law changes one quantity of a base case: image size, batch, RoIs, classes, objects
+per image, processes. The points of a law run in separate processes and take turns:
 
     python benchmarks/step_growth.py --model res50_fpn --threads 2 --json growth.json \\
         --plot docs/performance_growth.png --markdown
@@ -38,10 +38,10 @@ _PHASES = {"train": "training step", "infer": "inference"}
 
 
 def works_of(law: str, base: Work) -> list[tuple[float, Work]]:
-    """The amounts of a law, and what is computed at each.
+    """Return the amounts of a law, and the work at each amount.
 
     Raises:
-        ValueError: an unknown law.
+        ValueError: the law is unknown.
     """
     if law == "pixels":
         sizes = [
@@ -70,16 +70,16 @@ def measure_law(
     limit: float,
     processes: bool = True,
 ) -> Points:
-    """Time and memory at each amount of work.
+    """Measure time and memory at each amount of work.
 
     Args:
-        works: amounts, and what is computed.
-        device: where.
-        threads: of PyTorch.
-        repeats: rounds; None: until the median is known within 5 %.
-        limit: seconds of rounds.
-        processes: a process for each point, without which a CPU's memory is that of
-            all points.
+        works: amounts, and their work.
+        device: device of the computation.
+        threads: PyTorch's threads.
+        repeats: rounds; if None, until the median is known within 5 %.
+        limit: maximum seconds of rounds.
+        processes: run each point in its own process; otherwise a CPU's memory is that
+            of all points.
 
     Returns:
         For each amount ``work``, ``seconds`` of the rounds and `LocalWorker.details`.
@@ -106,20 +106,20 @@ def measure_law(
 
 
 def exponent(points: Points) -> float:
-    """Of the growth of time with work, between the two largest amounts."""
+    """Compute the exponent of time over work, between the two largest amounts."""
     work = [point["work"] for point in points[-2:]]
     seconds = [statistics.median(point["seconds"]) for point in points[-2:]]
     return float(np.diff(np.log(seconds))[0] / np.diff(np.log(work))[0])
 
 
 def class_ratio(points: Points) -> float:
-    """How many times as long 1203 classes take as 80."""
+    """Return how many times as long 1203 classes take as 80."""
     medians = {p["work"]: statistics.median(p["seconds"]) for p in points}
     return float(medians[1203] / medians[80])
 
 
 def growth_table(laws: dict[str, dict[str, Points]]) -> str:
-    """A row for each point."""
+    """Format a row for each point."""
     rows = [
         (
             f"{law}, {_PHASES[phase]}",
@@ -136,7 +136,7 @@ def growth_table(laws: dict[str, dict[str, Points]]) -> str:
 
 
 def processes_table(modelled: list[dict[str, float]]) -> str:
-    """The modelled training step in more processes."""
+    """Format the modelled training step in more processes."""
     rows = [
         (
             f"{point['work']:.0f}",
@@ -154,7 +154,7 @@ def _median(point: dict[str, Any]) -> float:
 
 
 def draw(document: dict[str, Any], path: Path) -> None:
-    """Log-log plots: time above, memory below, a column for each law."""
+    """Draw log-log plots: time above, memory below, a column for each law."""
     import matplotlib
 
     matplotlib.use("Agg")
@@ -190,7 +190,7 @@ def draw(document: dict[str, Any], path: Path) -> None:
 
 
 def report(document: dict[str, Any]) -> str:
-    """All tables."""
+    """Format all tables."""
     parts = [f"{document['model']}; {document['machine']}"]
     parts.append(growth_table(document["laws"]))
     for phase, points in document["laws"].get("classes", {}).items():
@@ -204,23 +204,29 @@ def report(document: dict[str, Any]) -> str:
 
 
 def build_parser() -> argparse.ArgumentParser:
-    """The arguments."""
+    """Build the argument parser."""
     parser = Parser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     add = parser.add_argument
     add("--model", type=net_argument, default="res50_fpn", metavar="NET")
-    add("--size", default="600x800", metavar="HxW", help="of the base")
+    add("--size", default="600x800", metavar="HxW", help="size of the base case")
     add("--laws", nargs="+", choices=(*LAWS, PROCESSES), default=[*LAWS, PROCESSES])
     add("--phases", nargs="+", choices=tuple(_PHASES), default=list(_PHASES))
-    add("--processes", type=int, nargs="+", default=[1, 2], help="to measure")
+    add(
+        "--processes",
+        type=int,
+        nargs="+",
+        default=[1, 2],
+        help="numbers of processes to measure",
+    )
     add_run_arguments(parser)
     parser.set_defaults(limit=120, mark="growth")
     return parser
 
 
 def main() -> None:
-    """Measure, print, write."""
+    """Measure, print, and write the requested files."""
     arguments = build_parser().parse_args()
     height, _, width = arguments.size.partition("x")
     base = Work(

@@ -1,11 +1,12 @@
 #!/usr/bin/env python3
-"""What each means of making a step fast gains, alone and beside the others.
+"""Measure the gain of each optimization of the step, alone and with the others.
 
     python benchmarks/step_means.py --models res50 res50_fpn --threads 2
 
-"Without" is the step that lacks one means, "alone" the step that has no other; both are
-told by how many times as long the step without takes. One process, the same network
-and batch; the ways take turns.
+"Without" compares the step without one optimization with the step with all; "alone"
+compares the step with none with the step with one. Both give how many times as long the
+slower one takes. One process runs all variants in turn, with the same network and
+batch.
 """
 
 import argparse
@@ -74,7 +75,7 @@ def _no_products(step: Step) -> AbstractContextManager[None]:
 
 
 def _norms_apart(step: Step) -> AbstractContextManager[None]:
-    """Lifting needs folded norms, so it goes with them."""
+    """Disable folded norms, and lifting, which requires them."""
     return _replaced(
         (layers, "conv_norm", _apart),
         (resnet, "conv_norm", _apart),
@@ -93,7 +94,7 @@ def _copied_gradients(step: Step) -> AbstractContextManager[None]:
 
 
 class _ContiguousTorch:
-    """PyTorch to a module that then lays nothing out in channels_last."""
+    """A stand-in for PyTorch that never uses channels_last."""
 
     channels_last = torch.contiguous_format
 
@@ -111,7 +112,7 @@ def _contiguous(step: Step) -> Iterator[None]:
 
 @contextlib.contextmanager
 def _memory_given_back(step: Step) -> Iterator[None]:
-    """As glibc does by itself: blocks of 128 KiB are fresh pages each time."""
+    """Free memory as glibc does by default: each block of 128 KiB gets new pages."""
     mallopt = ctypes.CDLL(None).mallopt
     mallopt(devices._M_MMAP_THRESHOLD, 128 * 1024)
     mallopt(devices._M_TRIM_THRESHOLD, 128 * 1024)
@@ -135,14 +136,14 @@ WITHOUT: dict[str, Callable[[Step], AbstractContextManager[None]]] = {
 def ways(
     fast: Step, exact: Step
 ) -> dict[tuple[str, str], tuple[Step, tuple[str, ...]]]:
-    """The steps to time: which one, and what it lacks.
+    """Return the steps to time, and the optimizations that each lacks.
 
     Args:
-        fast: in bfloat16.
-        exact: the same in float32.
+        fast: the step in bfloat16.
+        exact: the step in float32.
 
     Returns:
-        By means and "without", "alone" or "all"; ``all`` of no means has them all.
+        Steps by optimization and "without", "alone" or "all"; ``all`` has all of them.
     """
     every = tuple(WITHOUT)
     found = {
@@ -162,17 +163,17 @@ def ways(
 def measure(
     work: Work, device: torch.device, *, until: float, limit: float
 ) -> dict[str, dict[str, Interval]]:
-    """What each means gains, in times as long as the step takes that lacks it.
+    """Measure how many times as long the step takes without each optimization.
 
     Args:
         work: network, size and phase.
-        device: that computes.
-        until: widest 95 % interval of a ratio, relative to it.
+        device: device of the computation.
+        until: largest relative width of a ratio's 95 % interval.
         limit: seconds after which no new round begins.
 
     Returns:
-        By means: ``without`` it beside the step with all; and, where it can be had
-        ``alone``, the step with none beside that.
+        Ratios by optimization: the step ``without`` it over the step with all, and, if
+        it works ``alone``, the step with none over the step with it.
     """
     fast = build_step("ours", work, device)
     exact = build_step("ours-float32", work, device)
@@ -202,7 +203,7 @@ def _seconds(step: Step, lacking: Iterable[str]) -> float:
 
 
 def means_table(found: dict[str, dict[str, dict[str, Interval]]]) -> str:
-    """A row for each means, a column for each case."""
+    """Format a row for each optimization, and a column for each case."""
     names = [TOGETHER, BFLOAT16, *WITHOUT]
 
     def cell(ratios: dict[str, Interval]) -> str:
@@ -215,7 +216,7 @@ def means_table(found: dict[str, dict[str, dict[str, Interval]]]) -> str:
 
 
 def build_parser() -> argparse.ArgumentParser:
-    """The arguments of this tool."""
+    """Build the argument parser."""
     parser = Parser(description=__doc__)
     parser.add_argument("--models", nargs="+", default=list(MODELS), metavar="NET")
     parser.add_argument("--phases", nargs="+", default=PHASES, choices=PHASES)
@@ -223,13 +224,15 @@ def build_parser() -> argparse.ArgumentParser:
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--size", type=int, nargs=2, default=(600, 800))
     parser.add_argument("--until", type=float, default=0.05)
-    parser.add_argument("--limit", type=float, default=120, help="seconds per case")
+    parser.add_argument(
+        "--limit", type=float, default=120, help="maximum seconds per case"
+    )
     parser.add_argument("--json", type=Path, metavar="FILE")
     return parser
 
 
 def main() -> None:
-    """Measure, print a table."""
+    """Measure, and print a table."""
     arguments = build_parser().parse_args()
     torch.set_num_threads(arguments.threads)
     devices.keep_freed_memory()

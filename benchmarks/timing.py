@@ -1,4 +1,4 @@
-"""Interleaved timing of rival functions that compute the same."""
+"""Interleaved timing of functions that compute the same result."""
 
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -21,7 +21,7 @@ _BLOCK = 0.02
 
 
 class Ratio(NamedTuple):
-    """How many times as fast: of the medians, and the quartiles of the rounds'."""
+    """A speed-up: the ratio of the medians, and the quartiles of the rounds' ratios."""
 
     of_medians: float
     low: float
@@ -31,20 +31,20 @@ class Ratio(NamedTuple):
 def time_rounds(
     calls: Mapping[str, Call], *, repeats: int, device: torch.device, limit: float = 8.0
 ) -> dict[str, list[float]]:
-    """Time functions in rounds, so that a slow moment of the machine meets all.
+    """Time functions in rounds, so that a slow moment of the machine affects them all.
 
-    In a round each is called once, or, on a CPU, as often as fills 20 ms, after one
-    call that does not count: a call of microseconds after others of milliseconds finds
-    the caches without its code.
+    Each round calls every function once or, on a CPU, repeatedly for 20 ms after a
+    warm-up call, because a short call after long ones does not find its code in the
+    caches.
 
     Args:
         calls: functions by name, called in this order.
         repeats: rounds.
-        device: where they compute.
-        limit: seconds after which less rounds than ``repeats`` will do, but 5.
+        device: device of the computation.
+        limit: seconds after which fewer rounds than ``repeats`` suffice, at least 5.
 
     Returns:
-        Seconds of each round, by name; warm-up is left out.
+        Seconds of each round by name, without warm-up.
     """
     timer = _CudaTimer(device) if device.type == "cuda" else _cpu_seconds
     for call in calls.values():
@@ -79,10 +79,11 @@ def _cpu_seconds(call: Call) -> float:
 
 
 class _CudaTimer:
-    """Seconds between two events on the device.
+    """Measure seconds between two events on the device.
 
-    First a buffer is written again and again: the caches are emptied, and the host gets
-    so far ahead that its launches take no part, except where it waits for the device.
+    Before the first event a buffer is written repeatedly: this flushes the caches, and
+    lets the host run ahead, so that launches are not measured, except if the host waits
+    for the device.
     """
 
     def __init__(self, device: torch.device) -> None:
@@ -101,7 +102,7 @@ class _CudaTimer:
 
 
 def copy_bandwidth(device: torch.device) -> float:
-    """Bytes read and written per second by a copy of 1 GiB, the best of five."""
+    """Measure bytes per second, read and written, of a 1 GiB copy: the best of five."""
     source = torch.zeros(1024 * _MIB, dtype=torch.uint8, device=device)
     target = torch.empty_like(source)
     calls = {"copy": lambda: (target.copy_(source),)}
@@ -110,7 +111,7 @@ def copy_bandwidth(device: torch.device) -> float:
 
 
 def ratio(theirs: Sequence[float], ours: Sequence[float]) -> Ratio:
-    """How many times as fast as theirs ours is, from seconds of the same rounds."""
+    """Return how many times as fast ours is, from seconds of the same rounds."""
     low, high = np.percentile(np.divide(theirs, ours), (25, 75))
     return Ratio(float(np.median(theirs) / np.median(ours)), float(low), float(high))
 
@@ -123,15 +124,15 @@ def check_equal(
     tolerance: float = 1e-5,
     strays: float = 0.0,
 ) -> None:
-    """See that two functions computed the same before they are timed.
+    """Check that two functions computed the same result.
 
     Args:
-        found: tensors of the one.
-        expected: tensors of the other.
-        what: their name in the error.
-        tolerance: of floating-point numbers, relative to the largest; others must be
-            equal.
-        strays: share of the floating-point numbers that may differ more.
+        found: tensors of the first function.
+        expected: tensors of the second function.
+        what: name of the computation in the error.
+        tolerance: tolerance of floating-point numbers, relative to the largest; other
+            types must be equal.
+        strays: fraction of the floating-point numbers that may differ more.
 
     Raises:
         ValueError: they differ.
@@ -161,13 +162,13 @@ class Case:
     Attributes:
         name: what is computed.
         ours: our function in its variants, the one that the network runs first.
-        rival: who computes the same.
+        rival: name of the other implementation.
         theirs: its function.
-        wanted: how many times as fast ours should be, None if nothing was asked.
-        least_bytes: what must be read and written, by variant.
-        expected: gives what ours must equal; None: what the rival gives.
-        strays: share of the numbers that may differ: where two samples are equal but
-            for rounding, either may be the maximum, and take the gradient.
+        wanted: target for how many times as fast ours is; None if there is none.
+        least_bytes: bytes that must be read and written, by variant.
+        expected: function whose result ours must equal; if None, ``theirs``.
+        strays: fraction of the numbers that may differ: if two samples are equal up to
+            rounding, either may be the maximum and receive the gradient.
     """
 
     name: str
@@ -180,10 +181,10 @@ class Case:
     strays: float = 0.0
 
     def check(self) -> None:
-        """See that all compute the same.
+        """Check that all variants compute the same result.
 
         Raises:
-            ValueError: they do not; the message says which.
+            ValueError: results differ; the message names the variant.
         """
         expected = (self.expected or self.theirs)()
         for variant, call in self.ours.items():

@@ -1,8 +1,8 @@
-"""The modules of torchvision's detector as a recipe shapes them; see torchvision_peer.
+"""The modules of torchvision's detector for a recipe; see torchvision_peer.
 
-Two shapes: a body that ends at stride 16 with the rest of the classification network as
-head (C4), which torchvision lacks, and torchvision's own pyramid with two fully
-connected layers (FPN). Outputs are float32 under autocast too.
+There are two kinds: a backbone up to stride 16 with the rest of the classification
+network as the head (C4), which torchvision lacks, and torchvision's own pyramid with
+two fully connected layers (FPN). Outputs are float32, also under autocast.
 """
 
 from collections import OrderedDict
@@ -31,13 +31,13 @@ class Net(NamedTuple):
     """A network in torchvision's parts.
 
     Attributes:
-        backbone: up to the shared maps, with `out_channels` as torchvision wants.
-        box_head: of pooled regions.
-        head_channels: of the vectors that it makes.
-        strides: of the maps, finest first.
-        pooled: how many of them regions are pooled from.
-        blocks: the body's modules by block, input first.
-        default_fixed_blocks: how many of them are not trained.
+        backbone: layers up to the shared maps, with torchvision's `out_channels`.
+        box_head: module on pooled regions.
+        head_channels: length of the vectors that it computes.
+        strides: strides of the maps, finest first.
+        pooled: number of maps from which regions are pooled.
+        blocks: the backbone's modules by block, input first.
+        default_fixed_blocks: number of frozen blocks.
     """
 
     backbone: nn.Module
@@ -50,7 +50,7 @@ class Net(NamedTuple):
 
 
 class _Body(nn.Sequential):
-    """Feature map at stride 16, float32."""
+    """The feature map at stride 16, in float32."""
 
     def __init__(self, children: Mapping[str, nn.Module], out_channels: int) -> None:
         super().__init__(OrderedDict(children))
@@ -63,7 +63,7 @@ class _Body(nn.Sequential):
 
 
 class _Tail(nn.Sequential):
-    """The rest of the network, averaged over each region."""
+    """The last layers of the network, averaged over each region."""
 
     def __init__(self, children: Mapping[str, nn.Module]) -> None:
         super().__init__(OrderedDict(children))
@@ -75,7 +75,7 @@ class _Tail(nn.Sequential):
 
 
 class _Pyramid(BackboneWithFPN):
-    """torchvision's pyramid, float32."""
+    """torchvision's pyramid, in float32."""
 
     def forward(self, x: Tensor) -> dict[str, Tensor]:
         """Map ``(N, 3, H, W)`` to five maps by name, finest first."""
@@ -93,7 +93,7 @@ class PeerRPNHead(RPNHead):
         self.conv = nn.Sequential(conv)
 
     def forward(self, features: list[Tensor]) -> tuple[list[Tensor], list[Tensor]]:
-        """Logits and deltas of each level, float32."""
+        """Compute logits and deltas of each level in float32."""
         logits, deltas = super().forward(features)
         return [x.float() for x in logits], [x.float() for x in deltas]
 
@@ -102,13 +102,13 @@ class PeerPredictor(FastRCNNPredictor):
     """torchvision's output layers."""
 
     def forward(self, vectors: Tensor) -> tuple[Tensor, Tensor]:
-        """Logits and deltas of each region, float32."""
+        """Compute logits and deltas of each region in float32."""
         logits, deltas = super().forward(vectors)
         return logits.float(), deltas.float()
 
 
 class Unscaled(nn.Module):
-    """Stacks images that are normalised and resized already."""
+    """Stack images that are already normalised and resized."""
 
     def __init__(self, memory_format: torch.memory_format) -> None:
         super().__init__()
@@ -130,15 +130,15 @@ class Unscaled(nn.Module):
         return ImageList(batch, sizes), targets
 
     def postprocess(self, result: Any, *_: object) -> Any:
-        """Leave the boxes as they are."""
+        """Return the boxes unchanged."""
         return result
 
 
 def build_net(config: Config) -> Net:
-    """Body and head of the kind that a recipe names, with random weights.
+    """Build backbone and head of a recipe's kind, with random weights.
 
     Raises:
-        ValueError: there is no such body or head here.
+        ValueError: the backbone or head is not supported.
     """
     name, kind = config.net.name, config.net.features
     if kind == "fpn":

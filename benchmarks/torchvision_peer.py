@@ -1,10 +1,10 @@
-"""torchvision's own Faster R-CNN with the network that one of our recipes describes.
+"""torchvision's own Faster R-CNN with the network of one of our recipes.
 
-Body, pyramid, head, anchors, RPN, RoIAlign, matching, sampling, losses and suppression
-are all torchvision's; only the numbers come from the recipe. What is added is what
-torchvision lacks: the shape C4, an RPN of other width than its input, float32 outputs
-under autocast (its boxes would be bfloat16 otherwise), and images that are not resized
-again.
+Backbone, pyramid, head, anchors, RPN, RoIAlign, matching, sampling, losses and
+suppression are torchvision's; only the numbers come from the recipe. This module adds
+features that torchvision lacks: C4, an RPN whose width differs from its input's,
+float32 outputs under autocast (otherwise boxes would be bfloat16), and images that are
+not resized again.
 """
 
 from collections.abc import Mapping
@@ -47,21 +47,21 @@ def build_peer(
     *,
     memory_format: torch.memory_format = torch.channels_last,
 ) -> FasterRCNN:
-    """torchvision's detector for a recipe, with random weights and frozen norms.
+    """Build torchvision's detector for a recipe, with random weights and frozen norms.
 
-    Body, pyramid and head, fixed blocks, anchors, RPN width and counts, RoIs per image
-    and test thresholds are the recipe's. Matching, sampling, losses, initial output
-    layers, the shift of RoIAlign and the place of the anchors are torchvision's
-    defaults.
+    Backbone, pyramid and head, frozen blocks, anchors, RPN width and counts, RoIs per
+    image and test thresholds are the recipe's. Matching, sampling, losses,
+    initialisation of output layers, the shift of RoIAlign and the centres of anchors
+    are torchvision's defaults.
 
     Args:
-        config: of the run; net mobile_v2 or res50, or mobile_v2, res18 or res50 with
-            a pyramid.
+        config: configuration of the run; net mobile_v2 or res50, or mobile_v2, res18 or
+            res50 with a pyramid.
         num_classes: C, background included.
-        memory_format: of weights and images.
+        memory_format: memory format of weights and images.
 
     Raises:
-        ValueError: another net, or another head behind a pyramid.
+        ValueError: the net, or the pyramid's head, is not supported.
     """
     rpn, head, test = config.rpn, config.head, config.test
     net, fixed = build_net(config), config.net.fixed_blocks
@@ -116,7 +116,7 @@ def build_peer(
 
 
 def as_ours(peer: FasterRCNN) -> nn.Module:
-    """The peer's parts under our names, which decide how they decay."""
+    """Return torchvision's parts under our names, which set their weight decay."""
     body, box_head = peer.backbone, peer.roi_heads.box_head
     backbone, new = [body, box_head], []
     if isinstance(body, BackboneWithFPN):
@@ -126,7 +126,7 @@ def as_ours(peer: FasterRCNN) -> nn.Module:
 
 
 def load_classification_weights(peer: FasterRCNN, state: Mapping[str, Tensor]) -> None:
-    """Fill the body, and C4's head, from a classification network's state dict.
+    """Load backbone, and C4's head, from a classification network's state dict.
 
     Raises:
         KeyError: a tensor of the network is not in ``state``.
@@ -142,9 +142,10 @@ def load_classification_weights(peer: FasterRCNN, state: Mapping[str, Tensor]) -
 
 
 def copy_weights(ours: TwoStage, peer: FasterRCNN) -> None:
-    """Give the peer the weights of our detector of the same configuration.
+    """Copy the weights of our detector of the same configuration to torchvision's.
 
-    Our RPN scores background and object; torchvision's one logit is their difference.
+    Our RPN scores background and object; torchvision's single logit is their
+    difference.
     """
     load_classification_weights(peer, _under(ours, "backbone."))
     if isinstance(peer.backbone, BackboneWithFPN):
@@ -164,7 +165,7 @@ def copy_weights(ours: TwoStage, peer: FasterRCNN) -> None:
 
 
 def _under(model: nn.Module, prefix: str) -> dict[str, Tensor]:
-    """The part of a state dict whose keys start with ``prefix``, without it."""
+    """Return a state dict's entries whose keys start with ``prefix``, without it."""
     return {
         key.removeprefix(prefix): value
         for key, value in model.state_dict().items()
@@ -175,7 +176,7 @@ def _under(model: nn.Module, prefix: str) -> dict[str, Tensor]:
 def _copy(
     state: Mapping[str, Tensor], part: nn.Module, names: Mapping[str, str]
 ) -> None:
-    """Load weights and biases under torchvision's names (``ours: theirs``)."""
+    """Copy weights and biases by name (``ours: theirs``)."""
     part.load_state_dict(
         {
             f"{theirs}.{kind}": state[f"{name}.{kind}"]

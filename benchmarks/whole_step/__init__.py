@@ -1,6 +1,6 @@
-"""What step.py, step_growth.py and step_means.py measure: whole steps, way by way.
+"""Whole steps by several implementations, for step.py, step_growth.py, step_means.py.
 
-A `Work` (network, size, batch, phase) and a way to compute it make a `Step`
-(`models`, `call`, `ways` and the peers). `workers` run one in a process of its own,
-`measure` lets them take turns until `intervals` are narrow, `report` tells.
+A `Work` (network, size, batch, phase) and an implementation make a `Step` (`models`,
+`call`, `ways` and the peers). `workers` run a step in its own process, `measure` runs
+them in turn until `intervals` are narrow, and `report` formats the results.
 """

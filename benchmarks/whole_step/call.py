@@ -1,4 +1,4 @@
-"""A step as a function without arguments, whose stages a clock can tell apart."""
+"""A step as a function without arguments, with stages that can be timed."""
 
 import contextlib
 from collections.abc import Callable, Iterator
@@ -15,12 +15,12 @@ Clock = Callable[[str], contextlib.AbstractContextManager[Any]]
 
 
 class Step:
-    """A step that can be called again and again.
+    """A step that can be called repeatedly.
 
     Attributes:
-        model: for its parameters.
-        dtype: that it computes in.
-        stage: gives the context of a stage; does nothing unless `timed_by` says so.
+        model: the model, for its parameters.
+        dtype: dtype of the computation.
+        stage: returns the context of a stage, which times it within `timed_by`.
     """
 
     def __init__(self, model: nn.Module, dtype: torch.dtype) -> None:
@@ -31,16 +31,16 @@ class Step:
         self.watched: list[tuple[object, str, str]] = []
 
     def __call__(self) -> Any:
-        """Make the step; gives its losses or detections."""
+        """Run the step, and return its losses or detections."""
         return self.call()
 
     def watch(self, owner: object, method: str, stage: str) -> None:
-        """Name a method that is a stage of the step."""
+        """Mark a method as a stage of the step."""
         self.watched.append((owner, method, stage))
 
     @contextlib.contextmanager
     def timed_by(self, clock: Clock) -> Iterator[None]:
-        """Report stages to a clock meanwhile."""
+        """Report stages to a clock within this context."""
         self.stage = clock
         with contextlib.ExitStack() as stack:
             for owner, method, stage in self.watched:
@@ -74,14 +74,14 @@ def training(
     *,
     fused: bool,
 ) -> Callable[[], dict[str, Tensor]]:
-    """A rival's training step: SGD with momentum, the groups and clipping of ours.
+    """Build a peer's training step, with SGD, parameter groups and clipping as ours.
 
     Args:
-        step: gets the stages.
-        named: the model's parts under our names, which decide how they decay.
+        step: the step to which stages are reported.
+        named: the model's parts under our names, which set their weight decay.
         losses: the forward pass.
-        config: of the run.
-        fused: our optimizer's kernel; otherwise PyTorch's default.
+        config: configuration of the run.
+        fused: use our optimizer's kernel; otherwise PyTorch's default.
     """
     optimizer = build_optimizer(named, config.train)
     if not fused:
@@ -106,7 +106,7 @@ def training(
 
 
 def pinned(batch: Any, device: torch.device) -> Any:
-    """The batch in memory that a GPU reads while the host goes on, as loaders give."""
+    """Page-lock a batch, as loaders do, so that copies to a GPU are asynchronous."""
     if device.type != "cuda":
         return batch
     images = batch.images._replace(

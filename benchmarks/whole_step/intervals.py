@@ -1,4 +1,4 @@
-"""How sure a ratio of times is, and when rounds may end."""
+"""Confidence intervals of ratios of times, and rounds that end when they are narrow."""
 
 import time
 from collections.abc import Callable, Hashable, Mapping, Sequence
@@ -15,7 +15,7 @@ LEAST_ROUNDS = 10
 
 
 class Interval(NamedTuple):
-    """How many times as fast: the ratio of medians with its 95 % interval."""
+    """A speed-up: the ratio of medians with its 95 % interval."""
 
     ratio: float
     low: float
@@ -23,24 +23,24 @@ class Interval(NamedTuple):
 
     @property
     def width(self) -> float:
-        """Of the interval, relative to the ratio."""
+        """Return the width of the interval, relative to the ratio."""
         return (self.high - self.low) / self.ratio
 
 
 def ratio_interval(
     theirs: Sequence[float], ours: Sequence[float], *, resamples: int = 2000
 ) -> Interval:
-    """The ratio of medians, and where 95 % of resampled rounds have it.
+    """Compute the ratio of medians, and the interval of 95 % of resampled ratios.
 
-    Rounds are resampled as pairs, since a slow moment of the machine meets both.
+    Rounds are resampled as pairs, since a slow moment of the machine affects both.
 
     Args:
         theirs: seconds of each round.
         ours: seconds of the same rounds.
-        resamples: drawn with replacement (bootstrap).
+        resamples: number of resamples with replacement (bootstrap).
 
     Raises:
-        ValueError: not as many rounds of the one as of the other, or none.
+        ValueError: the numbers of rounds differ or are zero.
     """
     if len(theirs) != len(ours) or len(ours) == 0:
         raise ValueError(
@@ -62,16 +62,16 @@ def time_until(
     repeats: int | None = None,
     clock: Callable[[], float] = time.perf_counter,
 ) -> Seconds[_Name]:
-    """Call all in turns until the ratios to the first are known well enough.
+    """Call all functions in turn until their ratios to the first are precise enough.
 
-    Every other round goes backwards, so that none always follows the same one.
+    Every second round runs in reverse order, so that predecessors vary.
 
     Args:
-        calls: give the seconds that they took; warm already.
-        until: widest 95 % interval of a ratio, relative to it.
-        limit: seconds after which no new round begins, however wide they are.
-        repeats: rounds, whatever the intervals; None: as many as it takes.
-        clock: of ``limit``.
+        calls: functions that return their seconds, already warmed up.
+        until: largest relative width of a ratio's 95 % interval.
+        limit: seconds after which no new round begins.
+        repeats: fixed number of rounds; if None, until ``until`` or ``limit``.
+        clock: clock for ``limit``.
 
     Returns:
         Seconds of each round by name.

@@ -1,4 +1,4 @@
-"""One piece of work, measured in all ways."""
+"""Measure one piece of work by all implementations."""
 
 import statistics
 from collections.abc import Sequence
@@ -27,26 +27,27 @@ def measure(
     operators: bool = False,
     before: str = "",
 ) -> Result:
-    """Time the ways on one piece of work.
+    """Time implementations on one piece of work.
 
     Args:
-        work: what is computed.
-        ways: names, the one that the others are compared with first.
-        device: where.
-        threads: of PyTorch, 0 for its own choice.
-        keep_memory: whose C library keeps freed memory: ``ours``, ``all`` or ``none``.
-        processes: a process for each way.
-        until: as in `time_until`, as are ``limit`` and ``repeats``.
-        limit: seconds.
-        repeats: rounds; None for as many as it takes.
+        work: the work.
+        ways: names of implementations; the others are compared with the first.
+        device: device of the computation.
+        threads: PyTorch's threads, 0 for its own choice.
+        keep_memory: implementations whose C library keeps freed memory: ``ours``,
+            ``all`` or ``none``.
+        processes: run each implementation in its own process.
+        until: see `time_until`.
+        limit: see `time_until`.
+        repeats: see `time_until`.
         peaks: FLOPs per second by type.
-        operators: whether the most expensive ones are found, too.
-        before: checkout of the way of that name.
+        operators: also find the most expensive operators.
+        before: checkout of the implementation ``before``.
 
     Returns:
-        The work, and for each of ``ways`` its ``seconds``, what `LocalWorker.details`
-        gives, and its ``share`` of the peak by its own FLOPs and, as ``plain_share``,
-        by the most that a way takes; or ``error``.
+        The work, and for each of ``ways`` its ``seconds``, the result of
+        `LocalWorker.details`, and its ``share`` of the peak by its own FLOPs and, as
+        ``plain_share``, by the largest FLOPs of all; or ``error``.
     """
     config = work.config()
     workers: dict[str, Worker] = {}
@@ -92,9 +93,9 @@ def measure(
 
 
 def _add_shares(found: dict[str, dict[str, Any]], peaks: dict[str, float]) -> None:
-    """How much of the machine's peak each way uses, by its own FLOPs and by the most.
+    """Add each one's share of the machine's peak, by its own and by the largest FLOPs.
 
-    A way that saves FLOPs would seem worse by its own alone.
+    An implementation that saves FLOPs would seem worse by its own FLOPs.
     """
     ways = [way for way in found.values() if "error" not in way]
     plain = max(way["flops"] for way in ways)

@@ -1,4 +1,4 @@
-"""mmdetection's detector, where it can be imported."""
+"""mmdetection's detector, if it can be imported."""
 
 from typing import Any
 
@@ -22,11 +22,11 @@ _MMDET = {
 def mmdet_step(
     work: Work, config: Config, device: torch.device, dtype: torch.dtype
 ) -> Step:
-    """mmdetection's step.
+    """Build mmdetection's step.
 
     Raises:
         ImportError: mmdet is not installed.
-        ValueError: a network without a recipe.
+        ValueError: mmdetection has no recipe for the network.
     """
     name = recipe(_MMDET, work.model, "mmdet")
     from mmdet.registry import MODELS  # type: ignore[import-not-found]
@@ -43,9 +43,9 @@ def mmdet_step(
     model_cfg, head_cfg = cfg.model, cfg.model.roi_head
     for part in (model_cfg.backbone, head_cfg.get("shared_head")):
         if part:
-            part.init_cfg = None  # its own random weights, not downloaded ones
+            part.init_cfg = None  # random instead of downloaded weights
     head_cfg.bbox_head.num_classes = work.classes
-    # Its own 0 takes up to 16 samples where ours takes 4.
+    # Its default 0 takes up to 16 samples, ours 4.
     head_cfg.bbox_roi_extractor.roi_layer.sampling_ratio = config.pooling.sampling_ratio
     model_cfg.train_cfg.rcnn.sampler.num = config.head.rois_per_image
     for which, counts in (
@@ -55,7 +55,7 @@ def mmdet_step(
         which.nms_pre, which.max_per_img = (getattr(config.rpn, key) for key in counts)
     seed_everything(config.train.seed)
     model = MODELS.build(model_cfg).to(device)
-    MMLogger.get_current_instance().setLevel("WARNING")  # else tells of each weight
+    MMLogger.get_current_instance().setLevel("WARNING")  # otherwise it logs each weight
     model.init_weights()
     calm(model)
 
@@ -100,7 +100,7 @@ def mmdet_step(
 
     @torch.no_grad()
     def spread() -> None:
-        """As ours: logits to a deviation of 2, deltas to 0.3 and 1."""
+        """Scale output layers as ours: logits to a deviation of 2, deltas to 0.3, 1."""
         data = prepared(batch_of(draw_batch(work, config)))
         maps = model.extract_feat(data["inputs"])
         rpn, head = model.rpn_head, model.roi_head.bbox_head
@@ -131,9 +131,10 @@ def mmdet_step(
 
 
 def _compute_boxes_in_float32(model: Any) -> None:
-    """Under autocast: mmcv's RoIAlign knows neither bfloat16 nor channels_last.
+    """Run RoIAlign and boxes in float32 under autocast.
 
-    Nor do its boxes fare well in bfloat16, which has 8 bits for a coordinate.
+    mmcv's RoIAlign supports neither bfloat16 nor channels_last, and bfloat16 has only 8
+    bits for a coordinate.
     """
 
     def pooled(_: nn.Module, given: tuple[Any, ...]) -> tuple[Any, ...]:
@@ -151,5 +152,5 @@ def _compute_boxes_in_float32(model: Any) -> None:
 
 
 def _scale(layer: Any, outputs: list[Tensor], deviation: float) -> None:
-    """Scale a layer so that its outputs deviate that much."""
+    """Scale a layer to a standard deviation of its outputs."""
     layer.weight *= deviation / torch.cat([x.flatten() for x in outputs]).std()

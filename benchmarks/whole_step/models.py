@@ -1,8 +1,8 @@
-"""What a comparison of whole steps runs on: a recipe, a batch, and equal weights.
+"""The inputs of a comparison of whole steps: a recipe, a batch, and equal weights.
 
-All rivals get the network, the weights and the conventions of torchvision.yml, the same
-counts of proposals, RoIs and classes, and the same drawn images, so that they do the
-same work.
+All implementations have the same network and weights, the conventions of
+torchvision.yml, the same counts of proposals, RoIs and classes, and the same generated
+images, so that they do the same work.
 """
 
 from dataclasses import dataclass
@@ -30,18 +30,18 @@ ROIS = {"fpn": (512, 1000)}
 
 @dataclass(frozen=True)
 class Work:
-    """What is computed, whoever does it.
+    """A piece of work, independent of the implementation.
 
     Attributes:
         model: NET of the command line.
         phase: ``train`` or ``infer``.
         size: height and width of the images.
-        batch: images.
-        rois: RoIs per image in training, and proposals in tests; None: as published
-            for the kind of network.
-        classes: without background.
-        objects: ground-truth boxes of each image.
-        settings: further settings, ``SECTION.KEY, value`` pairs, flattened.
+        batch: number of images.
+        rois: RoIs per image in training, and proposals in tests; if None, as
+            published for the kind of network.
+        classes: number of classes without background.
+        objects: ground-truth boxes per image.
+        settings: additional settings, ``SECTION.KEY, value`` pairs, flattened.
     """
 
     model: str
@@ -54,7 +54,7 @@ class Work:
     settings: tuple[str, ...] = ()
 
     def config(self) -> Config:
-        """The recipe of the network on COCO, under torchvision's conventions.
+        """Return the network's recipe for COCO, with torchvision's conventions.
 
         Raises:
             ValueError: unknown net, key or value.
@@ -66,7 +66,7 @@ class Work:
             "rpn.test_post_nms": test,
             "head.rois_per_image": train,
             "train.batch_size": self.batch,
-            "train.lr": 1e-12,  # every step meets the same weights
+            "train.lr": 1e-12,  # every step has the same weights
         }
         words = [str(word) for pair in counts.items() for word in pair]
         return load_config(
@@ -76,7 +76,7 @@ class Work:
 
 
 def draw_batch(work: Work, config: Config) -> Batch:
-    """Pictures of blocks with random objects, padded as the loader pads them."""
+    """Generate images of blocks with random objects, padded as by the loader."""
     (height, width), images = work.size, work.batch
     generator = torch.Generator().manual_seed(0)
     blocks_of = (images, 3, -(-height // 8), -(-width // 8))
@@ -91,7 +91,7 @@ def draw_batch(work: Work, config: Config) -> Batch:
     room = torch.tensor([width, height]) - sides
     corners = room * torch.rand(shape, generator=generator)
     classes = torch.randint(1, work.classes + 1, shape[:2], generator=generator)
-    # The loader gives ground truth a power of two of slots.
+    # As in the loader, the number of ground-truth slots is a power of two.
     slots = max(8, 1 << (work.objects - 1).bit_length())
     boxes = torch.zeros(images, slots, 4)
     boxes[:, : work.objects] = torch.cat((corners, corners + sides), 2)
@@ -108,10 +108,10 @@ def draw_batch(work: Work, config: Config) -> Batch:
 
 
 def build_ours(work: Work, config: Config) -> TwoStage:
-    """Our detector with random weights under which it behaves as a trained one does.
+    """Build our detector with random weights that make it behave like a trained one.
 
-    The last norm of each residual branch is small, or activations would double from
-    block to block; outputs are spread, or there would be nothing to suppress.
+    The last norm of each residual branch is small, because activations would otherwise
+    double from block to block. Outputs are scaled, so that there are boxes to suppress.
     """
     seed_everything(config.train.seed)
     model = build_detector(config, work.classes + 1)
@@ -139,12 +139,12 @@ def _spread(model: TwoStage, batch: Batch) -> None:
 def build_torchvision(
     work: Work, config: Config, memory_format: torch.memory_format
 ) -> Peer:
-    """torchvision's detector for the same recipe, with the same weights.
+    """Build torchvision's detector for the same recipe, with the same weights.
 
-    `torchvision_peer` knows some networks; ResNet-101 and VGG16 are put in here.
+    `torchvision_peer` supports some networks; ResNet-101 and VGG16 are added here.
 
     Raises:
-        ValueError: a network that torchvision's parts do not make.
+        ValueError: torchvision's parts do not support the network.
     """
     name, kind = config.net.name, config.net.features
     peer_of = config
@@ -153,7 +153,7 @@ def build_torchvision(
         peer_of = config.model_copy(update={"net": net})
     peer = build_peer(peer_of, work.classes + 1, memory_format=memory_format)
     if kind == "c4" and name == "res101":
-        # layer3 is all in which it differs from ResNet-50.
+        # It differs from ResNet-50 only in layer3.
         peer.backbone.layer3 = resnet101(norm_layer=FrozenBatchNorm2d).layer3
     elif kind == "c4" and name == "vgg16":
         _put_vgg16(peer, work, config)
@@ -163,7 +163,7 @@ def build_torchvision(
 
 
 class _Body(nn.Module):
-    """VGG16 up to conv5_3, float32 also under autocast."""
+    """VGG16 up to conv5_3, in float32 also under autocast."""
 
     out_channels = 512
 

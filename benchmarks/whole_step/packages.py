@@ -1,4 +1,4 @@
-"""What the steps of other packages' detectors have in common."""
+"""Helpers for the steps of other packages' detectors."""
 
 from collections.abc import Callable
 from typing import Any
@@ -14,10 +14,10 @@ from .models import Work, draw_batch
 
 
 def recipe(recipes: dict[str, str], model: str, who: str) -> str:
-    """The package's own recipe of a network.
+    """Return the package's own recipe for a network.
 
     Raises:
-        ValueError: it has none.
+        ValueError: the package has no recipe.
     """
     if model not in recipes:
         raise ValueError(f"{who} has {', '.join(recipes)}; found {model!r}")
@@ -32,7 +32,7 @@ def calm(model: nn.Module) -> None:
 
 
 def images(batch: Batch) -> Any:
-    """Pixels, boxes, classes and mask of each image."""
+    """Yield pixels, boxes, classes and mask of each image."""
     return zip(batch.images.pixels, *batch.ground_truth[:3], strict=True)
 
 
@@ -47,7 +47,7 @@ def package_step(
     device: torch.device,
     dtype: torch.dtype,
 ) -> Step:
-    """A step from a package's own functions; only coarse stages are known of it."""
+    """Build a step from a package's own functions, with coarse stages only."""
     in_favour = dtype == torch.bfloat16
     if in_favour:
         model.to(memory_format=torch.channels_last)

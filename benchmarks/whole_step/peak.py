@@ -1,6 +1,6 @@
-"""The largest rate of convolutions and matrix products that a machine reaches.
+"""Measure the highest rate of convolutions and matrix products on this machine.
 
-It is measured, since no data sheet tells what a virtual machine with two cores does.
+No data sheet gives it for a virtual machine with two cores.
 """
 
 import time
@@ -10,7 +10,7 @@ import torch
 import torch.nn.functional as F
 
 _CONVS = (
-    # images, channels in and out, kernel, height, width: of ResNets at 600x800
+    # ResNets at 600x800: images, channels in and out, kernel, height, width
     (1, 64, 64, 3, 152, 200),
     (1, 256, 256, 3, 38, 50),
     (1, 1024, 512, 3, 38, 50),
@@ -24,12 +24,12 @@ _PRODUCTS = ((1024, 4096, 1024), (2048, 2048, 2048))
 def measure_peaks(
     device: torch.device, *, seconds: float = 4.0, scale: int | None = None
 ) -> dict[str, float]:
-    """FLOPs per second by type, the best of some shapes.
+    """Measure FLOPs per second by type, the best of some shapes.
 
     Args:
-        device: where.
-        seconds: to spend on each type.
-        scale: how many times as many images; None: 16 on a GPU, else 1.
+        device: device of the computation.
+        seconds: time for each type.
+        scale: factor on the number of images; if None, 16 on a GPU and 1 otherwise.
     """
     scale = scale or (16 if device.type == "cuda" else 1)
     return {
@@ -73,7 +73,7 @@ def _product(a: torch.Tensor, b: torch.Tensor) -> Callable[[], torch.Tensor]:
 def _best(
     call: Callable[[], torch.Tensor], device: torch.device, limit: float
 ) -> float:
-    """Least seconds of a call."""
+    """Return the shortest time of a call in seconds."""
     best, started = float("inf"), time.perf_counter()
     call()
     while time.perf_counter() - started < limit or best == float("inf"):

@@ -1,4 +1,4 @@
-"""What a step does besides taking time: memory, stages, operators, FLOPs, waits."""
+"""Measure memory, stages, operators, FLOPs and waits of a step."""
 
 import gc
 import re
@@ -19,11 +19,11 @@ from .call import Step
 
 _STATUS = Path("/proc/self/status")
 _CLEAR = Path("/proc/self/clear_refs")
-_OPERATORS = 10  # of the most expensive
+_OPERATORS = 10  # number of listed operators
 
 
 def seconds_of(step: Step, device: torch.device) -> float:
-    """Wall time of a step, until the device has finished it."""
+    """Return the wall-clock time of a step, until the device has finished it."""
     _wait(device)
     started = time.perf_counter()
     step()
@@ -41,7 +41,7 @@ def reset_peak(device: torch.device) -> None:
 
 
 def peak_memory(device: torch.device) -> int:
-    """Bytes: allocated on a GPU, else resident in this process."""
+    """Return peak bytes: allocated on a GPU, otherwise resident in this process."""
     if device.type == "cuda":
         return torch.cuda.max_memory_allocated(device)
     if _STATUS.is_file():
@@ -55,7 +55,7 @@ def peak_memory(device: torch.device) -> int:
 def stages_of(
     step: Step, device: torch.device, *, repeats: int = 2
 ) -> dict[str, float]:
-    """Mean seconds by stage; ``the rest`` belongs to none."""
+    """Return mean seconds by stage; ``the rest`` belongs to no stage."""
     clock = StageClock(device)
     with step.timed_by(clock.stage):
         clock.start()
@@ -67,7 +67,7 @@ def stages_of(
 
 
 def operators_of(step: Step, device: torch.device) -> dict[str, float]:
-    """Seconds of the most expensive operators by name, without what they call."""
+    """Return seconds of the most expensive operators by name, without their callees."""
     activities = [ProfilerActivity.CPU]
     if device.type == "cuda":
         activities.append(ProfilerActivity.CUDA)
@@ -84,7 +84,7 @@ def operators_of(step: Step, device: torch.device) -> dict[str, float]:
 
 
 def flops_of(step: Step) -> int:
-    """FLOPs of convolutions and matrix products, backward pass included."""
+    """Count FLOPs of convolutions and matrix products, backward pass included."""
     formulas: Any = costs._FORMULAS
     with FlopCounterMode(display=False, custom_mapping=formulas) as counter:
         step()
@@ -92,7 +92,7 @@ def flops_of(step: Step) -> int:
 
 
 def waits_of(step: Step, device: torch.device) -> int | None:
-    """How often the host waits for the device in a step; None on a CPU."""
+    """Count how often the host waits for the device in a step; None on a CPU."""
     if device.type != "cuda":
         return None
     _wait(device)

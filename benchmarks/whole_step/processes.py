@@ -1,7 +1,7 @@
-"""Training steps of several processes, and what more of them would do.
+"""Training steps in several processes: measured for a few, modelled for more.
 
-Two are measured, here or on the GPUs at hand; 8 to 512 are modelled from the measured
-step and the bytes that its gradient has.
+Two processes are measured, on this CPU or its GPUs; 8 to 512 are modelled from the
+measured step and the size of its gradient.
 """
 
 import multiprocessing
@@ -26,13 +26,13 @@ WARM_UP = 2
 
 
 class Links(NamedTuple):
-    """Assumed, not measured: how GPUs are joined.
+    """Assumed, not measured, links between GPUs.
 
     Attributes:
-        machine: GPUs of a machine.
-        inside: bytes per second and GPU inside of it (NVLink).
+        machine: GPUs per machine.
+        inside: bytes per second and GPU within a machine (NVLink).
         between: bytes per second and GPU between machines (400 Gbit/s each).
-        latency: seconds of a message between machines.
+        latency: seconds per message between machines.
     """
 
     machine: int = 8
@@ -44,14 +44,14 @@ class Links(NamedTuple):
 def measure_processes(
     work: Work, counts: Sequence[int], *, threads: int, repeats: int, device: str
 ) -> list[dict[str, Any]]:
-    """Seconds of a training step in so many processes, each with the work's batch.
+    """Time a training step in several processes, each with the work's batch.
 
     Args:
-        work: of each process.
+        work: work of each process.
         counts: numbers of processes.
-        threads: of each.
-        repeats: steps that count.
-        device: where; of several GPUs each process takes its own.
+        threads: threads per process.
+        repeats: number of timed steps.
+        device: device; each process uses a different GPU, if there are several.
 
     Returns:
         For each number ``work``, ``seconds`` of the steps, those of an ``all_reduce``
@@ -101,7 +101,7 @@ def _run(
     device_name: str,
     answers: "Queue[dict[str, Any]]",
 ) -> None:
-    """A process: the first one tells what it found."""
+    """Run one process; the first one reports the results."""
     torch.set_num_threads(max(threads, 1))
     keep_freed_memory()
     device = torch.device(device_name)
@@ -131,7 +131,7 @@ def _run(
 
 
 def _all_reduce(size: int, repeats: int, device: torch.device) -> list[float]:
-    """Seconds of summing so many numbers over all processes."""
+    """Time the sum of that many numbers over all processes."""
     numbers = torch.ones(size, device=device)
     seconds = []
     for _ in range(repeats + 1):
@@ -151,18 +151,18 @@ def model_processes(
     counts: Sequence[int] = (1, 8, 16, 32, 64, 128, 256, 512),
     links: Links | None = None,
 ) -> list[dict[str, float]]:
-    """Seconds of a step in more processes than there are, between two bounds.
+    """Model the bounds of a step's time in more processes than were measured.
 
-    Rings inside of each machine, then between them: of ``size`` bytes each GPU sends
-    2 (p - 1) / p times as many. At best all of it hides behind the backward pass, at
-    worst none does.
+    Gradients are summed in rings within each machine, then between machines: of
+    ``size`` bytes each GPU sends 2 (p - 1) / p times as many. In the best case all of
+    it overlaps with the backward pass, in the worst case none.
 
     Args:
-        step: seconds of a process alone.
+        step: seconds of a step in one process.
         backward: seconds of its backward pass.
         size: bytes of the gradient.
-        counts: of processes.
-        links: between GPUs.
+        counts: numbers of processes.
+        links: links between GPUs.
 
     Returns:
         For each count ``work``, ``best`` and ``worst`` seconds and efficiencies.
@@ -173,7 +173,7 @@ def model_processes(
         inside = min(count, links.machine)
         machines = -(-count // links.machine)
         reduce = 2 * (inside - 1) / inside * size / links.inside
-        # Each GPU of a machine carries its share of the sums to the other machines.
+        # Each GPU of a machine sends its part of the sums to the other machines.
         reduce += 2 * (machines - 1) / machines * size / inside / links.between
         reduce += 2 * (machines - 1) * links.latency
         best, worst = step + max(0.0, reduce - backward), step + reduce

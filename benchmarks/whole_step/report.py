@@ -1,4 +1,4 @@
-"""Tables and plots of what benchmarks/step.py measured."""
+"""Tables and plots of the results of benchmarks/step.py."""
 
 import math
 import statistics
@@ -20,7 +20,7 @@ Result = dict[str, Any]
 
 
 def title(result: Result) -> str:
-    """What was computed, in a few words."""
+    """Describe the work in a few words."""
     height, width = result["size"]
     train, test = result["rois"]
     rois = train if result["phase"] == "train" else test
@@ -31,7 +31,7 @@ def title(result: Result) -> str:
 
 
 def times_table(results: Sequence[Result]) -> str:
-    """A row for each way: ms, images/s, ratio with interval, memory, FLOPs, share."""
+    """Format a row per implementation: time, ratio, memory, FLOPs, share of peak."""
     header = (
         "what",
         "way",
@@ -73,7 +73,7 @@ def _cells(result: Result, name: str, way: Mapping[str, Any]) -> Iterator[str]:
 
 
 def stages_table(result: Result) -> str:
-    """Milliseconds by stage, a column for each way."""
+    """Format milliseconds by stage, a column for each implementation."""
     ways = {name: way for name, way in result["ways"].items() if "error" not in way}
     found = {stage for way in ways.values() for stage in way["stages"]}
     known = [stage for stage in STAGES if stage in found]
@@ -91,7 +91,7 @@ def _stage_cell(seconds: float | None) -> str:
 
 
 def operators_table(result: Result) -> str:
-    """The most expensive operators of each way: milliseconds without their callees."""
+    """Format the most expensive operators, in milliseconds without their callees."""
     rows = [
         (name, f"`{operator}`", f"{1000 * seconds:.1f}")
         for name, way in result["ways"].items()
@@ -101,7 +101,7 @@ def operators_table(result: Result) -> str:
 
 
 def report(document: Mapping[str, Any]) -> str:
-    """All tables, with the machine and its measured peaks."""
+    """Format all tables, with the machine and its measured peaks."""
     peaks = ", ".join(
         f"{name} {three(rate / 1e9)} GFLOP/s"
         for name, rate in document["peaks"].items()
@@ -114,7 +114,7 @@ def report(document: Mapping[str, Any]) -> str:
 
 
 def draw(document: Mapping[str, Any], path: Path) -> None:
-    """Bars of images/s for each model and phase, with quartiles of the rounds."""
+    """Draw bars of images/s for each model and phase, with quartiles of the rounds."""
     import matplotlib
 
     matplotlib.use("Agg")

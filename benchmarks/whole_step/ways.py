@@ -1,4 +1,4 @@
-"""Who computes a step, and how: each way is one function without arguments.
+"""The implementations of a step: each is one function without arguments.
 
 A training step is upload, forward pass, losses, backward pass, clipping and the
 optimizer's step; an inference goes from uint8 pixels on the host to detections there.
@@ -42,11 +42,11 @@ is ours in another checkout."""
 
 
 def build_step(way: str, work: Work, device: torch.device) -> Step:
-    """The step of a way, with its model and its batch.
+    """Build the step of an implementation, with its model and its batch.
 
     Raises:
-        ValueError: an unknown way, or a network that it does not have.
-        ImportError: its package is not there.
+        ValueError: the implementation is unknown, or does not support the network.
+        ImportError: its package is not installed.
     """
     if way not in WAYS:
         raise ValueError(f"way: expected one of {', '.join(WAYS)}; found {way!r}")
@@ -61,7 +61,7 @@ def build_step(way: str, work: Work, device: torch.device) -> Step:
         return step
     if who == "torchvision":
         return _torchvision(work, config, device, dtype)
-    from .mmdet_peer import mmdet_step  # a package that few have
+    from .mmdet_peer import mmdet_step  # a rarely installed package
 
     return mmdet_step(work, config, device, dtype)
 
@@ -77,7 +77,7 @@ def _ours(
     model = build_ours(work, config).to(device)
     batch = pinned(draw_batch(work, config), device)
     step = Step(model, dtype)
-    # Profile's own list of stages, so that the two cannot differ.
+    # Use the profile's list of stages, so that the two cannot differ.
     Profile.watch_detector(step, model)  # type: ignore[arg-type]
     if work.phase == "train":
         place = collectives.process_rank()
@@ -160,7 +160,7 @@ def _torchvision(
 
 
 def _watch_torchvision(step: Step, peer: Peer) -> None:
-    """The same stages as ours, under the same names."""
+    """Mark the same stages as ours, under the same names."""
     step.watch(peer.backbone, "forward", "backbone")
     for part in (peer.rpn.head, peer.rpn.anchor_generator):
         step.watch(part, "forward", "RPN")

@@ -1,8 +1,8 @@
-"""Each way in a process of its own, or all in this one, behind the same three calls.
+"""Workers that run an implementation in its own process, or in this one.
 
-A process of its own is the honest default: how the C library hands back memory is set
-for a whole process, and a way that keeps it would favour its rivals beside it. The
-children work by turns; all but one wait for their pipe.
+Separate processes are the default, because the C library's handling of freed memory is
+a setting of the process: an implementation that keeps memory would favour the others in
+the same process. The children take turns; all but one wait for their pipe.
 """
 
 import multiprocessing
@@ -27,16 +27,16 @@ _PATIENCE = 1800.0
 
 
 class Setup(NamedTuple):
-    """How a way runs.
+    """Settings of a worker.
 
     Attributes:
-        way: its name.
-        work: what it computes.
-        device: where.
-        threads: of PyTorch; 0: its own choice.
+        way: name of the implementation.
+        work: the work.
+        device: device of the computation.
+        threads: PyTorch's threads; 0 for its own choice.
         keep_memory: whether the C library keeps freed memory (`keep_freed_memory`).
-        code: folder of another checkout of this repository, for a process of its own;
-            empty: this one's.
+        code: folder of another checkout of this repository, for a separate process;
+            if empty, this checkout.
     """
 
     way: str
@@ -48,11 +48,11 @@ class Setup(NamedTuple):
 
 
 class WayError(RuntimeError):
-    """A way that cannot be measured; the message says why."""
+    """An implementation cannot be measured; the message says why."""
 
 
 class LocalWorker:
-    """A way in this process."""
+    """Run an implementation in this process."""
 
     def __init__(self, setup: Setup) -> None:
         if setup.threads:
@@ -64,17 +64,17 @@ class LocalWorker:
         self.step = build_step(setup.way, setup.work, self.device)
 
     def warm_up(self, steps: int) -> None:
-        """Make steps that do not count, and begin to measure memory."""
+        """Run warm-up steps, then start to measure memory."""
         for _ in range(steps):
             self.step()
         probe.reset_peak(self.device)
 
     def seconds(self) -> float:
-        """Of one step."""
+        """Return the seconds of one step."""
         return probe.seconds_of(self.step, self.device)
 
     def details(self, *, operators: bool = False) -> dict[str, Any]:
-        """All that is measured besides the time; of operators only if asked for."""
+        """Return all other measurements, those of operators only if requested."""
         memory = probe.peak_memory(self.device)
         found = {
             "dtype": str(self.step.dtype).removeprefix("torch."),
@@ -89,12 +89,12 @@ class LocalWorker:
         return found
 
     def close(self) -> None:
-        """Let the model go."""
+        """Free the model."""
         del self.step
 
 
 class ChildWorker:
-    """The same in a fresh process."""
+    """Run an implementation in a new process."""
 
     def __init__(self, setup: Setup) -> None:
         context = multiprocessing.get_context("spawn")
@@ -102,7 +102,7 @@ class ChildWorker:
         self._process = context.Process(
             target=_serve, args=(setup, theirs), daemon=True
         )
-        # A child looks for its modules where its parent does.
+        # A child searches modules in the same folders as its parent.
         folders = [str(Path(setup.code) / "typings")] if setup.code else []
         with mock.patch.object(sys, "path", [*folders, *sys.path]):
             self._process.start()
@@ -110,15 +110,15 @@ class ChildWorker:
         self._answer()
 
     def warm_up(self, steps: int) -> None:
-        """As `LocalWorker.warm_up`."""
+        """See `LocalWorker.warm_up`."""
         self._ask("warm_up", steps)
 
     def seconds(self) -> float:
-        """As `LocalWorker.seconds`; the way through the pipe is not counted."""
+        """See `LocalWorker.seconds`; the time of the pipe is not included."""
         return float(self._ask("seconds"))
 
     def details(self, *, operators: bool = False) -> dict[str, Any]:
-        """As `LocalWorker.details`."""
+        """See `LocalWorker.details`."""
         found: dict[str, Any] = self._ask("details", operators=operators)
         return found
 
@@ -153,10 +153,10 @@ Worker = LocalWorker | ChildWorker
 
 
 def start(setup: Setup, *, processes: bool) -> Worker:
-    """A worker, ready to be called.
+    """Start a worker and build its model.
 
     Raises:
-        WayError: it cannot be built; the message says why.
+        WayError: the model cannot be built; the message says why.
     """
     if processes:
         return ChildWorker(setup)
