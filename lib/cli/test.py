@@ -8,6 +8,7 @@ from ..config.loading import config_from_checkpoint
 from ..datasets.catalog import resolve
 from ..engine.checkpoint_evaluation import evaluate_checkpoint
 from ..engine.run_folder import RunFolder, newest_run
+from ..inference.detector_evaluation import EvaluationOptions
 from ..utils.device import keep_freed_memory, pick_device
 from ..utils.distributed import collectives
 from ..utils.monitoring.logs import setup_logging
@@ -100,6 +101,5 @@ def main(words: Sequence[str] | None = None, prog: str = "frcnn test") -> None:
             config,
             device=device,
             measure=arguments.eval,
-            evaluator=arguments.evaluator,
-            comp=arguments.comp,
+            options=EvaluationOptions(arguments.evaluator, arguments.comp),
         )

@@ -10,9 +10,8 @@ from ..config.loading import config_from_checkpoint, differences
 from ..config.settings import Config
 from ..datasets.given_proposals import proposal_file
 from ..datasets.records import Dataset
-from ..evaluation.coco_evaluators import Evaluator
 from ..evaluation.results_summary import Measure
-from ..inference.detector_evaluation import evaluate_detector
+from ..inference.detector_evaluation import EvaluationOptions, evaluate_detector
 from ..inference.proposal_evaluation import measure_proposals, with_many_proposals
 from ..model.build import build_detector
 from ..utils.device import pick_dtype
@@ -36,8 +35,7 @@ def evaluate_checkpoint(
     *,
     device: torch.device,
     measure: Measure | None = None,
-    evaluator: Evaluator = "hotcoco",
-    comp: str | None = None,
+    options: EvaluationOptions = EvaluationOptions(),  # noqa: B008  (immutable)
 ) -> None:
     """Test a checkpoint, print the table, and add the figures to TensorBoard.
 
@@ -50,8 +48,7 @@ def evaluate_checkpoint(
         device: device to run on.
         measure: detections, or proposals, by COCO's evaluator or the one in NumPy; if
             None, the output of the checkpoint's network.
-        evaluator: implementation of COCO's numbers.
-        comp: competition of VOC's result files; if None, write no such files.
+        options: options of the evaluation, without ``places``.
 
     Raises:
         ValueError: the checkpoint has other classes, or its network does not compute
@@ -88,12 +85,14 @@ def evaluate_checkpoint(
             device=device,
             dtype=dtype,
             checkpoint=checkpoint.name,
-            evaluator="fast" if measure == "proposal_fast" else evaluator,
+            evaluator="fast" if measure == "proposal_fast" else options.evaluator,
         )
         if result is not None:
             _show(result.table())
             logger.info("proposals and their recall are in %s", folder)
         return
+    if classes != dataset.classes:
+        options = options._replace(places=places)
     evaluation = evaluate_detector(
         model.to(device),
         dataset,
@@ -102,9 +101,7 @@ def evaluate_checkpoint(
         device=device,
         dtype=dtype,
         checkpoint=checkpoint.name,
-        evaluator=evaluator,
-        comp=comp,
-        places=None if classes == dataset.classes else places,
+        options=options,
     )
     if evaluation is None:  # only the main process has a result
         return

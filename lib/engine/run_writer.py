@@ -74,10 +74,9 @@ class RunWriter(Closeable):
             done,
             self.state.model,
             batch,
-            update.output,
+            update,
             images=images,
             rate=rate,
-            norm=update.norm,
             waited=waited,
             dtype=self.step.dtype,
         )

@@ -4,7 +4,6 @@ import logging
 import math
 
 import torch
-from torch import Tensor
 
 from ..config.settings import Config
 from ..datasets.loading.batches import Batch
@@ -25,6 +24,7 @@ from ..utils.monitoring.progress import Progress, memory_in_use_mb
 from ..utils.monitoring.summaries import MetricsFile, Summaries
 from ..utils.monitoring.trackers import Trackers
 from ..weights.checkpoint import Counts
+from .batch_gradient import Update
 from .run_folder import RunFolder
 
 logger = logging.getLogger(__name__)
@@ -117,11 +117,10 @@ class TrainRecord(Closeable):
         done: int,
         model: Network,
         batch: Batch,
-        output: TrainOutput,
+        update: Update,
         *,
         images: int,
         rate: float,
-        norm: Tensor,
         waited: float,
         dtype: torch.dtype,
     ) -> None:
@@ -131,10 +130,9 @@ class TrainRecord(Closeable):
             done: updates done.
             model: in training mode; the mode is kept.
             batch: batch of this update, or a part of it.
-            output: losses and counts of the whole update.
+            update: the whole update.
             images: number of images of the whole update.
             rate: learning rate.
-            norm: norm of the gradient before clipping.
             waited: seconds spent waiting for the batch.
             dtype: dtype of the computation.
         """
@@ -143,9 +141,10 @@ class TrainRecord(Closeable):
         if done % self.settings.log_every and done != self.settings.iterations:
             self.progress.update(done, images=images)
             return
-        losses = output.losses
+        output, losses = update.output, update.output.losses
         loss = torch.stack(list(losses.values())).sum()
-        values = {"loss": loss, **losses, "gradient_norm": norm, **output.counts}
+        values = {"loss": loss, **losses, "gradient_norm": update.norm}
+        values |= output.counts
         known = {"lr": rate, "unreadable_images": float(self.counts.unreadable_images)}
         if self.settings.nonfinite == "skip":
             known["skipped_updates"] = float(self.counts.skipped_updates)

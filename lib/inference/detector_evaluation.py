@@ -1,31 +1,46 @@
 """The test of a detector on a data set: detections, average precision, pictures."""
 
 import logging
-import time
 from collections.abc import Sequence
 from pathlib import Path
+from typing import NamedTuple
 
 import torch
 
 from ..config.settings import Config
 from ..datasets.given_proposals import given_proposals
-from ..datasets.index.indexed_records import as_records
 from ..datasets.loading.images import read_image
 from ..datasets.records import Dataset
 from ..evaluation.coco_evaluators import Evaluator
+from ..evaluation.image_detections import ImageDetections
 from ..evaluation.page.report import write_report
-from ..evaluation.results import ImageDetections, save_detections
+from ..evaluation.results import save_detections
 from ..evaluation.scoring import Evaluation, evaluate, save_results
 from ..evaluation.voc_files import save_voc_files
 from ..model.network import Network
 from ..utils.distributed import collectives
 from ..utils.drawing import class_color, draw_boxes, save_image, side_by_side
-from ..utils.monitoring.progress import Progress
 from ..weights.class_names import in_places
+from .ordered_batches import gather_results
 from .postprocess import detect_images
 from .test_time_augmentation import view_batches
 
 logger = logging.getLogger(__name__)
+
+
+class EvaluationOptions(NamedTuple):
+    """How detections are evaluated.
+
+    Attributes:
+        evaluator: implementation that computes COCO's numbers.
+        comp: competition of VOC's result files, written to voc/; None for no files.
+        places: indices of the detector's classes among those of the set; None if the
+            classes are the same.
+    """
+
+    evaluator: Evaluator = "hotcoco"
+    comp: str | None = None
+    places: Sequence[int] | None = None
 
 
 def evaluate_detector(
@@ -37,9 +52,7 @@ def evaluate_detector(
     device: torch.device,
     dtype: torch.dtype,
     checkpoint: str,
-    evaluator: Evaluator = "hotcoco",
-    comp: str | None = None,
-    places: Sequence[int] | None = None,
+    options: EvaluationOptions = EvaluationOptions(),  # noqa: B008  (immutable)
 ) -> Evaluation | None:
     """Detect objects, measure the detections, and write everything to ``folder``.
 
@@ -54,10 +67,7 @@ def evaluate_detector(
         device: the model's device.
         dtype: dtype of the computation.
         checkpoint: name of the weights, for the record.
-        evaluator: implementation that computes COCO's numbers.
-        comp: competition of VOC's result files, written to voc/; None for no files.
-        places: indices of the detector's classes among those of the set; None if the
-            classes are the same.
+        options: options of the evaluation.
 
     Returns:
         The figures; None on processes other than the main one.
@@ -74,38 +84,19 @@ def evaluate_detector(
         share=(place.rank, place.processes),
         proposals=given_proposals(dataset, config, "test"),
     )
-    found: list[ImageDetections] = []
-    started = time.perf_counter()
-    count = len(dataset.records)
-    with Progress(count, log_every=max(count // 5, 1)) as progress:
-        for detections in detect_images(
-            model,
-            batches,
-            boxes=config.boxes,
-            test=test,
-            device=device,
-            dtype=dtype,
-        ):
-            found += detections
-            if place.rank == 0:  # the others' shares are as large
-                done = min(len(found) * place.processes, count)
-                progress.update(done, images=len(detections) * place.processes)
-    parts = collectives.gather(found)
-    if place.rank != 0:
+    results = detect_images(
+        model, batches, boxes=config.boxes, test=test, device=device, dtype=dtype
+    )
+    gathered = gather_results(dataset, results)
+    if gathered is None:
         return None
-    found = [entry for part in parts for entry in part]
-    seconds = time.perf_counter() - started
-    logger.info("tested %d images of %s in %.1f s", count, dataset.name, seconds)
-
-    order = {name: i for i, name in enumerate(as_records(dataset.records).image_ids)}
-    found.sort(key=lambda entry: order[entry.image_id])
-    if places is not None:
-        found = [in_places(entry, places) for entry in found]
-    folder.mkdir(parents=True, exist_ok=True)
+    found, seconds = gathered
+    if options.places is not None:
+        found = [in_places(entry, options.places) for entry in found]
     save_detections(folder / "detections.json", found, dataset)
-    if comp is not None:
-        save_voc_files(folder / "voc", found, dataset, comp=comp)
-    evaluation = evaluate(dataset, found, evaluator=evaluator)
+    if options.comp is not None:
+        save_voc_files(folder / "voc", found, dataset, comp=options.comp)
+    evaluation = evaluate(dataset, found, evaluator=options.evaluator)
     save_results(
         folder / "results.json",
         evaluation,

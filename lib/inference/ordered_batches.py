@@ -1,12 +1,30 @@
-"""Batches of all images of a test, in order, prepared by the configuration."""
+"""The images of a test in order: batches for all processes, and their results."""
 
-from collections.abc import Iterator, Sequence
+import logging
+import time
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Protocol, TypeVar
 
 from ..config.settings import Config
 from ..datasets.formats.proposals import GivenProposals
+from ..datasets.index.indexed_records import as_records
 from ..datasets.loading.batches import Batch, Preparation
 from ..datasets.loading.loader import Inputs, Loading, evaluation_batches
-from ..datasets.records import Record
+from ..datasets.records import Dataset, Record
+from ..utils.distributed import collectives
+from ..utils.monitoring.progress import Progress
+
+logger = logging.getLogger(__name__)
+
+
+class _Entry(Protocol):
+    """A result of one image."""
+
+    @property
+    def image_id(self) -> str: ...
+
+
+_E = TypeVar("_E", bound=_Entry)
 
 
 def ordered_batches(
@@ -50,3 +68,36 @@ def ordered_batches(
         share=share,
         loading=Loading(data.workers if workers is None else workers, pin),
     )
+
+
+def gather_results(
+    dataset: Dataset, results: Iterable[Sequence[_E]]
+) -> tuple[list[_E], float] | None:
+    """Run through a test's batches, and collect the results of all processes.
+
+    Args:
+        dataset: the test set.
+        results: results of each batch of this process, one per image.
+
+    Returns:
+        One result per image of ``dataset``, in its order, and the seconds that the
+        batches took; None on processes other than the main one.
+    """
+    place = collectives.process_rank()
+    started = time.perf_counter()
+    count, found = len(dataset.records), list[_E]()
+    with Progress(count, log_every=max(count // 5, 1)) as progress:
+        for batch in results:
+            found += batch
+            if place.rank == 0:  # the shares of the other processes are as large
+                done = min(len(found) * place.processes, count)
+                progress.update(done, images=len(batch) * place.processes)
+    parts = collectives.gather(found)
+    if place.rank != 0:
+        return None
+    seconds = time.perf_counter() - started
+    logger.info("tested %d images of %s in %.1f s", count, dataset.name, seconds)
+    order = {name: i for i, name in enumerate(as_records(dataset.records).image_ids)}
+    entries = [entry for part in parts for entry in part]
+    entries.sort(key=lambda entry: order[entry.image_id])
+    return entries, seconds

@@ -9,7 +9,6 @@ from typing import Literal
 import torch
 
 from ..config.settings import Config
-from ..datasets.index.indexed_records import as_records
 from ..datasets.loading.batches import Batch
 from ..datasets.records import Dataset
 from ..evaluation.coco_evaluators import Evaluator
@@ -26,8 +25,7 @@ from ..model.network import Network
 from ..utils.device import autocast
 from ..utils.distributed import collectives
 from ..utils.files import write_atomic
-from ..utils.monitoring.progress import Progress
-from .ordered_batches import ordered_batches
+from .ordered_batches import gather_results, ordered_batches
 from .postprocess import to_image_detections
 
 logger = logging.getLogger(__name__)
@@ -138,22 +136,13 @@ def measure_proposals(
         pin=device.type == "cuda",
         share=(place.rank, place.processes),
     )
-    image_ids = as_records(dataset.records).image_ids
-    count, found = len(image_ids), list[ImageProposals]()
-    with Progress(count, log_every=max(count // 5, 1)) as progress:
-        for proposals in propose_images(
-            model, batches, offset=config.boxes.offset, device=device, dtype=dtype
-        ):
-            found += proposals
-            if place.rank == 0:  # the others' shares are as large
-                done = min(len(found) * place.processes, count)
-                progress.update(done, images=len(proposals) * place.processes)
-    parts = collectives.gather(found)
-    if place.rank != 0:
+    results = propose_images(
+        model, batches, offset=config.boxes.offset, device=device, dtype=dtype
+    )
+    gathered = gather_results(dataset, results)
+    if gathered is None:
         return None
-    found = [entry for part in parts for entry in part]
-    order = {name: i for i, name in enumerate(image_ids)}
-    found.sort(key=lambda entry: order[entry.image_id])
+    found, _ = gathered
     save_proposals(folder / "proposals.npz", found, dataset)
     result = evaluate_proposals(dataset, found, evaluator=evaluator)
     content = result.to_json() | {

@@ -5,6 +5,7 @@ import math
 import pytest
 import torch
 from faster_rcnn.datasets.loading.batches import collate
+from faster_rcnn.engine.batch_gradient import Update
 from faster_rcnn.engine.run_folder import RunFolder
 from faster_rcnn.engine.train_record import TrainRecord, UnreadableFiles
 from faster_rcnn.layer_utils.losses import Loss
@@ -63,10 +64,9 @@ def stepping(tmp_path):
                         done,
                         self.model,
                         batch,
-                        output,
+                        Update(output, torch.tensor(7.0), 0, False),
                         images=2,
                         rate=0.01 * done,
-                        norm=torch.tensor(7.0),
                         waited=0.25,
                         dtype=torch.float32,
                     )

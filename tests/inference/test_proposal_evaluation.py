@@ -10,6 +10,7 @@ from faster_rcnn.engine.checkpoint_evaluation import (
 )
 from faster_rcnn.engine.run_folder import RunFolder
 from faster_rcnn.evaluation.proposal_recall import load_proposals
+from faster_rcnn.inference.detector_evaluation import EvaluationOptions
 from faster_rcnn.inference.proposal_evaluation import measure_proposals as run_proposals
 from faster_rcnn.inference.proposal_evaluation import (
     propose_images,
@@ -151,7 +152,7 @@ def test_voc_files_of_a_tested_checkpoint(dataset, tmp_path):
         dataset,
         config,
         device=CPU,
-        comp="comp4",
+        options=EvaluationOptions(comp="comp4"),
     )
     names = {path.name for path in folder.glob("test/tiny/*/voc/*")}
     assert names == {"comp4_det_tiny_box.txt", "comp4_det_tiny_disc.txt"}
