@@ -30,7 +30,7 @@ pytestmark = pytest.mark.slow
 # number differs from image to image.
 ALL = [
     *("rpn.batch_size", 100000, "rpn.fg_fraction", 1),
-    *("head.rois_per_image", 400, "head.fg_fraction", 1, "head.replacement", "false"),
+    *("head.rois_per_image", 60, "head.fg_fraction", 1, "head.replacement", "false"),
     *("net.norm", "frozen", "data.flip", "false"),
 ]
 
@@ -98,7 +98,7 @@ def whole(dataset):
     return gradient(dataset, tiny_config(*ALL, "train.batch_size", 4))
 
 
-def test_compiled_pass_has_the_same_gradient(dataset, whole, monkeypatch):
+def test_compiled_pass_has_the_same_gradient(dataset, monkeypatch):
     modes = []
     plain = torch.compile
 
@@ -108,8 +108,10 @@ def test_compiled_pass_has_the_same_gradient(dataset, whole, monkeypatch):
 
     monkeypatch.setattr(torch, "compile", compile_quickly)
     torch._dynamo.reset()
+    res18 = (*ALL, "net.name", "res18")  # which is traced sooner
+    whole = gradient(dataset, tiny_config(*res18, "train.batch_size", 4))
     words = ("train.batch_size", 2, "train.accumulate", 2, "train.compile", "default")
-    assert_alike(gradient(dataset, tiny_config(*ALL, *words)), whole)
+    assert_alike(gradient(dataset, tiny_config(*res18, *words)), whole)
     assert modes == ["default"]
 
 

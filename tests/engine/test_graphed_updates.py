@@ -20,7 +20,10 @@ pytestmark = pytest.mark.slow
 NETS = {
     "c4": (),
     "batch norms": ("net.norm", "batch"),
-    "fpn": ("net.name", "res18", "net.features", "fpn", "anchors.scales", "[4]"),
+    "fpn": (
+        *("net.features", "fpn", "net.fpn_channels", 16, "head.fc_channels", 32),
+        *("anchors.scales", "[4]"),
+    ),
 }
 
 

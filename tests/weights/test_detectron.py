@@ -24,6 +24,7 @@ def blobs_of(net, classes=81, features="c4"):
     }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("net", "features", "kind"),
     [
@@ -61,6 +62,7 @@ def test_whole_detector(net, features, kind):
         assert tensor.shape == ours[key].shape, key
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("features", ["c4", "fpn"])
 @torch.no_grad()
 def test_computes_the_same(features):

@@ -22,6 +22,7 @@ def pixels(net):
     return {"pixel_mean": torch.tensor(mean), "pixel_std": torch.tensor(std)}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("net", "features", "kind"),
     [
@@ -50,6 +51,7 @@ def test_whole_detector(net, features, kind):
         assert tensor.shape == ours[key].shape, key
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("features", ["c4", "dc5", "fpn"])
 @torch.no_grad()
 def test_computes_the_same(features):

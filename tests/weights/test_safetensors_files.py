@@ -49,6 +49,7 @@ def test_read_again(path):
     assert metadata["format"] == "pt" and metadata["normalisation"] == '"torchvision"'
 
 
+@pytest.mark.processes
 def test_same_bytes_in_every_process(path):
     code = """if 1:
         import hashlib, sys, torch

@@ -85,6 +85,7 @@ def drawn(shape, generator):
 FIRST = "backbone.features.0.weight"
 
 
+@pytest.mark.slow
 def test_vgg16_by_its_scores(vgg):
     state, last = vgg
     verdict, how = told_scale("vgg16", state, last)

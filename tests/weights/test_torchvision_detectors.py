@@ -166,11 +166,13 @@ def check_equal(name, images):
     assert_same(model, config, theirs, images)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", DETECTORS)
 def test_detections_equal(name):
     check_equal(name, random_images((HEIGHT, WIDTH), multiple=32))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", DETECTORS)
 def test_detections_in_photos_equal(name, shared):
     check_equal(name, photos(shared))

@@ -113,6 +113,7 @@ def test_batches_hold_what_was_drawn(records):
     assert len(seen) == 4  # both scales, flipped and not
 
 
+@pytest.mark.processes
 @pytest.mark.parametrize("workers", [1, 2])
 def test_workers_change_nothing(records, workers):
     items = records(MIXED)
@@ -193,6 +194,7 @@ VARIED = {
 }
 
 
+@pytest.mark.processes
 def test_varied_batches_are_the_same_from_workers_and_after_a_start(records):
     items = records(MIXED)
     alone = training(items, 8, **VARIED)
@@ -234,6 +236,7 @@ def test_workers_that_are_spawned(records, monkeypatch):
     assert_same(training(items, 4, workers=1, **VARIED), alone)
 
 
+@pytest.mark.processes
 @pytest.mark.parametrize("workers", [0, 1])
 def test_processes_share_the_batches_of_one(records, workers):
     """Three passes of two images, the last of one, by two processes."""
@@ -288,6 +291,7 @@ def test_test_images_of_one_bucket_come_by_aspect_ratio(records):
     assert set(one.image_ids) == {"1", "4", "0"} and "2" in other.image_ids
 
 
+@pytest.mark.processes
 def test_test_batches_are_the_same_from_workers(records):
     items = records(MIXED)
     assert_same(ordered(items, workers=2), ordered(items))
@@ -327,6 +331,7 @@ def test_default_random_numbers_are_left_alone(records, workers):
     assert (np.random.get_state()[1] == numpy_state).all()
 
 
+@pytest.mark.processes
 @pytest.mark.skipif(not hasattr(signal, "alarm"), reason="POSIX signals")
 def test_workers_outlive_the_signals_that_stop_a_run(records):
     items = records([(32, 24)] * 4)
@@ -363,6 +368,7 @@ def look_often(monkeypatch):
     monkeypatch.setattr(look, "__defaults__", (0.2,))
 
 
+@pytest.mark.processes
 @pytest.mark.skipif(not hasattr(signal, "SIGCHLD"), reason="POSIX signals")
 def test_workers_that_are_killed_are_replaced(records, caplog, look_often):
     options = {
@@ -393,6 +399,7 @@ class _Deadly(list):
         os._exit(9)
 
 
+@pytest.mark.processes
 def test_workers_that_are_killed_again_and_again(caplog, look_often):
     batches = load(_Deadly(), iter(range(10)), workers=1)
     with pytest.raises(ChildProcessError, match=r"3 times .* lower data\.workers"):
