@@ -35,8 +35,8 @@ def split_net(net: str) -> tuple[str, str]:
         near = difflib.get_close_matches(net, known, 1)
         hint = f"; did you mean {near[0]}?" if near else ""
         raise ValueError(
-            f"expected one of {', '.join(NET_NAMES)}, or one of them with _fpn or "
-            f"_dc5 behind; found {net!r}{hint}"
+            f"expected one of {', '.join(NET_NAMES)}, or one with the suffix "
+            f"_fpn or _dc5; found {net!r}{hint}"
         )
     return known[net]
 
@@ -46,13 +46,13 @@ class NetConfig(Section):
 
     name: Literal[NET_NAMES] = "res101"  # type: ignore[valid-type]
     features: Literal[FEATURE_KINDS] = "c4"  # type: ignore[valid-type]
-    """How the backbone is used: c4, the map at stride 16, with the layers behind it as
+    """How the backbone is used: c4, the map at stride 16, with the layers after it as
     the head; dc5, the last map, dilated to stride 16; fpn, a pyramid over the maps at
     strides 4 to 32. On the command line NET ends in it, except for c4: res50_fpn."""
     fpn_channels: Count = 256
     """Channels of every map of the pyramid."""
     fpn_norm: Literal["none", "batch"] = "none"
-    """Norm behind the pyramid's convolutions."""
+    """Norm after the pyramid's convolutions."""
     modules: Literal["both", "rpn", "fast_rcnn"] = "both"
     """Which of the two modules (Faster R-CNN, section 3) to use: both, the region
     proposal network alone, or the Fast R-CNN detector alone, on proposals from a file
@@ -96,7 +96,7 @@ class NetConfig(Section):
 
     @property
     def whole(self) -> bool:
-        """Return whether the network detects by itself: it is no stage alone."""
+        """Return whether the network detects by itself, with both stages."""
         return self.detects and not self.reads_proposals
 
     @property

@@ -10,7 +10,7 @@ from .section import Count, Positive, Section, Share, Whole
 class TestConfig(Section):
     """Post-processing and evaluation."""
 
-    __test__ = False  # tells pytest that this is no test case
+    __test__ = False  # tell pytest that this is not a test case
 
     batch_size: Count = 1
     score_threshold: Share = 0

@@ -1,7 +1,7 @@
 """Readable versions of the operators in plain PyTorch, for any device.
 
-They are the fallback where there is no kernel, and the reference that kernels are
-checked against. Letters: N images, A or R boxes, G ground-truth slots, K output slots.
+They are the fallback without a kernel, and the reference that kernels are checked
+against. Letters: N images, A or R boxes, G ground-truth slots, K output slots.
 """
 
 from typing import NamedTuple

@@ -148,7 +148,7 @@ def match_rois(
 
     Args:
         rois: ``(N, R, 4)``, in the frame of the ground truth.
-        valid: ``(N, R)`` bool; a RoI that is not valid is no candidate.
+        valid: ``(N, R)`` bool; invalid RoIs are not candidates.
         ground_truth: of the same images.
         fg_overlap: least IoU of a foreground RoI.
         bg_overlap_high: IoU below which a RoI may be background.
