@@ -50,7 +50,7 @@ from faster_rcnn.engine.batch_gradient import clip_gradient
 from faster_rcnn.engine.run_folder import RunFolder
 from faster_rcnn.engine.solver import build_optimizer, learning_rate, set_learning_rate
 from faster_rcnn.engine.train import check_finite, train
-from faster_rcnn.evaluation.results import ImageDetections
+from faster_rcnn.evaluation.image_detections import ImageDetections
 from faster_rcnn.evaluation.scoring import evaluate
 from faster_rcnn.inference.postprocess import detect_images
 from faster_rcnn.model.build import build_detector

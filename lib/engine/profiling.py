@@ -1,7 +1,9 @@
 """Profile of updates: a table of time by stage, and a trace of every operator.
 
-The stages are methods of the detector, which are wrapped only during a profile: the
-detector's code contains no profiling, and without a profile there is no overhead.
+The stages are methods that the detector names; they are wrapped only during a profile.
+`record_function` in the detector's code would cost 0.2 ms in each update (13 calls),
+and its times need a trace, which slows a tiny detector's update from 86 to 97 ms (CPU):
+so the table is of updates without a trace, and only the trace uses `record_function`.
 """
 
 import argparse
@@ -85,7 +87,7 @@ class Profile(Closeable):
     ) -> None:
         if updates < 1 or warm_up < 0:
             raise ValueError(
-                "a profile takes at least 1 update after 0 or more of warm-up, found "
+                "a profile needs 1 or more updates after 0 or more of warm-up, found "
                 f"{updates} and {warm_up}"
             )
         self.folder = folder

@@ -16,8 +16,8 @@ from ..datasets.formats.proposals import GivenProposals
 from ..datasets.index.indexed_records import as_records
 from ..datasets.loading.batches import Batch
 from ..datasets.records import Dataset
+from ..evaluation.image_detections import ImageDetections
 from ..evaluation.proposal_recall import ImageProposals, evaluate_proposals
-from ..evaluation.results import ImageDetections
 from ..evaluation.scoring import evaluate
 from ..inference.ordered_batches import ordered_batches
 from ..inference.postprocess import detections_of, to_image_detections

@@ -1,31 +1,21 @@
-"""Detections as JSON on disk: a COCO result list, one detection per line.
-
-``detections.py`` defines detections, and how they are checked.
-"""
+"""Detections as JSON on disk: a COCO result list, one detection per line."""
 
 import json
 import re
 import zipfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from ..datasets.index.indexed_records import as_records
 from ..datasets.records import Dataset
 from ..utils.files import atomic_path, write_atomic
-from ..utils.untrusted.json_files import read_json
+from ..utils.untrusted.json_files import is_number, read_json
 from .image_detections import FlatDetections, ImageDetections, flatten, group_by_image
-from .result_rows import check_rows
 
-__all__ = [
-    "FlatDetections",
-    "ImageDetections",
-    "flatten",
-    "load_detections",
-    "save_coco_upload",
-    "save_detections",
-]
+_KEYS = ("image_id", "category_id", "bbox", "score")
 
 
 def save_detections(
@@ -116,7 +106,7 @@ def load_detections(path: Path, dataset: Dataset) -> list[ImageDetections]:
     image_ids = as_records(dataset.records).image_ids
     images = {_file_image_id(dataset, name): i for i, name in enumerate(image_ids)}
     categories = {dataset.category_ids[c]: c for c in range(1, len(dataset.classes))}
-    check_rows(path, rows, images, categories, dataset)
+    _check_rows(path, rows, images, categories, dataset)
     image_indices = np.array([images[row["image_id"]] for row in rows], np.int64)
     classes = np.array([categories[row["category_id"]] for row in rows], np.int64)
     scores = np.array([row["score"] for row in rows], np.float32)
@@ -159,3 +149,65 @@ def _json_rows(
         )
         start = ",\n"
     yield "\n]\n" if len(flat.scores) else "[]\n"
+
+
+def _check_rows(
+    path: Path,
+    rows: Sequence[Any],
+    images: Mapping[int | str, int],
+    categories: Mapping[int, int],
+    dataset: Dataset,
+) -> None:
+    """Raise an error if rows do not match the data set, with an example of each kind.
+
+    ``images`` and ``categories`` are by the ids in the rows.
+    """
+    problems: dict[str, list[int]] = {}
+    ids: set[str] = set()
+    for number, row in enumerate(rows):
+        problem = _problem(row, images, categories, dataset.classes)
+        if not problem and "id" in row:
+            name = repr(row["id"])
+            problem = "rows whose id another row has" if name in ids else ""
+            ids.add(name)
+        if problem:
+            problems.setdefault(problem, []).append(number)
+    if not problems:
+        return
+    found = "; ".join(
+        f"{len(numbers)} {problem} (first is row {numbers[0]}: "
+        f"{rows[numbers[0]]!r:.200})"
+        for problem, numbers in problems.items()
+    )
+    raise ValueError(
+        f"{path}: {found}, of {len(rows)} rows. Expected detections on {dataset.name} "
+        f"({len(dataset.records)} images, {len(dataset.classes) - 1} classes); name "
+        "the set and classes that the detections were made with, or test the "
+        "checkpoint again"
+    )
+
+
+def _problem(
+    row: Any,
+    images: Mapping[int | str, int],
+    categories: Mapping[int, int],
+    classes: tuple[str, ...],
+) -> str:
+    """Describe what makes a row unusable; "" for a valid one."""
+    if not isinstance(row, dict) or any(key not in row for key in _KEYS):
+        return f"rows without all of {', '.join(_KEYS)}"
+    image_id, category_id, bbox, score = (row[key] for key in _KEYS)
+    if not isinstance(image_id, (int, str)) or image_id not in images:
+        return "rows of unknown images"
+    if not isinstance(category_id, int) or category_id not in categories:
+        return "rows of unknown categories"
+    name = classes[categories[category_id]]
+    if row.get("category", name) != name:
+        return "rows whose category has another name here"
+    if not isinstance(bbox, list) or len(bbox) != 4 or not all(map(is_number, bbox)):
+        return "rows whose bbox is not four finite numbers"
+    if bbox[2] < 0 or bbox[3] < 0:
+        return "rows whose bbox has a negative width or height"
+    if not is_number(score):
+        return "rows whose score is not a finite number"
+    return ""

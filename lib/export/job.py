@@ -14,7 +14,7 @@ from ..config.settings import Config
 from ..datasets.catalog import load_dataset
 from ..datasets.records import Dataset
 from ..detector.from_checkpoint import open_detector
-from ..evaluation.results import ImageDetections
+from ..evaluation.image_detections import ImageDetections
 from ..evaluation.scoring import evaluate
 from ..inference.postprocess import to_image_detections
 from ..utils.device import pick_device

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from ..config.settings import BoxConfig, TestConfig
 from ..datasets.loading.batches import Batch
-from ..evaluation.results import ImageDetections
+from ..evaluation.image_detections import ImageDetections
 from ..layer_utils.boxes import BoxCoder
 from ..layer_utils.detections import candidates
 from ..layer_utils.structures import Detections, replace

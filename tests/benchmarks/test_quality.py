@@ -6,7 +6,7 @@ import quality
 import torch
 from faster_rcnn.cli.command_line import Job
 from faster_rcnn.engine.solver import build_optimizer
-from faster_rcnn.evaluation.results import ImageDetections
+from faster_rcnn.evaluation.image_detections import ImageDetections
 from tiny_runs import CPU, draw_dataset, tiny_config, tiny_detector
 from torchvision_peer import as_ours, build_peer
 

@@ -14,7 +14,7 @@ from faster_rcnn.datasets.catalog import (
     tidy,
 )
 from faster_rcnn.datasets.formats.in_code import make_dataset
-from faster_rcnn.evaluation.results import ImageDetections
+from faster_rcnn.evaluation.image_detections import ImageDetections
 from faster_rcnn.evaluation.scoring import evaluate
 from faster_rcnn.utils.errors import MissingDataError
 

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 from faster_rcnn.datasets.records import Dataset, Record
-from faster_rcnn.evaluation.results import ImageDetections
+from faster_rcnn.evaluation.image_detections import ImageDetections
 
 Scene = tuple[Dataset, list[ImageDetections]]
 

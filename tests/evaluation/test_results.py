@@ -3,8 +3,8 @@ import zipfile
 
 import numpy as np
 import pytest
+from faster_rcnn.evaluation.image_detections import flatten
 from faster_rcnn.evaluation.results import (
-    flatten,
     load_detections,
     save_coco_upload,
     save_detections,

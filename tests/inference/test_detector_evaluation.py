@@ -5,7 +5,8 @@ import numpy as np
 import pytest
 import torch
 from faster_rcnn.datasets.loading.images import ImageError
-from faster_rcnn.evaluation.results import ImageDetections, load_detections
+from faster_rcnn.evaluation.image_detections import ImageDetections
+from faster_rcnn.evaluation.results import load_detections
 from faster_rcnn.inference import detector_evaluation
 from faster_rcnn.inference.detector_evaluation import evaluate_detector as run_test
 from faster_rcnn.inference.detector_evaluation import save_pictures

@@ -8,8 +8,9 @@ import cv2
 import numpy as np
 import pytest
 from faster_rcnn.datasets.records import Dataset
+from faster_rcnn.evaluation.image_detections import ImageDetections
 from faster_rcnn.evaluation.page.report import write_report
-from faster_rcnn.evaluation.results import ImageDetections, save_detections
+from faster_rcnn.evaluation.results import save_detections
 from faster_rcnn.evaluation.scoring import Evaluation, evaluate, save_results
 
 CAT, DOG, STRAY = [20, 20, 120, 120], [200, 100, 420, 300], [300, 10, 380, 60]
