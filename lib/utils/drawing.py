@@ -77,24 +77,22 @@ def draw_boxes(
         if values is not None and len(values) != count:
             raise ValueError(f"expected {count} {name}, found {len(values)}")
     picture: Picture = np.array(image, order="C")
-    corners = [_inside(box, image.shape[0], image.shape[1]) for box in boxes]
-    thickness = _line_width(picture)
-    order = [i for i in reversed(range(count)) if corners[i] is not None]
-    for i in order:
-        color = colors[i] if colors is not None else class_color(i)
-        x1, y1, x2, y2 = corners[i] or (0, 0, 0, 0)
+    height, width, _ = picture.shape
+    thickness = max(1, round(min(height, width) / 350))
+    corners = {i: _inside(box, height, width) for i, box in enumerate(boxes)}
+    shown = [(i, c) for i, c in reversed(corners.items()) if c is not None]
+    palette = colors if colors is not None else [class_color(i) for i in range(count)]
+    for i, (x1, y1, x2, y2) in shown:
         # Not anti-aliased: upright lines need none, and it would blur them.
-        cv2.rectangle(picture, (x1, y1), (x2, y2), color, thickness)
+        cv2.rectangle(picture, (x1, y1), (x2, y2), palette[i], thickness)
     # All the texts come after all the boxes, so that no line crosses them.
-    for i in order:
-        color = colors[i] if colors is not None else class_color(i)
+    for i, (x1, y1, _, _) in shown:
         # OpenCV ends the process at a lone surrogate.
         text = printable(labels[i]) if labels is not None else ""
         if scores is not None:
             text = f"{text} {float(scores[i]):.2f}".strip()
-        x1, y1, _, _ = corners[i] or (0, 0, 0, 0)
         if text:
-            _draw_label(picture, text, x1, y1, color)
+            _draw_label(picture, text, x1, y1, palette[i])
     return picture
 
 
@@ -181,24 +179,17 @@ def _check_picture(image: Picture) -> None:
 
 
 def _inside(box: BoxArray, height: int, width: int) -> tuple[int, int, int, int] | None:
-    """Return the box's outermost pixels within the picture, or None if there are none.
-
-    The limits are applied before rounding to integers, which cannot hold every float.
-    """
+    """Return the box's outermost pixels within the picture, or None if there are none."""
     x1, y1, x2, y2 = (float(v) for v in box)
     if not np.isfinite(box).all() or x2 < x1 or y2 < y1:
         return None
     if x2 <= 0 or y2 <= 0 or x1 >= width or y1 >= height:
         return None
+    # Clipped before rounding to integers, which cannot hold every float.
     left, top = round(max(x1, 0)), round(max(y1, 0))
     right, bottom = round(min(x2, width)) - 1, round(min(y2, height)) - 1
     left, top = min(left, width - 1), min(top, height - 1)
     return left, top, max(right, left), max(bottom, top)
-
-
-def _line_width(picture: Picture) -> int:
-    height, width, _ = picture.shape
-    return int(max(1, round(min(height, width) / 350)))
 
 
 def _text_scale(picture: Picture) -> float:
@@ -228,8 +219,7 @@ def _draw_label(picture: Picture, text: str, x: int, y: int, color: Color) -> No
     right, bottom = left + box_width - 1, top + box_height - 1
     cv2.rectangle(picture, (left, top), (right, bottom), color, cv2.FILLED)
     red, green, blue = color
-    bright = 0.299 * red + 0.587 * green + 0.114 * blue > 130
-    ink = _BLACK if bright else _WHITE
+    ink = _BLACK if 0.299 * red + 0.587 * green + 0.114 * blue > 130 else _WHITE
     _put_text(picture, text, left + 2, bottom - depth - 1, scale, ink)
 
 

@@ -1,8 +1,8 @@
 """The processes of a run: rank, number, and the data they exchange.
 
-A single process never starts a process group: every function here then acts like the
-only process would, at no cost. Several processes are started by `launch.py`, torchrun,
-SLURM's srun or mpirun, which pass each process its rank in environment variables.
+Without a process group, every function here acts as for a single process. Several
+processes are started by `launch.py`, torchrun, SLURM's srun or mpirun, which pass each
+process its rank in environment variables.
 """
 
 import contextlib
@@ -10,6 +10,7 @@ import datetime
 import os
 import time
 from collections.abc import Iterator
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
 
 import torch
@@ -23,26 +24,19 @@ if TYPE_CHECKING:
 
 _T = TypeVar("_T")
 
-_ARRIVAL_SECONDS = 300
-"""Time that the first process waits for the last."""
-
-_REDUCTION_SECONDS = 1800
-"""Longest wait inside one reduction; a dead process is noticed long before."""
-
-_LEAVE_SECONDS = 10
-"""Time that the main process waits at the end for the others to leave."""
+_ARRIVAL_SECONDS = 300  # that the first process waits for the last
+_REDUCTION_SECONDS = 1800  # in one reduction; a dead process is noticed long before
+_LEAVE_SECONDS = 10  # that the main process waits at the end for the others
 
 
+@dataclass
 class _Group:
     """State of a process that belongs to a group."""
 
-    def __init__(
-        self, place: ProcessRank, store: "Store", heartbeat: Heartbeat
-    ) -> None:
-        self.place = place
-        self.store = store
-        self.heartbeat = heartbeat
-        self.meetings = 0
+    place: ProcessRank
+    store: "Store"
+    heartbeat: Heartbeat
+    meetings: int = 0
 
 
 _group: _Group | None = None
@@ -69,8 +63,7 @@ def start(place: ProcessRank, device: torch.device, *, sharing: bool = False) ->
 
     def connect(*, host: bool) -> "Store":
         store = dist.TCPStore(  # type: ignore[attr-defined]
-            address,
-            port,
+            *(address, port),
             is_master=host,
             timeout=datetime.timedelta(seconds=_ARRIVAL_SECONDS),
             wait_for_workers=False,

@@ -22,19 +22,12 @@ LAUNCHED = "FRCNN_LAUNCHED"
 """Set by `launch.py`, which itself reports which process was killed, and by what."""
 
 _EVERY_SECONDS = 1.0
-_SILENT_SECONDS = 20.0
-"""Time without a report after which a process counts as dead."""
-
+_SILENT_SECONDS = 20.0  # without a report, after which a process counts as dead
+# A failure is reported before its process closes its connections.
 _EXPLANATION_SECONDS = 1.0
-"""Time that a lost connection waits for the failure that caused it, which is reported
-before the connection is closed."""
-
+# Launchers kill all processes once one has ended, so the main process logs first.
 _SHOWN_SECONDS = 5.0
-"""Time that the others wait for the main process to report a failure, because
-launchers kill all processes once one has ended."""
-
-_LEAVE_SECONDS = 2.0
-"""Time that the main process waits for the others to have read a failure."""
+_LEAVE_SECONDS = 2.0  # that the main process waits for the others to read a failure
 
 
 class Failure(NamedTuple):
@@ -52,13 +45,7 @@ class Failure(NamedTuple):
 
 
 class Heartbeat:
-    """The thread that reports and watches.
-
-    Args:
-        store: a connection of its own.
-        rank: rank of this process.
-        processes: number of processes.
-    """
+    """The thread that reports and watches, by a connection of its own to the store."""
 
     def __init__(self, store: "Store", rank: int, processes: int) -> None:
         self._store = store
@@ -80,11 +67,8 @@ class Heartbeat:
     def end(self, failure: Failure, *, consequence: bool = False) -> NoReturn:
         """Report a failure to all processes, and end this one.
 
-        The main process logs only the first failure of all.
-
-        Args:
-            failure: failure of this process.
-            consequence: whether it may only follow from another process's failure.
+        The main process logs only the first failure of all. A `consequence` may only
+        follow from another process's failure.
         """
         # If the thread is already ending the process, this never returns.
         self._ending.acquire()

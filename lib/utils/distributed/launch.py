@@ -55,9 +55,7 @@ def launch(processes: int, command: Sequence[str]) -> int:
             logger.error(
                 "process %d of %d was ended by %s; the same command resumes from the "
                 "newest checkpoint",
-                rank,
-                processes,
-                signal.Signals(-failure.exitcode).name,
+                *(rank, processes, signal.Signals(-failure.exitcode).name),
             )
             return 1
         return int(failure.exitcode)

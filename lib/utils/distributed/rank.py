@@ -9,12 +9,7 @@ from typing import NamedTuple
 # inside a SLURM job inherits SLURM's, which are then wrong: so MPI's come first.
 _LAUNCHERS = (
     ("RANK", "WORLD_SIZE", "LOCAL_RANK", "LOCAL_WORLD_SIZE"),
-    (
-        "OMPI_COMM_WORLD_RANK",
-        "OMPI_COMM_WORLD_SIZE",
-        "OMPI_COMM_WORLD_LOCAL_RANK",
-        "OMPI_COMM_WORLD_LOCAL_SIZE",
-    ),
+    tuple(f"OMPI_COMM_WORLD_{x}" for x in ("RANK", "SIZE", "LOCAL_RANK", "LOCAL_SIZE")),
     ("PMI_RANK", "PMI_SIZE", "MPI_LOCALRANKID", "MPI_LOCALNRANKS"),
     ("SLURM_PROCID", "SLURM_STEP_NUM_TASKS", "SLURM_LOCALID", "SLURM_NTASKS_PER_NODE"),
     ("SLURM_PROCID", "SLURM_NTASKS", "SLURM_LOCALID", "SLURM_NTASKS_PER_NODE"),
@@ -80,14 +75,8 @@ def find_rendezvous(environ: Mapping[str, str], place: ProcessRank) -> tuple[str
     Raises:
         ValueError: there are several machines, and the first is unknown.
     """
-    hosts = next(
-        (
-            environ[name]
-            for name in ("SLURM_STEP_NODELIST", "SLURM_JOB_NODELIST", "SLURM_NODELIST")
-            if environ.get(name)
-        ),
-        "",
-    )
+    lists = ("SLURM_STEP_NODELIST", "SLURM_JOB_NODELIST", "SLURM_NODELIST")
+    hosts = next((environ[name] for name in lists if environ.get(name)), "")
     port = 29500
     if "MASTER_PORT" in environ:
         port = _number(environ, "MASTER_PORT")
