@@ -179,7 +179,7 @@ def _check_picture(image: Picture) -> None:
 
 
 def _inside(box: BoxArray, height: int, width: int) -> tuple[int, int, int, int] | None:
-    """Return the box's outermost pixels within the picture, or None if there are none."""
+    """Return the box's outermost pixels within the picture; None without any."""
     x1, y1, x2, y2 = (float(v) for v in box)
     if not np.isfinite(box).all() or x2 < x1 or y2 < y1:
         return None

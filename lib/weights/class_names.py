@@ -32,13 +32,9 @@ COCO_CLASSES = (
 _GAPS = (12, 26, 29, 30, 45, 66, 68, 69, 71, 83)
 
 
-def _by_category_id() -> tuple[str, ...]:
-    """Return names for the ids from 1 to 90: the classes of torchvision's detectors."""
-    names = iter(COCO_CLASSES)
-    return tuple(f"N/A {i}" if i in _GAPS else next(names) for i in range(1, 91))
-
-
-COCO_IDS = _by_category_id()
+_names = iter(COCO_CLASSES)
+COCO_IDS = tuple(f"N/A {i}" if i in _GAPS else next(_names) for i in range(1, 91))
+"""Names for the ids from 1 to 90: the classes of torchvision's detectors."""
 
 
 def read_classes(given: str | None, num_classes: int) -> list[str]:
@@ -93,12 +89,7 @@ def class_places(known: Sequence[str], wanted: Sequence[str]) -> list[int] | Non
 
 
 def in_places(found: ImageDetections, places: Sequence[int]) -> ImageDetections:
-    """Map detections to the classes of a data set; other classes are dropped.
-
-    Args:
-        found: detections in one image, with the detector's classes.
-        places: indices from `class_places`.
-    """
+    """Map detections in an image to the places from `class_places`; drop the others."""
     classes = np.asarray(places, np.int64)[found.classes]
     wanted = classes > 0
     return replace(

@@ -64,7 +64,7 @@ def rows_by_name(
                 to, of = torch.tensor(pairs, device=made.device).unbind(1)
                 made[to] = found[of]
             taken[key] = made.flatten(0, 1)
-    _tell(kept, known, wanted, source)
+    _log_rows(kept, known, wanted, source)
     return taken
 
 
@@ -88,7 +88,7 @@ def known_classes(weights: ImportedWeights) -> Sequence[str] | None:
     return weights.classes
 
 
-def _tell(
+def _log_rows(
     kept: Sequence[str], known: Sequence[str] | None, wanted: Sequence[str], source: str
 ) -> None:
     if known is None:
@@ -100,9 +100,8 @@ def _tell(
         return
     new = [name for name in wanted[1:] if name not in set(kept)]
     dropped = [name for name in known[1:] if name not in set(kept)]
-    level = logging.INFO if kept else logging.WARNING
     logger.log(
-        level,
+        logging.INFO if kept else logging.WARNING,
         "output rows by class name: kept %s; new %s; dropped %s",
         *map(_names, (kept, new, dropped)),
     )

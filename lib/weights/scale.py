@@ -94,10 +94,8 @@ def _vgg_deviation(
     spread = _vgg_spread(state, last, probe_images() * _BOUNDARY)
     if not spread > 0:  # nor NaN
         return None, "all images have the same scores"
-    return (
-        _BOUNDARY * _TRAINED_SPREAD / spread,
-        "the spread of synthetic images' scores",
-    )
+    deviation = _BOUNDARY * _TRAINED_SPREAD / spread
+    return deviation, "the spread of synthetic images' scores"
 
 
 @torch.no_grad()

@@ -41,7 +41,7 @@ def detector_weights(
 
     Args:
         model: the detector.
-        config: configuration that it was built with.
+        config: the configuration of the detector.
         classes: class names, background first.
     """
     content = {
@@ -60,7 +60,7 @@ def export_family(weights: ImportedWeights, path: Path) -> None:
 
     Args:
         weights: weights of a detector, from `import_weights` or `detector_weights`.
-        path: the file to write; it appears whole or not at all.
+        path: the file to write, in one step.
 
     Raises:
         CheckpointError: the port cannot represent these weights; the message says why.
@@ -113,10 +113,7 @@ def _family_layout(weights: ImportedWeights) -> Layout:
 
 
 def save_backbone(weights: ImportedWeights, path: Path) -> None:
-    """Write a backbone with its net, style and normalisation recorded.
-
-    ``--weights`` then needs to recognise nothing.
-    """
+    """Write a backbone that records its net, style and normalisation."""
     content = {
         "format": BACKBONE_FORMAT,
         "kind": weights.kind,
@@ -132,17 +129,7 @@ def save_backbone(weights: ImportedWeights, path: Path) -> None:
 def save_detector(
     weights: ImportedWeights, path: Path, *, recipes: Sequence[Path], classes: list[str]
 ) -> None:
-    """Write a detector as a checkpoint for ``frcnn test --checkpoint``.
-
-    Args:
-        weights: see `detector_state`.
-        recipes: see `detector_state`.
-        classes: see `detector_state`.
-        path: the file to write.
-
-    Raises:
-        CheckpointError: see `detector_state`.
-    """
+    """Write the `detector_state` of weights for ``frcnn test --checkpoint``."""
     content = detector_state(weights, recipes=recipes, classes=classes)
     with atomic_path(path) as temporary:
         torch.save(content, temporary)

@@ -11,14 +11,7 @@ Point = tuple[float, float]
 
 @dataclass(frozen=True, slots=True)
 class Axes:
-    """The area that a plot's values span, and where they lie in its drawing.
-
-    Attributes:
-        x: values at the left and at the right end.
-        y: values at the lower and at the upper end.
-        width, height: of the drawing in pixels.
-        left, right, top, bottom: its margins in pixels.
-    """
+    """The range of a plot's values, and its size and margins in pixels."""
 
     x: tuple[float, float] = (0, 1)
     y: tuple[float, float] = (0, 1)
@@ -31,11 +24,11 @@ class Axes:
 
     @property
     def ground(self) -> float:
-        """Height of the lower end in pixels from above."""
+        """Return y of the lower end in pixels."""
         return self.height - self.bottom
 
     def place(self, x: float, y: float) -> Point:
-        """Where a value lies, in pixels."""
+        """Return the position of a value in pixels."""
         (x0, x1), (y0, y1) = self.x, self.y
         wide = self.width - self.left - self.right
         return (
@@ -44,7 +37,7 @@ class Axes:
         )
 
     def bar(self, start: float, end: float, y: float, title: str) -> Box:
-        """A bar from the lower end up to `y`, a pixel of air on either side."""
+        """Return a bar from the lower end up to `y`, with a gap on either side."""
         (left, top), right = self.place(start, y), self.place(end, y)[0]
         width = max(right - left - 2, 1)
         return Box(left + 1, top, width, self.ground - top, "bar", 0.85, title)
@@ -58,15 +51,7 @@ class Axes:
         beside: str = "",
         title: str = "",
     ) -> list[Shape]:
-        """Draw grid and labels.
-
-        Args:
-            below: label of the horizontal axis.
-            x_ticks: values and how to write them.
-            y_ticks: likewise.
-            beside: label of the vertical axis, written above it.
-            title: of the plot.
-        """
+        """Draw grid, labels of values, labels of the axes, and the title."""
         shapes: list[Shape] = []
         for value, text in x_ticks:
             x, ground = self.place(value, self.y[0])
@@ -83,12 +68,12 @@ class Axes:
         return [s for s in shapes if not isinstance(s, Text) or s.text]
 
     def drawing(self, label: str, shapes: list[Shape]) -> Drawing:
-        """The whole plot."""
+        """Return the whole plot."""
         return Drawing(label, self.width, self.height, shapes)
 
 
 def round_ticks(low: float, high: float) -> list[float]:
-    """Three to seven round numbers within a range."""
+    """Return three to seven round numbers within a range."""
     rough = (high - low) / 7
     power = 10.0 ** math.floor(math.log10(rough))
     step = next(power * k for k in (1, 2, 5, 10) if power * k >= rough * 0.999)
@@ -98,11 +83,11 @@ def round_ticks(low: float, high: float) -> list[float]:
 
 
 def dot(x: float, y: float, color: str, *, opacity: float = 1, title: str = "") -> Line:
-    """A point that can be seen: a diamond, whose SVG is short."""
+    """Return a point drawn as a diamond, whose SVG is short."""
     corners = [(x - 2.5, y), (x, y - 2.5), (x + 2.5, y), (x, y + 2.5)]
     return Line(corners, color, opacity=opacity, filled=True, title=title)
 
 
 def count_text(value: float) -> str:
-    """A count in few letters."""
+    """Return a count in few letters."""
     return f"{value:g}" if value < 10000 else f"{value / 1000:.0f}k"

@@ -82,14 +82,7 @@ Shape: TypeAlias = Line | Box | Text
 
 @dataclass(frozen=True, slots=True)
 class Drawing:
-    """Shapes, the first at the bottom.
-
-    Attributes:
-        label: what it shows, for those who cannot see it; empty for an ornament.
-        width: pixels.
-        height: pixels.
-        shapes: to draw.
-    """
+    """Shapes, the first at the bottom; a label describes them to screen readers."""
 
     label: str
     width: float
@@ -97,7 +90,7 @@ class Drawing:
     shapes: Sequence[Shape]
 
     def __html__(self) -> str:
-        """Stand in a template as SVG."""
+        """Return the SVG, for a template."""
         return self.svg()
 
     def svg(self) -> str:
@@ -119,9 +112,7 @@ class Drawing:
         for shape in self.shapes:
             if not isinstance(shape, Text):
                 _paint(brush, shape, ratio)
-        image = image.resize(
-            (size[0] // _OVERSAMPLED, size[1] // _OVERSAMPLED), Image.Resampling.BOX
-        )
+        image = image.reduce(_OVERSAMPLED)
         pen = ImageDraw.Draw(image)
         for shape in self.shapes:
             if isinstance(shape, Text):
@@ -132,7 +123,7 @@ class Drawing:
 
 
 def color_rules() -> str:
-    """CSS that gives each colour its variable and its classes for fill and stroke."""
+    """Return CSS with a variable and classes for fill and stroke of each colour."""
     light, dark = (
         "".join(f"--{name}:{pair[i]};" for name, pair in COLORS.items()) for i in (0, 1)
     )

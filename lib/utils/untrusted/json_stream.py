@@ -6,10 +6,10 @@ from collections.abc import Iterator
 from typing import Any
 
 _LARGEST = 1 << 28
-"""Characters of one value; beyond, a fault is not taken for a value that goes on."""
+"""Characters of one value; a longer one is an error."""
 
 _MARGIN = 16
-"""A number this near to the end of what was read may go on in what was not."""
+"""A number this close to the end of the window may be incomplete."""
 
 _decode = json.JSONDecoder().raw_decode
 _comma = re.compile(r"[ \t\n\r]*,[ \t\n\r]*").match
@@ -61,16 +61,16 @@ class _Reader:
         self.pieces = text
         self.window = ""
         self.at = 0
-        # What lies before the window: characters, lines, characters of the last line.
+        # Before the window: characters, lines, characters of the last line.
         self.passed = self.lines = self.column = 0
 
     def more(self) -> bool:
-        """Widen the window, and leave behind what was read; False at the end."""
+        """Read more text and drop the consumed part; return False at the end."""
         rest = len(self.window) - self.at
         if rest > _LARGEST:
             return False
         pieces = []
-        wanted = max(rest, 1)  # at least doubling: a long value is tried again seldom
+        wanted = max(rest, 1)  # doubles, so that a long value is seldom decoded again
         for piece in self.pieces:
             pieces.append(piece)
             wanted -= len(piece)
@@ -88,7 +88,7 @@ class _Reader:
         return True
 
     def peek(self) -> str:
-        """The next character that is no white space; "" at the end."""
+        """Return the next character that is no white space; "" at the end."""
         while True:
             match = _space(self.window, self.at)
             self.at = match.end() if match else self.at
@@ -96,7 +96,7 @@ class _Reader:
                 return self.window[self.at : self.at + 1]
 
     def step(self, expected: str) -> str:
-        """Go past one of the expected characters."""
+        """Consume one of the expected characters."""
         found = self.peek()
         if not found or found not in expected:
             self.fail(f"Expecting {expected[0]!r} delimiter")
@@ -104,7 +104,7 @@ class _Reader:
         return found
 
     def opened(self, closing: str) -> bool:
-        """Go into an object or list; False, and past it, if it is empty."""
+        """Enter an object or list; if it is empty, leave it and return False."""
         self.at += 1
         if self.peek() != closing:
             return True
@@ -112,7 +112,7 @@ class _Reader:
         return False
 
     def value(self) -> Any:
-        """Decode the next value and go past it."""
+        """Decode and consume the next value."""
         self.peek()
         while True:
             try:
@@ -126,7 +126,7 @@ class _Reader:
                 return value
 
     def elements(self, rows: int) -> Iterator[list[Any]]:
-        """Decode a list, handing out so many elements at a time."""
+        """Decode a list, so many elements at a time."""
         found: list[Any] = []
         if self.opened("]"):
             while True:
@@ -141,7 +141,7 @@ class _Reader:
         yield found
 
     def quick(self, found: list[Any]) -> bool:
-        """Take an element that starts here and its comma, if both are in the window."""
+        """Decode an element and its comma here, if both are in the window."""
         try:
             value, end = _decode(self.window, self.at)
         except json.JSONDecodeError:
@@ -154,7 +154,7 @@ class _Reader:
         return True
 
     def fail(self, message: str, at: int | None = None) -> None:
-        """Raise ValueError for what stands at a place of the window."""
+        """Raise ValueError for a place in the window."""
         at = self.at if at is None else at
         line = self.lines + self.window.count("\n", 0, at) + 1
         last = self.window.rfind("\n", 0, at)

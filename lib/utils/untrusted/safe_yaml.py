@@ -1,8 +1,8 @@
-"""YAML that was perhaps written to do harm: read within limits.
+"""YAML from anywhere, read within limits.
 
 A few lines can stand for billions of values (aliases of aliases), and brackets alone
-exhaust the stack. Both are seen in the events of the parser, before anything is built.
-Of two equal keys PyYAML keeps the last without a word; here they are an error.
+exhaust the stack. The events of the parser show both before anything is built. Two
+equal keys, of which PyYAML keeps the last, are an error.
 """
 
 import re
@@ -32,8 +32,8 @@ def read_settings_file(path: Path, *, encoding: str = "utf-8") -> str:
     """Read a file of settings, which is small.
 
     Raises:
-        UnsafeYAMLError: it is no regular file, such as a device or a pipe, whose end
-            may never come, or it is too large; nothing of it is read.
+        UnsafeYAMLError: the file is too large, or a device or a pipe, which may have
+            no end; nothing of it is read.
         UnicodeDecodeError: it is of another encoding.
         OSError: it cannot be read.
     """
@@ -67,10 +67,10 @@ class _Loader(yaml.SafeLoader):
 
 
 class NumberLoader(_Loader):
-    """Takes as numbers only those that every reader takes for the same."""
+    """Accept only numbers that every reader of YAML reads alike."""
 
     def construct_scalar(self, node: Any) -> Any:
-        """The text of a scalar, whose tag tells what it becomes."""
+        """Return the text of a scalar."""
         if node.tag in _NUMBERS and _AMBIGUOUS.fullmatch(node.value):
             raise _refusal(
                 f"line {node.start_mark.line + 1}: {brief(node.value)} is a number of "
@@ -81,7 +81,7 @@ class NumberLoader(_Loader):
 
 
 class TextLoader(_Loader):
-    """Leaves scalars as they are written, except null: 01 stays "01", no stays "no"."""
+    """Keep scalars as text, except null: 01 stays "01", no stays "no"."""
 
     yaml_implicit_resolvers = {  # noqa: RUF012
         first: [
@@ -111,8 +111,8 @@ def read_yaml(text: str, loader: type[yaml.SafeLoader] = NumberLoader) -> Any:
     try:
         return yaml.load(text, Loader=loader)
     except (TypeError, AttributeError, LookupError, OverflowError) as error:
-        # Of values that a tag makes into what they are not: !!int "", !!set [1].
-        raise UnsafeYAMLError(f"found a value that is none ({error})") from error
+        # Tags that do not suit their values: !!int "", !!set [1].
+        raise UnsafeYAMLError(f"found an invalid value ({error})") from error
 
 
 def _refusal(text: str) -> yaml.YAMLError:

@@ -63,14 +63,11 @@ def write_published(
     Args:
         content: of `published_state`.
         folder: made if missing.
-        name: the start of the file's name.
+        name: start of the file's name.
         kind: ``safetensors``, or ``pth`` for a file of torch.save.
 
     Returns:
         The file, and its SHA-256.
-
-    Raises:
-        OSError: the folder cannot be written.
     """
     if kind == "safetensors":
         data = safetensors_bytes(content)
