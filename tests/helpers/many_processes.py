@@ -16,7 +16,10 @@ from patience import PATIENCE
 # from here, where gradients were computed, it could compute none.)
 _CONTEXT = multiprocessing.get_context("forkserver")
 _CONTEXT.set_forkserver_preload(
-    ["faster_rcnn.engine.checkpoint_evaluation", "faster_rcnn.engine.train"]
+    [
+        *("faster_rcnn.engine.checkpoint_evaluation", "faster_rcnn.engine.train"),
+        "torch._dynamo",  # the first collective call imports it, which takes 1.5 s
+    ]
 )
 
 
