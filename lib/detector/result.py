@@ -65,9 +65,7 @@ class Result:
         ]
 
     def filter(
-        self,
-        score_threshold: float | None = None,
-        classes: Sequence[str] | None = None,
+        self, score_threshold: float | None = None, classes: Sequence[str] | None = None
     ) -> "Result":
         """Select detections above a threshold and of given classes.
 

@@ -130,10 +130,7 @@ def recognise_weights(
 
 
 def _foreign(
-    content: Mapping[str, Any],
-    source: str,
-    given: str | None,
-    norm_eps: float | None,
+    content: Mapping[str, Any], source: str, given: str | None, norm_eps: float | None
 ) -> ImportedWeights:
     tensors, beside = _unwrap(content)
     layout = nearest_layout(tensors, layouts(), source=source)

@@ -49,10 +49,7 @@ _V2 = {
     "head.fcs": 1,
     "head.norm": "batch",
 }
-_MOBILE = {
-    "anchors.sizes": ((32, 64, 128, 256, 512),),
-    "rpn.score_threshold": 0.05,
-}
+_MOBILE = {"anchors.sizes": ((32, 64, 128, 256, 512),), "rpn.score_threshold": 0.05}
 _SMALL = {
     "rpn.test_pre_nms": 150,
     "rpn.test_post_nms": 150,

@@ -53,7 +53,7 @@ def files(folder):
 def test_pictures_and_the_lines(call, pictures):
     assert call()
     assert files(call.output) == [
-        *(".lock", "a.jpg", "b.png", "demo.json", "detections.jsonl", "sub/c.jpg"),
+        *(".lock", "a.jpg", "b.png", "demo.json", "detections.jsonl", "sub/c.jpg")
     ]
     first, *_ = found = lines(call.output / "detections.jsonl")
     assert [line["output"] for line in found] == ["a.jpg", "b.png", "sub/c.jpg"]

@@ -28,7 +28,7 @@ def paths(tmp_path_factory):
     return found
 
 
-def assert_same(one: Result, other: Result, *, tolerance: float | None = None):
+def assert_same(one, other, *, tolerance=None):
     """The same detections: to the bit, or within a tolerance."""
     assert len(one) > 0
     if tolerance is not None:

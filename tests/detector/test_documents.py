@@ -14,7 +14,7 @@ NOTEBOOK = REPOSITORY / "docs/inference.ipynb"
 DOCUMENT = REPOSITORY / "docs/inference.md"
 
 
-def read_notebook(*, iterations: int):
+def read_notebook(*, iterations):
     """The notebook, with so short a training that it learns nothing."""
     text = NOTEBOOK.read_text(encoding="utf-8")
     short, count = re.subn(r"\biterations = \d+", f"iterations = {iterations}", text)

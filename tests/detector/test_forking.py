@@ -29,7 +29,7 @@ image = torch.arange(3 * 640 * 800).reshape(3, 640, 800).to(torch.uint8)
 """
 
 
-def run(code: str) -> list[str]:
+def run(code):
     """What a program prints; one that hangs is killed."""
     done = subprocess.run(
         [sys.executable, "-c", START.format(helpers=str(HELPERS)) + code],
@@ -41,7 +41,7 @@ def run(code: str) -> list[str]:
     return done.stdout.splitlines()
 
 
-def test_a_forked_process_detects_what_its_parent_does() -> None:
+def test_a_forked_process_detects_what_its_parent_does():
     parent, *children = run("""
 def detect(_=None):
     return detector(image).boxes.tolist()
@@ -77,7 +77,7 @@ for process, each in zip(processes, found):
 @pytest.mark.parametrize(
     "change", ["detector.model.compile()", "detector.device = gpu"]
 )
-def test_what_a_fork_breaks_is_refused_at_once(change: str) -> None:
+def test_what_a_fork_breaks_is_refused_at_once(change):
     (line,) = run(f"""
 gpu = torch.device("cuda")
 {change}

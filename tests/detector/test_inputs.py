@@ -10,7 +10,7 @@ from PIL import Image, ImageOps
 PIXELS = np.random.default_rng(0).integers(0, 256, (5, 7, 3)).astype(np.uint8)
 
 
-def saved(path, image: Image.Image, orientation: int | None = None):
+def saved(path, image, orientation=None):
     exif = Image.Exif()
     if orientation is not None:
         exif[274] = orientation

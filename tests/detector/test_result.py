@@ -16,7 +16,7 @@ from PIL import Image
 from tiny_runs import CLASSES, make_dataset, make_record
 
 
-def make_result(*detections, size=(40, 60), path=None, **fields) -> Result:
+def make_result(*detections, size=(40, 60), path=None, **fields):
     """A result of (x1, y1, x2, y2, score, label)."""
     rows = torch.tensor(detections, dtype=torch.float32).reshape(-1, 6)
     return Result(
@@ -133,11 +133,7 @@ def test_voc_annotations_read_back(tmp_path):
         (tmp_path / name).mkdir(parents=True)
     path = tmp_path / "JPEGImages/a.png"
     Image.new("RGB", (60, 40)).save(path)
-    result = make_result(
-        (10.2, 4.7, 30.6, 20.0, 0.9, 1),
-        DISC,
-        path=path,
-    )
+    result = make_result((10.2, 4.7, 30.6, 20.0, 0.9, 1), DISC, path=path)
     text = result.to_voc()
     assert "<xmin>11</xmin>" in text and "<xmax>31</xmax>" in text
     assert "<filename>a.png</filename>" in text and "<score>0.9</score>" in text
@@ -146,10 +142,7 @@ def test_voc_annotations_read_back(tmp_path):
     record = read_voc(tmp_path, "test", name="a", classes=CLASSES[1:]).records[0]
     assert (record.width, record.height) == (60, 40)
     assert record.classes.tolist() == [1, 2]
-    assert record.boxes.tolist() == [
-        [10, 5, 31, 20],
-        [0, 0, 60, 40],
-    ]
+    assert record.boxes.tolist() == [[10, 5, 31, 20], [0, 0, 60, 40]]
 
 
 def test_a_voc_box_has_a_pixel_of_the_picture():

@@ -1,5 +1,3 @@
-from pathlib import Path
-
 import cv2
 import numpy as np
 import pytest
@@ -16,41 +14,34 @@ from faster_rcnn.layer_utils.structures import (
     Images,
     Proposals,
 )
-from faster_rcnn.utils.drawing import (
-    BoxArray,
-    Picture,
-    class_color,
-    draw_boxes,
-    save_image,
-    side_by_side,
-)
+from faster_rcnn.utils.drawing import class_color, draw_boxes, save_image, side_by_side
 
 GREY = 90
 RED = (255, 0, 0)
 
 
-def blank(height: int = 60, width: int = 80) -> Picture:
+def blank(height=60, width=80):
     return np.full((height, width, 3), GREY, np.uint8)
 
 
-def boxes(*rows: tuple[float, float, float, float]) -> BoxArray:
+def boxes(*rows):
     return np.array(rows, np.float32).reshape(-1, 4)
 
 
-def changed(picture: Picture) -> set[tuple[int, int]]:
+def changed(picture):
     """Return (x, y) of the pixels that were drawn on."""
     ys, xs = np.nonzero((picture != GREY).any(axis=2))
     return set(zip(xs.tolist(), ys.tolist(), strict=True))
 
 
-def outline(x1: int, y1: int, x2: int, y2: int) -> set[tuple[int, int]]:
+def outline(x1, y1, x2, y2):
     """Return the outermost pixels of a box given by its pixel edges."""
     inside = {(x, y) for x in range(x1, x2) for y in range(y1, y2)}
     hole = {(x, y) for x in range(x1 + 1, x2 - 1) for y in range(y1 + 1, y2 - 1)}
     return inside - hole
 
 
-def test_outline_covers_exactly_the_outermost_pixels() -> None:
+def test_outline_covers_exactly_the_outermost_pixels():
     image = blank()
     drawn = draw_boxes(image, boxes((10, 20, 30, 50)), colors=[RED])
     assert changed(drawn) == outline(10, 20, 30, 50)
@@ -69,9 +60,7 @@ def test_outline_covers_exactly_the_outermost_pixels() -> None:
         ((5, 5, 5, 5), (5, 5, 6, 6)),
     ],
 )
-def test_boxes_are_cut_at_the_border(
-    box: tuple[float, float, float, float], visible: tuple[int, int, int, int]
-) -> None:
+def test_boxes_are_cut_at_the_border(box, visible):
     drawn = draw_boxes(blank(), boxes(box), colors=[RED])
     assert changed(drawn) == outline(*visible)
 
@@ -89,16 +78,16 @@ def test_boxes_are_cut_at_the_border(
         (0, -9, 9, 0),
     ],
 )
-def test_undrawable_boxes_are_left_out(box: tuple[float, float, float, float]) -> None:
+def test_undrawable_boxes_are_left_out(box):
     drawn = draw_boxes(blank(), boxes(box), labels=["cat"], scores=[0.5])
     assert not changed(drawn)
 
 
-def test_no_boxes() -> None:
+def test_no_boxes():
     assert not changed(draw_boxes(blank(), boxes(), labels=[], scores=[], colors=[]))
 
 
-def test_first_box_is_on_top() -> None:
+def test_first_box_is_on_top():
     twice = boxes((10, 10, 40, 40), (10, 10, 40, 40))
     drawn = draw_boxes(blank(), twice, colors=[RED, (0, 0, 255)])
     assert drawn[10, 10].tolist() == [255, 0, 0]
@@ -107,7 +96,7 @@ def test_first_box_is_on_top() -> None:
 @pytest.mark.parametrize(
     "corner", [(30, 30), (0, 0), (75, 0), (78, 58), (0, 57)], ids=str
 )
-def test_labels_stay_in_the_picture_and_are_readable(corner: tuple[int, int]) -> None:
+def test_labels_stay_in_the_picture_and_are_readable(corner):
     x, y = corner
     box = boxes((x, y, x + 2, y + 2))
     bare = draw_boxes(blank(), box, colors=[RED])
@@ -121,32 +110,32 @@ def test_labels_stay_in_the_picture_and_are_readable(corner: tuple[int, int]) ->
     assert ink > 10
 
 
-def test_labels_are_dark_on_bright_colors() -> None:
+def test_labels_are_dark_on_bright_colors():
     drawn = draw_boxes(
         blank(), boxes((5, 30, 40, 50)), labels=["cat"], colors=[(255, 255, 0)]
     )
     assert ((drawn < 60).all(axis=2)).sum() > 10
 
 
-def test_labels_of_any_characters() -> None:
+def test_labels_of_any_characters():
     """OpenCV ends the process at what is not UTF-8."""
     boxes = np.array([[2, 20, 30, 38]], np.float32)
     drawn = draw_boxes(blank(40, 60), boxes, labels=["\udcff\x1b"])
     assert (drawn != draw_boxes(blank(40, 60), boxes)).any()
 
 
-def test_empty_label_draws_no_text() -> None:
+def test_empty_label_draws_no_text():
     box = boxes((10, 20, 30, 50))
     drawn = draw_boxes(blank(), box, labels=[""], colors=[RED])
     assert changed(drawn) == outline(10, 20, 30, 50)
 
 
-def test_lines_grow_with_the_picture() -> None:
+def test_lines_grow_with_the_picture():
     drawn = draw_boxes(blank(1400, 1400), boxes((300, 300, 900, 900)), colors=[RED])
     assert (drawn[600, :600] != GREY).any(axis=1).sum() >= 3
 
 
-def test_accepts_views_and_tiny_pictures() -> None:
+def test_accepts_views_and_tiny_pictures():
     view = blank(60, 160)[:, ::-2]
     assert changed(draw_boxes(view, boxes((1, 1, 5, 5)), colors=[RED]))
     tiny = draw_boxes(blank(1, 1), boxes((0, 0, 9, 9)), labels=["long name"])
@@ -162,19 +151,19 @@ def test_accepts_views_and_tiny_pictures() -> None:
         (np.zeros((0, 4, 3), np.uint8), "with pixels"),
     ],
 )
-def test_bad_pictures(image: Picture, message: str) -> None:
+def test_bad_pictures(image, message):
     with pytest.raises(ValueError, match=message):
         draw_boxes(image, boxes())
 
 
-def test_bad_lengths() -> None:
+def test_bad_lengths():
     with pytest.raises(ValueError, match="expected 1 labels, found 2"):
         draw_boxes(blank(), boxes((0, 0, 1, 1)), labels=["a", "b"])
     with pytest.raises(ValueError, match=r"\(B, 4\), found \(2, 5\)"):
         draw_boxes(blank(), np.zeros((2, 5), np.float32))
 
 
-def test_class_colors_are_stable_and_distinct() -> None:
+def test_class_colors_are_stable_and_distinct():
     assert class_color(0) == (255, 38, 38)
     colors = np.array([class_color(i) for i in range(21)], float)
     distance = np.abs(colors[:, None] - colors[None]).sum(axis=2)
@@ -182,7 +171,7 @@ def test_class_colors_are_stable_and_distinct() -> None:
     assert len({class_color(i) for i in range(91)}) == 91
 
 
-def test_side_by_side() -> None:
+def test_side_by_side():
     left, right = np.full((20, 30, 3), 10, np.uint8), np.full((40, 50, 3), 20, np.uint8)
     row = side_by_side([left, right], ["a", "a title wider than its picture"])
     bar = row.shape[0] - 40
@@ -198,7 +187,7 @@ def test_side_by_side() -> None:
 
 
 @pytest.mark.parametrize("name", ["a.png", "b.jpg", "c.JPEG"])
-def test_save_image(tmp_path: Path, name: str) -> None:
+def test_save_image(tmp_path, name):
     picture = np.full((8, 8, 3), (200, 100, 50), np.uint8)
     save_image(tmp_path / "new" / name, picture)
     read = cv2.imread(str(tmp_path / "new" / name))
@@ -207,7 +196,7 @@ def test_save_image(tmp_path: Path, name: str) -> None:
 
 
 @pytest.mark.parametrize("name", ["a", "a.xyz"])
-def test_save_image_of_unknown_format(tmp_path: Path, name: str) -> None:
+def test_save_image_of_unknown_format(tmp_path, name):
     with pytest.raises(ValueError, match="expected an ending such as"):
         save_image(tmp_path / name, blank())
 
@@ -216,14 +205,14 @@ NAMES = ("__background__", "cat", "dog")
 
 
 @pytest.fixture
-def images() -> Images:
+def images():
     """Two images of which the second is 60 x 80 in a 64 x 96 batch."""
     pixels = torch.zeros(2, 3, 64, 96, dtype=torch.uint8)
     pixels[1, :, :60, :80] = GREY
     return Images(pixels, torch.tensor([[64, 96], [60, 80]]), True)
 
 
-def test_picture_of_cuts_the_padding(images: Images) -> None:
+def test_picture_of_cuts_the_padding(images):
     images.pixels[1, 0, 3, 5] = 7
     picture = picture_of(images, 1)
     assert picture.shape == (60, 80, 3)
@@ -232,7 +221,7 @@ def test_picture_of_cuts_the_padding(images: Images) -> None:
 
 
 @pytest.mark.parametrize("offset", [0.0, 1.0])
-def test_ground_truth_picture(images: Images, offset: float) -> None:
+def test_ground_truth_picture(images, offset):
     rows = [[10.0, 20, 30, 50], [0, 0, 80, 60], [1, 1, 2, 2]]
     gt = GroundTruth(
         torch.tensor([rows, rows]),
@@ -249,7 +238,7 @@ def test_ground_truth_picture(images: Images, offset: float) -> None:
     assert picture[40, 10].tolist() == list(class_color(2))
 
 
-def test_proposals_picture_shows_the_best(images: Images) -> None:
+def test_proposals_picture_shows_the_best(images):
     rows = torch.tensor([[[2.0, 2, 9, 9], [20, 20, 29, 29], [40, 40, 49, 49]]])
     rows = rows.expand(2, 3, 4).clone()
     valid = torch.tensor([[True] * 3, [True, False, True]])
@@ -262,7 +251,7 @@ def test_proposals_picture_shows_the_best(images: Images) -> None:
     assert not changed(proposals_picture(images, none, 1, offset=1))
 
 
-def test_detections_picture_obeys_mask_and_threshold(images: Images) -> None:
+def test_detections_picture_obeys_mask_and_threshold(images):
     rows = torch.tensor([[2.0, 20, 10, 30], [30, 20, 40, 30], [50, 20, 60, 30]])
     detections = Detections(
         rows.expand(2, 3, 4).to(torch.bfloat16),

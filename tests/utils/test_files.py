@@ -4,7 +4,6 @@ import socket
 import subprocess
 import sys
 import time
-from pathlib import Path
 
 import pytest
 import torch
@@ -18,7 +17,7 @@ from faster_rcnn.utils.files import (
 from patience import PATIENCE
 
 
-def names(folder: Path) -> list[str]:
+def names(folder):
     return sorted(p.name for p in folder.iterdir())
 
 
@@ -26,9 +25,7 @@ def names(folder: Path) -> list[str]:
     ("data", "stored"),
     [(b"\x00\r\n\xff", b"\x00\r\n\xff"), ("é\nb\r\n", b"\xc3\xa9\nb\r\n"), ("", b"")],
 )
-def test_write_atomic_stores_exactly_this(
-    tmp_path: Path, data: bytes | str, stored: bytes
-) -> None:
+def test_write_atomic_stores_exactly_this(tmp_path, data, stored):
     path = tmp_path / "new" / "folder" / "a.json"
     write_atomic(path, b"old")
     write_atomic(path, data)
@@ -36,14 +33,14 @@ def test_write_atomic_stores_exactly_this(
     assert names(path.parent) == ["a.json"]
 
 
-def test_new_files_get_the_usual_permissions(tmp_path: Path) -> None:
+def test_new_files_get_the_usual_permissions(tmp_path):
     write_atomic(tmp_path / "atomic", b"")
     (tmp_path / "plain").write_bytes(b"")
     modes = [(tmp_path / name).stat().st_mode for name in ("atomic", "plain")]
     assert modes[0] == modes[1]
 
 
-def test_final_name_changes_only_after_the_block(tmp_path: Path) -> None:
+def test_final_name_changes_only_after_the_block(tmp_path):
     path = tmp_path / "a"
     path.write_text("old")
     with atomic_path(path) as temporary:
@@ -56,9 +53,7 @@ def test_final_name_changes_only_after_the_block(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("error", [ValueError, KeyboardInterrupt, RuntimeError])
-def test_failure_keeps_the_old_file_and_cleans_up(
-    tmp_path: Path, error: type[BaseException]
-) -> None:
+def test_failure_keeps_the_old_file_and_cleans_up(tmp_path, error):
     path = tmp_path / "a"
     path.write_text("old")
     with pytest.raises(error, match="mine"), atomic_path(path) as temporary:
@@ -72,7 +67,7 @@ def test_failure_keeps_the_old_file_and_cleans_up(
     ("existed", "state"),
     [(True, "previous version is intact"), (False, "no previous version")],
 )
-def test_full_disk_is_named(tmp_path: Path, existed: bool, state: str) -> None:
+def test_full_disk_is_named(tmp_path, existed, state):
     path = tmp_path / "model.pt"
     if existed:
         path.write_text("old")
@@ -84,14 +79,12 @@ def test_full_disk_is_named(tmp_path: Path, existed: bool, state: str) -> None:
     assert names(tmp_path) == (["model.pt"] if existed else [])
 
 
-def test_other_os_errors_pass_unchanged(tmp_path: Path) -> None:
+def test_other_os_errors_pass_unchanged(tmp_path):
     with pytest.raises(PermissionError, match=r"^no$"), atomic_path(tmp_path / "a"):
         raise PermissionError("no")
 
 
-def test_full_disk_behind_a_runtime_error(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_full_disk_behind_a_runtime_error(tmp_path, monkeypatch):
     """torch.save reports a failed write as a RuntimeError without an errno."""
 
     class Usage:
@@ -102,14 +95,14 @@ def test_full_disk_behind_a_runtime_error(
         raise RuntimeError("[enforce fail] unexpected pos 576 vs 534")
 
 
-def test_torch_save_goes_through(tmp_path: Path) -> None:
+def test_torch_save_goes_through(tmp_path):
     with atomic_path(tmp_path / "a.pt") as temporary:
         torch.save({"x": torch.arange(3)}, temporary)
     assert torch.load(tmp_path / "a.pt", weights_only=True)["x"].tolist() == [0, 1, 2]
 
 
 @pytest.mark.parametrize("name", ["a" * 255, "é" * 127, "x.json" + "y" * 240])
-def test_names_at_the_limit_of_the_file_system(tmp_path: Path, name: str) -> None:
+def test_names_at_the_limit_of_the_file_system(tmp_path, name):
     with atomic_path(tmp_path / name) as temporary:
         assert len(os.fsencode(temporary.name)) <= 143
         assert os.fsencode(temporary.name).decode()  # no half of a character
@@ -117,7 +110,7 @@ def test_names_at_the_limit_of_the_file_system(tmp_path: Path, name: str) -> Non
     assert names(tmp_path) == [name]
 
 
-def test_long_temporary_names_are_stale_too(tmp_path: Path) -> None:
+def test_long_temporary_names_are_stale_too(tmp_path):
     path = killed_writer(tmp_path, "a" * 255)
     assert len(remove_stale(tmp_path)) == 1
     assert not path.exists() and names(tmp_path) == []
@@ -127,11 +120,11 @@ def test_long_temporary_names_are_stale_too(tmp_path: Path) -> None:
     ("number", "one"),
     [(errno.ENAMETOOLONG, True), (errno.EISDIR, True), (errno.ENOSPC, False)],
 )
-def test_what_concerns_one_file(number: int, one: bool) -> None:
+def test_what_concerns_one_file(number, one):
     assert concerns_one_file(OSError(number, "reason")) is one
 
 
-def killed_writer(folder: Path, name: str = "a") -> Path:
+def killed_writer(folder, name="a"):
     """Let another process be killed in the middle of a write."""
     code = (
         "import os, sys; from pathlib import Path\n"
@@ -147,7 +140,7 @@ def killed_writer(folder: Path, name: str = "a") -> Path:
 
 
 @pytest.mark.skipif(os.name == "nt", reason="needs SIGKILL")
-def test_killed_process_leaves_no_half_file(tmp_path: Path) -> None:
+def test_killed_process_leaves_no_half_file(tmp_path):
     path = tmp_path / "a"
     path.write_text("old")
     killed_writer(tmp_path)
@@ -157,7 +150,7 @@ def test_killed_process_leaves_no_half_file(tmp_path: Path) -> None:
     assert names(tmp_path) == ["a"]
 
 
-def test_remove_stale_spares_living_and_foreign_files(tmp_path: Path) -> None:
+def test_remove_stale_spares_living_and_foreign_files(tmp_path):
     host = socket.gethostname().replace(".", "_")
     gone = subprocess.Popen([sys.executable, "-c", ""])
     gone.wait()
@@ -175,12 +168,12 @@ def test_remove_stale_spares_living_and_foreign_files(tmp_path: Path) -> None:
     assert all(path.exists() for path in (living, elsewhere, *unrelated))
 
 
-def test_remove_stale_of_a_missing_folder(tmp_path: Path) -> None:
+def test_remove_stale_of_a_missing_folder(tmp_path):
     assert remove_stale(tmp_path / "none") == []
 
 
 @pytest.mark.skipif(os.name == "nt", reason="POSIX limits")
-def test_limit_of_a_file_behind_a_runtime_error(tmp_path: Path) -> None:
+def test_limit_of_a_file_behind_a_runtime_error(tmp_path):
     resource = pytest.importorskip("resource")
     before = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, before[1]))
@@ -196,7 +189,7 @@ def test_limit_of_a_file_behind_a_runtime_error(tmp_path: Path) -> None:
     assert names(tmp_path) == []
 
 
-def test_other_runtime_errors_pass_unchanged(tmp_path: Path) -> None:
+def test_other_runtime_errors_pass_unchanged(tmp_path):
     with pytest.raises(RuntimeError, match="mine"), atomic_path(tmp_path / "a"):
         raise RuntimeError("mine")
     assert names(tmp_path) == []

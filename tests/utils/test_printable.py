@@ -11,11 +11,11 @@ from faster_rcnn.utils.printable import printable, show
         ("\u202e\u2028\udcff", r"\u202e\u2028\udcff"),
     ],
 )
-def test_what_steers_is_escaped(text: str, shown: str) -> None:
+def test_what_steers_is_escaped(text, shown):
     assert printable(text) == shown
     assert shown.encode()
 
 
-def test_lines_stay_where_they_are_meant(capsys: pytest.CaptureFixture[str]) -> None:
+def test_lines_stay_where_they_are_meant(capsys):
     show("a\n\tb\r\x1b")
     assert capsys.readouterr().out == "a\n\tb\\r\\x1b\n"

@@ -71,11 +71,7 @@ class Progress(Closeable):
         self._window: deque[tuple[float, int, int]] = deque(maxlen=_WINDOW)
 
     def update(
-        self,
-        iteration: int,
-        *,
-        images: int,
-        values: Mapping[str, float] | None = None,
+        self, iteration: int, *, images: int, values: Mapping[str, float] | None = None
     ) -> None:
         """Show that ``iteration`` iterations are done.
 

@@ -1,7 +1,5 @@
 import io
 import logging
-from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 from faster_rcnn.utils.monitoring import logs
@@ -16,7 +14,7 @@ log = logging.getLogger("faster_rcnn.somewhere")
 
 
 @pytest.fixture(autouse=True)
-def _restore() -> Iterator[None]:
+def _restore():
     logger = logging.getLogger(LOGGER_NAME)
     handlers, level = list(logger.handlers), logger.level
     yield
@@ -28,11 +26,11 @@ def _restore() -> Iterator[None]:
     logger.setLevel(level)
 
 
-def test_name_is_that_of_the_package() -> None:
+def test_name_is_that_of_the_package():
     assert logs.__name__.startswith(LOGGER_NAME + ".")
 
 
-def test_console_and_file(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_console_and_file(tmp_path, capsys):
     path = tmp_path / "run" / "train.log"
     setup_logging(path)
     log.info("trained %d", 3)
@@ -54,9 +52,7 @@ def test_console_and_file(tmp_path: Path, capsys: pytest.CaptureFixture[str]) ->
     ]
 
 
-def test_names_from_outside_cannot_forge_lines(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_names_from_outside_cannot_forge_lines(tmp_path, capsys):
     path = tmp_path / "train.log"
     setup_logging(path)
     log.info("opened %s", "\x1b]0;title\x07 \u202egpj.\udcff\n12:00:00 saved\ta")
@@ -66,9 +62,7 @@ def test_names_from_outside_cannot_forge_lines(
         assert line == "  12:00:00 saved\ta"
 
 
-def test_setting_up_again_replaces(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_setting_up_again_replaces(tmp_path, capsys):
     other = logging.NullHandler()
     logging.getLogger(LOGGER_NAME).addHandler(other)
     for name in ("a.log", "b.log", "b.log"):
@@ -84,7 +78,7 @@ def test_setting_up_again_replaces(
     logger.removeHandler(other)
 
 
-def test_log_file_is_appended_to(tmp_path: Path) -> None:
+def test_log_file_is_appended_to(tmp_path):
     path = tmp_path / "train.log"
     path.write_text("earlier\n")
     setup_logging(path)
@@ -92,21 +86,17 @@ def test_log_file_is_appended_to(tmp_path: Path) -> None:
     assert path.read_text().startswith("earlier\n")
 
 
-def test_file_only_records_stay_off_the_console(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_file_only_records_stay_off_the_console(tmp_path, capsys):
     setup_logging(tmp_path / "train.log")
     log.info("quiet", extra=FILE_ONLY)
     assert capsys.readouterr().err == ""
     assert "quiet" in (tmp_path / "train.log").read_text()
 
 
-def test_log_lines_do_not_tear_the_status_line(
-    capsys: pytest.CaptureFixture[str],
-) -> None:
+def test_log_lines_do_not_tear_the_status_line(capsys):
     setup_logging()
     terminal = io.StringIO()
-    logging.getLogger(LOGGER_NAME).handlers[-1].stream = terminal  # type: ignore[attr-defined]
+    logging.getLogger(LOGGER_NAME).handlers[-1].stream = terminal
     STATUS.show(terminal, "10/20")
     log.info("saved")
     clear = "\r\x1b[K"
@@ -119,13 +109,9 @@ def test_log_lines_do_not_tear_the_status_line(
     assert terminal.getvalue().endswith("end\n")
 
 
-def test_unwritable_log_file_warns_once_and_goes_on(
-    tmp_path: Path,
-    capsys: pytest.CaptureFixture[str],
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
+def test_unwritable_log_file_warns_once_and_goes_on(tmp_path, capsys, monkeypatch):
     class Full(io.StringIO):
-        def write(self, _: str) -> int:
+        def write(self, _):
             raise OSError(28, "No space left on device")
 
     path = tmp_path / "train.log"
@@ -140,6 +126,6 @@ def test_unwritable_log_file_warns_once_and_goes_on(
     assert "second" in err
 
 
-def test_unusable_path_is_an_error(tmp_path: Path) -> None:
+def test_unusable_path_is_an_error(tmp_path):
     with pytest.raises(OSError, match=tmp_path.name):
         setup_logging(tmp_path)

@@ -20,17 +20,17 @@ CLEAR = "\r\x1b[K"
 class Clock:
     now = 100.0
 
-    def __call__(self) -> float:
+    def __call__(self):
         return self.now
 
 
 class Terminal(io.StringIO):
-    def isatty(self) -> bool:
+    def isatty(self):
         return True
 
 
 @pytest.fixture
-def terminal(monkeypatch: pytest.MonkeyPatch) -> Terminal:
+def terminal(monkeypatch):
     monkeypatch.setenv("TERM", "xterm")
     monkeypatch.setenv("COLUMNS", "200")
     monkeypatch.setattr(progress, "memory_in_use_mb", lambda: {"mem": 2048.0})
@@ -52,7 +52,7 @@ def terminal(monkeypatch: pytest.MonkeyPatch) -> Terminal:
         (-1, "--:--"),
     ],
 )
-def test_format_duration(seconds: float, text: str) -> None:
+def test_format_duration(seconds, text):
     assert format_duration(seconds) == text
 
 
@@ -70,11 +70,11 @@ def test_format_duration(seconds: float, text: str) -> None:
         (-math.inf, "-inf"),
     ],
 )
-def test_format_value(value: float, text: str) -> None:
+def test_format_value(value, text):
     assert format_value(value) == text
 
 
-def test_log_lines_without_a_terminal(caplog: pytest.LogCaptureFixture) -> None:
+def test_log_lines_without_a_terminal(caplog):
     caplog.set_level(logging.INFO, "faster_rcnn")
     stream = io.StringIO()
     with Progress(25, log_every=10, stream=stream) as bar:
@@ -86,9 +86,7 @@ def test_log_lines_without_a_terminal(caplog: pytest.LogCaptureFixture) -> None:
     assert "loss 10.000" in caplog.messages[0]
 
 
-def test_resumed_run_logs_at_the_same_iterations(
-    caplog: pytest.LogCaptureFixture,
-) -> None:
+def test_resumed_run_logs_at_the_same_iterations(caplog):
     caplog.set_level(logging.INFO, "faster_rcnn")
     bar = Progress(40, start=15, log_every=10, stream=io.StringIO())
     for iteration in range(16, 41, 3):  # 16 19 22 25 28 31 34 37 40
@@ -97,7 +95,7 @@ def test_resumed_run_logs_at_the_same_iterations(
     assert firsts == ["22/40", "31/40", "40/40"]
 
 
-def test_rate_excludes_the_first_updates_and_pauses() -> None:
+def test_rate_excludes_the_first_updates_and_pauses():
     clock = Clock()
     bar = Progress(100, log_every=1000, stream=io.StringIO(), clock=clock)
     for iteration in range(1, 4):
@@ -115,7 +113,7 @@ def test_rate_excludes_the_first_updates_and_pauses() -> None:
     assert bar.rates() == (2.0, 4.0)
 
 
-def test_rate_follows_the_recent_past() -> None:
+def test_rate_follows_the_recent_past():
     clock = Clock()
     bar = Progress(10**6, log_every=10**6, stream=io.StringIO(), clock=clock)
     for iteration in range(1, 600):
@@ -124,16 +122,14 @@ def test_rate_follows_the_recent_past() -> None:
     assert bar.rates() == (4.0, 4.0)
 
 
-def test_clock_that_stands_still() -> None:
+def test_clock_that_stands_still():
     bar = Progress(10, log_every=1, stream=io.StringIO(), clock=lambda: 1.0)
     for iteration in range(1, 11):
         bar.update(iteration, images=1)
     assert all(math.isnan(rate) for rate in bar.rates())
 
 
-def test_terminal_line_is_rewritten(
-    terminal: Terminal, caplog: pytest.LogCaptureFixture
-) -> None:
+def test_terminal_line_is_rewritten(terminal, caplog):
     caplog.set_level(logging.INFO, "faster_rcnn")
     clock = Clock()
     with Progress(12, log_every=5, stream=terminal, clock=clock) as bar:
@@ -155,7 +151,7 @@ def test_terminal_line_is_rewritten(
     assert all(getattr(r, "file_only", False) for r in caplog.records)
 
 
-def test_terminal_is_not_redrawn_too_often(terminal: Terminal) -> None:
+def test_terminal_is_not_redrawn_too_often(terminal):
     clock = Clock()
     bar = Progress(1000, log_every=1000, stream=terminal, clock=clock)
     for iteration in range(1, 100):
@@ -165,7 +161,7 @@ def test_terminal_is_not_redrawn_too_often(terminal: Terminal) -> None:
     bar.close()
 
 
-def test_interrupted_line_shows_the_last_iteration(terminal: Terminal) -> None:
+def test_interrupted_line_shows_the_last_iteration(terminal):
     bar = Progress(1000, log_every=1000, stream=terminal, clock=Clock())
     for iteration in (1, 2, 3):
         bar.update(iteration, images=1, values={"loss": 1.0})
@@ -175,9 +171,7 @@ def test_interrupted_line_shows_the_last_iteration(terminal: Terminal) -> None:
     assert "   3/1000" in terminal.getvalue().split(CLEAR)[-1]
 
 
-def test_long_lines_are_cut_to_the_terminal(
-    terminal: Terminal, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_long_lines_are_cut_to_the_terminal(terminal, monkeypatch):
     monkeypatch.setenv("COLUMNS", "30")
     bar = Progress(10, log_every=1, stream=terminal, clock=Clock())
     bar.update(1, images=1, values={f"loss_{i}": 1.0 for i in range(20)})
@@ -186,7 +180,7 @@ def test_long_lines_are_cut_to_the_terminal(
     assert max(map(len, frames)) == 29
 
 
-def test_pause_gives_the_terminal_away(terminal: Terminal) -> None:
+def test_pause_gives_the_terminal_away(terminal):
     bar = Progress(10, log_every=10, stream=terminal, clock=Clock())
     bar.update(1, images=1)
     with bar.paused():
@@ -197,7 +191,7 @@ def test_pause_gives_the_terminal_away(terminal: Terminal) -> None:
     assert terminal.getvalue().endswith("\n")
 
 
-def test_values_stay_until_there_are_new_ones(terminal: Terminal) -> None:
+def test_values_stay_until_there_are_new_ones(terminal):
     clock = Clock()
     bar = Progress(10, log_every=10, stream=terminal, clock=clock)
     bar.update(1, images=1, values={"loss": 0.25})
@@ -207,7 +201,7 @@ def test_values_stay_until_there_are_new_ones(terminal: Terminal) -> None:
     bar.close()
 
 
-def test_dumb_terminals_get_log_lines(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_dumb_terminals_get_log_lines(monkeypatch):
     monkeypatch.setenv("TERM", "dumb")
     stream = Terminal()
     with Progress(1, log_every=1, stream=stream) as bar:
@@ -215,18 +209,18 @@ def test_dumb_terminals_get_log_lines(monkeypatch: pytest.MonkeyPatch) -> None:
     assert stream.getvalue() == ""
 
 
-def test_nothing_done_prints_nothing(terminal: Terminal) -> None:
+def test_nothing_done_prints_nothing(terminal):
     with Progress(10, start=10, log_every=1, stream=terminal):
         pass
     assert terminal.getvalue() == ""
 
 
-def test_bad_interval() -> None:
+def test_bad_interval():
     with pytest.raises(ValueError, match="log_every must be at least 1, found 0"):
         Progress(10, log_every=0)
 
 
-def test_memory_is_that_of_this_process() -> None:
+def test_memory_is_that_of_this_process():
     before = memory_in_use_mb()["mem"]
     # Fresh pages of the system's: a block of malloc's may be one that was freed before.
     with mmap.mmap(-1, 64 << 20) as block:
@@ -237,8 +231,8 @@ def test_memory_is_that_of_this_process() -> None:
     assert 16 < before < 2**20
 
 
-def test_memory_without_proc(monkeypatch: pytest.MonkeyPatch) -> None:
-    def missing(*_: object, **__: object) -> str:
+def test_memory_without_proc(monkeypatch):
+    def missing(*_, **__):
         raise FileNotFoundError
 
     now = memory_in_use_mb()["mem"]
@@ -247,9 +241,7 @@ def test_memory_without_proc(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.parametrize(("peak", "names"), [(0, ["mem"]), (2**30, ["mem", "gpu"])])
-def test_gpu_memory_shows_once_in_use(
-    monkeypatch: pytest.MonkeyPatch, peak: int, names: list[str]
-) -> None:
+def test_gpu_memory_shows_once_in_use(monkeypatch, peak, names):
     monkeypatch.setattr(progress.torch.cuda, "is_available", lambda: True)
     monkeypatch.setattr(progress.torch.cuda, "max_memory_allocated", lambda: peak)
     memory = memory_in_use_mb()

@@ -2,7 +2,6 @@ import errno
 import json
 import logging
 import math
-from pathlib import Path
 
 import cv2
 import numpy as np
@@ -12,17 +11,17 @@ from faster_rcnn.utils.monitoring.summaries import MetricsFile, Summaries
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 
-def read(folder: Path) -> EventAccumulator:
+def read(folder):
     events = EventAccumulator(str(folder), size_guidance={"histograms": 0, "images": 0})
     events.Reload()
     return events
 
 
-def curve(events: EventAccumulator, name: str) -> list[tuple[int, float]]:
+def curve(events, name):
     return [(e.step, e.value) for e in events.Scalars(name)]
 
 
-def test_scalars_are_read_back(tmp_path: Path) -> None:
+def test_scalars_are_read_back(tmp_path):
     with Summaries(tmp_path / "tensorboard") as summaries:
         summaries.scalars({"loss/total": 1.5, "lr": 0.25}, 1)
         summaries.scalars({"loss/total": math.nan, "lr": math.inf}, 2)
@@ -35,7 +34,7 @@ def test_scalars_are_read_back(tmp_path: Path) -> None:
     assert math.isnan(total[1][1])
 
 
-def test_picture_is_read_back(tmp_path: Path) -> None:
+def test_picture_is_read_back(tmp_path):
     picture = np.arange(4 * 6 * 3, dtype=np.uint8).reshape(4, 6, 3)
     with Summaries(tmp_path) as summaries:
         summaries.images("gt", picture, 7)
@@ -47,7 +46,7 @@ def test_picture_is_read_back(tmp_path: Path) -> None:
     assert np.array_equal(decoded[..., ::-1], picture)
 
 
-def test_text_is_a_code_block(tmp_path: Path) -> None:
+def test_text_is_a_code_block(tmp_path):
     with Summaries(tmp_path) as summaries:
         summaries.text("config", "A:\n  B: 1  # ``` é\n")
     (event,) = read(tmp_path).Tensors("config/text_summary")
@@ -55,21 +54,18 @@ def test_text_is_a_code_block(tmp_path: Path) -> None:
     assert text == "````yaml\nA:\n  B: 1  # ``` é\n````\n"
 
 
-def counts(events: EventAccumulator, name: str) -> dict[tuple[float, float], float]:
+def counts(events, name):
     """Return the filled buckets of a histogram, (left, right) edge -> count."""
     value = events.Histograms(name)[0].histogram_value
     assert len(value.bucket) == len(value.bucket_limit)
     pairs = zip(
-        value.bucket_limit[:-1],
-        value.bucket_limit[1:],
-        value.bucket[1:],
-        strict=True,
+        value.bucket_limit[:-1], value.bucket_limit[1:], value.bucket[1:], strict=True
     )
     assert value.bucket[0] == 0
     return {(left, right): n for left, right, n in pairs if n}
 
 
-def test_histogram_counts(tmp_path: Path) -> None:
+def test_histogram_counts(tmp_path):
     values = torch.tensor([[0.0, 0.0, 32.0], [63.5, 64.0, 1.0]], requires_grad=True)
     with Summaries(tmp_path) as summaries:
         assert summaries.histograms({"w": values}, 3) == {}
@@ -84,7 +80,7 @@ def test_histogram_counts(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.int64, torch.bool])
-def test_histogram_of_other_types(tmp_path: Path, dtype: torch.dtype) -> None:
+def test_histogram_of_other_types(tmp_path, dtype):
     with Summaries(tmp_path) as summaries:
         summaries.histograms({"x": torch.tensor([0, 1, 1]).to(dtype)}, 0)
     assert sum(counts(read(tmp_path), "x").values()) == 3
@@ -95,7 +91,7 @@ def test_histogram_of_other_types(tmp_path: Path, dtype: torch.dtype) -> None:
     [[5.0], [0.0, 0.0], [-3e38, 0.0, 3e38], [3e38, 2e38], [1e30] * 3, [1e-42, 0.0]],
     ids=str,
 )
-def test_histogram_of_extreme_values(tmp_path: Path, values: list[float]) -> None:
+def test_histogram_of_extreme_values(tmp_path, values):
     with Summaries(tmp_path) as summaries:
         summaries.histograms({"x": torch.tensor(values)}, 0)
     filled = counts(read(tmp_path), "x")
@@ -103,7 +99,7 @@ def test_histogram_of_extreme_values(tmp_path: Path, values: list[float]) -> Non
     assert all(left < right for left, right in filled)
 
 
-def test_values_that_are_not_finite_are_counted(tmp_path: Path) -> None:
+def test_values_that_are_not_finite_are_counted(tmp_path):
     nan, inf = math.nan, math.inf
     tensors = {
         "empty": torch.zeros(0, 4),
@@ -119,7 +115,7 @@ def test_values_that_are_not_finite_are_counted(tmp_path: Path) -> None:
     assert curve(events, "not_finite/mixed") == [(5, 1.0)]
 
 
-def test_resuming_purges_what_is_written_again(tmp_path: Path) -> None:
+def test_resuming_purges_what_is_written_again(tmp_path):
     with Summaries(tmp_path) as summaries:
         for step in range(1, 9):
             summaries.scalars({"loss": 100.0 + step}, step)
@@ -131,7 +127,7 @@ def test_resuming_purges_what_is_written_again(tmp_path: Path) -> None:
     assert steps == [(s, 100.0 + s) for s in range(1, 6)] + [(6, 206.0), (7, 207.0)]
 
 
-def test_flush_makes_events_visible(tmp_path: Path) -> None:
+def test_flush_makes_events_visible(tmp_path):
     summaries = Summaries(tmp_path)
     summaries.scalars({"loss": 1.0}, 1)
     summaries.flush()
@@ -141,13 +137,11 @@ def test_flush_makes_events_visible(tmp_path: Path) -> None:
     summaries.scalars({"loss": 1.0}, 2)  # ignored
 
 
-def test_full_disk_costs_only_the_events(
-    tmp_path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_full_disk_costs_only_the_events(tmp_path, caplog, monkeypatch):
     caplog.set_level(logging.WARNING, "faster_rcnn")
     summaries = Summaries(tmp_path)
 
-    def full(*_: object) -> None:
+    def full(*_):
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(summaries._writer, "write", full)
@@ -161,11 +155,11 @@ def test_full_disk_costs_only_the_events(
     assert str(tmp_path) in message
 
 
-def lines(path: Path) -> list[object]:
+def lines(path):
     return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
 
 
-def test_metrics_lines_are_valid_json(tmp_path: Path) -> None:
+def test_metrics_lines_are_valid_json(tmp_path):
     path = tmp_path / "run" / "metrics.jsonl"
     with MetricsFile(path) as metrics:
         metrics.append(1, {"loss": math.nan, "lr": 0.1, "images": ["é", "b"]})
@@ -179,12 +173,10 @@ def test_metrics_lines_are_valid_json(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("cut", [0, 1, 7], ids=["whole", "no newline", "half a line"])
-def test_resumed_metrics_equal_those_of_an_unbroken_run(
-    tmp_path: Path, cut: int
-) -> None:
+def test_resumed_metrics_equal_those_of_an_unbroken_run(tmp_path, cut):
     unbroken, broken = tmp_path / "a.jsonl", tmp_path / "b.jsonl"
 
-    def train(path: Path, start: int, stop: int) -> None:
+    def train(path, start, stop):
         with MetricsFile(path, start=start) as metrics:
             for i in range(start + 1, stop + 1):
                 metrics.append(i, {"loss": 1 / i})
@@ -197,17 +189,15 @@ def test_resumed_metrics_equal_those_of_an_unbroken_run(
     assert broken.read_bytes() == unbroken.read_bytes()
 
 
-def test_line_without_its_newline_is_completed(tmp_path: Path) -> None:
+def test_line_without_its_newline_is_completed(tmp_path):
     path = tmp_path / "m.jsonl"
     path.write_text('{"iteration": 1}\n{"iteration": 2}')
     with MetricsFile(path, start=2) as metrics:
         metrics.append(3, {})
-    assert [line["iteration"] for line in lines(path)] == [1, 2, 3]  # type: ignore[index]
+    assert [line["iteration"] for line in lines(path)] == [1, 2, 3]
 
 
-def test_unreadable_lines_are_dropped_and_told(
-    tmp_path: Path, caplog: pytest.LogCaptureFixture
-) -> None:
+def test_unreadable_lines_are_dropped_and_told(tmp_path, caplog):
     path = tmp_path / "m.jsonl"
     path.write_bytes(b'{"iteration": 1}\n\xff\xfe\n[]\n{"x": 1}\n{"iteration": 2}\n')
     MetricsFile(path, start=5).close()
@@ -215,7 +205,7 @@ def test_unreadable_lines_are_dropped_and_told(
     assert "dropped 3 unreadable line(s)" in caplog.text
 
 
-def test_starting_over_empties_the_file(tmp_path: Path) -> None:
+def test_starting_over_empties_the_file(tmp_path):
     path = tmp_path / "m.jsonl"
     path.write_text('{"iteration": 1}\n')
     MetricsFile(path).close()
@@ -223,11 +213,9 @@ def test_starting_over_empties_the_file(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("written", [None, 3], ids=["nothing", "a part"])
-def test_failed_line_names_the_file(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, written: int | None
-) -> None:
+def test_failed_line_names_the_file(tmp_path, monkeypatch, written):
     class Full:
-        def write(self, _: bytes) -> int:
+        def write(self, _):
             if written is None:
                 raise OSError(errno.ENOSPC, "No space left on device")
             return written

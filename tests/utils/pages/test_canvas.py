@@ -4,14 +4,7 @@ import re
 
 import cv2
 import numpy as np
-from faster_rcnn.utils.pages.canvas import (
-    COLORS,
-    Box,
-    Drawing,
-    Line,
-    Text,
-    color_rules,
-)
+from faster_rcnn.utils.pages.canvas import COLORS, Box, Drawing, Line, Text, color_rules
 
 SHAPES = [
     Box(10, 10, 20, 10, "bad", title="a < b"),

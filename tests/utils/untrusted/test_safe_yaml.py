@@ -23,7 +23,7 @@ def laughs(levels):
 
 def test_plain_values_and_aliases():
     assert read_yaml("a: [1, {b: 2.5}]\nc: &x [y]\nd: *x") == {
-        **{"a": [1, {"b": 2.5}], "c": ["y"], "d": ["y"]},
+        **{"a": [1, {"b": 2.5}], "c": ["y"], "d": ["y"]}
     }
     assert read_yaml("") is None
     assert len(read_yaml(laughs(4))["a3"]) == 9
