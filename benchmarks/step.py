@@ -28,7 +28,7 @@ from reporting import DOCS, machine, write_between
 from whole_step.measure import measure
 from whole_step.models import MODELS, Work
 from whole_step.peak import measure_peaks
-from whole_step.report import draw, operators_table, report, times_table
+from whole_step.report import draw, report, times_table
 from whole_step.ways import WAYS
 
 
@@ -142,22 +142,6 @@ def build_parser() -> argparse.ArgumentParser:
         default="ours",
         help="implementations whose C library keeps freed memory, as our tools do",
     )
-    add(
-        "--before",
-        default="",
-        metavar="FOLDER",
-        help="another checkout, for the implementation `before`",
-    )
-    add(
-        "--one-process",
-        action="store_true",
-        help="run all implementations in this process, with one --keep-memory",
-    )
-    add(
-        "--operators",
-        action="store_true",
-        help="also print the most expensive operators",
-    )
     add_run_arguments(parser)
     return parser
 
@@ -169,10 +153,6 @@ def main() -> None:
     if arguments.threads:
         torch.set_num_threads(arguments.threads)
     with clear_errors():
-        if ("before" in arguments.ways) != bool(arguments.before):
-            raise ValueError("--before FOLDER and the way `before` go together")
-        if arguments.before and arguments.one_process:
-            raise ValueError("--before needs a process of its own: no --one-process")
         works = [
             Work(
                 model=model,
@@ -204,18 +184,13 @@ def main() -> None:
                 device=arguments.device,
                 threads=arguments.threads,
                 keep_memory=arguments.keep_memory,
-                processes=not arguments.one_process,
                 until=arguments.until,
                 limit=arguments.limit,
                 repeats=arguments.repeats,
                 peaks=document["peaks"],
-                operators=arguments.operators,
-                before=arguments.before,
             )
             document["results"].append(result)
             print(times_table([result]), flush=True)
-            if arguments.operators:
-                print(operators_table(result), flush=True)
             save(document, arguments)
         publish(document, arguments, report(document), draw)
 

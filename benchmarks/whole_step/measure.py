@@ -19,13 +19,11 @@ def measure(
     device: str,
     threads: int,
     keep_memory: str,
-    processes: bool,
     until: float,
     limit: float,
     repeats: int | None,
     peaks: dict[str, float],
-    operators: bool = False,
-    before: str = "",
+    processes: bool = True,
 ) -> Result:
     """Time implementations on one piece of work.
 
@@ -36,13 +34,11 @@ def measure(
         threads: PyTorch's threads, 0 for its own choice.
         keep_memory: implementations whose C library keeps freed memory: ``ours``,
             ``all`` or ``none``.
-        processes: run each implementation in its own process.
         until: see `time_until`.
         limit: see `time_until`.
         repeats: see `time_until`.
         peaks: FLOPs per second by type.
-        operators: also find the most expensive operators.
-        before: checkout of the implementation ``before``.
+        processes: run each implementation in its own process.
 
     Returns:
         The work, and for each of ``ways`` its ``seconds``, the result of
@@ -54,11 +50,9 @@ def measure(
     found: dict[str, dict[str, Any]] = {}
     try:
         for way in ways:
-            keeps = keep_memory == "all" or (
-                keep_memory == "ours" and way.startswith(("ours", "before"))
-            )
-            code = before if way == "before" else ""
-            setup = Setup(way, work, device, threads, keeps, code)
+            ours = keep_memory == "ours" and way.startswith("ours")
+            keeps = ours or keep_memory == "all"
+            setup = Setup(way, work, device, threads, keeps)
             try:
                 worker = start(setup, processes=processes)
                 workers[way] = worker
@@ -71,8 +65,7 @@ def measure(
             calls = {way: worker.seconds for way, worker in workers.items()}
             times = time_until(calls, until=until, limit=limit, repeats=repeats)
             for way, worker in workers.items():
-                details = worker.details(operators=operators)
-                found[way] = {"seconds": times[way], **details}
+                found[way] = {"seconds": times[way], **worker.details()}
             _add_shares(found, peaks)
     finally:
         for worker in workers.values():

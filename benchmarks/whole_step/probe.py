@@ -1,4 +1,4 @@
-"""Measure memory, stages, operators, FLOPs and waits of a step."""
+"""Measure memory, stages, FLOPs and waits of a step."""
 
 import gc
 import re
@@ -12,14 +12,12 @@ from typing import Any
 import torch
 from faster_rcnn.engine import costs
 from faster_rcnn.utils.monitoring.stage_clock import StageClock
-from torch.profiler import ProfilerActivity, profile
 from torch.utils.flop_counter import FlopCounterMode
 
 from .call import Step
 
 _STATUS = Path("/proc/self/status")
 _CLEAR = Path("/proc/self/clear_refs")
-_OPERATORS = 10  # number of listed operators
 
 
 def seconds_of(step: Step, device: torch.device) -> float:
@@ -64,23 +62,6 @@ def stages_of(
         clock.stop(repeats)
     rest = clock.total - sum(clock.seconds.values())
     return {**clock.seconds, "the rest": rest}
-
-
-def operators_of(step: Step, device: torch.device) -> dict[str, float]:
-    """Return seconds of the most expensive operators by name, without their callees."""
-    activities = [ProfilerActivity.CPU]
-    if device.type == "cuda":
-        activities.append(ProfilerActivity.CUDA)
-    with profile(activities=activities) as found:
-        step()
-        _wait(device)
-    where = "self_device_time_total" if device.type == "cuda" else "self_cpu_time_total"
-    events = sorted(found.key_averages(), key=lambda event: -getattr(event, where))
-    return {
-        event.key: getattr(event, where) / 1e6
-        for event in events[:_OPERATORS]
-        if getattr(event, where)
-    }
 
 
 def flops_of(step: Step) -> int:

@@ -90,16 +90,6 @@ def _stage_cell(seconds: float | None) -> str:
     return "" if seconds is None else f"{1000 * seconds:.1f}"
 
 
-def operators_table(result: Result) -> str:
-    """Format the most expensive operators, in milliseconds without their callees."""
-    rows = [
-        (name, f"`{operator}`", f"{1000 * seconds:.1f}")
-        for name, way in result["ways"].items()
-        for operator, seconds in way.get("operators", {}).items()
-    ]
-    return markdown((title(result), "operator", "ms"), rows)
-
-
 def report(document: Mapping[str, Any]) -> str:
     """Format all tables, with the machine and its measured peaks."""
     peaks = ", ".join(

@@ -31,14 +31,12 @@ WAYS = {
     "ours-float32": "float32",
     "ours-compiled": "auto",
     "ours-graphed": "auto",
-    "before": "auto",
     "torchvision": "float32",
     "torchvision-bf16": "bfloat16",
     "mmdet": "float32",
     "mmdet-bf16": "bfloat16",
 }
-"""The ways, and what each computes in; ``-bf16`` is with channels_last, and ``before``
-is ours in another checkout."""
+"""The implementations and their precisions; ``-bf16`` is with channels_last."""
 
 
 def build_step(way: str, work: Work, device: torch.device) -> Step:
@@ -53,7 +51,7 @@ def build_step(way: str, work: Work, device: torch.device) -> Step:
     dtype = pick_dtype(WAYS[way], device)
     config = work.config()
     who = way.partition("-")[0]
-    if who in ("ours", "before"):
+    if who == "ours":
         graphed = way == "ours-graphed"
         step = _ours(work, config, device, dtype, graphed=graphed)
         if way == "ours-compiled":

@@ -6,14 +6,11 @@ the same process. The children take turns; all but one wait for their pipe.
 """
 
 import multiprocessing
-import sys
 import traceback
 from collections.abc import Callable
 from functools import partial
 from multiprocessing.connection import Connection
-from pathlib import Path
 from typing import Any, NamedTuple
-from unittest import mock
 
 import torch
 from faster_rcnn.utils.device import keep_freed_memory
@@ -35,8 +32,6 @@ class Setup(NamedTuple):
         device: device of the computation.
         threads: PyTorch's threads; 0 for its own choice.
         keep_memory: whether the C library keeps freed memory (`keep_freed_memory`).
-        code: folder of another checkout of this repository, for a separate process;
-            if empty, this checkout.
     """
 
     way: str
@@ -44,7 +39,6 @@ class Setup(NamedTuple):
     device: str = "cpu"
     threads: int = 0
     keep_memory: bool = False
-    code: str = ""
 
 
 class WayError(RuntimeError):
@@ -73,10 +67,10 @@ class LocalWorker:
         """Return the seconds of one step."""
         return probe.seconds_of(self.step, self.device)
 
-    def details(self, *, operators: bool = False) -> dict[str, Any]:
-        """Return all other measurements, those of operators only if requested."""
+    def details(self) -> dict[str, Any]:
+        """Return all other measurements."""
         memory = probe.peak_memory(self.device)
-        found = {
+        return {
             "dtype": str(self.step.dtype).removeprefix("torch."),
             "peak_memory": memory,
             "start_memory": self.start_memory,
@@ -84,9 +78,6 @@ class LocalWorker:
             "flops": probe.flops_of(self.step),
             "waits": probe.waits_of(self.step, self.device),
         }
-        if operators:
-            found["operators"] = probe.operators_of(self.step, self.device)
-        return found
 
     def close(self) -> None:
         """Free the model."""
@@ -102,10 +93,7 @@ class ChildWorker:
         self._process = context.Process(
             target=_serve, args=(setup, theirs), daemon=True
         )
-        # A child searches modules in the same folders as its parent.
-        folders = [str(Path(setup.code) / "typings")] if setup.code else []
-        with mock.patch.object(sys, "path", [*folders, *sys.path]):
-            self._process.start()
+        self._process.start()
         theirs.close()
         self._answer()
 
@@ -117,9 +105,9 @@ class ChildWorker:
         """See `LocalWorker.seconds`; the time of the pipe is not included."""
         return float(self._ask("seconds"))
 
-    def details(self, *, operators: bool = False) -> dict[str, Any]:
+    def details(self) -> dict[str, Any]:
         """See `LocalWorker.details`."""
-        found: dict[str, Any] = self._ask("details", operators=operators)
+        found: dict[str, Any] = self._ask("details")
         return found
 
     def close(self) -> None:
@@ -129,8 +117,8 @@ class ChildWorker:
         if self._process.is_alive():
             self._process.terminate()
 
-    def _ask(self, method: str, *arguments: Any, **options: Any) -> Any:
-        self._pipe.send((method, arguments, options))
+    def _ask(self, method: str, *arguments: Any) -> Any:
+        self._pipe.send((method, arguments))
         return self._answer()
 
     def _answer(self) -> Any:
@@ -177,10 +165,10 @@ def _serve(setup: Setup, pipe: Connection) -> None:
     _reply(pipe, build)
     while worker is not None:
         try:
-            method, arguments, options = pipe.recv()
+            method, arguments = pipe.recv()
         except EOFError:
             return
-        _reply(pipe, partial(getattr(worker, method), *arguments, **options))
+        _reply(pipe, partial(getattr(worker, method), *arguments))
 
 
 def _reply(pipe: Connection, call: Callable[[], Any]) -> None:
