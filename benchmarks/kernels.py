@@ -14,19 +14,15 @@ On a GPU, times are measured by events. ``--docs`` writes tables and plot betwee
 marks of docs/kernels.md; with ``--from-json``, those of an earlier run.
 """
 
-import argparse
-import json
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
-from faster_rcnn.cli.parser import Parser
-from faster_rcnn.utils.device import keep_freed_memory
 from kernel_cases import cases
 from kernel_growth import draw_growth, measure_growth, slope
 from kernel_inputs import Sizes
-from reporting import DOCS, machine, markdown, milliseconds, three, write_between
+from reporting import DOCS, Benchmark, machine, markdown, milliseconds, three
 from timing import Case, copy_bandwidth, ratio, time_rounds
 
 Result = dict[str, Any]
@@ -125,54 +121,18 @@ def slopes(figures: Result) -> str:
     return markdown(["time grows as the power", "ours", "torchvision"], rows)
 
 
-def write_docs(figures: dict[str, Result], docs: Path) -> None:
-    """Write tables into kernels.md, and draw the growth."""
-    for device, found in figures.items():
-        write_between(docs / "kernels.md", device, table(found))
-    growth = {device: found["growth"] for device, found in figures.items()}
-    draw_growth(growth, docs / "kernels_growth.png")
+def draw(figures: dict[str, Result], path: Path) -> None:
+    """Draw the growth on each device."""
+    draw_growth({device: found["growth"] for device, found in figures.items()}, path)
 
 
-def build_parser() -> argparse.ArgumentParser:
-    """Build the argument parser."""
-    parser = Parser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument("--json", type=Path, help="file for all figures")
-    parser.add_argument(
-        "--from-json", type=Path, help="read figures from FILE instead of measuring"
-    )
-    parser.add_argument("--docs", action="store_true", help="write docs/kernels.md")
-    parser.add_argument(
-        "--threads", type=int, help="PyTorch's threads; default: its own choice"
-    )
-    parser.add_argument(
-        "--repeats", type=int, default=41, help="maximum number of rounds"
-    )
-    return parser
-
-
-def main() -> None:
-    """Measure, print, and write the requested files."""
-    arguments = build_parser().parse_args()
-    keep_freed_memory()
-    if arguments.threads:
-        torch.set_num_threads(arguments.threads)
-    if arguments.from_json:
-        figures = json.loads(arguments.from_json.read_text(encoding="utf-8"))
-    else:
-        devices = ["cpu", "cuda"] if torch.cuda.is_available() else ["cpu"]
-        figures = {
-            name: measure(torch.device(name), Sizes(), repeats=arguments.repeats)
-            for name in devices
-        }
-    for found in figures.values():
-        print(f"\n{table(found)}")
-    if arguments.json:
-        arguments.json.write_text(json.dumps(figures, indent=1) + "\n", "utf-8")
-    if arguments.docs:
-        write_docs(figures, DOCS)
-
+KERNELS = Benchmark(
+    document=DOCS / "kernels.md",
+    picture=DOCS / "kernels_growth.png",
+    measure=lambda device, repeats: measure(device, Sizes(), repeats=repeats),
+    text=table,
+    draw=draw,
+)
 
 if __name__ == "__main__":
-    main()
+    KERNELS.main(__doc__, repeats=41)

@@ -1,13 +1,18 @@
 """Format figures for the docs: machine, tables, and the marks around them."""
 
+import argparse
+import json
 import os
 import platform
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any, NamedTuple
 
 import torch
 import torchvision
+from faster_rcnn.cli.parser import Parser
+from faster_rcnn.utils.device import keep_freed_memory
 
 DOCS = Path(__file__).resolve().parents[1] / "docs"
 
@@ -60,3 +65,58 @@ def write_between(document: Path, name: str, text: str) -> None:
         raise ValueError(f"{document}: expected the marks {start.strip()} and {end}")
     new = f"{before}{start}\n{text.strip()}\n\n{end}{after}"
     document.write_text(new, encoding="utf-8")
+
+
+class Benchmark(NamedTuple):
+    """A comparison of operators whose figures stand in a document.
+
+    Attributes:
+        document: file with marks for each device.
+        picture: file for the plots.
+        measure: measures all figures of a device in so many rounds at most.
+        text: formats the figures of one device.
+        draw: draws the figures of all devices into a file.
+    """
+
+    document: Path
+    picture: Path
+    measure: Callable[[torch.device, int], Any]
+    text: Callable[[Any], str]
+    draw: Callable[[dict[str, Any], Path], None]
+
+    def write(self, figures: dict[str, Any]) -> None:
+        """Write tables into the document, and draw the plots."""
+        for device, found in figures.items():
+            write_between(self.document, device, self.text(found))
+        self.draw(figures, self.picture)
+
+    def main(self, description: str | None, *, repeats: int) -> None:
+        """Measure, print, and write the requested files."""
+        parser = Parser(
+            description=description,
+            formatter_class=argparse.RawDescriptionHelpFormatter,
+        )
+        add = parser.add_argument
+        add("--json", type=Path, help="file for all figures")
+        add("--from-json", type=Path, help="read figures from there, do not measure")
+        add("--docs", action="store_true", help=f"write docs/{self.document.name}")
+        add("--threads", type=int, help="PyTorch's threads; default: its own choice")
+        add("--repeats", type=int, default=repeats, help="maximum number of rounds")
+        arguments = parser.parse_args()
+        keep_freed_memory()
+        if arguments.threads:
+            torch.set_num_threads(arguments.threads)
+        if arguments.from_json:
+            figures = json.loads(arguments.from_json.read_text(encoding="utf-8"))
+        else:
+            devices = ["cpu", "cuda"] if torch.cuda.is_available() else ["cpu"]
+            figures = {
+                name: self.measure(torch.device(name), arguments.repeats)
+                for name in devices
+            }
+        for found in figures.values():
+            print(f"\n{self.text(found)}")
+        if arguments.json:
+            arguments.json.write_text(json.dumps(figures, indent=1) + "\n", "utf-8")
+        if arguments.docs:
+            self.write(figures)

@@ -14,17 +14,13 @@ Results are compared before they are timed, and the implementations are called i
 ``--from-json``, those of an earlier run.
 """
 
-import argparse
-import json
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
-from faster_rcnn.cli.parser import Parser
-from faster_rcnn.utils.device import keep_freed_memory
-from reporting import DOCS, machine, markdown, milliseconds, write_between
+from reporting import DOCS, Benchmark, machine, markdown, milliseconds
 from roi_pooling_ways import LOOP, WAYS, Setting, bind, check, draw_inputs
 from timing import time_rounds
 
@@ -148,66 +144,21 @@ def draw(figures: dict[str, Result], path: Path) -> None:
     pyplot.close(figure)
 
 
-def save(figures: dict[str, Result], path: Path) -> None:
-    """Write all figures measured so far."""
-    path.write_text(json.dumps(figures, indent=1) + "\n", "utf-8")
+def measure(device: torch.device, repeats: int) -> Result:
+    """Measure all figures of one device."""
+    results: list[Result] = []
+    for setting in settings():
+        results += compare(setting, device, repeats=repeats, patience=4.0)
+    return {"machine": machine(device), "results": results}
 
 
-def build_parser() -> argparse.ArgumentParser:
-    """Build the argument parser."""
-    parser = Parser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument("--json", type=Path, help="file for all figures")
-    parser.add_argument(
-        "--from-json", type=Path, help="read figures from FILE instead of measuring"
-    )
-    parser.add_argument("--docs", action="store_true", help="write docs/roi_pooling.md")
-    parser.add_argument(
-        "--threads", type=int, help="PyTorch's threads; default: its own choice"
-    )
-    parser.add_argument(
-        "--repeats", type=int, default=21, help="maximum number of rounds"
-    )
-    parser.add_argument(
-        "--quick", action="store_true", help="small maps, few rounds, short limits"
-    )
-    return parser
-
-
-def main() -> None:
-    """Measure, print, and write the requested files."""
-    arguments = build_parser().parse_args()
-    keep_freed_memory()
-    if arguments.threads:
-        torch.set_num_threads(arguments.threads)
-    if arguments.from_json:
-        figures = json.loads(arguments.from_json.read_text(encoding="utf-8"))
-    else:
-        quick = arguments.quick
-        chosen = list(settings(1 << 21 if quick else MAP_BYTES))
-        devices = ["cpu", "cuda"] if torch.cuda.is_available() else ["cpu"]
-        figures = {}
-        for name in devices:
-            device = torch.device(name)
-            results: list[Result] = []
-            figures[name] = {"machine": machine(device), "results": results}
-            for setting in chosen:
-                results += compare(
-                    setting,
-                    device,
-                    repeats=3 if quick else arguments.repeats,
-                    patience=0.5 if quick else 4.0,
-                )
-                if arguments.json:  # it takes minutes, and may be stopped
-                    save(figures, arguments.json)
-    for found in figures.values():
-        print(f"\n{text(found)}")
-    if arguments.docs:
-        for name, found in figures.items():
-            write_between(DOCS / "roi_pooling.md", name, text(found))
-        draw(figures, DOCS / "roi_pooling.png")
-
+ROI_POOLING = Benchmark(
+    document=DOCS / "roi_pooling.md",
+    picture=DOCS / "roi_pooling.png",
+    measure=measure,
+    text=text,
+    draw=draw,
+)
 
 if __name__ == "__main__":
-    main()
+    ROI_POOLING.main(__doc__, repeats=21)

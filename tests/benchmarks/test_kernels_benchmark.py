@@ -46,17 +46,15 @@ def test_every_case_is_checked_and_timed(figures):
 def test_kernels_document(figures, tmp_path, monkeypatch):
     drawn = []
     monkeypatch.setattr(kernels, "draw_growth", lambda *drawing: drawn.append(drawing))
-    document = tmp_path / "kernels.md"
+    document, picture = tmp_path / "kernels.md", tmp_path / "kernels_growth.png"
     document.write_text(MARKED)
-    kernels.write_docs(figures, tmp_path)
+    kernels.KERNELS._replace(document=document, picture=picture).write(figures)
     text = document.read_text()
     assert text.startswith("before\n") and text.endswith("<!-- /cpu -->\nafter\n")
     assert "old" not in text
     assert "| suppression, 40 of 500 | float32 |" in text
     assert "| matching: anchors x objects |" in text
-    assert drawn == [
-        ({"cpu": figures["cpu"]["growth"]}, tmp_path / "kernels_growth.png")
-    ]
+    assert drawn == [({"cpu": figures["cpu"]["growth"]}, picture)]
 
 
 @pytest.mark.slow
