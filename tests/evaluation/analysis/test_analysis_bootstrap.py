@@ -4,6 +4,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from faster_rcnn.evaluation.analysis import comparison
 from faster_rcnn.evaluation.analysis.bootstrap import (
     Interval,
     bootstrap_aps,
@@ -86,7 +87,7 @@ def test_what_cannot_be_measured(record, dataset, found):
         bootstrap_aps(matches, resamples=0)
 
 
-def test_comparison(record, dataset, found):
+def test_comparison(record, dataset, found, monkeypatch):
     """Cats are found in 60 of 100 images and then in all; dogs always in half."""
     records = [record(f"{i}", [BOX, BOX], [1, 2]) for i in range(100)]
 
@@ -110,6 +111,9 @@ def test_comparison(record, dataset, found):
     assert cat.interval.low == pytest.approx(0.4 - 1.96 * 0.049, abs=0.04)
     assert not dog.significant and dog.p_value == 1 and dog.change == 0
     assert result.mean.change == pytest.approx(0.2) and result.mean.significant
+    monkeypatch.setattr(comparison, "holm", lambda p_values: [False, False])
+    corrected = compare_results(before, after)
+    assert not corrected.per_class["cat"].significant and corrected.mean.significant
     back = compare_results(after, before)
     assert back.mean.change == pytest.approx(-0.2)
     assert back.mean.interval.high == pytest.approx(-result.mean.interval.low)

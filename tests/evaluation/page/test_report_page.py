@@ -83,6 +83,15 @@ def test_marks(tested):
     assert marks[0].box == (20, 20, 120, 120)
 
 
+def test_objects_that_do_not_count_are_not_missed(tested):
+    for record in tested.dataset.records:
+        record.difficult[:] = True
+    analysis = analyse_errors(tested.dataset, tested.detections, resamples=2)
+    assert "missed" not in {i.kind for i in worst_items(analysis, most=20)}
+    roles = {m.role for marks in image_marks(analysis, range(4)) for m in marks}
+    assert "ignored" in roles and "missed" not in roles
+
+
 def test_gains(tested, found):
     before = analyse_errors(
         tested.dataset, [found(f"im{i}") for i in range(4)], resamples=2
