@@ -5,6 +5,7 @@ Both agree to the last bit; hotcoco takes a fiftieth of the time.
 
 import contextlib
 import io
+import itertools
 import warnings
 from collections.abc import Sequence
 from typing import Any, Literal, NamedTuple, get_args
@@ -124,38 +125,29 @@ def _pycocotools(
     from pycocotools.coco import COCO
     from pycocotools.cocoeval import COCOeval
 
-    def index(annotations: Rows) -> Any:
-        # Unlike loadRes, accepts an empty list too.
+    def index(columns: CocoObjects | CocoDetections, **more: Any) -> Any:
+        fields = {
+            "image_id": columns.image_ids,
+            "category_id": columns.category_ids,
+            "bbox": columns.boxes,
+            **more,
+        }
+        # Ids are assigned anew, from 1: pycocotools reads an id of 0 as "no match".
+        lists = [itertools.count(1), *(values.tolist() for values in fields.values())]
+        names = ["id", *fields]
+        rows = [dict(zip(names, row, strict=True)) for row in zip(*lists, strict=False)]
+        # Unlike loadRes, COCO.createIndex accepts an empty list.
         coco = COCO()
         coco.dataset = {
             "images": images,
             "categories": categories,
-            "annotations": annotations,
+            "annotations": rows,
         }
         coco.createIndex()
         return coco
 
-    def rows(columns: CocoObjects | CocoDetections) -> Rows:
-        # Ids are assigned anew, from 1: pycocotools reads an id of 0 as "no match".
-        return [
-            {"id": i, "image_id": image_id, "category_id": category_id, "bbox": box}
-            for i, (image_id, category_id, box) in enumerate(
-                zip(
-                    columns.image_ids.tolist(),
-                    columns.category_ids.tolist(),
-                    columns.boxes.tolist(),
-                    strict=True,
-                ),
-                start=1,
-            )
-        ]
-
-    true, found = rows(objects), rows(detections)
-    for row, area, crowd in zip(
-        true, objects.areas.tolist(), objects.crowd.tolist(), strict=True
-    ):
-        row |= {"area": area, "iscrowd": int(crowd)}
-    areas = detections.boxes[:, 2:].prod(axis=1).tolist()
-    for row, area, score in zip(found, areas, detections.scores.tolist(), strict=True):
-        row |= {"area": area, "iscrowd": 0, "score": score}
-    return COCOeval(index(true), index(found), iouType="bbox")
+    areas = detections.boxes[:, 2:].prod(axis=1)
+    none = np.zeros(len(areas), np.int64)
+    true = index(objects, area=objects.areas, iscrowd=objects.crowd.astype(np.int64))
+    found = index(detections, area=areas, iscrowd=none, score=detections.scores)
+    return COCOeval(true, found, iouType="bbox")

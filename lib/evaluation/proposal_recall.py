@@ -22,6 +22,7 @@ from .coco_evaluators import IOU_THRESHOLDS, SIZES, Evaluator, coco_curves
 from .coco_objects import Float64Array, coco_detections, coco_image_ids, coco_objects
 from .image_detections import FlatDetections, ImageDetections, flatten
 from .proposal_matching import proposal_recalls
+from .results_summary import cell, number
 
 LIMITS = (100, 300, 1000, 2000)
 
@@ -103,12 +104,12 @@ class ProposalResult:
             "dataset": self.dataset,
             "counts": {"images": self.images, "proposals": self.proposals},
             "average_recall": {
-                name: _number(value) for name, value in self.average_recall.items()
+                name: number(value) for name, value in self.average_recall.items()
             },
             "recall_against_iou": {
                 "iou": [round(t, 6) for t in self.iou_thresholds],
                 **{
-                    f"{size}@{limit}": [_number(v) for v in recall[:, m].tolist()]
+                    f"{size}@{limit}": [number(v) for v in recall[:, m].tolist()]
                     for size, recall in self.recalls.items()
                     for m, limit in enumerate(self.limits)
                 },
@@ -227,10 +228,5 @@ def _flatten(dataset: Dataset, proposals: Sequence[ImageProposals]) -> FlatDetec
     return flatten(dataset, one)
 
 
-def _number(value: float) -> float | None:
-    return None if np.isnan(value) else value
-
-
 def _row(name: str, values: Float64Array) -> str:
-    cells = ["-" if np.isnan(value) else f"{value:.4f}" for value in values]
-    return "".join([f"{name:8}", *(f"{cell:>8}" for cell in cells)])
+    return "".join([f"{name:8}", *(f"{cell(value):>8}" for value in values)])

@@ -96,17 +96,17 @@ class Evaluation:
         voc: dict[str, object] | None = None
         if self.voc:
             voc = {"iou_threshold": self.voc["07"].iou_threshold}
-            voc |= {f"mAP_{m}": _number(r.mean_ap) for m, r in self.voc.items()}
+            voc |= {f"mAP_{m}": number(r.mean_ap) for m, r in self.voc.items()}
             voc["by_iou"] = {
                 f"{results['07'].iou_threshold:.4g}": {
-                    f"mAP_{m}": _number(r.mean_ap) for m, r in results.items()
+                    f"mAP_{m}": number(r.mean_ap) for m, r in results.items()
                 }
                 for results in self.voc_by_iou
             }
         return {
             "dataset": self.dataset,
             "layout": self.layout,
-            "headline": {"name": name, "value": _number(value)},
+            "headline": {"name": name, "value": number(value)},
             "counts": {
                 "images": self.images,
                 "objects": sum(self.objects.values()),
@@ -115,16 +115,16 @@ class Evaluation:
             },
             "voc": voc,
             "coco": self.coco
-            and {key: _number(v) for key, v in self.coco.metrics.items()},
+            and {key: number(v) for key, v in self.coco.metrics.items()},
             "coco_at_max_detections": _at_max(self.coco),
             "coco_per_class": self.coco
             and {
-                cls: {key: _number(v) for key, v in numbers.items()}
+                cls: {key: number(v) for key, v in numbers.items()}
                 for cls, numbers in self.coco.class_metrics.items()
             },
             "per_class": {
                 cls: {"objects": count}
-                | {column: _number(values[cls]) for column, values in columns.items()}
+                | {column: number(values[cls]) for column, values in columns.items()}
                 for cls, count in self.objects.items()
             },
         }
@@ -133,21 +133,21 @@ class Evaluation:
 def results_table(evaluation: Evaluation) -> str:
     """Format the per-class AP, their mean, COCO's numbers and the counts, aligned.
 
-    A last line names the likely cause if the headline number is exactly 0 or if there
-    is nothing to measure.
+    The last line names the likely cause if the headline number is exactly 0, or if no
+    object counts.
     """
     columns = evaluation.class_columns
     means = {c: evaluation.totals[c if c == "AP" else f"m{c}"] for c in columns}
     rows = [["class", "objects", *(c.replace("_", " ") for c in columns)]]
     for name, count in evaluation.objects.items():
-        rows.append([name, str(count), *(_cell(v[name]) for v in columns.values())])
+        rows.append([name, str(count), *(cell(v[name]) for v in columns.values())])
     total = sum(evaluation.objects.values())
-    rows.append(["mean", str(total), *(_cell(mean) for mean in means.values())])
+    rows.append(["mean", str(total), *(cell(mean) for mean in means.values())])
     lines = aligned(rows)
     rule = "-" * len(lines[0])
     lines = [lines[0], rule, *lines[1:-1], rule, lines[-1]]
     if evaluation.coco:
-        numbers = [f"{k} {_cell(v)}" for k, v in evaluation.coco.metrics.items()]
+        numbers = [f"{k} {cell(v)}" for k, v in evaluation.coco.metrics.items()]
         lines += ["", "  ".join(numbers[:6]), "  ".join(numbers[6:])]
         lines += _limit_lines(evaluation.coco)
     if evaluation.voc_by_iou:
@@ -156,7 +156,7 @@ def results_table(evaluation: Evaluation) -> str:
     if evaluation.ignored:
         counts += f", objects ignored (difficult or crowd) {evaluation.ignored}"
     name, value = evaluation.headline
-    lines += ["", f"{evaluation.dataset}: {counts}", f"{name} = {_cell(value)}"]
+    lines += ["", f"{evaluation.dataset}: {counts}", f"{name} = {cell(value)}"]
     hint = _hint(evaluation)
     return "\n".join([*lines, hint] if hint else lines)
 
@@ -190,7 +190,7 @@ def save_results(
 def _at_max(coco: CocoResult | None) -> dict[str, object] | None:
     if coco is None or coco.max_detections is None:
         return None
-    numbers = {name: _number(value) for name, value in coco.at_max.items()}
+    numbers = {name: number(value) for name, value in coco.at_max.items()}
     return {"max_detections": coco.max_detections, **numbers}
 
 
@@ -198,7 +198,7 @@ def _limit_lines(coco: CocoResult) -> list[str]:
     """Say how many detections were considered, if the limit made a difference."""
     lines = []
     if coco.max_detections is not None:
-        numbers = "  ".join(f"{k} {_cell(v)}" for k, v in coco.at_max.items())
+        numbers = "  ".join(f"{k} {cell(v)}" for k, v in coco.at_max.items())
         lines += ["", f"with {coco.max_detections} detections of an image and class:"]
         lines += [numbers]
     if coco.left_out:
@@ -211,11 +211,13 @@ def _limit_lines(coco: CocoResult) -> list[str]:
     return lines
 
 
-def _number(value: float) -> float | None:
-    return None if math.isnan(value) else value
+def number(value: float) -> float | None:
+    """Convert a number for JSON, which has neither NaN nor infinity."""
+    return float(value) if math.isfinite(value) else None
 
 
-def _cell(value: float) -> str:
+def cell(value: float) -> str:
+    """Format a number for a terminal table; "-" for NaN."""
     return "-" if math.isnan(value) else f"{value:.4f}"
 
 
@@ -225,8 +227,8 @@ def _by_iou(results: Sequence[Mapping[Metric, VocResult]]) -> list[str]:
     rows = [["IoU", *(f"mAP {metric}" for metric in aps)]]
     for each in results:
         (threshold, *_) = [result.iou_threshold for result in each.values()]
-        rows.append([f"{threshold:.4g}", *(_cell(r.mean_ap) for r in each.values())])
-    rows.append(["mean", *(_cell(float(np.mean(values))) for values in aps.values())])
+        rows.append([f"{threshold:.4g}", *(cell(r.mean_ap) for r in each.values())])
+    rows.append(["mean", *(cell(float(np.mean(values))) for values in aps.values())])
     return aligned(rows)
 
 

@@ -1,7 +1,6 @@
 """Read detections and proposals that a test, or another tool, has saved."""
 
 import csv
-from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -91,13 +90,9 @@ def save_curves(path: Path, evaluation: Evaluation) -> None:
 def _not_empty(
     detections: list[ImageDetections], source: Path, dataset: Dataset
 ) -> list[ImageDetections]:
-    if not _count(detections):
+    if not any(len(entry.scores) for entry in detections):
         raise ValueError(
             f"{source}: expected detections on {dataset.name}, found none; there is "
             "nothing to evaluate: was the test's score threshold too high?"
         )
     return detections
-
-
-def _count(detections: Sequence[ImageDetections]) -> int:
-    return sum(len(entry.scores) for entry in detections)

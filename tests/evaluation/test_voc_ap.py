@@ -128,43 +128,30 @@ def test_a_recall_of_exactly_k_tenths_reaches_its_point(record, dataset, found, 
     assert ap(dataset, records, detections, "07").ap == pytest.approx(expected)
 
 
-def test_a_second_detection_of_an_object_is_a_false_positive(record, dataset, found):
-    result = ap(
-        dataset,
-        [record("a", [BOX, OTHER], [1, 1])],
-        [found("a", [BOX, BOX, OTHER], [0.9, 0.8, 0.7])],
-    )
-    assert result.precision.tolist() == [1, 0.5, 2 / 3]
+NEAR, WORSE = [10, 10, 20, 21], [10, 10, 20, 17]
 
 
-def test_a_double_does_not_fall_back_on_the_second_nearest(record, dataset, found):
-    """The devkit looks at the best-overlap object only, even when it is taken."""
-    near = [10, 10, 20, 21]
-    result = ap(
-        dataset,
-        [record("a", [BOX, near], [1, 1])],
-        [found("a", [BOX, BOX], [0.9, 0.8])],
-    )
-    assert result.recall.tolist() == [0.5, 0.5]
-
-
-def test_the_better_score_takes_the_object_whatever_the_overlap(record, dataset, found):
-    worse = [10, 10, 20, 17]
-    result = ap(
-        dataset,
-        [record("a", [BOX], [1])],
-        [found("a", [worse, BOX], [0.9, 0.8])],
-    )
-    assert result.precision.tolist() == [1, 0.5]
-
-
-def test_the_order_of_the_rows_does_not_matter(record, dataset, found):
-    worse = [10, 10, 20, 17]
-    records = [record("a", [BOX], [1])]
-    result = ap(dataset, records, [found("a", [worse, OTHER, BOX], [0.7, 0.8, 0.9])])
-    assert result.precision.tolist() == [1, 0.5, 1 / 3]
-    result = ap(dataset, records, [found("a", [BOX, worse], [0.8, 0.9])])
-    assert result.recall.tolist() == [1, 1]
+@pytest.mark.parametrize(
+    ("objects", "boxes", "scores", "recall", "precision"),
+    [
+        # A second detection of an object is a false positive.
+        ([BOX, OTHER], [BOX, BOX, OTHER], [0.9, 0.8, 0.7], None, [1, 0.5, 2 / 3]),
+        # A duplicate does not fall back on the second nearest object.
+        ([BOX, NEAR], [BOX, BOX], [0.9, 0.8], [0.5, 0.5], None),
+        # The better score takes the object, whatever the overlap.
+        ([BOX], [WORSE, BOX], [0.9, 0.8], None, [1, 0.5]),
+        # The order of the rows does not matter.
+        ([BOX], [WORSE, OTHER, BOX], [0.7, 0.8, 0.9], None, [1, 0.5, 1 / 3]),
+        ([BOX], [BOX, WORSE], [0.8, 0.9], [1, 1], None),
+    ],
+)
+def test_matches_of_an_image_by_hand(
+    record, dataset, found, objects, boxes, scores, recall, precision
+):
+    records = [record("a", objects, [1] * len(objects))]
+    result = ap(dataset, records, [found("a", boxes, scores)])
+    assert recall is None or result.recall.tolist() == recall
+    assert precision is None or result.precision.tolist() == precision
 
 
 @pytest.mark.parametrize("first", [True, False])

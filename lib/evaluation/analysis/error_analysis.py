@@ -1,6 +1,5 @@
 """The complete error analysis of detections, in one object."""
 
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -8,6 +7,7 @@ import numpy as np
 
 from ...datasets.records import Dataset, IntArray
 from ..image_detections import ImageDetections
+from ..results_summary import number
 from ..voc_matching import Float64Array
 from .bootstrap import Interval, bootstrap_aps, interval, mean_aps
 from .breakdown import Group, ap_by_ratio, ap_by_size
@@ -132,11 +132,6 @@ def analyse_errors(
         class_intervals=[interval(draws[:, c]) for c in range(len(matches.classes))],
         draws=draws,
     )
-
-
-def number(value: float) -> float | None:
-    """Convert a value for JSON, which has neither NaN nor infinity."""
-    return float(value) if math.isfinite(value) else None
 
 
 def _numbers(values: Sequence[float] | np.typing.NDArray[np.float64]) -> list[object]:
