@@ -92,6 +92,10 @@ class HeadConfig(Section):
     """Draw RoIs repeatedly if there are too few."""
     class_agnostic: bool = False
     """Predict one box per RoI for all classes, instead of one per class."""
+    cascade: tuple[Share, ...] = ()
+    """Least IoU of a foreground RoI in each stage behind the first, such as [0.6, 0.7]
+    (Cascade R-CNN, section 4): every stage classifies the boxes of the one before.
+    Boxes are then class-agnostic. Empty: one stage."""
     convs: Whole = 0
     """Number of 3x3 convolutions on each region. This and the following keys except
     sigma apply where no stage of the backbone is the head (dc5, fpn)."""

@@ -1,6 +1,7 @@
 """Base class of the sections of the settings."""
 
-from typing import Annotated, Any
+import pkgutil
+from typing import Annotated, Any, ClassVar
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationInfo, field_validator
 
@@ -25,3 +26,22 @@ class Section(BaseModel):
             if annotation is not bool:
                 raise ValueError("expected no true or false here")
         return value
+
+
+class HeadSection(Section):
+    """Settings of a head that stands beside the box head.
+
+    Attributes:
+        head: its class, as ``package.module:Class`` or itself.
+    """
+
+    head: ClassVar[str | type]
+
+    enabled: bool = False
+    """Whether the detector has this head."""
+
+    @classmethod
+    def kind(cls) -> Any:
+        """Return the class of the head."""
+        head = cls.head
+        return pkgutil.resolve_name(head) if isinstance(head, str) else head

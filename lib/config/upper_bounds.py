@@ -46,6 +46,7 @@ _MOST = {
     "anchors.sizes": 100,
     "data.short_sides": 1000,
     "test.scales": 100,
+    "head.cascade": 10,
 }
 """Longest lists."""
 

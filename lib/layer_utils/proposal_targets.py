@@ -122,15 +122,81 @@ def sample_rois(
     # Unused slots are pooled too, and pooling a non-finite box may crash.
     rois = boxes.gather(1, index[:, :, None].expand(-1, -1, 4))
     rois = rois.masked_fill(~drawn[:, :, None], 0.0)
-    matched = matched.gather(1, index)
-    classes = ground_truth.classes.gather(1, matched).masked_fill(~is_fg, 0)
+    return _with_targets(
+        rois,
+        matched.gather(1, index),
+        is_fg,
+        drawn,
+        ground_truth,
+        delta_std=delta_std,
+        offset=offset,
+    )
+
+
+def label_rois(
+    rois: Tensor,
+    valid: Tensor,
+    ground_truth: GroundTruth,
+    *,
+    overlap: float,
+    delta_std: tuple[float, float, float, float],
+    offset: float,
+    crowd_overlap: float | None = None,
+) -> RoISamples:
+    """Label all RoIs without drawing: a cascade's later stages (Cascade R-CNN, 4.2).
+
+    Args:
+        rois: ``(N, R, 4)``, boxes that the stage before has moved.
+        valid: ``(N, R)`` bool.
+        ground_truth: of the same images.
+        overlap: least IoU of a foreground RoI; all others are background.
+        delta_std: as of `sample_rois`.
+        offset: as of `sample_rois`.
+        crowd_overlap: as of `sample_rois`.
+
+    Returns:
+        All RoIs in their order, with the targets of this stage.
+    """
+    foreground, background, matched = match_rois(
+        rois,
+        valid,
+        ground_truth,
+        fg_overlap=overlap,
+        bg_overlap_high=overlap,
+        bg_overlap_low=0.0,
+        offset=offset,
+        crowd_overlap=crowd_overlap,
+    )
+    return _with_targets(
+        rois,
+        matched,
+        foreground,
+        foreground | background,
+        ground_truth,
+        delta_std=delta_std,
+        offset=offset,
+    )
+
+
+def _with_targets(
+    rois: Tensor,
+    matched: Tensor,
+    foreground: Tensor,
+    valid: Tensor,
+    ground_truth: GroundTruth,
+    *,
+    delta_std: tuple[float, float, float, float],
+    offset: float,
+) -> RoISamples:
+    """Add classes and normalised deltas of the matched objects to RoIs ``(N, S)``."""
+    classes = ground_truth.classes.gather(1, matched).masked_fill(~foreground, 0)
     targets = ground_truth.boxes.gather(1, matched[:, :, None].expand(-1, -1, 4))
     # Targets are constants, even if the RoIs carry a gradient (DenseCap).
     deltas = encode(rois.detach(), targets, offset=offset).unbind(2)
     target_deltas = torch.stack(
         [delta / std for delta, std in zip(deltas, delta_std, strict=True)], dim=2
-    ).masked_fill(~is_fg[:, :, None], 0.0)
-    return RoISamples(rois, classes, target_deltas, matched, drawn)
+    ).masked_fill(~foreground[:, :, None], 0.0)
+    return RoISamples(rois, classes, target_deltas, matched, valid)
 
 
 def match_rois(

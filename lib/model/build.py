@@ -1,8 +1,11 @@
 """Build a detector from a configuration."""
 
+from typing import Any
+
 import torch
 from torch import nn
 
+from ..config.section import HeadSection
 from ..config.settings import Config
 from ..nets import build_backbone
 from ..nets.backbone import Backbone
@@ -11,6 +14,8 @@ from ..nets.layers import Norm
 from ..nets.region_head import RegionHead
 from .external_proposals import ExternalProposals
 from .heads.box_head import BoxHead
+from .heads.cascade_head import CascadeHead
+from .heads.head import Head, Trunk
 from .heads.roi_features import LastStage, RoIFeatures, pooled_strides
 from .network import Network
 from .normalisation import NORMALISATIONS
@@ -43,7 +48,7 @@ def build_detector(config: Config, num_classes: int) -> TwoStage:
         channels, strides = pyramid.channels, pyramid.strides
     if net.modules == "rpn":
         remove_head_layers(backbone)
-    elif net.features != "c4":
+    elif net.features != "c4" and not config.head.cascade:
         region_head = build_region_head(config, channels)
     proposer: RegionProposalNetwork | ExternalProposals = ExternalProposals()
     if net.modules != "fast_rcnn":
@@ -58,15 +63,8 @@ def build_detector(config: Config, num_classes: int) -> TwoStage:
     pooled = pooled_strides(backbone.strides)
     heads = {}
     if net.modules != "rpn":
-        regions = RoIFeatures(
-            region_head or LastStage(backbone),
-            pooling=config.pooling,
-            strides=pooled,
-            lift=backbone.lift if region_head is None else None,
-        )
-        heads["box_head"] = BoxHead(
-            regions, num_classes, boxes=config.boxes, head=config.head
-        )
+        trunk = Trunk(backbone, channels, pooled, num_classes)
+        heads = build_heads(config, trunk, region_head)
     model = TwoStage(
         backbone,
         pyramid,
@@ -101,6 +99,41 @@ def _backbone(config: Config) -> Backbone:
         head_stride=net.head_stride,
         dropout=net.dropout,
     )
+
+
+def build_heads(
+    config: Config, trunk: Trunk, region_head: RegionHead | None
+) -> dict[str, Head]:
+    """Build the box head, or the cascade in its place, and the further heads.
+
+    A further head is one whose settings are a `HeadSection` with ``enabled``; its keys
+    start with the section's name.
+    """
+    backbone, head, c4 = trunk.backbone, config.head, config.net.features == "c4"
+    options: dict[str, Any] = {"pooling": config.pooling, "strides": trunk.strides}
+    common: dict[str, Any] = {"boxes": config.boxes, "head": head}
+    heads: dict[str, Head] = {}
+    if head.cascade:
+        stages = 1 + len(head.cascade)
+        cascade = [
+            RoIFeatures(
+                LastStage(backbone)
+                if c4
+                else build_region_head(config, trunk.channels),
+                gradient=1 / stages,
+                **options,
+            )
+            for _ in range(stages)
+        ]
+        heads["box_head"] = CascadeHead(cascade, trunk.num_classes, **common)
+    else:
+        lift = backbone.lift if region_head is None else None
+        regions = RoIFeatures(region_head or LastStage(backbone), lift=lift, **options)
+        heads["box_head"] = BoxHead(regions, trunk.num_classes, **common)
+    for name, section in config:
+        if isinstance(section, HeadSection) and section.enabled:
+            heads[f"{name}_head"] = section.kind()(section, config, trunk)
+    return heads
 
 
 def build_region_head(config: Config, channels: int) -> RegionHead:

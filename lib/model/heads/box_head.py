@@ -20,7 +20,15 @@ from .roi_features import RoIFeatures
 
 
 class BoxHead(ClassifyingHead):
-    """Classify and refine regions (Fast R-CNN, section 2)."""
+    """Classify and refine regions (Fast R-CNN, section 2).
+
+    Args:
+        regions: pools RoIs and turns them into vectors.
+        num_classes: C, background included.
+        boxes: the box convention.
+        head: settings of sampling, predictor and losses.
+        name: prefix of the losses' and the counts' names.
+    """
 
     delta_std: Tensor
 
@@ -31,8 +39,10 @@ class BoxHead(ClassifyingHead):
         *,
         boxes: BoxConfig,
         head: HeadConfig,
+        name: str = "head",
     ) -> None:
         super().__init__()
+        self.name = name
         self.regions = regions
         self.boxes = boxes
         self.settings = head
@@ -108,17 +118,25 @@ class BoxHead(ClassifyingHead):
     ) -> TrainOutput:
         """Compute the two losses of sampled RoIs."""
         logits, deltas = self.classify(features, samples.rois)
+        output = self.output(logits, deltas, samples)
+        output.activations["features"] = features.maps[0].detach()
+        return output
+
+    def output(
+        self, class_logits: Tensor, pred_deltas: Tensor, samples: RoISamples
+    ) -> TrainOutput:
+        """Compare predictions with their targets."""
         foreground = samples.valid & (samples.classes > 0)
+        scores = "class_scores" if self.name == "head" else f"{self.name}_class_scores"
         return TrainOutput(
-            self.terms(logits, deltas, samples),
+            self.terms(class_logits, pred_deltas, samples),
             {
-                "head_fg": foreground.sum(),
-                "head_bg": (samples.valid & ~foreground).sum(),
+                f"{self.name}_fg": foreground.sum(),
+                f"{self.name}_bg": (samples.valid & ~foreground).sum(),
             },
             {
-                "features": features.maps[0].detach(),
-                "class_scores": logits.detach().softmax(dim=2),
-                "head_deltas": deltas.detach(),
+                scores: class_logits.detach().softmax(dim=2),
+                f"{self.name}_deltas": pred_deltas.detach(),
             },
         )
 
@@ -135,7 +153,7 @@ class BoxHead(ClassifyingHead):
             sigma=self.settings.sigma,
             per_image=self.settings.rois_per_image,
         )
-        return {"head_cls": cls_loss, "head_box": box_loss}
+        return {f"{self.name}_cls": cls_loss, f"{self.name}_box": box_loss}
 
     def stages(self) -> Iterator[Stage]:
         """Yield the methods that a profile times in a training step."""

@@ -1,21 +1,39 @@
 """The interface of heads on RoIs."""
 
 from collections.abc import Iterator
+from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
 
 from ...layer_utils.proposal_targets import RoISamples
 from ...layer_utils.structures import Detections, FeatureMaps, GroundTruth, Proposals
+from ...nets.backbone import Backbone
 from ..network import Stage
 from ..outputs import Predictions, TrainOutput
+
+
+class Trunk(NamedTuple):
+    """What a head is built on.
+
+    Attributes:
+        backbone: whose last stage C4 heads share, as `LastStage`.
+        channels: of the maps that regions are pooled from.
+        strides: of these maps.
+        num_classes: C, background included.
+    """
+
+    backbone: Backbone
+    channels: int
+    strides: tuple[int, ...]
+    num_classes: int
 
 
 class Head(nn.Module):
     """A module on RoIs, with its own pooling, layers, targets, losses and settings.
 
     A detector's first head is a `ClassifyingHead`, which detects the objects; the other
-    heads add to its detections.
+    heads add to its detections, and are built by ``Kind(settings, config, trunk)``.
     """
 
     def losses(

@@ -53,6 +53,7 @@ class RoIFeatures:
         strides: strides of the maps from which regions are pooled, the finest ones.
         lift: runs the body's first layers on whole maps, and returns None if the result
             would differ; None if no layer can run before pooling.
+        gradient: factor of the gradient that reaches the maps.
     """
 
     def __init__(
@@ -62,15 +63,20 @@ class RoIFeatures:
         pooling: PoolingConfig,
         strides: Sequence[int],
         lift: Callable[[FeatureMaps], FeatureMaps | None] | None = None,
+        gradient: float = 1.0,
     ) -> None:
         self.body = body
         self.lift = lift
+        self.gradient = gradient
         self.pooling = pooling
         self.strides = tuple(strides)
 
     def __call__(self, features: FeatureMaps, rois: Tensor) -> Tensor:
         """Compute a vector for each RoI ``(N, R, 4)``: ``(N * R, out_channels)``."""
-        return self.vectors(self.pool(self.lifted(features, rois), rois))
+        pooled = self.pool(self.lifted(features, rois), rois)
+        if self.gradient != 1 and torch.is_grad_enabled():
+            pooled = _ScaledGradient.apply(pooled, self.gradient)
+        return self.vectors(pooled)
 
     def vectors(self, pooled: Tensor) -> Tensor:
         """Map pooled regions ``(M, C, P, P)`` to vectors ``(M, out_channels)``."""
@@ -108,6 +114,19 @@ class RoIFeatures:
         """Yield the methods that a profile times in a training step."""
         yield Stage(self, "pool", "pooling")
         yield Stage(self, "vectors", "head")
+
+
+class _ScaledGradient(torch.autograd.Function):
+    """The identity, whose gradient is scaled."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, scale: float) -> Tensor:
+        ctx.scale = scale
+        return x.view_as(x)
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None]:  # type: ignore[override]
+        return gradient * ctx.scale, None
 
 
 def pooled_strides(strides: Sequence[int]) -> tuple[int, ...]:
