@@ -18,6 +18,7 @@ from faster_rcnn.inference.detector_evaluation import evaluate_detector
 from faster_rcnn.layer_utils.structures import GroundTruth, Images
 from faster_rcnn.model.build import build_detector
 from faster_rcnn.model.two_stage import TwoStage
+from faster_rcnn.nets.box_predictor import BoxPredictor
 from faster_rcnn.utils.device import seed_everything
 from faster_rcnn.utils.distributed import collectives
 from torch import nn
@@ -234,8 +235,10 @@ def randomise(model: TwoStage, *, seed: int = 1) -> None:
             draw(part.weight, 1)
     draw(model.rpn.head.scores.weight, 1)
     draw(model.rpn.head.deltas.weight, 0.3)
-    draw(model.box_head.predictor.scores.weight, 1)
-    draw(model.box_head.predictor.deltas.weight, 0.2)
+    for part in model.box_head.modules():
+        if isinstance(part, BoxPredictor):
+            draw(part.scores.weight, 1)
+            draw(part.deltas.weight, 0.2)
 
 
 def at_iteration(
