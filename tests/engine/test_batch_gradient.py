@@ -1,16 +1,21 @@
 """One gradient, whoever computes it: one pass, several passes, several processes."""
 
 import itertools
+from typing import ClassVar
 
 import numpy as np
 import pytest
 import torch
+from faster_rcnn.config.section import HeadSection
 from faster_rcnn.config.settings import Config
 from faster_rcnn.engine.batch_gradient import BatchGradient
 from faster_rcnn.engine.non_finite import FaultyUpdates, NonFiniteLossError
 from faster_rcnn.engine.schedule import share_passes
 from faster_rcnn.engine.training_batches import stream_batches
+from faster_rcnn.layer_utils.losses import Loss
 from faster_rcnn.model import region_proposals
+from faster_rcnn.model.heads.head import Head
+from faster_rcnn.model.outputs import TrainOutput
 from faster_rcnn.utils.distributed import collectives
 from faster_rcnn.weights.checkpoint import Counts
 from many_processes import in_processes
@@ -125,6 +130,47 @@ def test_every_parameter_has_a_gradient(dataset, whole):
 def test_accumulated_gradient_is_that_of_the_large_batch(dataset, whole, size, passes):
     words = ("train.batch_size", size, "train.images_per_update", 4)
     assert_alike(gradient(dataset, tiny_config(*ALL, *words)), whole)
+
+
+class MaskHead(Head):
+    """A further head whose only loss is over the foreground RoIs."""
+
+    def __init__(self, settings, config, trunk):
+        super().__init__()
+        self.pull = torch.nn.Parameter(torch.ones(()))
+        self.strides = trunk.strides
+
+    def losses(self, features, samples, ground_truth, image_sizes):
+        foreground = samples.valid & (samples.classes > 0)
+        sides = (samples.rois[..., 2:] - samples.rois[..., :2]).prod(dim=2)
+        total = (self.pull**2 * sides).masked_fill(~foreground, 0.0).sum()
+        return TrainOutput({"mask": Loss(total, foreground.sum())}, {}, {})
+
+
+class MaskSection(HeadSection):
+    head: ClassVar = MaskHead
+
+
+class ConfigWithMask(Config):
+    mask: MaskSection = MaskSection(enabled=True)
+
+
+@pytest.mark.parametrize("kind", ["mask", "cascade"])
+def test_losses_of_any_name_and_count_add_up(dataset, kind):
+    """A loss over foreground alone, whose number no setting tells, and three stages."""
+    words = ("head.cascade", "[0.6, 0.7]") if kind == "cascade" else ()
+    found = []
+    for size in (4, 2):
+        config = tiny_config(
+            *(*ALL, *words),
+            *("train.batch_size", size, "train.images_per_update", 4),
+        )
+        if kind == "mask":
+            config = ConfigWithMask.model_validate(config.model_dump())
+        found.append(gradient(dataset, config))
+    name = "mask" if kind == "mask" else "head3_cls"
+    assert found[0][0][name] > 0
+    assert_alike(found[1], found[0])
 
 
 @pytest.mark.processes

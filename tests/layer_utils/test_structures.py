@@ -4,9 +4,12 @@ Shapes never depend on values, nothing is read back from the device or copied to
 and the whole chain is one graph.
 """
 
+from typing import NamedTuple
+
 import pytest
 import torch
 from box_oracles import ground_truth, random_boxes
+from faster_rcnn.datasets.loading.batches import Batch
 from faster_rcnn.layer_utils.anchor_targets import anchor_targets
 from faster_rcnn.layer_utils.anchors import base_anchors, cells_inside, grid_anchors
 from faster_rcnn.layer_utils.boxes import BoxCoder
@@ -15,12 +18,20 @@ from faster_rcnn.layer_utils.losses import head_losses, rpn_losses
 from faster_rcnn.layer_utils.proposal_layer import propose
 from faster_rcnn.layer_utils.proposal_targets import sample_rois
 from faster_rcnn.layer_utils.roi_pooling import pool_rois
-from faster_rcnn.layer_utils.structures import FeatureMaps, GroundTruth, RPNOutput
+from faster_rcnn.layer_utils.structures import (
+    FeatureMaps,
+    GroundTruth,
+    Images,
+    RPNOutput,
+    join,
+    map_tensors,
+)
 from faster_rcnn.nms import Suppression
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
 HEIGHT, WIDTH, STRIDE, CLASSES = 5, 6, 16, 4
+SIZES = torch.tensor([[48, 48], [40, 44]])
 BASE = base_anchors(stride=STRIDE, ratios=(0.5, 1, 2), scales=(1, 2), offset=1)
 CODER = BoxCoder(1)
 PROPOSAL_RULE = Suppression(0.7, 0)
@@ -70,7 +81,7 @@ def proposals_of(x):
 
 def training(x, replacement=False, mode="align"):
     """From the RPN's outputs to the four losses."""
-    gt = GroundTruth(x["boxes"], x["classes"], x["valid"], x["crowd"])
+    gt = x.get("truth", GroundTruth(x["boxes"], x["classes"], x["valid"], x["crowd"]))
     anchors, inside, proposals = proposals_of(x)
     targets = anchor_targets(
         anchors,
@@ -212,3 +223,43 @@ def test_gradients_reach_predictions_and_features_only():
     (pooled.sum() + sum(losses)).backward()
     for key in ("features", "logits", "deltas", "scores", "head_deltas"):
         assert x[key].grad.isfinite().all() and x[key].grad.any(), key
+
+
+class MaskedTruth(NamedTuple):
+    """Ground truth that has gained a field, in the middle."""
+
+    boxes: torch.Tensor
+    classes: torch.Tensor
+    masks: torch.Tensor
+    valid: torch.Tensor
+    crowd: torch.Tensor | None = None
+
+
+def test_structures_gain_fields_without_an_edit():
+    plain = ground_truth([(0, [4, 4, 30, 30])], [(1, [2, 3, 40, 30])])
+    masks = torch.rand(*plain.boxes.shape[:2], 6)
+    truth = MaskedTruth(plain.boxes, plain.classes, masks, plain.valid)
+    images = Images(torch.zeros(2, 3, 48, 48, dtype=torch.uint8), SIZES, True)
+    batch = Batch(images, truth, torch.ones(2), SIZES, image_ids=("a", "b"))
+    copied = batch.map(lambda tensor: tensor + 1).ground_truth
+    assert isinstance(copied, MaskedTruth) and copied.crowd is None
+    assert torch.equal(copied.masks, masks + 1)
+    tensors = batch.tensors()
+    assert len(tensors) == 6 and any(tensor is masks for tensor in tensors)
+    assert torch.equal(
+        map_tensors(batch, lambda x: x[:1]).ground_truth.masks, masks[:1]
+    )
+    views = join([truth, truth], dim=1)
+    assert views.masks.shape[1] == 2 * masks.shape[1] and views.crowd is None
+    x = inputs()
+    samples = [
+        training({**x, "truth": each})[2]
+        for each in (truth, plain)
+        if torch.manual_seed(0)
+    ]
+    assert_same(*samples)
+
+
+def assert_same(one, other):
+    for a, b in zip(tree_leaves(one), tree_leaves(other), strict=True):
+        assert torch.equal(a, b)
