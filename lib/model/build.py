@@ -3,7 +3,6 @@
 from typing import Any
 
 import torch
-from torch import nn
 
 from ..config.section import HeadSection
 from ..config.settings import Config
@@ -12,11 +11,11 @@ from ..nets.backbone import Backbone
 from ..nets.fpn import FeaturePyramid
 from ..nets.layers import Norm
 from ..nets.region_head import RegionHead
+from ..nets.roi_features import LastStage, Pooling, RoIFeatures, pooled_strides
 from .external_proposals import ExternalProposals
 from .heads.box_head import BoxHead
 from .heads.cascade_head import CascadeHead
 from .heads.head import Head, Trunk
-from .heads.roi_features import LastStage, RoIFeatures, pooled_strides
 from .network import Network
 from .normalisation import NORMALISATIONS
 from .region_proposals import RegionProposalNetwork
@@ -47,7 +46,7 @@ def build_detector(config: Config, num_classes: int) -> TwoStage:
         )
         channels, strides = pyramid.channels, pyramid.strides
     if net.modules == "rpn":
-        remove_head_layers(backbone)
+        backbone.remove_head()
     elif net.features != "c4" and not config.head.cascade:
         region_head = build_region_head(config, channels)
     proposer: RegionProposalNetwork | ExternalProposals = ExternalProposals()
@@ -63,7 +62,8 @@ def build_detector(config: Config, num_classes: int) -> TwoStage:
     pooled = pooled_strides(backbone.strides)
     heads = {}
     if net.modules != "rpn":
-        trunk = Trunk(backbone, channels, pooled, num_classes)
+        pooling = Pooling(**config.pooling.model_dump())
+        trunk = Trunk(backbone, channels, pooled, pooling, num_classes)
         heads = build_heads(config, trunk, region_head)
     model = TwoStage(
         backbone,
@@ -110,7 +110,7 @@ def build_heads(
     start with the section's name.
     """
     backbone, head, c4 = trunk.backbone, config.head, config.net.features == "c4"
-    options: dict[str, Any] = {"pooling": config.pooling, "strides": trunk.strides}
+    options: dict[str, Any] = {"pooling": trunk.pooling, "strides": trunk.strides}
     common: dict[str, Any] = {"boxes": config.boxes, "head": head}
     heads: dict[str, Head] = {}
     if head.cascade:
@@ -148,27 +148,6 @@ def build_region_head(config: Config, channels: int) -> RegionHead:
         fc_channels=head.fc_channels,
         norm=head.norm,
     )
-
-
-def remove_head_layers(backbone: Backbone) -> None:
-    """Remove the backbone's layers that only a C4 head uses."""
-    trunk = {
-        id(parameter)
-        for block in backbone.blocks()
-        for module in block
-        for parameter in module.parameters()
-    }
-
-    def drop(parent: nn.Module) -> None:
-        for name, child in parent.named_children():
-            own = {id(parameter) for parameter in child.parameters()}
-            if own and not own & trunk:
-                # Backbones index their layers: an empty module keeps the indices.
-                setattr(parent, name, nn.Identity())
-            elif own - trunk:
-                drop(child)
-
-    drop(backbone)
 
 
 def freeze_trunk(model: Network) -> None:

@@ -137,6 +137,26 @@ class Backbone(nn.Module, ABC):
                 if isinstance(part, Norm):
                     part.freeze()
 
+    def remove_head(self) -> None:
+        """Remove the layers that only a C4 head uses."""
+        trunk = {
+            id(parameter)
+            for block in self.blocks()
+            for module in block
+            for parameter in module.parameters()
+        }
+
+        def drop(parent: nn.Module) -> None:
+            for name, child in parent.named_children():
+                own = {id(parameter) for parameter in child.parameters()}
+                if own and not own & trunk:
+                    # Backbones index their layers: an empty module keeps the indices.
+                    setattr(parent, name, nn.Identity())
+                elif own - trunk:
+                    drop(child)
+
+        drop(self)
+
     def ignored_keys(self, keys: Iterable[str]) -> list[str]:
         """Return the keys of a classification state dict that are not used."""
         return [key for key in keys if key.startswith(self.classifier_prefixes)]

@@ -13,10 +13,10 @@ from ...layer_utils.losses import Loss, head_loss_sums
 from ...layer_utils.proposal_targets import RoISamples, sample_rois
 from ...layer_utils.structures import FeatureMaps, GroundTruth, Proposals
 from ...nets.box_predictor import BoxPredictor
+from ...nets.roi_features import RoIFeatures
 from ..network import Stage
 from ..outputs import Predictions, TrainOutput
 from .head import ClassifyingHead
-from .roi_features import RoIFeatures
 
 
 class BoxHead(ClassifyingHead):
@@ -158,6 +158,7 @@ class BoxHead(ClassifyingHead):
     def stages(self) -> Iterator[Stage]:
         """Yield the methods that a profile times in a training step."""
         yield Stage(self, "sample", "targets")
-        yield from self.regions.stages()
+        yield Stage(self.regions, "pool", "pooling")
+        yield Stage(self.regions, "vectors", "head")
         yield Stage(self, "forward", "head")
         yield Stage(self, "terms", "losses")

@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from ...layer_utils.proposal_targets import RoISamples
 from ...layer_utils.structures import Detections, FeatureMaps, GroundTruth, Proposals
 from ...nets.backbone import Backbone
+from ...nets.roi_features import Pooling
 from ..network import Stage
 from ..outputs import Predictions, TrainOutput
 
@@ -20,12 +21,14 @@ class Trunk(NamedTuple):
         backbone: whose last stage C4 heads share, as `LastStage`.
         channels: of the maps that regions are pooled from.
         strides: of these maps.
+        pooling: how box heads pool them.
         num_classes: C, background included.
     """
 
     backbone: Backbone
     channels: int
     strides: tuple[int, ...]
+    pooling: Pooling
     num_classes: int
 
 

@@ -6,7 +6,7 @@ import torch
 from faster_rcnn.layer_utils.boxes import BoxCoder
 from faster_rcnn.layer_utils.proposal_targets import label_rois
 from faster_rcnn.layer_utils.structures import GroundTruth, Proposals
-from faster_rcnn.model.heads.roi_features import RoIFeatures
+from faster_rcnn.nets.roi_features import RoIFeatures
 from tiny_runs import (
     ground_truth,
     random_images,

@@ -1,17 +1,15 @@
 """The input of a head's predictor: pooled features after the head's layers."""
 
-from collections.abc import Callable, Iterator, Sequence
-from typing import Any, Protocol
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple, Protocol
 
 import torch
 from torch import Tensor
 
-from ...config.settings import PoolingConfig
-from ...layer_utils.roi_pooling import pool_rois
-from ...layer_utils.structures import FeatureMaps
-from ...nets.backbone import Backbone
-from ...utils.torch_versions import exporting
-from ..network import Stage
+from ..layer_utils.roi_pooling import PoolingMode, pool_rois
+from ..layer_utils.structures import FeatureMaps
+from ..utils.torch_versions import exporting
+from .backbone import Backbone
 
 
 class Body(Protocol):
@@ -44,6 +42,17 @@ class LastStage:
         return self.backbone.head(pooled)
 
 
+class Pooling(NamedTuple):
+    """How regions are pooled: the options of `pool_rois`."""
+
+    mode: PoolingMode
+    size: int
+    sampling_ratio: int = 0
+    aligned: bool = False
+    max_pool: bool = False
+    box_gradient: bool = False
+
+
 class RoIFeatures:
     """Pool RoIs and run a body on them.
 
@@ -60,7 +69,7 @@ class RoIFeatures:
         self,
         body: Body,
         *,
-        pooling: PoolingConfig,
+        pooling: Pooling,
         strides: Sequence[int],
         lift: Callable[[FeatureMaps], FeatureMaps | None] | None = None,
         gradient: float = 1.0,
@@ -69,6 +78,7 @@ class RoIFeatures:
         self.lift = lift
         self.gradient = gradient
         self.pooling = pooling
+        self._options = pooling._asdict()
         self.strides = tuple(strides)
 
     def __call__(self, features: FeatureMaps, rois: Tensor) -> Tensor:
@@ -96,24 +106,9 @@ class RoIFeatures:
 
     def pool(self, features: FeatureMaps, rois: Tensor) -> Tensor:
         """Pool the features of RoIs ``(N, R, 4)`` to P x P: ``(N * R, C, P, P)``."""
-        pooling = self.pooling
-        pooled = pool_rois(
-            features.of(len(self.strides)),
-            rois,
-            mode=pooling.mode,
-            size=pooling.size,
-            strides=self.strides,
-            sampling_ratio=pooling.sampling_ratio,
-            aligned=pooling.aligned,
-            max_pool=pooling.max_pool,
-            box_gradient=pooling.box_gradient,
-        )
+        features = features.of(len(self.strides))
+        pooled = pool_rois(features, rois, strides=self.strides, **self._options)
         return pooled.contiguous(memory_format=torch.channels_last)
-
-    def stages(self) -> Iterator[Stage]:
-        """Yield the methods that a profile times in a training step."""
-        yield Stage(self, "pool", "pooling")
-        yield Stage(self, "vectors", "head")
 
 
 class _ScaledGradient(torch.autograd.Function):
