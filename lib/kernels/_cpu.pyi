@@ -53,6 +53,20 @@ def match(
     threads: int,
 ) -> None: ...
 
+def draw_polygons(
+    vertices: int,
+    parts: int,
+    boxes: int,
+    matched: int,
+    images: int,
+    objects: int,
+    slots: int,
+    count: int,
+    size: int,
+    masks: int,
+    threads: int,
+) -> None: ...
+
 class RoiPooling:
     def __init__(
         self,

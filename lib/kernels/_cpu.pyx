@@ -5,7 +5,7 @@ Arguments are checked by the operators of this package, not here. The build need
 PyTorch headers, so it works with every version of PyTorch.
 """
 
-from libc.stdint cimport int32_t, int64_t, uint8_t, uintptr_t
+from libc.stdint cimport int16_t, int32_t, int64_t, uint8_t, uintptr_t
 from libc.stdlib cimport free, malloc
 
 
@@ -25,6 +25,12 @@ cdef extern from "csrc/match.h" nogil:
     int match_batch(const float *, int64_t, const float *, const uint8_t *,
                     const uint8_t *, const uint8_t *, int64_t, int64_t, int64_t, float,
                     float *, int64_t *, uint8_t *, float *, int)
+
+
+cdef extern from "csrc/polygons.h" nogil:
+    int draw_polygons_batch "draw_polygons"(
+        const float *, const int16_t *, const float *, const int64_t *, int64_t,
+        int64_t, int64_t, int64_t, int64_t, uint8_t *, int)
 
 
 cdef extern from "csrc/roi.h" nogil:
@@ -103,6 +109,19 @@ def match(uintptr_t boxes, int64_t box_stride, uintptr_t gt_boxes, uintptr_t gt_
                              <const uint8_t *>usable, images, count, slots, offset,
                              <float *>overlap, <int64_t *>obj, <uint8_t *>is_best,
                              <float *>crowd_share, threads)
+    if failed:
+        raise MemoryError
+
+
+def draw_polygons(uintptr_t vertices, uintptr_t parts, uintptr_t boxes,
+                  uintptr_t matched, int64_t images, int64_t objects, int64_t slots,
+                  int64_t count, int64_t size, uintptr_t masks, int threads):
+    cdef int failed
+    with nogil:
+        failed = draw_polygons_batch(<const float *>vertices, <const int16_t *>parts,
+                                     <const float *>boxes, <const int64_t *>matched,
+                                     images, objects, slots, count, size,
+                                     <uint8_t *>masks, threads)
     if failed:
         raise MemoryError
 

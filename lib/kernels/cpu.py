@@ -143,6 +143,30 @@ def match_boxes(
     return overlap, matched, is_best, crowd_share
 
 
+def draw_polygons(
+    vertices: Tensor,
+    parts: Tensor,
+    boxes: Tensor,
+    matched: Tensor,
+    size: int,
+    num_parts: int,
+) -> Tensor:
+    """Draw polygons into boxes; see ``kernels.polygons`` for contiguous arguments."""
+    masks = boxes.new_empty((*matched.shape, size, size), dtype=torch.bool)
+    _cpu.draw_polygons(
+        vertices.data_ptr(),
+        parts.data_ptr(),
+        boxes.data_ptr(),
+        matched.data_ptr(),
+        *parts.shape,
+        matched.shape[1],
+        size,
+        masks.data_ptr(),
+        torch.get_num_threads(),
+    )
+    return masks
+
+
 def roi_pool(
     features: Sequence[Tensor],
     rois: Tensor,

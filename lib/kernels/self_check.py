@@ -12,7 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from . import bilinear, reference
+from . import bilinear, polygons, reference
 from .pooling_layout import MODES, Options
 
 _POOLINGS = (  # mode, sampling ratio, aligned
@@ -28,7 +28,8 @@ def fault_of(name: str, kernels: ModuleType, device_type: str) -> str | None:
     """Check a kernel, and describe its first error; None if there is none.
 
     Args:
-        name: ``nms``, ``soft_nms``, ``match_boxes`` or ``roi_pool``.
+        name: ``nms``, ``soft_nms``, ``match_boxes``, ``roi_pool`` or
+            ``draw_polygons``.
         kernels: module with the functions of ``cpu``.
         device_type: device to run on.
     """
@@ -37,6 +38,7 @@ def fault_of(name: str, kernels: ModuleType, device_type: str) -> str | None:
         "soft_nms": _soft_nms,
         "match_boxes": _match_boxes,
         "roi_pool": _roi_pool,
+        "draw_polygons": _draw_polygons,
     }[name]
     # A new thread has none of the caller's modes: no_grad, inference mode, autocast, a
     # default device.
@@ -165,6 +167,25 @@ def _roi_pool(kernels: ModuleType, device_type: str) -> str | None:
                 if not torch.allclose(a.cpu(), b, rtol=1e-4, atol=1e-4):
                     return f"other {what} of {mode} in {fmt}"
     return None
+
+
+def _draw_polygons(kernels: ModuleType, device_type: str) -> str | None:
+    """Check stars of two parts, half of them with all vertices on whole pixels."""
+    generator = torch.Generator().manual_seed(0)
+    vertices = 120 * torch.rand(2, 4, 12, 2, generator=generator) - 20
+    vertices[:, ::2] = vertices[:, ::2].round()
+    vertices[:, :, 6], vertices[:, :, 11] = vertices[:, :, 0], vertices[:, :, 7]
+    parts = torch.tensor([0] * 7 + [1] * 5, dtype=torch.int16).expand(2, 4, 12)
+    parts = parts.clone()
+    parts[0, 1], parts[1, 2, 7:] = -1, -1
+    boxes = _boxes(2, 9, generator)
+    boxes[:, 3] = torch.tensor([10.0, 10.0, 30.0, 30.0])
+    boxes[:, 4, 2:] = boxes[:, 4, :2]
+    matched = torch.randint(0, 4, (2, 9), generator=generator)
+    inputs = vertices, parts, boxes, matched
+    expected = polygons.draw_by_columns(*inputs, 7, 2)
+    found = kernels.draw_polygons(*(tensor.to(device_type) for tensor in inputs), 7, 2)
+    return None if torch.equal(found.cpu(), expected) else "other cells"
 
 
 def _readable_pool(
