@@ -52,7 +52,6 @@ def match(
     crowd_share: int,
     threads: int,
 ) -> None: ...
-
 def draw_polygons(
     vertices: int,
     parts: int,

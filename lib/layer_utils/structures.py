@@ -53,6 +53,41 @@ class FeatureMaps(NamedTuple):
         return FeatureMaps(self.maps[:levels], sizes)
 
 
+class Polygons(NamedTuple):
+    """The outlines of a batch's objects, as closed rings.
+
+    Attributes:
+        vertices: ``(N, G, V, 2)`` float32 x and y in pixels of the network input. The
+            last vertex of each part repeats its first one.
+        parts: ``(N, G, V)`` int16 in ascending order, the part of each vertex; -1 for
+            unused slots, which come last.
+        num_parts: largest number of parts, or a greater one: like V it is rounded up to
+            few values, since shapes follow from it.
+    """
+
+    vertices: Tensor
+    parts: Tensor
+    num_parts: int
+
+
+class Bitmaps(NamedTuple):
+    """The masks of a batch's objects, each as a bitmap of its box.
+
+    A bitmap covers the object with a margin of at least one pixel: zeros, or beyond the
+    image's edge a copy of the pixels at the edge, as RoIAlign sees a bitmap of the
+    whole image.
+
+    Attributes:
+        values: ``(N, G, B, B)`` uint8, the share of each cell that is inside, times
+            255.
+        frames: ``(N, G, 4)`` box of all B x B cells, in pixels of the network input;
+            its sides are B if a cell is a pixel.
+    """
+
+    values: Tensor
+    frames: Tensor
+
+
 class GroundTruth(NamedTuple):
     """The annotated objects of a batch.
 
