@@ -9,7 +9,10 @@ from setuptools.command.build_ext import build_ext
 from setuptools.errors import CompileError, LinkError
 
 FOLDER = "lib/kernels"
-SOURCES = ("nms", "soft_nms", "match", "roi_bilinear", "roi_max", "polygons")
+SOURCES = (
+    *("nms", "soft_nms", "match", "roi_bilinear", "roi_max"),
+    *("polygons", "pasting"),
+)
 OPENMP = "-fopenmp"
 
 # No fast-math and no fused multiply-add: suppression and the bins of RoI max pooling

@@ -65,6 +65,17 @@ def draw_polygons(
     masks: int,
     threads: int,
 ) -> None: ...
+def paste_masks(
+    masks: int,
+    rows: int,
+    columns: int,
+    count: int,
+    size: int,
+    height: int,
+    width: int,
+    pasted: int,
+    threads: int,
+) -> None: ...
 
 class RoiPooling:
     def __init__(

@@ -33,6 +33,12 @@ cdef extern from "csrc/polygons.h" nogil:
         int64_t, int64_t, int64_t, int64_t, uint8_t *, int)
 
 
+cdef extern from "csrc/pasting.h" nogil:
+    int paste_masks_batch "paste_masks"(
+        const float *, const float *, const float *, int64_t, int64_t, int64_t,
+        int64_t, uint8_t *, int)
+
+
 cdef extern from "csrc/roi.h" nogil:
     ctypedef struct RoiLevel:
         void *data
@@ -122,6 +128,18 @@ def draw_polygons(uintptr_t vertices, uintptr_t parts, uintptr_t boxes,
                                      <const float *>boxes, <const int64_t *>matched,
                                      images, objects, slots, count, size,
                                      <uint8_t *>masks, threads)
+    if failed:
+        raise MemoryError
+
+
+def paste_masks(uintptr_t masks, uintptr_t rows, uintptr_t columns, int64_t count,
+                int64_t size, int64_t height, int64_t width, uintptr_t pasted,
+                int threads):
+    cdef int failed
+    with nogil:
+        failed = paste_masks_batch(<const float *>masks, <const float *>rows,
+                                   <const float *>columns, count, size, height, width,
+                                   <uint8_t *>pasted, threads)
     if failed:
         raise MemoryError
 

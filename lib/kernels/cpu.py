@@ -153,18 +153,39 @@ def draw_polygons(
 ) -> Tensor:
     """Draw polygons into boxes; see ``kernels.polygons`` for contiguous arguments."""
     masks = boxes.new_empty((*matched.shape, size, size), dtype=torch.bool)
+    images, objects, slots = parts.shape
     _cpu.draw_polygons(
         vertices.data_ptr(),
         parts.data_ptr(),
         boxes.data_ptr(),
         matched.data_ptr(),
-        *parts.shape,
+        images,
+        objects,
+        slots,
         matched.shape[1],
         size,
         masks.data_ptr(),
         torch.get_num_threads(),
     )
     return masks
+
+
+def paste_masks(masks: Tensor, rows: Tensor, columns: Tensor) -> Tensor:
+    """Paste masks; see ``kernels.pasting.paste`` for contiguous arguments."""
+    height, width = rows.shape[1], columns.shape[1]
+    pasted = masks.new_empty((len(masks), height, width), dtype=torch.bool)
+    _cpu.paste_masks(
+        masks.data_ptr(),
+        rows.data_ptr(),
+        columns.data_ptr(),
+        len(masks),
+        masks.shape[1],
+        height,
+        width,
+        pasted.data_ptr(),
+        torch.get_num_threads(),
+    )
+    return pasted
 
 
 def roi_pool(

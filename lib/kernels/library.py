@@ -21,8 +21,8 @@ def kernels_for(name: str, device_type: str) -> ModuleType | None:
     """Return the module with kernel ``name``, if it is available and correct.
 
     Args:
-        name: ``nms``, ``soft_nms``, ``match_boxes``, ``roi_pool`` or
-            ``draw_polygons``.
+        name: ``nms``, ``soft_nms``, ``match_boxes``, ``roi_pool``, ``draw_polygons`` or
+            ``paste_masks``.
         device_type: ``cpu``, ``cuda`` or another.
 
     Returns:

@@ -12,7 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from . import bilinear, polygons, reference
+from . import bilinear, pasting, polygons, reference
 from .pooling_layout import MODES, Options
 
 _POOLINGS = (  # mode, sampling ratio, aligned
@@ -28,8 +28,8 @@ def fault_of(name: str, kernels: ModuleType, device_type: str) -> str | None:
     """Check a kernel, and describe its first error; None if there is none.
 
     Args:
-        name: ``nms``, ``soft_nms``, ``match_boxes``, ``roi_pool`` or
-            ``draw_polygons``.
+        name: ``nms``, ``soft_nms``, ``match_boxes``, ``roi_pool``, ``draw_polygons`` or
+            ``paste_masks``.
         kernels: module with the functions of ``cpu``.
         device_type: device to run on.
     """
@@ -39,6 +39,7 @@ def fault_of(name: str, kernels: ModuleType, device_type: str) -> str | None:
         "match_boxes": _match_boxes,
         "roi_pool": _roi_pool,
         "draw_polygons": _draw_polygons,
+        "paste_masks": _paste_masks,
     }[name]
     # A new thread has none of the caller's modes: no_grad, inference mode, autocast, a
     # default device.
@@ -186,6 +187,17 @@ def _draw_polygons(kernels: ModuleType, device_type: str) -> str | None:
     expected = polygons.draw_by_columns(*inputs, 7, 2)
     found = kernels.draw_polygons(*(tensor.to(device_type) for tensor in inputs), 7, 2)
     return None if torch.equal(found.cpu(), expected) else "other cells"
+
+
+def _paste_masks(kernels: ModuleType, device_type: str) -> str | None:
+    generator = torch.Generator().manual_seed(0)
+    masks = torch.rand(5, 9, 9, generator=generator)
+    starts, steps = torch.tensor([[-4.0], [0.0], [-0.5], [4.0], [30.0]]), 0.37
+    rows, columns = starts + steps * torch.arange(23), starts + steps * torch.arange(37)
+    expected = pasting.paste_by_matrices(masks, rows, columns)
+    there = (tensor.to(device_type) for tensor in (masks, rows, columns))
+    found = kernels.paste_masks(*there)
+    return None if torch.equal(found.cpu(), expected) else "other pixels"
 
 
 def _readable_pool(
