@@ -7,13 +7,14 @@ import torch
 from torch import Tensor
 
 from .library import kernels_for
+from .mask_reference import paste_by_matrices
 from .operator import operator
-
-_CHUNK = 8_000_000  # pixels whose values are in memory at once
 
 
 def paste(masks: Tensor, rows: Tensor, columns: Tensor) -> Tensor:
-    """Return where `interpolate` gives a half or more, without keeping its values.
+    """Return where interpolated masks are a half or more.
+
+    The values are those of `mask_reference.interpolate`, which are not kept.
 
     Args:
         masks: ``(D, S, S)`` float32.
@@ -41,30 +42,3 @@ def _paste(masks: Tensor, rows: Tensor, columns: Tensor) -> Tensor:
 @_paste.register_fake
 def _paste_fake(masks: Tensor, rows: Tensor, columns: Tensor) -> Tensor:
     return masks.new_empty((*rows.shape, columns.shape[1]), dtype=torch.bool)
-
-
-def paste_by_matrices(masks: Tensor, rows: Tensor, columns: Tensor) -> Tensor:
-    """Paste with PyTorch's operators, a few masks at a time."""
-    count = max(_CHUNK // max(rows.shape[1] * columns.shape[1], 1), 1)
-    parts = (torch.split(tensor, count) for tensor in (masks, rows, columns))
-    return torch.cat([interpolate(*p) >= 0.5 for p in zip(*parts, strict=True)])
-
-
-def interpolate(masks: Tensor, rows: Tensor, columns: Tensor) -> Tensor:
-    """Interpolate masks bilinearly, with zeros around them.
-
-    The weights are products of those of rows and of columns: two matrices per mask.
-
-    Args:
-        masks: ``(D, S, S)`` float32, the centre of cell i at position i.
-        rows: ``(D, H)`` positions of the image's rows, in cells of the mask.
-        columns: ``(D, W)`` positions of its columns.
-
-    Returns:
-        ``(D, H, W)`` float32.
-    """
-    cells = torch.arange(masks.shape[-1], device=masks.device)
-    down, across = (
-        (1 - (at[:, :, None] - cells).abs()).clamp(min=0) for at in (rows, columns)
-    )
-    return down @ (masks @ across.mT)

@@ -12,7 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from . import bilinear, pasting, polygons, reference
+from . import bilinear, mask_reference, reference
 from .pooling_layout import MODES, Options
 
 _POOLINGS = (  # mode, sampling ratio, aligned
@@ -184,7 +184,7 @@ def _draw_polygons(kernels: ModuleType, device_type: str) -> str | None:
     boxes[:, 4, 2:] = boxes[:, 4, :2]
     matched = torch.randint(0, 4, (2, 9), generator=generator)
     inputs = vertices, parts, boxes, matched
-    expected = polygons.draw_by_columns(*inputs, 7, 2)
+    expected = mask_reference.draw_by_columns(*inputs, 7, 2)
     found = kernels.draw_polygons(*(tensor.to(device_type) for tensor in inputs), 7, 2)
     return None if torch.equal(found.cpu(), expected) else "other cells"
 
@@ -194,7 +194,7 @@ def _paste_masks(kernels: ModuleType, device_type: str) -> str | None:
     masks = torch.rand(5, 9, 9, generator=generator)
     starts, steps = torch.tensor([[-4.0], [0.0], [-0.5], [4.0], [30.0]]), 0.37
     rows, columns = starts + steps * torch.arange(23), starts + steps * torch.arange(37)
-    expected = pasting.paste_by_matrices(masks, rows, columns)
+    expected = mask_reference.paste_by_matrices(masks, rows, columns)
     there = (tensor.to(device_type) for tensor in (masks, rows, columns))
     found = kernels.paste_masks(*there)
     return None if torch.equal(found.cpu(), expected) else "other pixels"

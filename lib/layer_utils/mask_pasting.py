@@ -7,7 +7,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from ..kernels import pasting
+from ..kernels import mask_reference, pasting
 
 _NOWHERE = -9.0  # a position outside any mask
 
@@ -51,7 +51,9 @@ def paste_probabilities(
     Returns:
         ``(D, H, W)`` float32 in [0, 1].
     """
-    return pasting.interpolate(*_placed(masks, boxes, height, width, whole_pixels))
+    return mask_reference.interpolate(
+        *_placed(masks, boxes, height, width, whole_pixels)
+    )
 
 
 def _placed(

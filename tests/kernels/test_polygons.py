@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 import torch
 from faster_rcnn.kernels import library
-from faster_rcnn.kernels.polygons import draw_by_columns, draw_polygons
+from faster_rcnn.kernels.mask_reference import draw_by_columns
+from faster_rcnn.kernels.polygons import draw_polygons
 from pycocotools import mask as coco_mask
 
 

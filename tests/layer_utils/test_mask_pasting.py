@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 from faster_rcnn.kernels import library
-from faster_rcnn.kernels.pasting import paste_by_matrices
+from faster_rcnn.kernels.mask_reference import paste_by_matrices
 from faster_rcnn.layer_utils.mask_pasting import paste_masks, paste_probabilities
 from golden_masks import unpacked
 from torchvision.models.detection.roi_heads import paste_masks_in_image
