@@ -17,7 +17,7 @@ import numpy.typing as npt
 from ...utils.untrusted.array_pickle import read_arrays
 from ..index.indexed_records import as_records
 from ..records import FloatArray, IntArray, Record
-from .proposal_arrays import read_saved_proposals
+from .proposal_arrays import ProposalFile, read_saved_proposals
 
 _XYXY, _XYWH = 0, 1  # Detectron2's BoxMode
 
@@ -104,7 +104,7 @@ def read_proposals(
         ) from error
     columns = as_records(records)
     image_ids, sizes = columns.image_ids, columns.sizes
-    rows = _rows(content.ids, image_ids, path)
+    rows = _rows(content.image_ids, image_ids, path)
     boxes, scores, starts = [], [], np.zeros(len(image_ids) + 1, np.int64)
     for place, row in enumerate(rows):
         where = f"{path}, image {image_ids[place]}"
@@ -123,27 +123,7 @@ def read_proposals(
     )
 
 
-class _Content(NamedTuple):
-    """Content of a proposal file, with images in any order.
-
-    Attributes:
-        ids: ids of the images.
-        of: returns boxes, in the file's convention, and scores of an image.
-        to_edges: converts ``(P, 4)`` boxes to pixel edges.
-    """
-
-    ids: list[str]
-    of: Callable[[int], tuple[Any, Any]]
-    to_edges: Callable[[FloatArray], FloatArray] = lambda boxes: boxes
-
-
-def _read_npz(path: Path) -> _Content:
-    """Read a file written by ``evaluation.proposal_recall.save_proposals``."""
-    saved = read_saved_proposals(path)
-    return _Content(saved.image_ids, saved.of)
-
-
-def _read_pickle(path: Path) -> _Content:
+def _read_pickle(path: Path) -> ProposalFile:
     """Read Detectron's or Detectron2's proposals."""
     content = read_arrays(path)
     ids = content["ids"] if "ids" in content else content["indexes"]
@@ -171,21 +151,17 @@ def _read_pickle(path: Path) -> _Content:
         return edges
 
     names = [str(one) for one in np.asarray(ids).tolist()]
-    return _Content(names, lambda row: (boxes[row], scores[row]), to_edges)
+    return ProposalFile(names, lambda row: (boxes[row], scores[row]), to_edges)
 
 
-_READERS: dict[str, Callable[[Path], _Content]] = {
-    ".npz": _read_npz,
+_READERS: dict[str, Callable[[Path], ProposalFile]] = {
+    ".npz": read_saved_proposals,
     ".pkl": _read_pickle,
 }
 
 
 def _rows(found: list[str], image_ids: Sequence[str], path: Path) -> list[int]:
-    """Find the entry of each image.
-
-    Raises:
-        ValueError: an image has no entry, or several.
-    """
+    """Find the entry of each image; raise ValueError if there is none, or several."""
     by_id = {name: row for row, name in enumerate(found)}
     if len(by_id) < len(found):
         twice = next(name for row, name in enumerate(found) if by_id[name] != row)
@@ -211,11 +187,7 @@ def _number(name: str) -> int | str:
 
 
 def _numbers(values: Any, shape: tuple[int, ...], where: str) -> FloatArray:
-    """Convert the values of one image to an array.
-
-    Raises:
-        ValueError: the shape differs, or a value is not finite.
-    """
+    """Convert the values of one image to an array, or raise ValueError."""
     try:
         array = np.asarray(values, np.float32)
         if len(shape) == 2 and array.size and array.shape[1:] != shape[1:]:
@@ -237,12 +209,9 @@ def _best(
     most: int,
     where: str,
 ) -> ScoredBoxes:
-    """Select the best boxes of an image, clipped to it; inverted boxes are dropped.
+    """Select the best boxes of an image, clipped to it; drop inverted boxes.
 
-    A box wholly outside the image is kept without area, as if a network proposed it.
-
-    Raises:
-        ValueError: boxes and scores differ in number.
+    A box outside the image is kept without area, as if a network had proposed it.
     """
     if len(boxes) != len(scores):
         raise ValueError(

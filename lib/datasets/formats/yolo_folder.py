@@ -9,6 +9,8 @@ A split is a folder, a list of files in a .txt, or several of these. If no folde
 the path is called images, labels are beside the images.
 """
 
+import functools
+import itertools
 import os
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -59,7 +61,7 @@ def is_yolo(folder: Path) -> str | None:
             return name
     for name in (
         "labels",
-        *(f"{s}/labels" for names in _SPLITS.values() for s in names),
+        *(f"{name}/labels" for name in itertools.chain(*_SPLITS.values())),
     ):
         if (folder / name).is_dir():
             return f"{name}/"
@@ -99,31 +101,26 @@ def _splits(
     settings: Path | None, content: Mapping[str, Any], root: Path
 ) -> dict[str, list[Path]]:
     """Find the images of each split: as configured, else in the usual places."""
-    told: dict[str, list[Path]] = {}
-    for split, keys in _SPLITS.items():
-        for key in keys:
+    configured: dict[str, list[Path]] = {}
+    usual: dict[str, list[Path]] = {}
+    for split, names in _SPLITS.items():
+        for key in names:
             values = content.get(key) or []
             values = [values] if isinstance(values, str) else values
-            if not isinstance(values, list) or not all(
-                isinstance(value, str) for value in values
-            ):
+            if not (isinstance(values, list) and all(type(v) is str for v in values)):
                 raise ValueError(
                     f"{settings}: expected under {key} a folder, a file, or a list of "
                     f"them, found {content[key]!r}; correct it"
                 )
             if values:
-                told[split] = [_place(root, value) for value in values]
-    if told:
-        return told
-    usual: dict[str, list[Path]] = {}
-    for split, names in _SPLITS.items():
-        places = [Path("images", name) for name in names]
-        places += [Path(name, "images") for name in names]
-        places += [Path(f"{name}.txt") for name in names]
-        there = [root / place for place in places if (root / place).exists()]
+                configured[split] = [_place(root, value) for value in values]
+        places = [root / "images" / name for name in names]
+        places += [root / name / "images" for name in names]
+        places += [root / f"{name}.txt" for name in names]
+        there = [place for place in places if place.exists()]
         if there:
             usual[split] = there[:1]
-    return usual
+    return configured or usual
 
 
 def _place(root: Path, value: str) -> Path:
@@ -141,15 +138,12 @@ def list_pairs(yolo: YoloFolder, split: str, drops: Drops) -> list[Pair]:
         ValueError: there are none, or two images share a label file.
     """
     names: dict[str, str] = {}  # image by label file
-    label_folders: dict[str, str] = {}
     for place in yolo.splits[split]:
         for path in _images(place, yolo.root, drops):
             name = _relative(path, yolo.root)
             folder, file = os.path.split(name)
-            if folder not in label_folders:
-                label_folders[folder] = _label_folder(folder)
             stem = os.path.splitext(file)[0]
-            label = os.path.join(label_folders[folder], f"{stem}.txt")
+            label = os.path.join(_label_folder(folder), f"{stem}.txt")
             if names.get(label) == name:
                 drops.add("image listed twice", f"{name} in the split {split}")
             elif label in names:
@@ -203,8 +197,9 @@ def _relative(path: str, root: Path) -> str:
     return path.removeprefix("./" if start == "./" else start)
 
 
+@functools.lru_cache(maxsize=1024)
 def _label_folder(folder: str) -> str:
-    """Replace the last "images" in a path by "labels"; other paths are unchanged."""
+    """Replace the last "images" in a path by "labels", if there is one."""
     parts = folder.split(os.sep)
     for place in range(len(parts) - 1, -1, -1):
         if parts[place] == "images":

@@ -21,7 +21,7 @@ from ...layer_utils.structures import (
     tensors_of,
 )
 from ..formats.proposals import ScoredBoxes
-from ..records import Record
+from ..records import FloatArray, Record
 from .colours import recolour
 from .images import expect_stated_size, read_image
 from .resizing import choose_cut, resize_image, resize_scale
@@ -149,19 +149,11 @@ def make_sample(
     Raises:
         ImageError: the file cannot be decoded, or does not have the annotated size.
     """
-    offset = preparation.offset
-    pixels = read_image(record.path)
+    offset, objects = preparation.offset, len(record.boxes)
+    given = [] if proposals is None else [proposals.boxes]
+    edges = np.concatenate([record.boxes, *given])
+    pixels, edges = _read(record, edges, flip=draw.flip)
     height, width = pixels.shape[:2]
-    expect_stated_size(record.path, (width, height), (record.width, record.height))
-    edges, objects = record.boxes, len(record.boxes)
-    if proposals is not None:
-        edges = np.concatenate((edges, proposals.boxes))
-    if draw.flip:
-        # Before the resize: mirroring an image of rounded width would shift it by a
-        # fraction of a pixel.
-        pixels = np.asarray(cv2.flip(pixels, 1), np.uint8)
-        edges = edges.copy()
-        edges[:, 0::2] = width - edges[:, 2::-2]
     boxes = edges - np.array([0, 0, offset, offset], dtype=np.float32)
     wanted = ~record.crowd
     if not preparation.use_difficult:
@@ -202,6 +194,24 @@ def make_sample(
         image_id=record.image_id,
         proposals=proposals,
     )
+
+
+def _read(
+    record: Record, edges: FloatArray, *, flip: bool
+) -> tuple[npt.NDArray[np.uint8], FloatArray]:
+    """Read an image, and mirror it and the pixel edges of its boxes if asked.
+
+    An image is mirrored before the resize: mirroring an image of rounded width would
+    shift it by a fraction of a pixel.
+    """
+    pixels = read_image(record.path)
+    height, width = pixels.shape[:2]
+    expect_stated_size(record.path, (width, height), (record.width, record.height))
+    if flip:
+        pixels = np.asarray(cv2.flip(pixels, 1), np.uint8)
+        edges = edges.copy()
+        edges[:, 0::2] = width - edges[:, 2::-2]
+    return pixels, edges
 
 
 def collate(
