@@ -10,13 +10,14 @@ import os
 import shutil
 import tempfile
 import xml.etree.ElementTree as ET
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, get_args
 
 from ...utils.drawing import save_image
 from ...utils.untrusted.json_files import read_json
+from ..formats.values import whole_number
 from ..loading.images import read_image
 from .annotations import misspelt_names
 from .cleaned_folder import CleanedFolder
@@ -24,18 +25,19 @@ from .entries import (
     KINDS,
     SPLITS,
     Action,
-    Defect,
     Entry,
     Likeness,
     Source,
+    Written,
     are_apart,
 )
 from .image_files import upright
 from .run_checks import Report
 
-Mends = dict[Entry, dict[int | None, set[Action]]]
 LIKENESSES: tuple[Likeness, ...] = get_args(Likeness)
 """Kinds of likeness, the closest first."""
+
+Box = tuple[float, float, float, float]
 
 
 def write_cleaned(
@@ -56,9 +58,8 @@ def write_cleaned(
         OSError: a file cannot be read or written.
     """
     expect_mendable(report.sources, folder)
-    mends = _mends(report.defects, alike)
-    names = misspelt_names(report.entries)
-    kept = [e for e in report.entries if e.splits and "image" not in mends[e][None]]
+    corrections = _Corrections(report, alike)
+    kept = [e for e in report.entries if e.splits and "image" not in corrections.of(e)]
     folder.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(
         dir=folder.parent, prefix=f".{folder.name}-"
@@ -70,17 +71,13 @@ def write_cleaned(
                 # A VOCdevkit stays one, so that the copy gets the published classes.
                 within = len(report.sources) > 1 or source.classes
                 home = source.folder.resolve().name if within else ""
-                _write_voc(copy, home, source, own, mends, names)
+                _write_voc(copy, home, source, own, corrections)
             else:
-                _write_coco(copy, source, own, mends, names)
+                _write_coco(copy, source, own, corrections)
         if folder.exists():
             folder.rmdir()  # empty
         os.replace(copy.folder, folder)
-    counts: dict[str, int] = {}
-    for entry in kept:
-        for split in _kept_splits(entry):
-            counts[split] = counts.get(split, 0) + 1
-    return counts
+    return dict(Counter(split for entry in kept for split in _kept_splits(entry)))
 
 
 def expect_mendable(sources: Sequence[Source], folder: Path) -> None:
@@ -114,23 +111,61 @@ def expect_mendable(sources: Sequence[Source], folder: Path) -> None:
             )
 
 
-def _mends(defects: Sequence[Defect], alike: Likeness) -> Mends:
-    """Collect the actions by image and object; None stands for the image itself."""
-    close_enough = LIKENESSES[: LIKENESSES.index(alike) + 1]
-    mends: Mends = defaultdict(lambda: defaultdict(set))
-    for defect in defects:
-        if defect.entry is None:
-            continue
-        action = KINDS[defect.kind].action
-        own_leak = are_apart(defect.entry.splits, defect.entry.splits) is not None
-        if defect.kind == "leakage between splits" and own_leak:
-            continue  # it stays in one split, see _kept_splits
-        if defect.likeness and defect.likeness not in close_enough:
-            continue
-        if action == "object" and defect.place is None:
-            action = "image"
-        mends[defect.entry][defect.place].add(action)
-    return mends
+class _Corrections:
+    """The actions for each image and object, and the correct names of classes.
+
+    Attributes:
+        names: correct name of each misspelt class.
+        changed: images with actions for themselves or for their objects.
+    """
+
+    def __init__(self, report: Report, alike: Likeness) -> None:
+        self.names = misspelt_names(report.entries)
+        self._actions: dict[tuple[Entry, int | None], set[Action]] = defaultdict(set)
+        close_enough = LIKENESSES[: LIKENESSES.index(alike) + 1]
+        for defect in report.defects:
+            entry, action = defect.entry, KINDS[defect.kind].action
+            if entry is None or action == "none":
+                continue
+            if defect.kind == "leakage between splits" and are_apart(
+                entry.splits, entry.splits
+            ):
+                continue  # it stays in one split, see _kept_splits
+            if defect.likeness and defect.likeness not in close_enough:
+                continue
+            if action == "object" and defect.place is None:
+                action = "image"
+            self._actions[entry, defect.place].add(action)
+        self.changed = {entry for entry, _ in self._actions}
+
+    def of(self, entry: Entry) -> set[Action]:
+        """Return the actions for an image itself."""
+        return self._actions.get((entry, None), set())
+
+    def of_object(
+        self, entry: Entry, place: int, written: Written | None
+    ) -> tuple[str, Box, set[Action]] | None:
+        """Return the name, box and actions of an object; None if it is left out."""
+        actions = self._actions.get((entry, place), set())
+        if written is None or "object" in actions:
+            return None
+        name, box = written.name, written.box
+        if "rename" in actions:
+            name = self.names[name]
+        if "clip" in actions:
+            (x1, y1, x2, y2), (width, height) = box, entry.size
+            box = (max(x1, 0.0), max(y1, 0.0), min(x2, width), min(y2, height))
+        return name, box, actions
+
+    def write_image(self, entry: Entry, path: Path) -> None:
+        """Copy an image, or write its pixels again, upright, as RGB."""
+        if "pixels" not in self.of(entry):
+            shutil.copyfile(entry.path, path)
+            return
+        pixels = read_image(entry.path)
+        if entry.turned:
+            pixels = upright(pixels, entry.facts.orientation)
+        save_image(path, pixels)
 
 
 def _kept_splits(entry: Entry) -> list[str]:
@@ -139,133 +174,106 @@ def _kept_splits(entry: Entry) -> list[str]:
     return [split for split in entry.splits if not are_apart([split], [top])]
 
 
-def _write_image(entry: Entry, path: Path, actions: set[Action]) -> None:
-    if "pixels" not in actions:
-        shutil.copyfile(entry.path, path)
-        return
-    pixels = read_image(entry.path)
-    if entry.turned:
-        pixels = upright(pixels, entry.facts.orientation)
-    save_image(path, pixels)
-
-
-def _inside(
-    box: tuple[float, float, float, float], size: tuple[int, int]
-) -> list[float]:
-    width, height = size
-    x1, y1, x2, y2 = box
-    return [max(x1, 0.0), max(y1, 0.0), min(x2, width), min(y2, height)]
-
-
 def _write_voc(
     copy: CleanedFolder,
     home: str,
     source: Source,
     entries: Sequence[Entry],
-    mends: Mends,
-    names: dict[str, str],
+    corrections: _Corrections,
 ) -> None:
     for name in ("Annotations", "JPEGImages"):
         copy.place(home, name).mkdir(parents=True)
-    lists: dict[str, list[str]] = {split: [] for split in source.splits}
     for entry in entries:
-        for split in _kept_splits(entry):
-            lists[split].append(entry.image_id)
-        own = mends[entry]
         image, xml = (entry.image_id + p.suffix for p in (entry.path, entry.annotation))
-        _write_image(entry, copy.place(home, "JPEGImages", image), own[None])
+        corrections.write_image(entry, copy.place(home, "JPEGImages", image))
         target = copy.place(home, "Annotations", xml)
-        if any(actions - {"none"} for actions in own.values()):
-            _write_xml(target, entry, own, names)
+        if entry in corrections.changed:
+            _write_xml(target, entry, corrections)
         else:
             shutil.copyfile(entry.annotation, target)
-    for split, stems in lists.items():
-        text = "".join(f"{stem}\n" for stem in stems)
+    for split in source.splits:
+        stems = [e.image_id for e in entries if split in _kept_splits(e)]
         path = copy.place(home, "ImageSets", "Main", f"{split}.txt")
-        path.write_text(text, encoding="utf-8")
+        path.write_text("".join(f"{stem}\n" for stem in stems), encoding="utf-8")
 
 
-def _write_xml(
-    path: Path,
-    entry: Entry,
-    own: dict[int | None, set[Action]],
-    names: dict[str, str],
-) -> None:
+def _write_xml(path: Path, entry: Entry, corrections: _Corrections) -> None:
+    """Write an annotation in VOC layout with its corrections."""
     tree = ET.parse(entry.annotation)
     root = tree.getroot()
-    size = root.find("size")
-    if size is None:
-        size = ET.SubElement(root, "size")
-    channels = 3 if "pixels" in own[None] else entry.facts.channels
-    for key, value in zip(
-        ("width", "height", "depth"), (*entry.size, channels), strict=True
-    ):
-        node = size.find(key)
-        node = ET.SubElement(size, key) if node is None else node
-        node.text = str(value)
-    boxes = {written.place: written.box for written in entry.objects}
+    channels = 3 if "pixels" in corrections.of(entry) else entry.facts.channels
+    width, height = entry.size
+    for key, value in (("width", width), ("height", height), ("depth", channels)):
+        _set(root, f"size/{key}", str(value))
+    placed = {written.place: written for written in entry.objects}
     for place, node in enumerate(root.findall("object")):
-        actions = own.get(place, set())
-        if "object" in actions:
+        corrected = corrections.of_object(entry, place, placed.get(place))
+        if corrected is None:
             root.remove(node)
             continue
+        name, (x1, y1, x2, y2), actions = corrected
         if "rename" in actions:
-            name = node.find("name")
-            assert name is not None
-            name.text = names[(name.text or "").strip()]
+            _set(node, "name", name)
         if "clip" in actions:
-            x1, y1, x2, y2 = _inside(boxes[place], entry.size)
-            for key, edge in zip(
-                ("xmin", "ymin", "xmax", "ymax"), (x1 + 1, y1 + 1, x2, y2), strict=True
-            ):
-                corner = node.find(f"bndbox/{key}")
-                assert corner is not None
-                corner.text = f"{edge:g}"
+            corners = {"xmin": x1 + 1, "ymin": y1 + 1, "xmax": x2, "ymax": y2}
+            for key, edge in corners.items():
+                _set(node, f"bndbox/{key}", f"{edge:g}")
     tree.write(path, encoding="utf-8")
+
+
+def _set(node: ET.Element, path: str, text: str) -> None:
+    """Set the text of an element below a node; create the element if missing."""
+    for key in path.split("/"):
+        below = node.find(key)
+        node = ET.SubElement(node, key) if below is None else below
+    node.text = text
 
 
 def _write_coco(
     copy: CleanedFolder,
     source: Source,
     entries: Sequence[Entry],
-    mends: Mends,
-    names: dict[str, str],
+    corrections: _Corrections,
 ) -> None:
     assert source.annotation_file is not None
     content: dict[str, Any] = read_json(
         source.annotation_file, expected="COCO annotations", remedy="replace it"
     )
-    by_id: dict[Any, Entry] = {int(entry.image_id): entry for entry in entries}
-    home = source.annotation_file.parent.parent
-    images = source.folder.relative_to(home)
-    rows = {row.get("id"): row for row in reversed(content["images"]) if row}
+    by_id: dict[int | None, Entry] = {int(entry.image_id): entry for entry in entries}
+    images = source.folder.relative_to(source.annotation_file.parent.parent)
+    rows = {_number(row, "id"): row for row in reversed(content["images"])}
     content["images"] = []
-    for key, entry in by_id.items():
+    for number, entry in by_id.items():
         picture = copy.picture(images, source.folder, entry.path)
-        _write_image(entry, picture, mends[entry][None])
+        corrections.write_image(entry, picture)
         width, height = entry.size
         name = picture.relative_to(copy.folder / images).as_posix()
-        row = {**rows[key], "file_name": name, "width": width, "height": height}
+        row = {**rows[number], "file_name": name, "width": width, "height": height}
         if entry.depth:
-            row["depth"] = 3 if "pixels" in mends[entry][None] else entry.depth
+            row["depth"] = 3 if "pixels" in corrections.of(entry) else entry.depth
         content["images"].append(row)
-    gone = set(names)
     categories = {row["name"]: row["id"] for row in content["categories"]}
-    content["categories"] = [c for c in content["categories"] if c["name"] not in gone]
+    content["categories"] = [
+        row for row in content["categories"] if row["name"] not in corrections.names
+    ]
     table, content["annotations"] = content["annotations"], []
-    placed = {entry: {w.place: w for w in entry.objects} for entry in entries}
+    placed = {(e, written.place): written for e in entries for written in e.objects}
     for place, row in enumerate(table):
-        owner = by_id.get(row.get("image_id")) if isinstance(row, dict) else None
-        if owner is None or place not in placed[owner]:
+        owner = by_id.get(_number(row, "image_id"))
+        if owner is None:
             continue
-        actions = mends[owner].get(place, set())
-        if "object" in actions:
+        corrected = corrections.of_object(owner, place, placed.get((owner, place)))
+        if corrected is None:
             continue
+        name, (x1, y1, x2, y2), actions = corrected
         if "rename" in actions:
-            row["category_id"] = categories[names[placed[owner][place].name]]
+            row["category_id"] = categories[name]
         if "clip" in actions:
-            x1, y1, x2, y2 = _inside(placed[owner][place].box, owner.size)
             row["bbox"] = [x1, y1, x2 - x1, y2 - y1]
         content["annotations"].append(row)
     target = copy.place("annotations", source.annotation_file.name)
     target.write_text(json.dumps(content), encoding="utf-8")
+
+
+def _number(row: Any, key: str) -> int | None:
+    return whole_number(row.get(key)) if isinstance(row, dict) else None

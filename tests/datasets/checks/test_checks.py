@@ -380,6 +380,18 @@ def test_coco_clipped_and_renamed_in_the_copy(coco, tmp_path):
     assert first.objects[1].box == (70, 5, 80, 14)
 
 
+def test_coco_ids_as_text_stay_in_the_copy(coco, tmp_path):
+    tables = coco.tables["train"]
+    for table, key in (("images", "id"), ("annotations", "image_id")):
+        for row in tables[table]:
+            row[key] = str(row[key])
+    coco.write()
+    write_cleaned(check(coco.root), tmp_path / "copy")
+    copy = check(tmp_path / "copy")
+    assert copy.verdict == "fine"
+    assert [len(entry.objects) for entry in copy.entries] == [1, 1, 1, 1]
+
+
 @pytest.mark.parametrize("text", ["{", "[]", '{"images": 3}'])
 def test_coco_file_that_is_none(coco, text):
     coco.path("val").write_text(text)
