@@ -3,11 +3,9 @@
 import json
 import xml.etree.ElementTree as ET
 from concurrent.futures import ProcessPoolExecutor
-from pathlib import Path
 
 import cv2
 import numpy as np
-import numpy.typing as npt
 import pytest
 from faster_rcnn.datasets import shapes, shapes_scene
 from faster_rcnn.datasets.shapes import generate, is_current
@@ -17,13 +15,13 @@ FEW = {"train_images": 5, "test_images": 3}
 
 
 @pytest.fixture(scope="module")
-def drawn(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def drawn(tmp_path_factory):
     folder = tmp_path_factory.mktemp("data") / "shapes"
     generate(folder, **FEW)
     return folder
 
 
-def files_of(folder: Path) -> dict[str, bytes]:
+def files_of(folder):
     return {
         str(path.relative_to(folder)): path.read_bytes()
         for path in sorted(folder.rglob("*"))
@@ -31,26 +29,24 @@ def files_of(folder: Path) -> dict[str, bytes]:
     }
 
 
-def pixels_of(path: Path) -> npt.NDArray[np.uint8]:
+def pixels_of(path):
     pixels = cv2.imread(str(path), cv2.IMREAD_UNCHANGED)
     assert pixels is not None
     return np.asarray(pixels, np.uint8)
 
 
-def test_two_generations_are_equal_byte_for_byte(drawn: Path, tmp_path: Path) -> None:
+def test_two_generations_are_equal_byte_for_byte(drawn, tmp_path):
     state = repr(np.random.get_state())
     generate(tmp_path / "again", **FEW)
     assert files_of(tmp_path / "again") == files_of(drawn)
     assert repr(np.random.get_state()) == state
 
 
-def test_several_processes_draw_the_same(
-    drawn: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_several_processes_draw_the_same(drawn, tmp_path, monkeypatch):
     pools = []
 
     class Pool(ProcessPoolExecutor):
-        def __init__(self, processes: int) -> None:
+        def __init__(self, processes):
             pools.append(processes)
             super().__init__(processes)
 
@@ -61,9 +57,7 @@ def test_several_processes_draw_the_same(
     assert pools == [2] and files_of(tmp_path / "shared") == files_of(drawn)
 
 
-def test_an_image_does_not_depend_on_how_many_there_are(
-    drawn: Path, tmp_path: Path
-) -> None:
+def test_an_image_does_not_depend_on_how_many_there_are(drawn, tmp_path):
     generate(tmp_path / "fewer", train_images=2, test_images=1)
     fewer, all_files = files_of(tmp_path / "fewer"), files_of(drawn)
     for name in ("JPEGImages/000001.jpg", "Annotations/000002.xml"):
@@ -71,14 +65,14 @@ def test_an_image_does_not_depend_on_how_many_there_are(
     assert fewer["JPEGImages/000003.jpg"] == all_files["JPEGImages/000006.jpg"]
 
 
-def test_another_seed_gives_other_images(drawn: Path, tmp_path: Path) -> None:
+def test_another_seed_gives_other_images(drawn, tmp_path):
     generate(tmp_path / "other", **FEW, seed=shapes.SEED + 1)
     one, other = files_of(drawn), files_of(tmp_path / "other")
     images = [name for name in one if name.endswith(".jpg")]
     assert len({data[name] for data in (one, other) for name in images}) == 16
 
 
-def test_the_tree_is_a_voc_tree_of_the_asked_counts(drawn: Path) -> None:
+def test_the_tree_is_a_voc_tree_of_the_asked_counts(drawn):
     stems = [f"{i:06d}" for i in range(1, 9)]
     expected = {
         *(f"JPEGImages/{stem}.jpg" for stem in stems),
@@ -93,7 +87,7 @@ def test_the_tree_is_a_voc_tree_of_the_asked_counts(drawn: Path) -> None:
     assert (lists / "test.txt").read_text().split() == stems[5:]
 
 
-def test_annotations_agree_with_images(drawn: Path) -> None:
+def test_annotations_agree_with_images(drawn):
     for split, name, count in ((0, "train", 5), (1, "test", 3)):
         stems = (drawn / f"ImageSets/Main/{name}.txt").read_text().split()
         assert len(stems) == count
@@ -124,7 +118,7 @@ def test_annotations_agree_with_images(drawn: Path) -> None:
             ]
 
 
-def test_an_annotation_written_by_hand() -> None:
+def test_an_annotation_written_by_hand():
     pixels = np.zeros((160, 192, 3), np.uint8)
     drawn = DrawnObject("star", (), (1, 20, 192, 160), 0.4, True, True)
     assert shapes._voc_xml("000012.jpg", Scene(pixels, (drawn,))).decode() == (
@@ -139,9 +133,7 @@ def test_an_annotation_written_by_hand() -> None:
     )
 
 
-def test_a_grayscale_scene_is_written_with_depth_one(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_grayscale_scene_is_written_with_depth_one(tmp_path, monkeypatch):
     monkeypatch.setattr(shapes_scene, "_GREY_SHARE", 1.0)
     generate(tmp_path / "grey", train_images=1, test_images=0)
     assert pixels_of(tmp_path / "grey/JPEGImages/000001.jpg").ndim == 2
@@ -150,12 +142,10 @@ def test_a_grayscale_scene_is_written_with_depth_one(
     assert (tmp_path / "grey/ImageSets/Main/test.txt").read_text() == ""
 
 
-def test_an_exception_midway_leaves_nothing(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_an_exception_midway_leaves_nothing(tmp_path, monkeypatch):
     calls = []
 
-    def fail_late(rng: np.random.Generator) -> Scene:
+    def fail_late(rng):
         calls.append(rng)
         if len(calls) == 4:
             raise KeyboardInterrupt
@@ -167,14 +157,12 @@ def test_an_exception_midway_leaves_nothing(
     assert list(tmp_path.iterdir()) == []
 
 
-def test_an_exception_midway_keeps_the_old_folder(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_an_exception_midway_keeps_the_old_folder(tmp_path, monkeypatch):
     folder = tmp_path / "shapes"
     generate(folder, train_images=1, test_images=1)
     before = files_of(folder)
 
-    def fail(rng: np.random.Generator) -> Scene:
+    def fail(rng):
         raise RuntimeError("no")
 
     monkeypatch.setattr(shapes, "draw_scene", fail)
@@ -184,13 +172,13 @@ def test_an_exception_midway_keeps_the_old_folder(
     assert list(tmp_path.iterdir()) == [folder]
 
 
-def test_a_faster_process_wins(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_faster_process_wins(tmp_path, monkeypatch):
     """Another generator finishes while this one draws: its folder stays."""
     folder = tmp_path / "shapes"
     original = shapes._write
-    raced: list[int] = []
+    raced = []
 
-    def race(fresh: Path, counts: dict[str, int], seed: int) -> None:
+    def race(fresh, counts, seed):
         original(fresh, counts, seed)
         if not raced:
             raced.append(0)
@@ -203,13 +191,11 @@ def test_a_faster_process_wins(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
     assert list(tmp_path.iterdir()) == [folder]
 
 
-def test_what_appears_meanwhile_is_not_replaced(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_what_appears_meanwhile_is_not_replaced(tmp_path, monkeypatch):
     folder = tmp_path / "shapes"
     original = shapes._write
 
-    def disturb(fresh: Path, counts: dict[str, int], seed: int) -> None:
+    def disturb(fresh, counts, seed):
         original(fresh, counts, seed)
         folder.mkdir()
         (folder / "notes.txt").write_text("precious")
@@ -221,7 +207,7 @@ def test_what_appears_meanwhile_is_not_replaced(
     assert list(tmp_path.iterdir()) == [folder]
 
 
-def test_is_current(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_is_current(tmp_path, monkeypatch):
     folder = tmp_path / "data" / "shapes"
     assert not is_current(folder, **FEW)
     generate(folder, **FEW)
@@ -244,7 +230,7 @@ def test_is_current(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert not is_current(folder, **FEW)
 
 
-def test_a_stale_folder_is_replaced_and_an_empty_one_filled(tmp_path: Path) -> None:
+def test_a_stale_folder_is_replaced_and_an_empty_one_filled(tmp_path):
     folder = tmp_path / "shapes"
     folder.mkdir()
     generate(folder, train_images=2, test_images=0)
@@ -255,7 +241,7 @@ def test_a_stale_folder_is_replaced_and_an_empty_one_filled(tmp_path: Path) -> N
     assert list(tmp_path.iterdir()) == [folder]
 
 
-def test_what_others_made_is_refused(tmp_path: Path) -> None:
+def test_what_others_made_is_refused(tmp_path):
     folder = tmp_path / "mine"
     folder.mkdir()
     (folder / "notes.txt").write_text("precious")
@@ -267,7 +253,7 @@ def test_what_others_made_is_refused(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("key", ["train_images", "test_images", "seed"])
-def test_negative_numbers_are_refused(tmp_path: Path, key: str) -> None:
+def test_negative_numbers_are_refused(tmp_path, key):
     with pytest.raises(ValueError, match=f"{key} of 0 or more, found -1"):
         generate(tmp_path / "shapes", **{key: -1})
     assert list(tmp_path.iterdir()) == []

@@ -1,33 +1,28 @@
 """One drawn image: what the set promises, tight boxes, flags, contrast."""
 
 from collections import Counter
-from collections.abc import Iterator
 
 import cv2
 import numpy as np
-import numpy.typing as npt
 import pytest
 from faster_rcnn.datasets import shapes_scene
 from faster_rcnn.datasets.shapes_scene import (
     CLASSES,
-    DrawnObject,
-    Outline,
-    Scene,
     draw_scene,
 )
 
 
 @pytest.fixture(scope="module")
-def scenes() -> list[Scene]:
+def scenes():
     return [draw_scene(np.random.default_rng([7, i])) for i in range(150)]
 
 
-def objects_of(scenes: list[Scene]) -> Iterator[DrawnObject]:
+def objects_of(scenes):
     for scene in scenes:
         yield from scene.objects
 
 
-def inside(outline: Outline, height: int, width: int) -> npt.NDArray[np.bool_]:
+def inside(outline, height, width):
     """Crossing count of a ray to the right from each pixel centre: even is outside."""
     x = np.arange(width)[None, :]
     y = np.arange(height)[:, None]
@@ -41,12 +36,12 @@ def inside(outline: Outline, height: int, width: int) -> npt.NDArray[np.bool_]:
     return odd
 
 
-def voc_box(mask: npt.NDArray[np.bool_]) -> list[int]:
+def voc_box(mask):
     ys, xs = np.nonzero(mask)
     return [xs.min() + 1, ys.min() + 1, xs.max() + 1, ys.max() + 1]
 
 
-def test_the_set_has_all_it_promises(scenes: list[Scene]) -> None:
+def test_the_set_has_all_it_promises(scenes):
     objects = list(objects_of(scenes))
     names = Counter(drawn.name for drawn in objects)
     assert set(names) == set(CLASSES)
@@ -63,7 +58,7 @@ def test_the_set_has_all_it_promises(scenes: list[Scene]) -> None:
     assert 30 < np.median(widths) < 70
 
 
-def test_boxes_lie_inside_the_image(scenes: list[Scene]) -> None:
+def test_boxes_lie_inside_the_image(scenes):
     for scene in scenes:
         height, width = scene.pixels.shape[:2]
         for drawn in scene.objects:
@@ -72,9 +67,9 @@ def test_boxes_lie_inside_the_image(scenes: list[Scene]) -> None:
             assert 1 <= top <= bottom <= height
 
 
-def test_boxes_and_flags_follow_from_the_outlines(scenes: list[Scene]) -> None:
+def test_boxes_and_flags_follow_from_the_outlines(scenes):
     """Masks by crossing counts, not by OpenCV, give the boxes to a pixel or two."""
-    offsets: list[int] = []
+    offsets = []
     pad = 96
     for scene in scenes[:60]:
         height, width = scene.pixels.shape[:2]
@@ -103,13 +98,13 @@ def test_boxes_and_flags_follow_from_the_outlines(scenes: list[Scene]) -> None:
     assert np.mean(offsets) < 1
 
 
-def test_a_lone_object_is_where_its_box_says(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_lone_object_is_where_its_box_says(monkeypatch):
     """The pixels that a known disc changes on a flat canvas are those of its box."""
     monkeypatch.setattr(shapes_scene, "CLASSES", ("disc",))
     monkeypatch.setattr(shapes_scene, "_BORDER_SHARE", 0.0)
     for seed in range(10):
         canvas = np.full((160, 192, 3), 120, np.uint8)
-        layers: list[shapes_scene._Layer] = []
+        layers = []
         shapes_scene._add_object(np.random.default_rng(seed), canvas, layers)
         box = shapes_scene._annotate(layers[0]).box
         changed = voc_box((np.abs(canvas.astype(int) - 120) > 25).any(axis=2))
@@ -119,7 +114,7 @@ def test_a_lone_object_is_where_its_box_says(monkeypatch: pytest.MonkeyPatch) ->
         assert np.abs(np.subtract(extent, box)).max() <= 1
 
 
-def test_objects_stand_out_from_what_is_behind_them() -> None:
+def test_objects_stand_out_from_what_is_behind_them():
     for seed in range(20):
         level = 12 * seed
         canvas = np.full((160, 192, 3), level, np.uint8)
@@ -133,7 +128,7 @@ def test_objects_stand_out_from_what_is_behind_them() -> None:
         assert (canvas[alpha == 0] == level).all()
 
 
-def test_a_class_has_a_usual_colour_but_not_always() -> None:
+def test_a_class_has_a_usual_colour_but_not_always():
     """Hues of many stars lie within the spread, but for a few of any colour."""
     rng = np.random.default_rng(0)
     usual = 360 / len(CLASSES) * CLASSES.index("star")

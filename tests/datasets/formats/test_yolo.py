@@ -116,9 +116,7 @@ def test_misplaced_labels(folder):
 
 def test_no_labels_folder(folder):
     (folder.root / "labels").rename(folder.root / "label")
-    with pytest.raises(
-        ValueError, match=r"would be .*own/labels/train/a\.txt; put the"
-    ):
+    with pytest.raises(ValueError, match=r"would be .*own/labels/train/a\.txt; put"):
         folder.read()
 
 

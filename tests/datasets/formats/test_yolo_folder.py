@@ -79,19 +79,13 @@ def test_malformed_settings(folder, text, problem):
 
 def test_no_names(folder):
     folder.settings("train: images/train")
-    with pytest.raises(
-        ValueError, match=r"under names in data\.yaml, or in classes\.tx"
-    ):
+    with pytest.raises(ValueError, match=r"under names in data\.yaml, or in classes"):
         folder.read()
     folder.settings("cat\n\ndog\n", "classes.txt")
-    with pytest.raises(
-        ValueError, match=r"classes\.txt: expected a class name in each"
-    ):
+    with pytest.raises(ValueError, match=r"classes\.txt: expected a class name in"):
         folder.read()
     folder.settings("names: [cat]", "dataset.yml")
-    with pytest.raises(
-        ValueError, match=r"found data\.yaml and dataset\.yml; take one"
-    ):
+    with pytest.raises(ValueError, match=r"found data\.yaml and dataset\.yml; take"):
         folder.read()
 
 
@@ -210,9 +204,7 @@ def test_lists_with_faults(folder):
     with pytest.raises(ValueError, match=r"train\.txt: expected a list of images in U"):
         folder.read()
     path.unlink()
-    with pytest.raises(
-        ValueError, match=r"train\.txt: expected a folder of images, or"
-    ):
+    with pytest.raises(ValueError, match=r"train\.txt: expected a folder of images"):
         folder.read()
 
 
