@@ -14,6 +14,10 @@ from faster_rcnn.datasets.loading.training_stream import (
     training_stream,
 )
 
+SMALL = {"long_side": 100, "offset": 0}
+BATCHES = SMALL | {"size_multiple": 8}
+"""What a test does not name."""
+
 
 def split(options, kind, **renamed):
     """Make a named tuple of the options that are its fields; give it and the rest."""
@@ -23,7 +27,7 @@ def split(options, kind, **renamed):
 
 
 def sample_of(record, **options):
-    draw, options = split(options, Draw, image=0)
+    draw, options = split(SMALL | options, Draw, image=0)
     preparation, options = split(options, Preparation)
     return make_sample(record, draw, preparation, **options)
 
@@ -41,8 +45,9 @@ def loader_inputs(records, options):
 
 
 def training_batches_of(
-    records, *, batch_size, pass_size=None, passes=range(1), **options
+    records, *, batch_size=2, pass_size=None, passes=range(1), **options
 ):
+    options = BATCHES | {"short_sides": [24], "seed": 3} | options
     augmentation, options = split(options, Augmentation)
     inputs, loading, options = loader_inputs(records, options)
     size = pass_size or batch_size
@@ -53,6 +58,6 @@ def training_batches_of(
 
 
 def evaluation_batches_of(records, **options):
-    options = {"use_difficult": True} | options
+    options = BATCHES | {"use_difficult": True} | options
     inputs, loading, options = loader_inputs(records, options)
     return evaluation_batches(inputs, loading=loading, **options)

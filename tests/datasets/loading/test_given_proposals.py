@@ -41,28 +41,15 @@ def objects_of(records, *, most=5) -> GivenProposals:
     ],
 )
 def test_a_proposal_on_an_object_stays_there(dataset, offset, options):
+    options = options | {"short_side": 48, "offset": offset, "min_visible": 0}
     for i, record in enumerate(dataset.records):
-        sample = sample_of(
-            record,
-            short_side=48,
-            long_side=100,
-            offset=offset,
-            min_visible=0,
-            proposals=objects_of(dataset.records).of(i),
-            **options,
-        )
+        given = objects_of(dataset.records).of(i)
+        sample = sample_of(record, proposals=given, **options)
         assert len(sample.boxes)
         np.testing.assert_array_equal(sample.proposals.boxes[::-1], sample.boxes)
         assert np.all(np.diff(sample.proposals.scores) < 0)
         # What is not asked for is not there, and changes nothing.
-        bare = sample_of(
-            record,
-            short_side=48,
-            long_side=100,
-            offset=offset,
-            min_visible=0,
-            **options,
-        )
+        bare = sample_of(record, **options)
         assert bare.proposals is None
         np.testing.assert_array_equal(bare.boxes, sample.boxes)
         np.testing.assert_array_equal(bare.ignored, sample.ignored)
@@ -74,15 +61,8 @@ def test_proposals_out_of_sight_are_left_out(tmp_path):
     record = make_record(path, 40, 20, [(0, 0, 10, 10)])
     boxes = np.array([(30, 0, 40, 20), (1, 1, 30, 9)], np.float32)
     given = ScoredBoxes(boxes, np.array([2, 1], np.float32))
-    sample = sample_of(
-        record,
-        short_side=20,
-        long_side=40,
-        offset=0,
-        zoom=2,
-        place=(0, 0),
-        proposals=given,
-    )
+    options = {"short_side": 20, "long_side": 40, "zoom": 2, "place": (0, 0)}
+    sample = sample_of(record, proposals=given, **options)
     np.testing.assert_array_equal(sample.proposals.boxes, [(2, 2, 40, 18)])
     assert sample.proposals.scores.tolist() == [1]
 
@@ -92,7 +72,7 @@ def test_batches_are_padded_best_first(dataset):
     assert set(counts) == {2, 3}
     given = objects_of(dataset.records)
     samples = [
-        sample_of(record, short_side=64, long_side=96, offset=0, proposals=given.of(i))
+        sample_of(record, short_side=64, proposals=given.of(i))
         for i, record in enumerate(dataset.records)
     ]
     batch = collate(samples, size_multiple=16, proposal_slots=5)
@@ -108,27 +88,14 @@ def test_batches_are_padded_best_first(dataset):
 
 def test_no_proposals(dataset):
     records = dataset.records
-    samples = [sample_of(r, short_side=64, long_side=96, offset=0) for r in records]
+    samples = [sample_of(r, short_side=64) for r in records]
     batch = collate(samples, size_multiple=16)
     assert batch.proposals is None and batch.given == {}
 
 
 def stream(records, **options):
-    return training_batches_of(
-        records,
-        batch_size=2,
-        short_sides=(48, 64),
-        long_side=96,
-        offset=0,
-        size_multiple=16,
-        flip=True,
-        colour_jitter=0,
-        use_difficult=False,
-        seed=1,
-        workers=0,
-        min_visible=0,
-        **options,
-    )
+    options = options | {"short_sides": (48, 64), "min_visible": 0}
+    return training_batches_of(records, **options)
 
 
 @pytest.mark.parametrize("mosaic", [0, 1])
@@ -150,16 +117,8 @@ def test_training_stream(dataset, mosaic):
 
 def test_test_batches_match_by_image(dataset):
     given = objects_of(dataset.records, most=3)
-    for batch in make_test_batches(
-        dataset.records,
-        batch_size=3,
-        short_side=64,
-        long_side=96,
-        offset=0,
-        size_multiple=16,
-        workers=0,
-        proposals=given,
-    ):
+    options = {"batch_size": 3, "short_side": 64, "proposals": given}
+    for batch in make_test_batches(dataset.records, **options):
         assert batch.proposals.boxes.shape[1] == 3
         for i in range(len(batch.image_ids)):
             mine = batch.proposals.boxes[i][batch.proposals.valid[i]].flip(0)

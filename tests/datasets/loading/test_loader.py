@@ -40,31 +40,17 @@ MIXED = [(32, 24), (24, 32), (36, 24), (32, 32), (30, 24), (24, 30), (34, 26)]
 
 
 def training(items, count, **options):
-    defaults = {
-        "batch_size": 2,
-        "short_sides": [24],
-        "long_side": 100,
-        "offset": 0,
-        "size_multiple": 8,
-        "flip": True,
-        "colour_jitter": 0.1,
-        "use_difficult": False,
-        "seed": 3,
-        "workers": 0,
-    }
-    return list(islice(training_batches_of(items, **(defaults | options)), count))
+    options = {"colour_jitter": 0.1} | options
+    return list(islice(training_batches_of(items, **options), count))
 
 
 def ordered(items, **options):
-    defaults = {
-        "batch_size": 3,
-        "short_side": 24,
-        "long_side": 100,
-        "offset": 0,
-        "size_multiple": 8,
-        "workers": 0,
-    }
-    return list(ordered_batches(items, **(defaults | options)))
+    options = {"batch_size": 3, "short_side": 24} | options
+    return list(ordered_batches(items, **options))
+
+
+def tensors(batch):
+    return (*batch.tensors(), batch.scales, batch.original_sizes)
 
 
 def assert_same(batches, others):
@@ -72,16 +58,7 @@ def assert_same(batches, others):
     for one, other in zip(batches, others, strict=True):
         assert one.image_ids == other.image_ids and one.problems == other.problems
         assert one.images.padded == other.images.padded
-        pairs = zip(
-            (*one.images[:2], *one.ground_truth, one.scales, one.original_sizes),
-            (
-                *other.images[:2],
-                *other.ground_truth,
-                other.scales,
-                other.original_sizes,
-            ),
-            strict=True,
-        )
+        pairs = zip(tensors(one), tensors(other), strict=True)
         assert all(torch.equal(a, b) for a, b in pairs)
 
 
@@ -336,17 +313,7 @@ def test_default_random_numbers_are_left_alone(records, workers):
 def test_workers_outlive_the_signals_that_stop_a_run(records):
     items = records([(32, 24)] * 4)
     options = {"batch_size": 1, "flip": False, "colour_jitter": 0}
-    batches = training_batches_of(
-        items,
-        short_sides=[24],
-        long_side=100,
-        offset=0,
-        size_multiple=8,
-        use_difficult=False,
-        seed=3,
-        workers=1,
-        **options,
-    )
+    batches = training_batches_of(items, workers=1, **options)
     others = set(multiprocessing.active_children())  # of other tests, not yet collected
     got = [next(batches)]
     (worker,) = set(multiprocessing.active_children()) - others
@@ -371,11 +338,7 @@ def look_often(monkeypatch):
 @pytest.mark.processes
 @pytest.mark.skipif(not hasattr(signal, "SIGCHLD"), reason="POSIX signals")
 def test_workers_that_are_killed_are_replaced(records, caplog, look_often):
-    options = {
-        **{"batch_size": 1, "flip": True, "colour_jitter": 0.2, "seed": 3},
-        **{"short_sides": [24], "long_side": 100, "offset": 0, "size_multiple": 8},
-        "use_difficult": False,
-    }
+    options = {"batch_size": 1, "colour_jitter": 0.2}
     items = records([(32, 24)] * 7)
     before = signal.getsignal(signal.SIGCHLD)
     others = set(multiprocessing.active_children())
