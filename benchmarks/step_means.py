@@ -25,7 +25,7 @@ import torch
 from faster_rcnn.cli.parser import Parser
 from faster_rcnn.engine import solver
 from faster_rcnn.kernels import convolution
-from faster_rcnn.model import faster_rcnn
+from faster_rcnn.model import network
 from faster_rcnn.nets import layers, resnet
 from faster_rcnn.nets.layers import Norm
 from faster_rcnn.utils import device as devices
@@ -105,7 +105,7 @@ class _ContiguousTorch:
 @contextlib.contextmanager
 def _contiguous(step: Step) -> Iterator[None]:
     step.model.to(memory_format=torch.contiguous_format)
-    with _replaced((faster_rcnn, "torch", _ContiguousTorch())):
+    with _replaced((network, "torch", _ContiguousTorch())):
         yield
     step.model.to(memory_format=torch.channels_last)
 

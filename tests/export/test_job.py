@@ -5,7 +5,8 @@ import sys
 import pytest
 from command_lines import load_tool
 from exported_detectors import small_config
-from faster_rcnn.export import ExportError, load_exported, torch_export
+from faster_rcnn.export import ExportError, load_exported
+from faster_rcnn.export import job as exporting
 from faster_rcnn.export import parity as checking
 from faster_rcnn.export.job import Job, export
 from faster_rcnn.export.program import Shape
@@ -57,7 +58,7 @@ def test_a_recipe_without_multiples_is_free_in_size(
     def refuse(_, shape):
         raise ExportError(str(shape))
 
-    monkeypatch.setattr(torch_export, "trace", refuse)
+    monkeypatch.setattr(exporting, "trace", refuse)
     with pytest.raises(ExportError, match=re.escape(str(Shape(multiple=multiple)))):
         export(job)
 
