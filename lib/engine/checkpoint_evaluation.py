@@ -2,7 +2,7 @@
 
 import logging
 from pathlib import Path
-from typing import Any
+from typing import Any, TypedDict
 
 import torch
 
@@ -14,6 +14,7 @@ from ..evaluation.results_summary import Measure
 from ..inference.detector_evaluation import EvaluationOptions, evaluate_detector
 from ..inference.proposal_evaluation import measure_proposals, with_many_proposals
 from ..model.build import build_detector
+from ..model.network import Network
 from ..utils.device import pick_dtype
 from ..utils.monitoring.logs import FILE_ONLY
 from ..utils.monitoring.summaries import Summaries
@@ -66,43 +67,23 @@ def evaluate_checkpoint(
     settings = _other_settings(config, config_from_checkpoint(state, []))
     if measure != "detection":
         config = with_many_proposals(config)
-    model = build_detector(config, len(classes))
-    try:
-        model.load_state_dict(detector_weights(state, averaged=config.train.ema > 0))
-    except RuntimeError as error:
-        raise ValueError(
-            f"{checkpoint} does not fit the network that its configuration and --set "
-            f"describe; leave out what changes the network: {error}"
-        ) from error
-    folder = run.folder_of_test(dataset.name, checkpoint, settings)
-    dtype = pick_dtype(config.train.precision, device)
+    model = _load_detector(checkpoint, state, config).to(device)
+    place: _Place = {
+        "folder": run.folder_of_test(dataset.name, checkpoint, settings),
+        "device": device,
+        "dtype": pick_dtype(config.train.precision, device),
+        "checkpoint": checkpoint.name,
+    }
     if measure != "detection":
-        result = measure_proposals(
-            model.to(device),
-            dataset,
-            config,
-            folder=folder,
-            device=device,
-            dtype=dtype,
-            checkpoint=checkpoint.name,
-            evaluator="fast" if measure == "proposal_fast" else options.evaluator,
-        )
+        evaluator = "fast" if measure == "proposal_fast" else options.evaluator
+        result = measure_proposals(model, dataset, config, evaluator=evaluator, **place)
         if result is not None:
             _show(result.table())
-            logger.info("proposals and their recall are in %s", folder)
+            logger.info("proposals and their recall are in %s", place["folder"])
         return
     if classes != dataset.classes:
         options = options._replace(places=places)
-    evaluation = evaluate_detector(
-        model.to(device),
-        dataset,
-        config,
-        folder=folder,
-        device=device,
-        dtype=dtype,
-        checkpoint=checkpoint.name,
-        options=options,
-    )
+    evaluation = evaluate_detector(model, dataset, config, options=options, **place)
     if evaluation is None:  # only the main process has a result
         return
     kind = f"test {settings}" if settings else "test"  # curves of their own
@@ -112,7 +93,29 @@ def evaluate_checkpoint(
     with Trackers(config.train.trackers, run.path) as trackers:
         trackers.scalars(results, state["iteration"])
     _show(evaluation.table())
-    logger.info("detections, results and pictures are in %s", folder)
+    logger.info("detections, results and pictures are in %s", place["folder"])
+
+
+class _Place(TypedDict):
+    """Arguments that tests of detections and of proposals share."""
+
+    folder: Path
+    device: torch.device
+    dtype: torch.dtype
+    checkpoint: str
+
+
+def _load_detector(checkpoint: Path, state: dict[str, Any], config: Config) -> Network:
+    """Build the detector with the weights to test: the averaged ones, if any."""
+    model = build_detector(config, len(state["classes"]))
+    try:
+        model.load_state_dict(detector_weights(state, averaged=config.train.ema > 0))
+    except RuntimeError as error:
+        raise ValueError(
+            f"{checkpoint} does not fit the network that its configuration and --set "
+            f"describe; leave out what changes the network: {error}"
+        ) from error
+    return model
 
 
 def _other_settings(config: Config, stored: Config) -> str:

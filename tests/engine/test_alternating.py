@@ -9,11 +9,9 @@ from faster_rcnn.datasets.given_proposals import given_proposals
 from faster_rcnn.engine.alternating import join_modules
 from faster_rcnn.engine.dry_run import dry_run
 from faster_rcnn.engine.run_folder import RunFolder
-from faster_rcnn.engine.train import train as run_training
 from faster_rcnn.evaluation.proposal_recall import load_proposals
 from faster_rcnn.evaluation.results import load_detections
-from faster_rcnn.inference.detector_evaluation import evaluate_detector as run_test
-from faster_rcnn.inference.proposal_evaluation import measure_proposals as run_proposals
+from faster_rcnn.inference.proposal_evaluation import measure_proposals
 from faster_rcnn.weights.checkpoint import CheckpointError, load_checkpoint
 from faster_rcnn.weights.initial import load_first_weights
 from tiny_runs import (
@@ -22,6 +20,7 @@ from tiny_runs import (
     draw_dataset,
     randomise,
     read_metrics,
+    run_test,
     tiny_config,
     tiny_detector,
     train_tiny,
@@ -46,15 +45,8 @@ def propose(dataset, config, folder, state=None):
         randomise(whole)
         state = {"model": part(whole, config)}
     model.load_state_dict(state["model"])
-    run_proposals(
-        model,
-        dataset,
-        config,
-        folder=folder,
-        device=CPU,
-        dtype=torch.float32,
-        checkpoint="a.pth",
-        evaluator="fast",
+    run_test(
+        dataset, config, folder, test=measure_proposals, model=model, evaluator="fast"
     )
     return folder / "proposals.npz"
 
@@ -70,14 +62,11 @@ def steps(request, dataset, tmp_path_factory):
 
     def train(name, *words):
         config = tiny_config(*request.param, *SHORT, *words)
-        run = RunFolder(folder / name)
-        run.claim(config)
         model = tiny_detector(config)
         load_first_weights(model, config, CLASSES)
-        state = folder / f"{name}_first.pth"
-        torch.save(model.state_dict(), state)
-        # What `train_tiny` builds is the same but for the weights.
-        return train_from(dataset, config, folder / name, model)
+        torch.save(model.state_dict(), folder / f"{name}_first.pth")
+        train_tiny(dataset, config, folder / name, model=model)
+        return newest(folder / name)
 
     rpn = train("1", "net.modules", "rpn")
     given = ("net.modules", "fast_rcnn", "data.proposals")
@@ -89,12 +78,6 @@ def steps(request, dataset, tmp_path_factory):
     file = propose(dataset, tiny_config(*words), folder / "b", load_checkpoint(rpn))
     train("4", *given, file, *fixed)
     return folder
-
-
-def train_from(dataset, config, folder, model):
-    run = RunFolder(folder)
-    run_training(model, dataset, config, run, device=CPU, dtype=torch.float32)
-    return newest(folder)
 
 
 def test_each_step_trains_its_own_losses(steps):
@@ -164,15 +147,7 @@ def test_a_file_of_proposals_is_as_good_as_the_network(dataset, tmp_path, offset
     tables = []
     for model, settings in ((both, tiny_config(*words)), (alone, config)):
         folder = tmp_path / str(len(tables))
-        run_test(
-            model,
-            dataset,
-            settings,
-            folder=folder,
-            device=CPU,
-            dtype=torch.float32,
-            checkpoint="a.pth",
-        )
+        run_test(dataset, settings, folder, model=model)
         tables.append(load_detections(folder / "detections.json", dataset))
     for one, other in zip(*tables, strict=True):
         assert len(one.scores) > 10

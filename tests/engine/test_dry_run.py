@@ -18,6 +18,8 @@ from faster_rcnn.engine.training_batches import stream_batches
 from tiny_runs import CLASSES, CPU, draw_dataset, tiny_config, tiny_detector
 from torch import nn
 
+PLACE = {"device": CPU, "dtype": torch.float32}
+
 
 @pytest.fixture(scope="module")
 def dataset(tmp_path_factory):
@@ -30,7 +32,7 @@ def test_what_is_told(tmp_path, dataset, capsys):
     model = tiny_detector(config)
     before = {name: value.clone() for name, value in model.state_dict().items()}
     picture = tmp_path / "some" / "batch.png"
-    dry_run(model, dataset, config, device=CPU, dtype=torch.float32, picture=picture)
+    dry_run(model, dataset, config, picture=picture, **PLACE)
     told = capsys.readouterr().out
     total = sum(p.numel() for p in model.parameters())
     assert f"together    {total:>13,}{total:>13,}" in told
@@ -102,7 +104,7 @@ def test_loss_that_is_not_finite(dataset):
         model.rpn.head.scores.bias.fill_(float("nan"))
     batch = first_batch(dataset, config)
     with pytest.raises(NonFiniteLossError, match="rpn_cls is nan at iteration 1"):
-        try_batch(model, batch, seed=3, device=CPU, dtype=torch.float32)
+        try_batch(model, batch, seed=3, **PLACE)
 
 
 def test_parameter_that_no_loss_reaches(tmp_path, dataset):
@@ -112,18 +114,9 @@ def test_parameter_that_no_loss_reaches(tmp_path, dataset):
     with pytest.raises(
         DryRunError, match=r"2 of \d+ .* get no gradient: box_head\.forgotten\.weight"
     ):
-        dry_run(
-            model,
-            dataset,
-            config,
-            device=CPU,
-            dtype=torch.float32,
-            picture=tmp_path / "batch.png",
-        )
+        dry_run(model, dataset, config, picture=tmp_path / "batch.png", **PLACE)
     model.box_head.forgotten.requires_grad_(False)  # what is frozen needs none
-    try_batch(
-        model, first_batch(dataset, config), seed=3, device=CPU, dtype=torch.float32
-    )
+    try_batch(model, first_batch(dataset, config), seed=3, **PLACE)
     check_gradients(model)
 
 

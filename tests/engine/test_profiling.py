@@ -7,28 +7,14 @@ import time
 import pytest
 import torch
 from faster_rcnn.engine.profiling import WAITING, Profile
-from faster_rcnn.engine.run_folder import RunFolder
-from faster_rcnn.engine.train import train
 from faster_rcnn.utils.monitoring.stage_clock import STAGES
-from tiny_runs import CPU, draw_dataset, read_metrics, tiny_config, tiny_detector
+from tiny_runs import draw_dataset, read_metrics, tiny_config, tiny_detector, train_tiny
 
 
 def run(tmp_path, name, iterations, profile=None):
     dataset = draw_dataset(tmp_path / "images", 4)
     config = tiny_config("train.iterations", iterations)
-    folder = RunFolder(tmp_path / name)
-    folder.claim(config)
-    model = tiny_detector(config)
-    train(
-        model,
-        dataset,
-        config,
-        folder,
-        device=CPU,
-        dtype=torch.float32,
-        profile=profile,
-    )
-    return model
+    return train_tiny(dataset, config, tmp_path / name, profile=profile)
 
 
 def read_table(path):

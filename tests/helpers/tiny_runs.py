@@ -65,24 +65,17 @@ def train_tiny(
     folder: Path,
     *,
     seed: int = 0,
-    validation_set: Dataset | None = None,
+    model: TwoStage | None = None,
+    **options,
 ) -> TwoStage:
     """Train in ``folder``, or resume what is there; gives the trained detector."""
     run = RunFolder(folder)
     if collectives.is_main():
         run.claim(config)
     collectives.barrier()
-    model = tiny_detector(config, classes=len(dataset.classes), seed=seed)
+    model = model or tiny_detector(config, classes=len(dataset.classes), seed=seed)
     dtype = torch.bfloat16 if config.train.precision == "bfloat16" else torch.float32
-    train(
-        model,
-        dataset,
-        config,
-        run,
-        device=CPU,
-        dtype=dtype,
-        validation_set=validation_set,
-    )
+    train(model, dataset, config, run, device=CPU, dtype=dtype, **options)
     return model
 
 
