@@ -17,19 +17,12 @@ _IN_CODE = 'read it in a few lines of code (docs/own_data.md, "A data set in cod
 
 
 class _Format(NamedTuple):
-    """A format and its signs.
+    """A format and its signs."""
 
-    Attributes:
-        pattern: pattern of its files, in the folder or one level below.
-        inside: text near the start of such a file; "" for any file.
-        name: name of the format.
-        remedy: how to convert it.
-    """
-
-    pattern: str
-    inside: str
-    name: str
-    remedy: str
+    pattern: str  # pattern of its files, in the folder or one level below
+    inside: str  # text near the start of such a file; "" for any file
+    name: str  # name of the format
+    remedy: str  # how to convert it
 
 
 _FORMATS = (

@@ -24,17 +24,11 @@ class VocSet(NamedTuple):
 
 
 class CocoSet(NamedTuple):
-    """A set of COCO.
+    """A set of COCO."""
 
-    Attributes:
-        annotations: name of the file without .json.
-        images: name of the folder.
-        side: split of the set, for the check that splits share no image.
-    """
-
-    annotations: str
-    images: str
-    side: str
+    annotations: str  # name of the file without .json
+    images: str  # name of the folder
+    side: str  # split of the set, for the check that splits share no image
 
 
 VOC_SETS = {

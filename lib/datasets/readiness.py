@@ -47,19 +47,12 @@ _ASIDE = {
 
 
 class _Account(NamedTuple):
-    """Fate of the objects of a data set.
+    """Fate of the objects of a data set."""
 
-    Attributes:
-        total: number of annotated objects.
-        left: number of those that can be learned from.
-        text: losses of the others with their causes, the most frequent first.
-        doubtful: whether most objects are lost or clipped.
-    """
-
-    total: int
-    left: int
-    text: str
-    doubtful: bool
+    total: int  # number of annotated objects
+    left: int  # number of those that can be learned from
+    text: str  # losses of the others with their causes, the most frequent first
+    doubtful: bool  # whether most objects are lost or clipped
 
 
 def expect_trainable(

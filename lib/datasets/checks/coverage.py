@@ -60,23 +60,14 @@ class Recipe:
 
 
 class Objects(NamedTuple):
-    """The objects that are trained on, in pixels of the network input.
+    """The objects that are trained on, in pixels of the network input."""
 
-    Attributes:
-        entries: image of each object.
-        places: `Written.place` of each object.
-        names: class of each object.
-        boxes: ``(G, 4)`` in the configured convention.
-        extents: ``(G, 2)`` width and height in the configured convention.
-        sizes: ``(G, 2)`` width and height of each object's image.
-    """
-
-    entries: list[Entry]
-    places: list[int]
-    names: list[str]
-    boxes: Array
-    extents: Array
-    sizes: Array
+    entries: list[Entry]  # image of each object
+    places: list[int]  # `Written.place` of each object
+    names: list[str]  # class of each object
+    boxes: Array  # ``(G, 4)`` in the configured convention
+    extents: Array  # ``(G, 2)`` width and height in the configured convention
+    sizes: Array  # ``(G, 2)`` width and height of each object's image
 
     @property
     def sides(self) -> Array:
@@ -91,23 +82,14 @@ class Objects(NamedTuple):
 
 @dataclass(frozen=True, kw_only=True)
 class Coverage:
-    """How anchors cover the objects that are trained on.
+    """How anchors cover the objects that are trained on."""
 
-    Attributes:
-        recipe: recipe of the anchors.
-        objects: G objects in pixels of the network input.
-        overlaps: ``(G,)`` best IoU of each object with a usable anchor.
-        free_overlaps: ``(G,)`` the same if anchors could leave the image.
-        suggested: proposed scales, in units of the stride.
-        suggested_overlaps: ``(G,)`` best IoU with these scales.
-    """
-
-    recipe: Recipe
-    objects: Objects
-    overlaps: Array
-    free_overlaps: Array
-    suggested: tuple[float, ...]
-    suggested_overlaps: Array
+    recipe: Recipe  # recipe of the anchors
+    objects: Objects  # G objects in pixels of the network input
+    overlaps: Array  # ``(G,)`` best IoU of each object with a usable anchor
+    free_overlaps: Array  # ``(G,)`` the same if anchors could leave the image
+    suggested: tuple[float, ...]  # proposed scales, in units of the stride
+    suggested_overlaps: Array  # ``(G,)`` best IoU with these scales
 
     @property
     def poor(self) -> int:

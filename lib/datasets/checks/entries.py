@@ -101,44 +101,25 @@ SPLITS = ("train", "trainval", "val", "test")
 
 
 class Written(NamedTuple):
-    """One object as written.
+    """One object as written."""
 
-    Attributes:
-        place: its number among the file's objects (VOC), annotations (COCO) or lines
-            (YOLO), from 0.
-        name: class name; the decimal number of an id that COCO or YOLO does not name.
-        box: pixel edges, unchecked.
-        ignored: whether it is difficult or a crowd.
-    """
-
-    place: int
-    name: str
-    box: tuple[float, float, float, float]
-    ignored: bool
+    place: int  # number of the object, annotation or line in its file, from 0
+    name: str  # class name; the class id in decimal if it has no name
+    box: tuple[float, float, float, float]  # pixel edges, unchecked
+    ignored: bool  # whether it is difficult or a crowd
 
 
 class FileFacts(NamedTuple):
-    """Facts about an image file.
+    """Facts about an image file."""
 
-    Attributes:
-        width: pixels as stored; 0 if unreadable.
-        height: pixels as stored; 0 if unreadable.
-        channels: channels of the decoded image; a palette counts as its colours.
-        orientation: EXIF orientation; 1 is upright.
-        digest: hash of the file's bytes.
-        gradient_hash: 64 bits; None if the image has too little contrast for one.
-        thumbnail: 16 x 16 grey bytes.
-        problem: why the file cannot be read; "" if it can.
-    """
-
-    width: int = 0
-    height: int = 0
-    channels: int = 0
-    orientation: int = 1
-    digest: bytes = b""
-    gradient_hash: int | None = None
-    thumbnail: bytes = b""
-    problem: str = ""
+    width: int = 0  # pixels as stored; 0 if unreadable
+    height: int = 0  # pixels as stored; 0 if unreadable
+    channels: int = 0  # number of channels; a palette counts as its colours
+    orientation: int = 1  # EXIF orientation; 1 is upright
+    digest: bytes = b""  # hash of the file's bytes
+    gradient_hash: int | None = None  # 64 bits; None at too low contrast
+    thumbnail: bytes = b""  # 16 x 16 grey bytes
+    problem: str = ""  # why the file cannot be read; "" if it can
 
 
 UNREAD = FileFacts()
@@ -147,21 +128,13 @@ UNREAD = FileFacts()
 
 @dataclass(frozen=True, slots=True)
 class Source:
-    """A folder in VOC or YOLO layout with its splits, or a COCO file with its images.
+    """A folder in VOC or YOLO layout and its splits, or a COCO file and its images."""
 
-    Attributes:
-        layout: layout of the files.
-        folder: VOC's or YOLO's folder, or COCO's folder of images.
-        splits: VOC's or YOLO's splits that are read, or the split of COCO's file.
-        annotation_file: COCO's file.
-        classes: class names; if None, those of the annotations.
-    """
-
-    layout: Layout
-    folder: Path
-    splits: tuple[str, ...]
-    annotation_file: Path | None = None
-    classes: tuple[str, ...] | None = None
+    layout: Layout  # layout of the files
+    folder: Path  # VOC's or YOLO's folder, or COCO's folder of images
+    splits: tuple[str, ...]  # splits that are read, a single one for COCO
+    annotation_file: Path | None = None  # COCO's file
+    classes: tuple[str, ...] | None = None  # if None, those of the annotations
 
     @property
     def closing(self) -> float:
@@ -171,31 +144,18 @@ class Source:
 
 @dataclass(slots=True, eq=False)
 class Entry:
-    """One image of a source and its annotation.
+    """One image of a source and its annotation."""
 
-    Attributes:
-        image_id: the file's stem (VOC, YOLO) or the decimal id (COCO).
-        path: expected path of the image file.
-        annotation: the file that lists its objects.
-        source: the source of both files.
-        splits: splits that list it; may be empty.
-        width: pixels as annotated, 0 if missing.
-        height: pixels as annotated, 0 if missing.
-        depth: number of channels as annotated, 0 if missing.
-        objects: objects as annotated.
-        facts: facts about the image file; `UNREAD` before it is read.
-    """
-
-    image_id: str
-    path: Path
-    annotation: Path
-    source: Source
-    splits: tuple[str, ...]
-    width: int = 0
-    height: int = 0
-    depth: int = 0
-    objects: list[Written] = field(default_factory=list)
-    facts: FileFacts = UNREAD
+    image_id: str  # the file's stem (VOC, YOLO) or the decimal id (COCO)
+    path: Path  # expected path of the image file
+    annotation: Path  # the file that lists its objects
+    source: Source  # the source of both files
+    splits: tuple[str, ...]  # splits that list it; may be empty
+    width: int = 0  # pixels as annotated, 0 if missing
+    height: int = 0  # pixels as annotated, 0 if missing
+    depth: int = 0  # number of channels as annotated, 0 if missing
+    objects: list[Written] = field(default_factory=list)  # objects as annotated
+    facts: FileFacts = UNREAD  # about the image file; `UNREAD` before it is read
 
     @property
     def turned(self) -> bool:
@@ -225,23 +185,14 @@ class Entry:
 
 @dataclass(frozen=True, slots=True)
 class Defect:
-    """One fault.
+    """One fault."""
 
-    Attributes:
-        kind: a key of `KINDS`.
-        file: the file to look at.
-        detail: the fault in this file.
-        entry: the image at fault; None if no single image is.
-        place: `Written.place` of the object at fault; None for the whole image.
-        likeness: likeness to the other image, for a duplicate.
-    """
-
-    kind: str
-    file: Path
-    detail: str
-    entry: Entry | None = None
-    place: int | None = None
-    likeness: Likeness | None = None
+    kind: str  # a key of `KINDS`
+    file: Path  # the file to look at
+    detail: str  # the fault in this file
+    entry: Entry | None = None  # the image at fault; None if no single image is
+    place: int | None = None  # `Written.place` of the object; None for the image
+    likeness: Likeness | None = None  # to the other image, for a duplicate
 
 
 class ReadSource(NamedTuple):

@@ -23,15 +23,10 @@ Verdict = Literal["fine", "will train, but look", "cannot train"]
 
 
 class Training(NamedTuple):
-    """Messages of the checks that training makes before its first update.
+    """Messages of the checks that training makes before its first update."""
 
-    Attributes:
-        refusals: errors that prevent training.
-        concerns: warnings.
-    """
-
-    refusals: Sequence[str] = ()
-    concerns: Sequence[str] = ()
+    refusals: Sequence[str] = ()  # errors that prevent training
+    concerns: Sequence[str] = ()  # warnings
 
 
 NO_TRAINING = Training()
@@ -46,23 +41,14 @@ _READERS: dict[Layout, Callable[[Source, Executor], ReadSource]] = {
 
 @dataclass(frozen=True, kw_only=True)
 class Report:
-    """Results of all checks of a data set.
+    """Results of all checks of a data set."""
 
-    Attributes:
-        name: name of the data set.
-        sources: its folders and files.
-        entries: its images.
-        classes: known class names, sorted.
-        defects: defects found, most serious kinds first.
-        coverage: how well anchors cover the objects.
-    """
-
-    name: str
-    sources: Sequence[Source]
-    entries: Sequence[Entry]
-    classes: Sequence[str]
-    defects: Sequence[Defect]
-    coverage: Coverage
+    name: str  # name of the data set
+    sources: Sequence[Source]  # its folders and files
+    entries: Sequence[Entry]  # its images
+    classes: Sequence[str]  # known class names, sorted
+    defects: Sequence[Defect]  # defects found, most serious kinds first
+    coverage: Coverage  # how well anchors cover the objects
 
     @property
     def verdict(self) -> Verdict:

@@ -18,21 +18,13 @@ _RED = (230, 0, 0)
 
 
 class Shown(NamedTuple):
-    """One image of the page.
+    """One image of the page."""
 
-    Attributes:
-        title: the image file's name.
-        remarks: its defects.
-        jpeg: the file in base64.
-        width: pixels.
-        height: pixels.
-    """
-
-    title: str
-    remarks: list[str]
-    jpeg: str
-    width: int
-    height: int
+    title: str  # the image file's name
+    remarks: list[str]  # its defects
+    jpeg: str  # the file in base64
+    width: int  # pixels
+    height: int  # pixels
 
 
 def worst_pictures(report: Report, *, most: int) -> Iterator[Shown]:

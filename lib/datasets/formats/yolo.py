@@ -102,19 +102,12 @@ def image_ids(names: Sequence[str]) -> list[str]:
 
 @dataclass(frozen=True)
 class _Source:
-    """Inputs of an index.
+    """Inputs of an index."""
 
-    Attributes:
-        yolo: the folder.
-        split: name of the split.
-        pairs: images and label files.
-        unused: label files in the same folders that belong to no image.
-    """
-
-    yolo: YoloFolder
-    split: str
-    pairs: Sequence[Pair]
-    unused: Sequence[str]
+    yolo: YoloFolder  # the folder
+    split: str  # name of the split
+    pairs: Sequence[Pair]  # images and label files
+    unused: Sequence[str]  # label files in the same folders that belong to no image
 
     @property
     def files(self) -> AnnotationFiles:

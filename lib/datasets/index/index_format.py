@@ -92,6 +92,25 @@ def string_columns(column: str, strings: Sequence[str]) -> dict[str, Array]:
     }
 
 
+def image_columns(
+    ids: Sequence[str],
+    names: Sequence[str],
+    sizes: Sequence[tuple[int, int]],
+    measured: Sequence[int],
+    counts: npt.ArrayLike,
+) -> dict[str, Array]:
+    """Make the columns of the images, given the number of objects of each image."""
+    starts = np.zeros(len(ids) + 1, np.int64)
+    np.cumsum(counts, out=starts[1:])
+    return {
+        **string_columns("id", ids),
+        **string_columns("name", names),
+        "sizes": np.array(sizes, np.int32).reshape(-1, 2),
+        "measured": np.array(measured, np.int64),
+        "starts": starts,
+    }
+
+
 class Column(NamedTuple):
     """A column to be written, in pieces."""
 

@@ -15,7 +15,7 @@ import numpy as np
 
 from ..loading.images import image_size
 from ..records import BoolArray, Drops, FloatArray, RawObjects, clean_boxes
-from .index_format import OBJECT_COLUMNS, Array, Column, string_columns, write_index
+from .index_format import OBJECT_COLUMNS, Array, Column, image_columns, write_index
 
 ROWS = 1 << 17
 """Number of objects processed at a time."""
@@ -138,22 +138,17 @@ def pack(
         if piece.ids is not None:
             spools["object_ids"].append(piece.ids[kept])
     image = owners.read()
-    starts = np.zeros(len(images.ids) + 1, np.int64)
-    np.cumsum(np.bincount(image, minlength=len(images.ids)), out=starts[1:])
+    counts = np.bincount(image, minlength=len(images.ids))
+    small = image_columns(
+        images.ids, images.names, images.sizes, images.measured, counts
+    )
     # A stable sort by image: each image's objects become one slice, in file order.
     order = None
     if (image[1:] < image[:-1]).any():
         order = np.argsort(image, kind="stable")
-    small = {
-        **string_columns("id", images.ids),
-        **string_columns("name", images.names),
-        "sizes": sizes,
-        "measured": np.array(images.measured, np.int64),
-        "starts": starts,
-    }
     if len(spools["object_ids"]) < len(image):  # annotations without ids
         del spools["object_ids"]
-        first = np.repeat(starts[:-1], np.diff(starts))
+        first = np.repeat(small["starts"][:-1], counts)
         small["object_ids"] = np.arange(len(image)) - first
     del image
     columns = {

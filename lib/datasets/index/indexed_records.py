@@ -14,7 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ..records import BoolArray, FloatArray, IntArray, Record
-from .index_format import OBJECT_COLUMNS, Array, Index, string_columns
+from .index_format import OBJECT_COLUMNS, Array, Index, image_columns
 
 _NO_SIZES = np.zeros((0, 2), np.int32)
 
@@ -148,16 +148,13 @@ def as_records(records: Sequence[Record]) -> Records:
     """Give a list of records its columns; records made by hand are packed in memory."""
     if isinstance(records, Records):
         return records
-    sizes = [(record.width, record.height) for record in records]
-    starts = np.zeros(len(records) + 1, np.int64)
-    np.cumsum([len(record.boxes) for record in records], out=starts[1:])
-    columns = {
-        **string_columns("id", [record.image_id for record in records]),
-        **string_columns("name", [str(record.path) for record in records]),
-        "sizes": np.array(sizes, np.int32).reshape(-1, 2),
-        "measured": np.zeros(0, np.int64),
-        "starts": starts,
-    }
+    columns = image_columns(
+        [record.image_id for record in records],
+        [str(record.path) for record in records],
+        [(record.width, record.height) for record in records],
+        [],
+        [len(record.boxes) for record in records],
+    )
     for name, empty in OBJECT_COLUMNS.items():
         joined = np.concatenate([empty, *(getattr(r, name) for r in records)])
         columns[name] = joined.astype(empty.dtype, copy=False)
