@@ -88,6 +88,14 @@ def test_a_stopped_video_keeps_what_there_is(call, make_video, tmp_path, detecto
     assert not (call.output / ".unfinished").exists()
 
 
+def test_a_signal_at_the_last_frame_changes_nothing(
+    call, make_video, tmp_path, detector
+):
+    detector.before = lambda number: number == 5 and os.kill(os.getpid(), signal.SIGINT)
+    assert call(make_video(tmp_path / "a.avi"))
+    assert len(facts(call.output / "a.mp4")[3]) == 6
+
+
 def test_a_video_cut_short_fails(call, make_video, tmp_path, caplog):
     video = make_video(tmp_path / "a.avi", frames=40)
     data = video.read_bytes()
