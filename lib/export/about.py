@@ -11,7 +11,7 @@ from .program import Shape
 
 @dataclasses.dataclass(frozen=True)
 class About:
-    """Facts of an exported detector, kept in its file as JSON.
+    """Facts of an exported detector, stored in its file as JSON.
 
     Attributes:
         kind: ``program``, ``aoti`` or ``onnx``.

@@ -1,7 +1,6 @@
 """Build the nodes and constants of an ONNX graph.
 
-PyTorch's exporter calls translations with symbolic values of the graph, and with plain
-numbers; each call of ``op`` adds a node.
+Each call of ``op``, with symbolic values of the graph or plain numbers, adds a node.
 """
 
 from typing import Any

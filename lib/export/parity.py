@@ -36,7 +36,7 @@ class Differences(NamedTuple):
     unmatched: tuple[str, ...] = ()
 
     def __str__(self) -> str:
-        """In one line."""
+        """Return one line of text."""
         return (
             f"{self.images} images, {self.detections} detections: boxes differ by "
             f"{self.box:.2g} px at most, scores by {self.score:.2g}, "
@@ -58,9 +58,9 @@ def compare(
     Args:
         eager: the program itself.
         exported: the loaded file.
-        batches: on the CPU.
-        threshold: detections of a lower score do not count.
-        device: that both run on.
+        batches: inputs on the CPU.
+        threshold: lowest score of detections that count.
+        device: device of both.
     """
     total = Differences()
     for batch in batches:
@@ -84,11 +84,10 @@ def _image(found: Detections, i: int) -> Detections:
 
 
 def pair_image(one: Detections, other: Detections, *, threshold: float) -> Differences:
-    """Pair the detections of one image, fields without N.
+    """Pair the detections of one image, whose fields lack the dimension N.
 
-    Each takes the nearest box of its class that is left. One that has no partner within
-    the tolerances is unmatched; one of either side that lies at the threshold, within
-    the tolerance of scores, may have a partner below it.
+    Each is paired with the nearest unused box of its class within the tolerances. At
+    the threshold, a partner's score may be lower by the tolerance of scores.
     """
     pools = [
         (d.valid & (d.scores > threshold - SCORE_TOLERANCE)).nonzero()[:, 0].tolist()
@@ -127,11 +126,7 @@ def pair_image(one: Detections, other: Detections, *, threshold: float) -> Diffe
 
 
 def require_equal(found: Differences) -> None:
-    """Refuse a file that finds something else than the detector.
-
-    Raises:
-        ExportError: naming the first differences.
-    """
+    """Raise ExportError with the first differences, if any detection is unmatched."""
     if found.unmatched:
         shown = "\n  ".join(found.unmatched[:5])
         raise ExportError(

@@ -1,4 +1,4 @@
-"""Pictures made ready for an exported detector: resized, padded or cut, stacked."""
+"""Prepare images for an exported detector: resize, pad or crop, and stack."""
 
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -36,13 +36,13 @@ def find_photos(folder: Path, count: int) -> list[Path]:
 
 
 def spread(paths: Sequence[Path], count: int) -> list[Path]:
-    """Choose at most ``count`` of them, spread evenly."""
+    """Choose at most ``count`` paths, spread evenly."""
     count = min(count, len(paths))
     return [paths[i * len(paths) // count] for i in range(count)]
 
 
 def drawn_pictures(count: int) -> list[Picture]:
-    """Scenes of shapes, where there are no photos."""
+    """Return scenes of drawn shapes, for lack of photos."""
     scenes = (draw_scene(np.random.default_rng([0, i])).pixels for i in range(count))
     return [
         np.ascontiguousarray(np.broadcast_to(p[..., None], (*p.shape, 3)))
@@ -58,10 +58,10 @@ def batches(
     """Load all images in batches that an exported detector accepts.
 
     Args:
-        pictures: read, or to be read.
+        pictures: images, or their files.
         about: the file's facts.
-        batch: images per batch where the file leaves it free. Where it does not, the
-            last batch is filled up with its last picture.
+        batch: images per batch if the file leaves it free; if not, the last batch is
+            filled up with its last picture.
     """
     count = about.batch or batch
     for start in range(0, len(pictures), count):
@@ -75,14 +75,9 @@ def batches(
 
 
 def make_inputs(pictures: Sequence[Picture], about: About) -> Inputs:
-    """Resize pictures by the detector's rule, or to fit its fixed input, and stack.
+    """Resize N pictures by the detector's rule, or to fit its fixed input, and stack.
 
-    An input without padding is filled: what a picture has beyond it is cut away at the
-    right and at the bottom.
-
-    Args:
-        pictures: N of them.
-        about: the file's facts.
+    Without padding, pictures are cropped to the input at the right and at the bottom.
     """
     resized, scales, originals = [], [], []
     for picture in pictures:

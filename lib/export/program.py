@@ -79,7 +79,7 @@ class DetectionProgram(nn.Module):
         Args:
             model: the detector; it is put into evaluation mode.
             boxes: the box convention.
-            test: thresholds and limits. Its views (``scales``, ``flip``) are not used.
+            test: thresholds and limits; ``scales`` and ``flip`` have no effect.
             padded: whether images may be smaller than the input.
             dtype: type that the network computes in.
         """
@@ -135,7 +135,7 @@ def example_inputs(shape: Shape, device: torch.device) -> Inputs:
 
 
 def dynamic_shapes(shape: Shape) -> dict[str, Any] | None:
-    """Which sizes are free, as ``torch.export`` wants it; None for none."""
+    """Return the free sizes in the form of ``torch.export``; None for none."""
     free: dict[int, Any] = {}
     if shape.batch is None:
         free[0] = Dim.DYNAMIC

@@ -20,9 +20,9 @@ from .export_error import INSTALL, ExportError
 from .program import Inputs
 
 _FOLLOWING = frozenset(("Relu", "Clip", "MaxPool", "AveragePool", "Resize"))
-"""Operators that hand on a feature map, and can do so in int8."""
+"""Operators that pass on a feature map, and can do so in int8."""
 _LAST_LAYERS = ("scores", "deltas")
-"""Layers whose outputs are the answer: rounding would move scores and boxes."""
+"""Layers of the results: rounding would change scores and boxes."""
 _FLOAT_FIRST = 3
 """Convolutions at the start that stay float, where 8 bits cost the most: 2 points of
 mAP for MobileNet v2 (docs/export.md)."""
@@ -51,9 +51,9 @@ def quantize(
 
     Args:
         source: the ``.onnx`` file in float32.
-        path: what to write, in QDQ form.
-        batches: calibration photos, some dozens that resemble those to come.
-        about: kept in the file.
+        path: the file to write, in QDQ form.
+        batches: some dozens of typical photos, for calibration.
+        about: facts to store in the file.
 
     Raises:
         ExportError: onnxruntime is not installed.
@@ -107,11 +107,7 @@ def quantize(
 
 
 def choose_nodes(graph: Any) -> tuple[list[str], list[str]]:
-    """Names of the nodes to quantize, and of the convolutions that stay float.
-
-    Args:
-        graph: of an ONNX file.
-    """
+    """Return the nodes to quantize, and the layers that stay float, by name."""
     maps: set[str] = set()  # values that are feature maps
     constants = {value.name for value in graph.initializer}
     chosen: list[str] = []
@@ -148,7 +144,7 @@ def _is_last_layer(name: str) -> bool:
 
 @contextlib.contextmanager
 def _quiet() -> Iterator[None]:
-    """Without the advice that the tools print and log."""
+    """Suppress what the tools print and log."""
     level = logging.root.level
     logging.root.setLevel(logging.ERROR)
     try:

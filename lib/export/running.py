@@ -15,11 +15,7 @@ from .program import Inputs
 
 
 class Exported:
-    """A detector loaded from an exported file.
-
-    Attributes:
-        about: what the file says of itself.
-    """
+    """A detector loaded from an exported file; `about` holds the file's facts."""
 
     def __init__(
         self, about: About, call: Callable[[Inputs], Sequence[Tensor]]
@@ -28,13 +24,9 @@ class Exported:
         self._call = call
 
     def __call__(self, inputs: Inputs) -> Detections:
-        """Detect objects.
+        """Detect objects in inputs of a permitted shape, from `photos.make_inputs`.
 
-        Args:
-            inputs: of a shape that the file permits; `photos.make_inputs` makes them.
-
-        Returns:
-            Boxes as pixel edges of each original image, best first.
+        Boxes are pixel edges of each original image, best first.
         """
         return Detections(*self._call(inputs))
 
@@ -43,11 +35,11 @@ def load_exported(path: Path) -> Exported:
     """Load a file that ``frcnn export`` wrote, of any kind.
 
     Raises:
-        ExportError: it is no such file, or onnxruntime is not installed.
+        ExportError: the file is of another kind, or onnxruntime is not installed.
     """
     path = Path(path)
     if not path.is_file():
-        raise ExportError(f"{path} is not there; give a file of frcnn export")
+        raise ExportError(f"{path} does not exist; give a file of frcnn export")
     if path.suffix == ".onnx":
         return _load_onnx(path)
     try:
@@ -97,7 +89,7 @@ def _load_onnx(path: Path) -> Exported:
         given = {
             name: tensor.numpy()
             for name, tensor in inputs._asdict().items()
-            if name in names  # what the graph does not read is left out of it
+            if name in names  # the graph lacks inputs that it does not read
         }
         return [torch.from_numpy(array) for array in session.run(None, given)]
 

@@ -24,18 +24,14 @@ def pick_device(name: str) -> torch.device:
     Raises:
         ValueError: the device is unknown or not available.
     """
-    there = {
-        "cuda": torch.cuda.is_available(),
-        "mps": torch.backends.mps.is_available(),
-        "cpu": True,
-    }
+    usable = ["cuda"] * torch.cuda.is_available()
+    usable += ["mps"] * torch.backends.mps.is_available() + ["cpu"]
     if name == "auto":
-        name = next(kind for kind, usable in there.items() if usable)
-    if name not in there or not there[name]:
-        usable = ", ".join(kind for kind, is_there in there.items() if is_there)
+        name = usable[0]
+    if name not in usable:
         raise ValueError(
-            f"device {name!r} is not available here; this machine has {usable}. "
-            "Use --device auto."
+            f"device {name!r} is not available here; this machine has "
+            f"{', '.join(usable)}. Use --device auto."
         )
     place = find_rank(os.environ)
     if name == "cuda" and place is not None:
@@ -109,14 +105,13 @@ def restore_random_states(states: dict[str, Any]) -> None:
 
 
 def keep_freed_memory() -> None:
-    """Make the C library keep freed memory for later allocations of the same size.
+    """Make glibc keep freed memory for later allocations of the same size.
 
     By default glibc returns large blocks to the system at once, and every feature map
-    is faulted in again page by page. Without mallopt this has no effect.
+    is faulted in again page by page.
     """
-    mallopt = (
-        getattr(ctypes.CDLL(None), "mallopt", None) if os.name == "posix" else None
-    )
+    library = ctypes.CDLL(None) if os.name == "posix" else None
+    mallopt = getattr(library, "mallopt", None)
     if mallopt is not None:
         mallopt(_M_TRIM_THRESHOLD, 2**31 - 1)
         mallopt(_M_MMAP_THRESHOLD, 2**30)

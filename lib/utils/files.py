@@ -40,9 +40,7 @@ _in_progress: set[Path] = set()
 def write_atomic(path: Path, data: bytes | str) -> None:
     """Write a file in one step: readers see the old content or the new, never a part.
 
-    Args:
-        path: the final name. Missing parent folders are made.
-        data: bytes, or text to be stored as UTF-8 with its newlines as they are.
+    Text is stored as UTF-8 with unchanged newlines. Missing parent folders are made.
 
     Raises:
         OSError: see ``atomic_path``.
@@ -53,17 +51,11 @@ def write_atomic(path: Path, data: bytes | str) -> None:
 
 @contextmanager
 def atomic_path(path: Path) -> Iterator[Path]:
-    """Yield a temporary sibling of ``path``, renamed to it if the block succeeds.
+    """Yield a temporary path beside ``path``, renamed to it if the block succeeds.
 
     If the block raises, even by Ctrl-C, the temporary file is removed and the file at
     ``path`` is unchanged. A killed process leaves its temporary file behind, for
-    ``remove_stale``.
-
-    Args:
-        path: the final name. Missing parent folders are created.
-
-    Yields:
-        The path to write to, in the same folder.
+    ``remove_stale``. Missing parent folders are made.
 
     Raises:
         OSError: the disk, the quota or the limit on file size is exhausted, also if the

@@ -1,4 +1,4 @@
-"""Locks on files that the system frees when their process ends, in whatever way."""
+"""Locks on files, which the system releases however their process ends."""
 
 import datetime
 import errno
@@ -17,21 +17,15 @@ _NO_LOCKS = (errno.ENOLCK, errno.ENOSYS, errno.ENOTSUP, errno.EOPNOTSUPP)
 
 
 class HeldElsewhereError(ValueError):
-    """Another process holds the lock; the text tells which."""
+    """Another process holds the lock; the message says which."""
 
 
 def take_lock(path: Path) -> BaseFileLock:
     """Lock a file for this process, until it releases or drops the lock, or ends.
 
-    The lock file stays, and names the process that locked it last. Forked processes
-    inherit no lock, so a data loader that outlives a killed run does not keep the next
-    one out.
-
-    Args:
-        path: the lock file, made if missing; its folder must exist.
-
-    Returns:
-        The lock. Two calls in one process return the same one.
+    The lock file remains, and names the process that locked it last. Forked processes
+    inherit no lock, so a data loader that outlives a killed run does not block the next
+    run. Two calls in one process return the same lock.
 
     Raises:
         HeldElsewhereError: another process holds the lock.
@@ -63,12 +57,9 @@ def take_lock(path: Path) -> BaseFileLock:
 
 @contextmanager
 def alone(folder: Path) -> Iterator[None]:
-    """Keep other processes and threads that call this out of a folder for a block.
+    """Hold the ``.lock`` of a folder during a block; the folder is made if missing.
 
-    Without effect on file systems that have no locks.
-
-    Args:
-        folder: made if missing; gets a file ``.lock``.
+    On file systems without locks this has no effect.
     """
     folder.mkdir(parents=True, exist_ok=True)
     lock = FileLock(folder / ".lock")

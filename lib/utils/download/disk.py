@@ -5,12 +5,12 @@ from pathlib import Path
 
 
 def free_space(folder: Path) -> int:
-    """Count the free bytes of the disk that holds a folder, or will hold it."""
+    """Return the free bytes of the disk of a folder, which may not exist yet."""
     return shutil.disk_usage(nearest(folder)).free
 
 
 def amount(count: float) -> str:
-    """Write a number of bytes for people."""
+    """Format a number of bytes for people."""
     power = 0
     while count >= 1000 and power < 3:
         count /= 1000

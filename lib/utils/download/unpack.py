@@ -1,4 +1,4 @@
-"""Unpacking archives that may be damaged, or made to do harm."""
+"""Unpack archives that may be damaged or malicious."""
 
 import gzip
 import logging
@@ -24,11 +24,10 @@ _DAMAGES = (
 
 
 def extract(archive: Path, folder: Path) -> None:
-    """Unpack the files of a tar, tar.gz or zip archive.
+    """Unpack the files of a tar, tar.gz or zip archive, without owners and permissions.
 
-    Links and devices are left out, wherever they lead: no data set needs them, and a
-    link could lead a later file out of the folder. Owners and permissions are not
-    taken over.
+    Links and devices are skipped: no data set needs them, and a link could lead a later
+    file out of the folder.
 
     Raises:
         ValueError: the archive is damaged, or names a path outside `folder`.
