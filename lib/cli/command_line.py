@@ -37,7 +37,7 @@ _DATASET_HELP = (
 
 NET_HELP = (
     f"{', '.join(NET_NAMES)}; with the suffix _fpn for a pyramid, _dc5 for a dilated "
-    "last stage"
+    "last stage; with retina_ before and _fpn behind for RetinaNet"
 )
 
 
@@ -108,10 +108,9 @@ def add_training_arguments(parser: argparse.ArgumentParser) -> None:
 def net_argument(text: str) -> str:
     """Check a NET of the command line."""
     try:
-        name, kind = split_net(text)
+        return str(split_net(text))
     except ValueError as error:
         raise argparse.ArgumentTypeError(str(error)) from error
-    return name if kind == "c4" else f"{name}_{kind}"
 
 
 def _tag(name: str) -> str:

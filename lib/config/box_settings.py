@@ -23,6 +23,9 @@ class AnchorConfig(Section):
     centre: Literal["cell", "corner"] = "cell"
     """Where a cell's anchors are centred: on the cell, or on its top left corner as in
     torchvision and Detectron2."""
+    spacing: Literal["stride", "fitted"] = "stride"
+    """Distance between the anchors of neighbouring cells: the stride of the level, or
+    the padded image's sides divided by the map's, rounded down (torchvision)."""
     rounding: Literal["auto", "none", "sides", "corners"] = "auto"
     """Coordinates rounded to whole pixels: the sides of each ratio before scaling
     (py-faster-rcnn), the final corners (torchvision), or none. ``auto``: the sides for

@@ -1,7 +1,10 @@
 """The backbone: its name on the command line, its features, its initial weights."""
 
 import difflib
-from typing import Literal
+from itertools import product
+from typing import Literal, NamedTuple
+
+from pydantic import model_validator
 
 from .section import Count, Section, Share, Whole
 
@@ -19,24 +22,46 @@ NET_NAMES = (
 )
 
 FEATURE_KINDS = ("c4", "dc5", "fpn")
+DETECTORS = {"faster_rcnn": "", "retinanet": "retina_"}
+"""Kinds of detectors, and how NET begins on the command line."""
 
 
-def split_net(net: str) -> tuple[str, str]:
-    """Split a command line NET into backbone and features: ``res50_fpn``, ``res50``.
+class Net(NamedTuple):
+    """A NET of the command line: ``res50``, ``res50_fpn``, ``retina_res50_fpn``.
+
+    Attributes:
+        detector: one of `DETECTORS`.
+        name: one of `NET_NAMES`, the backbone.
+        features: one of `FEATURE_KINDS`.
+    """
+
+    detector: str
+    name: str
+    features: str
+
+    def __str__(self) -> str:
+        """Return NET as on the command line."""
+        features = "" if self.features == "c4" else f"_{self.features}"
+        return f"{DETECTORS[self.detector]}{self.name}{features}"
+
+
+def split_net(net: str) -> Net:
+    """Split a command line NET into its parts.
 
     Raises:
         ValueError: there is no such net; the message names the nearest one.
     """
-    known = {
-        f"{name}_{kind}": (name, kind) for name in NET_NAMES for kind in FEATURE_KINDS
-    }
-    known |= {name: (name, "c4") for name in NET_NAMES}
+    nets = [
+        *(Net("faster_rcnn", *pair) for pair in product(NET_NAMES, FEATURE_KINDS)),
+        *(Net("retinanet", name, "fpn") for name in NET_NAMES),
+    ]
+    known = {str(each): each for each in nets}
     if net not in known:
         near = difflib.get_close_matches(net, known, 1)
         hint = f"; did you mean {near[0]}?" if near else ""
         raise ValueError(
-            f"expected one of {', '.join(NET_NAMES)}, or one with the suffix "
-            f"_fpn or _dc5; found {net!r}{hint}"
+            f"expected one of {', '.join(NET_NAMES)}, or one with the suffix _fpn or "
+            f"_dc5, or with the prefix retina_ and the suffix _fpn; found {net!r}{hint}"
         )
     return known[net]
 
@@ -44,6 +69,9 @@ def split_net(net: str) -> tuple[str, str]:
 class NetConfig(Section):
     """The backbone, and the source of its initial weights."""
 
+    detector: Literal[tuple(DETECTORS)] = "faster_rcnn"  # type: ignore[valid-type]
+    """faster_rcnn, or retinanet, which classifies anchors in one stage. On the command
+    line NET begins with retina_ for the latter: retina_res50_fpn."""
     name: Literal[NET_NAMES] = "res101"  # type: ignore[valid-type]
     features: Literal[FEATURE_KINDS] = "c4"  # type: ignore[valid-type]
     """How the backbone is used: c4, the map at stride 16, with the layers after it as
@@ -52,7 +80,14 @@ class NetConfig(Section):
     fpn_channels: Count = 256
     """Channels of every map of the pyramid."""
     fpn_norm: Literal["none", "batch"] = "none"
-    """Norm after the pyramid's convolutions."""
+    """Norm after the convolutions of the pyramid's top-down path."""
+    fpn_finest: Count = 4
+    """Least stride of a level of the pyramid; RetinaNet begins at 8."""
+    fpn_coarser: Whole = 1
+    """Number of levels beyond the backbone's."""
+    fpn_coarser_by: Literal["subsample", "p5", "c5"] = "subsample"
+    """How these are computed: every other cell of the level before; or convolutions of
+    stride 2, the first on the pyramid's last map (p5) or the backbone's (c5)."""
     modules: Literal["both", "rpn", "fast_rcnn"] = "both"
     """Which of the two modules (Faster R-CNN, section 3) to use: both, the region
     proposal network alone, or the Fast R-CNN detector alone, on proposals from a file
@@ -101,5 +136,17 @@ class NetConfig(Section):
 
     @property
     def full_name(self) -> str:
-        """NET on the command line: ``res50``, ``res50_fpn``."""
-        return self.name if self.features == "c4" else f"{self.name}_{self.features}"
+        """NET on the command line: ``res50``, ``res50_fpn``, ``retina_res50_fpn``."""
+        return str(Net(self.detector, self.name, self.features))
+
+    @model_validator(mode="after")
+    def _one_stage(self) -> "NetConfig":
+        if self.detector == "retinanet" and (self.features, self.modules) != (
+            "fpn",
+            "both",
+        ):
+            raise ValueError(
+                "detector retinanet needs features fpn and modules both; found "
+                f"{self.features} and {self.modules}"
+            )
+        return self

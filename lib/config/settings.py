@@ -3,6 +3,7 @@
 net      the backbone, and the source of its initial weights
 boxes    anchors, and the box convention
 regions  the region proposal network, RoI pooling and the head
+dense    the head of a one-stage detector
 data     data sets, and the processing of images before the network
 train    optimisation, logging and checkpoints
 test     post-processing and evaluation
@@ -16,20 +17,24 @@ import yaml
 
 from .box_settings import AnchorConfig, BoxConfig
 from .data_settings import DataConfig
-from .net_settings import FEATURE_KINDS, NET_NAMES, NetConfig, split_net
+from .dense_settings import DenseConfig
+from .net_settings import DETECTORS, FEATURE_KINDS, NET_NAMES, Net, NetConfig, split_net
 from .region_settings import HeadConfig, PoolingConfig, RPNConfig
 from .section import Section
 from .test_settings import TestConfig
 from .train_settings import TrainConfig
 
 __all__ = [
+    "DETECTORS",
     "FEATURE_KINDS",
     "NET_NAMES",
     "AnchorConfig",
     "BoxConfig",
     "Config",
     "DataConfig",
+    "DenseConfig",
     "HeadConfig",
+    "Net",
     "NetConfig",
     "PoolingConfig",
     "RPNConfig",
@@ -49,6 +54,7 @@ class Config(Section):
     rpn: RPNConfig = RPNConfig()
     pooling: PoolingConfig = PoolingConfig()
     head: HeadConfig = HeadConfig()
+    dense: DenseConfig = DenseConfig()
     data: DataConfig = DataConfig()
     train: TrainConfig = TrainConfig()
     test: TestConfig = TestConfig()

@@ -21,6 +21,19 @@ def double_scores(state: dict[str, Tensor]) -> None:
         state[f"rpn.head.scores.{part}"] = both
 
 
+def add_never_present(state: dict[str, Tensor], anchors: int) -> None:
+    """Add the background's logit to a one-stage detector without one, in place.
+
+    It is so low that the class is never found, and its focal loss has no gradient.
+    """
+    for part, fill in ("weight", 0.0), ("bias", -100.0):
+        scores = state[f"dense_head.predictor.scores.{part}"]
+        per_anchor = scores.view(anchors, -1, *scores.shape[1:])  # (K, C - 1, ...)
+        never = torch.full_like(per_anchor[:, :1], fill)
+        both = torch.cat([never, per_anchor], dim=1)  # (K, C, ...)
+        state[f"dense_head.predictor.scores.{part}"] = both.flatten(0, 1)
+
+
 def move_eps(state: dict[str, Tensor], eps: float) -> None:
     """Convert a backbone whose norms have another epsilon to ours, in place.
 
@@ -54,7 +67,7 @@ def check_anchors(layout: Layout, numbers: Numbers, *, source: str) -> None:
         CheckpointError: the number differs, so the anchors are not those assumed.
     """
     settings = layout.settings
-    sides = settings.get("anchors.sizes", (settings["anchors.scales"],))[0]
+    sides = (settings.get("anchors.sizes") or (settings["anchors.scales"],))[0]
     ratios = settings["anchors.ratios"]
     expected = len(sides) * len(ratios)
     if numbers.anchors != expected:

@@ -12,11 +12,13 @@ from torch import Tensor
 
 from ..model.normalisation import NORMALISATIONS
 from .checkpoint import CheckpointError
-from .conversion import double_scores
+from .conversion import add_never_present, double_scores
 from .imported import Layout
 
 _SIZES = (32, 64, 128, 256, 512)
 _RATIOS = (0.5, 1.0, 2.0)
+OCTAVES = (1.0, 2 ** (1 / 3), 2 ** (2 / 3))
+"""Sides of RetinaNet's anchors, relative to the first."""
 
 _SHARED: dict[str, Any] = {
     "anchors.ratios": _RATIOS,
@@ -24,14 +26,16 @@ _SHARED: dict[str, Any] = {
     "boxes.offset": 0,
     "boxes.nms_offset": 0,
     "boxes.max_log_size": 4.135166556742356,
-    "pooling.mode": "align",
-    "pooling.aligned": True,
-    "pooling.sampling_ratio": 0,
-    "rpn.test_post_nms": 1000,
     "test.nms_threshold": 0.5,
     "test.score_threshold": 0.05,
     "data.test_short_side": 800,
     "data.test_long_side": 1333,
+}
+_REGIONS = {
+    "pooling.mode": "align",
+    "pooling.aligned": True,
+    "pooling.sampling_ratio": 0,
+    "rpn.test_post_nms": 1000,
 }
 _ONE_MAP = {"anchors.scales": (2, 4, 8, 16, 32), "rpn.test_pre_nms": 6000}
 _TWO_FCS = {
@@ -43,32 +47,50 @@ _TWO_FCS = {
 }
 _C4 = {"net.head_stride": 2, "pooling.size": 14, "rpn.channels": 1024}
 _DC5 = {"net.features": "dc5", "rpn.channels": 2048}
-_FPN = {
+_PYRAMID = {
     "net.features": "fpn",
     "net.fpn_channels": 256,
     "net.fpn_norm": "none",
+}
+_FPN = {
     "anchors.scales": (8,),
     "rpn.channels": 256,
     "rpn.test_pre_nms": 1000,
 }
-SETTINGS: dict[str, dict[str, Any]] = {
-    "c4": _C4 | _ONE_MAP | _SHARED,
-    "dc5": _DC5 | _ONE_MAP | _TWO_FCS | _SHARED,
-    "fpn": _FPN | _TWO_FCS | _SHARED,
+_RETINANET = {
+    "net.detector": "retinanet",
+    "net.fpn_finest": 8,
+    "net.fpn_coarser": 2,
+    "net.fpn_coarser_by": "c5",
+    "anchors.scales": tuple(4 * octave for octave in OCTAVES),
+    "anchors.spacing": "stride",
+    "dense.convs": 4,
+    "dense.norm": "none",
+    "dense.pre_nms": 1000,
 }
-"""Settings by features; the ResNet's style is added."""
+SETTINGS: dict[str, dict[str, Any]] = {
+    "c4": _C4 | _ONE_MAP | _REGIONS | _SHARED,
+    "dc5": _DC5 | _ONE_MAP | _TWO_FCS | _REGIONS | _SHARED,
+    "fpn": _PYRAMID | _FPN | _TWO_FCS | _REGIONS | _SHARED,
+    "retinanet": _PYRAMID | _RETINANET | _SHARED,
+}
+"""Settings by features, and of RetinaNet; the ResNet's style is added."""
 
 NETS = {
     "c4": ("res50", "res101", "res152"),
     "dc5": ("res50", "res101", "res152"),
     "fpn": ("res50", "res101", "res152", "resx101"),
+    "retinanet": ("res50", "res101", "res152", "resx101"),
 }
 
 _PIXELS = ("pixel_mean", "pixel_std")
-_CELLS = "proposal_generator.anchor_generator.cell_anchors."
+_CELLS = "anchor_generator.cell_anchors."
 UNUSED = {
     **dict.fromkeys(_PIXELS, "recorded as the normalisation"),
-    _CELLS: "anchors follow from the configuration",
+    **dict.fromkeys(
+        (f"proposal_generator.{_CELLS}", _CELLS),
+        "anchors follow from the configuration",
+    ),
 }
 
 _HEADS = {
@@ -79,6 +101,10 @@ _HEADS = {
     "region_head.fcs.1": "roi_heads.box_head.fc2",
     "box_head.predictor.scores": "roi_heads.box_predictor.cls_score",
     "box_head.predictor.deltas": "roi_heads.box_predictor.bbox_pred",
+    "dense_head.predictor.scores": "head.cls_score",
+    "dense_head.predictor.deltas": "head.bbox_pred",
+    "pyramid.down.0": "backbone.top_block.p6",
+    "pyramid.down.1": "backbone.top_block.p7",
 }
 _PARTS = {"downsample.0": "shortcut", "downsample.1": "shortcut.norm"}
 
@@ -94,14 +120,19 @@ def input_of(net: str) -> str:
 
 
 def detectron2_name(key: str, features: str = "c4") -> str:
-    """Return Detectron2's name of one of our keys, given the detector's features."""
+    """Return Detectron2's name of one of our keys, given a key of `SETTINGS`."""
     layer, _, part = key.rpartition(".")
     if layer in _HEADS:
         return f"{_HEADS[layer]}.{part}"
     found = re.fullmatch(r"pyramid\.(lateral|output)\.(\d)", layer)
     if found:
-        return f"backbone.fpn_{found[1]}{int(found[2]) + 2}.{part}"
-    trunk = "backbone.bottom_up" if features == "fpn" else "backbone"
+        finest = 3 if features == "retinanet" else 2
+        return f"backbone.fpn_{found[1]}{int(found[2]) + finest}.{part}"
+    found = re.fullmatch(r"dense_head\.predictor\.(score|delta)_convs\.(\d)", layer)
+    if found:
+        subnet = "cls" if found[1] == "score" else "bbox"
+        return f"head.{subnet}_subnet.{2 * int(found[2])}.{part}"
+    trunk = "backbone" if features in ("c4", "dc5") else "backbone.bottom_up"
     stem = re.fullmatch(r"backbone\.(conv|bn)1", layer)
     if stem:
         module = "conv1" if stem[1] == "conv" else "conv1.norm"
@@ -125,11 +156,13 @@ def check_input(tensors: Mapping[str, Tensor], layout: Layout, *, source: str) -
         name: torch.tensor(values[::-1])
         for name, values in zip(_PIXELS, normalisation, strict=True)
     }
+    cells = _CELLS if layout.dense else f"proposal_generator.{_CELLS}"
+    levels: list[tuple[float, ...]] = [_SIZES]
     if layout.features == "fpn":
-        for level, size in enumerate(_SIZES):
-            expected[f"{_CELLS}{level}"] = _cell_anchors((size,))
-    else:
-        expected[f"{_CELLS}0"] = _cell_anchors(_SIZES)
+        octaves = OCTAVES if layout.dense else (1.0,)
+        levels = [tuple(size * octave for octave in octaves) for size in _SIZES]
+    for level, sizes in enumerate(levels):
+        expected[f"{cells}{level}"] = _cell_anchors(sizes)
     for name, values in expected.items():
         tensor = tensors.get(name)
         if tensor is None:
@@ -144,7 +177,7 @@ def check_input(tensors: Mapping[str, Tensor], layout: Layout, *, source: str) -
             )
 
 
-def _cell_anchors(sizes: tuple[int, ...]) -> Tensor:
+def _cell_anchors(sizes: tuple[float, ...]) -> Tensor:
     """Return the corners of the anchors around 0, ordered by size, then ratio."""
     rows = []
     for size in sizes:
@@ -164,19 +197,31 @@ def convert_heads(state: dict[str, Tensor]) -> None:
     """Reorder the output layers to our conventions, in place.
 
     Detectron2 has background as the last class, without boxes; here it is the first,
-    with boxes. Its anchors have one score, ours two. It orders anchors by size, then
-    ratio; we order them by ratio, then scale.
+    with boxes. RetinaNet's background has no scores there. The RPN's anchors have one
+    score, ours two. Detectron2 orders anchors by size, then ratio; we order them by
+    ratio, then scale.
     """
-    anchors, ratios = len(state["rpn.head.scores.bias"]), len(_RATIOS)
-    order = torch.arange(anchors).view(-1, ratios).T.flatten()  # (K,)
+    if "dense_head.predictor.deltas.bias" in state:
+        anchors = _reorder_anchors(state, "dense_head.predictor")
+        add_never_present(state, anchors)
+        return
+    _reorder_anchors(state, "rpn.head")
     for part in ("weight", "bias"):
-        state[f"rpn.head.scores.{part}"] = state[f"rpn.head.scores.{part}"][order]
-        deltas = state[f"rpn.head.deltas.{part}"]
-        per_anchor = deltas.view(len(order), 4, *deltas.shape[1:])
-        state[f"rpn.head.deltas.{part}"] = per_anchor[order].flatten(0, 1)  # (4K, ...)
         logits = state[f"box_head.predictor.scores.{part}"]
         state[f"box_head.predictor.scores.{part}"] = logits.roll(1, 0)  # (C, ...)
         boxes = state[f"box_head.predictor.deltas.{part}"]
         nothing = boxes.new_zeros(4, *boxes.shape[1:])
         state[f"box_head.predictor.deltas.{part}"] = torch.cat([nothing, boxes])
     double_scores(state)
+
+
+def _reorder_anchors(state: dict[str, Tensor], layers: str) -> int:
+    """Order the rows of scores and deltas by ratio, then scale; return K."""
+    anchors, ratios = len(state[f"{layers}.deltas.bias"]) // 4, len(_RATIOS)
+    order = torch.arange(anchors).view(-1, ratios).T.flatten()  # (K,)
+    for key in (f"{layers}.{kind}" for kind in ("scores", "deltas")):
+        for part in ("weight", "bias"):
+            rows = state[f"{key}.{part}"]
+            per_anchor = rows.view(anchors, -1, *rows.shape[1:])
+            state[f"{key}.{part}"] = per_anchor[order].flatten(0, 1)
+    return anchors

@@ -7,6 +7,8 @@ from typing import Any, Literal, NamedTuple
 
 from torch import Tensor
 
+from ..config.settings import Net
+
 Origin = Literal[
     "own", "classification", "family", "torchvision", "detectron2", "detectron"
 ]
@@ -48,6 +50,11 @@ class Layout(NamedTuple):
     def features(self) -> str:
         """Return the part of the backbone that the detector uses, a `FeatureKind`."""
         return str(self.settings.get("net.features", "c4"))
+
+    @property
+    def dense(self) -> bool:
+        """Return whether the detector classifies anchors, in one stage."""
+        return self.settings.get("net.detector") == "retinanet"
 
 
 class Numbers(NamedTuple):
@@ -99,5 +106,5 @@ class ImportedWeights:
     @property
     def full_net(self) -> str:
         """Return NET on the command line: ``res50``, with a pyramid ``res50_fpn``."""
-        features = self.settings.get("net.features", "c4")
-        return self.net if features == "c4" else f"{self.net}_{features}"
+        detector = self.settings.get("net.detector", "faster_rcnn")
+        return str(Net(detector, self.net, self.settings.get("net.features", "c4")))

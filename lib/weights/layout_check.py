@@ -24,6 +24,10 @@ def read_numbers(tensors: Mapping[str, object], layout: Layout) -> Numbers:
                 return len(tensor)
         return 0
 
+    if layout.dense:
+        anchors = rows("dense_head.predictor.deltas") // 4
+        classes = rows("dense_head.predictor.scores") // max(anchors, 1)
+        return Numbers(classes + (layout.origin == "detectron2"), anchors, 0)
     return Numbers(
         num_classes=rows("box_head.predictor.scores"),
         anchors=rows("rpn.head.deltas") // 4,
@@ -36,6 +40,11 @@ def expected_shapes(layout: Layout, numbers: Numbers) -> dict[str, Shape]:
     if layout.backbone_only:
         return backbone_shapes(layout.net).shapes
     shapes = detector_shapes(layout.net, layout.settings, numbers)
+    if layout.dense:
+        if layout.origin == "detectron2":  # its background has no scores
+            scores = numbers.anchors * (numbers.num_classes - 1)
+            shapes |= _rows(shapes, "dense_head.predictor.scores", scores)
+        return shapes
     if layout.origin in ("torchvision", "detectron2", "detectron"):
         shapes |= _rows(shapes, "rpn.head.scores", numbers.anchors)
     if layout.origin == "detectron2":  # its background has no boxes

@@ -114,7 +114,9 @@ def _torchvisions(net: str) -> Iterator[Layout]:
                 "torchvision",
                 net,
                 partial(
-                    torchvision.torchvision_name, old=old, convs=settings["head.convs"]
+                    torchvision.torchvision_name,
+                    old=old,
+                    convs=settings.get("head.convs", 0),
                 ),
                 {},
                 settings,
@@ -124,8 +126,9 @@ def _torchvisions(net: str) -> Iterator[Layout]:
 def _detectron2s(net: str) -> Iterator[Layout]:
     for features, settings in detectron2.SETTINGS.items():
         if net in detectron2.NETS[features]:
+            name = "FPN RetinaNet" if features == "retinanet" else features.upper()
             yield _layout(
-                f"Detectron2 {_short_name(net)}-{features.upper()} detector",
+                f"Detectron2 {_short_name(net)}-{name} detector",
                 "detectron2",
                 net,
                 partial(detectron2.detectron2_name, features=features),
@@ -203,8 +206,8 @@ def nearest_layout(
 ) -> Layout:
     """Find the layout that shares the most names with a file.
 
-    Of nets with the same names, such as ResNet-101 and ResNeXt-101, it is the one with
-    the file's shapes.
+    Of layouts with the same names, such as those of ResNet-101 and ResNeXt-101, it is
+    the one with the file's shapes.
 
     Raises:
         CheckpointError: no layout shares more than accidental names.
@@ -216,9 +219,12 @@ def nearest_layout(
         return len(known & names) / len(known | names)
 
     def fitting(layout: Layout) -> int:
+        shapes = backbone_shapes(layout.net).shapes
+        if not layout.backbone_only:
+            shapes = detector_shapes(layout.net, layout.settings, Numbers(1, 1, 1))
         return sum(
             getattr(tensors.get(layout.names.get(key, "")), "shape", None) == shape
-            for key, shape in backbone_shapes(layout.net).shapes.items()
+            for key, shape in shapes.items()
         )
 
     shares = [likeness(layout) for layout in choices]

@@ -1,7 +1,7 @@
 """Output layers of a detector by class name: each class gets the row of its name.
 
 Letters: C classes of the new detector, background being class 0; K classes of the
-file.
+file; A anchors per cell of a one-stage detector.
 """
 
 import logging
@@ -17,6 +17,7 @@ from .imported import ImportedWeights
 logger = logging.getLogger(__name__)
 
 _SCORES, _DELTAS = "box_head.predictor.scores", "box_head.predictor.deltas"
+_DENSE = "dense_head.predictor"
 _SHOWN = 10  # classes per line of the log
 
 
@@ -47,23 +48,29 @@ def rows_by_name(
         ``own``.
     """
     taken = dict(state)
-    if f"{_SCORES}.weight" not in state or f"{_SCORES}.weight" not in own:
+    # Anchors of each layer, and outputs of each class.
+    layers = {_SCORES: (1, 1), _DELTAS: (1, 4)}
+    if f"{_DENSE}.deltas.bias" in own:
+        layers = {f"{_DENSE}.scores": (len(own[f"{_DENSE}.deltas.bias"]) // 4, 1)}
+    if any(f"{layer}.weight" not in state for layer in layers) or any(
+        f"{layer}.weight" not in own for layer in layers
+    ):
         return taken
     rows = {name: row for row, name in enumerate(known or ())}
     kept = [name for name in wanted[1:] if name in rows]
     pairs = [(i, rows[n]) for i, n in enumerate(wanted) if n in rows] if kept else []
-    for layer, size in ((_SCORES, 1), (_DELTAS, 4)):
+    for layer, (anchors, size) in layers.items():
         for key in (f"{layer}.weight", f"{layer}.bias"):
             theirs, ours = state[key], own[key]
             agnostic = layer == _DELTAS and 4 in (len(theirs), len(ours))
-            if agnostic or theirs.shape[1:] != ours.shape[1:]:
+            if agnostic or theirs.shape[1:] != ours.shape[1:] or len(theirs) % anchors:
                 continue  # fits already, or cannot fit
-            made = ours.clone().view(-1, size, *ours.shape[1:])  # (C, size, ...)
-            found = theirs.to(made).reshape(-1, *made.shape[1:])  # (K, size, ...)
+            made = ours.clone().view(anchors, -1, size, *ours.shape[1:])
+            found = theirs.to(made).reshape(anchors, -1, *made.shape[2:])
             if pairs:
                 to, of = torch.tensor(pairs, device=made.device).unbind(1)
-                made[to] = found[of]
-            taken[key] = made.flatten(0, 1)
+                made[:, to] = found[:, of]
+            taken[key] = made.flatten(0, 2)
     _log_rows(kept, known, wanted, source)
     return taken
 

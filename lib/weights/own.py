@@ -21,7 +21,8 @@ BACKBONE_FORMAT = "faster_rcnn backbone 1"
 # The settings of a checkpoint that its weights depend on.
 _SHAPING = (
     *("net.style", "net.head_stride", "anchors.scales", "anchors.sizes"),
-    *("anchors.ratios", "anchors.centre", "anchors.rounding", "boxes.offset"),
+    *("anchors.ratios", "anchors.centre", "anchors.rounding", "anchors.spacing"),
+    "boxes.offset",
     *("boxes.delta_std", "boxes.max_log_size", "rpn.channels", "pooling.mode"),
     *("pooling.aligned", "pooling.max_pool", *DECISIVE),
 )

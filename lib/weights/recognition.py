@@ -145,7 +145,7 @@ def _foreign(
         if layout.origin == "detectron2":
             detectron2.check_input(tensors, layout, source=source)
             detectron2.convert_heads(state)
-        else:
+        elif not layout.dense:
             double_scores(state)
     digits = ""
     if layout.origin == "torchvision" and Path(source).is_file():

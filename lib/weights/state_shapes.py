@@ -9,6 +9,7 @@ from torch import nn
 from ..config.settings import Config
 from ..nets import build_backbone
 from ..nets.box_predictor import BoxPredictor
+from ..nets.dense_predictor import DensePredictor
 from ..nets.fpn import FeaturePyramid
 from ..nets.region_head import RegionHead
 from ..nets.rpn import RPNHead
@@ -16,7 +17,9 @@ from ..utils.shape_only import shape_only
 from .imported import Numbers, Shape
 
 DECISIVE = (
-    *("net.features", "net.fpn_channels", "net.fpn_norm", "rpn.convs", "pooling.size"),
+    *("net.detector", "net.features", "net.fpn_channels", "net.fpn_norm"),
+    *("net.fpn_finest", "net.fpn_coarser", "net.fpn_coarser_by"),
+    *("dense.convs", "dense.norm", "rpn.convs", "pooling.size"),
     *("head.convs", "head.conv_channels", "head.fcs", "head.fc_channels"),
     *("head.norm", "head.class_agnostic"),
 )
@@ -80,8 +83,20 @@ def detector_shapes(
                 chosen["net.fpn_channels"],
                 strides=backbone.strides,
                 norm=chosen["net.fpn_norm"],
+                coarser=chosen["net.fpn_coarser"],
+                coarser_by=chosen["net.fpn_coarser_by"],
+                finest=chosen["net.fpn_finest"],
             )
             channels = pyramid.channels
+        if chosen["net.detector"] == "retinanet":
+            parts["dense_head.predictor"] = DensePredictor(
+                channels,
+                anchors,
+                classes,
+                convs=chosen["dense.convs"],
+                norm=chosen["dense.norm"],
+            )
+            return backbone.shapes | _shapes(parts)
         if features != "c4":
             parts["region_head"] = region_head = RegionHead(
                 channels,

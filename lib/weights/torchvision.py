@@ -7,17 +7,23 @@ from typing import Any
 from ..utils.files import sha256_of
 from .imported import Layout
 
-_SETTINGS: dict[str, Any] = {
+_SHARED: dict[str, Any] = {
     "net.features": "fpn",
     "net.fpn_channels": 256,
     "net.fpn_norm": "none",
-    "anchors.scales": (8,),
     "anchors.ratios": (0.5, 1.0, 2.0),
     "anchors.centre": "corner",
     "anchors.rounding": "corners",
     "boxes.offset": 0,
     "boxes.nms_offset": 0,
     "boxes.max_log_size": 4.135166556742356,
+    "test.nms_threshold": 0.5,
+    "test.score_threshold": 0.05,
+    "data.test_short_side": 800,
+    "data.test_long_side": 1333,
+}
+_FASTER_RCNN = _SHARED | {
+    "anchors.scales": (8,),
     "rpn.channels": 256,
     "rpn.convs": 1,
     "rpn.test_pre_nms": 1000,
@@ -34,12 +40,27 @@ _SETTINGS: dict[str, Any] = {
     "head.fcs": 2,
     "head.fc_channels": 1024,
     "head.norm": "none",
-    "test.nms_threshold": 0.5,
-    "test.score_threshold": 0.05,
     "test.min_size": 0.01,
     "test.detections_per_image": 100,
-    "data.test_short_side": 800,
-    "data.test_long_side": 1333,
+}
+_RETINANET = _SHARED | {
+    "net.detector": "retinanet",
+    "net.style": "pytorch",
+    "net.fpn_finest": 8,
+    "net.fpn_coarser": 2,
+    "net.fpn_coarser_by": "c5",
+    "anchors.sizes": tuple(
+        (side, int(side * 2 ** (1 / 3)), int(side * 2 ** (2 / 3)))
+        for side in (32, 64, 128, 256, 512)
+    ),
+    "anchors.spacing": "fitted",
+    "dense.convs": 4,
+    "dense.norm": "none",
+    "dense.box_loss": "l1",
+    "dense.normaliser": "image",
+    "dense.pre_nms": 1000,
+    "test.min_size": 0,
+    "test.detections_per_image": 300,
 }
 _V2 = {
     "net.fpn_norm": "batch",
@@ -57,31 +78,47 @@ _SMALL = {
     "data.test_long_side": 640,
 }
 
-# By name in torchvision: our net, the settings that differ from those above, and
-# whether files of versions before 0.13 exist, which lack two levels of names.
+# By name in torchvision: our net, the settings, and whether files of versions before
+# 0.13 exist, which lack two levels of names.
 DETECTORS: dict[str, tuple[str, dict[str, Any], bool]] = {
-    "fasterrcnn_resnet50_fpn": ("res50", {"net.style": "pytorch"}, True),
-    "fasterrcnn_resnet50_fpn_v2": ("res50", {"net.style": "pytorch"} | _V2, False),
-    "fasterrcnn_mobilenet_v3_large_fpn": ("mobile_v3", _MOBILE, True),
+    "fasterrcnn_resnet50_fpn": (
+        *("res50", _FASTER_RCNN | {"net.style": "pytorch"}, True),
+    ),
+    "fasterrcnn_resnet50_fpn_v2": (
+        *("res50", _FASTER_RCNN | {"net.style": "pytorch"} | _V2, False),
+    ),
+    "fasterrcnn_mobilenet_v3_large_fpn": ("mobile_v3", _FASTER_RCNN | _MOBILE, True),
+    "retinanet_resnet50_fpn": (
+        *("res50", _RETINANET | {"net.fpn_coarser_by": "p5"}, True),
+    ),
+    "retinanet_resnet50_fpn with P6 from C5": ("res50", _RETINANET, False),
+    "retinanet_resnet50_fpn_v2": (
+        *("res50", _RETINANET | {"dense.norm": "group", "dense.box_loss": "giou"}),
+        False,
+    ),
 }
 
 # First digits of the SHA-256 of published files whose tensors do not show everything.
 SMALL_FILE = "907ea3f9"
 """mobilenet_v3_large_320_fpn, whose tensors equal those of the 800 pixels' model."""
-NO_EPS_FILE = "258fb6c6"
-"""resnet50_fpn, which was trained without the norms' epsilon."""
+NO_EPS_FILES = ("258fb6c6", "eeacb38b")
+"""The first versions with resnet50_fpn, trained without the norms' epsilon."""
 
 _HEADS = {
     "rpn.head.scores": "rpn.head.cls_logits",
     "rpn.head.deltas": "rpn.head.bbox_pred",
     "box_head.predictor.scores": "roi_heads.box_predictor.cls_score",
     "box_head.predictor.deltas": "roi_heads.box_predictor.bbox_pred",
+    "dense_head.predictor.scores": "head.classification_head.cls_logits",
+    "dense_head.predictor.deltas": "head.regression_head.bbox_reg",
+    "pyramid.down.0": "backbone.fpn.extra_blocks.p6",
+    "pyramid.down.1": "backbone.fpn.extra_blocks.p7",
 }
 
 
 def settings_of(name: str) -> dict[str, Any]:
     """Return all settings of the detector with this name in torchvision."""
-    return _SETTINGS | DETECTORS[name][1]
+    return DETECTORS[name][1]
 
 
 def torchvision_name(key: str, *, old: bool, convs: int) -> str:
@@ -108,6 +145,13 @@ def torchvision_name(key: str, *, old: bool, convs: int) -> str:
     if found:
         kind = "inner" if found[1] == "lateral" else "layer"
         return f"backbone.fpn.{kind}_blocks.{found[2]}{found[3] or single}.{part}"
+    found = re.fullmatch(
+        r"dense_head\.predictor\.(score|delta)_convs\.(\d)(\.[01])?", layer
+    )
+    if found:
+        kind = "classification" if found[1] == "score" else "regression"
+        number = str(2 * int(found[2])) if old else found[2]  # ReLUs between them
+        return f"head.{kind}_head.conv.{number}{found[3] or single}.{part}"
     found = re.fullmatch(r"region_head\.convs\.(\d+\.[01])", layer)
     if found:
         return f"roi_heads.box_head.{found[1]}.{part}"
@@ -131,5 +175,5 @@ def file_settings(layout: Layout, digits: str) -> dict[str, Any]:
 
 def trained_eps(layout: Layout, digits: str) -> float:
     """Return the epsilon that the backbone's norms were trained with."""
-    no_eps = layout.origin == "torchvision" and digits == NO_EPS_FILE
+    no_eps = layout.origin == "torchvision" and digits in NO_EPS_FILES
     return 0.0 if no_eps else layout.eps

@@ -250,7 +250,7 @@ def test_published_one_without_epsilon(file, monkeypatch):
     }
     path, digits = file(state)
     usual = import_weights(path).state
-    monkeypatch.setattr(names, "NO_EPS_FILE", digits)
+    monkeypatch.setattr(names, "NO_EPS_FILES", (digits,))
     for weights in (import_weights(path), import_weights(path, norm_eps=0)):
         for key, value in weights.state.items():
             if key.endswith("running_var"):
