@@ -10,11 +10,18 @@ from faster_rcnn.config.loading import load_config
 from faster_rcnn.config.recipes import find_recipes, net_settings, recipe_folder
 from faster_rcnn.config.settings import NET_NAMES
 from faster_rcnn.engine.solver import build_optimizer
+from faster_rcnn.layer_utils.structures import FeatureMaps
 from faster_rcnn.model.build import build_detector
 
 RECIPES = recipe_folder()
 RESNETS = [net for net in NET_NAMES if net.startswith("res")]
-NETS = [*NET_NAMES, *(f"{n}_fpn" for n in NET_NAMES), *(f"{n}_dc5" for n in RESNETS)]
+NETS = [
+    *NET_NAMES,
+    *(f"{n}_fpn" for n in NET_NAMES),
+    *(f"{n}_dc5" for n in RESNETS),
+    *(f"retina_{n}_fpn" for n in NET_NAMES),
+]
+KINDS = ("fpn", "dc5", "retina")
 FILES = sorted(RECIPES.glob("*.yml"))
 
 
@@ -27,9 +34,9 @@ def nets_of(path):
     for net in sorted(NETS, key=len, reverse=True):
         if path.stem == net or path.stem.endswith(f"_{net}"):
             return [net]
-    for kind in ("fpn", "dc5"):
+    for kind in KINDS:
         if path.stem == kind or path.stem.endswith(f"_{kind}"):
-            return [net for net in NETS if net.endswith(f"_{kind}")]
+            return [net for net in NETS if kind in net.split("_")]
     return list(NET_NAMES)
 
 
@@ -60,15 +67,24 @@ def check_builds(config):
         backbone, size = model.backbone, config.pooling.size
         channels = (model.pyramid or backbone).channels
         channels = channels if isinstance(channels, int) else channels[0]
-        pooled = torch.empty(2, channels, size, size)
-        head = model.region_head or backbone.head
-        logits, deltas = model.box_head(head(pooled), 1)
-    assert logits.shape == (1, 2, 21)
-    assert deltas.shape == (1, 2, 21, 4)
-    strides = model.rpn.strides
-    scales = config.anchors.level_scales(strides)[0]
-    anchors = len(scales) * len(config.anchors.ratios)
-    assert model.rpn.base.shape == (len(strides), anchors, 4)
+        strides = model.strides
+        scales = config.anchors.level_scales(strides)[0]
+        anchors = len(scales) * len(config.anchors.ratios)
+        if config.net.detector == "retinanet":
+            proposer = model.dense_head
+            maps = [torch.empty(1, channels, 1, 2) for _ in strides]
+            output = proposer(FeatureMaps(maps, None))
+            rows = 2 * len(strides) * anchors
+            assert output.class_logits.shape == (1, rows, 21)
+            assert output.pred_deltas.shape == (1, rows, 4)
+        else:
+            proposer = model.rpn
+            head = model.region_head or backbone.head
+            pooled = torch.empty(2, channels, size, size)
+            logits, deltas = model.box_head(head(pooled), 1)
+            assert logits.shape == (1, 2, 21)
+            assert deltas.shape == (1, 2, 21, 4)
+    assert proposer.grid.base.shape == (len(strides), anchors, 4)
     assert any(parameter.requires_grad for parameter in backbone.parameters())
 
 
@@ -90,8 +106,10 @@ def test_recipe_builds(path):
     if nets == list(NET_NAMES):
         nets = NETS
     for net in nets:
-        kind = net.rpartition("_")[2]
-        dataset = path.stem.removesuffix(net).removesuffix(kind).rstrip("_") or "voc"
+        dataset = path.stem.removesuffix(net)
+        for kind in KINDS:
+            dataset = dataset.removesuffix(kind)
+        dataset = dataset.rstrip("_") or "voc"
         recipes = find_recipes(dataset, net)
         if any(f"--cfg {name}" in header_of(path) for name in named(path)):
             if f" {net} " not in header_of(path):

@@ -37,7 +37,7 @@ _DATASET_HELP = (
 
 NET_HELP = (
     f"{', '.join(NET_NAMES)}; with the suffix _fpn for a pyramid, _dc5 for a dilated "
-    "last stage; with retina_ before and _fpn behind for RetinaNet"
+    "last stage; with the prefix retina_ and the suffix _fpn for RetinaNet"
 )
 
 

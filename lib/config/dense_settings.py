@@ -13,7 +13,7 @@ class DenseConfig(Section):
     convs: Whole = 4
     """Number of 3x3 convolutions before each of the two output layers."""
     norm: Literal["none", "group"] = "none"
-    """Norm behind each of these."""
+    """Norm after each of these."""
     prior: Annotated[float, Field(gt=0, lt=1)] = 0.01
     """Probability that an untrained detector gives each class (section 3.3: pi)."""
     alpha: Share | None = 0.25

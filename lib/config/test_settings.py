@@ -16,6 +16,9 @@ class TestConfig(Section):
     score_threshold: Share = 0
     min_size: float = Field(default=0, ge=0)
     """Least side of a detection in pixels of the original image (torchvision: .01)."""
+    clip_first: bool = True
+    """Clip boxes to the image before suppression; false: after it, as in Detectron2's
+    RetinaNet."""
     nms_threshold: Share = 0.3
     detections_per_image: Count = 100
     suppression: Literal["nms", "soft_linear", "soft_gaussian", "weighted"] = "nms"

@@ -16,7 +16,6 @@ from torch import Tensor, nn
 from ..config.settings import Config
 from ..datasets.loading.batches import Batch
 from ..datasets.loading.training_stream import Passes
-from ..layer_utils.losses import Loss
 from ..model.network import Network
 from ..model.outputs import TrainOutput
 from ..utils.device import autocast
@@ -113,6 +112,7 @@ class BatchGradient:
             output = self._forward(batch)
             self.model.zero_grad(set_to_none=True)
             self.backward(output.total())
+            self.model.settle(output)
             return Update(output, self._clip(), len(batch.problems), stopping)
 
         flags = [sum(len(batch.problems) for batch in batches), stopping]
@@ -126,6 +126,7 @@ class BatchGradient:
             output, found = self._passes(iteration, batches, flags, samples)
             if found.complete:
                 self.statistics.share()
+                self.model.settle(output)
                 return Update(output, self._clip(), *found.flags)
             samples = found.samples
             self.statistics.undo()
@@ -171,7 +172,9 @@ class BatchGradient:
                     continue
                 assert samples is not None
                 # The gradients of the processes are averaged, hence the factor.
-                shares = self.processes / samples.clamp(min=1)
+                whole = zip(output.terms.values(), samples, strict=True)
+                divisors = [loss._replace(count=count).divisor for loss, count in whole]
+                shares = self.processes / torch.stack(divisors)
                 self.backward((losses * shares).sum())
         return output, found
 
@@ -185,8 +188,8 @@ class BatchGradient:
         sizes = [len(names), len(names), len(counted), len(flags)]
         losses, samples, counts, told = torch.split(total, sizes)
         terms = {
-            name: Loss(*pair)
-            for name, *pair in zip(names, losses, samples, strict=True)
+            name: output.terms[name]._replace(total=total, count=count)
+            for name, total, count in zip(names, losses, samples, strict=True)
         }
         problems, stopping = told.tolist()
         output = output._replace(

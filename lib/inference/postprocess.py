@@ -12,7 +12,7 @@ from torch import Tensor
 from ..config.settings import BoxConfig, TestConfig
 from ..datasets.loading.batches import Batch
 from ..evaluation.image_detections import ImageDetections
-from ..layer_utils.boxes import BoxCoder
+from ..layer_utils.boxes import BoxCoder, clip
 from ..layer_utils.detections import candidates
 from ..layer_utils.structures import Detections, replace
 from ..model.network import Network
@@ -72,7 +72,7 @@ def detect_views(
             sizes = batch.images.sizes
             predictions = unmirror(predictions, sizes, offset=boxes.offset)
             found.append(_candidates(predictions, batch, boxes, test))
-    detections = merge_views(found, boxes=boxes, test=test)
+    detections = _merged(found, views[0], boxes, test)
     assert first is not None
     with autocast(views[0].images.pixels.device, dtype):
         return _finished(model, first, views[0], detections)
@@ -88,7 +88,7 @@ def detections_of(
 ) -> Detections:
     """Compute the detections of a batch's predictions, as its only view."""
     found = _candidates(predictions, batch, boxes, test)
-    detections = merge_views([found], boxes=boxes, test=test)
+    detections = _merged([found], batch, boxes, test)
     return _finished(model, predictions, batch, detections)
 
 
@@ -122,18 +122,34 @@ def _candidates(
     predictions: Predictions, batch: Batch, boxes: BoxConfig, test: TestConfig
 ) -> Detections:
     """Compute boxes of all classes in pixels of each original image, unsuppressed."""
-    device = batch.images.pixels.device
     proposals = predictions.proposals
     return candidates(
         proposals._replace(boxes=proposals.boxes / _scales(batch)),
         predictions.class_scores,
         predictions.pred_deltas,
-        batch.original_sizes.to(device, non_blocking=True),
+        _original_sizes(batch),
         score_threshold=test.score_threshold,
-        coder=BoxCoder(boxes.offset, boxes.max_log_size),
+        coder=BoxCoder(boxes.offset, boxes.max_log_size, clips=test.clip_first),
         min_size=test.min_size,
         classes=predictions.classes,
     )
+
+
+def _merged(
+    found: Sequence[Detections], batch: Batch, boxes: BoxConfig, test: TestConfig
+) -> Detections:
+    """Leave one box per object, inside its image."""
+    detections = merge_views(found, boxes=boxes, test=test)
+    if test.clip_first:
+        return detections
+    sizes = _original_sizes(batch)
+    inside = clip(detections.boxes, sizes, offset=boxes.offset)
+    return replace(detections, boxes=inside)
+
+
+def _original_sizes(batch: Batch) -> Tensor:
+    """Return heights and widths ``(N, 2)`` in pixels, on the images' device."""
+    return batch.original_sizes.to(batch.images.pixels.device, non_blocking=True)
 
 
 def _scales(batch: Batch) -> Tensor:

@@ -149,17 +149,19 @@ class BoxCoder:
     Attributes:
         offset: 1 for legacy boxes, 0 for continuous ones.
         max_log_size: upper limit of ``dw`` and ``dh``; None for no limit.
+        clips: whether decoded boxes are clipped to their images.
     """
 
     offset: float
     max_log_size: float | None = None
+    clips: bool = True
 
     def encode(self, boxes: Tensor, targets: Tensor) -> Tensor:
         """Compute deltas from boxes to targets: see :func:`encode`."""
         return encode(boxes, targets, offset=self.offset)
 
     def decode(self, boxes: Tensor, deltas: Tensor, sizes: Tensor) -> Tensor:
-        """Move boxes by their deltas, and clip them to their images.
+        """Move boxes by their deltas and, if `clips`, clip them to their images.
 
         Args:
             boxes: ``(N, ..., 4)``, broadcast against ``deltas``.
@@ -171,7 +173,7 @@ class BoxCoder:
         """
         offset = self.offset
         moved = decode(boxes, deltas, offset=offset, max_log_size=self.max_log_size)
-        return clip(moved, sizes, offset=offset)
+        return clip(moved, sizes, offset=offset) if self.clips else moved
 
     def at_least(self, boxes: Tensor, size: float) -> Tensor:
         """Return ``(...)`` bool, whether both sides of boxes reach a size in pixels."""

@@ -21,16 +21,25 @@ class Loss(NamedTuple):
         count: ``()``, number of samples: of RoIs, positives, images, ...
         per_image: largest ``count`` that an image can have, if images usually have it;
             None if the number is known only once the samples are drawn.
+        running: ``()``, running mean of the counts of earlier updates, of which this
+            one's count becomes a tenth; None if the loss is divided by its own count.
     """
 
     total: Tensor
     count: Tensor  # type: ignore[assignment]  # hides the method of tuples
     per_image: int | None = None
+    running: Tensor | None = None
+
+    @property
+    def divisor(self) -> Tensor:
+        """Return what the sum is divided by: at least 1."""
+        count = self.count.clamp(min=1)
+        return count if self.running is None else 0.9 * self.running + 0.1 * count
 
     @property
     def mean(self) -> Tensor:
         """Return the mean over the samples; 0 if there are none."""
-        return self.total / self.count.clamp(min=1)
+        return self.total / self.divisor
 
 
 def smooth_l1(difference: Tensor, *, sigma: float) -> Tensor:

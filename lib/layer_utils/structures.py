@@ -180,6 +180,24 @@ class RPNOutput(NamedTuple):
     level_anchors: tuple[int, ...]
 
 
+class DenseOutput(NamedTuple):
+    """Predictions of a one-stage detector for every anchor, finest level first.
+
+    Attributes:
+        anchors: ``(A, 4)``.
+        class_logits: ``(N, A, C)``, one logit per class.
+        pred_deltas: ``(N, A, 4)``.
+        usable: ``(N, A)`` bool, anchors of cells inside the image; None for all.
+        level_anchors: number of anchors of each level.
+    """
+
+    anchors: Tensor
+    class_logits: Tensor
+    pred_deltas: Tensor
+    usable: Tensor | None
+    level_anchors: tuple[int, ...]
+
+
 class Proposals(NamedTuple):
     """Candidate regions, best first (Faster R-CNN, section 3.1).
 

@@ -17,12 +17,14 @@ from .heads.box_head import BoxHead
 from .heads.cascade_head import CascadeHead
 from .heads.head import Head, Trunk
 from .network import Network
-from .normalisation import NORMALISATIONS
+from .normalisation import NORMALISATIONS, Normalisation
+from .one_stage import OneStage
 from .region_proposals import RegionProposalNetwork
+from .retina_head import RetinaHead
 from .two_stage import TwoStage
 
 
-def build_detector(config: Config, num_classes: int) -> TwoStage:
+def build_detector(config: Config, num_classes: int) -> Network:
     """Build the detector that a configuration describes, with random weights.
 
     Args:
@@ -30,20 +32,57 @@ def build_detector(config: Config, num_classes: int) -> TwoStage:
         num_classes: C, background included.
 
     Returns:
-        Faster R-CNN or, by ``net.modules``, one of its two stages alone.
+        Faster R-CNN or, by ``net.modules``, one of its two stages alone; or RetinaNet,
+        by ``net.detector``.
     """
     net = config.net
-    pretrained = net.weights != "none"
     backbone = _backbone(config)
-    pyramid = region_head = None
-    channels, strides = backbone.channels[-1], backbone.strides
+    pyramid = None
     if net.features == "fpn":
         pyramid = FeaturePyramid(
             backbone.channels,
             net.fpn_channels,
-            strides=strides,
+            strides=backbone.strides,
             norm=net.fpn_norm,
+            coarser=net.fpn_coarser,
+            coarser_by=net.fpn_coarser_by,
+            finest=net.fpn_finest,
         )
+    build = _retinanet if net.detector == "retinanet" else _faster_rcnn
+    model = build(config, num_classes, backbone, pyramid)
+    if net.fixed_trunk and net.weights != "none":
+        freeze_trunk(model)
+    return model.to(memory_format=torch.channels_last)
+
+
+def _retinanet(
+    config: Config,
+    num_classes: int,
+    backbone: Backbone,
+    pyramid: FeaturePyramid | None,
+) -> Network:
+    assert pyramid is not None
+    head = RetinaHead(
+        pyramid.channels,
+        pyramid.strides,
+        num_classes,
+        anchors=config.anchors,
+        boxes=config.boxes,
+        dense=config.dense,
+    )
+    normalisation = _normalisation(config)
+    return OneStage(backbone, pyramid, head, normalisation=normalisation)
+
+
+def _faster_rcnn(
+    config: Config,
+    num_classes: int,
+    backbone: Backbone,
+    pyramid: FeaturePyramid | None,
+) -> Network:
+    net, region_head = config.net, None
+    channels, strides = backbone.channels[-1], backbone.strides
+    if pyramid is not None:
         channels, strides = pyramid.channels, pyramid.strides
     if net.modules == "rpn":
         backbone.remove_head()
@@ -70,18 +109,19 @@ def build_detector(config: Config, num_classes: int) -> TwoStage:
         pyramid,
         proposer,
         heads,
-        # Pretrained weights bring their own normalisation; see `load_initial_weights`.
-        normalisation=NORMALISATIONS[
-            "torchvision" if net.normalisation == "auto" else net.normalisation
-        ],
+        normalisation=_normalisation(config),
         region_head=region_head,
     )
     if pyramid is not None and model.reads_proposals:
         # Maps that no region is pooled from serve only the RPN.
         pyramid.output[len(pooled) :].requires_grad_(False)
-    if net.fixed_trunk and pretrained:
-        freeze_trunk(model)
-    return model.to(memory_format=torch.channels_last)
+    return model
+
+
+def _normalisation(config: Config) -> Normalisation:
+    # Pretrained weights bring their own normalisation; see `load_initial_weights`.
+    name = config.net.normalisation
+    return NORMALISATIONS["torchvision" if name == "auto" else name]
 
 
 def _backbone(config: Config) -> Backbone:

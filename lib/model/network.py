@@ -19,6 +19,9 @@ from ..nets.layers import zero_padding
 from .normalisation import Normalisation
 from .outputs import Predictions, TrainOutput
 
+NOT_WEIGHTS = ("pixel_mean", "pixel_std", "dense_head.positives.value")
+"""Keys of state dicts that no file of weights of another program has."""
+
 
 class Stage(NamedTuple):
     """A method that a profile times, and the name of its stage."""
@@ -125,6 +128,9 @@ class Network(nn.Module):
     def finish(self, predictions: Predictions, found: Detections) -> Detections:
         """Run the heads on final boxes: detections in pixels of the network input."""
         return found
+
+    def settle(self, output: TrainOutput) -> None:
+        """Learn what a whole update was made of, after its gradient is known."""
 
     def features(self, images: Images) -> FeatureMaps:
         """Compute the feature maps that the RPN and the heads share."""

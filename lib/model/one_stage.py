@@ -1,21 +1,22 @@
 """One-stage detectors: features, and a dense head on every cell of them."""
 
 from collections.abc import Iterator
-from typing import Protocol
 
 import torch
 from torch import Tensor, nn
 
-from ..layer_utils.structures import FeatureMaps, GroundTruth, Images, Proposals
+from ..layer_utils.structures import (
+    DenseOutput,
+    FeatureMaps,
+    GroundTruth,
+    Images,
+    Proposals,
+)
 from ..nets.backbone import Backbone
 from ..nets.fpn import FeaturePyramid
 from .network import Network, Stage
 from .normalisation import Normalisation
 from .outputs import Predictions, TrainOutput
-
-
-class DenseOutput(Protocol):
-    """Output of a dense head, which only the head itself reads."""
 
 
 class DenseHead(nn.Module):
@@ -56,6 +57,9 @@ class DenseHead(nn.Module):
             not decoded, so that inference can decode them in original pixels.
         """
         raise NotImplementedError
+
+    def settle(self, output: TrainOutput) -> None:
+        """See `Network.settle`."""
 
     def stages(self) -> Iterator[Stage]:
         """Yield the methods that a profile times in a training step."""
@@ -107,6 +111,10 @@ class OneStage(Network):
         if predict:
             found = self.dense_head.predict(output, images.sizes)
         return losses, found
+
+    def settle(self, output: TrainOutput) -> None:
+        """See `Network.settle`."""
+        self.dense_head.settle(output)
 
     def parts(self) -> dict[str, list[nn.Parameter]]:
         """Return the parameters of each part, by its name in tables."""

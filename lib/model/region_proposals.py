@@ -7,7 +7,6 @@ from torch import Tensor, nn
 
 from ..config.settings import AnchorConfig, BoxConfig, RPNConfig
 from ..layer_utils.anchor_targets import AnchorTargets, anchor_targets
-from ..layer_utils.anchors import base_anchors, cells_inside, grid_anchors
 from ..layer_utils.boxes import BoxCoder
 from ..layer_utils.losses import rpn_loss_sums
 from ..layer_utils.patches import cell_patches
@@ -16,18 +15,14 @@ from ..layer_utils.structures import FeatureMaps, GroundTruth, Proposals, RPNOut
 from ..nets.rpn import RPNHead
 from ..nms import Suppression
 from ..utils.torch_versions import forget_casts
+from .anchor_grid import AnchorGrid, joined
 from .network import Stage
 from .outputs import TrainOutput
 
 
 class RegionProposalNetwork(nn.Module):
-    """Region proposal network (Faster R-CNN, section 3.1; FPN, section 4.1).
+    """Region proposal network (Faster R-CNN, section 3.1; FPN, section 4.1)."""
 
-    Attributes:
-        base: ``(L, K, 4)`` anchors of the first cell of each level.
-    """
-
-    base: Tensor
     reads_proposals = False
 
     def __init__(
@@ -41,28 +36,16 @@ class RegionProposalNetwork(nn.Module):
         box_gradient: bool = False,
     ) -> None:
         super().__init__()
-        self.strides = tuple(strides)
         self.box_gradient = box_gradient
         self.coder = BoxCoder(boxes.offset, boxes.max_log_size)
         self.suppression = Suppression(
             rpn.nms_threshold, boxes.nms_offset, boxes.nms_inclusive
         )
         self.rpn = rpn
-        base = [
-            base_anchors(
-                stride=stride,
-                ratios=anchors.ratios,
-                scales=scales,
-                offset=boxes.offset,
-                centre=anchors.centre,
-                rounding=anchors.rounding,
-            )
-            for stride, scales in zip(
-                strides, anchors.level_scales(strides), strict=True
-            )
-        ]
-        self.register_buffer("base", torch.stack(base), persistent=False)
-        self.head = RPNHead(in_channels, rpn.channels, len(base[0]), convs=rpn.convs)
+        self.grid = AnchorGrid(strides, anchors, offset=boxes.offset)
+        self.head = RPNHead(
+            in_channels, rpn.channels, self.grid.per_cell, convs=rpn.convs
+        )
 
     def forward(
         self, features: FeatureMaps, proposals: Proposals | None = None
@@ -90,26 +73,19 @@ class RegionProposalNetwork(nn.Module):
         return single and 3 * self.rpn.batch_size < 2 * cells
 
     def _forward(self, features: FeatureMaps) -> RPNOutput:
-        anchors, logits, deltas, usable = [], [], [], []
-        for level, (x, stride) in enumerate(
-            zip(features.maps, self.strides, strict=True)
-        ):
-            sizes = None if features.sizes is None else features.sizes[level]
-            height, width = x.shape[-2:]
-            base = self.base[level]
-            anchors.append(grid_anchors(base, height, width, stride=stride))
-            level_logits, level_deltas = self.head(x, sizes)
-            logits.append(level_logits)
-            deltas.append(level_deltas)
-            inside = cells_inside(height, width, sizes, anchors_per_cell=len(base))
-            if inside is not None:
-                usable.append(inside)
+        sizes: Sequence[Tensor | None]
+        sizes = features.sizes or [None] * len(features.maps)
+        levels = [
+            self.head(x, size) for x, size in zip(features.maps, sizes, strict=True)
+        ]
+        logits, deltas = zip(*levels, strict=True)
+        anchors = self.grid(features)
         return RPNOutput(
-            anchors=_joined(anchors, dim=0),
-            objectness_logits=_joined(logits, dim=1),
-            pred_deltas=_joined(deltas, dim=1),
-            usable=_joined(usable, dim=1) if usable else None,
-            level_anchors=tuple(a.shape[0] for a in anchors),
+            anchors=anchors.boxes,
+            objectness_logits=joined(logits, dim=1),
+            pred_deltas=joined(deltas, dim=1),
+            usable=anchors.usable,
+            level_anchors=anchors.levels,
         )
 
     def propose(self, output: RPNOutput, image_sizes: Tensor) -> Proposals:
@@ -188,7 +164,7 @@ class RegionProposalNetwork(nn.Module):
 
     def at_anchors(self, features: FeatureMaps, index: Tensor) -> tuple[Tensor, Tensor]:
         """Predict logits ``(N, S)`` and deltas ``(N, S, 4)`` of anchors by index."""
-        per_cell = self.base.shape[1]
+        per_cell = self.grid.per_cell
         cells = index // per_cell
         patches = cell_patches(features, cells).flatten(0, 1)  # (N * S, 9, C)
         logits, deltas = self.head.at_cells(patches)  # (N * S, K), (N * S, K, 4)
@@ -203,8 +179,3 @@ class RegionProposalNetwork(nn.Module):
         yield Stage(self, "propose", "proposals")
         yield Stage(self, "sample", "targets")
         yield Stage(self, "losses", "losses")
-
-
-def _joined(levels: Sequence[Tensor], *, dim: int) -> Tensor:
-    """Concatenate all levels, without a copy if there is only one."""
-    return levels[0] if len(levels) == 1 else torch.cat(list(levels), dim)

@@ -10,7 +10,7 @@ import torch
 from ..config.loading import config_from_checkpoint
 from ..config.settings import Config, NetConfig
 from ..model.build import build_detector
-from ..model.network import Network
+from ..model.network import NOT_WEIGHTS, Network
 from ..model.normalisation import NORMALISATIONS
 from .checkpoint import CheckpointError, detector_weights, load_checkpoint
 from .imported import ImportedWeights
@@ -188,7 +188,7 @@ def load_weights(
         CheckpointError: a tensor is missing, unknown, or has another shape; the
             detector is then unchanged.
     """
-    own = {k: v for k, v in model.state_dict().items() if not k.startswith("pixel_")}
+    own = {k: v for k, v in model.state_dict().items() if k not in NOT_WEIGHTS}
     state = weights.state
     if weights.num_classes is None:
         own = {k: v for k, v in own.items() if k.startswith("backbone.")}

@@ -9,6 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from ..model.network import NOT_WEIGHTS
 from ..model.normalisation import NORMALISATIONS
 from .checkpoint import CheckpointError
 from .imported import WITH_STYLE, ImportedWeights, Layout
@@ -37,7 +38,7 @@ def own_checkpoint(content: Mapping[str, Any], source: str) -> ImportedWeights:
     model = dict(_mapping(content, "model", source))
     if "ema" in content:  # the averaged weights, which tests use too
         model |= _mapping(_mapping(content, "ema", source), "weights", source)
-    pixels = [model.pop(key, None) for key in ("pixel_mean", "pixel_std")]
+    pixels = [model.pop(key, None) for key in NOT_WEIGHTS][:2]
     net = nearest_layout(model, own_layouts(), source=source).net
     config = _mapping(content, "config", source)
     words = {key: key.split(".") for key in _SHAPING}

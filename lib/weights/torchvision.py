@@ -59,6 +59,7 @@ _RETINANET = _SHARED | {
     "dense.box_loss": "l1",
     "dense.normaliser": "image",
     "dense.pre_nms": 1000,
+    "test.clip_first": True,
     "test.min_size": 0,
     "test.detections_per_image": 300,
 }

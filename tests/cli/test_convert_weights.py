@@ -90,7 +90,7 @@ def test_detectron2s_detector(convert, tmp_path):
     assert config.pooling.aligned and config.pooling.size == 14
     assert config.net.head_stride == 2 and config.boxes.offset == 0
     assert config.train.iterations == 490000  # COCO's recipe
-    assert model.rpn.base.shape == (1, 15, 4)
+    assert model.rpn.grid.base.shape == (1, 15, 4)
     assert model.pixel_mean.flatten()[0].item() == pytest.approx(123.675)
     status, _, err = convert(path, "--output", output, "--to", "family")
     assert status == 2 and "cannot be written for the family's port" in err

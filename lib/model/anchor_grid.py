@@ -1,0 +1,94 @@
+"""The anchors of every level, for the RPN and for dense heads."""
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from ..config.settings import AnchorConfig
+from ..layer_utils.anchors import base_anchors, cells_inside, grid_anchors
+from ..layer_utils.structures import FeatureMaps
+
+
+class Anchors(NamedTuple):
+    """The anchors of a batch's feature maps, finest level first.
+
+    Attributes:
+        boxes: ``(A, 4)``.
+        usable: ``(N, A)`` bool, anchors of cells inside the image; None for all.
+        levels: number of anchors of each level.
+    """
+
+    boxes: Tensor
+    usable: Tensor | None
+    levels: tuple[int, ...]
+
+
+class AnchorGrid(nn.Module):
+    """Places the same K anchors on every cell of a level.
+
+    Args:
+        strides: of the levels, finest first.
+        anchors: sides, ratios and conventions.
+        offset: 1 for legacy boxes, 0 for continuous ones.
+
+    Attributes:
+        base: ``(L, K, 4)`` anchors of the first cell of each level.
+    """
+
+    base: Tensor
+
+    def __init__(
+        self, strides: Sequence[int], anchors: AnchorConfig, *, offset: float
+    ) -> None:
+        super().__init__()
+        self.strides = tuple(strides)
+        self.fitted = anchors.spacing == "fitted"
+        base = [
+            base_anchors(
+                stride=stride,
+                ratios=anchors.ratios,
+                scales=scales,
+                offset=offset,
+                centre=anchors.centre,
+                rounding=anchors.rounding,
+            )
+            for stride, scales in zip(
+                strides, anchors.level_scales(strides), strict=True
+            )
+        ]
+        self.register_buffer("base", torch.stack(base), persistent=False)
+
+    @property
+    def per_cell(self) -> int:
+        """K."""
+        return self.base.shape[1]
+
+    def forward(self, features: FeatureMaps) -> Anchors:
+        """Compute the anchors of all cells of the maps."""
+        boxes, usable = [], []
+        # The padded image, as the finest map covers it.
+        image = [side * self.strides[0] for side in features.maps[0].shape[-2:]]
+        for level, (x, stride) in enumerate(
+            zip(features.maps, self.strides, strict=True)
+        ):
+            height, width = x.shape[-2:]
+            step = (stride, stride)
+            if self.fitted:
+                step = (image[0] // height, image[1] // width)
+            boxes.append(grid_anchors(self.base[level], height, width, stride=step))
+            sizes = None if features.sizes is None else features.sizes[level]
+            inside = cells_inside(height, width, sizes, anchors_per_cell=self.per_cell)
+            if inside is not None:
+                usable.append(inside)
+        return Anchors(
+            joined(boxes, dim=0),
+            joined(usable, dim=1) if usable else None,
+            tuple(level.shape[0] for level in boxes),
+        )
+
+
+def joined(levels: Sequence[Tensor], *, dim: int) -> Tensor:
+    """Concatenate all levels, without a copy if there is only one."""
+    return levels[0] if len(levels) == 1 else torch.cat(list(levels), dim)

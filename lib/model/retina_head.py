@@ -1,0 +1,178 @@
+"""RetinaNet's head: classes and boxes of every anchor (Lin et al. 2017, "Focal Loss").
+
+Letters: N images, A anchors, C classes, B candidates per image.
+"""
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from ..config.settings import AnchorConfig, BoxConfig, DenseConfig
+from ..layer_utils.anchor_targets import dense_targets, match_anchors
+from ..layer_utils.dense_candidates import dense_candidates
+from ..layer_utils.dense_losses import dense_box_losses, dense_class_losses
+from ..layer_utils.losses import Loss
+from ..layer_utils.structures import DenseOutput, FeatureMaps, GroundTruth, Proposals
+from ..nets.dense_predictor import DensePredictor
+from .anchor_grid import AnchorGrid, joined
+from .network import Stage
+from .one_stage import DenseHead
+from .outputs import Predictions, TrainOutput
+
+
+class RetinaHead(DenseHead):
+    """Classify and regress every anchor; all anchors are trained on (section 4.1)."""
+
+    def __init__(
+        self,
+        in_channels: int,
+        strides: Sequence[int],
+        num_classes: int,
+        *,
+        anchors: AnchorConfig,
+        boxes: BoxConfig,
+        dense: DenseConfig,
+    ) -> None:
+        super().__init__()
+        self.boxes = boxes
+        self.settings = dense
+        self.grid = AnchorGrid(strides, anchors, offset=boxes.offset)
+        self.predictor = DensePredictor(
+            in_channels,
+            self.grid.per_cell,
+            num_classes,
+            convs=dense.convs,
+            norm=dense.norm,
+            prior=dense.prior,
+        )
+        self.positives = None
+        if dense.normaliser == "running":
+            self.positives = RunningCount()
+
+    def forward(self, features: FeatureMaps) -> DenseOutput:
+        """Predict every anchor of every level with shared weights."""
+        sizes: Sequence[Tensor | None]
+        sizes = features.sizes or [None] * len(features.maps)
+        levels = [
+            self.predictor(x, size)
+            for x, size in zip(features.maps, sizes, strict=True)
+        ]
+        logits, deltas = zip(*levels, strict=True)
+        anchors = self.grid(features)
+        return DenseOutput(
+            anchors=anchors.boxes,
+            class_logits=joined(logits, dim=1),
+            pred_deltas=joined(deltas, dim=1),
+            usable=anchors.usable,
+            level_anchors=anchors.levels,
+        )
+
+    def predict(self, output: DenseOutput, image_sizes: Tensor) -> Predictions:
+        """Pick the best candidates of each level; see `DenseHead.predict`."""
+        index, classes, logits = dense_candidates(output, count=self.settings.pre_nms)
+        deltas = output.pred_deltas.gather(1, index[:, :, None].expand(-1, -1, 4))
+        # Background takes part in the selection, as in torchvision, and ends here.
+        valid = (logits > -torch.inf) & (classes > 0)
+        return Predictions(
+            Proposals(output.anchors[index], logits, valid),
+            class_scores=logits.sigmoid()[:, :, None],
+            pred_deltas=deltas[:, :, None],
+            classes=classes,
+        )
+
+    def losses(
+        self,
+        features: FeatureMaps,
+        output: DenseOutput,
+        ground_truth: GroundTruth,
+        image_sizes: Tensor,
+        generator: torch.Generator | None = None,
+    ) -> TrainOutput:
+        """Compute the focal loss and the box loss of all anchors."""
+        classes, gt_boxes = self.targets(output, ground_truth, image_sizes)
+        dense, boxes = self.settings, self.boxes
+        of_classes = dense_class_losses(
+            output.class_logits, classes, alpha=dense.alpha, gamma=dense.gamma
+        )
+        of_boxes = dense_box_losses(
+            output,
+            classes,
+            gt_boxes,
+            kind=dense.box_loss,
+            sigma=dense.sigma,
+            offset=boxes.offset,
+            max_log_size=boxes.max_log_size,
+        )
+        positives = (classes > 0).sum(dim=1)  # (N,)
+        return TrainOutput(
+            {
+                "dense_cls": self._loss(of_classes, positives),
+                "dense_box": self._loss(of_boxes, positives),
+            },
+            {"dense_fg": positives.sum(), "dense_bg": (classes == 0).sum()},
+            {
+                "features": features.maps[0].detach(),
+                "class_scores": output.class_logits.detach().sigmoid(),
+                "dense_deltas": output.pred_deltas.detach(),
+            },
+        )
+
+    def targets(
+        self, output: DenseOutput, ground_truth: GroundTruth, image_sizes: Tensor
+    ) -> tuple[Tensor, Tensor]:
+        """Return the class of each anchor, and the box it is to find."""
+        dense = self.settings
+        matches = match_anchors(
+            output.anchors,
+            ground_truth,
+            image_sizes,
+            positive_overlap=dense.positive_overlap,
+            negative_overlap=dense.negative_overlap,
+            border=-1,
+            offset=self.boxes.offset,
+            best_positive=dense.best_positive,
+            crowd_overlap=dense.crowd_overlap,
+            usable=output.usable,
+        )
+        return dense_targets(matches, ground_truth)
+
+    def _loss(self, sums: Tensor, positives: Tensor) -> Loss:
+        """Normalise the sums ``(N,)`` of images with so many positives."""
+        if self.settings.normaliser == "image":
+            images = torch.full_like(positives.sum(), len(positives))
+            return Loss((sums / positives.clamp(min=1)).sum(), images, per_image=1)
+        running = None if self.positives is None else self.positives.value.clone()
+        return Loss(sums.sum(), positives.sum(), running=running)
+
+    def settle(self, output: TrainOutput) -> None:
+        """Take the positives of a whole update into their running mean."""
+        if self.positives is not None:
+            self.positives.value.copy_(output.terms["dense_cls"].divisor)
+
+    def stages(self) -> Iterator[Stage]:
+        """Yield what a profile times in a training step."""
+        yield Stage(self, "forward", "head")
+        yield Stage(self, "targets", "targets")
+        yield Stage(self, "losses", "losses")
+
+
+class RunningCount(nn.Module):
+    """A running mean of the samples of an update, for `Loss.running`.
+
+    It belongs to a run: checkpoints hold it, files of weights need not.
+    """
+
+    value: Tensor
+
+    def __init__(self) -> None:
+        super().__init__()
+        # Detectron2's: of any number that is not too small it is soon forgotten.
+        self.register_buffer("value", torch.tensor(100.0))
+
+    def _load_from_state_dict(
+        self, state_dict: Mapping[str, Any], prefix: str, *rest: Any
+    ) -> None:
+        state = {f"{prefix}value": self.value, **state_dict}
+        super()._load_from_state_dict(state, prefix, *rest)
