@@ -97,3 +97,16 @@ def flip(boxes, width, offset):
     """Boxes of the image mirrored left to right."""
     x1, y1, x2, y2 = boxes.unbind(-1)
     return torch.stack((width - offset - x2, y1, width - offset - x1, y2), dim=-1)
+
+
+def pixel_boxes(*shape, seed=0):
+    """Boxes of whole pixels, so that equal overlaps are common; some inverted."""
+    generator = torch.Generator().manual_seed(seed)
+    corner = torch.randint(0, 30, (*shape, 2), generator=generator)
+    sides = torch.randint(-1, 20, (*shape, 2), generator=generator)
+    return torch.cat((corner, corner + sides), dim=-1).float()
+
+
+def random_mask(*shape, share, seed):
+    """A mask that is True for about a share of its elements."""
+    return torch.rand(*shape, generator=torch.Generator().manual_seed(seed)) < share

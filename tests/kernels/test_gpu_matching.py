@@ -4,6 +4,7 @@ import math
 
 import pytest
 import torch
+from box_oracles import pixel_boxes, random_mask
 from faster_rcnn.kernels.library import kernels_for
 from faster_rcnn.kernels.matching import match_boxes
 from faster_rcnn.kernels.reference import Matches
@@ -40,18 +41,6 @@ def check(gpu, monkeypatch):
     return check
 
 
-def boxes_in_pixels(*shape, seed=0):
-    """Whole pixels, so that equal overlaps are common; some inverted or empty."""
-    generator = torch.Generator().manual_seed(seed)
-    corner = torch.randint(0, 30, (*shape, 2), generator=generator)
-    sides = torch.randint(-1, 20, (*shape, 2), generator=generator)
-    return torch.cat((corner, corner + sides), dim=-1).float()
-
-
-def mask(*shape, share, seed):
-    return torch.rand(*shape, generator=torch.Generator().manual_seed(seed)) < share
-
-
 @pairwise(
     {
         "offset": [0.0, 1.0],
@@ -60,33 +49,33 @@ def mask(*shape, share, seed):
     }
 )
 def test_equals_the_operator(check, offset, shared, masks):
-    boxes = boxes_in_pixels(100) if shared else boxes_in_pixels(2, 100)
+    boxes = pixel_boxes(100) if shared else pixel_boxes(2, 100)
     found = check(
         boxes,
-        boxes_in_pixels(2, 12, seed=1),
-        mask(2, 12, share=0.8, seed=2),
+        pixel_boxes(2, 12, seed=1),
+        random_mask(2, 12, share=0.8, seed=2),
         offset=offset,
-        usable=mask(2, 100, share=0.6, seed=3) if masks else None,
-        crowd=mask(2, 12, share=0.3, seed=4) if masks else None,
+        usable=random_mask(2, 100, share=0.6, seed=3) if masks else None,
+        crowd=random_mask(2, 12, share=0.3, seed=4) if masks else None,
     )
     assert found.is_best.sum() > 5 and found.overlap.max() > 0.5
     assert found.crowd_share.any() == masks
 
 
 def test_boxes_that_are_no_numbers(check):
-    boxes, gt_boxes = boxes_in_pixels(70), boxes_in_pixels(1, 16, seed=1)
+    boxes, gt_boxes = pixel_boxes(70), pixel_boxes(1, 16, seed=1)
     for k, value in enumerate([math.nan, math.inf, -math.inf, 1e30]):
         for side in range(4):
             boxes[4 * k + side, side] = value
             gt_boxes[0, 4 * k + side, side] = value
     gt_boxes[0, 3] = boxes[20]
     valid = torch.ones(1, 16, dtype=torch.bool)
-    for crowd in (None, mask(1, 16, share=0.5, seed=5)):
+    for crowd in (None, random_mask(1, 16, share=0.5, seed=5)):
         check(boxes, gt_boxes, valid, crowd=crowd)
 
 
 def test_nothing_to_match(check):
-    boxes, gt_boxes = boxes_in_pixels(40), boxes_in_pixels(2, 3, seed=1)
+    boxes, gt_boxes = pixel_boxes(40), pixel_boxes(2, 3, seed=1)
     check(boxes, gt_boxes, torch.zeros(2, 3, dtype=torch.bool))
     check(boxes, gt_boxes[:, :0], torch.zeros(2, 0, dtype=torch.bool))
     check(boxes[:0], gt_boxes, torch.ones(2, 3, dtype=torch.bool))

@@ -2,21 +2,11 @@
 
 import pytest
 import torch
+from box_oracles import pixel_boxes, random_mask
 from faster_rcnn.kernels.library import kernels_for
 from faster_rcnn.kernels.matching import match_boxes
 from faster_rcnn.kernels.reference import Matches, match_by_matrix
 from pairwise import pairwise
-
-
-def random_boxes(*shape, seed=0):
-    generator = torch.Generator().manual_seed(seed)
-    corner = torch.randint(0, 60, (*shape, 2), generator=generator)
-    sides = torch.randint(-1, 40, (*shape, 2), generator=generator)
-    return torch.cat((corner, corner + sides), dim=-1).float()
-
-
-def mask(*shape, share, seed):
-    return torch.rand(*shape, generator=torch.Generator().manual_seed(seed)) < share
 
 
 @pairwise(
@@ -29,11 +19,11 @@ def mask(*shape, share, seed):
     }
 )
 def test_equals_the_matrix(offset, shared, with_usable, with_crowd, boxes, objects):
-    a = random_boxes(boxes) if shared else random_boxes(3, boxes)
-    gt_boxes = random_boxes(3, objects, seed=1)
-    valid = mask(3, objects, share=0.7, seed=2)
-    usable = mask(3, boxes, share=0.6, seed=3) if with_usable else None
-    crowd = mask(3, objects, share=0.3, seed=4) if with_crowd else None
+    a = pixel_boxes(boxes) if shared else pixel_boxes(3, boxes)
+    gt_boxes = pixel_boxes(3, objects, seed=1)
+    valid = random_mask(3, objects, share=0.7, seed=2)
+    usable = random_mask(3, boxes, share=0.6, seed=3) if with_usable else None
+    crowd = random_mask(3, objects, share=0.3, seed=4) if with_crowd else None
     found = match_boxes(a, gt_boxes, valid, offset=offset, usable=usable, crowd=crowd)
     expected = match_by_matrix(a, gt_boxes, valid, offset, usable, crowd)
     for field, got, want in zip(Matches._fields, found, expected, strict=True):
@@ -59,7 +49,7 @@ def test_by_hand():
 
 
 def test_without_objects_and_without_boxes():
-    boxes = random_boxes(5)
+    boxes = pixel_boxes(5)
     for gt_boxes in (torch.zeros(2, 0, 4), torch.full((2, 3, 4), float("nan"))):
         valid = torch.zeros(gt_boxes.shape[:2], dtype=torch.bool)
         found = match_boxes(boxes, gt_boxes, valid, offset=0)
@@ -106,12 +96,12 @@ def test_bad_arguments_are_named(change, name):
 @pytest.mark.parametrize("optional", [True, False])
 def test_is_a_whole_operator(optional):
     inputs = (
-        random_boxes(20),
-        random_boxes(2, 3, seed=1),
-        mask(2, 3, share=0.8, seed=2),
+        pixel_boxes(20),
+        pixel_boxes(2, 3, seed=1),
+        random_mask(2, 3, share=0.8, seed=2),
         1.0,
-        mask(2, 20, share=0.5, seed=3) if optional else None,
-        mask(2, 3, share=0.5, seed=4) if optional else None,
+        random_mask(2, 20, share=0.5, seed=3) if optional else None,
+        random_mask(2, 3, share=0.5, seed=4) if optional else None,
     )
     torch.library.opcheck(torch.ops.faster_rcnn.match_boxes.default, inputs)
 
@@ -119,8 +109,8 @@ def test_is_a_whole_operator(optional):
 @pytest.mark.skipif(kernels_for("match_boxes", "cpu") is None, reason="not built")
 def test_number_of_threads_does_not_matter():
     inputs = (
-        random_boxes(9000),
-        random_boxes(3, 100, seed=1),
+        pixel_boxes(9000),
+        pixel_boxes(3, 100, seed=1),
         torch.ones(3, 100).bool(),
     )
     one = match_boxes(*inputs, offset=1)

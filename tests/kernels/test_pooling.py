@@ -16,6 +16,7 @@ pytestmark = pytest.mark.skipif(
 
 FORMATS = [torch.channels_last, torch.contiguous_format]
 BILINEAR = ["align", "crop", "crop_stn"]
+EVERY = pairwise({"fmt": FORMATS, "mode": [*BILINEAR, "pool"]})
 
 
 def random_map(images=2, channels=19, height=13, width=17, seed=0):
@@ -56,19 +57,16 @@ def reference(features, rois, mode, size, *, sampling_ratio=0, aligned=False):
     return bilinear.crop(features, corners, size=size, zeros_beyond=beyond)
 
 
+def pool(features, rois, mode, sizes=None, **options):
+    """Pool at a stride of 16 to 3x3, if nothing else is asked for."""
+    options = {"scales": [1 / 16], "size": 3} | options
+    return roi_pool([features], rois, sizes, mode=mode, **options)
+
+
 def check(features, rois, mode, *, size=7, max_pool=False, tolerance=1e-5, **options):
     """Values, gradient, type and memory format."""
     features = features.clone(memory_format=torch.preserve_format).requires_grad_()
-    pooled = roi_pool(
-        [features],
-        rois,
-        None,
-        scales=[1 / 16],
-        size=size,
-        mode=mode,
-        max_pool=max_pool,
-        **options,
-    )
+    pooled = pool(features, rois, mode, size=size, max_pool=max_pool, **options)
     assert pooled.dtype == features.dtype
     upstream = torch.randn(pooled.shape, generator=torch.Generator().manual_seed(2))
     upstream = upstream.to(pooled.dtype)
@@ -100,14 +98,8 @@ def check(features, rois, mode, *, size=7, max_pool=False, tolerance=1e-5, **opt
 )
 def test_align(fmt, size, aligned, sampling_ratio):
     features = random_map().contiguous(memory_format=fmt)
-    pooled, grad = check(
-        features,
-        hard_rois(),
-        "align",
-        size=size,
-        aligned=aligned,
-        sampling_ratio=sampling_ratio,
-    )
+    options = {"aligned": aligned, "sampling_ratio": sampling_ratio}
+    pooled, grad = check(features, hard_rois(), "align", size=size, **options)
     assert pooled.is_contiguous(memory_format=fmt)
     assert grad.is_contiguous(memory_format=fmt)
 
@@ -123,8 +115,7 @@ def test_crops(fmt, mode, size):
     check(random_map().contiguous(memory_format=fmt), hard_rois(), mode, size=size)
 
 
-@pytest.mark.parametrize("fmt", FORMATS)
-@pytest.mark.parametrize("mode", [*BILINEAR, "pool"])
+@EVERY
 def test_maxima_inside(fmt, mode):
     features = random_map().contiguous(memory_format=fmt)
     # Away from RoIs whose samples coincide: which of equals is largest is rounding.
@@ -162,8 +153,7 @@ def test_any_number_of_channels(channels, mode):
         )
 
 
-@pytest.mark.parametrize("fmt", FORMATS)
-@pytest.mark.parametrize("mode", [*BILINEAR, "pool"])
+@EVERY
 def test_padded_maps_pool_as_bare_ones(fmt, mode):
     """What is beyond an image's own size is never read, and gets no gradient."""
     sizes = torch.tensor([[9, 17], [13, 11]])
@@ -172,14 +162,13 @@ def test_padded_maps_pool_as_bare_ones(fmt, mode):
     padded[0, :, 9:], padded[1, :, :, 11:] = float("nan"), float("nan")
     padded.requires_grad_()
     rois = hard_rois()
-    options = {"scales": [1 / 16], "size": 3, "mode": mode}
-    pooled = roi_pool([padded], rois, [sizes], **options)
+    pooled = pool(padded, rois, mode, [sizes])
     upstream = torch.randn(pooled.shape, generator=torch.Generator().manual_seed(2))
     (grad,) = torch.autograd.grad(pooled, padded, upstream)
     for i, (height, width) in enumerate(sizes.tolist()):
         bare = features[i : i + 1, :, :height, :width].contiguous(memory_format=fmt)
         bare.requires_grad_()
-        alone = roi_pool([bare], rois[i : i + 1], None, **options)
+        alone = pool(bare, rois[i : i + 1], mode)
         rows = slice(30 * i, 30 * (i + 1))
         assert torch.equal(pooled[rows], alone)
         (bare_grad,) = torch.autograd.grad(alone, bare, upstream[rows])
@@ -187,8 +176,7 @@ def test_padded_maps_pool_as_bare_ones(fmt, mode):
         assert grad[i].count_nonzero() == bare_grad.count_nonzero()
 
 
-@pytest.mark.parametrize("fmt", FORMATS)
-@pytest.mark.parametrize("mode", [*BILINEAR, "pool"])
+@EVERY
 def test_levels_of_a_pyramid(fmt, mode):
     """Each RoI is pooled from the level that FPN's eq. 1 gives it."""
     levels = [
@@ -217,8 +205,7 @@ def test_levels_of_a_pyramid(fmt, mode):
         assert torch.equal(grads[k], grad)
 
 
-@pytest.mark.parametrize("fmt", FORMATS)
-@pytest.mark.parametrize("mode", [*BILINEAR, "pool"])
+@EVERY
 def test_equal_to_the_bit_whatever_the_threads(fmt, mode):
     features = random_map(channels=100).contiguous(memory_format=fmt)
     features.requires_grad_()
@@ -226,9 +213,7 @@ def test_equal_to_the_bit_whatever_the_threads(fmt, mode):
     for threads in (1, 2, 3, 5):
         torch.set_num_threads(threads)
         try:
-            pooled = roi_pool(
-                [features], hard_rois(), None, scales=[1 / 16], size=3, mode=mode
-            )
+            pooled = pool(features, hard_rois(), mode)
             results.append((pooled, *torch.autograd.grad(pooled.sum(), features)))
         finally:
             torch.set_num_threads(1)
@@ -242,7 +227,7 @@ def test_no_rois_and_no_images():
         features = random_map(images=images).requires_grad_()
         rois = torch.zeros(images, count, 4)
         for mode in MODES:
-            pooled = roi_pool([features], rois, None, scales=[1], size=3, mode=mode)
+            pooled = pool(features, rois, mode)
             assert pooled.shape == (0, 19, 3, 3)
             (grad,) = torch.autograd.grad(pooled.sum(), features)
             assert not grad.any()
@@ -250,10 +235,7 @@ def test_no_rois_and_no_images():
 
 @pytest.mark.parametrize("mode", [*BILINEAR, "pool"])
 def test_empty_maps_give_zeros(mode):
-    features = torch.zeros(1, 4, 0, 5)
-    pooled = roi_pool(
-        [features], torch.zeros(1, 2, 4), None, scales=[1], size=3, mode=mode
-    )
+    pooled = pool(torch.zeros(1, 4, 0, 5), torch.zeros(1, 2, 4), mode)
     assert pooled.shape == (2, 4, 3, 3) and not pooled.any()
 
 
@@ -262,11 +244,11 @@ def test_empty_maps_give_zeros(mode):
 def test_rois_that_are_no_places_read_nothing_else(mode, bad):
     features = random_map().requires_grad_()
     rois = hard_rois()
-    clean = roi_pool([features], rois, None, scales=[1 / 16], size=3, mode=mode)
+    clean = pool(features, rois, mode)
     for column in range(4):
         junk = rois.clone()
         junk[0, 10, column] = bad
-        pooled = roi_pool([features], junk, None, scales=[1 / 16], size=3, mode=mode)
+        pooled = pool(features, junk, mode)
         others = torch.arange(60) != 10
         assert torch.equal(pooled[others], clean[others])
         assert pooled.isfinite().all()
@@ -295,8 +277,7 @@ def test_traces_in_one_graph():
     features = random_map().requires_grad_()
 
     def loss(rois):
-        pooled = roi_pool([features], rois, None, scales=[1 / 16], size=3, mode="align")
-        return pooled.square().sum()
+        return pool(features, rois, "align").square().sum()
 
     compiled = torch.compile(loss, backend="aot_eager", fullgraph=True)
     torch.testing.assert_close(compiled(hard_rois()), loss(hard_rois()))
@@ -305,14 +286,7 @@ def test_traces_in_one_graph():
 def test_autocast_keeps_the_type_of_the_features():
     for dtype in (torch.float32, torch.bfloat16):
         with torch.autocast("cpu", torch.bfloat16):
-            pooled = roi_pool(
-                [random_map().to(dtype)],
-                hard_rois(),
-                None,
-                scales=[1 / 16],
-                size=3,
-                mode="align",
-            )
+            pooled = pool(random_map().to(dtype), hard_rois(), "align")
         assert pooled.dtype == dtype
 
 

@@ -289,10 +289,13 @@ def test_counts_are_exact():
         assert positive[labels == 1].all() and negative[labels == 0].all()
 
 
-def test_counts_of_a_real_grid():
-    anchors = small_anchors(height=20, width=20)
+def real_grid():
     gt = ground_truth([(1, box) for box in random_boxes(4, size=300)], slots=8)
-    size = torch.tensor([[320, 320]])
+    return small_anchors(height=20, width=20), gt, torch.tensor([[320, 320]])
+
+
+def test_counts_of_a_real_grid():
+    anchors, gt, size = real_grid()
     every = targets(anchors, gt, size, **EVERYTHING)
     some = targets(anchors, gt, size, batch_size=16, fg_fraction=0.25)
     assert (every.labels == 1).sum() > 4
@@ -306,9 +309,7 @@ def test_counts_of_a_real_grid():
 
 
 def test_generator_decides():
-    anchors = small_anchors(height=20, width=20)
-    gt = ground_truth([(1, box) for box in random_boxes(4, size=300)], slots=8)
-    size = torch.tensor([[320, 320]])
+    anchors, gt, size = real_grid()
     first, again, other = (
         targets(anchors, gt, size, seed=seed, batch_size=64) for seed in (1, 1, 2)
     )
