@@ -131,29 +131,18 @@ def test_iou_as_in_a_loop(offset):
 def test_encode_decode_clip_as_in_a_loop(offset):
     boxes, targets = random_boxes(20, seed=3), random_boxes(20, seed=4)
     deltas = random_deltas(20)
-    encoded = [
-        slow_encode(b, t, offset)
-        for b, t in zip(boxes.tolist(), targets.tolist(), strict=True)
-    ]
-    decoded = [
-        slow_decode(b, d, offset)
-        for b, d in zip(boxes.tolist(), deltas.tolist(), strict=True)
-    ]
+    rows = list(zip(boxes.tolist(), targets.tolist(), deltas.tolist(), strict=True))
+    encoded = [slow_encode(b, t, offset) for b, t, _ in rows]
+    decoded = [slow_decode(b, d, offset) for b, _, d in rows]
     clipped = [slow_clip(b, 70, 90, offset) for b in decoded]
     result = decode(boxes, deltas, offset=offset)
-    torch.testing.assert_close(
-        encode(boxes, targets, offset=offset),
-        torch.tensor(encoded),
-        rtol=1e-5,
-        atol=1e-6,
-    )
-    torch.testing.assert_close(result, torch.tensor(decoded), rtol=1e-5, atol=1e-4)
-    torch.testing.assert_close(
-        clip(result[None], torch.tensor([[70, 90]]), offset=offset)[0],
-        torch.tensor(clipped),
-        rtol=1e-5,
-        atol=1e-4,
-    )
+    inside = clip(result[None], torch.tensor([[70, 90]]), offset=offset)[0]
+    for found, want, atol in (
+        (encode(boxes, targets, offset=offset), encoded, 1e-6),
+        (result, decoded, 1e-4),
+        (inside, clipped, 1e-4),
+    ):
+        torch.testing.assert_close(found, torch.tensor(want), rtol=1e-5, atol=atol)
 
 
 # Properties.
@@ -266,7 +255,7 @@ def test_dtype_and_device_follow_the_boxes(dtype):
 
 
 @pytest.mark.parametrize("kind", ["f32", "f64"])
-def test_golden_boxes(shared, kind):
+def test_golden_boxes_and_overlaps(shared, kind):
     data = np.load(shared / "golden" / "boxes.npz")
     dtype = {"f32": torch.float32, "f64": torch.float64}[kind]
     rois, gt, deltas, deltas84 = (
@@ -277,24 +266,15 @@ def test_golden_boxes(shared, kind):
     boxes = decode(rois, deltas, offset=1)
     boxes84 = decode(rois[:, None], deltas84.view(-1, 21, 4), offset=1)
 
-    def check(result, key):
-        np.testing.assert_allclose(result.numpy(), data[f"{key}_{kind}"], rtol=1e-5)
+    def check(result, key, published=lambda values: values):
+        want = published(data[f"{key}_{kind}"])
+        np.testing.assert_allclose(result.numpy(), want, rtol=1e-5)
 
     check(encode(rois, gt, offset=1), "transform")
     check(boxes, "inv4")
     check(boxes84.flatten(1), "inv84")
     check(clip(boxes[None], sizes, offset=1)[0], "clip4")
     check(clip(boxes84[None], sizes, offset=1)[0].flatten(1), "clip84")
-
-
-@pytest.mark.parametrize("kind", ["f32", "f64"])
-def test_golden_overlaps(shared, kind):
-    data = np.load(shared / "golden" / "boxes.npz")
-    dtype = {"f32": torch.float32, "f64": torch.float64}[kind]
-    rois, gt = (torch.from_numpy(data[key]).to(dtype) for key in ("ex_rois", "gt_rois"))
-    golden = data[f"overlaps_{kind}"]
     # 0 / 0 of two empty boxes is NaN there and 0 here.
-    assert np.isnan(golden).sum() == 4
-    np.testing.assert_allclose(
-        pairwise_iou(rois, gt, offset=1).numpy(), np.nan_to_num(golden), rtol=1e-5
-    )
+    assert np.isnan(data[f"overlaps_{kind}"]).sum() == 4
+    check(pairwise_iou(rois, gt, offset=1), "overlaps", np.nan_to_num)

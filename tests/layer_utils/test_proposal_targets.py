@@ -20,11 +20,8 @@ from roi_samples import (
 
 
 def test_by_hand():
-    result = sample(
-        as_proposals([BACKGROUND, FOREGROUND]),
-        ground_truth([(5, OBJECT)]),
-        **EVERYTHING,
-    )
+    rois = as_proposals([BACKGROUND, FOREGROUND])
+    result = sample(rois, ground_truth([(5, OBJECT)]), **EVERYTHING)
     assert result.valid[0, :2].all() and result.valid.sum() == 2
     assert result.rois[0, :2].tolist() == [FOREGROUND, BACKGROUND]
     assert result.classes[0, :2].tolist() == [5, 0]
@@ -142,12 +139,9 @@ def test_class_and_target_of_the_best_object():
     rows = [[11.0, 10.0, 30.0, 29.0], [10.5, 10.0, 29.5, 29.0], near]
     gt = ground_truth([(3, OBJECT), (9, near)])
     result = sample(as_proposals(rows), gt, **EVERYTHING)
-    for roi, label, slot in zip(
-        result.rois[0, :3].tolist(),
-        result.classes[0, :3].tolist(),
-        result.matched[0, :3].tolist(),
-        strict=True,
-    ):
+    fields = (result.rois, result.classes, result.matched)
+    rows = (field[0, :3].tolist() for field in fields)
+    for roi, label, slot in zip(*rows, strict=True):
         assert gt.valid[0, slot] and gt.classes[0, slot] == label
         overlaps = {k: slow_iou(roi, b, 1) for k, b in ((3, OBJECT), (9, near))}
         assert overlaps[label] == max(overlaps.values())
@@ -184,11 +178,9 @@ def test_batch_is_its_images_one_by_one():
 @pytest.mark.parametrize("replacement", [False, True])
 @pytest.mark.parametrize("rows", [[], [FAR], [FOREGROUND], [FOREGROUND, FAR] * 20])
 def test_shapes_and_types_are_always_the_same(rows, replacement):
+    options = {"batch_size": 64, "replacement": replacement}
     result = sample(
-        as_proposals(rows, slots=45),
-        ground_truth([(1, OBJECT)]),
-        batch_size=64,
-        replacement=replacement,
+        as_proposals(rows, slots=45), ground_truth([(1, OBJECT)]), **options
     )
     assert [(tuple(f.shape), f.dtype) for f in result] == [
         ((1, 64, 4), torch.float32),

@@ -21,12 +21,9 @@ from roi_samples import (
 def test_counts_where_both_suffice(replacement):
     # Defect 1 of the golden data's README: no background was drawn at all.
     boxes = [FOREGROUND] * 40 + [BACKGROUND] * 100 + [FAR] * 60
-    result = sample(
-        as_proposals(boxes, boxes),
-        ground_truth([(5, OBJECT)], [(6, OBJECT)]),
-        batch_size=64,
-        replacement=replacement,
-    )
+    gt = ground_truth([(5, OBJECT)], [(6, OBJECT)])
+    options = {"batch_size": 64, "replacement": replacement}
+    result = sample(as_proposals(boxes, boxes), gt, **options)
     assert counts(result) == [(16, 48), (16, 48)]
     assert set(result.classes[1].tolist()) == {0, 6}
     # Foreground first.
@@ -83,30 +80,16 @@ def test_too_few_with_replacement():
     assert {row[:4] for row in drawn(result) if row[4] == 0} == set(map(tuple, rows))
 
 
-@pytest.mark.parametrize(("replacement", "fg"), [(False, 3), (True, 8)])
-def test_only_foreground(replacement, fg):
-    result = sample(
-        as_proposals([FOREGROUND, OBJECT, FOREGROUND]),
-        ground_truth([(4, OBJECT)]),
-        replacement=replacement,
-    )
-    assert counts(result) == [(fg, 0)]
+@pytest.mark.parametrize(("replacement", "count"), [(False, 3), (True, 8)])
+def test_only_foreground_or_only_background(replacement, count):
+    gt = ground_truth([(4, OBJECT)])
+    rois = as_proposals([FOREGROUND, OBJECT, FOREGROUND])
+    result = sample(rois, gt, replacement=replacement)
+    assert counts(result) == [(count, 0)]
     assert {row[:4] for row in drawn(result)} == {tuple(FOREGROUND), tuple(OBJECT)}
-
-
-def test_only_foreground_and_plenty():
-    result = sample(as_proposals([FOREGROUND] * 30), ground_truth([(4, OBJECT)]))
-    assert counts(result) == [(8, 0)]
-
-
-@pytest.mark.parametrize(("replacement", "bg"), [(False, 3), (True, 8)])
-def test_only_background(replacement, bg):
-    result = sample(
-        as_proposals([FAR, BACKGROUND, FAR]),
-        ground_truth([(4, OBJECT)]),
-        replacement=replacement,
-    )
-    assert counts(result) == [(0, bg)] and not result.target_deltas.any()
+    assert counts(sample(as_proposals([FOREGROUND] * 30), gt)) == [(8, 0)]
+    result = sample(as_proposals([FAR, BACKGROUND, FAR]), gt, replacement=replacement)
+    assert counts(result) == [(0, count)] and not result.target_deltas.any()
 
 
 @pairwise(
@@ -117,14 +100,9 @@ def test_only_background(replacement, bg):
     }
 )
 def test_neither_foreground_nor_background(case, replacement, junk):
-    rows = [FAR, FAR] if case == "too far" else []
+    rows = as_proposals([FAR, FAR] if case == "too far" else [], junk=junk)
     gt = ground_truth([(4, OBJECT)], junk=junk)
-    result = sample(
-        as_proposals(rows, junk=junk),
-        gt,
-        bg_overlap_low=0.1,
-        replacement=replacement,
-    )
+    result = sample(rows, gt, bg_overlap_low=0.1, replacement=replacement)
     assert not result.valid.any()
     # What is pooled for nothing is at least a box.
     assert not result.rois.any() and not result.classes.any()
@@ -133,12 +111,9 @@ def test_neither_foreground_nor_background(case, replacement, junk):
 
 @pairwise({"replacement": [False, True], "junk": JUNK})
 def test_image_without_objects(replacement, junk):
-    result = sample(
-        as_proposals([FAR] * 5, junk=junk),
-        ground_truth([], junk=junk),
-        add_ground_truth=True,
-        replacement=replacement,
-    )
+    options = {"add_ground_truth": True, "replacement": replacement}
+    rows = as_proposals([FAR] * 5, junk=junk)
+    result = sample(rows, ground_truth([], junk=junk), **options)
     assert counts(result) == [(0, 8 if replacement else 5)]
     assert result.rois[result.valid].unique(dim=0).tolist() == [FAR]
 
