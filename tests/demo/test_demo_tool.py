@@ -105,7 +105,7 @@ def test_no_checkpoint(monkeypatch, capsys):
     monkeypatch.setattr(sys, "argv", ["demo.py", "no/a.pth", "0"])
     with pytest.raises(SystemExit, match="2"):
         load_tool("demo").main()
-    assert "no/a.pth is not there" in capsys.readouterr().err
+    assert "no/a.pth does not exist" in capsys.readouterr().err
     assert issubclass(CheckpointError, ValueError)
 
 
