@@ -101,8 +101,10 @@ def test_the_fast_way_agrees_with_the_slow_loop(crowded):
     assert 0 < result.recalls["all"][0, 0] < result.recalls["all"][0, 2] < 1.01
 
 
-@pytest.mark.parametrize("evaluator", ["hotcoco", "pycocotools"])
-@pytest.mark.parametrize("ious", [IOU_THRESHOLDS, (0.1, 0.5, 1.0)])
+@pytest.mark.parametrize(
+    ("evaluator", "ious"),
+    [("hotcoco", IOU_THRESHOLDS), ("pycocotools", (0.1, 0.5, 1.0))],
+)
 def test_all_evaluators_agree_to_the_bit(crowded, evaluator, ious):
     options = {"limits": (2, 10, 50, 100), "iou_thresholds": ious}
     fast = evaluate_proposals(*crowded, evaluator="fast", **options)

@@ -11,7 +11,9 @@ from faster_rcnn.evaluation.coco_objects import (
     coco_image_ids,
     coco_objects,
 )
+from faster_rcnn.evaluation.ground_truth import read_annotations
 from faster_rcnn.evaluation.image_detections import flatten
+from faster_rcnn.evaluation.results import load_detections
 
 NAMES = {
     **{"classification": "Cls", "localisation": "Loc", "both": "Both"},
@@ -19,16 +21,29 @@ NAMES = {
 }
 
 
-@pytest.fixture(scope="module")
-def both():
-    dataset, found = draw(Size(300, 5, 900, 6000))
-    ours = analyse_errors(dataset, found, resamples=2)
+def compare(dataset, found):
+    """Analyse detections with this project's code and with hotcoco's."""
     images = [{"id": int(i)} for i in coco_image_ids(dataset)]
-    categories = [{"id": c, "name": str(c)} for c in range(1, 6)]
+    categories = [{"id": c, "name": str(c)} for c in dataset.category_ids[1:]]
     detections = coco_detections(dataset, flatten(dataset, found))
     theirs = _hotcoco(images, categories, coco_objects(dataset), detections)
     theirs.evaluate()
-    return ours, theirs
+    return analyse_errors(dataset, found, resamples=2), theirs
+
+
+@pytest.fixture(scope="module")
+def both():
+    return compare(*draw(Size(300, 5, 900, 6000)))
+
+
+def test_demo_of_pycocotools(shared):
+    folder = shared / "data/coco_val2014_100"
+    dataset = read_annotations(folder / "instances_val2014_100.json")
+    results = folder / "instances_val2014_fakebbox100_results.json"
+    ours, theirs = compare(dataset, load_detections(results, dataset))
+    counts = dict(zip(NAMES.values(), ours.errors.counts.sum(axis=1), strict=True))
+    assert counts == theirs.tide_errors()["counts"]
+    assert ours.calibration.ece == pytest.approx(theirs.calibration()["ece"], rel=1e-12)
 
 
 def test_calibration(both):
