@@ -173,43 +173,59 @@ def test_losses_of_any_name_and_count_add_up(dataset, kind):
     assert_alike(found[1], found[0])
 
 
-@pytest.mark.processes
-@pytest.mark.parametrize(
-    "words",
-    [
-        ("train.batch_size", 2),  # one pass each
-        ("train.batch_size", 1, "train.accumulate", 2),
-        ("train.batch_size", 2, "rpn.positive_weight", 0.5),
-    ],
-    ids=["passes", "accumulate", "positive_weight"],
-)
-def test_two_processes_have_the_gradient_of_the_large_batch(dataset, whole, words):
-    if "rpn.positive_weight" in words:
-        large = tiny_config(*ALL, *words[2:], "train.batch_size", 4)
-        whole = gradient(dataset, large)
-    for found in in_processes(gradient, dataset, tiny_config(*ALL, *words)):
-        assert_alike(found, whole)
+SAMPLED = ("net.norm", "frozen", "train.batch_size", 1)  # not all, but drawn ones
+NORMS = (*ALL, "net.norm", "batch", "data.size_multiple", 32)
+POSITIVE = (*ALL, "rpn.positive_weight", 0.5)
+SHARED = {
+    "passes": (*ALL, "train.batch_size", 2),  # one each
+    "accumulate": (*ALL, "train.batch_size", 1, "train.accumulate", 2),
+    "positive weight": (*POSITIVE, "train.batch_size", 2),
+    "sampled": (*SAMPLED, "train.accumulate", 2),
+    "synchronised norms": (*NORMS, "train.batch_size", 2, "train.sync_bn", True),
+    "norms": (*NORMS, "train.batch_size", 2, "train.sync_bn", False),
+}
+
+
+def gradients(dataset):
+    return {
+        name: gradient(dataset, tiny_config(*words)) for name, words in SHARED.items()
+    }
+
+
+@pytest.fixture(scope="module")
+def shared(dataset):
+    """The gradients that each of two processes has, started once for all."""
+    return in_processes(gradients, dataset)
 
 
 @pytest.mark.processes
-def test_samples_do_not_depend_on_the_process(dataset):
-    """Sampling is on here: each pass has random numbers of its own."""
-    words = ("net.norm", "frozen", "train.batch_size", 1)
-    want = gradient(dataset, tiny_config(*words, "train.accumulate", 4))
-    shared = tiny_config(*words, "train.accumulate", 2)
-    for found in in_processes(gradient, dataset, shared):
-        assert_alike(found, want)
-    other = gradient(dataset, tiny_config(*words, "train.accumulate", 4), iteration=1)
+@pytest.mark.parametrize("name", ["passes", "accumulate", "positive weight"])
+def test_two_processes_have_the_gradient_of_the_large_batch(
+    dataset, whole, shared, name
+):
+    if name == "positive weight":
+        whole = gradient(dataset, tiny_config(*POSITIVE, "train.batch_size", 4))
+    for found in shared:
+        assert_alike(found[name], whole)
+
+
+@pytest.mark.processes
+def test_samples_do_not_depend_on_the_process(dataset, shared):
+    """Each pass has random numbers of its own."""
+    config = tiny_config(*SAMPLED, "train.accumulate", 4)
+    want = gradient(dataset, config)
+    for found in shared:
+        assert_alike(found["sampled"], want)
+    other = gradient(dataset, config, iteration=1)
     assert other[0]["rpn_cls"] != want[0]["rpn_cls"]  # another draw
 
 
 @pytest.mark.processes
 @pytest.mark.parametrize("sync", [True, False])
-def test_batch_norm_over_all_processes(dataset, sync):
-    words = [*ALL, "net.norm", "batch", "data.size_multiple", 32]
-    _, want = gradient(dataset, tiny_config(*words, "train.batch_size", 4))
-    words += ["train.batch_size", 2, "train.sync_bn", sync]
-    for _, found in in_processes(gradient, dataset, tiny_config(*words)):
+def test_batch_norm_over_all_processes(dataset, shared, sync):
+    _, want = gradient(dataset, tiny_config(*NORMS, "train.batch_size", 4))
+    for process in shared:
+        _, found = process["synchronised norms" if sync else "norms"]
         # On maps of a few cells rounding grows from layer to layer.
         difference = sum(np.square(found[name] - g).sum() for name, g in want.items())
         share = (difference / sum(np.square(g).sum() for g in want.values())) ** 0.5
