@@ -79,7 +79,7 @@ def join_processes(arguments: argparse.Namespace) -> None:
     if device.type == "mps":
         raise ValueError("several processes need CUDA or --device cpu")
     if place.rank != 0:
-        _speak_up_for(place.rank)
+        _limit_logging(place.rank)
     collectives.start(place, device, sharing=sharing > 1)
 
 
@@ -106,8 +106,8 @@ def _check_devices(count: int, name: str, *, processes: int) -> None:
         )
 
 
-def _speak_up_for(rank: int) -> None:
-    """Log only in the main process, except about files that only this one read."""
+def _limit_logging(rank: int) -> None:
+    """Let a process other than the main one log only the files that it cannot read."""
 
     def name_process(record: logging.LogRecord) -> bool:
         record.msg = f"process {rank}: {record.msg}"

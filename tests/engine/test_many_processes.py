@@ -1,7 +1,9 @@
 """Training and testing in two processes, beside one."""
 
 import os
+import shutil
 import signal
+from pathlib import Path
 
 import pytest
 import torch
@@ -43,6 +45,20 @@ def train_here(dataset, config, folder, seed=0):
     assert collectives.process_rank().processes == 2
 
 
+@pytest.fixture(scope="module")
+def finished(dataset, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("together")
+    # Their first weights differ: those of the main process count.
+    in_processes(train_here, dataset, tiny_config(*WORDS), folder)
+    return folder
+
+
+@pytest.fixture
+def together(finished, tmp_path):
+    """The finished run of two processes."""
+    return Path(shutil.copytree(finished, tmp_path / "run"))
+
+
 def assert_same_run(one, other):
     """Weights, momenta and logged numbers agree to rounding."""
     states = [load_checkpoint(RunFolder(f).newest_checkpoint()) for f in (one, other)]
@@ -64,32 +80,26 @@ def assert_close(one, other):
             torch.testing.assert_close(value, other[key], rtol=1e-3, atol=2e-5)
 
 
-def test_two_processes_train_as_one(dataset, alone, tmp_path):
-    # Their first weights differ: those of the main process count.
-    in_processes(train_here, dataset, tiny_config(*WORDS), tmp_path)
-    assert checkpoint_names(tmp_path) == ["iter_0000002.pth", "iter_0000004.pth"]
-    assert_same_run(tmp_path, alone)
+def test_two_processes_train_as_one(alone, together):
+    assert checkpoint_names(together) == ["iter_0000002.pth", "iter_0000004.pth"]
+    assert_same_run(together, alone)
 
 
-def test_a_run_goes_on_with_another_number_of_processes(dataset, alone, tmp_path):
-    config = tiny_config(*WORDS)
-    in_processes(train_here, dataset, config, tmp_path)
-    (tmp_path / "checkpoints" / "iter_0000004.pth").unlink()
-    train_tiny(dataset, config, tmp_path, seed=7)
-    assert_same_run(tmp_path, alone)
+def test_a_run_resumes_with_another_number_of_processes(dataset, alone, together):
+    (together / "checkpoints" / "iter_0000004.pth").unlink()
+    train_tiny(dataset, tiny_config(*WORDS), together, seed=7)
+    assert_same_run(together, alone)
 
 
-def test_resumed_run_of_two_processes_equals_an_unbroken_one(dataset, tmp_path):
-    config = tiny_config(*WORDS)
-    in_processes(train_here, dataset, config, tmp_path)
-    last = tmp_path / "checkpoints" / "iter_0000004.pth"
-    want, lines = load_checkpoint(last), read_metrics(tmp_path)
+def test_resumed_run_of_two_processes_equals_an_unbroken_one(dataset, together):
+    last = together / "checkpoints" / "iter_0000004.pth"
+    want, lines = load_checkpoint(last), read_metrics(together)
     last.unlink()
-    in_processes(train_here, dataset, config, tmp_path, 9)
+    in_processes(train_here, dataset, tiny_config(*WORDS), together, 9)
     found = load_checkpoint(last)
     for key in ("model", "optimizer", "iteration", "generator"):
         assert_equal(found[key], want[key])
-    assert read_metrics(tmp_path) == lines
+    assert read_metrics(together) == lines
 
 
 NORMS = [
