@@ -1,4 +1,4 @@
-"""The page of the demo: one HTML text that needs nothing from elsewhere."""
+"""The page of the demo: one HTML text that loads no other file."""
 
 import base64
 import hashlib
@@ -12,7 +12,7 @@ PAGE = str(render("demo/demo.html", style=_STYLE, script=_SCRIPT))
 
 
 def _source(text: str) -> str:
-    """How a policy names the one inline text that it allows."""
+    """Return the policy's name of an inline text, the only one that it allows."""
     digest = base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()
     return f"'sha256-{digest}'"
 
@@ -29,4 +29,4 @@ POLICY = "; ".join(
         "frame-ancestors 'none'",
     ]
 )
-"""The Content-Security-Policy under which the page works: it loads nothing at all."""
+"""The Content-Security-Policy under which the page works: it loads no file."""

@@ -16,6 +16,7 @@ import torch
 from PIL import Image, ImageOps
 from torch import Tensor
 
+from ..datasets.checks.image_files import upright
 from ..datasets.loading.images import ImageError, read_image
 from ..utils.drawing import Picture
 
@@ -80,7 +81,7 @@ def to_pixels(image: ImageInput, *, exif: bool = True, name: str = "image") -> P
     """
     if isinstance(image, str | os.PathLike):
         pixels = read_image(Path(image))
-        return _turned(pixels, _orientation(Path(image))) if exif else pixels
+        return upright(pixels, _orientation(Path(image))) if exif else pixels
     if isinstance(image, Image.Image):
         return _from_pil(image, exif=exif, name=getattr(image, "filename", "") or name)
     if isinstance(image, Tensor):
@@ -97,19 +98,6 @@ def _orientation(path: Path) -> int:
             return int(image.getexif().get(_ORIENTATION, 1))
     except Exception:  # damaged tags raise errors of any type in Pillow
         return 1
-
-
-def _turned(pixels: Picture, orientation: int) -> Picture:
-    """Rotate pixels as stored so that they are upright."""
-    if orientation not in range(2, 9):
-        return pixels
-    if orientation >= 5:  # 6 and 8 are quarter turns: transpose, then mirror
-        pixels = pixels.transpose(1, 0, 2)
-    if orientation in (2, 3, 6, 7):
-        pixels = pixels[:, ::-1]
-    if orientation in (3, 4, 7, 8):
-        pixels = pixels[::-1]
-    return np.ascontiguousarray(pixels)
 
 
 def _from_pil(image: Image.Image, *, exif: bool, name: str) -> Picture:

@@ -37,8 +37,8 @@ def nms(
 ) -> tuple[Value, Value]:
     """``faster_rcnn::nms``, see ``nms.nms.nms``.
 
-    NonMaxSuppression tells which boxes are kept; they are marked among all boxes, and
-    the best K marked ones fill the slots.
+    NonMaxSuppression returns the kept boxes; they are marked among all boxes, and the
+    best K marked boxes fill the slots.
     """
     limit = _float32_limit(threshold, inclusive=inclusive)
     edges = op.Add(boxes, floats(0, 0, offset, offset))

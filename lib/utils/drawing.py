@@ -56,7 +56,7 @@ def draw_boxes(
     finite, inverted, or wholly outside are left out.
 
     Args:
-        image: ``(H, W, 3)`` uint8 RGB, left as it is.
+        image: ``(H, W, 3)`` uint8 RGB, unchanged.
         boxes: ``(B, 4)`` pixel edges.
         labels: B texts; an empty one is not drawn.
         scores: B numbers, shown with two decimals after the label.

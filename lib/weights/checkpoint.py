@@ -109,7 +109,7 @@ def read_tensors(path: Path) -> dict[str, Any]:
     Tensor sizes are checked against the file's size before memory is allocated.
 
     Args:
-        path: of torch.save or safetensors, told by the file's first bytes.
+        path: of torch.save or safetensors, recognised by the first bytes.
 
     Raises:
         CheckpointError: the file does not exist.

@@ -213,7 +213,7 @@ def nearest_layout(
         CheckpointError: no layout shares more than accidental names.
     """
 
-    def likeness(layout: Layout) -> float:
+    def share(layout: Layout) -> float:
         known = set(layout.names.values())
         names = {n for n in tensors if not n.startswith(tuple(layout.unused) or "\0")}
         return len(known & names) / len(known | names)
@@ -227,8 +227,8 @@ def nearest_layout(
             for key, shape in shapes.items()
         )
 
-    shares = [likeness(layout) for layout in choices]
-    tied = [i for i, share in enumerate(shares) if share == max(shares)]
+    shares = [share(layout) for layout in choices]
+    tied = [i for i, value in enumerate(shares) if value == max(shares)]
     index = tied[0]
     if len(tied) > 1:
         index = max(tied, key=lambda i: fitting(choices[i]))

@@ -25,7 +25,7 @@ from .imported import WITH_STYLE, ImportedWeights, Layout, Numbers
 from .layout_check import check_layout, expected_shapes, read_numbers, take_state
 from .layouts import layouts, nearest_layout
 from .own import BACKBONE_FORMAT, own_backbone, own_checkpoint
-from .scale import first_conv, told_scale
+from .scale import estimate_scale, first_conv
 
 logger = logging.getLogger(__name__)
 
@@ -225,7 +225,7 @@ def _input(
         return "caffe", "implied by its names"
     names = ("classifier.6.weight", "classifier.6.bias")
     last = [tensors[n] for n in names if isinstance(tensors.get(n), Tensor)]
-    verdict, how = told_scale(layout.net, state, last)
+    verdict, how = estimate_scale(layout.net, state, last)
     if verdict is not None:
         return verdict, how
     # Caffe's VGG16 has its own names, and only the family has a MobileNet v1.

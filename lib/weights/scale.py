@@ -39,7 +39,7 @@ def first_conv(net: str) -> str:
     return FIRST_CONV.get(net, "backbone.conv1") + ".weight"
 
 
-def told_scale(
+def estimate_scale(
     net: str, state: Mapping[str, Tensor], last: Sequence[Tensor] = ()
 ) -> tuple[str | None, str]:
     """Estimate the deviation of the inputs that weights expect.
@@ -89,7 +89,7 @@ def _vgg_deviation(
         gain = float(norm.sqrt())
         return (1 / gain if gain else math.inf), "the size of the first filters"
     if [tensor.shape[1:] for tensor in last] != [(4096,), ()]:
-        return None, "there is no last layer whose scores would tell"
+        return None, "there is no last layer to compute scores with"
     # Evaluated at the midpoint, as biases make the response less than proportional.
     spread = _vgg_spread(state, last, probe_images() * _BOUNDARY)
     if not spread > 0:  # nor NaN

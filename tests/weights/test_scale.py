@@ -1,7 +1,7 @@
 import pytest
 import torch
 import torchvision
-from faster_rcnn.weights.scale import probe_images, told_scale
+from faster_rcnn.weights.scale import estimate_scale, probe_images
 from formula_weights import caffe_state, formula_tensor, golden_entries
 from weight_files import TORCHVISION
 
@@ -26,7 +26,7 @@ def test_statistics_measured_on_noise(net, deviation):
         for _ in range(4):
             norm(conv(torch.randn(4, 3, 32, 32) * deviation))
             norm(conv(probe_images()[:, :, ::4, ::4] * deviation))
-    verdict, how = told_scale(net, with_prefix(model.state_dict()))
+    verdict, how = estimate_scale(net, with_prefix(model.state_dict()))
     assert verdict == ("torchvision" if deviation == 1 else "caffe"), how
     assert "first norm" in how
 
@@ -34,7 +34,7 @@ def test_statistics_measured_on_noise(net, deviation):
 @pytest.mark.parametrize("net", ["res18", "mobile_v2"])
 def test_untrained_norm_tells_nothing(net):
     state = getattr(torchvision.models, TORCHVISION[net])().state_dict()
-    verdict, how = told_scale(net, with_prefix(state))
+    verdict, how = estimate_scale(net, with_prefix(state))
     assert verdict is None and "no statistics" in how
 
 
@@ -42,22 +42,22 @@ def test_dead_filters_do_not_count():
     state = with_prefix(torchvision.models.resnet18().state_dict())
     state["backbone.bn1.running_mean"] += 0.1
     state["backbone.conv1.weight"][:40] = 0
-    assert told_scale("res18", state)[0] == "torchvision"
+    assert estimate_scale("res18", state)[0] == "torchvision"
     state["backbone.conv1.weight"].zero_()
-    assert told_scale("res18", state) == (None, "the first convolution is zero")
+    assert estimate_scale("res18", state) == (None, "the first convolution is zero")
     state["backbone.conv1.weight"].fill_(1e9)
-    verdict, how = told_scale("res18", state)
+    verdict, how = estimate_scale("res18", state)
     assert verdict is None and "unlike any" in how
 
 
 @pytest.mark.parametrize("net", ["res50", "mobile"])
 def test_formula_weights(shared, net):
     state = with_prefix(caffe_state(shared, net))
-    verdict, how = told_scale(net, state)
+    verdict, how = estimate_scale(net, state)
     assert verdict == "caffe" and "deviation 4" in how
     key = next(key for key in state if "conv1" in key or "Conv2d_0.0" in key)
     state[key] = state[key] * 64
-    assert told_scale(net, state)[0] == "torchvision"
+    assert estimate_scale(net, state)[0] == "torchvision"
 
 
 @pytest.fixture(scope="module")
@@ -88,18 +88,18 @@ FIRST = "backbone.features.0.weight"
 @pytest.mark.slow
 def test_vgg16_by_its_scores(vgg):
     state, last = vgg
-    verdict, how = told_scale("vgg16", state, last)
+    verdict, how = estimate_scale("vgg16", state, last)
     assert verdict == "caffe" and "scores" in how
     unit = state | {FIRST: state[FIRST] * 64}
-    verdict, how = told_scale("vgg16", unit, last)
+    verdict, how = estimate_scale("vgg16", unit, last)
     assert verdict == "torchvision", how
     assert float(how.split()[-1]) == pytest.approx(3.4, rel=0.4)
     # Without the last layer there are no scores.
-    assert told_scale("vgg16", state)[0] is None
-    assert told_scale("vgg16", state, last[:1])[0] is None
+    assert estimate_scale("vgg16", state)[0] is None
+    assert estimate_scale("vgg16", state, last[:1])[0] is None
     for value in (0.0, float("nan")):
         broken = [torch.full_like(tensor, value) for tensor in last]
-        assert told_scale("vgg16", state, broken)[0] is None
+        assert estimate_scale("vgg16", state, broken)[0] is None
 
 
 def test_untrained_vgg16_by_its_first_filters(vgg):
@@ -108,13 +108,13 @@ def test_untrained_vgg16_by_its_first_filters(vgg):
         key: torch.zeros_like(value) if key.endswith("bias") else value
         for key, value in state.items()
     }
-    assert told_scale("vgg16", state, last)[0] == "caffe"
+    assert estimate_scale("vgg16", state, last)[0] == "caffe"
     first = torch.nn.Conv2d(3, 64, 3)
     torch.nn.init.kaiming_normal_(first.weight, mode="fan_out", nonlinearity="relu")
-    verdict, how = told_scale("vgg16", state | {FIRST: first.weight.detach()}, last)
+    verdict, how = estimate_scale("vgg16", state | {FIRST: first.weight.detach()}, last)
     assert verdict == "torchvision" and "filters" in how
     nothing = state | {FIRST: torch.zeros(64, 3, 3, 3)}
-    assert told_scale("vgg16", nothing, last)[0] is None
+    assert estimate_scale("vgg16", nothing, last)[0] is None
 
 
 def test_probe_images():

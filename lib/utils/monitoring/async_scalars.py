@@ -27,11 +27,11 @@ class AsyncScalars:
         self.flush()
         read = _start_copy(values.detach())
 
-        def hand_on() -> None:
+        def pass_on() -> None:
             self.pending = None
             use(read())
 
-        self.pending = hand_on
+        self.pending = pass_on
         if values.device.type != "cuda":
             self.flush()
 

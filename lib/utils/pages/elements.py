@@ -10,7 +10,7 @@ from .render import macro
 
 
 class Cell(NamedTuple):
-    """A cell whose text does not tell its order.
+    """A cell that sorts by a number, whatever its text.
 
     Attributes:
         text: shown.

@@ -40,7 +40,7 @@ def styles(*names: str) -> Markup:
 
 
 def sources(*names: str) -> Markup:
-    """Return the text of files of this package, as it is."""
+    """Return the text of files of this package, unescaped."""
     texts = [(_PACKAGE / name).read_text(encoding="utf-8") for name in names]
     return Markup("".join(texts))
 
