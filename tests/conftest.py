@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from chromium import CHROMIUM, Browser
 from faster_rcnn.utils.device import random_states, restore_random_states
 from tiny_runs import draw_dataset
 from web_server import Server, serving
@@ -64,6 +65,16 @@ def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[Server]:
     """A web server on this machine that can misbehave."""
     with serving(monkeypatch) as server:
         yield server
+
+
+@pytest.fixture(scope="session")
+def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Browser]:
+    """A browser for all tests, since its start takes a second."""
+    if CHROMIUM is None:
+        pytest.skip("there is no Chromium here")
+    browser = Browser(tmp_path_factory.mktemp("chromium"))
+    yield browser
+    browser.close()
 
 
 @pytest.fixture

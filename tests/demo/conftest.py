@@ -3,23 +3,12 @@
 import cv2
 import numpy as np
 import pytest
-from chromium import CHROMIUM, Browser
 from fake_detector import FakeDetector
 
 
 @pytest.fixture
 def detector():
     return FakeDetector()
-
-
-@pytest.fixture(scope="session")
-def browser(tmp_path_factory):
-    """A browser for all tests, since its start takes a second."""
-    if CHROMIUM is None:
-        pytest.skip("there is no Chromium here")
-    browser = Browser(tmp_path_factory.mktemp("chromium"))
-    yield browser
-    browser.close()
 
 
 @pytest.fixture

@@ -97,6 +97,11 @@ class Browser:
         self.call("Page.navigate", url=url)
         self.wait(f"location.href === {url!r} && document.readyState === 'complete'")
 
+    def findings(self, page, script):
+        """Open a file, and return what a script puts into its object `out`."""
+        self.open(page.as_uri())
+        return self.run(f"(() => {{ const out = {{}}; {script}\nreturn out; }})()")
+
     def upload(self, selector, *paths):
         """Choose files in a file input, as a person does in its dialogue."""
         root = self.call("DOM.getDocument")["root"]["nodeId"]
@@ -157,7 +162,10 @@ class Browser:
             self.problems.append(found["exceptionDetails"])
         elif method == "Log.entryAdded" and found["entry"]["level"] == "error":
             self.problems.append(found["entry"])
-        elif method == "Runtime.consoleAPICalled" and found["type"] == "error":
+        elif method == "Runtime.consoleAPICalled" and found["type"] in (
+            "error",
+            "warning",
+        ):
             self.problems.append(found)
 
 

@@ -1,12 +1,8 @@
 """The report in a browser: it loads without a word, sorts, filters, enlarges."""
 
 import pytest
-from headless import CHROMIUM, run_in_page
 
-pytestmark = [
-    pytest.mark.browser,
-    pytest.mark.skipif(CHROMIUM is None, reason="there is no Chromium here"),
-]
+pytestmark = pytest.mark.browser
 
 # One start of the browser tries everything, since that takes seconds.
 DRIVE = """
@@ -83,9 +79,9 @@ out.scroll = inner.documentElement.scrollWidth;
 """
 
 
-def test_the_page_works(report, tmp_path):
-    out = run_in_page(report, DRIVE, tmp_path)
-    assert out["problems"] == []
+def test_the_page_works(report, browser):
+    out = browser.findings(report, DRIVE)
+    assert browser.problems == []
     assert out["images"] == out["all"] == 6 and out["boxes"] > 12
     assert out["title"] == "cat 0.95, classification, IoU 1.00 with dog"
     assert out["down"] == ["descending", ["cat", "dog", "emu"]]
@@ -103,7 +99,7 @@ def test_the_page_works(report, tmp_path):
     assert out["reached"] and out["named"] and out["wide"]
 
 
-def test_the_page_fits_a_phone(report, tmp_path):
-    out = run_in_page(report, PHONE, tmp_path)
-    assert out["problems"] == []
+def test_the_page_fits_a_phone(report, browser):
+    out = browser.findings(report, PHONE)
+    assert browser.problems == []
     assert 370 < out["width"] <= 390 and out["scroll"] <= out["width"]

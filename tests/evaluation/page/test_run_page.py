@@ -11,7 +11,6 @@ from faster_rcnn.evaluation.page.run_page import (
     write_run_plots,
 )
 from faster_rcnn.utils.monitoring.curves import Curve, RunCurves
-from headless import CHROMIUM, run_in_page
 from PIL import Image
 
 
@@ -126,10 +125,9 @@ def test_nothing_to_draw_is_an_error(tmp_path):
 
 
 @pytest.mark.browser
-@pytest.mark.skipif(CHROMIUM is None, reason="no Chromium here")
-def test_page_in_a_browser(tmp_path):
+def test_page_in_a_browser(tmp_path, browser):
     _, page = write_run_plots(tmp_path / "runs", [LONG, SHORT], window=100)
-    found = run_in_page(
+    found = browser.findings(
         page,
         """
         const shown = () => all("figure polyline").filter(
@@ -146,9 +144,8 @@ def test_page_in_a_browser(tmp_path):
         out.first = all("tbody td")[0].textContent;
         out.wide = document.documentElement.scrollWidth <= innerWidth;
         """,
-        tmp_path,
     )
-    assert found["problems"] == []
+    assert browser.problems == []
     assert found["before"] == found["again"] > 3
     assert found["hidden"] == found["others"] == 0
     assert found["first"] == "short"  # its loss is the highest
