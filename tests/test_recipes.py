@@ -100,6 +100,7 @@ def test_nets_by_name():
     assert nets_of(RECIPES / "voc.yml") == list(NET_NAMES)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("path", FILES, ids=stem)
 def test_recipe_builds(path):
     nets = nets_of(path)

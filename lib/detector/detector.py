@@ -165,7 +165,10 @@ class Detector:
 
         Args:
             images: read a batch at a time, when its first result is requested.
-            score_threshold, classes, batch_size, exif: see `__call__`.
+            score_threshold: see `__call__`.
+            classes: see `__call__`.
+            batch_size: see `__call__`.
+            exif: see `__call__`.
 
         Returns:
             An iterator of results in the order of the images.

@@ -107,6 +107,7 @@ def test_loss_that_is_not_finite(dataset):
         try_batch(model, batch, seed=3, **PLACE)
 
 
+@pytest.mark.slow
 def test_parameter_that_no_loss_reaches(tmp_path, dataset):
     config = tiny_config()
     model = tiny_detector(config)

@@ -75,6 +75,7 @@ def test_decoding_is_torchvisions(kind):
     assert ((scores > 0) & (scores < 1)).all()
 
 
+@pytest.mark.slow
 def test_decoding_is_one_graph():
     heatmaps = torch.randn(3, 2, 56, 56, generator=torch.Generator().manual_seed(0))
     boxes = torch.tensor([[0.0, 0, 30, 50], [5, 5, 300, 290], [0, 0, 0, 0]])

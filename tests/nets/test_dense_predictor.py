@@ -53,6 +53,7 @@ def test_starts_at_the_prior():
     assert not deltas.any()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("norm", ["none", "group"])
 def test_traces(norm):
     one, x = predictor(norm), checks.images(2, 64, 3, 4)

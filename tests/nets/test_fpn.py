@@ -113,6 +113,7 @@ def test_maps_of_one_stride_are_added():
     assert one.strides == (32, 32, 64) and got[2].shape[2:] == (2, 3)
 
 
+@pytest.mark.slow
 def test_traces():
     one = pyramid()
     maps = [checks.images(2, 3, 7, 9), checks.images(2, 5, 4, 5)]

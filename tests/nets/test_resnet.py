@@ -25,6 +25,7 @@ def unstride(layer: torch.nn.Module) -> torch.nn.Module:
     return layer
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("depth", "style"), [(18, "pytorch"), (50, "pytorch"), (50, "caffe")]
 )

@@ -243,6 +243,7 @@ def test_published_small_one(file, monkeypatch):
     assert settings["rpn.test_post_nms"] == 150
 
 
+@pytest.mark.slow
 def test_published_one_without_epsilon(file, monkeypatch):
     state = {
         key: value * 3e-5 if key.endswith("running_var") else value

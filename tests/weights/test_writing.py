@@ -14,6 +14,7 @@ from formula_weights import caffe_state, formula_state, golden_entries
 from weight_files import classifier, detector, detectron2_content, load, state_of
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("net", ["res50", "res101", "mobile"])
 def test_round_trip_of_the_familys_detectors(shared, tmp_path, net):
     entries = golden_entries(shared, net)

@@ -84,7 +84,10 @@ def gather(
     Args:
         urls: of the same bytes, the preferred one first.
         path: the file to write; its folder is made. A complete file is only verified.
-        size, md5, sha256, pause: see `fetch`.
+        size: see `fetch`.
+        md5: see `fetch`.
+        sha256: see `fetch`.
+        pause: see `fetch`.
 
     Raises:
         DownloadError: see `fetch`.

@@ -134,6 +134,7 @@ def test_scores_are_the_mean_and_boxes_the_last(net):
     assert found.pred_deltas.shape[2] == 1
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("train", [True, False])
 def test_one_graph(train):
     images = random_images((64, 80), (50, 64))
