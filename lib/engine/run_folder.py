@@ -23,41 +23,30 @@ _CHECKPOINT = re.compile(r"iter_(\d+)\.pth")
 
 
 class RunFolder:
-    """``output/<net>/<train set>/<tag>/`` and its files."""
+    """``output/<net>/<train set>/<tag>/`` and its files.
+
+    Attributes:
+        path: the folder.
+        config_file: the resolved configuration.
+        log_file: the log.
+        metrics_file: one JSON line per logged iteration.
+        tensorboard: folder of event files.
+        best_checkpoint: the best state in validation; not one of `checkpoints`.
+    """
 
     def __init__(self, path: Path) -> None:
         self.path = path
+        self.config_file = path / "config.yml"
+        self.log_file = path / "train.log"
+        self.metrics_file = path / "metrics.jsonl"
+        self.tensorboard = path / "tensorboard"
+        self.best_checkpoint = path / "checkpoints" / "best.pth"
         self._lock: BaseFileLock | None = None
         self._locked: os.stat_result | None = None  # the lock file, when it was locked
-
-    @property
-    def config_file(self) -> Path:
-        """Return the file of the resolved configuration."""
-        return self.path / "config.yml"
-
-    @property
-    def log_file(self) -> Path:
-        """Return the log file."""
-        return self.path / "train.log"
-
-    @property
-    def metrics_file(self) -> Path:
-        """Return the metrics file: one JSON line per logged iteration."""
-        return self.path / "metrics.jsonl"
-
-    @property
-    def tensorboard(self) -> Path:
-        """Return the folder of event files."""
-        return self.path / "tensorboard"
 
     def checkpoint(self, iteration: int) -> Path:
         """Return the file of the state after ``iteration`` updates."""
         return self.path / "checkpoints" / f"iter_{iteration:07d}.pth"
-
-    @property
-    def best_checkpoint(self) -> Path:
-        """Return the file of the best state in validation; not one of `checkpoints`."""
-        return self.path / "checkpoints" / "best.pth"
 
     def checkpoints(self) -> list[Path]:
         """List the checkpoint files, oldest first."""

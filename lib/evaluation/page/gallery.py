@@ -5,7 +5,7 @@ take turns, so that no class fills the gallery alone.
 """
 
 import logging
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
@@ -22,9 +22,7 @@ from ..voc_matching import Float64Array, paired_iou
 
 Role = Literal["truth", "true", "false", "ignored", "missed"]
 
-SIDE = 400
-"""Largest longer side of a thumbnail in pixels."""
-
+SIDE = 400  # largest longer side of a thumbnail, in pixels
 _QUALITY = 72
 
 logger = logging.getLogger(__name__)
@@ -70,8 +68,7 @@ def worst_items(analysis: ErrorAnalysis, *, most: int) -> list[Item]:
 
     Args:
         analysis: analysis of the detections.
-        most: largest number of items; half of them are false detections if there are
-            enough.
+        most: largest number of items, half of them false detections if possible.
     """
     matches = analysis.matches
     found, objects, names = matches.found, matches.objects, matches.classes
@@ -105,8 +102,8 @@ def missed_objects(analysis: ErrorAnalysis) -> BoolArray:
 
 def shown_detections(analysis: ErrorAnalysis) -> BoolArray:
     """``(D,)`` detections with at least the best score of their class."""
-    found = analysis.matches.found
-    return found.scores >= analysis.thresholds.scores[found.classes]
+    _, _, scores, classes = analysis.matches.found
+    return scores >= analysis.thresholds.scores[classes]
 
 
 def image_marks(analysis: ErrorAnalysis, images: Sequence[int]) -> list[list[Mark]]:
@@ -237,9 +234,8 @@ def _plain(marks: Iterable[Mark]) -> list[list[object]]:
     return [[*mark.box, mark.role, mark.text] for mark in marks]
 
 
-def _rows_of(images: IntArray, image: int) -> Iterator[int]:
-    start, end = np.searchsorted(images, [image, image + 1])
-    return iter(range(start, end))
+def _rows_of(images: IntArray, image: int) -> range:
+    return range(*np.searchsorted(images, [image, image + 1]))
 
 
 def _in_turns(rows: IntArray, classes: IntArray, most: int) -> list[int]:
@@ -256,8 +252,7 @@ def _missed_item(matches: Matches, row: int) -> Item:
     """Describe a missed object and the detection, of any class, nearest to it."""
     found, objects, names = matches.found, matches.objects, matches.classes
     image, mark = int(objects.images[row]), _object_mark(matches, row, missed=True)
-    rows = list(_rows_of(found.images, image))
-    if rows:
+    if rows := _rows_of(found.images, image):
         boxes: Float64Array = found.boxes[rows].astype(np.float64)
         overlaps = paired_iou(boxes, np.broadcast_to(objects.boxes[row], boxes.shape))
         best = int(np.argmax(overlaps))
@@ -282,6 +277,7 @@ def _object_mark(matches: Matches, row: int, *, missed: bool) -> Mark:
 def _detection_mark(analysis: ErrorAnalysis, row: int) -> Mark:
     matches = analysis.matches
     found, names = matches.found, matches.classes
+    own, other = matches.counted_overlap[row], matches.other_overlap[row]
     role: Role = "false"
     if matches.true[row]:
         role, text = "true", f"true, IoU {matches.overlap[row]:.2f}"
@@ -289,13 +285,12 @@ def _detection_mark(analysis: ErrorAnalysis, row: int) -> Mark:
         role = "ignored"
         text = f"on an object that does not count, IoU {matches.overlap[row]:.2f}"
     else:
-        own, other = matches.counted_overlap[row], matches.other_overlap[row]
-        text = f"{KINDS[analysis.errors.kinds[row]]}, overlaps no object"
+        where = "overlaps no object"
         if max(own, other) > 0:
             side = matches.counted_nearest if own >= other else matches.other_nearest
             near = names[matches.objects.classes[side[row]]]
-            kind = KINDS[analysis.errors.kinds[row]]
-            text = f"{kind}, IoU {max(own, other):.2f} with {near}"
+            where = f"IoU {max(own, other):.2f} with {near}"
+        text = f"{KINDS[analysis.errors.kinds[row]]}, {where}"
     head = f"{names[found.classes[row]]} {found.scores[row]:.2f}"
     return Mark(_box(found.boxes[row]), role, f"{head}, {text}")
 
