@@ -24,9 +24,9 @@ _CLIPPED = "clipped box"
 _LOST = {
     _CROWD: "a crowd is never trained on: is iscrowd 1 meant?",
     _DIFFICULT: "is the flag meant? data.use_difficult true trains on them",
-    _TINY: "are they shares of the image (0 to 1) where pixels are expected?",
-    "inverted box": "are the corners in another order, or width and height where the "
-    "far corner is expected?",
+    _TINY: "are the corners shares of the image (0 to 1) in place of pixels?",
+    "inverted box": "are the corners in another order, or does the file hold width and "
+    "height in place of the far corner?",
     "zero-area box": "are width and height missing?",
     "box outside the image": "are the boxes in pixels of another size of the images?",
     "box with a NaN or infinite coordinate": "are the boxes missing?",

@@ -47,26 +47,28 @@ REFUSED = "training refuses"
 """The kind of defect with which training does not begin."""
 
 KINDS: dict[str, Kind] = {
-    REFUSED: Kind(True, "none", "training stops with this before its first update"),
-    "training warns": Kind(True, "none", "training says this and begins"),
-    "missing image": Kind(True, "image", "listed, but there is no such file"),
-    "missing annotation": Kind(True, "image", "listed, but there is no such file"),
-    "unreadable image": Kind(True, "image", "truncated, or no image at all"),
-    "malformed annotation": Kind(True, "object", "cannot be read as what it should be"),
-    "repeated entry": Kind(True, "none", "listed more than once"),
-    "empty split": Kind(True, "none", "there is no image in it"),
-    "leakage between splits": Kind(
-        True, "image", "the same picture on two sides; the copy keeps the test side"
+    REFUSED: Kind(
+        True, "none", "training stops with this error before its first update"
     ),
-    "duplicate image": Kind(True, "image", "the same picture twice in one split"),
+    "training warns": Kind(True, "none", "training begins with this warning"),
+    "missing image": Kind(True, "image", "listed, but the file does not exist"),
+    "missing annotation": Kind(True, "image", "listed, but the file does not exist"),
+    "unreadable image": Kind(True, "image", "truncated, or not an image"),
+    "malformed annotation": Kind(True, "object", "does not follow the format"),
+    "repeated entry": Kind(True, "none", "listed more than once"),
+    "empty split": Kind(True, "none", "the split has no images"),
+    "leakage between splits": Kind(
+        True, "image", "the same image in two splits; the copy keeps it for the test"
+    ),
+    "duplicate image": Kind(True, "image", "the same image twice in one split"),
     "near-duplicate across splits": Kind(
         False,
         "image",
-        "nearly the same picture on two sides, so a test flatters; split by scene",
+        "nearly the same image in two splits, so AP is too high; split by scene",
         warns=True,
     ),
     "EXIF rotation": Kind(
-        True, "pixels", "viewers turn the picture, training reads it as stored"
+        True, "pixels", "viewers rotate the image, training reads it as stored"
     ),
     "wrong size": Kind(True, "size", "annotation and file differ"),
     "wrong channel count": Kind(
@@ -74,24 +76,26 @@ KINDS: dict[str, Kind] = {
     ),
     "unknown class": Kind(True, "object", "not among the classes"),
     "class without training example": Kind(
-        True, "none", "in another split only, so it is never found"
+        True, "none", "only in splits that are not trained on"
     ),
-    "misspelt class": Kind(True, "rename", "very like another class's name"),
-    "box with a NaN or infinite coordinate": Kind(True, "object", "no place at all"),
-    "inverted box": Kind(True, "object", "far corner before the near one"),
+    "misspelt class": Kind(True, "rename", "very similar to the name of another class"),
+    "box with a NaN or infinite coordinate": Kind(
+        True, "object", "the box has no position"
+    ),
+    "inverted box": Kind(True, "object", "the second corner lies before the first"),
     "zero-area box": Kind(True, "object", "no width or no height"),
-    "box outside the image": Kind(True, "object", "wholly outside"),
-    "clipped box": Kind(True, "clip", "reaches out of the image by more than a pixel"),
+    "box outside the image": Kind(True, "object", "no part of the box is inside"),
+    "clipped box": Kind(True, "clip", "more than a pixel outside the image"),
     "duplicate box": Kind(True, "object", "same corners and class as another"),
     "box of a pixel or less": Kind(
-        False, "none", "in shares of the image, where pixels are expected?"
+        False, "none", "are the corners fractions of the image in place of pixels?"
     ),
-    "box of two classes": Kind(False, "none", "same corners as one of another class"),
-    "annotation without image": Kind(False, "none", "of an image that is not listed"),
+    "box of two classes": Kind(False, "none", "same corners as a box of another class"),
+    "annotation without image": Kind(False, "none", "the image is not listed"),
     "unlisted image": Kind(False, "none", "annotated, but in no list"),
-    "image without objects": Kind(False, "none", "trains as background only"),
+    "image without objects": Kind(False, "none", "used as background only"),
     "near-duplicate image": Kind(
-        False, "image", "nearly the same picture in one split, as augmented copies are"
+        False, "image", "nearly the same image in one split, such as an augmented copy"
     ),
 }
 """All kinds, the most serious first."""

@@ -96,8 +96,8 @@ def expect_mendable(sources: Sequence[Source], folder: Path) -> None:
             )
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
         raise ValueError(
-            f"{folder}: expected no such folder, or an empty one, for the cleaned copy;"
-            " found something in it; name another"
+            f"{folder}: expected an empty or missing folder for the cleaned copy, "
+            "found files in it; name another folder"
         )
     target = folder.resolve()
     for source in sources:

@@ -96,7 +96,7 @@ def _affordable(workers: int) -> int:
     if workers <= most:
         return workers
     logger.warning(
-        "data.workers is %d; %d are started, since there are %d processors here",
+        "data.workers is %d; starting %d, because this machine has %d processors",
         workers,
         most,
         processors,

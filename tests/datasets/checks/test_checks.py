@@ -436,11 +436,11 @@ def test_devkit_has_the_published_classes(tmp_path):
 def test_copy_is_refused_in_the_source_and_over_files(voc, tmp_path):
     report = check(voc.root)
     for place in (voc.root / "copy", voc.root):
-        with pytest.raises(ValueError, match=r"expected (a place|no such folder)"):
+        with pytest.raises(ValueError, match=r"expected (a place|an empty or)"):
             write_cleaned(report, place)
     (tmp_path / "full").mkdir()
     (tmp_path / "full" / "x").touch()
-    with pytest.raises(ValueError, match="found something in it"):
+    with pytest.raises(ValueError, match="found files in it"):
         write_cleaned(report, tmp_path / "full")
     assert sorted(p.name for p in voc.root.iterdir()) == [
         *("Annotations", "ImageSets", "JPEGImages")

@@ -399,5 +399,5 @@ def test_no_more_workers_than_there_is_use_for(monkeypatch, caplog):
     wanted = (0, 16, 24, 25, 512)
     assert [*map(workers._affordable.__wrapped__, wanted)] == [0, 16, 24, 24, 24]
     assert caplog.messages[-1] == (
-        "data.workers is 512; 24 are started, since there are 6 processors here"
+        "data.workers is 512; starting 24, because this machine has 6 processors"
     )
