@@ -51,10 +51,7 @@ def test_clean_folders(voc, tmp_path):
         ({"bbox": [30, 30, -9, -9]}, r"3 x inverted box \(.*another order"),
         ({"bbox": [30, 30, 0, 0]}, "3 x zero-area box"),
         ({"bbox": [300, 300, 9, 9]}, r"3 x box outside the image \(.*another size"),
-        (
-            {"image_id": 99},
-            r"3 x annotation of an image that is not listed \(do the im",
-        ),
+        ({"image_id": 99}, r"3 x annotation of an image that is not listed \(do"),
     ],
 )
 def test_nothing_to_learn_from(coco, changes, cause):

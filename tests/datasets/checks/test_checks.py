@@ -7,6 +7,7 @@ from faster_rcnn.datasets.checks.dataset_files import find_sources
 from faster_rcnn.datasets.checks.entries import KINDS
 from faster_rcnn.datasets.checks.fix import write_cleaned
 from faster_rcnn.datasets.checks.run_checks import Training, check_dataset
+from faster_rcnn.datasets.loading.images import read_image
 
 
 def check(root):
@@ -96,9 +97,8 @@ def listed_twice(voc):
 
 def wrong_size(voc):
     voc.annotate("a", thing(), size=(60, 80))
-    return voc.image_path(
-        "a"
-    ), "60 x 80 in the annotation, 80 x 60 in the file (swapped)"
+    detail = "60 x 80 in the annotation, 80 x 60 in the file (swapped)"
+    return voc.image_path("a"), detail
 
 
 def grey_image(voc):
@@ -115,9 +115,8 @@ def transparent_image(voc):
 
 def turned_image(voc):
     voc.image("a", encoded(picture(0), orientation=6))
-    return voc.image_path(
-        "a"
-    ), "orientation 6, stored 80 x 60, annotated on the picture as"
+    detail = "orientation 6, stored 80 x 60, annotated on the picture as"
+    return voc.image_path("a"), detail
 
 
 def turned_annotation(voc):
@@ -151,9 +150,8 @@ def leaked_bytes(voc):
 
 def leaked_picture(voc):
     voc.image("b", encoded(picture(5), quality=60))
-    return voc.image_path(
-        "b"
-    ), f"same picture as {voc.image_path('f')} (train and test)"
+    detail = f"same picture as {voc.image_path('f')} (train and test)"
+    return voc.image_path("b"), detail
 
 
 def leaked_list(voc):
@@ -313,9 +311,7 @@ def test_turned_picture_is_upright_in_the_copy(voc, tmp_path):
     (entry, *_) = check(tmp_path / "copy").entries
     assert entry.image_id == "a" and entry.size == (60, 80)
     assert entry.objects[0].box == (4, 64, 50, 75)
-    # Orientation 6 is mended by a quarter turn clockwise.
-    from faster_rcnn.datasets.loading.images import read_image
-
+    # Orientation 6 is corrected by a quarter turn clockwise.
     copied = read_image(entry.path)
     assert (copied == pixels[::-1].transpose(1, 0, 2)).all()
 

@@ -7,17 +7,9 @@ from faster_rcnn.datasets.records import Dataset
 @pytest.mark.parametrize(
     ("boxes", "names", "problem"),
     [
-        (
-            [[1, 2, 3, 4]],
-            ["cat", "cat"],
-            r"a\.png: expected boxes \(G, 4\) for 2 class",
-        ),
+        ([[1, 2, 3, 4]], ["cat"] * 2, r"a\.png: expected boxes \(G, 4\) for 2 class"),
         ([1, 2, 3, 4], ["cat"], r"found \(4,\); give x1, y1, x2, y2 for each"),
-        (
-            [["1", "2", "x", "4"]],
-            ["cat"],
-            r"a\.png: expected boxes of four numbers each",
-        ),
+        ([["1", "2", "x", "4"]], ["cat"], r"a\.png: expected boxes of four numbers"),
         ([[1, 2, 3, 4], [5]], ["cat", "cat"], r"expected boxes of four numbers each"),
         ([[1, 2, 3, 4]], ["cta"], r"unknown class 'cta' \(did you mean 'cat'"),
     ],

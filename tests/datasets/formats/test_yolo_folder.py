@@ -59,14 +59,8 @@ def test_names_in_a_file(folder, name):
         ("names: [cat, '']", "expected a name for class 1, found ''"),
         ("names: [cat, dog, cat]", "found 'cat' for the class ids 0 and 2; rename one"),
         ("nc: 3\nnames: [cat, dog]", "found 3 for 2 names; correct one of the two"),
-        (
-            "names: [cat]\ntrain: {a: b}",
-            "expected under train a folder, a file, or a l",
-        ),
-        (
-            "names: [cat]\ntrain: [[a]]",
-            "expected under train a folder, a file, or a li",
-        ),
+        ("names: [cat]\ntrain: {a: b}", "expected under train a folder, a file, or a"),
+        ("names: [cat]\ntrain: [[a]]", "expected under train a folder, a file, or a"),
         ("names: [cat]\nkpt_shape: [17, 3]", "found kpt_shape, that is key points"),
     ],
 )
