@@ -4,6 +4,7 @@ Letters: N images, R boxes per image, K output slots.
 """
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
@@ -160,8 +161,7 @@ def _nms_fake(
     groups: Tensor,
     threshold: float,
     max_outputs: int,
-    offset: float,
-    inclusive: bool,
+    *_: Any,
 ) -> tuple[Tensor, Tensor]:
     index = scores.new_empty((boxes.shape[0], max_outputs), dtype=torch.int64)
     return index, torch.empty_like(index, dtype=torch.bool)

@@ -3,7 +3,7 @@
 Letters: N images, R boxes per image, K output slots.
 """
 
-from typing import Literal, NamedTuple, get_args
+from typing import Any, Literal, NamedTuple, get_args
 
 import torch
 from torch import Tensor
@@ -127,11 +127,7 @@ def _soft_nms_fake(
     valid: Tensor,
     groups: Tensor,
     max_outputs: int,
-    gaussian: bool,
-    sigma: float,
-    threshold: float,
-    min_score: float,
-    offset: float,
+    *_: Any,
 ) -> tuple[Tensor, Tensor, Tensor]:
     chosen = scores.new_empty((boxes.shape[0], max_outputs))
     index = torch.empty_like(chosen, dtype=torch.int64)
