@@ -152,6 +152,21 @@ def test_to_image_detections_drops_padding_and_convention():
     assert one.boxes.tolist() == [[1, 2, 3, 4]]
 
 
+def found_in(batches, model, boxes, test):
+    """The detections of all images, one by one."""
+    how = {"device": CPU, "dtype": torch.float32}
+    yielded = detect_images(model, batches, boxes=boxes, test=test, **how)
+    return [entry for images in yielded for entry in images]
+
+
+def assert_alike(one, other, *, atol):
+    """Several detections, which differ by rounding alone."""
+    assert len(one.scores) > 3 and (np.diff(one.scores) <= 0).all()
+    np.testing.assert_array_equal(one.classes, other.classes)
+    np.testing.assert_allclose(one.scores, other.scores, atol=1e-4)
+    np.testing.assert_allclose(one.boxes, other.boxes, atol=atol)
+
+
 @pytest.mark.parametrize("net", ["res18", "mobile_v2"])
 def test_detections_do_not_depend_on_the_batch(tmp_path, net):
     records = [
@@ -168,36 +183,18 @@ def test_detections_do_not_depend_on_the_batch(tmp_path, net):
     randomise(model)
 
     def found(batch_size, multiple):
-        batches = ordered_batches(
-            records,
-            batch_size=batch_size,
-            short_side=60,
-            long_side=100,
-            offset=0,
-            size_multiple=multiple,
-            workers=0,
-        )
-        yielded = detect_images(
-            model,
-            batches,
-            boxes=config.boxes,
-            test=TestConfig(score_threshold=0.2, detections_per_image=30),
-            device=CPU,
-            dtype=torch.float32,
-        )
-        return {entry.image_id: entry for images in yielded for entry in images}
+        sizes = {"short_side": 60, "long_side": 100, "size_multiple": multiple}
+        sizes |= {"batch_size": batch_size, "offset": 0, "workers": 0}
+        test = TestConfig(score_threshold=0.2, detections_per_image=30)
+        entries = found_in(ordered_batches(records, **sizes), model, config.boxes, test)
+        return {entry.image_id: entry for entry in entries}
 
     alone, together = found(1, 1), found(4, 32)
     assert not model.training
     assert alone.keys() == together.keys() == {"0", "1", "2", "3"}
     for name, one in alone.items():
-        other = together[name]
-        assert len(one.scores) > 3
-        assert (np.diff(one.scores) <= 0).all()
-        np.testing.assert_array_equal(one.classes, other.classes)
-        np.testing.assert_allclose(one.scores, other.scores, atol=1e-4)
         # A thousandth of a network pixel, in pixels of an image of twice its size.
-        np.testing.assert_allclose(one.boxes, other.boxes, atol=2e-3)
+        assert_alike(one, together[name], atol=2e-3)
         record = records[int(name)]
         assert one.boxes.min() >= 0
         assert (one.boxes[:, 2:] <= (record.width, record.height)).all()
@@ -298,26 +295,12 @@ def test_views_of_padded_images_are_those_of_bare_ones(tmp_path, mode):
     test = config.test.model_copy(
         update={"suppression": mode, "flip": True, "detections_per_image": 8}
     )
-
-    def found(batches):
-        yielded = detect_images(
-            model,
-            batches,
-            boxes=config.boxes,
-            test=test,
-            device=CPU,
-            dtype=torch.float32,
-        )
-        return [entry for images in yielded for entry in images]
-
     bare = tiny_batches(tmp_path, "test.scales", "[40,90]", "data.size_multiple", 1)
-    together, alone = found(batches), found(bare[1])
+    together = found_in(batches, model, config.boxes, test)
+    alone = found_in(bare[1], model, config.boxes, test)
     assert len(together) == len(alone) == 3
     for one, other in zip(together, alone, strict=True):
-        assert len(one.scores) > 3
-        np.testing.assert_array_equal(one.classes, other.classes)
-        np.testing.assert_allclose(one.scores, other.scores, atol=1e-4)
-        np.testing.assert_allclose(one.boxes, other.boxes, atol=5e-3)
+        assert_alike(one, other, atol=5e-3)
 
 
 def test_every_view_counts(tmp_path):

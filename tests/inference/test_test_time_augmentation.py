@@ -5,6 +5,7 @@ import json
 import numpy as np
 import pytest
 import torch
+from equality import assert_equal
 from faster_rcnn.config.settings import BoxConfig, DataConfig, TestConfig
 from faster_rcnn.inference.test_time_augmentation import (
     merge_views,
@@ -146,11 +147,6 @@ ALL = Detections(*(torch.cat(field, dim=1) for field in zip(*VIEWS, strict=True)
 MODES = ["nms", "soft_linear", "soft_gaussian", "weighted"]
 
 
-def assert_same(one, other):
-    for a, b in zip(one, other, strict=True):
-        assert torch.equal(a, b)
-
-
 def merged(views, boxes=LEGACY, **test):
     limits = {"score_threshold": 0.2, "detections_per_image": 20}
     return merge_views(views, boxes=boxes, test=TestConfig(**(limits | test)))
@@ -158,7 +154,7 @@ def merged(views, boxes=LEGACY, **test):
 
 def test_nms_sees_all_views_as_one():
     want = suppress(ALL, Suppression(0.45, 1), max_detections=20)
-    assert_same(merged(VIEWS, nms_threshold=0.45), want)
+    assert_equal(merged(VIEWS, nms_threshold=0.45), want)
 
 
 @pytest.mark.parametrize(
@@ -197,7 +193,7 @@ def test_fusion_gets_what_nms_leaves_of_each_view():
     found = merged(
         views, suppression="weighted", fusion_threshold=0.7, detections_per_image=40
     )
-    assert_same(found, weighted_boxes_fusion(together, offset=1, **options))
+    assert_equal(found, weighted_boxes_fusion(together, offset=1, **options))
     # The case tells the convention and the least score from others.
     for other in ({"offset": 0}, {"offset": 1, "min_score": 0.0}):
         fused = weighted_boxes_fusion(together, **(options | other))
@@ -205,7 +201,7 @@ def test_fusion_gets_what_nms_leaves_of_each_view():
 
 
 def test_fusion_of_one_view_is_nms():
-    assert_same(merged(VIEWS[:1], suppression="weighted"), merged(VIEWS[:1]))
+    assert_equal(merged(VIEWS[:1], suppression="weighted"), merged(VIEWS[:1]))
 
 
 @pytest.mark.parametrize("mode", MODES)
