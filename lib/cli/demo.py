@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from ..demo.folder import checkpoint_settings, detect_into
-from ..demo.run import Wishes
+from ..demo.run import DemoOptions
 from ..demo.server import serve
 from ..demo.sources import find_items, read_list
 from ..detector import Detector
@@ -94,7 +94,7 @@ def main(words: Sequence[str] | None = None, prog: str = "frcnn demo") -> None:
             items,
             detector,
             settings={**settings, "precision": arguments.precision},
-            wishes=Wishes(
+            options=DemoOptions(
                 threshold=arguments.threshold,
                 classes=arguments.classes and arguments.classes.split(","),
                 batch=arguments.batch,

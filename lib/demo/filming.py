@@ -60,7 +60,7 @@ def film_item(demo: Demo, item: Item) -> bool:
 
 def _frames(demo: Demo, video: VideoInput, film: "_Film") -> None:
     """Detect objects in frames until the source ends or a signal stops it."""
-    limit = demo.wishes.frames if film.camera else None
+    limit = demo.options.frames if film.camera else None
     total = limit or video.announced
     every = max(1, total // _LOG_LINES) if total else round(_LOG_SECONDS * video.fps)
     film.fps = video.fps
@@ -71,9 +71,9 @@ def _frames(demo: Demo, video: VideoInput, film: "_Film") -> None:
             stack.enter_context(progress)
         while chunk := list(itertools.islice(frames, 1 if film.camera else demo.batch)):
             for frame, result in zip(chunk, demo.detect(chunk), strict=True):
-                wanted = demo.wishes.drawn or demo.window is not None
+                wanted = demo.options.drawn or demo.window is not None
                 drawn = result.draw(frame) if wanted else None
-                film.add(result, drawn if demo.wishes.drawn else None)
+                film.add(result, drawn if demo.options.drawn else None)
                 demo.found.update(result.names)
                 demo.show(drawn, wait=False)
             values = {"found": film.found}
@@ -94,7 +94,7 @@ def _finish(demo: Demo, item: Item, film: "_Film", *, whole: bool) -> None:
     output = json_file = None
     if film.video is not None:
         output = film.video.finish(folder / name).relative_to(folder).as_posix()
-    if demo.wishes.as_json or output is None:
+    if demo.options.as_json or output is None:
         json_file = f"{name}.jsonl"
         with atomic_path(folder / json_file) as temporary:
             film.path.replace(temporary)

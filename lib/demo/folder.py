@@ -12,7 +12,7 @@ from ..engine.stop_signals import Interrupted, stop_signals
 from ..utils.files import remove_stale, sha256_of, write_atomic
 from .filming import film_item
 from .journal import Journal
-from .run import Demo, Wishes
+from .run import Demo, DemoOptions
 from .sources import Item
 from .window import Window
 
@@ -29,7 +29,7 @@ def detect_into(
     detector: Detector,
     *,
     settings: Mapping[str, Any],
-    wishes: Wishes,
+    options: DemoOptions,
     show: bool = False,
 ) -> bool:
     """Detect objects in all items that the folder has no results of yet.
@@ -39,7 +39,7 @@ def detect_into(
         items: from `find_items`.
         detector: the detector.
         settings: what the detections depend on, beside threshold and classes.
-        wishes: options of the run.
+        options: what to write, and above which score.
         show: whether to show results in a window too.
 
     Returns:
@@ -51,27 +51,27 @@ def detect_into(
         OSError: the results cannot be written.
     """
     # Check everything before earlier results are dropped.
-    if wishes.classes is not None:
-        class_labels(wishes.classes, detector.classes)
+    if options.classes is not None:
+        class_labels(options.classes, detector.classes)
     window = Window() if show else None
-    classes = sorted(wishes.classes) if wishes.classes is not None else None
-    settings = {**settings, "threshold": wishes.threshold, "classes": classes}
+    classes = sorted(options.classes) if options.classes is not None else None
+    settings = {**settings, "threshold": options.threshold, "classes": classes}
     with Journal(folder, settings) as journal, stop_signals() as stop:
         items = journal.settle(items)
         left = [
             item
             for item in items
-            if not journal.is_done(item, drawn=wishes.drawn, as_json=wishes.as_json)
+            if not journal.is_done(item, drawn=options.drawn, as_json=options.as_json)
         ]
         if len(left) < len(items):
             done = len(items) - len(left)
             logger.info("%d of %d are in %s already", done, len(items), folder)
         missing, failed = 0, {}
         if left:
-            demo = Demo(detector, journal, wishes, window, stop)
+            demo = Demo(detector, journal, options, window, stop)
             missing = len(left) - _detect_all(demo, items, left)
             failed = demo.failed
-        good = _finish(journal, failed, wishes.as_json)
+        good = _finish(journal, failed, options.as_json)
     if missing:
         raise Interrupted(
             f"stopped with {missing} of {len(items)} to do; the same command resumes "

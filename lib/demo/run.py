@@ -24,7 +24,7 @@ _CUDA_BATCH = 8
 
 
 @dataclass(frozen=True)
-class Wishes:
+class DemoOptions:
     """Options of a run.
 
     Attributes:
@@ -51,7 +51,7 @@ class Demo:
     Attributes:
         detector: the detector.
         journal: record of the folder of results.
-        wishes: options of the run.
+        options: what to write, and above which score.
         window: where results are shown; None for nowhere.
         stop: returns the name of the signal that asked to stop, "" if none did.
         failed: sources that failed, and why.
@@ -61,7 +61,7 @@ class Demo:
 
     detector: Detector
     journal: Journal
-    wishes: Wishes
+    options: DemoOptions
     window: Window | None = None
     stop: Callable[[], str] = lambda: ""
     failed: dict[str, str] = field(default_factory=dict)
@@ -73,7 +73,7 @@ class Demo:
     def batch(self) -> int:
         """Images or frames in one pass."""
         usual = _CUDA_BATCH if self.detector.device.type == "cuda" else 1
-        return self.wishes.batch or usual
+        return self.options.batch or usual
 
     def stopped(self) -> bool:
         """Return whether a signal or the window's key asked to stop."""
@@ -142,14 +142,14 @@ class Demo:
 
     def _finish_picture(self, item: Item, picture: Picture, result: Result) -> None:
         output = json_file = drawn = None
-        if self.wishes.drawn or self.window is not None:
+        if self.options.drawn or self.window is not None:
             drawn = result.draw(picture)
-        if self.wishes.drawn and drawn is not None:
+        if self.options.drawn and drawn is not None:
             output = item.output
             save_image(self.journal.folder / output, drawn)
         height, width = result.size
         found = {"width": width, "height": height, "detections": result.to_list()}
-        if self.wishes.as_json:
+        if self.options.as_json:
             json_file = f"{item.output}.json"
             text = json.dumps({"source": item.source, **found}, indent=1)
             write_atomic(self.journal.folder / json_file, text + "\n")
@@ -162,8 +162,8 @@ class Demo:
         """Detect objects in ``(H, W, 3)`` RGB images in one pass."""
         results = self.detector(
             images,
-            score_threshold=self.wishes.threshold,
-            classes=self.wishes.classes,
+            score_threshold=self.options.threshold,
+            classes=self.options.classes,
             batch_size=len(images),
         )
         return results if isinstance(results, list) else [results]

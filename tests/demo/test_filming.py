@@ -9,7 +9,7 @@ import cv2
 import numpy as np
 import pytest
 from faster_rcnn.demo.folder import detect_into
-from faster_rcnn.demo.run import Wishes
+from faster_rcnn.demo.run import DemoOptions
 from faster_rcnn.demo.sources import find_items
 from faster_rcnn.demo.videos import VideoOutput
 from faster_rcnn.engine.stop_signals import Interrupted
@@ -20,10 +20,10 @@ def call(tmp_path, detector, caplog):
     caplog.set_level(logging.INFO, logger="faster_rcnn")
     output = tmp_path / "out"
 
-    def run(source, **wishes):
+    def run(source, **options):
         items = find_items([str(source)], output=output)
         return detect_into(
-            output, items, detector, settings={}, wishes=Wishes(**wishes)
+            output, items, detector, settings={}, options=DemoOptions(**options)
         )
 
     run.output = output

@@ -13,7 +13,7 @@ import pytest
 from command_lines import HELPERS
 from fake_detector import FakeDetector
 from faster_rcnn.demo.folder import checkpoint_settings, detect_into
-from faster_rcnn.demo.run import Wishes
+from faster_rcnn.demo.run import DemoOptions
 from faster_rcnn.demo.sources import find_items
 from faster_rcnn.engine.stop_signals import Interrupted
 from PIL import Image
@@ -28,10 +28,10 @@ def call(pictures, detector, caplog):
     caplog.set_level(logging.INFO, logger="faster_rcnn")
     output = pictures.parent / "out"
 
-    def run(source=pictures, *, settings=SETTINGS, **wishes):
+    def run(source=pictures, *, settings=SETTINGS, **options):
         items = find_items([str(source)], output=output)
         return detect_into(
-            output, items, detector, settings=settings, wishes=Wishes(**wishes)
+            output, items, detector, settings=settings, options=DemoOptions(**options)
         )
 
     run.output = output
@@ -77,8 +77,8 @@ def test_json(call):
 
 
 def test_threshold_and_classes(call):
-    def names(**wishes):
-        call(**wishes)
+    def names(**options):
+        call(**options)
         found = lines(call.output / "detections.jsonl")[0]["detections"]
         return [each["name"] for each in found]
 
@@ -222,14 +222,14 @@ sys.path.insert(0, sys.argv[1])
 from command_lines import HELPERS
 from fake_detector import FakeDetector
 from faster_rcnn.demo.folder import detect_into
-from faster_rcnn.demo.run import Wishes
+from faster_rcnn.demo.run import DemoOptions
 from faster_rcnn.demo.sources import find_items
 detector = FakeDetector()
 detector.before = lambda number: number == 2 and os.kill(os.getpid(), signal.SIGKILL)
 output = Path(sys.argv[3])
 items = find_items([sys.argv[2]], output=output)
 settings = {"checkpoint": "a.pth"}
-detect_into(output, items, detector, settings=settings, wishes=Wishes())
+detect_into(output, items, detector, settings=settings, options=DemoOptions())
 """
 
 
@@ -297,7 +297,7 @@ def test_show_needs_a_display(call, pictures, monkeypatch):
                 items,
                 FakeDetector(),
                 settings={},
-                wishes=Wishes(),
+                options=DemoOptions(),
                 show=True,
             )
     assert not call.output.exists()
@@ -322,7 +322,7 @@ def test_a_window_ends_the_run(call, pictures, detector, monkeypatch):
     items = find_items([str(pictures)], output=call.output)
     with pytest.raises(Interrupted, match="1 of 3"):
         detect_into(
-            call.output, items, detector, settings={}, wishes=Wishes(), show=True
+            call.output, items, detector, settings={}, options=DemoOptions(), show=True
         )
     assert shown.pop() == "closed" and len(shown) == 2
     np.testing.assert_array_equal(shown[1], cv2.imread(str(call.output / "b.png")))
