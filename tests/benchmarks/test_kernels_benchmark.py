@@ -43,6 +43,7 @@ def test_every_case_is_checked_and_timed(figures):
     assert wanted == [80, 300, 15, 5, 15, 5, 12, 4, 4, 1, 1, 1, 1, 6]
 
 
+@pytest.mark.slow
 def test_kernels_document(figures, tmp_path, monkeypatch):
     drawn = []
     monkeypatch.setattr(kernels, "draw_growth", lambda *drawing: drawn.append(drawing))

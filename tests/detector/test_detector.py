@@ -61,6 +61,7 @@ def found_in_test(detector, paths):
     return [found[str(number)] for number in range(len(paths))]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("settings", [[], ["test.scales", "[48]", "test.flip", "true"]])
 def test_detections_are_those_of_a_test(checkpoint, paths, settings):
     detector = Detector.from_checkpoint(

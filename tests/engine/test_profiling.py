@@ -22,6 +22,7 @@ def read_table(path):
     return {name: float(ms) for name, ms, _ in rows}
 
 
+@pytest.mark.slow
 def test_every_stage_has_its_time_and_its_place_in_the_trace(tmp_path):
     profile = Profile(tmp_path / "profile", updates=2, warm_up=1)
     model = run(tmp_path, "run", 6, profile)
@@ -47,6 +48,7 @@ def test_every_stage_has_its_time_and_its_place_in_the_trace(tmp_path):
         assert not {"features", "forward", "propose", "pool", "head"} & set(vars(part))
 
 
+@pytest.mark.slow
 def test_profile_changes_nothing(tmp_path):
     profile = Profile(tmp_path / "profile", updates=1, warm_up=0)
     one = run(tmp_path, "profiled", 3, profile).state_dict()

@@ -75,6 +75,7 @@ def stepping(tmp_path):
     return Stepping
 
 
+@pytest.mark.slow
 def test_tags_of_a_short_run(tmp_path):
     every = ("train.picture_every", 1, "train.histogram_every", 1)
     config = tiny_config("train.iterations", 4, *every)

@@ -299,6 +299,7 @@ def test_inference_is_one_graph(net, other):
     torch.testing.assert_close(tuple(got[1:]), tuple(want[1:]))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("net", NETS)
 def test_bfloat16(net):
     images, truth = random_images((64, 80), (50, 64)), ground_truth([ONE], [])

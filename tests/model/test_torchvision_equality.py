@@ -115,7 +115,7 @@ def assert_same(ours, config, images: Images, wanted) -> None:
             )
 
 
-SLOW = {"res50": pytest.mark.slow}
+SLOW = dict.fromkeys(["res50", "mobile_v2, stride 1", "res18_fpn"], pytest.mark.slow)
 
 
 @pytest.mark.parametrize("net", [pytest.param(n, marks=SLOW.get(n, ())) for n in NETS])
@@ -128,6 +128,7 @@ def test_detections_equal(net):
     assert_same(ours, config, padded, torchvisions(ours, peer, padded))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("key", "value"),
     [
@@ -195,6 +196,7 @@ def test_losses_equal(net):
     assert got == pytest.approx(want, rel=1e-4)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("key", "value", "changed"),
     [

@@ -22,7 +22,11 @@ NETS = {
     "mobile_v2_fpn": ("net.features", "fpn", *SMALL),
 }
 MODULES = ("both", "rpn", "fast_rcnn")
-QUICK = [net for net in NETS if net != "vgg16"]
+QUICK = [
+    pytest.param(net, marks=[pytest.mark.slow] if net.startswith("res") else [])
+    for net in NETS
+    if net != "vgg16"
+]
 TRUTH = ground_truth([(1, 10, 12, 40, 45)], [(2, 30, 5, 60, 25)])
 
 
@@ -96,6 +100,7 @@ def test_losses_are_those_of_the_detector(net):
     assert (rpn.activations | head.activations).keys() == want.activations.keys()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("modules", ["rpn", "fast_rcnn"])
 @pytest.mark.parametrize("net", QUICK)
 def test_every_parameter_is_trained(net, modules):

@@ -65,6 +65,7 @@ def test_frozen_norm_ignores_train():
     assert len(norms) == 40 and all("bn" in n or "downsample.1" in n for n in norms)
 
 
+@pytest.mark.slow
 @torch.no_grad()
 def test_equals_the_published_port(shared):
     backbone = ResNet(50, style="caffe")

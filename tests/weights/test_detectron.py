@@ -136,6 +136,7 @@ def test_imagenet_file(net, name):
     assert torch.equal(stem, blobs["conv1_w"].flip(1))
 
 
+@pytest.mark.slow
 def test_imagenet_file_of_python_2(tmp_path):
     """As Detectron wrote its files: an old protocol, arrays under NumPy's old names."""
     path = tmp_path / "R-50.pkl"

@@ -16,6 +16,7 @@ from weight_files import (
 )
 
 
+@pytest.mark.slow
 def test_weights_bring_their_normalisation(shared, file):
     state = caffe_state(shared)
     model = detector("res50", 3, "net.style", "caffe")
@@ -27,6 +28,7 @@ def test_weights_bring_their_normalisation(shared, file):
     assert normalisation_of(model) == "torchvision"
 
 
+@pytest.mark.slow
 def test_another_style(shared, file):
     path = file(caffe_state(shared))
     message = refusal(detector("res50"), path)
@@ -36,6 +38,7 @@ def test_another_style(shared, file):
     assert "net.style is caffe; give --set net.style pytorch" in message
 
 
+@pytest.mark.slow
 def test_normalisation_given_in_the_configuration(shared, file):
     path = file(caffe_state(shared))
     model = detector("res50")

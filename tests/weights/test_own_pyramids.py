@@ -39,6 +39,7 @@ def built(net, *words, classes=3, seed=0):
     return build_detector(config, classes), config
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", KINDS)
 def test_own_checkpoint(kind, tmp_path):
     source, config = built(*KINDS[kind])

@@ -92,6 +92,7 @@ def test_what_goes_where(shared):
     )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("net", GOLDEN)
 def test_familys_detector_that_does_not_fit(shared, net):
     entries = golden_entries(shared, net)
@@ -201,6 +202,7 @@ def test_wrappers(wrapper):
     assert weights.unused.keys() == {"epoch", "optimizer", "fc.weight", "fc.bias"}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("net", ["res50", "res101", "mobile"])
 def test_caffes_classification_weights(shared, net):
     state = caffe_state(shared, net) | {"fc.weight": torch.zeros(1000, 2048)}

@@ -102,6 +102,7 @@ def test_vgg16_by_its_scores(vgg):
         assert estimate_scale("vgg16", state, broken)[0] is None
 
 
+@pytest.mark.slow
 def test_untrained_vgg16_by_its_first_filters(vgg):
     state, last = vgg
     state = {

@@ -93,6 +93,7 @@ def test_detectron2s_detector_and_backbones_are_not_the_familys():
         family_state(weights)
 
 
+@pytest.mark.slow
 def test_backbone_with_its_facts(shared, tmp_path):
     state = caffe_state(shared)
     # As a fact, against what the numbers say.
