@@ -5,6 +5,7 @@ answers fixed routes alone, and only requests that name this host (against DNS
 rebinding) and come from its own page or from no page.
 """
 
+import io
 import json
 import logging
 import threading
@@ -19,6 +20,7 @@ from ..detector import Detector
 from ..utils.drawing import class_color
 from .demo_page import PAGE, POLICY
 from .picture_input import UPLOAD_FORMATS, decode_upload
+from .timed_reader import TimedReader
 
 logger = logging.getLogger(__name__)
 
@@ -26,7 +28,9 @@ MAX_BYTES = 32 << 20
 MAX_PIXELS = 50_000_000
 LOWEST_SCORE = 0.05
 _SECONDS = 20  # that a client may be silent
+_WHOLE_SECONDS = 60  # in which a request has to arrive
 _BLOCK = 1 << 16
+_CONNECTIONS = 16  # at a time; further ones are closed
 _UPLOADS = 4  # in memory at a time; further ones are asked to try again
 
 
@@ -37,6 +41,14 @@ class Handler(BaseHTTPRequestHandler):
     timeout = _SECONDS
     server_version = "demo"
     sys_version = ""
+
+    def setup(self) -> None:
+        """Limit the time in which the whole request has to arrive."""
+        super().setup()
+        self.rfile.close()
+        self.rfile = io.BufferedReader(
+            TimedReader(self.connection, silence=self.timeout, whole=_WHOLE_SECONDS)
+        )
 
     def do_GET(self) -> None:
         """Send the page, or the data that the page requests."""
@@ -171,10 +183,12 @@ class DemoServer(ThreadingHTTPServer):
 
     daemon_threads = True
     block_on_close = False
+    request_queue_size = _CONNECTIONS
 
     def __init__(self, detector: Detector, *, name: str, port: int) -> None:
         self._detector = detector
         self._detecting = threading.Lock()
+        self._connections = threading.BoundedSemaphore(_CONNECTIONS)
         self.uploads = threading.BoundedSemaphore(_UPLOADS)
         try:
             super().__init__(("127.0.0.1", port), Handler)
@@ -222,6 +236,20 @@ class DemoServer(ThreadingHTTPServer):
             "seconds": round(seconds, 3),
             "detections": result.to_list(),
         }
+
+    def process_request(self, request: Any, client_address: Any) -> None:
+        """Answer in a thread; close the connection if too many are open."""
+        if not self._connections.acquire(blocking=False):
+            self.shutdown_request(request)
+            return
+        super().process_request(request, client_address)
+
+    def process_request_thread(self, request: Any, client_address: Any) -> None:
+        """Answer, and count the connection as closed."""
+        try:
+            super().process_request_thread(request, client_address)
+        finally:
+            self._connections.release()
 
     def handle_error(self, request: Any, client_address: Any) -> None:
         """Log an error, unless the client has just disconnected."""

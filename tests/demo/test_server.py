@@ -1,10 +1,12 @@
 """The server over plain HTTP: its routes, its limits, and whom it refuses."""
 
+import contextlib
 import http.client
 import io
 import json
 import socket
 import threading
+import time
 
 import cv2
 import numpy as np
@@ -221,6 +223,24 @@ def test_a_silent_client_is_hung_up_on(serving, ask, monkeypatch):
     assert ask("GET", "/")[0] == 200
 
 
+@pytest.mark.parametrize("start", [b"", b"GET / HTTP/1.0\r\nX: ", None])
+def test_a_trickle_is_hung_up_on(serving, monkeypatch, start):
+    monkeypatch.setattr(server, "_WHOLE_SECONDS", 0.3)
+    host = f"Host: 127.0.0.1:{serving.server_port}"
+    body = f"POST /detect HTTP/1.0\r\n{host}\r\nContent-Length: 9999\r\n\r\n".encode()
+    begun = time.monotonic()
+    with socket.create_connection(("127.0.0.1", serving.server_port), PATIENCE) as link:
+        link.sendall(body if start is None else start)
+        with contextlib.suppress(ConnectionError):
+            while time.monotonic() < begun + 30:
+                link.sendall(b"x")
+                time.sleep(0.02)
+    while serving._connections._value < server._CONNECTIONS:
+        assert time.monotonic() < begun + 30  # all places are free again
+        time.sleep(0.01)
+    assert serving.uploads._value == server._UPLOADS
+
+
 def wait_until_none_is_left(semaphore):
     """Without taking one, which somebody else might then lack."""
     while semaphore._value:
@@ -251,6 +271,18 @@ def test_one_detection_at_a_time_and_few_uploads(ask, detector, serving):
         thread.join()
     assert [status for status, *_ in statuses] == [200] * 4 and detector.busy == 1
     assert ask("POST", "/detect", png())[0] == 200
+
+
+def test_few_connections(serving, ask):
+    port = serving.server_port
+    links = [
+        socket.create_connection(("127.0.0.1", port))
+        for _ in range(server._CONNECTIONS)
+    ]
+    wait_until_none_is_left(serving._connections)
+    assert raw(serving, b"") == b""  # hung up on, and not waited for
+    for link in links:
+        link.close()
 
 
 def test_a_detector_that_fails_says_no_more_than_needed(ask, detector, caplog):
