@@ -22,7 +22,7 @@ NET_NAMES = (
 )
 
 FEATURE_KINDS = ("c4", "dc5", "fpn")
-DETECTORS = {"faster_rcnn": "", "retinanet": "retina_"}
+DETECTORS = {"faster_rcnn": "", "cascade": "cascade_", "retinanet": "retina_"}
 """Kinds of detectors, and how NET begins on the command line."""
 
 
@@ -52,7 +52,7 @@ def split_net(net: str) -> Net:
         ValueError: there is no such net; the message names the nearest one.
     """
     nets = [
-        *(Net("faster_rcnn", *pair) for pair in product(NET_NAMES, FEATURE_KINDS)),
+        *map(Net._make, product(("faster_rcnn", "cascade"), NET_NAMES, FEATURE_KINDS)),
         *(Net("retinanet", name, "fpn") for name in NET_NAMES),
     ]
     known = {str(each): each for each in nets}
@@ -61,7 +61,8 @@ def split_net(net: str) -> Net:
         hint = f"; did you mean {near[0]}?" if near else ""
         raise ValueError(
             f"expected one of {', '.join(NET_NAMES)}, or one with the suffix _fpn or "
-            f"_dc5, or with the prefix retina_ and the suffix _fpn; found {net!r}{hint}"
+            "_dc5, or with the prefix cascade_, or with the prefix retina_ and the "
+            f"suffix _fpn; found {net!r}{hint}"
         )
     return known[net]
 
@@ -70,8 +71,9 @@ class NetConfig(Section):
     """The backbone, and the source of its initial weights."""
 
     detector: Literal[tuple(DETECTORS)] = "faster_rcnn"  # type: ignore[valid-type]
-    """faster_rcnn, or retinanet, which classifies anchors in one stage. On the command
-    line NET begins with retina_ for the latter: retina_res50_fpn."""
+    """faster_rcnn; cascade, whose recipe sets head.cascade; or retinanet, which
+    classifies anchors in one stage. On the command line NET begins with cascade_ or
+    retina_ for these: cascade_res50_fpn."""
     name: Literal[NET_NAMES] = "res101"  # type: ignore[valid-type]
     features: Literal[FEATURE_KINDS] = "c4"  # type: ignore[valid-type]
     """How the backbone is used: c4, the map at stride 16, with the layers after it as

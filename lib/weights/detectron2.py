@@ -57,6 +57,7 @@ _FPN = {
     "rpn.channels": 256,
     "rpn.test_pre_nms": 1000,
 }
+_CASCADE = {"net.detector": "cascade", "head.cascade": (0.6, 0.7)}
 _RETINANET = {
     "net.detector": "retinanet",
     "net.fpn_finest": 8,
@@ -73,14 +74,16 @@ SETTINGS: dict[str, dict[str, Any]] = {
     "c4": _C4 | _ONE_MAP | _REGIONS | _SHARED,
     "dc5": _DC5 | _ONE_MAP | _TWO_FCS | _REGIONS | _SHARED,
     "fpn": _PYRAMID | _FPN | _TWO_FCS | _REGIONS | _SHARED,
+    "cascade": _PYRAMID | _FPN | _TWO_FCS | _CASCADE | _REGIONS | _SHARED,
     "retinanet": _PYRAMID | _RETINANET | _SHARED,
 }
-"""Settings by features, and of RetinaNet; the ResNet's style is added."""
+"""Settings by features, of Cascade R-CNN and RetinaNet; the ResNet's style is added."""
 
 NETS = {
     "c4": ("res50", "res101", "res152"),
     "dc5": ("res50", "res101", "res152"),
     "fpn": ("res50", "res101", "res152", "resx101"),
+    "cascade": ("res50", "res101", "res152", "resx101"),
     "retinanet": ("res50", "res101", "res152", "resx101"),
 }
 
@@ -93,6 +96,8 @@ UNUSED = {
         "anchors follow from the configuration",
     ),
 }
+CASCADE_UNUSED = UNUSED | {"roi_heads.mask_head.": "masks are not predicted"}
+"""Detectron2's cascades are published with a mask head."""
 
 _HEADS = {
     "rpn.head.conv": "proposal_generator.rpn_head.conv",
@@ -125,6 +130,13 @@ def detectron2_name(key: str, features: str = "c4") -> str:
     layer, _, part = key.rpartition(".")
     if layer in _HEADS:
         return f"{_HEADS[layer]}.{part}"
+    found = re.fullmatch(r"box_head\.body\.(\d)\.fcs\.(\d)", layer)
+    if found:
+        return f"roi_heads.box_head.{found[1]}.fc{int(found[2]) + 1}.{part}"
+    found = re.fullmatch(r"box_head\.stage\.(\d)\.predictor\.(scores|deltas)", layer)
+    if found:
+        module = "cls_score" if found[2] == "scores" else "bbox_pred"
+        return f"roi_heads.box_predictor.{found[1]}.{module}.{part}"
     found = re.fullmatch(r"pyramid\.(lateral|output)\.(\d)", layer)
     if found:
         finest = 3 if features == "retinanet" else 2
@@ -207,12 +219,12 @@ def convert_heads(state: dict[str, Tensor]) -> None:
         add_never_present(state, anchors)
         return
     _reorder_anchors(state, "rpn.head")
-    for part in ("weight", "bias"):
-        logits = state[f"box_head.predictor.scores.{part}"]
-        state[f"box_head.predictor.scores.{part}"] = logits.roll(1, 0)  # (C, ...)
-        boxes = state[f"box_head.predictor.deltas.{part}"]
-        nothing = boxes.new_zeros(4, *boxes.shape[1:])
-        state[f"box_head.predictor.deltas.{part}"] = torch.cat([nothing, boxes])
+    for key in [key for key in state if key.startswith("box_head.")]:
+        if "predictor.scores." in key:
+            state[key] = state[key].roll(1, 0)  # (C, ...)
+        elif key.startswith("box_head.predictor.deltas."):  # a cascade has none a class
+            nothing = state[key].new_zeros(4, *state[key].shape[1:])
+            state[key] = torch.cat([nothing, state[key]])
     double_scores(state)
 
 

@@ -29,10 +29,15 @@ def read_numbers(tensors: Mapping[str, object], layout: Layout) -> Numbers:
         classes = rows("dense_head.predictor.scores") // max(anchors, 1)
         return Numbers(classes + (layout.origin == "detectron2"), anchors, 0)
     return Numbers(
-        num_classes=rows("box_head.predictor.scores"),
+        num_classes=rows(f"{_first_predictor(layout)}.scores"),
         anchors=rows("rpn.head.deltas") // 4,
         rpn_channels=rows("rpn.head.conv"),
     )
+
+
+def _first_predictor(layout: Layout) -> str:
+    cascade = "box_head.stage.0.predictor"
+    return cascade if f"{cascade}.scores.bias" in layout.names else "box_head.predictor"
 
 
 def expected_shapes(layout: Layout, numbers: Numbers) -> dict[str, Shape]:
@@ -47,7 +52,8 @@ def expected_shapes(layout: Layout, numbers: Numbers) -> dict[str, Shape]:
         return shapes
     if layout.origin in ("torchvision", "detectron2", "detectron"):
         shapes |= _rows(shapes, "rpn.head.scores", numbers.anchors)
-    if layout.origin == "detectron2":  # its background has no boxes
+    if layout.origin == "detectron2" and not layout.settings.get("head.cascade"):
+        # Its background has no boxes.
         boxes = 4 * (numbers.num_classes - 1)
         shapes |= _rows(shapes, "box_head.predictor.deltas", boxes)
     return shapes

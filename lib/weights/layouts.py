@@ -30,6 +30,7 @@ _CLASSIFIERS = {
     "mobile_v3": ("classifier.",),
 }  # ResNets: fc.
 _NO_CLASSIFIER = "classifier of whole images, which a detector does not have"
+_DETECTRON2_NAMES = {"cascade": "FPN Cascade R-CNN", "retinanet": "FPN RetinaNet"}
 _LONG_NAMES = {
     "mobile": "mobilenet_v1",
     "mobile_v2": "mobilenet_v2",
@@ -126,13 +127,15 @@ def _torchvisions(net: str) -> Iterator[Layout]:
 def _detectron2s(net: str) -> Iterator[Layout]:
     for features, settings in detectron2.SETTINGS.items():
         if net in detectron2.NETS[features]:
-            name = "FPN RetinaNet" if features == "retinanet" else features.upper()
+            name = _DETECTRON2_NAMES.get(features, features.upper())
             yield _layout(
                 f"Detectron2 {_short_name(net)}-{name} detector",
                 "detectron2",
                 net,
                 partial(detectron2.detectron2_name, features=features),
-                detectron2.UNUSED,
+                detectron2.CASCADE_UNUSED
+                if features == "cascade"
+                else detectron2.UNUSED,
                 settings | {"net.style": detectron2.style_of(net)},
             )
 

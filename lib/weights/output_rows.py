@@ -5,6 +5,7 @@ file; A anchors per cell of a one-stage detector.
 """
 
 import logging
+import re
 from collections.abc import Mapping, Sequence
 
 import torch
@@ -16,7 +17,7 @@ from .imported import ImportedWeights
 
 logger = logging.getLogger(__name__)
 
-_SCORES, _DELTAS = "box_head.predictor.scores", "box_head.predictor.deltas"
+_BOXES = re.compile(r"(box_head\.(?:stage\.\d+\.)?predictor\.(scores|deltas))\.weight")
 _DENSE = "dense_head.predictor"
 _SHOWN = 10  # classes per line of the log
 
@@ -49,12 +50,14 @@ def rows_by_name(
     """
     taken = dict(state)
     # Anchors of each layer, and outputs of each class.
-    layers = {_SCORES: (1, 1), _DELTAS: (1, 4)}
+    layers = {
+        found[1]: (1, 4 if found[2] == "deltas" else 1)
+        for found in map(_BOXES.fullmatch, own)
+        if found is not None
+    }
     if f"{_DENSE}.deltas.bias" in own:
         layers = {f"{_DENSE}.scores": (len(own[f"{_DENSE}.deltas.bias"]) // 4, 1)}
-    if any(f"{layer}.weight" not in state for layer in layers) or any(
-        f"{layer}.weight" not in own for layer in layers
-    ):
+    if not layers or any(f"{layer}.weight" not in state for layer in layers):
         return taken
     rows = {name: row for row, name in enumerate(known or ())}
     kept = [name for name in wanted[1:] if name in rows]
@@ -62,7 +65,7 @@ def rows_by_name(
     for layer, (anchors, size) in layers.items():
         for key in (f"{layer}.weight", f"{layer}.bias"):
             theirs, ours = state[key], own[key]
-            agnostic = layer == _DELTAS and 4 in (len(theirs), len(ours))
+            agnostic = size == 4 and 4 in (len(theirs), len(ours))
             if agnostic or theirs.shape[1:] != ours.shape[1:] or len(theirs) % anchors:
                 continue  # fits already, or cannot fit
             made = ours.clone().view(anchors, -1, size, *ours.shape[1:])

@@ -21,7 +21,7 @@ DECISIVE = (
     *("net.fpn_finest", "net.fpn_coarser", "net.fpn_coarser_by"),
     *("dense.convs", "dense.norm", "rpn.convs", "pooling.size"),
     *("head.convs", "head.conv_channels", "head.fcs", "head.fc_channels"),
-    *("head.norm", "head.class_agnostic"),
+    *("head.norm", "head.class_agnostic", "head.cascade"),
 )
 """The settings, besides the numbers, that determine a detector's tensors."""
 
@@ -97,8 +97,14 @@ def detector_shapes(
                 norm=chosen["dense.norm"],
             )
             return backbone.shapes | _shapes(parts)
+        cascade = chosen["head.cascade"]
+        bodies, predictors = ["region_head"], ["box_head.predictor"]
+        if cascade:
+            stages = range(1 + len(cascade))
+            bodies = [f"box_head.body.{k}" for k in stages]
+            predictors = [f"box_head.stage.{k}.predictor" for k in stages]
         if features != "c4":
-            parts["region_head"] = region_head = RegionHead(
+            region_head = RegionHead(
                 channels,
                 chosen["pooling.size"],
                 convs=chosen["head.convs"],
@@ -108,10 +114,11 @@ def detector_shapes(
                 norm=chosen["head.norm"],
             )
             head_channels = region_head.out_channels
+            parts |= dict.fromkeys(bodies, region_head)
         parts["rpn.head"] = RPNHead(channels, width, anchors, convs=chosen["rpn.convs"])
-        parts["box_head.predictor"] = BoxPredictor(
-            head_channels, classes, class_agnostic=chosen["head.class_agnostic"]
-        )
+        agnostic = chosen["head.class_agnostic"] or bool(cascade)
+        predictor = BoxPredictor(head_channels, classes, class_agnostic=agnostic)
+        parts |= dict.fromkeys(predictors, predictor)
     return backbone.shapes | _shapes(parts)
 
 
