@@ -20,8 +20,10 @@ NETS = [
     *(f"{n}_fpn" for n in NET_NAMES),
     *(f"{n}_dc5" for n in RESNETS),
     *(f"retina_{n}_fpn" for n in NET_NAMES),
+    *(f"cascade_{n}" for n in NET_NAMES),
+    *(f"cascade_{n}_fpn" for n in NET_NAMES),
 ]
-KINDS = ("fpn", "dc5", "retina")
+KINDS = ("fpn", "dc5", "retina", "cascade")
 FILES = sorted(RECIPES.glob("*.yml"))
 
 
@@ -79,11 +81,14 @@ def check_builds(config):
             assert output.pred_deltas.shape == (1, rows, 4)
         else:
             proposer = model.rpn
-            head = model.region_head or backbone.head
             pooled = torch.empty(2, channels, size, size)
-            logits, deltas = model.box_head(head(pooled), 1)
-            assert logits.shape == (1, 2, 21)
-            assert deltas.shape == (1, 2, 21, 4)
+            cascade = config.net.detector == "cascade"
+            stages = model.box_head.box_heads if cascade else [model.box_head]
+            assert len(stages) == (3 if cascade else 1)
+            for stage in stages:
+                logits, deltas = stage(stage.regions.vectors(pooled), 1)
+                assert logits.shape == (1, 2, 21)
+                assert deltas.shape == (1, 2, 1 if cascade else 21, 4)
     assert proposer.grid.base.shape == (len(strides), anchors, 4)
     assert any(parameter.requires_grad for parameter in backbone.parameters())
 
