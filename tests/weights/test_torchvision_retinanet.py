@@ -1,0 +1,157 @@
+"""torchvision's RetinaNets, read from their state dicts: detections and losses."""
+
+import functools
+
+import pytest
+import torch
+from faster_rcnn.config.settings import Config
+from faster_rcnn.datasets.loading.batches import Batch
+from faster_rcnn.inference.postprocess import detect_batch
+from faster_rcnn.model.build import build_detector
+from faster_rcnn.weights import load_weights
+from faster_rcnn.weights import torchvision as names
+from faster_rcnn.weights.recognition import recognise_weights
+from faster_rcnn.weights.writing import detector_config
+from tiny_runs import ground_truth, random_images
+from torch import nn
+from torchvision.models import detection
+
+pytestmark = pytest.mark.slow
+
+V1, V2 = NAMES = ("retinanet_resnet50_fpn", "retinanet_resnet50_fpn_v2")
+CLASSES = 4
+# Multiples of 128, on which the anchors of a padded image are those of the bare one.
+SIZES = (128, 256), (256, 128)
+OBJECTS = (
+    [(1, 10, 12, 70, 90), (3, 100, 40, 200, 120), (2, 60.5, 70.25, 92, 110.5)],
+    [(2, 30, 20, 120, 200)],
+)
+
+
+@functools.cache
+def peer(name):
+    """torchvision's, with random weights whose scores vary and do not saturate."""
+    torch.manual_seed(0)
+    model = getattr(detection, name)(
+        weights=None,
+        weights_backbone=None,
+        num_classes=CLASSES,
+        min_size=128,
+        max_size=256,
+        topk_candidates=50,
+        detections_per_img=60,
+    ).eval()
+    with torch.no_grad():
+        for part in model.modules():
+            if isinstance(part, nn.BatchNorm2d):
+                part.weight.uniform_(0.6, 1.2)
+                part.running_var.uniform_(0.6, 1.4)
+                part.running_mean.normal_(0, 0.3)
+            elif isinstance(part, nn.Conv2d):
+                part.weight.normal_(0, (2 / part.weight[0].numel()) ** 0.5)
+        inputs, _ = model.transform([random_images(SIZES[0]).pixels[0] / 255])
+        found = model.head(list(model.backbone(inputs.tensors).values()))
+        head = model.head
+        for layer, output, deviation in (
+            (head.classification_head.cls_logits, found["cls_logits"], 1.5),
+            (head.regression_head.bbox_reg, found["bbox_regression"], 0.3),
+        ):
+            layer.weight *= deviation / output.std()
+            layer.bias.zero_()
+        head.classification_head.cls_logits.bias -= 2
+    return model
+
+
+def ours(theirs, **changes):
+    """The detector that imported weights make, and its configuration."""
+    weights = recognise_weights(theirs.state_dict(), "state dict")
+    settings = detector_config(weights, []).model_dump(mode="json")
+    settings["dense"] |= {"pre_nms": 50} | changes
+    settings["test"]["detections_per_image"] = 60
+    config = Config.model_validate(settings)
+    model = build_detector(config, weights.num_classes).eval()
+    assert load_weights(model, weights) == []
+    return model, config
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_detections_equal(name):
+    """Of a padded batch of two sizes, beside each image alone."""
+    model, config = ours(peer(name))
+    images = random_images(*SIZES, multiple=128, seed=3)
+    batch = Batch(
+        images=images,
+        ground_truth=ground_truth([], []),
+        scales=torch.ones(2),
+        original_sizes=images.sizes,
+        image_ids=("0", "1"),
+    )
+    found = detect_batch(
+        model, batch, boxes=config.boxes, test=config.test, dtype=torch.float32
+    )
+    for i, (height, width) in enumerate(SIZES):
+        with torch.no_grad():
+            (want,) = peer(name)([images.pixels[i, :, :height, :width] / 255])
+        # torchvision may find objects of class 0, and then fewer of others.
+        kept = want["labels"] > 0
+        count = int(kept.sum())
+        assert count > 15 and len(want["labels"][kept].unique()) == CLASSES - 1
+        assert torch.equal(found.classes[i][:count], want["labels"][kept])
+        for got, key, atol in (
+            (found.scores, "scores", 1e-4),
+            (found.boxes, "boxes", 0.02),
+        ):
+            torch.testing.assert_close(
+                got[i][:count], want[key][kept], rtol=0, atol=atol
+            )
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_losses_equal(name):
+    theirs = peer(name)
+    model, _ = ours(theirs)
+    images = random_images(SIZES[0], SIZES[0], multiple=128, seed=2)
+    targets = [
+        {
+            "boxes": torch.tensor([box for _, *box in objects]).float(),
+            "labels": torch.tensor([label for label, *_ in objects]),
+        }
+        for objects in OBJECTS
+    ]
+    try:
+        for part in (theirs, theirs.transform):
+            part.training = True  # and not its norms
+        with torch.no_grad():
+            want = theirs([pixels / 255 for pixels in images.pixels], targets)
+            output = model(images, ground_truth(*OBJECTS))
+    finally:
+        for part in (theirs, theirs.transform):
+            part.training = False
+    got = list(output.losses.values())
+    for loss, key in zip(got, ("classification", "bbox_regression"), strict=True):
+        assert loss.item() == pytest.approx(want[key].item(), rel=1e-4) and loss > 0.01
+
+
+def test_old_names():
+    """Files of versions before 0.13 number the ReLUs between convolutions too."""
+    state = peer(V1).state_dict()
+    (old,) = (layout for layout in names_of(V1) if "conv.6.weight" in str(layout.names))
+    (new,) = (
+        layout for layout in names_of(V1) if "conv.3.0.weight" in str(layout.names)
+    )
+    renamed = {old.names[key]: state[name] for key, name in new.names.items()}
+    one, other = (recognise_weights(each, "state") for each in (state, renamed))
+    assert one.state.keys() == other.state.keys() and one.settings == other.settings
+    assert all(torch.equal(one.state[key], other.state[key]) for key in one.state)
+
+
+def names_of(name):
+    from faster_rcnn.weights.layouts import layouts
+
+    return [each for each in layouts() if each.kind == f"torchvision {name} detector"]
+
+
+def test_p6_tells_its_source():
+    assert names.settings_of(V1)["net.fpn_coarser_by"] == "p5"
+    assert ours(peer(V1))[1].net.fpn_coarser_by == "p5"
+    assert ours(peer(V2))[1].net.fpn_coarser_by == "c5"
