@@ -21,6 +21,7 @@ from faster_rcnn.weights.checkpoint import Counts
 from many_processes import in_processes
 from tiny_runs import (
     CPU,
+    RETINANET,
     draw_dataset,
     make_dataset,
     make_record,
@@ -153,6 +154,25 @@ class MaskSection(HeadSection):
 
 class ConfigWithMask(Config):
     mask: MaskSection = MaskSection(enabled=True)
+
+
+@pytest.mark.parametrize("normaliser", ["running", "batch", "image"])
+def test_retinanets_losses_add_up(dataset, normaliser):
+    words = (*RETINANET, "net.norm", "frozen", "data.flip", "false")
+    words += ("dense.normaliser", normaliser)
+    whole = gradient(dataset, tiny_config(*words, "train.batch_size", 4))
+    parts = ("train.batch_size", 2, "train.images_per_update", 4)
+    assert_alike(gradient(dataset, tiny_config(*words, *parts)), whole)
+
+
+@pytest.mark.processes
+def test_two_processes_have_retinanets_gradient_of_the_large_batch(dataset):
+    words = (*RETINANET, "net.norm", "frozen", "data.flip", "false")
+    whole = gradient(dataset, tiny_config(*words, "train.batch_size", 4))
+    for found in in_processes(
+        gradient, dataset, tiny_config(*words, "train.batch_size", 2)
+    ):
+        assert_alike(found, whole)
 
 
 @pytest.mark.parametrize("kind", ["mask", "cascade"])

@@ -11,7 +11,14 @@ from faster_rcnn.inference.postprocess import detect_batch
 from faster_rcnn.layer_utils.structures import GroundTruth, Images
 from loader_words import sample_of
 from pairwise import pairwise
-from tiny_runs import CPU, ground_truth, random_images, tiny_config, tiny_detector
+from tiny_runs import (
+    CPU,
+    RETINANET,
+    ground_truth,
+    random_images,
+    tiny_config,
+    tiny_detector,
+)
 from torch.utils._python_dispatch import TorchDispatchMode
 
 NETS = {
@@ -19,6 +26,7 @@ NETS = {
     "c4 with batch norms": ("net.name", "res18", "net.norm", "batch"),
     "fpn": ("net.name", "res18", "net.features", "fpn", "anchors.scales", "[4]"),
     "depthwise": ("net.name", "mobile_v2"),
+    "retinanet": RETINANET,
     "crop": ("net.name", "res18", "pooling.mode", "crop", "pooling.max_pool", True),
 }
 READS = (
@@ -90,7 +98,9 @@ def test_update(batch, net, dtype, optimizer):
         update = gradient(1, [batch])
         steps.step()
         average.update()
-    assert set(update.output.losses) == {"rpn_cls", "rpn_box", "head_cls", "head_box"}
+    parts = ("dense",) if net == "retinanet" else ("rpn", "head")
+    names = {f"{part}_{kind}" for part in parts for kind in ("cls", "box")}
+    assert set(update.output.losses) == names
     after = model.parameters()
     assert any(not torch.equal(a, b) for a, b in zip(after, before, strict=True))
 

@@ -47,6 +47,14 @@ test.batch_size 2  test.pictures 1  test.report false
 """
 
 
+RETINANET = (
+    *("net.name", "res18", "net.detector", "retinanet", "net.features", "fpn"),
+    *("net.fpn_channels", 64, "net.fpn_finest", 8, "net.fpn_coarser", 2),
+    *("net.fpn_coarser_by", "c5", "anchors.scales", "[2, 3]", "dense.pre_nms", 60),
+)
+"""Overrides that make the tiny detector a RetinaNet."""
+
+
 def tiny_settings(*overrides: object) -> list[str]:
     """What ``--set`` takes to make a run tiny, ``SECTION.KEY, value`` pairs last."""
     return [*SETTINGS.split(), *map(str, overrides)]

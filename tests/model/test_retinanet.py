@@ -3,13 +3,15 @@
 import pytest
 import torch
 from faster_rcnn.layer_utils.structures import Images
-from tiny_runs import ground_truth, random_images, randomise, tiny_config, tiny_detector
-
-RETINA = (
-    *("net.name", "res18", "net.detector", "retinanet", "net.features", "fpn"),
-    *("net.fpn_channels", 64, "net.fpn_finest", 8, "net.fpn_coarser", 2),
-    *("net.fpn_coarser_by", "c5", "anchors.scales", "[2, 3]", "dense.pre_nms", 60),
+from tiny_runs import (
+    RETINANET,
+    ground_truth,
+    random_images,
+    randomise,
+    tiny_config,
+    tiny_detector,
 )
+
 OPTIONS = {
     "detectron2": (),
     "torchvision": ("dense.normaliser", "image", "net.fpn_coarser_by", "p5"),
@@ -27,7 +29,7 @@ TRUTH = ([(1, 10, 12, 40, 45), (2, 4, 4, 50, 20)], [(2, 20, 5, 60, 25)])
 
 
 def detector(*overrides):
-    model = tiny_detector(tiny_config(*RETINA, "net.norm", "frozen", *overrides))
+    model = tiny_detector(tiny_config(*RETINANET, "net.norm", "frozen", *overrides))
     randomise(model)
     return model
 
