@@ -99,6 +99,7 @@ class Browser:
 
     def findings(self, page, script):
         """Open a file, and return what a script puts into its object `out`."""
+        self.problems.clear()
         self.open(page.as_uri())
         return self.run(f"(() => {{ const out = {{}}; {script}\nreturn out; }})()")
 
