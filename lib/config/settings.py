@@ -4,6 +4,7 @@ net      the backbone, and the source of its initial weights
 boxes    anchors, and the box convention
 regions  the region proposal network, RoI pooling and the head
 dense    the head of a one-stage detector
+instance the heads of masks and keypoints
 data     data sets, and the processing of images before the network
 train    optimisation, logging and checkpoints
 test     post-processing and evaluation
@@ -18,6 +19,7 @@ import yaml
 from .box_settings import AnchorConfig, BoxConfig
 from .data_settings import DataConfig
 from .dense_settings import DenseConfig
+from .instance_settings import KeypointConfig, MaskConfig
 from .net_settings import DETECTORS, FEATURE_KINDS, NET_NAMES, Net, NetConfig, split_net
 from .region_settings import HeadConfig, PoolingConfig, RPNConfig
 from .section import Section
@@ -34,6 +36,8 @@ __all__ = [
     "DataConfig",
     "DenseConfig",
     "HeadConfig",
+    "KeypointConfig",
+    "MaskConfig",
     "Net",
     "NetConfig",
     "PoolingConfig",
@@ -55,6 +59,8 @@ class Config(Section):
     pooling: PoolingConfig = PoolingConfig()
     head: HeadConfig = HeadConfig()
     dense: DenseConfig = DenseConfig()
+    mask: MaskConfig = MaskConfig()
+    keypoint: KeypointConfig = KeypointConfig()
     data: DataConfig = DataConfig()
     train: TrainConfig = TrainConfig()
     test: TestConfig = TestConfig()

@@ -100,6 +100,10 @@ def _finished(
         return found
     scales = _scales(batch)
     own = model.finish(predictions, replace(found, boxes=found.boxes * scales))
+    if own.keypoints is not None:
+        points = own.keypoints[..., :2] / scales[..., None]
+        keypoints = torch.cat((points, own.keypoints[..., 2:]), dim=3)
+        own = replace(own, keypoints=keypoints)
     return replace(own, boxes=found.boxes)
 
 

@@ -97,12 +97,17 @@ class GroundTruth(NamedTuple):
         valid: ``(N, G)`` bool.
         crowd: ``(N, G)`` bool, slots outside ``valid`` whose box is a crowd region
             (COCO's iscrowd); None if there are none.
+        masks: the objects' masks; None if nothing needs them.
+        keypoints: ``(N, G, K, 3)`` x and y in pixels of the network input, and
+            visibility, above 0 if labelled; None if nothing needs them.
     """
 
     boxes: Tensor
     classes: Tensor
     valid: Tensor
     crowd: Tensor | None = None
+    masks: Polygons | Bitmaps | None = None
+    keypoints: Tensor | None = None
 
 
 _S = TypeVar("_S", bound=tuple[Any, ...])
@@ -220,9 +225,15 @@ class Detections(NamedTuple):
         scores: ``(N, D)`` class probabilities.
         classes: ``(N, D)`` int64 class indices, 1..C-1 where valid.
         valid: ``(N, D)`` bool.
+        masks: ``(N, D, S, S)`` probabilities in the frame of each box; None without a
+            mask head.
+        keypoints: ``(N, D, K, 3)`` x and y in the frame of the boxes, and score; None
+            without a keypoint head.
     """
 
     boxes: Tensor
     scores: Tensor
     classes: Tensor
     valid: Tensor
+    masks: Tensor | None = None
+    keypoints: Tensor | None = None

@@ -96,12 +96,23 @@ class Backbone(nn.Module, ABC):
         The last stages are the trunk's maps; finer maps may precede them.
         """
 
-    @abstractmethod
     def head(self, pooled: Tensor) -> Tensor:
         """Map pooled regions ``(M, C, P, P)`` to vectors ``(M, head_channels)``.
 
         Only for kind c4. Regions are pooled from a map of the trunk or a lifted one.
         """
+        return self.head_map(pooled).mean((2, 3))
+
+    def head_map(self, pooled: Tensor) -> Tensor:
+        """Map pooled regions to maps ``(M, head_channels, P', P')``, for masks.
+
+        Raises:
+            ValueError: the head has no convolutions.
+        """
+        raise ValueError(
+            f"the head of a {type(self).__name__} with one map (c4) gives no maps for "
+            "masks; use net.features fpn"
+        )
 
     def lift(self, features: FeatureMaps) -> FeatureMaps | None:
         """Run the head's first layers on the maps, if they may precede pooling.

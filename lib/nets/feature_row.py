@@ -40,13 +40,13 @@ class FeatureRow(Backbone):
             if index in self.stage_ends:
                 yield x, sizes
 
-    def head(self, pooled: Tensor) -> Tensor:
-        """Apply the features after the trunk, and average over each region."""
+    def head_map(self, pooled: Tensor) -> Tensor:
+        """Apply the features after the trunk; see `Backbone.head_map`."""
         *blocks, last = self.features[self.head_start :]
         x = pooled
         for block in blocks:
             x, _ = block(x, None)
-        return type(self).activate(last(x), inplace=True).mean((2, 3))
+        return type(self).activate(last(x), inplace=True)
 
     def blocks(self) -> Sequence[Sequence[nn.Module]]:
         """Return the trunk's features, one per block."""

@@ -106,12 +106,12 @@ class MobileNetV1(Backbone):
             if index in _STAGE_ENDS:
                 yield x, sizes
 
-    def head(self, pooled: Tensor) -> Tensor:
-        """Apply layers 12 and 13, and average over each region; see `Backbone.head`."""
+    def head_map(self, pooled: Tensor) -> Tensor:
+        """Apply layers 12 and 13; see `Backbone.head_map`."""
         x = pooled
         for layer in list(self.children())[_HEAD_START:]:
             x = cast(Tensor, layer(x, None)[0])
-        return x.mean((2, 3))
+        return x
 
     def blocks(self) -> Sequence[Sequence[nn.Module]]:
         """Return the trunk's layers, one per block."""

@@ -231,13 +231,13 @@ class ResNet(Backbone):
             x, sizes = _apply(layer, x, sizes)
             yield x, sizes
 
-    def head(self, pooled: Tensor) -> Tensor:
-        """Apply conv5, and average over each region; see `Backbone.head`."""
+    def head_map(self, pooled: Tensor) -> Tensor:
+        """Apply conv5; see `Backbone.head_map`."""
         if pooled.shape[1] == self.channels[0]:
-            return _apply(self.layer4, pooled, None)[0].mean((2, 3))
+            return _apply(self.layer4, pooled, None)[0]
         block, *others = self.layer4
         assert isinstance(block, Bottleneck)
-        return _apply(others, block.finish(pooled), None)[0].mean((2, 3))
+        return _apply(others, block.finish(pooled), None)[0]
 
     def lift(self, features: FeatureMaps) -> FeatureMaps | None:
         """Apply conv5's first 1x1 and its shortcut; see `Backbone.lift`."""

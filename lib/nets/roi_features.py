@@ -27,10 +27,15 @@ class LastStage:
     """The last stage of a C4 backbone as the body of a head; all heads share it.
 
     It has no weights of its own: its layers belong to the backbone.
+
+    Args:
+        backbone: of kind c4.
+        average: average over each region; otherwise the result is a map.
     """
 
-    def __init__(self, backbone: Backbone) -> None:
+    def __init__(self, backbone: Backbone, *, average: bool = True) -> None:
         self.backbone = backbone
+        self.average = average
 
     @property
     def out_channels(self) -> int:
@@ -38,8 +43,9 @@ class LastStage:
         return self.backbone.head_channels
 
     def __call__(self, pooled: Tensor) -> Tensor:
-        """Map pooled regions to vectors."""
-        return self.backbone.head(pooled)
+        """Map pooled regions to vectors, or maps."""
+        backbone = self.backbone
+        return backbone.head(pooled) if self.average else backbone.head_map(pooled)
 
 
 class Pooling(NamedTuple):

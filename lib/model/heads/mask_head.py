@@ -1,0 +1,87 @@
+"""The mask head (Mask R-CNN, section 3).
+
+Letters: N images, R RoIs per image, D detections per image, S cells per side.
+"""
+
+from torch import Tensor
+
+from ...config.settings import Config, MaskConfig
+from ...layer_utils.instance_losses import mask_loss_sum
+from ...layer_utils.mask_targets import mask_targets
+from ...layer_utils.proposal_targets import RoISamples
+from ...layer_utils.structures import Detections, FeatureMaps, GroundTruth, replace
+from ...nets.instance_layers import MaskLayers, MaskPredictor
+from ...nets.roi_features import LastStage, RoIFeatures
+from ..outputs import TrainOutput
+from .foreground import foreground_of
+from .head import Head, Trunk
+
+
+class MaskHead(Head):
+    """Predict the mask of each box for its class.
+
+    With one map (c4) its layers stand on the backbone's last stage, which all heads
+    share.
+    """
+
+    def __init__(self, settings: MaskConfig, config: Config, trunk: Trunk) -> None:
+        super().__init__()
+        self.settings = settings
+        self.box_settings = config.head
+        c4 = config.net.features == "c4"
+        backbone = trunk.backbone
+        self.layers = MaskLayers(
+            backbone.head_channels if c4 else trunk.channels,
+            settings.channels,
+            convs=settings.convs,
+            norm=settings.norm,
+        )
+        classes = 1 if settings.class_agnostic else trunk.num_classes
+        self.predictor = MaskPredictor(settings.channels, classes)
+        self.last_stage = LastStage(backbone, average=False) if c4 else None
+        self.regions = RoIFeatures(
+            self.last_stage or self.layers,
+            pooling=trunk.pooling._replace(size=settings.size, box_gradient=False),
+            strides=trunk.strides,
+        )
+
+    def forward(self, features: FeatureMaps, boxes: Tensor, classes: Tensor) -> Tensor:
+        """Predict mask logits ``(N, R, S, S)`` of boxes ``(N, R, 4)`` of classes."""
+        maps = self.regions(features, boxes)
+        if self.last_stage is not None:
+            maps = self.layers(maps)
+        logits = self.predictor.of_classes(maps, classes.flatten())
+        return logits.view(*classes.shape, *logits.shape[1:])
+
+    def losses(
+        self,
+        features: FeatureMaps,
+        samples: RoISamples,
+        ground_truth: GroundTruth | None,
+        image_sizes: Tensor | None,
+    ) -> TrainOutput:
+        """Compute the mask loss of the foreground RoIs.
+
+        Raises:
+            ValueError: the ground truth has no masks.
+        """
+        if ground_truth is None or ground_truth.masks is None:
+            raise ValueError(
+                "mask.enabled: expected ground truth with masks, found boxes alone; "
+                "the mask head cannot be trained on them"
+            )
+        rois, classes, matched, wanted = foreground_of(samples, self.box_settings)
+        logits = self(features, rois, classes)
+        targets = mask_targets(
+            ground_truth.masks,
+            rois,
+            matched,
+            size=logits.shape[-1],
+            soft=self.settings.targets == "soft",
+        )
+        return TrainOutput({"mask": mask_loss_sum(logits, targets, wanted)}, {}, {})
+
+    def finish(self, features: FeatureMaps, found: Detections) -> Detections:
+        """Add the masks of the final detections."""
+        logits = self(features, found.boxes, found.classes)
+        return replace(found, masks=logits.sigmoid())
