@@ -51,7 +51,9 @@ def weighted_boxes_fusion(
     if views < 1:
         raise ValueError(f"views: expected 1 or more, found {views}")
     # 1. Sort; rows that are not valid come last, as zeros.
-    boxes, weights, classes, valid = _best(found, found.boxes.shape[1])
+    ranked = _best(found, found.boxes.shape[1])
+    boxes, weights = ranked.boxes, ranked.scores
+    classes, valid = ranked.classes, ranked.valid
     counted = valid.to(weights.dtype)
 
     # A fused box is stored at the index of its first member, 0 to B - 1. The slots that

@@ -70,6 +70,23 @@ _RETINANET = {
     "dense.pre_nms": 1000,
     "test.clip_first": False,
 }
+_MASK = {
+    "mask.enabled": True,
+    "mask.size": 14,
+    "mask.convs": 4,
+    "mask.channels": 256,
+    "mask.norm": "none",
+    "mask.class_agnostic": False,
+    "mask.targets": "polygon",
+}
+_KEYPOINT = {
+    "keypoint.enabled": True,
+    "keypoint.count": 17,
+    "keypoint.size": 14,
+    "keypoint.convs": 8,
+    "keypoint.channels": 512,
+    "keypoint.score": "probability",
+}
 SETTINGS: dict[str, dict[str, Any]] = {
     "c4": _C4 | _ONE_MAP | _REGIONS | _SHARED,
     "dc5": _DC5 | _ONE_MAP | _TWO_FCS | _REGIONS | _SHARED,
@@ -77,7 +94,14 @@ SETTINGS: dict[str, dict[str, Any]] = {
     "cascade": _PYRAMID | _FPN | _TWO_FCS | _CASCADE | _REGIONS | _SHARED,
     "retinanet": _PYRAMID | _RETINANET | _SHARED,
 }
-"""Settings by features, of Cascade R-CNN and RetinaNet; the ResNet's style is added."""
+SETTINGS |= {
+    "mask_c4": SETTINGS["c4"] | _MASK | {"mask.convs": 0},
+    "mask_dc5": SETTINGS["dc5"] | _MASK,
+    "mask_fpn": SETTINGS["fpn"] | _MASK,
+    "keypoint_fpn": SETTINGS["fpn"] | _KEYPOINT,
+}
+"""Settings by features, behind them those of other detectors than Faster R-CNN; the
+ResNet's style is added."""
 
 NETS = {
     "c4": ("res50", "res101", "res152"),
@@ -86,6 +110,8 @@ NETS = {
     "cascade": ("res50", "res101", "res152", "resx101"),
     "retinanet": ("res50", "res101", "res152", "resx101"),
 }
+NETS |= {f"mask_{features}": NETS[features] for features in ("c4", "dc5", "fpn")}
+NETS["keypoint_fpn"] = NETS["fpn"]
 
 _PIXELS = ("pixel_mean", "pixel_std")
 _CELLS = "anchor_generator.cell_anchors."
@@ -107,6 +133,9 @@ _HEADS = {
     "region_head.fcs.1": "roi_heads.box_head.fc2",
     "box_head.predictor.scores": "roi_heads.box_predictor.cls_score",
     "box_head.predictor.deltas": "roi_heads.box_predictor.bbox_pred",
+    "mask_head.layers.deconv": "roi_heads.mask_head.deconv",
+    "mask_head.predictor": "roi_heads.mask_head.predictor",
+    "keypoint_head.layers.deconv": "roi_heads.keypoint_head.score_lowres",
     "dense_head.predictor.scores": "head.cls_score",
     "dense_head.predictor.deltas": "head.bbox_pred",
     "pyramid.down.0": "backbone.top_block.p6",
@@ -128,6 +157,7 @@ def input_of(net: str) -> str:
 def detectron2_name(key: str, features: str = "c4") -> str:
     """Return Detectron2's name of one of our keys, given a key of `SETTINGS`."""
     layer, _, part = key.rpartition(".")
+    features = features.removeprefix("mask_").removeprefix("keypoint_")
     if layer in _HEADS:
         return f"{_HEADS[layer]}.{part}"
     found = re.fullmatch(r"box_head\.body\.(\d)\.fcs\.(\d)", layer)
@@ -137,6 +167,10 @@ def detectron2_name(key: str, features: str = "c4") -> str:
     if found:
         module = "cls_score" if found[2] == "scores" else "bbox_pred"
         return f"roi_heads.box_predictor.{found[1]}.{module}.{part}"
+    found = re.fullmatch(r"(mask|keypoint)_head\.layers\.convs\.(\d)", layer)
+    if found:
+        name = {"mask": "mask_fcn", "keypoint": "conv_fcn"}[found[1]]
+        return f"roi_heads.{found[1]}_head.{name}{int(found[2]) + 1}.{part}"
     found = re.fullmatch(r"pyramid\.(lateral|output)\.(\d)", layer)
     if found:
         finest = 3 if features == "retinanet" else 2
@@ -209,9 +243,9 @@ def _short(values: Tensor) -> str:
 def convert_heads(state: dict[str, Tensor]) -> None:
     """Reorder the output layers to our conventions, in place.
 
-    Detectron2 has background as the last class, without boxes; here it is the first,
-    with boxes. RetinaNet's background has no scores there. The RPN's anchors have one
-    score, ours two. Detectron2 orders anchors by size, then ratio; we order them by
+    Detectron2's background is the last class, without boxes or masks; here it is the
+    first, with both. RetinaNet's background has no scores there. The RPN's anchors have
+    one score, ours two. Detectron2 orders anchors by size, then ratio; we order them by
     ratio, then scale.
     """
     if "dense_head.predictor.deltas.bias" in state:
@@ -219,11 +253,14 @@ def convert_heads(state: dict[str, Tensor]) -> None:
         add_never_present(state, anchors)
         return
     _reorder_anchors(state, "rpn.head")
-    for key in [key for key in state if key.startswith("box_head.")]:
+    for key in [key for key in state if key.startswith(("box_head.", "mask_head."))]:
         if "predictor.scores." in key:
             state[key] = state[key].roll(1, 0)  # (C, ...)
         elif key.startswith("box_head.predictor.deltas."):  # a cascade has none a class
             nothing = state[key].new_zeros(4, *state[key].shape[1:])
+            state[key] = torch.cat([nothing, state[key]])
+        elif key.startswith("mask_head.predictor."):
+            nothing = state[key].new_zeros(1, *state[key].shape[1:])
             state[key] = torch.cat([nothing, state[key]])
     double_scores(state)
 

@@ -56,6 +56,9 @@ def expected_shapes(layout: Layout, numbers: Numbers) -> dict[str, Shape]:
         # Its background has no boxes.
         boxes = 4 * (numbers.num_classes - 1)
         shapes |= _rows(shapes, "box_head.predictor.deltas", boxes)
+        if "mask_head.predictor.weight" in shapes:
+            masks = numbers.num_classes - 1
+            shapes |= _rows(shapes, "mask_head.predictor", masks)
     return shapes
 
 

@@ -127,7 +127,7 @@ def _torchvisions(net: str) -> Iterator[Layout]:
 def _detectron2s(net: str) -> Iterator[Layout]:
     for features, settings in detectron2.SETTINGS.items():
         if net in detectron2.NETS[features]:
-            name = _DETECTRON2_NAMES.get(features, features.upper())
+            name = _DETECTRON2_NAMES.get(features, features.upper().replace("_", " "))
             yield _layout(
                 f"Detectron2 {_short_name(net)}-{name} detector",
                 "detectron2",

@@ -18,7 +18,7 @@ from .imported import ImportedWeights
 logger = logging.getLogger(__name__)
 
 _BOXES = re.compile(r"(box_head\.(?:stage\.\d+\.)?predictor\.(scores|deltas))\.weight")
-_DENSE = "dense_head.predictor"
+_MASKS, _DENSE = "mask_head.predictor", "dense_head.predictor"
 _SHOWN = 10  # classes per line of the log
 
 
@@ -33,9 +33,9 @@ def rows_by_name(
     """Adapt a file's output layers to a detector for other classes.
 
     A class that both have keeps its scores and, unless they are class-agnostic, its
-    boxes; the others keep their values in ``own``. Without a common class the layers
-    start anew, background included. Class-agnostic boxes belong to no class, and are
-    kept.
+    boxes and masks; the others keep their values in ``own``. Without a common class the
+    layers start anew, background included. Class-agnostic boxes and masks belong to no
+    class, and are kept.
 
     Args:
         state: tensors of the file, by the keys of the detector's state dict.
@@ -57,6 +57,8 @@ def rows_by_name(
     }
     if f"{_DENSE}.deltas.bias" in own:
         layers = {f"{_DENSE}.scores": (len(own[f"{_DENSE}.deltas.bias"]) // 4, 1)}
+    elif f"{_MASKS}.weight" in state and f"{_MASKS}.weight" in own:
+        layers[_MASKS] = (1, 1)
     if not layers or any(f"{layer}.weight" not in state for layer in layers):
         return taken
     rows = {name: row for row, name in enumerate(known or ())}
@@ -65,7 +67,8 @@ def rows_by_name(
     for layer, (anchors, size) in layers.items():
         for key in (f"{layer}.weight", f"{layer}.bias"):
             theirs, ours = state[key], own[key]
-            agnostic = size == 4 and 4 in (len(theirs), len(ours))
+            alone = 4 if size == 4 else 1 if layer == _MASKS else None
+            agnostic = alone in (len(theirs), len(ours))  # rows of all classes
             if agnostic or theirs.shape[1:] != ours.shape[1:] or len(theirs) % anchors:
                 continue  # fits already, or cannot fit
             made = ours.clone().view(anchors, -1, size, *ours.shape[1:])

@@ -11,6 +11,7 @@ from ..nets import build_backbone
 from ..nets.box_predictor import BoxPredictor
 from ..nets.dense_predictor import DensePredictor
 from ..nets.fpn import FeaturePyramid
+from ..nets.instance_layers import KeypointLayers, MaskLayers, MaskPredictor
 from ..nets.region_head import RegionHead
 from ..nets.rpn import RPNHead
 from ..utils.shape_only import shape_only
@@ -22,6 +23,9 @@ DECISIVE = (
     *("dense.convs", "dense.norm", "rpn.convs", "pooling.size"),
     *("head.convs", "head.conv_channels", "head.fcs", "head.fc_channels"),
     *("head.norm", "head.class_agnostic", "head.cascade"),
+    *("mask.enabled", "mask.convs", "mask.channels", "mask.norm"),
+    *("mask.class_agnostic", "keypoint.enabled", "keypoint.convs"),
+    *("keypoint.channels", "keypoint.count"),
 )
 """The settings, besides the numbers, that determine a detector's tensors."""
 
@@ -119,7 +123,31 @@ def detector_shapes(
         agnostic = chosen["head.class_agnostic"] or bool(cascade)
         predictor = BoxPredictor(head_channels, classes, class_agnostic=agnostic)
         parts |= dict.fromkeys(predictors, predictor)
+        maps = head_channels if features == "c4" else channels
+        parts |= _instance_heads(chosen, maps, channels, classes)
     return backbone.shapes | _shapes(parts)
+
+
+def _instance_heads(
+    chosen: Mapping[str, Any], maps: int, channels: int, classes: int
+) -> dict[str, nn.Module]:
+    """Build the heads of masks, on ``maps`` channels, and of keypoints."""
+    parts: dict[str, nn.Module] = {}
+    if chosen["mask.enabled"]:
+        width = chosen["mask.channels"]
+        parts["mask_head.layers"] = MaskLayers(
+            maps, width, convs=chosen["mask.convs"], norm=chosen["mask.norm"]
+        )
+        rows = 1 if chosen["mask.class_agnostic"] else classes
+        parts["mask_head.predictor"] = MaskPredictor(width, rows)
+    if chosen["keypoint.enabled"]:
+        parts["keypoint_head.layers"] = KeypointLayers(
+            channels,
+            chosen["keypoint.channels"],
+            convs=chosen["keypoint.convs"],
+            keypoints=chosen["keypoint.count"],
+        )
+    return parts
 
 
 def _default(key: str) -> Any:

@@ -79,6 +79,24 @@ _SMALL = {
     "data.test_long_side": 640,
 }
 
+_MASK = {
+    "mask.enabled": True,
+    "mask.size": 14,
+    "mask.convs": 4,
+    "mask.channels": 256,
+    "mask.norm": "none",
+    "mask.class_agnostic": False,
+    "mask.targets": "soft",
+}
+_KEYPOINT = {
+    "keypoint.enabled": True,
+    "keypoint.count": 17,
+    "keypoint.size": 14,
+    "keypoint.convs": 8,
+    "keypoint.channels": 512,
+    "keypoint.score": "logit",
+}
+
 # By name in torchvision: our net, the settings, and whether files of versions before
 # 0.13 exist, which lack two levels of names.
 DETECTORS: dict[str, tuple[str, dict[str, Any], bool]] = {
@@ -89,6 +107,17 @@ DETECTORS: dict[str, tuple[str, dict[str, Any], bool]] = {
         *("res50", _FASTER_RCNN | {"net.style": "pytorch"} | _V2, False),
     ),
     "fasterrcnn_mobilenet_v3_large_fpn": ("mobile_v3", _FASTER_RCNN | _MOBILE, True),
+    "maskrcnn_resnet50_fpn": (
+        *("res50", _FASTER_RCNN | {"net.style": "pytorch"} | _MASK, True),
+    ),
+    "maskrcnn_resnet50_fpn_v2": (
+        "res50",
+        _FASTER_RCNN | {"net.style": "pytorch"} | _V2 | _MASK | {"mask.norm": "batch"},
+        False,
+    ),
+    "keypointrcnn_resnet50_fpn": (
+        *("res50", _FASTER_RCNN | {"net.style": "pytorch"} | _KEYPOINT, True),
+    ),
     "retinanet_resnet50_fpn": (
         *("res50", _RETINANET | {"net.fpn_coarser_by": "p5"}, True),
     ),
@@ -110,6 +139,9 @@ _HEADS = {
     "rpn.head.deltas": "rpn.head.bbox_pred",
     "box_head.predictor.scores": "roi_heads.box_predictor.cls_score",
     "box_head.predictor.deltas": "roi_heads.box_predictor.bbox_pred",
+    "mask_head.layers.deconv": "roi_heads.mask_predictor.conv5_mask",
+    "mask_head.predictor": "roi_heads.mask_predictor.mask_fcn_logits",
+    "keypoint_head.layers.deconv": "roi_heads.keypoint_predictor.kps_score_lowres",
     "dense_head.predictor.scores": "head.classification_head.cls_logits",
     "dense_head.predictor.deltas": "head.regression_head.bbox_reg",
     "pyramid.down.0": "backbone.fpn.extra_blocks.p6",
@@ -153,6 +185,14 @@ def torchvision_name(key: str, *, old: bool, convs: int) -> str:
         kind = "classification" if found[1] == "score" else "regression"
         number = str(2 * int(found[2])) if old else found[2]  # ReLUs between them
         return f"head.{kind}_head.conv.{number}{found[3] or single}.{part}"
+    found = re.fullmatch(r"mask_head\.layers\.convs\.(\d+)(\.[01])?", layer)
+    if found and old:
+        return f"roi_heads.mask_head.mask_fcn{int(found[1]) + 1}.{part}"
+    if found:
+        return f"roi_heads.mask_head.{found[1]}{found[2] or '.0'}.{part}"
+    found = re.fullmatch(r"keypoint_head\.layers\.convs\.(\d+)", layer)
+    if found:
+        return f"roi_heads.keypoint_head.{2 * int(found[1])}.{part}"
     found = re.fullmatch(r"region_head\.convs\.(\d+\.[01])", layer)
     if found:
         return f"roi_heads.box_head.{found[1]}.{part}"

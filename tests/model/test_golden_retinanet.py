@@ -1,7 +1,6 @@
 """RetinaNet on weights by formula, beside torchvision's and Detectron2's numbers."""
 
 import json
-import re
 import zlib
 
 import numpy as np
@@ -15,32 +14,11 @@ from faster_rcnn.model.build import build_detector
 from faster_rcnn.weights import load_weights, recognise_weights
 from faster_rcnn.weights.layouts import layouts, nearest_layout
 from faster_rcnn.weights.writing import detector_config
+from formula_weights import family_state
 
 pytestmark = pytest.mark.slow
 
 NAMES = ("tv_retinanet_resnet50_fpn", "d2_retinanet_R_50_FPN")
-
-
-def formula_state(spec):
-    """The state dict of a golden specification; see the README beside it."""
-    state = {}
-    for key, shape, *_ in spec["entries"]:
-        z = np.random.default_rng(zlib.crc32(key.encode())).standard_normal(shape)
-        gain = next((g for p, g in spec["gains"] if re.search(p, key)), 1.0)
-        offsets = spec["bias_offsets"]
-        offset = next((add for p, add in offsets if re.search(p, key)), 0.0)
-        if key.endswith("running_var"):
-            value = 1 + 0.1 * abs(z)
-        elif key.endswith("running_mean"):
-            value = 0.1 * z
-        elif key.endswith("bias"):
-            value = 0.1 * z + offset
-        elif len(shape) == 1:
-            value = (1 + 0.1 * z) * gain
-        else:
-            value = z * (2 / np.prod(shape[1:])) ** 0.5 * gain
-        state[key] = torch.from_numpy(np.asarray(value, np.float32))
-    return state
 
 
 class Case:
@@ -50,7 +28,7 @@ class Case:
         self.name = name
         self.golden = np.load(folder / f"{name}.npz")
         spec = json.loads((folder / f"{name}_state.json").read_text())
-        self.theirs = formula_state(spec)
+        self.theirs = family_state(spec)
         weights = recognise_weights(self.theirs, name)
         settings = detector_config(weights, []).model_dump(mode="json")
         settings["dense"]["pre_nms"] = 200

@@ -1,0 +1,203 @@
+"""Mask and Keypoint R-CNN on weights by formula, beside the published programs."""
+
+import json
+import zlib
+
+import numpy as np
+import pytest
+import torch
+from faster_rcnn.config.settings import Config
+from faster_rcnn.datasets.loading.batches import Batch
+from faster_rcnn.datasets.loading.masks import pack_bitmaps, pack_polygons
+from faster_rcnn.inference.postprocess import detect_batch
+from faster_rcnn.layer_utils.mask_pasting import paste_masks
+from faster_rcnn.layer_utils.proposal_targets import RoISamples
+from faster_rcnn.layer_utils.structures import GroundTruth, Images
+from faster_rcnn.model.build import build_detector
+from faster_rcnn.weights import load_weights, recognise_weights
+from faster_rcnn.weights.layouts import layouts, nearest_layout
+from faster_rcnn.weights.writing import detector_config
+from formula_weights import family_state
+from golden_masks import golden_outlines, unpacked
+
+pytestmark = pytest.mark.slow
+
+NAMES = (
+    *("tv_maskrcnn_resnet50_fpn", "d2_mask_rcnn_R_50_FPN", "d2_mask_rcnn_R_50_C4"),
+    *("tv_keypointrcnn_resnet50_fpn", "d2_keypoint_rcnn_R_50_FPN"),
+)
+
+
+class Case:
+    """A detector with its golden numbers."""
+
+    def __init__(self, folder, name):
+        self.name = name
+        self.detectron2 = name.startswith("d2")
+        self.kind = "mask" if "mask" in name else "keypoint"
+        self.golden = np.load(folder / f"{name}.npz")
+        spec = json.loads((folder / f"{name}_state.json").read_text())
+        self.theirs = family_state(spec)
+        weights = recognise_weights(self.theirs, name)
+        settings = detector_config(weights, []).model_dump(mode="json")
+        settings["rpn"] |= {"test_pre_nms": 300, "test_post_nms": 60}
+        settings["test"]["detections_per_image"] = 20
+        settings["head"] |= {"fg_fraction": 1, "rois_per_image": 100}
+        self.config = Config.model_validate(settings)
+        self.model = build_detector(self.config, weights.num_classes).eval()
+        assert load_weights(self.model, weights) == []
+        self.data = np.load(folder / "inputs.npz")
+        self.image = "mask0" if self.kind == "mask" else "kp0"
+        pixels = torch.from_numpy(self.data[f"{self.image}_image"])
+        pixels = pixels.permute(2, 0, 1)[None]
+        sizes = torch.tensor([pixels.shape[2:]])
+        self.images = Images(pixels, sizes, False)
+
+    def truth(self, form):
+        """The objects, with their masks as polygons or bitmaps, and keypoints."""
+        data, image = self.data, self.image
+        classes = torch.from_numpy(data[f"{image}_classes"]).long()[None]
+        slots = classes.shape[1]
+        if form == "polygons":
+            masks = pack_polygons([golden_outlines(data, image)], slots=slots)
+        else:
+            full = unpacked(data[f"{image}_bitmasks_packed"], 320).astype(bool)
+            masks = pack_bitmaps([list(full)], slots=slots, max_side=512)
+        keypoints = None
+        if self.kind == "keypoint":
+            keypoints = torch.from_numpy(data["kp0_keypoints"])[None].clone()
+            keypoints[..., :2] += 0.5 if self.detectron2 else 0
+        return GroundTruth(
+            boxes=torch.from_numpy(data[f"{image}_boxes"]).float()[None],
+            classes=classes,
+            valid=torch.ones_like(classes, dtype=torch.bool),
+            masks=masks,
+            keypoints=keypoints,
+        )
+
+    def samples(self):
+        """The golden RoIs, foreground first."""
+        golden = self.golden
+        if self.detectron2:
+            classes = golden["train_roi_classes_0"] + 1
+            classes = np.where(
+                classes > golden["test_class_logits"].shape[1] - 1, 0, classes
+            )
+            gt = self.data[f"{self.image}_boxes"]
+            distance = np.abs(golden["train_roi_gt_boxes_0"][:, None] - gt).max(2)
+            matched = distance.argmin(1)
+        else:
+            classes = golden["train_roi_labels_0"]
+            matched = golden["train_roi_matched_0"].clip(0)
+        order = np.argsort(classes == 0, kind="stable")
+        rois, classes, matched = (
+            torch.from_numpy(x[order])[None]
+            for x in (golden["train_rois_0"], classes, matched)
+        )
+        valid = torch.ones_like(classes, dtype=torch.bool)
+        return RoISamples(rois, classes, rois * 0, matched, valid)
+
+    def detections(self):
+        """Golden boxes, scores and classes, background being 0."""
+        golden = self.golden
+        key, shift = ("classes", 1) if self.detectron2 else ("labels", 0)
+        classes = golden[f"test_det0_{key}"] + shift
+        return golden["test_det0_boxes"], golden["test_det0_scores"], classes
+
+
+@pytest.fixture(scope="module", params=NAMES)
+def case(request, shared):
+    return Case(shared / "golden" / "family", request.param)
+
+
+@pytest.fixture(scope="module")
+def found(case):
+    batch = Batch(
+        images=case.images,
+        ground_truth=case.truth("polygons"),
+        scales=torch.ones(1),
+        original_sizes=case.images.sizes,
+        image_ids=("0",),
+    )
+    config = case.config
+    return detect_batch(
+        case.model, batch, boxes=config.boxes, test=config.test, dtype=torch.float32
+    )
+
+
+def test_detections(case, found):
+    boxes, scores, classes = case.detections()
+    assert len(scores) == 20 and found.valid.all()
+    assert np.array_equal(found.classes[0], classes)
+    np.testing.assert_allclose(found.scores[0], scores, atol=1e-4)
+    np.testing.assert_allclose(found.boxes[0], boxes, atol=0.02)
+
+
+def test_masks_and_keypoints(case, found):
+    golden = case.golden
+    if case.kind == "keypoint":
+        expected = golden["test_det0_keypoints"]
+        points = found.keypoints[0].numpy()
+        np.testing.assert_allclose(points[..., :2], expected[..., :2], atol=0.02)
+        scores = (
+            expected[..., 2]
+            if case.detectron2
+            else golden["test_det0_keypoints_scores"]
+        )
+        np.testing.assert_allclose(points[..., 2], scores, rtol=1e-3, atol=1e-3)
+        return
+    size = {"height": 256, "width": 320}
+    boxes = found.boxes[0]
+    if case.detectron2:
+        np.testing.assert_allclose(
+            found.masks[0], golden["test_det0_masks"].astype(np.float32), atol=1e-3
+        )
+        height, width = golden["test_post0_size"].tolist()
+        boxes = boxes * torch.tensor([width / 320, height / 256] * 2)
+        size = {"height": height, "width": width}
+        expected = unpacked(golden["test_post0_masks_packed"], width)
+    else:
+        expected = unpacked(golden["test_det0_masks_over_half"], 320)
+    pasted = paste_masks(
+        found.masks[0], boxes, **size, whole_pixels=not case.detectron2
+    )
+    assert (pasted.numpy() != expected).mean() < 1e-5
+    assert expected.mean() > 0.01
+
+
+@pytest.mark.parametrize("form", ["polygons", "bitmaps"])
+def test_the_loss_and_its_gradients(case, form):
+    golden = case.golden
+    if form == "polygons" and not case.detectron2:
+        pytest.skip("torchvision trains on bitmaps")
+    if form == "bitmaps" and case.name.startswith("d2_keypoint"):
+        pytest.skip("no masks")
+    head = getattr(case.model, f"{case.kind}_head")
+    case.model.train()
+    case.model.zero_grad()
+    with torch.no_grad():
+        features = case.model.features(case.images)
+    loss = head.losses(features, case.samples(), case.truth(form), None).total()
+    loss.backward()
+    other = case.detectron2 and form == "bitmaps"
+    name = "train_loss_mask_from_bitmasks" if other else f"train_loss_{case.kind}"
+    assert loss.item() == pytest.approx(float(golden[name]), rel=1e-5)
+
+    layout = nearest_layout(case.theirs, layouts(), source=case.name)
+    ours = {name: key for key, name in layout.names.items()}
+    parameters = dict(case.model.named_parameters())
+    table = golden["train_grads_from_bitmasks" if other else "train_grads"]
+    checked = 0
+    for key, (norm, _, along) in zip(golden["train_grad_keys"], table, strict=True):
+        if not ours[key].startswith(f"{case.kind}_head"):
+            continue
+        gradient = parameters[ours[key]].grad.double().numpy()
+        if case.detectron2 and "mask_head.predictor" in key:
+            assert not gradient[0].any()  # of background
+            gradient = gradient[1:]
+        draw = np.random.default_rng(zlib.crc32(f"grad.{key}".encode()))
+        direction = draw.standard_normal(gradient.shape)
+        assert np.linalg.norm(gradient) == pytest.approx(norm, rel=1e-3), key
+        assert (gradient * direction).sum() == pytest.approx(along, abs=5e-3 * norm)
+        checked += 1
+    assert checked >= 4
