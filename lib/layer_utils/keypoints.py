@@ -90,9 +90,10 @@ def decode_keypoints(
     # Small boxes have fewer pixels: there the last one is repeated.
     beyond = places > last
     unused = (beyond[:, 1, :, None] | beyond[:, 0, None])[:, None]
-    peak = coarse == F.max_pool2d(coarse, 3, stride=1, padding=1)
-    coarse = coarse.masked_fill(unused | ~peak, -torch.inf)
-    best = coarse.flatten(2).topk(_BEST, dim=2).indices  # (D, K, 8)
+    used = coarse.masked_fill(unused, -torch.inf)
+    peak = used == F.max_pool2d(used, 3, stride=1, padding=1)
+    heights = _heights(coarse).masked_fill(unused | ~peak, -torch.inf)
+    best = heights.flatten(2).topk(_BEST, dim=2).indices  # (D, K, 8)
     # 2. All pixels around them, (D, K, 8, F).
     reach = -(-max_side // _COARSE)
     around = torch.arange(-reach, reach + 1, device=boxes.device)
@@ -116,6 +117,19 @@ def decode_keypoints(
     points = (torch.cat((x, y), 2) + 0.5) * (sides / pixels)[:, None]
     scores = (logits - heatmaps.flatten(2).logsumexp(2)).exp()
     return points + boxes[:, None, :2], logits, scores
+
+
+def _heights(x: Tensor) -> Tensor:
+    """Estimate how high each peak between samples is, by parabolas along both axes."""
+    wide = F.pad(x, (1, 1, 1, 1), mode="replicate")
+    heights = x
+    for a, b in (
+        (wide[:, :, :-2, 1:-1], wide[:, :, 2:, 1:-1]),
+        (wide[:, :, 1:-1, :-2], wide[:, :, 1:-1, 2:]),
+    ):
+        bend = (2 * x - a - b).clamp(min=1e-6)
+        heights = heights + (a - b) ** 2 / (8 * bend)
+    return heights
 
 
 def _at(

@@ -36,6 +36,7 @@ _REGIONS = {
     "pooling.aligned": True,
     "pooling.sampling_ratio": 0,
     "rpn.test_post_nms": 1000,
+    "rpn.min_size": 1e-6,  # it drops boxes without area
 }
 _ONE_MAP = {"anchors.scales": (2, 4, 8, 16, 32), "rpn.test_pre_nms": 6000}
 _TWO_FCS = {

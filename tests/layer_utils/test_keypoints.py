@@ -86,3 +86,15 @@ def test_decoding_is_one_graph():
     compiled = torch.compile(decode, backend="aot_eager", fullgraph=True)
     for a, b in zip(compiled(heatmaps, boxes), decode(heatmaps, boxes), strict=True):
         torch.testing.assert_close(a, b)
+
+
+def test_a_peak_between_samples_is_not_missed():
+    """Noise whose peaks are nearly as high as each other, in boxes of 150 to 300."""
+    rng = torch.Generator().manual_seed(2)
+    heatmaps = torch.randn(12, 17, 14, 14, generator=rng)
+    heatmaps = torch.nn.functional.interpolate(heatmaps, (56, 56), mode="bicubic")
+    sides = 150 + 150 * torch.rand(12, 2, generator=rng)
+    boxes = torch.cat((torch.zeros(12, 2), sides), 1)
+    expected, _ = heatmaps_to_keypoints(heatmaps, boxes)
+    points, _, _ = decode_keypoints(heatmaps, boxes, max_side=320)
+    torch.testing.assert_close(points, expected[..., :2], atol=2e-3, rtol=0)
