@@ -3,7 +3,7 @@ import torch
 from faster_rcnn.export.export_error import ExportError
 from faster_rcnn.export.parity import Differences, compare, pair_image, require_equal
 from faster_rcnn.export.program import Inputs
-from faster_rcnn.layer_utils.structures import Detections
+from faster_rcnn.layer_utils.structures import Detections, map_tensors
 
 pytestmark = pytest.mark.slow
 
@@ -68,7 +68,7 @@ def test_nothing_found_by_either():
 
 def test_batches_are_added_up():
     one = detections(*ONE)
-    batch = Detections(*(torch.stack((field, field)) for field in one))
+    batch = map_tensors(one, lambda field: torch.stack((field, field)))
     moved = batch._replace(boxes=batch.boxes + torch.tensor([0.01, 0, 0, 0]))
     inputs = Inputs(*(torch.zeros(2, 1) for _ in Inputs._fields))
     found = compare(

@@ -23,7 +23,7 @@ from faster_rcnn.export.parity import compare, require_equal
 from faster_rcnn.export.photos import batches, make_inputs
 from faster_rcnn.export.program import Inputs, Shape, example_inputs
 from faster_rcnn.inference.postprocess import detect_batch, to_image_detections
-from faster_rcnn.layer_utils.structures import Detections
+from faster_rcnn.layer_utils.structures import Detections, tensors_of
 from loader_words import evaluation_batches_of as loaded_batches
 from tiny_runs import draw_dataset
 
@@ -139,7 +139,7 @@ def test_compiled_operators(tmp_path):
         pytest.skip(str(error))
     exported = load_exported(tmp_path / "a.pt2")
     assert exported.about == about
-    for one, other in zip(expected, exported(inputs), strict=True):
+    for one, other in zip(expected, tensors_of(exported(inputs)), strict=True):
         torch.testing.assert_close(one, other)
 
 

@@ -13,7 +13,7 @@ from faster_rcnn.inference.postprocess import (
 from faster_rcnn.inference.test_time_augmentation import mirror, view_batches
 from faster_rcnn.layer_utils.boxes import BoxCoder
 from faster_rcnn.layer_utils.detections import detect as detect_layer
-from faster_rcnn.layer_utils.structures import Detections, Images, Proposals
+from faster_rcnn.layer_utils.structures import Detections, Images, Proposals, tensors_of
 from faster_rcnn.model.outputs import Predictions
 from faster_rcnn.nms import Suppression
 from loader_words import evaluation_batches_of as ordered_batches
@@ -251,7 +251,8 @@ def test_defaults_are_one_view_and_plain_suppression(tmp_path, offset, agnostic)
         of_batch = detect_batch(model, batch, dtype=torch.float32, **options)
         of_predictions = detections_of(model, predictions, batch, **options)
         assert want.valid.any()
-        for fields in zip(want, of_batch, of_predictions, strict=True):
+        found = map(tensors_of, (want, of_batch, of_predictions))
+        for fields in zip(*found, strict=True):
             assert torch.equal(fields[0], fields[1])
             assert torch.equal(fields[0], fields[2])
 

@@ -17,7 +17,7 @@ from faster_rcnn.inference.test_time_augmentation import (
 from faster_rcnn.layer_utils.box_fusion import weighted_boxes_fusion
 from faster_rcnn.layer_utils.boxes import BoxCoder
 from faster_rcnn.layer_utils.detections import candidates, suppress
-from faster_rcnn.layer_utils.structures import Detections, Images, Proposals
+from faster_rcnn.layer_utils.structures import Detections, Images, Proposals, join
 from faster_rcnn.model.outputs import Predictions
 from faster_rcnn.nms import Suppression, soft_nms
 from many_processes import in_processes
@@ -143,7 +143,7 @@ def random_view(seed):
 
 
 VIEWS = [random_view(seed) for seed in range(3)]
-ALL = Detections(*(torch.cat(field, dim=1) for field in zip(*VIEWS, strict=True)))
+ALL = join(VIEWS, dim=1)
 MODES = ["nms", "soft_linear", "soft_gaussian", "weighted"]
 
 
@@ -188,7 +188,7 @@ def test_fusion_gets_what_nms_leaves_of_each_view():
         for _ in range(3)
     ]
     best = [suppress(v, Suppression(0.3, 1), max_detections=40) for v in views]
-    together = Detections(*(torch.cat(f, dim=1) for f in zip(*best, strict=True)))
+    together = join(best, dim=1)
     options = {"views": 3, "threshold": 0.7, "max_detections": 40, "min_score": 0.2}
     found = merged(
         views, suppression="weighted", fusion_threshold=0.7, detections_per_image=40

@@ -3,7 +3,7 @@ import torch
 from box_oracles import JUNK, random_boxes, slow_iou
 from equality import assert_equal, check_images_alone
 from faster_rcnn.layer_utils.box_fusion import weighted_boxes_fusion
-from faster_rcnn.layer_utils.structures import Detections
+from faster_rcnn.layer_utils.structures import Detections, map_tensors, tensors_of
 
 
 def fuse(found, **changes):
@@ -145,7 +145,7 @@ def test_what_meets_nothing_stays_exact():
 def test_unused_rows_never_matter(junk):
     found = random_found(images=1)
     used = found.valid[0]
-    bare = Detections(*(field[:, used] for field in found))
+    bare = map_tensors(found, lambda field: field[:, used])
     boxes = found.boxes.masked_fill(~used[:, None], junk)
     scores = found.scores.masked_fill(~used, junk)
     assert_equal(fuse(found._replace(boxes=boxes, scores=scores)), fuse(bare))
@@ -158,14 +158,14 @@ def test_batch_is_its_images_one_by_one():
 @pytest.mark.parametrize("count", [0, 4])
 def test_nothing_to_fuse(count):
     found = random_found(images=2, boxes=6)
-    found = Detections(*(field[:, :count] for field in found))
+    found = map_tensors(found, lambda field: field[:, :count])
     fused = fuse(found._replace(valid=torch.zeros(2, count, dtype=torch.bool)))
     assert fused.boxes.shape == (2, count, 4)
-    assert not any(field.any() for field in fused)
+    assert not any(field.any() for field in tensors_of(fused))
 
 
 def test_no_views_and_no_images():
     with pytest.raises(ValueError, match="views: expected 1 or more, found 0"):
         fuse(random_found(), views=0)
-    found = Detections(*(field[:0] for field in random_found()))
+    found = map_tensors(random_found(), lambda field: field[:0])
     assert fuse(found).boxes.shape == (0, 10, 4)

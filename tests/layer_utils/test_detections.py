@@ -8,7 +8,7 @@ from box_oracles import JUNK, random_boxes, slow_clip, slow_decode
 from equality import assert_equal, check_images_alone
 from faster_rcnn.layer_utils.boxes import BoxCoder
 from faster_rcnn.layer_utils.detections import detect
-from faster_rcnn.layer_utils.structures import Proposals
+from faster_rcnn.layer_utils.structures import Proposals, tensors_of
 from faster_rcnn.nms import Suppression
 
 SIZE = torch.tensor([[100, 100]])
@@ -230,7 +230,7 @@ def test_nothing_found(case):
         scores[:] = 0
     result = detections(rois, scores, deltas, valid, SIZE.expand(2, -1))
     assert not result.valid.any()
-    assert not any(field.any() for field in result)
+    assert not any(field.any() for field in tensors_of(result))
 
 
 def test_batch_is_its_images_one_by_one():
@@ -252,7 +252,7 @@ def test_types_and_shapes():
     result = detections(
         rois, scores.bfloat16(), deltas.bfloat16(), sizes=SIZE.expand(2, -1)
     )
-    assert [(tuple(field.shape), field.dtype) for field in result] == [
+    assert [(tuple(field.shape), field.dtype) for field in tensors_of(result)] == [
         ((2, 10, 4), torch.float32),
         ((2, 10), torch.float32),
         ((2, 10), torch.int64),
