@@ -35,6 +35,8 @@ def recipes_and_nets():
         tried.update(recipes)
         choices[net] = recipes, net
     for path in sorted(set(recipe_folder().glob("*.yml")) - tried):
+        if "retina" in path.stem:  # test_retinanet.py
+            continue
         kinds = ("mobile_v3_fpn", "mobile_v2_fpn", "mobile_v3", "mobile_v2")
         named = [net for net in (*kinds, "vgg16", "mobile") if net in path.stem]
         kind = path.stem.rpartition("_")[2]
