@@ -33,13 +33,18 @@ class Loss(NamedTuple):
     @property
     def divisor(self) -> Tensor:
         """Return what the sum is divided by: at least 1."""
-        count = self.count.clamp(min=1)
-        return count if self.running is None else 0.9 * self.running + 0.1 * count
+        return _divisor(self.count, self.running)
 
     @property
     def mean(self) -> Tensor:
         """Return the mean over the samples; 0 if there are none."""
-        return self.total / self.divisor
+        # torch.compile of PyTorch 2.8 does not trace a property within a property.
+        return self.total / _divisor(self.count, self.running)
+
+
+def _divisor(count: Tensor, running: Tensor | None) -> Tensor:
+    count = count.clamp(min=1)
+    return count if running is None else 0.9 * running + 0.1 * count
 
 
 def smooth_l1(difference: Tensor, *, sigma: float) -> Tensor:
