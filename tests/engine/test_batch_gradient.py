@@ -133,7 +133,7 @@ def test_accumulated_gradient_is_that_of_the_large_batch(dataset, whole, size, p
     assert_alike(gradient(dataset, tiny_config(*ALL, *words)), whole)
 
 
-class MaskHead(Head):
+class PullHead(Head):
     """A further head whose only loss is over the foreground RoIs."""
 
     def __init__(self, settings, config, trunk):
@@ -145,15 +145,15 @@ class MaskHead(Head):
         foreground = samples.valid & (samples.classes > 0)
         sides = (samples.rois[..., 2:] - samples.rois[..., :2]).prod(dim=2)
         total = (self.pull**2 * sides).masked_fill(~foreground, 0.0).sum()
-        return TrainOutput({"mask": Loss(total, foreground.sum())}, {}, {})
+        return TrainOutput({"pull": Loss(total, foreground.sum())}, {}, {})
 
 
-class MaskSection(HeadSection):
-    head: ClassVar = MaskHead
+class PullSection(HeadSection):
+    head: ClassVar = PullHead
 
 
-class ConfigWithMask(Config):
-    mask: MaskSection = MaskSection(enabled=True)
+class ConfigWithPull(Config):
+    pull: PullSection = PullSection(enabled=True)
 
 
 @pytest.mark.parametrize("normaliser", ["running", "batch", "image"])
@@ -175,7 +175,7 @@ def test_two_processes_have_retinanets_gradient_of_the_large_batch(dataset):
         assert_alike(found, whole)
 
 
-@pytest.mark.parametrize("kind", ["mask", "cascade"])
+@pytest.mark.parametrize("kind", ["pull", "cascade"])
 def test_losses_of_any_name_and_count_add_up(dataset, kind):
     """A loss over foreground alone, whose number no setting tells, and three stages."""
     words = ("head.cascade", "[0.6, 0.7]") if kind == "cascade" else ()
@@ -185,10 +185,10 @@ def test_losses_of_any_name_and_count_add_up(dataset, kind):
             *(*ALL, *words),
             *("train.batch_size", size, "train.images_per_update", 4),
         )
-        if kind == "mask":
-            config = ConfigWithMask.model_validate(config.model_dump())
+        if kind == "pull":
+            config = ConfigWithPull.model_validate(config.model_dump())
         found.append(gradient(dataset, config))
-    name = "mask" if kind == "mask" else "head3_cls"
+    name = "pull" if kind == "pull" else "head3_cls"
     assert found[0][0][name] > 0
     assert_alike(found[1], found[0])
 

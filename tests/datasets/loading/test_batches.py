@@ -315,7 +315,7 @@ def test_moving_takes_all_that_the_network_reads(image):
     record = make_record(image(), 40, 20, [(4, 2, 20, 12)])
     batch = collate([sample(record)], size_multiple=1, problems=("one",))
     moved = batch.to(torch.device("meta"))
-    for tensor in (*moved.images[:2], *moved.ground_truth):
-        assert tensor.device.type == "meta"
+    assert [t.device.type for t in moved.tensors()] == ["meta"] * len(batch.tensors())
+    assert moved.images.pixels.is_meta and moved.ground_truth.boxes.is_meta
     assert moved.images.padded is batch.images.padded
     assert moved.image_ids == ("image",) and moved.problems == ("one",)
