@@ -126,7 +126,17 @@ def test_recipe_builds(path):
         check_builds(load_config(recipes, net_settings(net)))
 
 
-@pytest.mark.parametrize("net", NETS)
+DEEP = ("101", "152", "cascade_")
+"""Parts of the names of nets whose building takes long."""
+
+
+@pytest.mark.parametrize(
+    "net",
+    [
+        pytest.param(net, marks=[pytest.mark.slow] * any(part in net for part in DEEP))
+        for net in NETS
+    ],
+)
 def test_every_net_builds_on_every_data_set(net):
     for dataset in (*WORDS, "my_own_cells"):
         check_builds(load_config(find_recipes(dataset, net), net_settings(net)))

@@ -41,6 +41,7 @@ def bare(images: Images, index: int) -> Images:
     return Images(pixels, images.sizes[index : index + 1], False)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("options", OPTIONS)
 @torch.no_grad()
 def test_padded_image_has_the_predictions_of_the_bare_one(options):
@@ -83,6 +84,7 @@ def test_losses_of_a_batch_are_those_of_its_images(options):
         torch.testing.assert_close(loss.mean, loss.total / divisor)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("options", OPTIONS)
 def test_every_parameter_learns(options):
     model = detector(*OPTIONS[options]).train()
@@ -102,6 +104,7 @@ def test_image_without_objects():
     assert all(p.grad is None or p.grad.isfinite().all() for p in model.parameters())
 
 
+@pytest.mark.slow
 def test_running_mean_of_the_positives():
     model = detector().train()
     output = model(random_images((64, 80)), ground_truth(TRUTH[0]))

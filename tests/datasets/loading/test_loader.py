@@ -44,6 +44,11 @@ def training(items, count, **options):
     return list(islice(training_batches_of(items, **options), count))
 
 
+WORKERS = pytest.mark.parametrize(
+    "workers", [0, pytest.param(1, marks=pytest.mark.processes)]
+)
+
+
 def ordered(items, **options):
     options = {"batch_size": 3, "short_side": 24} | options
     return list(ordered_batches(items, **options))
@@ -109,7 +114,7 @@ def test_start_skips(records, batch_size):
         assert_same(rest, whole[start:])
 
 
-@pytest.mark.parametrize("workers", [0, 1])
+@WORKERS
 def test_unreadable_image_is_replaced_and_reported(records, workers):
     items = records([(32, 24)] * 4)
     items[1].path.write_bytes(items[1].path.read_bytes()[:40])
@@ -130,7 +135,7 @@ def test_unreadable_image_is_replaced_and_reported(records, workers):
         assert jitter.abs().max() <= 2  # the pixels belong to the name
 
 
-@pytest.mark.parametrize("workers", [0, 1])
+@WORKERS
 def test_all_images_unreadable(records, workers):
     items = records([(32, 24)] * 2)
     for item in items:
@@ -143,7 +148,7 @@ def test_all_images_unreadable(records, workers):
     assert "Traceback" not in message
 
 
-@pytest.mark.parametrize("workers", [0, 1])
+@WORKERS
 def test_a_share_of_unreadable_images_stops_the_run(records, workers):
     items = records([(32, 24)] * 10)
     for item in (items[0], items[5]):
@@ -213,8 +218,7 @@ def test_workers_that_are_spawned(records, monkeypatch):
     assert_same(training(items, 4, workers=1, **VARIED), alone)
 
 
-@pytest.mark.processes
-@pytest.mark.parametrize("workers", [0, 1])
+@WORKERS
 def test_processes_share_the_batches_of_one(records, workers):
     """Three passes of two images, the last of one, by two processes."""
     items = records(MIXED + MIXED)
@@ -288,7 +292,7 @@ def test_evaluation_batches_of_no_images():
     assert ordered([]) == []
 
 
-@pytest.mark.parametrize("workers", [0, 1])
+@WORKERS
 def test_unreadable_test_image_is_an_error(records, workers):
     items = records(MIXED)
     items[4].path.unlink()

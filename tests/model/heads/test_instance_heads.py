@@ -57,6 +57,7 @@ def detector(net):
     return model, config
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("form", ["polygons", "bitmaps"])
 @pytest.mark.parametrize("net", NETS)
 def test_all_layers_train(net, form):
@@ -78,6 +79,7 @@ def test_what_cannot_be_trained_on_is_an_error():
         model.train()(IMAGES, truth()._replace(keypoints=None))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("net", NETS)
 def test_final_detections_have_masks_and_keypoints(net):
     model, config = detector(net)
@@ -114,6 +116,7 @@ def test_the_mask_of_a_class_is_the_convolutions():
     torch.testing.assert_close(found, expected)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("net", ["fpn", "c4"])
 def test_losses_are_one_graph(net):
     model, _ = detector(net)
