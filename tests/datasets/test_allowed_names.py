@@ -59,7 +59,9 @@ def test_name_twice_and_too_many():
 
 def test_data_set_is_refused(tmp_path):
     write_voc(tmp_path / "voc", "cat", "__background__", train=["1"], val=["2"])
-    with pytest.raises(ValueError, match=r"voc_train: invalid class names: .*'__back"):
+    with pytest.raises(
+        ValueError, match=r"voc_train: invalid class names: .*'__background__'"
+    ):
         load(tmp_path / "voc", tmp_path)
     write_coco(tmp_path / "coco", train=1, val=1)
     file = tmp_path / "coco" / "annotations" / "instances_train.json"

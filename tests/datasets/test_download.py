@@ -77,7 +77,9 @@ def test_wrong_archive_put_there_by_hand(world, tmp_path, cut):
     file = tmp_path / "downloads" / "test.tar"
     file.parent.mkdir()
     file.write_bytes(data[:-cut] if cut else b"x" + data[1:])
-    with pytest.raises(DownloadError, match=r"test\.tar: expected .*delete") as error:
+    with pytest.raises(
+        DownloadError, match=r"test\.tar: expected .*delete it"
+    ) as error:
         world.ensure("voc", tmp_path)
     assert "trainval.tar (" not in str(error.value)  # that one came
     file.unlink()

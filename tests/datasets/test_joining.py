@@ -46,7 +46,9 @@ def test_words_and_paths_join(tmp_path):
     )
     assert resolve("voc+voc0712")[2] == "voc_2007_test"
     assert dataset_name(both) == "voc+own"
-    with pytest.raises(ValueError, match=r"or name the classes to use in data\.cl"):
+    with pytest.raises(
+        ValueError, match=r"or name the classes to use in data\.classes"
+    ):
         load(both, tmp_path)
     assert ids(load(both, tmp_path, classes=["cat"])) == ["a", "c"]
     assert ids(load(both, tmp_path, "test", classes=["cat"])) == ["b", "d"]

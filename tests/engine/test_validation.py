@@ -149,9 +149,14 @@ def test_losses_are_means_over_all_samples(dataset, monkeypatch):
         for output in seen:
             stage = name.split("_")[0]
             number = output.counts[f"{stage}_fg"] + output.counts[f"{stage}_bg"]
-            total += output.losses[name].item() * number.item()
+            assert output.terms[name].count == number
+            mean = output.losses[name].item()
+            assert output.terms[name].total.item() == pytest.approx(
+                mean * number.item()
+            )
+            total += output.terms[name].total.item()
             samples += number.item()
-        assert value == pytest.approx(total / samples, rel=1e-6) and value > 0
+        assert value == pytest.approx(total / samples, rel=1e-9) and value > 0
     assert found.loss == pytest.approx(sum(found.losses.values()))
 
 

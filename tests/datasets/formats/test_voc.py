@@ -248,7 +248,9 @@ def test_missing_annotation(folder):
 
 def test_no_objects_anywhere(folder):
     folder.image("a").list("a")
-    with pytest.raises(ValueError, match=r"Annotations: expected at least one"):
+    with pytest.raises(
+        ValueError, match=r"Annotations: expected at least one <object>"
+    ):
         folder.read()
 
 

@@ -116,7 +116,9 @@ def test_misplaced_labels(folder):
 
 def test_no_labels_folder(folder):
     (folder.root / "labels").rename(folder.root / "label")
-    with pytest.raises(ValueError, match=r"would be .*own/labels/train/a\.txt; put"):
+    with pytest.raises(
+        ValueError, match=r"would be .*own/labels/train/a\.txt; put the"
+    ):
         folder.read()
 
 
