@@ -1,23 +1,13 @@
 """Mask and Keypoint R-CNN on weights by formula, beside the published programs."""
 
-import json
-import zlib
-
 import numpy as np
 import pytest
 import torch
-from faster_rcnn.config.settings import Config
-from faster_rcnn.datasets.loading.batches import Batch
 from faster_rcnn.datasets.loading.masks import pack_bitmaps, pack_polygons
-from faster_rcnn.inference.postprocess import detect_batch
 from faster_rcnn.layer_utils.mask_pasting import paste_masks
 from faster_rcnn.layer_utils.proposal_targets import RoISamples
-from faster_rcnn.layer_utils.structures import GroundTruth, Images
-from faster_rcnn.model.build import build_detector
-from faster_rcnn.weights import load_weights, recognise_weights
-from faster_rcnn.weights.layouts import layouts, nearest_layout
-from faster_rcnn.weights.writing import detector_config
-from formula_weights import family_state
+from faster_rcnn.layer_utils.structures import replace
+from golden_family import GoldenCase, check_gradient
 from golden_masks import golden_outlines, unpacked
 
 pytestmark = pytest.mark.slow
@@ -28,36 +18,21 @@ NAMES = (
 )
 
 
-class Case:
-    """A detector with its golden numbers."""
+class Case(GoldenCase):
+    """A detector of masks or keypoints with its golden numbers."""
 
     def __init__(self, folder, name):
-        self.name = name
-        self.detectron2 = name.startswith("d2")
         self.kind = "mask" if "mask" in name else "keypoint"
-        self.golden = np.load(folder / f"{name}.npz")
-        spec = json.loads((folder / f"{name}_state.json").read_text())
-        self.theirs = family_state(spec)
-        weights = recognise_weights(self.theirs, name)
-        settings = detector_config(weights, []).model_dump(mode="json")
-        settings["rpn"] |= {"test_pre_nms": 300, "test_post_nms": 60}
-        settings["test"]["detections_per_image"] = 20
-        settings["head"] |= {"fg_fraction": 1, "rois_per_image": 100}
-        self.config = Config.model_validate(settings)
-        self.model = build_detector(self.config, weights.num_classes).eval()
-        assert load_weights(self.model, weights) == []
-        self.data = np.load(folder / "inputs.npz")
-        self.image = "mask0" if self.kind == "mask" else "kp0"
-        pixels = torch.from_numpy(self.data[f"{self.image}_image"])
-        pixels = pixels.permute(2, 0, 1)[None]
-        sizes = torch.tensor([pixels.shape[2:]])
-        self.images = Images(pixels, sizes, False)
+        settings = {
+            "rpn": {"test_pre_nms": 300, "test_post_nms": 60},
+            "head": {"fg_fraction": 1, "rois_per_image": 100},
+        }
+        super().__init__(folder, name, settings, "mask0" if "mask" in name else "kp0")
 
     def truth(self, form):
         """The objects, with their masks as polygons or bitmaps, and keypoints."""
         data, image = self.data, self.image
-        classes = torch.from_numpy(data[f"{image}_classes"]).long()[None]
-        slots = classes.shape[1]
+        slots = self.boxes.classes.shape[1]
         if form == "polygons":
             masks = pack_polygons([golden_outlines(data, image)], slots=slots)
         else:
@@ -67,13 +42,7 @@ class Case:
         if self.kind == "keypoint":
             keypoints = torch.from_numpy(data["kp0_keypoints"])[None].clone()
             keypoints[..., :2] += 0.5 if self.detectron2 else 0
-        return GroundTruth(
-            boxes=torch.from_numpy(data[f"{image}_boxes"]).float()[None],
-            classes=classes,
-            valid=torch.ones_like(classes, dtype=torch.bool),
-            masks=masks,
-            keypoints=keypoints,
-        )
+        return replace(self.boxes, masks=masks, keypoints=keypoints)
 
     def samples(self):
         """The golden RoIs, foreground first."""
@@ -96,13 +65,6 @@ class Case:
         valid = torch.ones_like(classes, dtype=torch.bool)
         return RoISamples(rois, classes, rois * 0, matched, valid)
 
-    def detections(self):
-        """Golden boxes, scores and classes, background being 0."""
-        golden = self.golden
-        key, shift = ("classes", 1) if self.detectron2 else ("labels", 0)
-        classes = golden[f"test_det0_{key}"] + shift
-        return golden["test_det0_boxes"], golden["test_det0_scores"], classes
-
 
 @pytest.fixture(scope="module", params=NAMES)
 def case(request, shared):
@@ -111,17 +73,7 @@ def case(request, shared):
 
 @pytest.fixture(scope="module")
 def found(case):
-    batch = Batch(
-        images=case.images,
-        ground_truth=case.truth("polygons"),
-        scales=torch.ones(1),
-        original_sizes=case.images.sizes,
-        image_ids=("0",),
-    )
-    config = case.config
-    return detect_batch(
-        case.model, batch, boxes=config.boxes, test=config.test, dtype=torch.float32
-    )
+    return case.detect()
 
 
 def test_detections(case, found):
@@ -182,23 +134,16 @@ def test_the_loss_and_its_gradients(case, form):
     name = "train_loss_mask_from_bitmasks" if other else f"train_loss_{case.kind}"
     assert loss.item() == pytest.approx(float(golden[name]), rel=1e-5)
 
-    layout = nearest_layout(case.theirs, layouts(), source=case.name)
-    ours = {name: key for key, name in layout.names.items()}
-    parameters = dict(case.model.named_parameters())
     # A softmax has no gradient in the last bias.
     smallest = 1e-4
-    table = golden["train_grads_from_bitmasks" if other else "train_grads"]
+    table = "train_grads_from_bitmasks" if other else "train_grads"
     checked = 0
-    for key, (norm, _, along) in zip(golden["train_grad_keys"], table, strict=True):
-        if norm < smallest or not ours[key].startswith(f"{case.kind}_head"):
+    for key, ours, gradient, row in case.gradients(table):
+        if row[0] < smallest or not ours.startswith(f"{case.kind}_head"):
             continue
-        gradient = parameters[ours[key]].grad.double().numpy()
         if case.detectron2 and "mask_head.predictor" in key:
             assert not gradient[0].any()  # of background
             gradient = gradient[1:]
-        draw = np.random.default_rng(zlib.crc32(f"grad.{key}".encode()))
-        direction = draw.standard_normal(gradient.shape)
-        assert np.linalg.norm(gradient) == pytest.approx(norm, rel=1e-3), key
-        assert (gradient * direction).sum() == pytest.approx(along, abs=5e-3 * norm)
+        check_gradient(key, gradient, row)
         checked += 1
     assert checked >= 4

@@ -1,55 +1,17 @@
 """RetinaNet on weights by formula, beside torchvision's and Detectron2's numbers."""
 
-import json
-import zlib
-
 import numpy as np
 import pytest
 import torch
-from faster_rcnn.config.settings import Config
-from faster_rcnn.datasets.loading.batches import Batch
-from faster_rcnn.inference.postprocess import detect_batch
-from faster_rcnn.layer_utils.structures import GroundTruth, Images
-from faster_rcnn.model.build import build_detector
-from faster_rcnn.weights import load_weights, recognise_weights
-from faster_rcnn.weights.layouts import layouts, nearest_layout
-from faster_rcnn.weights.writing import detector_config
-from formula_weights import family_state
+from golden_family import GoldenCase, check_gradient
 
 pytestmark = pytest.mark.slow
 
 NAMES = ("tv_retinanet_resnet50_fpn", "d2_retinanet_R_50_FPN")
 
 
-class Case:
-    """A detector with its golden numbers."""
-
-    def __init__(self, folder, name):
-        self.name = name
-        self.golden = np.load(folder / f"{name}.npz")
-        spec = json.loads((folder / f"{name}_state.json").read_text())
-        self.theirs = family_state(spec)
-        weights = recognise_weights(self.theirs, name)
-        settings = detector_config(weights, []).model_dump(mode="json")
-        settings["dense"]["pre_nms"] = 200
-        settings["test"]["detections_per_image"] = 20
-        self.config = Config.model_validate(settings)
-        self.model = build_detector(self.config, weights.num_classes).eval()
-        assert load_weights(self.model, weights) == []
-        data = np.load(folder / "inputs.npz")
-        pixels = torch.from_numpy(data["mask0_image"]).permute(2, 0, 1)[None]
-        sizes = torch.tensor([pixels.shape[2:]])
-        self.images = Images(pixels, sizes, False)
-        classes = torch.from_numpy(data["mask0_classes"]).long()[None]
-        self.truth = GroundTruth(
-            boxes=torch.from_numpy(data["mask0_boxes"]).float()[None],
-            classes=classes,
-            valid=torch.ones_like(classes, dtype=torch.bool),
-        )
-
-    @property
-    def detectron2(self):
-        return self.name.startswith("d2")
+class Case(GoldenCase):
+    """A RetinaNet with its golden numbers."""
 
     def outputs(self):
         """Golden logits ``(A, C - 1)`` and deltas ``(A, 4)``, anchors as ours."""
@@ -71,18 +33,17 @@ class Case:
 
     def detections(self):
         """Golden boxes, clipped, with scores and classes; none of background."""
-        golden = self.golden
-        key, shift = ("classes", 1) if self.detectron2 else ("labels", 0)
-        classes = golden[f"test_det0_{key}"] + shift
+        boxes, scores, classes = super().detections()
         height, width = self.images.sizes[0].tolist()
-        boxes = golden["test_det0_boxes"].clip(0, [width, height, width, height])
+        boxes = boxes.clip(0, [width, height, width, height])
         kept = classes > 0
-        return boxes[kept], golden["test_det0_scores"][kept], classes[kept]
+        return boxes[kept], scores[kept], classes[kept]
 
 
 @pytest.fixture(scope="module", params=NAMES)
 def case(request, shared):
-    return Case(shared / "golden" / "family", request.param)
+    folder = shared / "golden" / "family"
+    return Case(folder, request.param, {"dense": {"pre_nms": 200}})
 
 
 @torch.no_grad()
@@ -98,17 +59,7 @@ def test_features_and_outputs(case):
 
 
 def test_detections(case):
-    batch = Batch(
-        images=case.images,
-        ground_truth=case.truth,
-        scales=torch.ones(1),
-        original_sizes=case.images.sizes,
-        image_ids=("0",),
-    )
-    config = case.config
-    found = detect_batch(
-        case.model, batch, boxes=config.boxes, test=config.test, dtype=torch.float32
-    )
+    found = case.detect()
     boxes, scores, classes = case.detections()
     count = len(scores)  # ours go on where torchvision's are of background
     assert count >= 17 and found.valid.sum() == 20
@@ -123,7 +74,7 @@ def test_losses_and_gradients(case):
     if case.detectron2:
         names = ("train_loss_cls", "train_loss_box_reg")
     case.model.train()
-    output = case.model(case.images, case.truth)
+    output = case.model(case.images, case.boxes)
     for loss, name in zip(output.losses.values(), names, strict=True):
         assert loss.item() == pytest.approx(float(golden[name]), rel=1e-5)
     if case.detectron2:
@@ -131,21 +82,14 @@ def test_losses_and_gradients(case):
         assert divisor == pytest.approx(float(golden["train_loss_normalizer"]))
     output.total().backward()
 
-    layout = nearest_layout(case.theirs, layouts(), source=case.name)
-    ours = {name: key for key, name in layout.names.items()}
-    parameters = dict(case.model.named_parameters())
-    trained = {ours[key] for key in golden["train_grad_keys"]}
-    assert trained == {k for k, p in parameters.items() if p.grad is not None}
-    rows = zip(golden["train_grad_keys"], golden["train_grads"], strict=True)
-    for key, (norm, _, along) in rows:
-        gradient = parameters[ours[key]].grad.double().numpy()
+    rows = list(case.gradients())
+    parameters = case.model.named_parameters()
+    trained = {key for key, parameter in parameters if parameter.grad is not None}
+    assert trained == {ours for _, ours, _, _ in rows}
+    for key, _, gradient, row in rows:
         if case.detectron2 and key.startswith(("head.cls_score", "head.bbox_pred")):
             gradient = theirs_order(gradient, background="cls" in key)
-        draw = np.random.default_rng(zlib.crc32(f"grad.{key}".encode()))
-        direction = draw.standard_normal(gradient.shape)
-        assert np.linalg.norm(gradient) == pytest.approx(norm, rel=1e-3), key
-        # Rounding moves a few ReLUs over their edge.
-        assert (gradient * direction).sum() == pytest.approx(along, abs=5e-3 * norm)
+        check_gradient(key, gradient, row)
 
 
 def theirs_order(rows, *, background):

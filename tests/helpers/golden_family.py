@@ -1,0 +1,116 @@
+"""Detectors on weights by formula, with their golden numbers (shared/golden/family)."""
+
+import json
+import zlib
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from faster_rcnn.config.settings import Config
+from faster_rcnn.datasets.loading.batches import Batch
+from faster_rcnn.inference.postprocess import detect_batch
+from faster_rcnn.layer_utils.structures import Detections, GroundTruth, Images
+from faster_rcnn.model.build import build_detector
+from faster_rcnn.weights import load_weights, recognise_weights
+from faster_rcnn.weights.layouts import layouts, nearest_layout
+from faster_rcnn.weights.writing import detector_config
+from formula_weights import family_state
+
+
+class GoldenCase:
+    """A detector with its golden numbers.
+
+    Args:
+        folder: of the golden data of the family.
+        name: of the detector's file there.
+        overrides: settings by section, on top of those of the weights.
+        image: name of the image and its objects in ``inputs.npz``.
+    """
+
+    def __init__(
+        self,
+        folder: Path,
+        name: str,
+        overrides: Mapping[str, Mapping[str, Any]],
+        image: str = "mask0",
+    ) -> None:
+        self.name, self.image = name, image
+        self.detectron2 = name.startswith("d2")
+        self.golden = np.load(folder / f"{name}.npz")
+        spec = json.loads((folder / f"{name}_state.json").read_text())
+        theirs = family_state(spec)
+        self.weights = recognise_weights(theirs, name)
+        layout = nearest_layout(theirs, layouts(), source=name)
+        self._ours = {theirs: ours for ours, theirs in layout.names.items()}
+        settings = detector_config(self.weights, []).model_dump(mode="json")
+        for section, values in overrides.items():
+            settings[section] |= values
+        settings["test"]["detections_per_image"] = 20
+        self.config = Config.model_validate(settings)
+        self.model = build_detector(self.config, self.weights.num_classes).eval()
+        assert load_weights(self.model, self.weights) == []
+        self.data = np.load(folder / "inputs.npz")
+        pixels = torch.from_numpy(self.data[f"{image}_image"]).permute(2, 0, 1)[None]
+        self.images = Images(pixels, torch.tensor([pixels.shape[2:]]), False)
+        classes = torch.from_numpy(self.data[f"{image}_classes"]).long()[None]
+        self.boxes = GroundTruth(
+            boxes=torch.from_numpy(self.data[f"{image}_boxes"]).float()[None],
+            classes=classes,
+            valid=torch.ones_like(classes, dtype=torch.bool),
+        )
+
+    def detect(self) -> Detections:
+        """What the detector finds in the image."""
+        batch = Batch(
+            images=self.images,
+            ground_truth=self.boxes,
+            scales=torch.ones(1),
+            original_sizes=self.images.sizes,
+            image_ids=("0",),
+        )
+        return detect_batch(
+            self.model,
+            batch,
+            boxes=self.config.boxes,
+            test=self.config.test,
+            dtype=torch.float32,
+        )
+
+    def detections(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Golden boxes, scores and classes, background being 0."""
+        key, shift = ("classes", 1) if self.detectron2 else ("labels", 0)
+        classes = self.golden[f"test_det0_{key}"] + shift
+        return (
+            self.golden["test_det0_boxes"],
+            self.golden["test_det0_scores"],
+            classes,
+        )
+
+    def gradients(
+        self, table: str = "train_grads", *, prefix: str = ""
+    ) -> Iterator[tuple[str, str, np.ndarray | None, np.ndarray]]:
+        """Each trained tensor: key there, key here, our gradient, golden row.
+
+        Only of keys with a prefix.
+        """
+        parameters = dict(self.model.named_parameters())
+        rows = zip(self.golden["train_grad_keys"], self.golden[table], strict=True)
+        for key, row in rows:
+            if not key.startswith(prefix):
+                continue
+            gradient = parameters[self._ours[key]].grad
+            found = None if gradient is None else gradient.double().numpy()
+            yield key, self._ours[key], found, row
+
+
+def check_gradient(key: str, gradient: np.ndarray, row: np.ndarray) -> None:
+    """Compare a gradient, in the order of the golden one, with its golden numbers."""
+    norm, _, along = row
+    draw = np.random.default_rng(zlib.crc32(f"grad.{key}".encode()))
+    direction = draw.standard_normal(gradient.shape)
+    assert np.linalg.norm(gradient) == pytest.approx(norm, rel=1e-3), key
+    # Rounding moves a few ReLUs over their edge.
+    assert (gradient * direction).sum() == pytest.approx(along, abs=5e-3 * norm), key
