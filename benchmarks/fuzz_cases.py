@@ -21,7 +21,7 @@ import numpy as np
 import torch
 from faster_rcnn.config.loading import load_config
 from faster_rcnn.model.build import build_detector
-from faster_rcnn.model.normalisation import NORMALISATIONS
+from faster_rcnn.nets.normalisation import NORMALISATIONS
 from faster_rcnn.weights.checkpoint import FORMAT
 from PIL import Image
 

@@ -54,7 +54,7 @@ from faster_rcnn.evaluation.image_detections import ImageDetections
 from faster_rcnn.evaluation.scoring import evaluate
 from faster_rcnn.inference.postprocess import detect_images
 from faster_rcnn.model.build import build_detector
-from faster_rcnn.model.normalisation import NORMALISATIONS
+from faster_rcnn.nets.normalisation import NORMALISATIONS
 from faster_rcnn.utils.device import autocast, keep_freed_memory, seed_everything
 from faster_rcnn.utils.files import write_atomic
 from faster_rcnn.weights import load_initial_weights

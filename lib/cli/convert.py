@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from ..config.recipes import find_recipes
-from ..model.normalisation import NORMALISATIONS
+from ..nets.normalisation import NORMALISATIONS
 from ..utils.printable import show
 from ..weights.checkpoint import CheckpointError
 from ..weights.class_names import read_classes

@@ -10,6 +10,7 @@ from ..nets import build_backbone
 from ..nets.backbone import Backbone
 from ..nets.fpn import FeaturePyramid
 from ..nets.layers import Norm
+from ..nets.normalisation import NORMALISATIONS, Normalisation
 from ..nets.region_head import RegionHead
 from ..nets.roi_features import LastStage, Pooling, RoIFeatures, pooled_strides
 from .external_proposals import ExternalProposals
@@ -17,7 +18,6 @@ from .heads.box_head import BoxHead
 from .heads.cascade_head import CascadeHead
 from .heads.head import Head, Trunk
 from .network import Network
-from .normalisation import NORMALISATIONS, Normalisation
 from .one_stage import OneStage
 from .region_proposals import RegionProposalNetwork
 from .retina_head import RetinaHead

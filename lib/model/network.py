@@ -16,7 +16,7 @@ from ..layer_utils.structures import (
 from ..nets.backbone import Backbone
 from ..nets.fpn import FeaturePyramid
 from ..nets.layers import zero_padding
-from .normalisation import Normalisation
+from ..nets.normalisation import Normalisation
 from .outputs import Predictions, TrainOutput
 
 NOT_WEIGHTS = ("pixel_mean", "pixel_std", "dense_head.positives.value")

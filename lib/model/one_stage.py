@@ -14,8 +14,8 @@ from ..layer_utils.structures import (
 )
 from ..nets.backbone import Backbone
 from ..nets.fpn import FeaturePyramid
+from ..nets.normalisation import Normalisation
 from .network import Network, Stage
-from .normalisation import Normalisation
 from .outputs import Predictions, TrainOutput
 
 

@@ -21,11 +21,11 @@ from ..layer_utils.structures import (
 )
 from ..nets.backbone import Backbone
 from ..nets.fpn import FeaturePyramid
+from ..nets.normalisation import Normalisation
 from ..nets.region_head import RegionHead
 from .external_proposals import ExternalProposals
 from .heads.head import ClassifyingHead, Head
 from .network import Network, Stage
-from .normalisation import Normalisation
 from .outputs import Predictions, TrainOutput, together
 from .region_proposals import RegionProposalNetwork
 

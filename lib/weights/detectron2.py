@@ -10,10 +10,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ..model.normalisation import NORMALISATIONS
+from ..nets.normalisation import NORMALISATIONS
 from .checkpoint import CheckpointError
 from .conversion import add_never_present, double_scores
-from .imported import Layout
+from .imported import KEYPOINT_HEAD, MASK_HEAD, Layout
 
 _SIZES = (32, 64, 128, 256, 512)
 _RATIOS = (0.5, 1.0, 2.0)
@@ -71,23 +71,8 @@ _RETINANET = {
     "dense.pre_nms": 1000,
     "test.clip_first": False,
 }
-_MASK = {
-    "mask.enabled": True,
-    "mask.size": 14,
-    "mask.convs": 4,
-    "mask.channels": 256,
-    "mask.norm": "none",
-    "mask.class_agnostic": False,
-    "mask.targets": "polygon",
-}
-_KEYPOINT = {
-    "keypoint.enabled": True,
-    "keypoint.count": 17,
-    "keypoint.size": 14,
-    "keypoint.convs": 8,
-    "keypoint.channels": 512,
-    "keypoint.score": "probability",
-}
+_MASK = MASK_HEAD | {"mask.targets": "polygon"}
+_KEYPOINT = KEYPOINT_HEAD | {"keypoint.score": "probability"}
 SETTINGS: dict[str, dict[str, Any]] = {
     "c4": _C4 | _ONE_MAP | _REGIONS | _SHARED,
     "dc5": _DC5 | _ONE_MAP | _TWO_FCS | _REGIONS | _SHARED,

@@ -20,6 +20,25 @@ WITH_STYLE = ("res50", "res101", "res152", "resx101")
 BATCH_EPS = 1e-5
 """Epsilon of all our norms."""
 
+MASK_HEAD: dict[str, Any] = {
+    "mask.enabled": True,
+    "mask.size": 14,
+    "mask.convs": 4,
+    "mask.channels": 256,
+    "mask.norm": "none",
+    "mask.class_agnostic": False,
+}
+"""Settings of the mask head of Mask R-CNN (figure 4), as all programs have it."""
+
+KEYPOINT_HEAD: dict[str, Any] = {
+    "keypoint.enabled": True,
+    "keypoint.count": 17,
+    "keypoint.size": 14,
+    "keypoint.convs": 8,
+    "keypoint.channels": 512,
+}
+"""Settings of the keypoint head for COCO's persons (Mask R-CNN, section 5)."""
+
 
 class Layout(NamedTuple):
     """The names that one program gives the weights of one net.

@@ -11,7 +11,7 @@ from ..config.loading import config_from_checkpoint
 from ..config.settings import Config, NetConfig
 from ..model.build import build_detector
 from ..model.network import NOT_WEIGHTS, Network
-from ..model.normalisation import NORMALISATIONS
+from ..nets.normalisation import NORMALISATIONS
 from .checkpoint import CheckpointError, detector_weights, load_checkpoint
 from .imported import ImportedWeights
 from .layout_check import few

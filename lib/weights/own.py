@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from ..model.network import NOT_WEIGHTS
-from ..model.normalisation import NORMALISATIONS
+from ..nets.normalisation import NORMALISATIONS
 from .checkpoint import CheckpointError
 from .imported import WITH_STYLE, ImportedWeights, Layout
 from .layout_check import check_layout, expected_shapes, read_numbers, take_state

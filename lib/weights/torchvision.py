@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from ..utils.files import sha256_of
-from .imported import Layout
+from .imported import KEYPOINT_HEAD, MASK_HEAD, Layout
 
 _SHARED: dict[str, Any] = {
     "net.features": "fpn",
@@ -79,23 +79,8 @@ _SMALL = {
     "data.test_long_side": 640,
 }
 
-_MASK = {
-    "mask.enabled": True,
-    "mask.size": 14,
-    "mask.convs": 4,
-    "mask.channels": 256,
-    "mask.norm": "none",
-    "mask.class_agnostic": False,
-    "mask.targets": "soft",
-}
-_KEYPOINT = {
-    "keypoint.enabled": True,
-    "keypoint.count": 17,
-    "keypoint.size": 14,
-    "keypoint.convs": 8,
-    "keypoint.channels": 512,
-    "keypoint.score": "logit",
-}
+_MASK = MASK_HEAD | {"mask.targets": "soft"}
+_KEYPOINT = KEYPOINT_HEAD | {"keypoint.score": "logit"}
 
 # By name in torchvision: our net, the settings, and whether files of versions before
 # 0.13 exist, which lack two levels of names.

@@ -11,7 +11,7 @@ from torch import Tensor
 from ..config.loading import load_config
 from ..config.settings import Config
 from ..model.network import Network
-from ..model.normalisation import NORMALISATIONS
+from ..nets.normalisation import NORMALISATIONS
 from ..utils.files import atomic_path
 from .checkpoint import FORMAT, CheckpointError
 from .imported import ImportedWeights, Layout

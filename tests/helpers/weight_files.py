@@ -10,7 +10,7 @@ import torchvision
 from faster_rcnn.config.loading import load_config
 from faster_rcnn.config.settings import NetConfig
 from faster_rcnn.model.build import build_detector
-from faster_rcnn.model.normalisation import NORMALISATIONS
+from faster_rcnn.nets.normalisation import NORMALISATIONS
 from faster_rcnn.weights import load_initial_weights
 from faster_rcnn.weights.checkpoint import CheckpointError
 

@@ -2,9 +2,9 @@ import pytest
 import torch
 from faster_rcnn.layer_utils.structures import Images, tensors_of
 from faster_rcnn.model.build import build_detector
-from faster_rcnn.model.normalisation import NORMALISATIONS
 from faster_rcnn.model.two_stage import TwoStage
 from faster_rcnn.nets.backbone import Backbone
+from faster_rcnn.nets.normalisation import NORMALISATIONS
 from tiny_runs import random_images, tiny_config, tiny_detector
 from torch import nn
 

@@ -5,7 +5,7 @@ import pickle
 import pytest
 import torch
 from faster_rcnn.config.loading import load_config
-from faster_rcnn.model.normalisation import NORMALISATIONS
+from faster_rcnn.nets.normalisation import NORMALISATIONS
 from faster_rcnn.weights.checkpoint import CheckpointError
 from faster_rcnn.weights.recognition import import_weights, recognise_weights
 from formula_weights import caffe_state, formula_state, golden_entries

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from ...model.normalisation import NORMALISATIONS
+from ...nets.normalisation import NORMALISATIONS
 
 NO_LICENCE = "not chosen yet; ask before you use these weights"
 

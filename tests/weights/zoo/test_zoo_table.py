@@ -5,7 +5,7 @@ import pytest
 import torchvision
 from command_lines import REPOSITORY
 from faster_rcnn.config.settings import NET_NAMES
-from faster_rcnn.model.normalisation import NORMALISATIONS
+from faster_rcnn.nets.normalisation import NORMALISATIONS
 from faster_rcnn.weights.checkpoint import CheckpointError
 from faster_rcnn.weights.zoo.table import ENTRIES, find_entry, imagenet_entry
 
