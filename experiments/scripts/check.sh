@@ -11,10 +11,10 @@ source "$(dirname "${BASH_SOURCE[0]}")/common.sh"
 # Without stored bytecode, each of the many processes would compile all sources again.
 unset PYTHONDONTWRITEBYTECODE
 # The default tests of --oldest: imports, operators compared with their references,
-# layers, suppression, the detector, every gradient, and the commands themselves.
+# layers, suppression, the detectors, every gradient, and the commands themselves.
 OLDEST_TESTS=(
   tests/test_imports.py tests/kernels tests/nms tests/layer_utils
-  tests/model/test_faster_rcnn.py tests/model/test_gradients.py tests/test_commands.py
+  tests/model tests/test_commands.py
   tests/export/test_job.py::test_written_beside_the_checkpoint
 )
 case ${1:-} in
