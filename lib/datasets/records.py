@@ -13,7 +13,7 @@ import logging
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -36,6 +36,40 @@ BOX_FAULTS = (
 logger = logging.getLogger(__name__)
 
 
+class RunLengths(NamedTuple):
+    """A mask of the whole image in COCO's compressed form.
+
+    Attributes:
+        counts: run lengths, column by column, compressed as pycocotools does.
+        size: height and width of the image in pixels.
+    """
+
+    counts: bytes
+    size: tuple[int, int]
+
+
+Parts = tuple[FloatArray, ...]
+"""Polygons of an object, ``(V, 2)`` pixel edges each; empty for one without a mask."""
+
+Mask = Parts | RunLengths
+
+
+@dataclass(frozen=True, slots=True)
+class KeypointNames:
+    """The K keypoints of a data set.
+
+    Attributes:
+        names: K names.
+        flip_pairs: pairs of indices that a mirrored image exchanges, such as the left
+            and the right eye.
+        skeleton: pairs of indices that a drawing connects.
+    """
+
+    names: tuple[str, ...]
+    flip_pairs: tuple[tuple[int, int], ...] = ()
+    skeleton: tuple[tuple[int, int], ...] = ()
+
+
 @dataclass(frozen=True, slots=True)
 class Record:
     """One image and its objects.
@@ -52,6 +86,10 @@ class Record:
         crowd: ``(G,)`` COCO's iscrowd.
         areas: ``(G,)`` square pixels: COCO's area, else the box's.
         object_ids: ``(G,)`` COCO's annotation ids, else 0..G-1.
+        masks: G masks; None if the data set has none.
+        keypoints: ``(G, K, 3)`` float32 x and y in continuous pixels of the stored
+            image (a whole pixel index of COCO's files plus 0.5), and visibility: 0 not
+            labelled, 1 hidden, 2 visible. None if the data set has none.
     """
 
     image_id: str
@@ -64,6 +102,8 @@ class Record:
     crowd: BoolArray
     areas: FloatArray
     object_ids: IntArray
+    masks: tuple[Mask, ...] | None = None
+    keypoints: FloatArray | None = None
 
 
 @dataclass(frozen=True)
@@ -80,6 +120,8 @@ class Dataset:
             sets without ground truth.
         category_ids: COCO's category id of each class, 0 for the background; for VOC
             the class index itself.
+        has_masks: whether records have masks.
+        keypoints: the keypoints of the records; None if they have none.
     """
 
     name: str
@@ -89,6 +131,8 @@ class Dataset:
     drops: dict[str, int]
     annotation_file: Path | None
     category_ids: tuple[int, ...]
+    has_masks: bool = False
+    keypoints: KeypointNames | None = None
 
     @classmethod
     def with_voc_rules(

@@ -17,7 +17,7 @@ from typing import NamedTuple
 import numpy as np
 
 from ..datasets.index.indexed_records import as_records
-from ..datasets.records import BoolArray, Dataset, FloatArray, IntArray
+from ..datasets.records import BoolArray, Dataset, FloatArray, IntArray, RunLengths
 
 # Rounding may invert a degenerate box, but never by a whole pixel.
 _INVERTED_BY = 1.0
@@ -34,12 +34,17 @@ class ImageDetections:
         boxes: ``(D, 4)`` float32 pixel edges of the original image.
         scores: ``(D,)`` float32, descending.
         classes: ``(D,)`` int64 class indices, 1..C-1.
+        masks: D masks of the original image; None if the detector predicts none.
+        keypoints: ``(D, K, 3)`` float32 x and y in continuous pixels of the original
+            image, and score; None if the detector predicts none.
     """
 
     image_id: str
     boxes: FloatArray
     scores: FloatArray
     classes: IntArray
+    masks: tuple[RunLengths, ...] | None = None
+    keypoints: FloatArray | None = None
 
 
 class FlatDetections(NamedTuple):
