@@ -1,4 +1,4 @@
-"""Draw boxes on images.
+"""Draw boxes, masks and keypoints on images.
 
 Images are ``(H, W, 3)`` uint8 RGB. Boxes are ``x1, y1, x2, y2`` in pixel edges of the
 image: pixel k spans ``[k, k + 1)``, so a box covers the pixels x1 to x2 - 1. To convert
@@ -8,11 +8,12 @@ the boxes of a batch, add ``offset`` to x2 and y2: 1 where widths are measured a
 
 import base64
 import colorsys
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import Any, TypeAlias
+from typing import Any, Protocol, TypeAlias
 
 import cv2
+import hotcoco.mask
 import numpy as np
 import numpy.typing as npt
 
@@ -27,6 +28,24 @@ _FONT = cv2.FONT_HERSHEY_SIMPLEX
 _GOLDEN_RATIO = (5**0.5 - 1) / 2
 _BLACK: Color = (0, 0, 0)
 _WHITE: Color = (255, 255, 255)
+_OPACITY = 0.4  # of a mask
+
+
+class EncodedMask(Protocol):
+    """A mask as COCO's compressed run lengths, such as ``datasets.records.RunLengths``.
+
+    Attributes:
+        counts: the run lengths.
+        size: height and width in pixels.
+    """
+
+    @property
+    def counts(self) -> bytes: ...  # noqa: D102
+    @property
+    def size(self) -> tuple[int, int]: ...  # noqa: D102
+
+
+BitMask: TypeAlias = npt.NDArray[np.bool_]
 
 
 def class_color(index: int) -> Color:
@@ -78,7 +97,7 @@ def draw_boxes(
             raise ValueError(f"expected {count} {name}, found {len(values)}")
     picture: Picture = np.array(image, order="C")
     height, width, _ = picture.shape
-    thickness = max(1, round(min(height, width) / 350))
+    thickness = _thickness(picture)
     corners = {i: _inside(box, height, width) for i, box in enumerate(boxes)}
     shown = [(i, c) for i, c in reversed(corners.items()) if c is not None]
     palette = colors if colors is not None else [class_color(i) for i in range(count)]
@@ -93,6 +112,100 @@ def draw_boxes(
             text = f"{text} {float(scores[i]):.2f}".strip()
         if text:
             _draw_label(picture, text, x1, y1, palette[i])
+    return picture
+
+
+def draw_masks(
+    image: Picture,
+    masks: Iterable[BitMask | EncodedMask],
+    colors: Sequence[Color] | None = None,
+) -> Picture:
+    """Tint objects and outline them, the first on top.
+
+    Args:
+        image: ``(H, W, 3)`` uint8 RGB, unchanged.
+        masks: D masks of the picture's size, ``(H, W)`` bool or run lengths.
+        colors: D RGB colours. By default each mask has that of its position.
+
+    Returns:
+        A picture of the same size.
+
+    Raises:
+        ValueError: the picture is not uint8 RGB, or a mask has another size.
+    """
+    _check_picture(image)
+    picture: Picture = np.array(image, order="C")
+    thickness = _thickness(picture)
+    for i, mask in reversed(list(enumerate(masks))):
+        bits = mask if isinstance(mask, np.ndarray) else _decoded(mask)
+        if bits.shape != picture.shape[:2]:
+            raise ValueError(
+                f"expected masks of the picture's size {picture.shape[:2]}, found "
+                f"{bits.shape} for mask {i}"
+            )
+        rows, columns = np.flatnonzero(bits.any(1)), np.flatnonzero(bits.any(0))
+        if not len(rows):
+            continue
+        own = slice(rows[0], rows[-1] + 1), slice(columns[0], columns[-1] + 1)
+        crop = np.ascontiguousarray(bits[own], np.uint8)
+        color = colors[i] if colors is not None else class_color(i)
+        part = np.array(picture[own], order="C")
+        tint = cv2.addWeighted(
+            part, 1 - _OPACITY, np.full_like(part, color), _OPACITY, 0
+        )
+        cv2.copyTo(tint, crop, part)
+        outlines, _ = cv2.findContours(crop, cv2.RETR_CCOMP, cv2.CHAIN_APPROX_NONE)
+        cv2.drawContours(part, outlines, -1, color, thickness)
+        picture[own] = part
+    return picture
+
+
+def draw_keypoints(
+    image: Picture,
+    keypoints: npt.NDArray[np.floating[Any]],
+    skeleton: Sequence[tuple[int, int]] = (),
+    colors: Sequence[Color] | None = None,
+    threshold: float = 0.0,
+) -> Picture:
+    """Draw keypoints and the limbs between them, the first object on top.
+
+    Args:
+        image: ``(H, W, 3)`` uint8 RGB, unchanged.
+        keypoints: ``(D, K, 3)`` x, y in continuous pixels, and score or visibility.
+        skeleton: pairs of indices to connect.
+        colors: D RGB colours. By default each object has that of its position.
+        threshold: only keypoints with a score above it are drawn.
+
+    Returns:
+        A picture of the same size.
+
+    Raises:
+        ValueError: the picture is not uint8 RGB, or the keypoints' shape is wrong.
+    """
+    _check_picture(image)
+    if keypoints.ndim != 3 or keypoints.shape[2] != 3:
+        raise ValueError(f"expected keypoints (D, K, 3), found {keypoints.shape}")
+    picture: Picture = np.array(image, order="C")
+    thickness = _thickness(picture)
+    # OpenCV's pixel centres are whole numbers, in sixteenths here. The limit keeps
+    # points far outside in the range of its integers.
+    limit = 8.0 * max(picture.shape)
+    places = np.nan_to_num(keypoints[..., :2], posinf=limit, neginf=-limit)
+    fixed = np.rint((places.clip(-limit, limit) - 0.5) * 16).astype(int)
+    seen = np.isfinite(keypoints).all(axis=2) & (keypoints[..., 2] > threshold)
+    for i in reversed(range(len(keypoints))):
+        color = colors[i] if colors is not None else class_color(i)
+        points: list[list[int]] = fixed[i].tolist()
+        for a, b in skeleton:
+            if seen[i, a] and seen[i, b]:
+                ends = points[a], points[b]
+                cv2.line(picture, *ends, color, thickness, cv2.LINE_AA, 4)
+        for k in np.flatnonzero(seen[i]):
+            # A light rim sets the point off from limbs of its own colour.
+            for radius, ink in ((thickness + 2, _WHITE), (thickness + 1, color)):
+                cv2.circle(
+                    picture, points[k], radius * 16, ink, cv2.FILLED, cv2.LINE_AA, 4
+                )
     return picture
 
 
@@ -190,6 +303,17 @@ def _inside(box: BoxArray, height: int, width: int) -> tuple[int, int, int, int]
     right, bottom = round(min(x2, width)) - 1, round(min(y2, height)) - 1
     left, top = min(left, width - 1), min(top, height - 1)
     return left, top, max(right, left), max(bottom, top)
+
+
+def _decoded(mask: EncodedMask) -> BitMask:
+    rle = {"size": list(mask.size), "counts": mask.counts}
+    return hotcoco.mask.decode(rle).astype(np.bool_)
+
+
+def _thickness(picture: Picture) -> int:
+    """Return the width of lines in pixels."""
+    height, width, _ = picture.shape
+    return max(1, round(min(height, width) / 350))
 
 
 def _text_scale(picture: Picture) -> float:

@@ -2,6 +2,7 @@ import cv2
 import numpy as np
 import pytest
 import torch
+from faster_rcnn.datasets.records import RunLengths
 from faster_rcnn.inference.batch_pictures import (
     detections_picture,
     ground_truth_picture,
@@ -14,7 +15,15 @@ from faster_rcnn.layer_utils.structures import (
     Images,
     Proposals,
 )
-from faster_rcnn.utils.drawing import class_color, draw_boxes, save_image, side_by_side
+from faster_rcnn.utils.drawing import (
+    class_color,
+    draw_boxes,
+    draw_keypoints,
+    draw_masks,
+    save_image,
+    side_by_side,
+)
+from pycocotools import mask as coco_mask
 
 GREY = 90
 RED = (255, 0, 0)
@@ -161,6 +170,55 @@ def test_bad_lengths():
         draw_boxes(blank(), boxes((0, 0, 1, 1)), labels=["a", "b"])
     with pytest.raises(ValueError, match=r"\(B, 4\), found \(2, 5\)"):
         draw_boxes(blank(), np.zeros((2, 5), np.float32))
+
+
+def disk(x, y, radius):
+    rows, columns = np.mgrid[:60, :80]
+    return (rows - y) ** 2 + (columns - x) ** 2 <= radius**2
+
+
+def test_masks_tint_exactly_their_pixels():
+    image, ring = blank(), disk(30, 25, 15) & ~disk(30, 25, 7)
+    drawn = draw_masks(image, [ring], [RED])
+    ys, xs = np.nonzero(ring)
+    assert changed(drawn) == set(zip(xs.tolist(), ys.tolist(), strict=True))
+    assert drawn[25, 15].tolist() == [255, 0, 0]  # the outline, as is the hole's
+    assert drawn[25, 30 + 8].tolist() == [255, 0, 0]
+    assert drawn[25, 30 + 11, 0] > GREY > drawn[25, 30 + 11, 1] > 0  # see-through
+    assert (image == GREY).all()
+    rle = coco_mask.encode(np.asfortranarray(ring, np.uint8))
+    mask = RunLengths(rle["counts"], (60, 80))
+    assert (draw_masks(image, [mask], [RED]) == drawn).all()
+
+
+def test_the_first_mask_is_on_top_and_empty_ones_draw_nothing():
+    masks = np.stack([np.zeros((60, 80), bool), disk(20, 20, 9), disk(20, 20, 9)])
+    drawn = draw_masks(blank(), masks, [RED, (0, 255, 0), (0, 0, 255)])
+    assert drawn[20, 11].tolist() == [0, 255, 0]
+    with pytest.raises(ValueError, match=r"\(60, 80\), found \(60, 79\) for mask 2"):
+        draw_masks(blank(), masks[..., :-1])
+
+
+def test_keypoints_and_limbs():
+    at = np.array([[[10.5, 20.5, 2], [50.5, 20.5, 0.4], [30.5, 50.5, 0]]])
+    skeleton = [(0, 1), (1, 2)]
+    points = draw_keypoints(blank(), at, colors=[RED])
+    assert (np.abs(points[20, [10, 50]].astype(int) - RED) < 20).all()
+    xs, ys = zip(*changed(points), strict=True)
+    assert (min(xs) + max(xs), min(ys) + max(ys)) == (60, 40)  # about pixel centres
+    drawn = draw_keypoints(blank(), at, skeleton, [RED])
+    assert drawn[20, 30, 0] > 200
+    assert drawn[35, 40].tolist() == [GREY] * 3  # a limb needs both of its ends
+    alone = draw_keypoints(blank(), at, skeleton, [RED], threshold=0.5)
+    assert max(x for x, _ in changed(alone)) < 15
+
+
+def test_keypoints_outside_and_not_finite():
+    at = np.array([[[1e30, -1e30, 1], [np.nan, 3, 1], [np.inf, 3, 1], [40, 30, 1]]])
+    drawn = draw_keypoints(blank(), at, [(0, 3), (1, 3), (2, 3)])
+    assert 0 < len(changed(drawn)) < 200
+    with pytest.raises(ValueError, match=r"\(D, K, 3\), found \(4, 3\)"):
+        draw_keypoints(blank(), at[0])
 
 
 def test_class_colors_are_stable_and_distinct():
