@@ -313,7 +313,8 @@ def _decoded(mask: EncodedMask) -> BitMask:
 def _thickness(picture: Picture) -> int:
     """Return the width of lines in pixels."""
     height, width, _ = picture.shape
-    return max(1, round(min(height, width) / 350))
+    pixels: int = max(1, round(min(height, width) / 350))
+    return pixels
 
 
 def _text_scale(picture: Picture) -> float:
