@@ -64,8 +64,12 @@ from faster_rcnn.weights.checkpoint import (
     read_tensors,
 )
 from torch import Tensor
-from torchvision.models.detection import FasterRCNN as Peer
-from torchvision_peer import as_ours, build_peer, load_classification_weights
+from torchvision_peer import (
+    Peer,
+    as_ours,
+    build_peer,
+    load_classification_weights,
+)
 
 logger = logging.getLogger("faster_rcnn")
 
@@ -163,7 +167,10 @@ def train_peer(
 def detect_peer(
     peer: Peer, batch: Batch, *, device: torch.device, dtype: torch.dtype
 ) -> list[ImageDetections]:
-    """Detect with torchvision's detector, in pixels of the original images."""
+    """Detect with torchvision's detector, in pixels of the original images.
+
+    Its RetinaNet may find objects of class 0, the background; these are left out.
+    """
     peer.eval()
     with autocast(device, dtype):
         found = peer(inputs(batch, device))
@@ -171,13 +178,16 @@ def detect_peer(
     for i, detections in enumerate(found):
         height, width = batch.original_sizes[i].tolist()
         limits = torch.tensor([width, height, width, height], dtype=torch.float32)
-        boxes = detections["boxes"].cpu().float() / batch.scales[i]
+        kept = detections["labels"] > 0
+        boxes, scores, classes = (
+            detections[name][kept].cpu() for name in ("boxes", "scores", "labels")
+        )
         entries.append(
             ImageDetections(
                 image_id=batch.image_ids[i],
-                boxes=torch.minimum(boxes, limits).numpy(),
-                scores=detections["scores"].cpu().float().numpy(),
-                classes=detections["labels"].cpu().numpy(),
+                boxes=torch.minimum(boxes.float() / batch.scales[i], limits).numpy(),
+                scores=scores.float().numpy(),
+                classes=classes.numpy(),
             )
         )
     return entries
@@ -276,6 +286,7 @@ def compare(
     for seed, system in itertools.product(seeds, systems):
         key = {
             "dataset": test_set.name,
+            "net": job.config.net.full_name,
             "recipe": job.tag,
             "system": system,
             "seed": seed,
@@ -286,7 +297,7 @@ def compare(
         started = time.perf_counter()
         config = with_seed(job.config, seed)
         found = SYSTEMS[system](train_set, test_set, config, job.device, job.dtype)
-        evaluation = evaluate(test_set, found, rules=("voc",))
+        evaluation = evaluate(test_set, found, rules=("voc", "coco"))
         facts = {
             "iterations": config.train.iterations,
             "precision": str(job.dtype).removeprefix("torch."),
@@ -302,20 +313,21 @@ def compare(
 
 def summary(results: list[Result]) -> str:
     """Compute mean and standard deviation of each data set, recipe and system."""
-    groups: dict[tuple[str, str, str], list[Result]] = {}
+    groups: dict[tuple[str, str, str, str], list[Result]] = {}
     for result in results:
-        key = (result["dataset"], result["recipe"], result["system"])
-        groups.setdefault(key, []).append(result)
+        names = ("dataset", "net", "recipe", "system")
+        dataset, net, recipe, system = (result[name] for name in names)
+        groups.setdefault((dataset, net, recipe, system), []).append(result)
     lines = []
-    for (dataset, recipe, system), members in groups.items():
+    for (dataset, net, recipe, system), members in groups.items():
         columns = []
-        for metric in ("mAP_07", "mAP_all"):
+        for metric in ("mAP_07", "mAP_all", "AP", "AP75"):
             values = [member[metric] for member in members]
             spread = statistics.stdev(values) if len(values) > 1 else math.nan
             columns.append(f"{metric} {statistics.mean(values):.4f} +- {spread:.4f}")
         each = " ".join(f"{m['mAP_07']:.4f}" for m in members)
         lines.append(
-            f"{dataset} [{recipe}] {system:11}  {'  '.join(columns)}  "
+            f"{dataset} {net} [{recipe}] {system:11}  {'  '.join(columns)}  "
             f"(seeds {' '.join(str(m['seed']) for m in members)}: {each})"
         )
     return "\n".join(lines)

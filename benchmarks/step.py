@@ -9,7 +9,8 @@ interval of each ratio is narrow enough or the time limit is reached:
 
 torchvision's detector runs with its defaults (float32, contiguous) and, as
 ``torchvision-bf16``, in bfloat16 and channels_last, which favour it. mmdet runs if it
-is installed. ``ours`` runs as train.sh and test.sh do.
+is installed. ``ours`` runs as train.sh and test.sh do. RetinaNet is retina_res50_fpn;
+torchvision has no Cascade R-CNN, so cascade_res50_fpn runs with ``--ways ours``.
 """
 
 import argparse

@@ -1,8 +1,9 @@
-"""The modules of torchvision's detector for a recipe; see torchvision_peer.
+"""The modules of torchvision's detectors for a recipe; see torchvision_peer.
 
-There are two kinds: a backbone up to stride 16 with the rest of the classification
-network as the head (C4), which torchvision lacks, and torchvision's own pyramid with
-two fully connected layers (FPN). Outputs are float32, also under autocast.
+There are three kinds: a backbone up to stride 16 with the rest of the classification
+network as the head (C4), which torchvision lacks; torchvision's own pyramid with two
+fully connected layers (FPN); and a pyramid from stride 8 on, for RetinaNet. Outputs are
+float32, also under autocast.
 """
 
 from collections import OrderedDict
@@ -16,9 +17,10 @@ from torchvision.models import mobilenet_v2, resnet18, resnet50
 from torchvision.models.detection.backbone_utils import BackboneWithFPN
 from torchvision.models.detection.faster_rcnn import FastRCNNPredictor, TwoMLPHead
 from torchvision.models.detection.image_list import ImageList
+from torchvision.models.detection.retinanet import RetinaNetHead
 from torchvision.models.detection.rpn import RPNHead
 from torchvision.ops import FrozenBatchNorm2d
-from torchvision.ops.feature_pyramid_network import LastLevelMaxPool
+from torchvision.ops.feature_pyramid_network import LastLevelMaxPool, LastLevelP6P7
 from torchvision.ops.misc import Conv2dNormActivation
 
 _PADDED_TO = 32
@@ -32,7 +34,7 @@ class Net(NamedTuple):
 
     Attributes:
         backbone: layers up to the shared maps, with torchvision's `out_channels`.
-        box_head: module on pooled regions.
+        box_head: module on pooled regions; None for RetinaNet.
         head_channels: length of the vectors that it computes.
         strides: strides of the maps, finest first.
         pooled: number of maps from which regions are pooled.
@@ -41,7 +43,7 @@ class Net(NamedTuple):
     """
 
     backbone: nn.Module
-    box_head: nn.Module
+    box_head: nn.Module | None
     head_channels: int
     strides: tuple[int, ...]
     pooled: int
@@ -78,7 +80,7 @@ class _Pyramid(BackboneWithFPN):
     """torchvision's pyramid, in float32."""
 
     def forward(self, x: Tensor) -> dict[str, Tensor]:
-        """Map ``(N, 3, H, W)`` to five maps by name, finest first."""
+        """Map ``(N, 3, H, W)`` to the maps by name, finest first."""
         return {name: maps.float() for name, maps in super().forward(x).items()}
 
 
@@ -105,6 +107,14 @@ class PeerPredictor(FastRCNNPredictor):
         """Compute logits and deltas of each region in float32."""
         logits, deltas = super().forward(vectors)
         return logits.float(), deltas.float()
+
+
+class PeerRetinaHead(RetinaNetHead):
+    """torchvision's two subnets."""
+
+    def forward(self, features: list[Tensor]) -> dict[str, Tensor]:
+        """Compute logits and deltas of all anchors in float32."""
+        return {name: x.float() for name, x in super().forward(features).items()}
 
 
 class Unscaled(nn.Module):
@@ -186,39 +196,66 @@ def _res50(head_stride: int) -> Net:
 
 
 def _pyramid(config: Config) -> Net:
-    name, head, channels = config.net.name, config.head, config.net.fpn_channels
+    name, settings = config.net.name, config.net
     if name != "mobile_v2" and name not in _RESNETS:
         raise ValueError(
             f"net: expected mobile_v2, res18 or res50 with _fpn, found {name!r}"
         )
-    if (head.convs, head.fcs, config.net.fpn_norm) != (0, 2, "none"):
-        raise ValueError(
-            "torchvision's head has two fully connected layers; leave out head.convs, "
-            "head.fcs and net.fpn_norm"
-        )
+    if settings.fpn_norm != "none":
+        raise ValueError("torchvision's pyramid has no norms; leave out net.fpn_norm")
     blocks: list[list[nn.Module]]
     if name == "mobile_v2":
         body = mobilenet_v2(norm_layer=FrozenBatchNorm2d).features
-        taps, widths = ("3", "6", "13", "18"), [24, 32, 96, 1280]
+        taps, widths = ["3", "6", "13", "18"], [24, 32, 96, 1280]
         blocks, fixed = [[feature] for feature in body], 5
     else:
         body = _RESNETS[name](norm_layer=FrozenBatchNorm2d)
-        taps = ("layer1", "layer2", "layer3", "layer4")
+        taps = ["layer1", "layer2", "layer3", "layer4"]
         widths = [body.fc.in_features >> shift for shift in (3, 2, 1, 0)]
         blocks = [[body.conv1, body.layer1], [body.layer2], [body.layer3]]
         blocks, fixed = [*blocks, [body.layer4]], 1
+    strides = [4 << i for i in range(len(taps) + settings.fpn_coarser)]
+    unused = sum(stride < settings.fpn_finest for stride in strides)
+    box_head, head_channels = None, 0
+    if config.net.detector != "retinanet":
+        box_head, head_channels = _box_head(config), config.head.fc_channels
     return Net(
         backbone=_Pyramid(
             body,
-            {tap: str(level) for level, tap in enumerate(taps)},
-            widths,
-            channels,
-            LastLevelMaxPool(),
+            {tap: str(level) for level, tap in enumerate(taps[unused:])},
+            widths[unused:],
+            settings.fpn_channels,
+            _coarser_levels(config, widths[-1]),
         ),
-        box_head=TwoMLPHead(channels * config.pooling.size**2, head.fc_channels),
-        head_channels=head.fc_channels,
-        strides=(4, 8, 16, 32, 64),
+        box_head=box_head,
+        head_channels=head_channels,
+        strides=tuple(strides[unused:]),
         pooled=4,
         blocks=blocks,
         default_fixed_blocks=fixed,
     )
+
+
+def _coarser_levels(config: Config, last: int) -> nn.Module:
+    """Build the levels behind a backbone whose last map has so many channels."""
+    channels, by = config.net.fpn_channels, config.net.fpn_coarser_by
+    number = 1 if by == "subsample" else 2
+    if config.net.fpn_coarser != number:
+        raise ValueError(
+            f"net.fpn_coarser: torchvision's pyramid has {number} with fpn_coarser_by "
+            f"{by}, found {config.net.fpn_coarser}"
+        )
+    if by == "subsample":
+        return LastLevelMaxPool()
+    return LastLevelP6P7(channels if by == "p5" else last, channels)
+
+
+def _box_head(config: Config) -> nn.Module:
+    head = config.head
+    if (head.convs, head.fcs) != (0, 2) or head.cascade:
+        raise ValueError(
+            "torchvision has one box head of two fully connected layers; leave out "
+            "head.convs, head.fcs and head.cascade"
+        )
+    in_channels = config.net.fpn_channels * config.pooling.size**2
+    return TwoMLPHead(in_channels, head.fc_channels)

@@ -1,6 +1,6 @@
-"""torchvision's own Faster R-CNN with the network of one of our recipes.
+"""torchvision's own Faster R-CNN or RetinaNet with the network of one of our recipes.
 
-Backbone, pyramid, head, anchors, RPN, RoIAlign, matching, sampling, losses and
+Backbone, pyramid, heads, anchors, RPN, RoIAlign, matching, sampling, losses and
 suppression are torchvision's; only the numbers come from the recipe. This module adds
 features that torchvision lacks: C4, an RPN whose width differs from its input's,
 float32 outputs under autocast (otherwise boxes would be bfloat16), and images that are
@@ -8,18 +8,29 @@ not resized again.
 """
 
 from collections.abc import Mapping
+from functools import partial
 from pathlib import Path
 
 import torch
 import yaml
 from faster_rcnn.config.settings import Config
-from faster_rcnn.model.two_stage import TwoStage
+from faster_rcnn.model.network import Network
 from torch import Tensor, nn
-from torchvision.models.detection import FasterRCNN
+from torchvision.models.detection import FasterRCNN, RetinaNet
 from torchvision.models.detection.backbone_utils import BackboneWithFPN
 from torchvision.models.detection.rpn import AnchorGenerator
 from torchvision.ops import MultiScaleRoIAlign
-from torchvision_parts import PeerPredictor, PeerRPNHead, Unscaled, build_net
+from torchvision.ops.feature_pyramid_network import LastLevelP6P7
+from torchvision_parts import (
+    Net,
+    PeerPredictor,
+    PeerRetinaHead,
+    PeerRPNHead,
+    Unscaled,
+    build_net,
+)
+
+Peer = FasterRCNN | RetinaNet
 
 _RECIPE = Path(__file__).parents[1] / "experiments" / "cfgs" / "torchvision.yml"
 
@@ -40,13 +51,22 @@ TRAINING = (
 )
 """Settings under which, besides, our losses are torchvision's."""
 
+RETINANET = (
+    *("anchors.spacing", "fitted"),
+    *("dense.box_loss", "l1"),
+    *("dense.normaliser", "image"),
+    *("test.clip_first", "true"),
+    *("test.min_size", "0"),
+)
+"""Settings under which RetinaNet, besides, is torchvision's."""
+
 
 def build_peer(
     config: Config,
     num_classes: int,
     *,
     memory_format: torch.memory_format = torch.channels_last,
-) -> FasterRCNN:
+) -> Peer:
     """Build torchvision's detector for a recipe, with random weights and frozen norms.
 
     Backbone, pyramid and head, frozen blocks, anchors, RPN width and counts, RoIs per
@@ -56,14 +76,13 @@ def build_peer(
 
     Args:
         config: configuration of the run; net mobile_v2 or res50, or mobile_v2, res18 or
-            res50 with a pyramid.
+            res50 with a pyramid, also as RetinaNet.
         num_classes: C, background included.
         memory_format: memory format of weights and images.
 
     Raises:
-        ValueError: the net, or the pyramid's head, is not supported.
+        ValueError: the net, or its head, is not supported.
     """
-    rpn, head, test = config.rpn, config.head, config.test
     net, fixed = build_net(config), config.net.fixed_blocks
     for block in net.blocks[: net.default_fixed_blocks if fixed is None else fixed]:
         for module in block:
@@ -77,7 +96,17 @@ def build_peer(
         ),
         (tuple(config.anchors.ratios),) * len(net.strides),
     )
-    peer = FasterRCNN(
+    build = _retinanet if config.net.detector == "retinanet" else _faster_rcnn
+    peer = build(config, num_classes, net, anchors)
+    peer.transform = Unscaled(memory_format)
+    return peer.to(memory_format=memory_format)
+
+
+def _faster_rcnn(
+    config: Config, num_classes: int, net: Net, anchors: AnchorGenerator
+) -> FasterRCNN:
+    rpn, head, test = config.rpn, config.head, config.test
+    return FasterRCNN(
         net.backbone,
         rpn_anchor_generator=anchors,
         rpn_head=PeerRPNHead(
@@ -110,22 +139,55 @@ def build_peer(
         box_positive_fraction=head.fg_fraction,
         bbox_reg_weights=tuple(1 / std for std in config.boxes.delta_std),
     )
-    peer.transform = Unscaled(memory_format)
-    peer.to(memory_format=memory_format)
-    return peer
 
 
-def as_ours(peer: FasterRCNN) -> nn.Module:
+def _retinanet(
+    config: Config, num_classes: int, net: Net, anchors: AnchorGenerator
+) -> RetinaNet:
+    dense, test = config.dense, config.test
+    if dense.convs != 4:
+        raise ValueError(
+            "torchvision's RetinaNet has four convolutions in each subnet; leave out "
+            f"dense.convs, found {dense.convs}"
+        )
+    head = PeerRetinaHead(
+        net.backbone.out_channels,
+        anchors.num_anchors_per_location()[0],
+        num_classes,
+        norm_layer=partial(nn.GroupNorm, 32) if dense.norm == "group" else None,
+    )
+    head.regression_head._loss_type = dense.box_loss  # as its own v2 does
+    return RetinaNet(
+        net.backbone,
+        num_classes,
+        anchor_generator=anchors,
+        head=head,
+        score_thresh=test.score_threshold,
+        nms_thresh=test.nms_threshold,
+        detections_per_img=test.detections_per_image,
+        fg_iou_thresh=dense.positive_overlap,
+        bg_iou_thresh=dense.negative_overlap,
+        topk_candidates=dense.pre_nms,
+    )
+
+
+def as_ours(peer: Peer) -> nn.Module:
     """Return torchvision's parts under our names, which set their weight decay."""
-    body, box_head = peer.backbone, peer.roi_heads.box_head
-    backbone, new = [body, box_head], []
+    body = peer.backbone
+    backbone, new = [body], []
     if isinstance(body, BackboneWithFPN):
-        backbone, new = [body.body], [body.fpn, box_head]
-    heads = nn.ModuleList([*new, peer.rpn, peer.roi_heads.box_predictor])
-    return nn.ModuleDict({"backbone": nn.ModuleList(backbone), "heads": heads})
+        backbone, new = [body.body], [body.fpn]
+    if isinstance(peer, RetinaNet):
+        new.append(peer.head)
+    else:
+        box_head, predictor = peer.roi_heads.box_head, peer.roi_heads.box_predictor
+        (new or backbone).append(box_head)
+        new += [peer.rpn, predictor]
+    parts = {"backbone": nn.ModuleList(backbone), "heads": nn.ModuleList(new)}
+    return nn.ModuleDict(parts)
 
 
-def load_classification_weights(peer: FasterRCNN, state: Mapping[str, Tensor]) -> None:
+def load_classification_weights(peer: Peer, state: Mapping[str, Tensor]) -> None:
     """Load backbone, and C4's head, from a classification network's state dict.
 
     Raises:
@@ -141,17 +203,31 @@ def load_classification_weights(peer: FasterRCNN, state: Mapping[str, Tensor]) -
         part.load_state_dict({key: state[key] for key in part.state_dict()})
 
 
-def copy_weights(ours: TwoStage, peer: FasterRCNN) -> None:
+def copy_weights(ours: Network, peer: Peer) -> None:
     """Copy the weights of our detector of the same configuration to torchvision's.
+
+    RetinaNet's subnets must have no norms.
 
     Our RPN scores background and object; torchvision's single logit is their
     difference.
     """
     load_classification_weights(peer, _under(ours, "backbone."))
     if isinstance(peer.backbone, BackboneWithFPN):
-        names = {f"lateral.{i}": f"inner_blocks.{i}.0" for i in range(4)}
-        names |= {f"output.{i}": f"layer_blocks.{i}.0" for i in range(4)}
+        levels = range(len(peer.backbone.fpn.inner_blocks))
+        names = {f"lateral.{i}": f"inner_blocks.{i}.0" for i in levels}
+        names |= {f"output.{i}": f"layer_blocks.{i}.0" for i in levels}
+        if isinstance(peer.backbone.fpn.extra_blocks, LastLevelP6P7):
+            names |= {f"down.{i}": f"extra_blocks.p{6 + i}" for i in range(2)}
         _copy(_under(ours, "pyramid."), peer.backbone.fpn, names)
+    if isinstance(peer, RetinaNet):
+        subnets, names = ("classification_head", "regression_head"), {}
+        for kind, subnet in zip(("score", "delta"), subnets, strict=True):
+            names |= {f"{kind}_convs.{i}": f"{subnet}.conv.{i}.0" for i in range(4)}
+        names["scores"] = "classification_head.cls_logits"
+        names["deltas"] = "regression_head.bbox_reg"
+        _copy(_under(ours, "dense_head.predictor."), peer.head, names)
+        return
+    if isinstance(peer.backbone, BackboneWithFPN):
         names = {"fcs.0": "fc6", "fcs.1": "fc7"}
         _copy(_under(ours, "region_head."), peer.roi_heads.box_head, names)
     head = _under(ours, "rpn.head.")

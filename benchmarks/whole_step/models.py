@@ -14,14 +14,26 @@ from faster_rcnn.config.settings import Config
 from faster_rcnn.datasets.loading.batches import Batch
 from faster_rcnn.layer_utils.structures import GroundTruth, Images
 from faster_rcnn.model.build import build_detector
+from faster_rcnn.model.heads.box_head import BoxHead
+from faster_rcnn.model.heads.cascade_head import CascadeHead
+from faster_rcnn.model.network import Network
+from faster_rcnn.model.one_stage import OneStage
+from faster_rcnn.model.retina_head import RetinaHead
 from faster_rcnn.model.two_stage import TwoStage
 from faster_rcnn.utils.device import seed_everything
 from torch import Tensor, nn
 from torchvision.models import resnet101, vgg16
-from torchvision.models.detection import FasterRCNN as Peer
+from torchvision.models.detection import FasterRCNN
 from torchvision.ops import FrozenBatchNorm2d
 from torchvision_parts import PeerPredictor, PeerRPNHead
-from torchvision_peer import CONVENTION, TRAINING, build_peer, copy_weights
+from torchvision_peer import (
+    CONVENTION,
+    RETINANET,
+    TRAINING,
+    Peer,
+    build_peer,
+    copy_weights,
+)
 
 MODELS = ("res50", "res101", "vgg16", "res50_fpn", "mobile_v2")
 ROIS = {"fpn": (512, 1000)}
@@ -71,7 +83,7 @@ class Work:
         words = [str(word) for pair in counts.items() for word in pair]
         return load_config(
             find_recipes("coco", self.model),
-            [*given, *CONVENTION, *TRAINING, *words, *self.settings],
+            [*given, *CONVENTION, *TRAINING, *RETINANET, *words, *self.settings],
         )
 
 
@@ -107,7 +119,7 @@ def draw_batch(work: Work, config: Config) -> Batch:
     )
 
 
-def build_ours(work: Work, config: Config) -> TwoStage:
+def build_ours(work: Work, config: Config) -> Network:
     """Build our detector with random weights that make it behave like a trained one.
 
     The last norm of each residual branch is small, because activations would otherwise
@@ -124,16 +136,29 @@ def build_ours(work: Work, config: Config) -> TwoStage:
 
 
 @torch.no_grad()
-def _spread(model: TwoStage, batch: Batch) -> None:
+def _spread(model: Network, batch: Batch) -> None:
     """Scale the output layers: logits to a deviation of 2, deltas to 0.3 and 1."""
     features = model.features(batch.images)
-    head, predictor = model.rpn.head, model.box_head.predictor
+    if isinstance(model, OneStage):
+        assert isinstance(model.dense_head, RetinaHead)
+        dense, output = model.dense_head.predictor, model.dense_head(features)
+        dense.scores.weight *= 1 / output.class_logits.std()  # and a bias of -4.6
+        dense.deltas.weight *= 0.3 / output.pred_deltas.std()
+        return
+    assert isinstance(model, TwoStage)
+    head, classifier = model.rpn.head, model.classifier
     head.scores.weight *= 2 / model.rpn(features).objectness_logits.std()
     head.deltas.weight *= 0.3 / model.rpn(features).pred_deltas.std()
     proposals = model.rpn.propose(model.rpn(features), batch.images.sizes)
-    logits, deltas = model.classifier.classify(features, proposals.boxes)
-    predictor.scores.weight *= 2 / logits.std()
-    predictor.deltas.weight *= 1 / deltas.std()
+    if isinstance(classifier, CascadeHead):
+        stages = classifier.box_heads
+    else:
+        assert isinstance(classifier, BoxHead)
+        stages = [classifier]
+    for stage in stages:
+        logits, deltas = stage.classify(features, proposals.boxes)
+        stage.predictor.scores.weight *= 2 / logits.std()
+        stage.predictor.deltas.weight *= 1 / deltas.std()
 
 
 def build_torchvision(
@@ -156,6 +181,7 @@ def build_torchvision(
         # It differs from ResNet-50 only in layer3.
         peer.backbone.layer3 = resnet101(norm_layer=FrozenBatchNorm2d).layer3
     elif kind == "c4" and name == "vgg16":
+        assert isinstance(peer, FasterRCNN)
         _put_vgg16(peer, work, config)
     ours = build_ours(work, config)
     copy_weights(ours, peer)
@@ -192,7 +218,7 @@ class _Tail(nn.Module):
         return vectors
 
 
-def _put_vgg16(peer: Peer, work: Work, config: Config) -> None:
+def _put_vgg16(peer: FasterRCNN, work: Work, config: Config) -> None:
     net = vgg16(dropout=config.net.dropout)
     fixed = config.net.fixed_blocks
     peer.backbone = _Body(net.features, 2 if fixed is None else int(fixed))

@@ -24,9 +24,10 @@ def title(result: Result) -> str:
     height, width = result["size"]
     train, test = result["rois"]
     rois = train if result["phase"] == "train" else test
+    regions = "" if result["model"].startswith("retina_") else f", {rois} RoIs"
     return (
         f"{result['model']}, {_PHASES[result['phase']]}, "
-        f"{result['batch']} x {height}x{width}, {rois} RoIs"
+        f"{result['batch']} x {height}x{width}{regions}"
     )
 
 

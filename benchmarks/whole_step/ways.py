@@ -20,8 +20,8 @@ from faster_rcnn.utils.device import autocast, pick_dtype
 from faster_rcnn.utils.distributed import collectives
 from quality import inputs, targets
 from torch import Tensor
-from torchvision.models.detection import FasterRCNN as Peer
-from torchvision_peer import as_ours
+from torchvision.models.detection import RetinaNet
+from torchvision_peer import Peer, as_ours
 
 from .call import Step, pinned, training
 from .models import Work, build_ours, build_torchvision, draw_batch
@@ -160,6 +160,12 @@ def _torchvision(
 def _watch_torchvision(step: Step, peer: Peer) -> None:
     """Mark the same stages as ours, under the same names."""
     step.watch(peer.backbone, "forward", "backbone")
+    if isinstance(peer, RetinaNet):
+        for part in (peer.head, peer.anchor_generator):
+            step.watch(part, "forward", "head")
+        step.watch(peer, "compute_loss", "losses")
+        step.watch(peer, "postprocess_detections", "detections")
+        return
     for part in (peer.rpn.head, peer.rpn.anchor_generator):
         step.watch(part, "forward", "RPN")
     step.watch(peer.rpn, "filter_proposals", "proposals")

@@ -7,13 +7,16 @@ import torch
 from faster_rcnn.cli.command_line import Job
 from faster_rcnn.engine.solver import build_optimizer
 from faster_rcnn.evaluation.image_detections import ImageDetections
-from tiny_runs import CPU, draw_dataset, tiny_config, tiny_detector
+from tiny_runs import CPU, RETINANET, draw_dataset, tiny_config, tiny_detector
 from torchvision_peer import as_ours, build_peer
 
 pytestmark = pytest.mark.slow
 
 PYRAMID = ("net.features", "fpn", "net.fpn_channels", 32, "head.fc_channels", 64)
-KINDS = pytest.mark.parametrize("kind", [(), PYRAMID], ids=["c4", "fpn"])
+DENSE = (*RETINANET, "net.name", "mobile_v2", "dense.norm", "group")
+KINDS = pytest.mark.parametrize(
+    "kind", [(), PYRAMID, DENSE], ids=["c4", "fpn", "retina"]
+)
 FIXED = tuple(
     f"backbone.{body}.{block}." for body in ("features", "body") for block in range(5)
 )
@@ -71,10 +74,13 @@ def test_decay_is_that_of_our_detector(kind):
         }
 
     # The RPN has one score for each of 6 anchors here where ours has two.
-    score = 6 * config.rpn.channels
+    scores = 0 if kind == DENSE else 6
     got, want = decayed(theirs), decayed(ours)
     decay = config.train.weight_decay
-    assert got == want | {decay: want[decay] - score, 0.0: want[0.0] - 6}
+    assert got == want | {
+        decay: want[decay] - scores * config.rpn.channels,
+        0.0: want[0.0] - scores,
+    }
     assert len(got) == 3
 
 

@@ -2,6 +2,7 @@
 
 import json
 import statistics
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -129,7 +130,9 @@ class TestWork:
         assert boxes[:, 2].max() <= 200 and boxes[:, 3].max() <= 100
 
 
-@pytest.mark.parametrize("model", ["mobile_v2", "mobile_v2_fpn", "res101"])
+@pytest.mark.parametrize(
+    "model", ["mobile_v2", "mobile_v2_fpn", "retina_mobile_v2_fpn", "res101"]
+)
 def test_torchvision_has_our_weights(model):
     work = tiny("infer", model)
     config = work.config()
@@ -147,16 +150,24 @@ def test_torchvision_has_our_weights(model):
     torch.testing.assert_close(ours_maps[0], first, rtol=1e-3, atol=1e-3)
 
 
-def test_both_do_the_same_work():
+@pytest.mark.parametrize("model", ["mobile_v2", "retina_mobile_v2_fpn"])
+def test_both_do_the_same_work(model):
+    work = tiny(model=model, size=(128, 128))  # a multiple of the coarsest stride
     losses = [
-        sum(float(loss.detach()) for loss in build_step(way, tiny(), CPU)().values())
+        sum(float(loss.detach()) for loss in build_step(way, work, CPU)().values())
         for way in ("ours-float32", "torchvision", "torchvision-bf16")
     ]
     assert max(losses) < 1.3 * min(losses)
-    ours = build_step("ours-float32", tiny("infer"), CPU)()
-    theirs = build_step("torchvision", tiny("infer"), CPU)()
+    work = replace(work, phase="infer")
+    ours = build_step("ours-float32", work, CPU)()
+    theirs = build_step("torchvision", work, CPU)()
     assert len(ours[0].scores) == pytest.approx(len(theirs[0]["scores"]), abs=2)
     assert len(ours[0].scores) > 3
+
+
+def test_cascade_alone():
+    for phase in ("train", "infer"):
+        assert build_step("ours", tiny(phase, "cascade_mobile_v2"), CPU)()
 
 
 @pytest.mark.parametrize("phase", ["train", "infer"])

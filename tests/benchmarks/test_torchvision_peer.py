@@ -3,7 +3,7 @@
 import pytest
 import torch
 from faster_rcnn.nets import build_backbone
-from tiny_runs import tiny_config
+from tiny_runs import RETINANET, tiny_config
 from torchvision.ops.feature_pyramid_network import LastLevelMaxPool
 from torchvision_peer import build_peer, load_classification_weights
 
@@ -51,7 +51,10 @@ def test_classification_weights_fill_the_body(name):
     [
         ("vgg16", (), "found 'vgg16'"),
         ("mobile_v2", ("head.fcs", 1), r"leave out head\.convs"),
+        ("mobile_v2", ("head.cascade", "[0.6]"), r"head\.cascade"),
         ("mobile_v2", ("net.fpn_norm", "batch"), r"net\.fpn_norm"),
+        ("mobile_v2", ("net.fpn_coarser", 2), r"fpn_coarser: .* found 2"),
+        ("mobile_v2", (*RETINANET, "dense.convs", 2), r"leave out dense\.convs"),
         ("res50", ("net.features", "dc5"), "found 'res50_dc5'"),
     ],
 )

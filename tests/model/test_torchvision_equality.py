@@ -7,7 +7,13 @@ from faster_rcnn.inference.postprocess import detect_batch
 from faster_rcnn.layer_utils.structures import Images
 from faster_rcnn.model.two_stage import TwoStage
 from tiny_runs import ground_truth, random_images, randomise, tiny_config, tiny_detector
-from torchvision_peer import CONVENTION, TRAINING, build_peer, copy_weights
+from torchvision_peer import (
+    CONVENTION,
+    RETINANET,
+    TRAINING,
+    build_peer,
+    copy_weights,
+)
 
 CLASSES = 5
 SETTINGS = (
@@ -210,3 +216,47 @@ def test_losses_differ_by_what_is_not_torchvisions(key, value, changed):
     got, want = training_losses("mobile_v2", key, value)
     differing = {name for name in got if got[name] != pytest.approx(want[name], 1e-4)}
     assert differing == changed
+
+
+RETINA_NET = (
+    *("net.name", "mobile_v2", "net.features", "fpn", "net.detector", "retinanet"),
+    *("net.norm", "frozen", "net.fpn_channels", 32, "net.fpn_finest", 8),
+    *("net.fpn_coarser", 2, "anchors.scales", "[4, 6]", "dense.pre_nms", 50),
+    *("test.score_threshold", 0.05, "test.detections_per_image", 300),
+    *CONVENTION,
+    *RETINANET,
+)
+# Multiples of 128, the coarsest stride; see SIZES.
+RETINA_SIZES = (128, 256), (256, 128)
+
+
+def retina_pair(by: str):
+    """Our RetinaNet and torchvision's with the same weights, and our configuration."""
+    config = tiny_config(*RETINA_NET, "net.fpn_coarser_by", by)
+    ours = tiny_detector(config, classes=CLASSES).eval()
+    randomise(ours)
+    with torch.no_grad():
+        head = ours.dense_head
+        images = random_images(RETINA_SIZES[0], multiple=128, seed=9)
+        output = head(ours.features(images))
+        head.predictor.scores.weight *= 1.5 / output.class_logits.std()
+        head.predictor.deltas.weight *= 0.3 / output.pred_deltas.std()
+        head.predictor.scores.bias.fill_(-2)
+    peer = build_peer(config, CLASSES).eval()
+    copy_weights(ours, peer)
+    return ours, peer, config
+
+
+@pytest.mark.parametrize("by", ["p5", "c5"])
+def test_retinanets_equal(by):
+    ours, peer, config = retina_pair(by)
+    images = random_images(*RETINA_SIZES, multiple=128, seed=1)
+    wanted = []
+    for image in bare_inputs(ours, images):
+        with torch.no_grad():
+            (found,) = peer([image])
+        # torchvision may find objects of class 0.
+        found = {key: x[found["labels"] > 0] for key, x in found.items()}
+        assert len(found["scores"]) > 20 and found["scores"].std() > 0.05
+        wanted.append(found)
+    assert_same(ours, config, images, wanted)
