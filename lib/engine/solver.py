@@ -11,6 +11,8 @@ from torch import Tensor, nn
 from ..config.settings import TrainConfig
 from ..nets import is_depthwise
 
+_NORMS = (nn.BatchNorm2d, nn.GroupNorm)
+
 
 def build_optimizer(model: nn.Module, train: TrainConfig) -> torch.optim.Optimizer:
     """Build SGD or AdamW with the family's parameter groups (tf-faster-rcnn's solver).
@@ -31,10 +33,10 @@ def build_optimizer(model: nn.Module, train: TrainConfig) -> torch.optim.Optimiz
             if not parameter.requires_grad:
                 continue
             factor, decay = 1.0, weight_decay
-            if name == "bias" and not isinstance(module, nn.BatchNorm2d):
+            if name == "bias" and not isinstance(module, _NORMS):
                 factor = 2.0 if train.double_bias else 1.0
                 decay = weight_decay if train.bias_decay else 0.0
-            elif isinstance(module, nn.BatchNorm2d) or (
+            elif isinstance(module, _NORMS) or (
                 is_depthwise(module) and not train.depthwise_decay
             ):
                 decay = 0.0

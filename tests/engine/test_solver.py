@@ -89,6 +89,7 @@ class Parts(nn.Module):
         self.depthwise = nn.Conv2d(4, 4, 3, groups=4)
         self.grouped = nn.Conv2d(4, 4, 3, groups=2)
         self.norm = nn.BatchNorm2d(4)
+        self.group_norm = nn.GroupNorm(1, 4)
         self.linear = nn.Linear(4, 4)
         self.linear.bias.requires_grad_(False)
 
@@ -107,6 +108,8 @@ class Parts(nn.Module):
                 "grouped.bias": (1, 0),
                 "norm.weight": (1, 0),
                 "norm.bias": (1, 0),
+                "group_norm.weight": (1, 0),
+                "group_norm.bias": (1, 0),
                 "linear.weight": (1, 0.5),
             },
         ),
