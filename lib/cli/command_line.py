@@ -19,6 +19,7 @@ from ..datasets.catalog import (
     resolve,
     tidy,
     validation_set,
+    wanted_by,
 )
 from ..datasets.download import ensure_downloaded
 from ..datasets.records import Dataset
@@ -210,7 +211,13 @@ def _get_dataset(word: str, config: Config, split: Split) -> Dataset:
         fetch_dataset(word, config, split)
         name = data.test_set if split == "test" else data.train_set
         split = "trainval" if split == "train" and not validates(config) else split
-    return load_dataset(name, root=data.root, split=split, classes=data.classes)
+    return load_dataset(
+        name,
+        root=data.root,
+        split=split,
+        classes=data.classes,
+        wanted=wanted_by(config),
+    )
 
 
 def fetch_dataset(word: str, config: Config, split: Split) -> None:

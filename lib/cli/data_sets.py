@@ -4,7 +4,12 @@ from typing import NamedTuple
 
 from ..config.settings import Config
 from ..datasets.agreement import shared_pictures, with_known_classes
-from ..datasets.readiness import expect_testable, expect_trainable, untrained_classes
+from ..datasets.readiness import (
+    expect_instances,
+    expect_testable,
+    expect_trainable,
+    untrained_classes,
+)
 from ..datasets.records import Dataset
 from ..engine.validation import get_validation_set
 from ..utils.distributed import collectives
@@ -41,6 +46,7 @@ def read_data_sets(word: str, config: Config) -> DataSets:
     train = get_dataset(word, config, "train")
     test = with_known_classes(get_dataset(word, config, "test"), train)
     validation = get_validation_set(config, train)
+    expect_instances(train, config)
     concerns = []
     if collectives.is_main():
         data = config.data

@@ -17,6 +17,7 @@ from functools import partial
 from pathlib import Path
 
 from ..config.dataset_words import WORDS
+from ..config.settings import Config
 from .allowed_names import check_class_names
 from .folders import (
     Split,
@@ -30,7 +31,7 @@ from .formats.coco import read_coco
 from .formats.voc import VOC_CLASSES, read_voc
 from .joining import count_difficult, join, select_classes
 from .published import COCO_SETS, VOC_SETS, coco_file, voc_files
-from .records import Dataset, did_you_mean
+from .records import BOXES, Dataset, Wanted, did_you_mean
 
 __all__ = [
     "Split",
@@ -42,6 +43,7 @@ __all__ = [
     "resolve",
     "tidy",
     "validation_set",
+    "wanted_by",
 ]
 
 logger = logging.getLogger(__name__)
@@ -164,6 +166,7 @@ def load_dataset(
     root: Path,
     split: Split,
     classes: Sequence[str] | None = None,
+    wanted: Wanted = BOXES,
 ) -> Dataset:
     """Read a data set.
 
@@ -176,18 +179,25 @@ def load_dataset(
             set.
         classes: classes to keep, in order; objects of others are dropped and counted.
             If None, all classes of the data.
+        wanted: what to read besides boxes; see `wanted_by`.
 
     Raises:
         MissingDataError: a known set is not on disk.
         ValueError: the name or a class is unknown, the folder has no layout, several,
             or no such split, its files are invalid, or a class has an invalid name.
     """
-    parts = [_load(part, root, split) for part in _parts(name_or_path, split)]
+    names = _parts(name_or_path, split)
+    parts = [_load(name, root, split, wanted) for name in names]
     if classes is not None:
         parts = select_classes(parts, classes)
     found = join(parts)
     check_class_names(found.classes, found.name)
     return found
+
+
+def wanted_by(config: Config) -> Wanted:
+    """Return what the heads of a detector need from a data set besides boxes."""
+    return Wanted(config.mask.enabled, config.keypoint.enabled)
 
 
 def _parts(name_or_path: str, split: Split) -> list[str]:
@@ -208,35 +218,36 @@ def _parts(name_or_path: str, split: Split) -> list[str]:
     return [name_or_path]
 
 
-def _load(name_or_path: str, root: Path, split: Split) -> Dataset:
+def _load(name_or_path: str, root: Path, split: Split, wanted: Wanted) -> Dataset:
     """Read one set."""
     sets = _sets()
     if name_or_path in sets:
-        return sets[name_or_path](root)
+        return sets[name_or_path](root, wanted)
     folder = Path(name_or_path).expanduser()
     if not folder.is_dir():
         sets_too = "the name of a set such as voc_2007_trainval or coco_2014_minival, "
         raise _unknown(name_or_path, [*_words(), *sets], sets_too)
     name = f"{dataset_name(name_or_path)}_{'train' if split == 'trainval' else split}"
-    return read_folder(folder, split, name=name)
+    return read_folder(folder, split, name=name, wanted=wanted)
 
 
-def _voc(name: str, root: Path) -> Dataset:
+def _voc(name: str, root: Path, wanted: Wanted) -> Dataset:
     chosen = VOC_SETS[name]
     folder = voc_files(name, root)
     found = read_voc(folder, chosen.split, name=name, classes=VOC_CLASSES)
     return count_difficult(found) if chosen.difficult_counts else found
 
 
-def _coco(name: str, root: Path) -> Dataset:
+def _coco(name: str, root: Path, wanted: Wanted) -> Dataset:
     chosen = COCO_SETS[name]
-    annotations = coco_file(name, root)
+    annotations = coco_file(name, root, keypoints=wanted.keypoints)
     if chosen.side == "test":
         logger.info("%s has no ground truth: a test saves detections, and no AP", name)
-    return read_coco(annotations, coco_images(annotations, chosen.images), name=name)
+    images = coco_images(annotations, chosen.images)
+    return read_coco(annotations, images, name=name, wanted=wanted)
 
 
-def _shapes(split: str, root: Path) -> Dataset:
+def _shapes(split: str, root: Path, wanted: Wanted) -> Dataset:
     # Nothing else needs to generate images, so these modules are imported here.
     from .shapes import CLASSES, generate, is_current
 
@@ -246,7 +257,7 @@ def _shapes(split: str, root: Path) -> Dataset:
     return read_voc(folder, split, name=f"shapes_{split}", classes=sorted(CLASSES))
 
 
-_SETS: dict[str, Callable[[Path], Dataset]] = {
+_SETS: dict[str, Callable[[Path, Wanted], Dataset]] = {
     **{name: partial(_voc, name) for name in VOC_SETS},
     **{name: partial(_coco, name) for name in COCO_SETS},
     "shapes_train": partial(_shapes, "train"),
@@ -258,7 +269,7 @@ def _words() -> dict[str, tuple[str, str]]:
     return WORDS | {name: (f"{name}_train", f"{name}_test") for name in _registered}
 
 
-def _sets() -> dict[str, Callable[[Path], Dataset]]:
+def _sets() -> dict[str, Callable[[Path, Wanted], Dataset]]:
     splits: tuple[Split, ...] = ("train", "val", "test")
     return _SETS | {
         f"{name}_{split}": partial(_call, name, split)
@@ -267,7 +278,7 @@ def _sets() -> dict[str, Callable[[Path], Dataset]]:
     }
 
 
-def _call(name: str, split: Split, root: Path) -> Dataset:
+def _call(name: str, split: Split, root: Path, _: Wanted) -> Dataset:
     found = _registered[name](root, split)
     if not isinstance(found, Dataset):
         raise ValueError(

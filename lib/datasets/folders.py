@@ -16,7 +16,7 @@ from .formats.coco import read_coco
 from .formats.voc import VOC_CLASSES, image_lists, read_voc
 from .formats.yolo import read_yolo
 from .formats.yolo_folder import YoloFolder, is_yolo, list_pairs, open_yolo
-from .records import Dataset, Drops
+from .records import BOXES, Dataset, Drops, Wanted
 
 Split = Literal["train", "trainval", "val", "test"]
 """Purpose of a set: training, training in a run that does not validate, choosing the
@@ -54,12 +54,13 @@ class FolderFormat(NamedTuple):
         sign: returns the file or folder that shows that a folder has the layout; None
             if the folder does not have it.
         has_validation: returns whether a folder has a validation and a training set.
-        read: reads the set for a split of a folder, given the name of the data set.
+        read: reads the set for a split of a folder, given the name of the data set and
+            what is wanted besides boxes.
     """
 
     sign: Callable[[Path], str | None]
     has_validation: Callable[[Path], bool]
-    read: Callable[[Found, Split, str], Dataset]
+    read: Callable[[Found, Split, str, Wanted], Dataset]
 
 
 def recognise(folder: Path) -> Found:
@@ -93,7 +94,9 @@ def recognise(folder: Path) -> Found:
     )
 
 
-def read_folder(folder: Path, split: Split, *, name: str) -> Dataset:
+def read_folder(
+    folder: Path, split: Split, *, name: str, wanted: Wanted = BOXES
+) -> Dataset:
     """Read the set for a split of a user's folder.
 
     A test falls back to the validation set if there is no test set. trainval, which
@@ -104,13 +107,14 @@ def read_folder(folder: Path, split: Split, *, name: str) -> Dataset:
         folder: the folder.
         split: purpose of the set.
         name: name of the returned data set.
+        wanted: what to read besides boxes.
 
     Raises:
         ValueError: see `recognise`; or there is no suitable set, or it is invalid.
         MissingDataError: the images are missing.
     """
     found = recognise(folder)
-    return FORMATS[found.layout].read(found, split, name)
+    return FORMATS[found.layout].read(found, split, name, wanted)
 
 
 def has_validation(folder: Path) -> bool:
@@ -140,9 +144,29 @@ def coco_files_of(folder: Path) -> list[str]:
     return sorted(path.name for path in found if path.name[0] != ".")
 
 
-def instances_files(folder: Path, split: str) -> list[str]:
-    """List the instances files of a split, of several years the last one last."""
-    return [f for f in coco_files_of(folder) if f.startswith(f"instances_{split}")]
+_KINDS = ("instances_", "person_keypoints_")
+"""How the names of COCO's files of objects begin."""
+
+
+def instances_files(folder: Path, split: str, *, keypoints: bool = False) -> list[str]:
+    """List the files of a split's objects, of several years the last one last.
+
+    Objects with keypoints are in files of their own, person_keypoints_*; either kind is
+    taken if the other is missing.
+    """
+    files = coco_files_of(folder)
+    for kind in _KINDS[::-1] if keypoints else _KINDS:
+        if found := [file for file in files if file.startswith(kind + split)]:
+            return found
+    return []
+
+
+def split_of(annotations: Path) -> str:
+    """Return the split, with its year, in the name of an annotation file."""
+    name = annotations.stem
+    for kind in _KINDS:
+        name = name.removeprefix(kind)
+    return name
 
 
 def coco_images(annotations: Path, images: str = "") -> Path:
@@ -150,13 +174,14 @@ def coco_images(annotations: Path, images: str = "") -> Path:
 
     Args:
         annotations: the annotation file.
-        images: name of the folder; "" for the name in instances_<name>.json.
+        images: name of the folder; "" for the name in instances_<name>.json or
+            person_keypoints_<name>.json.
 
     Raises:
         MissingDataError: the folder does not exist.
     """
     folder = annotations.parent.parent
-    images = images or annotations.stem.removeprefix("instances_")
+    images = images or split_of(annotations)
     places = [folder / images, folder / "images" / images, folder / "images"]
     for place in places:
         if place.is_dir():
@@ -174,16 +199,19 @@ def _choices(split: Split) -> tuple[str, ...]:
     return ("train" if split == "trainval" else split,)
 
 
-def _read_coco(found: Found, split: Split, name: str) -> Dataset:
+def _read_coco(found: Found, split: Split, name: str, wanted: Wanted) -> Dataset:
     choices = _choices(split)
     for choice in choices:
-        if chosen := instances_files(found.folder, choice):
-            annotations = found.folder / "annotations" / chosen[-1]
-            return read_coco(annotations, coco_images(annotations), name=name)
-    wanted = " or ".join(f"instances_{choice}*.json" for choice in choices)
+        files = instances_files(found.folder, choice, keypoints=wanted.keypoints)
+        if files:
+            annotations = found.folder / "annotations" / files[-1]
+            images = coco_images(annotations)
+            return read_coco(annotations, images, name=name, wanted=wanted)
+    missing = " or ".join(f"instances_{choice}*.json" for choice in choices)
     raise ValueError(
-        f"{found.folder / 'annotations'}: expected {wanted} for the {_PURPOSE[split]}, "
-        f"found {', '.join(coco_files_of(found.folder))}; rename or add the file"
+        f"{found.folder / 'annotations'}: expected {missing} for the "
+        f"{_PURPOSE[split]}, found {', '.join(coco_files_of(found.folder))}; rename "
+        "or add the file"
     )
 
 
@@ -193,7 +221,7 @@ def _is_voc(folder: Path) -> str | None:
     return "Annotations/" if "Annotations" in names else None
 
 
-def _read_voc(found: Found, split: Split, name: str) -> Dataset:
+def _read_voc(found: Found, split: Split, name: str, wanted: Wanted) -> Dataset:
     there = image_lists(found.folder)
     choices = _choices(split)
     if "test" in there and split in ("train", "trainval"):
@@ -202,15 +230,15 @@ def _read_voc(found: Found, split: Split, name: str) -> Dataset:
         if choice in there:
             return read_voc(found.folder, choice, name=name, classes=found.classes)
     together = "trainval.txt or train.txt together with test.txt"
-    wanted = "val.txt" if split == "val" else f"{together}, or train.txt with val.txt"
+    missing = "val.txt" if split == "val" else f"{together}, or train.txt with val.txt"
     raise ValueError(
-        f"{found.folder / 'ImageSets' / 'Main'}: expected {wanted} for the "
+        f"{found.folder / 'ImageSets' / 'Main'}: expected {missing} for the "
         f"{_PURPOSE[split]}, found {', '.join(f'{t}.txt' for t in there) or 'no list'};"
         " write image names, one per line, into the missing one"
     )
 
 
-def _read_yolo(found: Found, split: Split, name: str) -> Dataset:
+def _read_yolo(found: Found, split: Split, name: str, wanted: Wanted) -> Dataset:
     yolo = open_yolo(found.folder)
     choices = _choices(split)
     for choice in choices:

@@ -9,9 +9,9 @@ from dataclasses import replace
 
 import numpy as np
 
-from .index.index_format import OBJECT_COLUMNS, Array, Index
+from .index.index_format import Array, Index, object_columns
 from .index.indexed_records import Part, Records, as_records
-from .records import BACKGROUND, BoolArray, Dataset, Drops, did_you_mean
+from .records import BACKGROUND, BoolArray, Dataset, Drops, did_you_mean, few
 
 
 def count_difficult(dataset: Dataset) -> Dataset:
@@ -106,7 +106,7 @@ def _rows(columns: Mapping[str, Array], kept: BoolArray) -> dict[str, Array]:
     return {
         **columns,
         "starts": ends[columns["starts"]],
-        **{name: columns[name][kept] for name in OBJECT_COLUMNS},
+        **{name: columns[name][kept] for name in object_columns(columns)},
     }
 
 
@@ -114,7 +114,8 @@ def join(parts: Sequence[Dataset]) -> Dataset:
     """Concatenate data sets of the same classes.
 
     Raises:
-        ValueError: they differ in layout or classes, or share an image.
+        ValueError: they differ in layout, classes, masks or keypoints, or share an
+            image.
     """
     first, *others = parts
     for other in others:
@@ -124,6 +125,12 @@ def join(parts: Sequence[Dataset]) -> Dataset:
                 f"found {first.layout} with {', '.join(first.classes[1:])} and "
                 f"{other.layout} with {', '.join(other.classes[1:])}; train on one, or "
                 "name the classes to use in data.classes"
+            )
+        if (other.has_masks, other.keypoints) != (first.has_masks, first.keypoints):
+            raise ValueError(
+                f"{first.name}+{other.name}: expected masks in both or in none, and "
+                f"the same keypoints, found {_instances(first)} and "
+                f"{_instances(other)}; train on one"
             )
     if not others:
         return first
@@ -138,7 +145,15 @@ def join(parts: Sequence[Dataset]) -> Dataset:
         drops=dict(drops),
         annotation_file=None,
         category_ids=first.category_ids,
+        has_masks=first.has_masks,
+        keypoints=first.keypoints,
     )
+
+
+def _instances(dataset: Dataset) -> str:
+    masks = "masks" if dataset.has_masks else "no masks"
+    names = dataset.keypoints.names if dataset.keypoints else ("none",)
+    return f"{masks} with keypoints {few(names)}"
 
 
 def _join_records(parts: Sequence[Dataset]) -> Records:

@@ -72,13 +72,16 @@ def voc_files(name: str, root: Path) -> Path:
     return folder
 
 
-def coco_file(name: str, root: Path) -> Path:
-    """Find the annotation file of a set of COCO.
+def coco_file(name: str, root: Path, *, keypoints: bool = False) -> Path:
+    """Find the annotation file of a set of COCO, that of persons for keypoints.
 
     Raises:
         MissingDataError: it is missing.
     """
-    file = coco_folder(root) / "annotations" / f"{COCO_SETS[name].annotations}.json"
+    stem = COCO_SETS[name].annotations
+    if keypoints:
+        stem = stem.replace("instances_", "person_keypoints_")
+    file = coco_folder(root) / "annotations" / f"{stem}.json"
     if not file.is_file():
         raise _missing(name, file, "coco")
     return file

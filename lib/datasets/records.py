@@ -54,6 +54,17 @@ Parts = tuple[FloatArray, ...]
 Mask = Parts | RunLengths
 
 
+class Wanted(NamedTuple):
+    """What readers look for besides boxes; the rest of the annotations is skipped."""
+
+    masks: bool = False
+    keypoints: bool = False
+
+
+BOXES = Wanted()
+"""Only boxes."""
+
+
 @dataclass(frozen=True, slots=True)
 class KeypointNames:
     """The K keypoints of a data set.
@@ -160,8 +171,12 @@ class RawObjects:
         crowd: ``(N,)`` COCO's iscrowd; if None, no object is a crowd.
         areas: ``(N,)`` float64, NaN for the box's area; if None, all areas are NaN.
         ids: ``(N,)`` annotation ids; if None, 0..G-1 within each image.
+        masks: ``(N, 2)`` start and end of each packed mask (see `MaskBytes`), equal for
+            an object without one; if None, no object has a mask.
+        keypoints: ``(N, K, 3)`` as in `Record`; if None, there are none.
 
-    If a reader hands objects over in pieces, all pieces have ids, or none has.
+    If a reader hands objects over in pieces, all pieces have ids, or none has. The same
+    holds for masks and keypoints.
     """
 
     image: IntArray
@@ -171,6 +186,8 @@ class RawObjects:
     crowd: BoolArray | None = None
     areas: npt.NDArray[np.float64] | None = None
     ids: IntArray | None = None
+    masks: IntArray | None = None
+    keypoints: FloatArray | None = None
 
 
 class Drops:

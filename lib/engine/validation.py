@@ -9,7 +9,7 @@ import torch
 
 from ..config.settings import Config
 from ..datasets.agreement import same_pictures, with_known_classes
-from ..datasets.catalog import load_dataset
+from ..datasets.catalog import load_dataset, wanted_by
 from ..datasets.formats.proposals import GivenProposals
 from ..datasets.given_proposals import given_proposals
 from ..datasets.records import Dataset
@@ -119,7 +119,11 @@ def get_validation_set(config: Config, train_set: Dataset) -> Dataset | None:
         )
     with collectives.main_first():
         found = load_dataset(
-            name, root=config.data.root, split="val", classes=config.data.classes
+            name,
+            root=config.data.root,
+            split="val",
+            classes=config.data.classes,
+            wanted=wanted_by(config),
         )
     found = with_known_classes(found, train_set)
     if found.classes != train_set.classes:

@@ -11,7 +11,7 @@ from pathlib import Path
 import torch
 
 from ..config.settings import Config
-from ..datasets.catalog import load_dataset
+from ..datasets.catalog import load_dataset, wanted_by
 from ..datasets.records import Dataset
 from ..detector.from_checkpoint import open_detector
 from ..evaluation.image_detections import ImageDetections
@@ -222,4 +222,5 @@ def _dataset(name: str, config: Config, split: str) -> Dataset:
         root=config.data.root,
         split="train" if split == "train" else "test",
         classes=config.data.classes,
+        wanted=wanted_by(config),
     )

@@ -5,7 +5,7 @@ from pathlib import Path
 
 from ...utils.errors import MissingDataError
 from ..catalog import load_dataset
-from ..folders import coco_images, instances_files, recognise
+from ..folders import coco_images, instances_files, recognise, split_of
 from ..formats.voc import VOC_CLASSES, image_lists
 from ..formats.yolo_folder import open_yolo
 from ..published import COCO_SETS, VOC_SETS, coco_file, voc_files
@@ -99,6 +99,6 @@ def _coco(annotations: Path, split: str, images: str = "") -> Source:
     try:
         place = coco_images(annotations, images)
     except MissingDataError:  # another check reports each image
-        name = images or annotations.stem.removeprefix("instances_")
+        name = images or split_of(annotations)
         place = annotations.parent.parent / name
     return Source("coco", place, (split,), annotation_file=annotations)

@@ -20,18 +20,21 @@ from ..index.index_files import (
 from ..index.index_format import Index
 from ..index.index_writer import pack
 from ..index.indexed_records import Part, Records
-from ..records import BACKGROUND, Dataset, Drops
+from ..records import BACKGROUND, BOXES, Dataset, Drops, Wanted
 from .coco_images import expect_images
 from .coco_tables import (
     is_background,
     is_without_objects,
     read_categories,
+    read_keypoint_names,
     read_tables,
     unreadable,
 )
 
 
-def read_coco(annotation_file: Path, image_folder: Path, *, name: str) -> Dataset:
+def read_coco(
+    annotation_file: Path, image_folder: Path, *, name: str, wanted: Wanted = BOXES
+) -> Dataset:
     """Read an instances file and find its images.
 
     Class indices follow the ascending category ids, which may have gaps. An annotation
@@ -46,16 +49,19 @@ def read_coco(annotation_file: Path, image_folder: Path, *, name: str) -> Datase
         annotation_file: for example annotations/instances_train2017.json.
         image_folder: folder that the file's image names are relative to.
         name: name of the returned data set.
+        wanted: what to read besides boxes. A box that is missing is taken from the
+            object's mask in any case.
 
     Raises:
         ValueError: the file is missing or malformed, lacks a key, or lists images that
             are not in the folder.
     """
     folders = index_folders(annotation_file.parent)
-    settings = settings_key("coco", annotation_file, image_folder)
+    settings = settings_key("coco", annotation_file, image_folder, *wanted)
     source = _Source(
         annotation_file,
         image_folder,
+        wanted,
         Notes.read(folders, annotation_file.stem, settings),
     )
     index = load_index(
@@ -78,15 +84,18 @@ def read_coco(annotation_file: Path, image_folder: Path, *, name: str) -> Datase
         drops=drops.log(name),
         annotation_file=None if without_objects else annotation_file,
         category_ids=(0, *index.facts["category_ids"]),
+        has_masks=index.has_masks,
+        keypoints=index.keypoints,
     )
 
 
 class _Source:
     """Inputs of an index: the file, the folder of its images, and notes about both."""
 
-    def __init__(self, path: Path, folder: Path, notes: Notes) -> None:
+    def __init__(self, path: Path, folder: Path, wanted: Wanted, notes: Notes) -> None:
         self.path = path
         self.folder = folder
+        self.wanted = wanted
         self.notes = notes
         self.noted = ""
 
@@ -123,12 +132,19 @@ class _Source:
     def pack(self, content: str, file: BinaryIO, scratch: Path | None) -> None:
         """Parse the file, whose hash was `content`, and write its index."""
         path, drops = self.path, Drops()
-        tables = read_tables(path, self.folder, content=content, scratch=scratch)
-        used = tables.annotations.used_categories()
+        tables = read_tables(
+            path, self.folder, content=content, scratch=scratch, wanted=self.wanted
+        )
+        annotations = tables.annotations
+        used = annotations.used_categories()
         classes, ids = read_categories(path, tables.categories, used, drops)
+        keypoints = None
+        if self.wanted.keypoints:
+            keypoints = read_keypoint_names(path, tables.categories, annotations, drops)
         images = tables.located_images(drops)
-        objects = tables.annotations.objects(
+        objects = annotations.objects(
             tables.image_ids,
+            images.sizes,
             ids,
             drops,
             of_background=any(map(is_background, tables.categories)),
@@ -138,4 +154,14 @@ class _Source:
             "category_ids": ids,
             "folders": sorted({str(Path(name).parent) for name in images.names}),
         }
-        pack(file, images, objects, drops, closing=0.0, facts=facts, scratch=scratch)
+        pack(
+            file,
+            images,
+            objects,
+            drops,
+            closing=0.0,
+            facts=facts,
+            scratch=scratch,
+            masks=annotations.masks,
+            keypoints=keypoints,
+        )

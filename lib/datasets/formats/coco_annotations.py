@@ -6,14 +6,19 @@ from typing import Any
 
 import numpy as np
 
-from ..index.index_writer import Spool
-from ..records import BACKGROUND, BoolArray, Drops, IntArray, RawObjects, few
+from ..index.index_writer import ROWS, Spool
+from ..index.packed_masks import MaskBytes
+from ..records import BACKGROUND, BoolArray, Drops, IntArray, RawObjects, Wanted, few
+from .coco_masks import mask_box, mask_size, parse_mask
 from .values import four_numbers, is_set, whole_number
+from .written_keypoints import clean_keypoints
 
 Entry = dict[str, Any]
 
 _WHOLE = ("id", "image_id", "category_id")
 """Keys of an annotation whose values are integers."""
+
+_CENTRES = np.array((0.5, 0.5, 0.0))
 
 
 def get(path: Path, table: str, place: int, entry: Entry, key: str) -> Any:
@@ -38,66 +43,166 @@ def get_whole(path: Path, table: str, place: int, entry: Entry, key: str) -> int
     return number
 
 
-class Annotations:
-    """Columns of annotations, collected before images and categories are known."""
+class MasksNeededError(ValueError):
+    """An annotation has no box but a mask, and masks were skipped."""
 
-    def __init__(self, path: Path, scratch: Path | None) -> None:
+
+class Annotations:
+    """Columns of annotations, collected before images and categories are known.
+
+    Args:
+        path: the file.
+        scratch: folder of temporary files; if None, the system's.
+        wanted: what to collect besides boxes.
+        skip_masks: whether masks are not even parsed, to save time.
+    """
+
+    def __init__(
+        self, path: Path, scratch: Path | None, wanted: Wanted, *, skip_masks: bool
+    ) -> None:
         self.path = path
-        self.unnumbered = 0
-        self.columns = (
-            *(Spool(np.zeros(0, np.int64), scratch) for _ in _WHOLE),
-            Spool(np.zeros((0, 4)), scratch),  # boxes, as pixel edges
-            Spool(np.zeros(0), scratch),  # areas
-            Spool(np.zeros(0, np.bool_), scratch),  # crowd
-        )
+        self.scratch = scratch
+        self.wanted = wanted
+        self.skip_masks = skip_masks
+        self.drops = Drops()
+        self.masks = MaskBytes(scratch)
+        self.columns = {
+            **{key: Spool(np.zeros(0, np.int64), scratch) for key in _WHOLE},
+            "boxes": Spool(np.zeros((0, 4)), scratch),  # pixel edges
+            "areas": Spool(np.zeros(0), scratch),
+            "crowd": Spool(np.zeros(0, np.bool_), scratch),
+        }
+        if wanted.masks:
+            self.columns["masks"] = Spool(np.zeros((0, 2), np.int64), scratch)
+            # width and height of run lengths, 0 for polygons
+            self.columns["mask_sizes"] = Spool(np.zeros((0, 2), np.int32), scratch)
+
+    def __len__(self) -> int:
+        return len(self.columns["id"])
 
     def add(self, rows: list[Entry]) -> None:
         """Add the next entries."""
         if not rows:
             return
-        values = _columns(rows) or self._columns_of_doubtful(rows)
-        for column, value in zip(self.columns, values, strict=True):
-            column.append(value)
+        packed = None if self.skip_masks else self._packed_masks(rows)
+        if self.wanted.keypoints:
+            self._add_keypoints(rows)
+        values = _columns(rows) or self._columns_of_doubtful(rows, packed)
+        if self.wanted.masks and packed is not None:
+            values["masks"] = self.masks.add(packed)
+            values["mask_sizes"] = [mask_size(mask) for mask in packed]
+        for key, value in values.items():
+            self.columns[key].append(value)
 
-    def _columns_of_doubtful(self, rows: list[Entry]) -> tuple[Any, ...]:
+    def _packed_masks(self, rows: list[Entry]) -> list[bytes]:
+        packed = []
+        for place, entry in enumerate(rows, start=len(self)):
+            value = entry.get("segmentation")
+            faults: list[str] = []
+            try:
+                packed.append(parse_mask(value, faults.append))
+            except ValueError as error:
+                raise ValueError(
+                    f"{self.path}: annotations[{place}] (id {entry.get('id')}): "
+                    f"{error} under 'segmentation', found {value!r:.80}; correct it"
+                ) from None
+            for kind in faults:
+                self.drops.add(kind, f"annotation {entry.get('id')} in {self.path}")
+        return packed
+
+    def _add_keypoints(self, rows: list[Entry]) -> None:
+        given = [entry.get("keypoints") or () for entry in rows]
+        if "keypoints" not in self.columns:
+            first = next((row for row, own in enumerate(given) if own), None)
+            if first is None:
+                return
+            where = f"annotations[{len(self) + first}] (id {rows[first].get('id')})"
+            self.expect_keypoints(-(-_length(given[first]) // 3), where)
+        column = self.columns["keypoints"]
+        count = column.row[0]
+        values = np.zeros((len(rows), count, 3))
+        for row, own in enumerate(given):
+            if not own:
+                continue
+            try:
+                # COCO gives pixels, whose centres are half a pixel further.
+                values[row] = np.array(own, np.float64).reshape(count, 3) + _CENTRES
+            except (TypeError, ValueError):
+                raise ValueError(
+                    f"{self.path}: annotations[{len(self) + row}] (id "
+                    f"{rows[row].get('id')}): expected x, y and visibility of {count} "
+                    f"keypoints under 'keypoints', found {_length(own)} values "
+                    f"{own!r:.60}; correct it"
+                ) from None
+
+        def example(row: int) -> str:
+            return f"annotation {rows[row].get('id')} in {self.path}"
+
+        column.append(clean_keypoints(values, example, self.drops))
+
+    def expect_keypoints(self, count: int, where: str) -> None:
+        """Begin the column of keypoints; earlier annotations have none."""
+        column = Spool(np.zeros((0, count, 3), np.float32), self.scratch)
+        for start in range(0, len(self), ROWS):
+            column.append(np.zeros((min(ROWS, len(self) - start), count, 3)))
+        self.columns["keypoints"] = column
+        self.first_keypoints = where
+
+    def _columns_of_doubtful(
+        self, rows: list[Entry], masks: list[bytes] | None
+    ) -> dict[str, Any]:
         """Convert entries one by one like `_columns`: slowly, and with errors.
 
         Training does not need an annotation's own id: without one, its index is used.
         """
-        wholes, boxes, areas = [], [], []
-        for place, entry in enumerate(rows, start=len(self.columns[0])):
+        wholes, areas = [], []
+        boxes: list[tuple[float, ...]] = []
+        for place, entry in enumerate(rows, start=len(self)):
             number = whole_number(entry.get("id"))
             if number is None:
-                self.unnumbered += 1
+                kind = "annotation without an id, numbered by its place"
+                self.drops.add(kind, str(self.path))
                 number = place
             row = self.path, "annotations", place, entry
             wholes.append([number, *(get_whole(*row, key) for key in _WHOLE[1:])])
-            box = get(*row, "bbox")
-            numbers = four_numbers(box)
-            if numbers is None:
-                raise ValueError(
-                    f"{self.path}: annotations[{place}] (id {entry.get('id')}): "
-                    f"expected four numbers under 'bbox', found {box!r:.80}; correct it"
-                )
-            x, y, width, height = numbers
-            boxes.append((x, y, x + width, y + height))
+            mask = masks[len(boxes)] if masks is not None else None
+            boxes.append(self._box(place, entry, mask))
             try:
                 areas.append(float(entry["area"]))
             except (KeyError, TypeError, ValueError, OverflowError):
                 areas.append(np.nan)
         crowd = [is_set(entry.get("iscrowd")) for entry in rows]
-        return *zip(*wholes, strict=True), boxes, areas, crowd
+        whole_columns = dict(zip(_WHOLE, zip(*wholes, strict=True), strict=True))
+        return {**whole_columns, "boxes": boxes, "areas": areas, "crowd": crowd}
+
+    def _box(self, place: int, entry: Entry, mask: bytes | None) -> tuple[float, ...]:
+        """Return the pixel edges of an annotation, from its mask if it has no box."""
+        if not entry.get("bbox") and "segmentation" in entry:
+            if mask is None:
+                raise MasksNeededError
+            if mask:
+                return mask_box(mask)
+        box = get(self.path, "annotations", place, entry, "bbox")
+        numbers = four_numbers(box)
+        if numbers is None:
+            raise ValueError(
+                f"{self.path}: annotations[{place}] (id {entry.get('id')}): "
+                f"expected four numbers under 'bbox', found {box!r:.80}; correct it"
+            )
+        x, y, width, height = numbers
+        return x, y, x + width, y + height
 
     def used_categories(self) -> set[int]:
         """Return the category ids that occur."""
         used: set[int] = set()
-        for piece in self.columns[_WHOLE.index("category_id")].pieces():
+        for piece in self.columns["category_id"].pieces():
             used.update(np.unique(piece).tolist())
         return used
 
     def objects(
         self,
         image_ids: IntArray,
+        sizes: Sequence[tuple[int, int]],
         category_ids: Sequence[int],
         drops: Drops,
         *,
@@ -107,17 +212,19 @@ class Annotations:
 
         Args:
             image_ids: COCO's ids of the listed images.
+            sizes: width and height of those.
             category_ids: category ids of the classes.
             drops: counts dropped annotations.
             of_background: whether category 0 is the background, which has no objects.
         """
         place = 0
-        if self.unnumbered:
-            kind = "annotation without an id, numbered by its place"
-            drops.add(kind, str(self.path), self.unnumbered)
+        drops.update(self.drops.found())
         rows_of, class_of = _Places(image_ids), _Places(np.array(category_ids))
-        pieces = zip(*(column.pieces() for column in self.columns), strict=True)
-        for ids, owners, categories, boxes, areas, crowd in pieces:
+        every_size = np.array(sizes, np.int32).reshape(-1, 2)
+        pieces = zip(*(c.pieces() for c in self.columns.values()), strict=True)
+        for values in pieces:
+            piece = dict(zip(self.columns, values, strict=True))
+            ids, owners, categories = (piece[key] for key in _WHOLE)
             known, classes = class_of(categories)
             nothing = (categories == 0) & of_background
             if nothing.any():
@@ -144,13 +251,22 @@ class Annotations:
                     int(np.count_nonzero(~listed)),
                 )
             listed &= ~nothing
+            if "masks" in piece:
+                own = piece.pop("mask_sizes")
+                other = listed & (own != 0).any(1) & (own != every_size[image]).any(1)
+                if other.any():
+                    row = int(np.argmax(other))
+                    drops.add(
+                        "mask of another size than its image",
+                        f"annotation {ids[row]} in {self.path}",
+                        int(np.count_nonzero(other)),
+                    )
+                piece["masks"] = np.where(other[:, None], 0, piece["masks"])
             yield RawObjects(
                 image=image[listed],
-                boxes=boxes[listed],
                 classes=classes[listed] + 1,
-                crowd=crowd[listed],
-                areas=areas[listed],
                 ids=ids[listed],
+                **{k: v[listed] for k, v in piece.items() if k not in _WHOLE},
             )
             place += len(ids)
 
@@ -169,7 +285,11 @@ class _Places:
         return self.sorted[at] == wanted, self.order[at]
 
 
-def _columns(rows: list[Entry]) -> tuple[Any, ...] | None:
+def _length(values: Any) -> int:
+    return len(values) if isinstance(values, list) else 1
+
+
+def _columns(rows: list[Entry]) -> dict[str, Any] | None:
     """Convert entries to columns; None if any entry is not as expected."""
     try:
         wholes = [[row[key] for row in rows] for key in _WHOLE]
@@ -183,11 +303,11 @@ def _columns(rows: list[Entry]) -> tuple[Any, ...] | None:
             return None
         boxes[:, 2:] += boxes[:, :2]
         crowd = [is_set(row.get("iscrowd")) for row in rows]
-        return (
-            *(np.array(c, np.int64) for c in wholes),
-            boxes,
-            np.array(areas, np.float64),
-            crowd,
-        )
+        return {
+            **{k: np.array(c, np.int64) for k, c in zip(_WHOLE, wholes, strict=True)},
+            "boxes": boxes,
+            "areas": np.array(areas, np.float64),
+            "crowd": crowd,
+        }
     except (KeyError, TypeError, ValueError, OverflowError):
         return None

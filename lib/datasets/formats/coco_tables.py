@@ -4,6 +4,7 @@ The file may be larger than memory, and its tables may come in any order.
 """
 
 import codecs
+import contextlib
 import hashlib
 import re
 from collections.abc import Callable, Container, Iterator, Sequence
@@ -14,10 +15,11 @@ import numpy as np
 from ...utils.untrusted.json_stream import json_tables
 from ..index.index_files import file_pieces
 from ..index.index_writer import RawImages
-from ..records import BACKGROUND, Drops, IntArray
-from .coco_annotations import Annotations, Entry, get, get_whole
+from ..records import BACKGROUND, Drops, IntArray, KeypointNames, Wanted, few
+from .coco_annotations import Annotations, Entry, MasksNeededError, get, get_whole
 from .coco_images import expect_images
 from .values import whole_number
+from .written_keypoints import flip_pairs
 
 _POLYGONS = re.compile(
     rb"""("segmentation"\s*:\s*)\[[\d\s.,eE+\-\[\]]*\](?=\s*(?:,\s*"|\}))"""
@@ -48,11 +50,11 @@ class Tables:
         categories: the categories as written.
     """
 
-    def __init__(self, path: Path, folder: Path, scratch: Path | None) -> None:
+    def __init__(self, path: Path, folder: Path, annotations: Annotations) -> None:
         self.path = path
         self.images = RawImages(folder, lambda _: path)
         self.rows: dict[int, int] = {}
-        self.annotations = Annotations(path, scratch)
+        self.annotations = annotations
         self.categories: list[Entry] = []
 
     def add_images(self, rows: list[Entry]) -> None:
@@ -96,7 +98,7 @@ class Tables:
 
 
 def read_tables(
-    path: Path, folder: Path, *, content: str, scratch: Path | None
+    path: Path, folder: Path, *, content: str, scratch: Path | None, wanted: Wanted
 ) -> Tables:
     """Read an instances file, a few entries at a time.
 
@@ -105,15 +107,24 @@ def read_tables(
         folder: folder of its images.
         content: expected hash of its bytes; "" to accept any.
         scratch: folder of temporary files; if None, the system's.
+        wanted: what to read besides boxes.
 
     Raises:
         ValueError: the file is missing or malformed, lacks a key, or has changed.
     """
-    try:
-        return _parse(path, folder, content, scratch, polygons=False)
-    except _SyntaxFault:
-        # Parse again with the polygons, so that the error is reported at its position.
-        return _parse(path, folder, content, scratch, polygons=True)
+
+    def parse(*, polygons: bool) -> Tables:
+        annotations = Annotations(path, scratch, wanted, skip_masks=not polygons)
+        tables = Tables(path, folder, annotations)
+        _parse(tables, content, polygons=polygons)
+        return tables
+
+    if not wanted.masks:
+        # Polygons are most of COCO's text; skipping them saves a third of the time.
+        # They are needed for a syntax error's position, and for boxes that are missing.
+        with contextlib.suppress(_SyntaxFault, MasksNeededError):
+            return parse(polygons=False)
+    return parse(polygons=True)
 
 
 def unreadable(path: Path, error: Exception) -> ValueError:
@@ -124,20 +135,9 @@ def unreadable(path: Path, error: Exception) -> ValueError:
     )
 
 
-def _parse(
-    path: Path,
-    folder: Path,
-    content: str,
-    scratch: Path | None,
-    *,
-    polygons: bool,
-) -> Tables:
-    """Read the three tables.
-
-    Polygons are most of COCO's text and not used here. Skipping them before parsing
-    saves a third of the time.
-    """
-    tables = Tables(path, folder, scratch)
+def _parse(tables: Tables, content: str, *, polygons: bool) -> None:
+    """Read the three tables, with the polygons or without."""
+    path = tables.path
     add: dict[str, Callable[[list[Entry]], None]] = {
         "images": tables.add_images,
         "annotations": tables.annotations.add,
@@ -179,7 +179,6 @@ def _parse(
     for key in add:
         if key not in found:
             raise _no_table(path, key)
-    return tables
 
 
 def _no_table(path: Path, key: str) -> ValueError:
@@ -237,3 +236,52 @@ def read_categories(
         raise ValueError(f"{path}: expected categories, found none; add them")
     ids = sorted(names)
     return [names[number] for number in ids], ids
+
+
+def read_keypoint_names(
+    path: Path, table: Sequence[Entry], annotations: Annotations, drops: Drops
+) -> KeypointNames | None:
+    """Return the keypoints that the categories name; None if they name none.
+
+    Raises:
+        ValueError: categories differ in their keypoints, or annotations have another
+            number of them.
+    """
+    lists = {
+        tuple(map(str, names)): place
+        for place, entry in reversed(list(enumerate(table)))
+        if isinstance(names := entry.get("keypoints"), list) and names
+    }
+    if len(lists) > 1:
+        first, second, *_ = sorted(lists.values())
+        raise ValueError(
+            f"{path}: categories[{second}]: expected the keypoints of "
+            f"categories[{first}], found others; the classes of a data set share their "
+            "keypoints"
+        )
+    names = next(iter(lists), ())
+    found = annotations.columns.get("keypoints")
+    count = len(names) if found is None else found.row[0]
+    if count != len(names):
+        named = f"{len(names)} ({few(names)})" if names else "none"
+        raise ValueError(
+            f"{path}: {annotations.first_keypoints}: expected as many keypoints as "
+            f"the category names under 'keypoints', {named}, found {count}; name them "
+            "there, left and right ones alike, as in left_eye and right_eye"
+        )
+    if not names:
+        return None
+    if found is None:
+        annotations.expect_keypoints(count, "")
+    links = []
+    for link in table[lists[names]].get("skeleton") or ():
+        try:
+            a, b = map(int, link)
+        except (TypeError, ValueError):
+            a = b = 0
+        if min(a, b) >= 1 and max(a, b) <= count:
+            links.append((a - 1, b - 1))
+        else:
+            kind = "link of the skeleton that is no pair of keypoints, counted from 1"
+            drops.add(kind, f"{link!r:.40} in {path}")
+    return KeypointNames(names, flip_pairs(names), tuple(links))

@@ -19,9 +19,11 @@ from typing import Any, BinaryIO, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
+from ..records import KeypointNames
+
 Array = npt.NDArray[Any]
 
-MAGIC = b"FRCNNIX4"
+MAGIC = b"FRCNNIX5"
 """Changes with the format, and whenever readers interpret a file differently."""
 
 OBJECT_COLUMNS: Mapping[str, Array] = {
@@ -34,9 +36,17 @@ OBJECT_COLUMNS: Mapping[str, Array] = {
 }
 """The fields of objects in `Record`, each as a column without rows."""
 
+OPTIONAL_COLUMNS = ("masks", "keypoints")
+"""Further columns of objects, where a data set has them."""
+
 _ALIGNMENT = 64
 _CHECKSUM_BYTES = 4
 _ENCODING = ("utf-8", "surrogatepass")  # file names may not be valid text
+
+
+def object_columns(columns: Mapping[str, Array]) -> list[str]:
+    """Return the names of the columns that have a row for each object."""
+    return [*OBJECT_COLUMNS, *(name for name in OPTIONAL_COLUMNS if name in columns)]
 
 
 @dataclass(frozen=True)
@@ -54,7 +64,10 @@ class Index:
             sizes: ``(I, 2)`` int32 width and height;
             measured: rows of the images whose size was read from their own header;
             starts: ``(I + 1,)`` first object of each image, and N;
-            those of `OBJECT_COLUMNS`: ``(N, ...)``.
+            those of `OBJECT_COLUMNS`: ``(N, ...)``;
+            masks: ``(N, 2)`` start and end of each object's mask in mask_bytes;
+            mask_bytes: masks packed as in `packed_masks`, in any order;
+            keypoints: ``(N, K, 3)``.
     """
 
     path: Path | None
@@ -68,6 +81,20 @@ class Index:
 
     def __len__(self) -> int:
         return len(self.columns["starts"]) - 1
+
+    @property
+    def has_masks(self) -> bool:
+        """Return whether the objects have masks."""
+        return "masks" in self.columns
+
+    @property
+    def keypoints(self) -> KeypointNames | None:
+        """Return the names of the objects' keypoints."""
+        found = self.facts["keypoints"]
+        if found is None:
+            return None
+        pairs = {k: tuple(map(tuple, found[k])) for k in ("flip_pairs", "skeleton")}
+        return KeypointNames(tuple(found["names"]), **pairs)
 
     def string(self, column: str, row: int) -> str:
         """Return one of the strings of ``id`` or ``name``."""

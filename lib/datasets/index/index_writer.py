@@ -4,6 +4,7 @@ Objects arrive in pieces and wait on disk, so the memory needed is a few bytes p
 object and image, however large the annotations are.
 """
 
+import dataclasses
 import tempfile
 import weakref
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -14,8 +15,22 @@ from typing import Any, BinaryIO, cast
 import numpy as np
 
 from ..loading.images import image_size
-from ..records import BoolArray, Drops, FloatArray, RawObjects, clean_boxes
-from .index_format import OBJECT_COLUMNS, Array, Column, image_columns, write_index
+from ..records import (
+    BoolArray,
+    Drops,
+    FloatArray,
+    KeypointNames,
+    RawObjects,
+    clean_boxes,
+)
+from .index_format import (
+    OBJECT_COLUMNS,
+    OPTIONAL_COLUMNS,
+    Array,
+    Column,
+    image_columns,
+    write_index,
+)
 
 ROWS = 1 << 17
 """Number of objects processed at a time."""
@@ -112,6 +127,8 @@ def pack(
     closing: float,
     facts: Mapping[str, Any],
     scratch: Path | None = None,
+    masks: Spool | None = None,
+    keypoints: KeypointNames | None = None,
 ) -> None:
     """Check all objects of a data set and write its index, objects in file order.
 
@@ -123,10 +140,15 @@ def pack(
         closing: see `clean_boxes`.
         facts: additional facts.
         scratch: folder of temporary files; if None, the system's.
+        masks: the packed masks that the objects' masks refer to.
+        keypoints: names of the objects' keypoints.
     """
     spools = {name: Spool(empty, scratch) for name, empty in OBJECT_COLUMNS.items()}
     owners = Spool(np.zeros(0, np.int32), scratch)
     sizes = np.array(images.sizes, np.int32).reshape(-1, 2)
+    if keypoints is not None:
+        empty = np.zeros((0, len(keypoints.names), 3), np.float32)
+        spools["keypoints"] = Spool(empty, scratch)
     for piece in objects:
         boxes, kept = _clean(images, sizes, piece, drops, closing)
         owners.append(piece.image[kept])
@@ -137,6 +159,11 @@ def pack(
             spools[name].append(~kept[kept] if flags is None else flags[kept])
         if piece.ids is not None:
             spools["object_ids"].append(piece.ids[kept])
+        for name in OPTIONAL_COLUMNS:
+            rows = getattr(piece, name)
+            if rows is not None:
+                spool = spools.setdefault(name, Spool(rows[:0], scratch))
+                spool.append(rows[kept])
     image = owners.read()
     counts = np.bincount(image, minlength=len(images.ids))
     small = image_columns(
@@ -150,14 +177,21 @@ def pack(
         del spools["object_ids"]
         first = np.repeat(small["starts"][:-1], counts)
         small["object_ids"] = np.arange(len(image)) - first
+    if "masks" in spools and not _has_masks(
+        images, image, spools["masks"].read(), drops
+    ):
+        del spools["masks"]
     del image
     columns = {
         name: Column(column.dtype, column.shape, [column])
         for name, column in small.items()
     }
+    if masks is not None and "masks" in spools:
+        columns["mask_bytes"] = Column(masks.dtype, masks.shape, masks.pieces(1 << 20))
     for name, spool in spools.items():
         columns[name] = Column(spool.dtype, spool.shape, _sorted_pieces(spool, order))
-    write_index(file, {**facts, "drops": drops.found()}, columns)
+    names = keypoints and dataclasses.asdict(keypoints)
+    write_index(file, {**facts, "drops": drops.found(), "keypoints": names}, columns)
 
 
 def _clean(
@@ -178,6 +212,18 @@ def _clean(
 
     own = sizes[objects.image].astype(np.float64)
     return clean_boxes(objects.boxes, own, example, drops, closing=closing)
+
+
+def _has_masks(images: RawImages, image: Array, spans: Array, drops: Drops) -> bool:
+    """Return whether any object has a mask, and count the others if so."""
+    empty = spans[:, 0] == spans[:, 1]
+    if empty.all():
+        return False
+    if empty.any():
+        row = int(image[int(np.argmax(empty))])
+        example = f"in image {images.ids[row]} of {images.source(row)}"
+        drops.add("object without a mask", example, int(np.count_nonzero(empty)))
+    return True
 
 
 def _areas(objects: RawObjects, boxes: FloatArray, kept: BoolArray) -> FloatArray:

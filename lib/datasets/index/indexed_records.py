@@ -14,7 +14,8 @@ import numpy as np
 import numpy.typing as npt
 
 from ..records import BoolArray, FloatArray, IntArray, Record
-from .index_format import OBJECT_COLUMNS, Array, Index, image_columns
+from .index_format import OBJECT_COLUMNS, Array, Index, image_columns, object_columns
+from .packed_masks import MaskBytes, pack_mask, unpack_mask
 
 _NO_SIZES = np.zeros((0, 2), np.int32)
 
@@ -133,8 +134,12 @@ def _record(part: Part, row: int) -> Record:
     columns = part.index.columns
     own = slice(*columns["starts"][row : row + 2].tolist())
     width, height = columns["sizes"][row].tolist()
-    objects = {name: columns[name][own].copy() for name in OBJECT_COLUMNS}
+    objects = {name: columns[name][own].copy() for name in object_columns(columns)}
     objects["classes"] = objects["classes"].astype(np.int64)
+    if "masks" in objects:
+        packed = columns["mask_bytes"]
+        spans = objects["masks"].tolist()
+        objects["masks"] = tuple(unpack_mask(packed[a:b]) for a, b in spans)
     return Record(
         image_id=part.prefix + part.index.string("id", row),
         path=part.folder / part.index.string("name", row),
@@ -158,4 +163,12 @@ def as_records(records: Sequence[Record]) -> Records:
     for name, empty in OBJECT_COLUMNS.items():
         joined = np.concatenate([empty, *(getattr(r, name) for r in records)])
         columns[name] = joined.astype(empty.dtype, copy=False)
+    if records and records[0].masks is not None:
+        masks = MaskBytes(None)
+        objects = [mask for record in records for mask in record.masks or ()]
+        columns["masks"] = masks.add([pack_mask(mask) for mask in objects])
+        columns["mask_bytes"] = masks.read()
+    keypoints = [r.keypoints for r in records if r.keypoints is not None]
+    if keypoints:
+        columns["keypoints"] = np.concatenate(keypoints)
     return Records([Part(Index(None, {}, columns), Path())])
