@@ -21,10 +21,12 @@ from ..engine.alternating import join_modules
 from ..engine.run_folder import RunFolder
 from ..weights.checkpoint import load_checkpoint
 from .command_line import (
+    SETTINGS,
     Job,
     add_arguments,
     add_training_arguments,
     get_dataset,
+    given_value,
     make_job,
     run_parent,
 )
@@ -49,8 +51,8 @@ class Turns:
         # Without the word, the folder would be that of a joint training run.
         name = "alternating" if job.tag == "default" else f"alternating_{job.tag}"
         self.tag = arguments.tag or name
-        output, net = arguments.output, job.config.net.full_name
-        self.parent = run_parent(output, net, job.config.data.train_set)
+        self.net = job.config.net.full_name
+        self.parent = run_parent(arguments.output, self.net, job.config.data.train_set)
         self.train_set = get_dataset(job.dataset, job.config, "train").name
         self.updates = 0
 
@@ -69,12 +71,11 @@ class Turns:
         given, run = self.arguments, self.run_of(name)
         words = ["--tag", run.path.name]
         iterations = given.step_iters[int(name[0]) - 1] if given.step_iters else None
-        for option, value in (
-            ("--cfg", given.cfg),
-            ("--weights", given.weights if first else None),
-            ("--iters", iterations or given.iters),
-            ("--seed", given.seed),
-        ):
+        values = {option: given_value(given, option) for option in SETTINGS}
+        values |= {"--cfg": given.cfg, "--workers": given.workers}
+        values |= {"--weights": given.weights if first else None}
+        values |= {"--iters": iterations} if iterations else {}
+        for option, value in values.items():
             if value is not None:
                 words += [option, str(value)]
         words += ["--deterministic"] if given.deterministic else []
@@ -104,10 +105,10 @@ class Turns:
         """Run a command, and exit with its status if it fails."""
         given = self.arguments
         command = [sys.executable, "-m", str(__package__), name]
-        command += [given.dataset, given.net]
+        command += [given.dataset, self.net]
         command += ["--device", given.device, "--output", str(given.output)]
         command += ["--gpus", str(given.gpus)] if given.gpus else []
-        logger.info("%s", " ".join([name, given.dataset, given.net, *words]))
+        logger.info("%s", " ".join([name, given.dataset, self.net, *words]))
         # Ctrl-C reaches the command too, which needs time to save.
         before = signal.signal(signal.SIGINT, signal.SIG_IGN)
         with subprocess.Popen([*command, *words]) as process:

@@ -1,7 +1,7 @@
 """Shared parts of the command-line tools: arguments, the job, its data."""
 
 import argparse
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -28,7 +28,7 @@ from ..engine.validation import settle_validation, validates
 from ..utils.device import pick_device, pick_dtype
 from ..utils.distributed import collectives
 from ..utils.printable import printable
-from .parser import add_overrides
+from .parser import add_overrides, count
 from .roots import data_root, output_root
 
 _DATASET_HELP = (
@@ -40,6 +40,11 @@ NET_HELP = (
     f"{', '.join(NET_NAMES)}; with the suffix _fpn for a pyramid, _dc5 for a dilated "
     "last stage, the prefix cascade_ for Cascade R-CNN; with the prefix retina_ and "
     "the suffix _fpn for RetinaNet"
+)
+
+
+_DEFAULT_NET_HELP = (
+    "default: res18 for shapes, else mobile_v2_fpn on a CPU, and res50_fpn on a GPU"
 )
 
 
@@ -65,17 +70,70 @@ class Job(NamedTuple):
     given: frozenset[str] = frozenset()
 
 
+class _Setting(NamedTuple):
+    """An option that sets keys of the configuration.
+
+    Attributes:
+        keys: keys that receive the value, with its text in their form.
+        type: type of the argument.
+        help: description for the help text.
+    """
+
+    keys: dict[str, str]
+    type: Callable[[str], object]
+    help: str
+
+
+def _number(text: str) -> str:
+    """Check a number, whose text becomes part of the run's name."""
+    try:
+        float(text)
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"expected a number, found {text!r}") from None
+    return text
+
+
+SETTINGS = {
+    "--iters": _Setting({"train.iterations": "{}"}, int, "updates to train for"),
+    "--epochs": _Setting(
+        {"train.epochs": "{}"}, _number, "passes over the training images, for --iters"
+    ),
+    "--batch-size": _Setting(
+        {"train.batch_size": "{}"}, count, "images at once in each process"
+    ),
+    "--lr": _Setting({"train.lr": "{}"}, _number, "learning rate"),
+    "--imgsz": _Setting(
+        {
+            "data.short_sides": "[{}]",
+            "data.long_side": "{}",
+            "data.test_short_side": "{}",
+            "data.test_long_side": "{}",
+        },
+        count,
+        "longer side of the network's input in pixels, in training and tests",
+    ),
+    "--seed": _Setting({"train.seed": "{}"}, int, "seed of all random numbers"),
+}
+"""Options in words that other programs use too, for some of the settings."""
+
+
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the arguments that training and testing share."""
     parser.add_argument("dataset", metavar="DATASET", help=_DATASET_HELP)
-    parser.add_argument("net", metavar="NET", type=net_argument, help=NET_HELP)
+    parser.add_argument(
+        "net",
+        metavar="NET",
+        nargs="?",
+        type=net_argument,
+        help=f"{NET_HELP}; {_DEFAULT_NET_HELP}",
+    )
     add_overrides(parser, "train.lr 0.01")
-    parser.add_argument("--tag", type=_tag, help="name of the run")
+    parser.add_argument("--tag", "--name", type=_tag, help="name of the run")
     parser.add_argument(
         "--device", default="auto", choices=("auto", "cpu", "cuda", "mps")
     )
     parser.add_argument(
-        "--output",
+        *("--output", "--project", "--work-dir"),
         type=Path,
         default=output_root(),
         help="folder of all runs; default: %(default)s",
@@ -97,8 +155,9 @@ def add_training_arguments(parser: argparse.ArgumentParser) -> None:
         help="initial weights: torchvision's, random ones, those of a name in "
         "docs/zoo.md, or those of a file",
     )
-    parser.add_argument("--iters", type=int, help="updates to train for")
-    parser.add_argument("--seed", type=int, help="seed of all random numbers")
+    for option, setting in SETTINGS.items():
+        parser.add_argument(option, type=setting.type, help=setting.help)
+    parser.add_argument("--workers", type=int, help="loader processes")
     parser.add_argument(
         "--deterministic",
         action="store_true",
@@ -129,26 +188,30 @@ def make_job(arguments: argparse.Namespace) -> Job:
         ValueError: the data set, net, key, value or device is unknown or unavailable.
     """
     overrides: list[str] = []
-    for key, value in (
-        ("net.weights", arguments.weights),
-        ("train.iterations", arguments.iters),
-        ("train.seed", arguments.seed),
-        ("train.deterministic", "true" if arguments.deterministic else None),
-    ):
+    if arguments.weights is not None:
+        overrides += ["net.weights", arguments.weights]
+    for option, setting in SETTINGS.items():
+        value = given_value(arguments, option)
         if value is not None:
-            overrides += [key, str(value)]
+            for key, form in setting.keys.items():
+                overrides += [key, form.format(value)]
+    if arguments.deterministic:
+        overrides += ["train.deterministic", "true"]
     # Last, so that a key without a value does not take another option as its value.
     overrides += arguments.overrides
+    device = pick_device(arguments.device)
+    net = arguments.net or default_net(arguments.dataset, device)
     sets = dataset_settings(arguments.dataset)
-    recipes = find_recipes(arguments.dataset, arguments.net)
+    recipes = find_recipes(arguments.dataset, net)
     if arguments.cfg is not None:
         recipes.append(recipe_file(arguments.cfg))
-    given = [*net_settings(arguments.net), "data.root", str(data_root())]
+    given = [*net_settings(net), "data.root", str(data_root())]
     given += sets
+    if arguments.workers is not None:  # not part of the run's name: results are equal
+        given += ["data.workers", str(arguments.workers)]
     config = load_config(recipes, [*given, *overrides])
     keys = frozenset(key.lower() for key in overrides[::2])
     config = settle_validation(config, keys)
-    device = pick_device(arguments.device)
     return Job(
         dataset=arguments.dataset,
         config=config,
@@ -158,6 +221,18 @@ def make_job(arguments: argparse.Namespace) -> Job:
         dtype=pick_dtype(config.train.precision, device),
         given=keys,
     )
+
+
+def given_value(arguments: argparse.Namespace, option: str) -> object:
+    """Return the value of an option such as ``--batch-size``; None if not given."""
+    return getattr(arguments, option[2:].replace("-", "_"))
+
+
+def default_net(dataset: str, device: torch.device) -> str:
+    """Return the NET of a command line that names none."""
+    if dataset == "shapes":
+        return "res18"
+    return "mobile_v2_fpn" if device.type == "cpu" else "res50_fpn"
 
 
 def dataset_settings(word: str) -> list[str]:

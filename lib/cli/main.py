@@ -29,7 +29,8 @@ COMMANDS = {
     "alternating": Command("alternating", "train in the paper's four steps, then test"),
     "test": Command("test", "test a checkpoint: per-class AP and mAP, detections"),
     "reval": Command("reval", "evaluate saved detections again, without the network"),
-    "demo": Command("demo", "detect objects in pictures and videos, or on a page"),
+    "detect": Command("demo", "detect objects in pictures and videos"),
+    "demo": Command("demo", "the same, and with --serve on a page in the browser"),
     "export": Command("export", "torch.export program, AOTInductor package or ONNX"),
     "publish": Command("publish", "make a checkpoint ready for others"),
     "convert": Command("convert", "recognise a file of weights, and convert it"),
@@ -41,6 +42,16 @@ COMMANDS = {
     "tensorboard": Command("tensorboard", "open TensorBoard on the runs"),
 }
 
+_FIRST_STEPS = """\
+frcnn train DATA [NET]            train on a folder of pictures, then test
+frcnn test DATA                   test the newest detector again
+frcnn detect CHECKPOINT PICTURES  find objects in pictures and videos
+frcnn check DATA                  look for faults in a data set
+frcnn export CHECKPOINT           write a file that runs without this package
+frcnn demo CHECKPOINT --serve     try a detector in the browser
+
+frcnn --help lists all commands; frcnn COMMAND --help shows the options of one."""
+
 PROG = "FRCNN_PROG"
 """Environment variable with the name by which a shell script was called."""
 
@@ -48,7 +59,9 @@ PROG = "FRCNN_PROG"
 def main(words: Sequence[str] | None = None) -> None:
     """Run ``frcnn`` with the words of a command line, by default this process's."""
     words = sys.argv[1:] if words is None else words
-    if not words or words[0] in ("-h", "--help", "help"):
+    if not words:
+        print(_FIRST_STEPS)
+    elif words[0] in ("-h", "--help", "help"):
         print(overview())
     elif words[0] == "--version":
         print(f"frcnn {__version__}")

@@ -2,7 +2,9 @@
 
 import argparse
 import difflib
-from collections.abc import Iterable, Sequence
+import itertools
+import re
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, NoReturn
 
 from ..utils.printable import printable
@@ -23,6 +25,69 @@ def count(text: str) -> int:
     return int(text)
 
 
+OTHER_PROGRAMS = {
+    "--learning-rate": "--lr",
+    "--lr0": "--lr",
+    "--base-lr": "--lr",
+    "--bs": "--batch-size",
+    "--batch": "--batch-size",
+    "-b": "--batch-size",
+    "--num-epochs": "--epochs",
+    "--max-epochs": "--epochs",
+    "--max-iter": "--iters",
+    "--num-workers": "--workers",
+    "-j": "--workers",
+    "--img": "--imgsz",
+    "--img-size": "--imgsz",
+    "--image-size": "--imgsz",
+    "--num-gpus": "--gpus",
+    "--nproc-per-node": "--gpus",
+    "--config": "--cfg",
+    "--config-file": "--cfg",
+    "--opts": "--set",
+    "--options": "--set",
+    "--pretrained": "--weights",
+    "--load-from": "--weights",
+    "--resume-from": "--resume",
+    "--ckpt": "--checkpoint",
+    "--conf": "--threshold",
+    "--score-thr": "--threshold",
+    "--source": "SOURCE",
+    "--data": "DATASET",
+    "--data-path": "DATASET",
+    "--dataset": "DATASET",
+    "--model": "NET",
+    "--arch": "NET",
+    "--backbone": "NET",
+    "--net": "NET",
+}
+"""Names of options in other programs, and what they are called here."""
+
+_KEY_AND_VALUE = re.compile(r"([A-Za-z_]\w*\.\w+)=(.*)", re.DOTALL)
+
+
+class _Overrides(argparse.Action):
+    """Collects settings, given as ``KEY VALUE`` or ``KEY=VALUE``, as key, value, ..."""
+
+    def __call__(
+        self,
+        parser: argparse.ArgumentParser,
+        namespace: argparse.Namespace,
+        values: Any,
+        option_string: str | None = None,
+    ) -> None:
+        pairs = list(_keys_and_values(values))
+        setattr(namespace, self.dest, [*getattr(namespace, self.dest), *pairs])
+
+
+def _keys_and_values(words: Sequence[str]) -> Iterator[str]:
+    """Split ``KEY=VALUE`` where a key is expected; a value may contain ``=``."""
+    rest = iter(words)
+    for word in rest:
+        match = _KEY_AND_VALUE.fullmatch(word)
+        yield from match.groups() if match else (word, *itertools.islice(rest, 1))
+
+
 def add_overrides(parser: argparse.ArgumentParser, example: str) -> None:
     """Add ``--set SECTION.KEY VALUE ...``, stored as ``overrides``.
 
@@ -31,13 +96,13 @@ def add_overrides(parser: argparse.ArgumentParser, example: str) -> None:
         example: example for the help text.
     """
     parser.add_argument(
-        "--set",
+        *("--set", "--cfg-options"),
         nargs="+",
-        action="extend",
+        action=_Overrides,
         default=[],
         dest="overrides",
         metavar=("SECTION.KEY", "VALUE"),
-        help=f"settings to override, e.g. --set {example}",
+        help=f"settings to override, as KEY VALUE or KEY=VALUE, e.g. --set {example}",
     )
 
 
@@ -66,7 +131,20 @@ class Parser(argparse.ArgumentParser):
         super()._print_message(printable(message, lines=True), file)
 
     def _refuse(self, words: Sequence[str]) -> NoReturn:
-        options = (word.partition("=")[0] for word in words if word.startswith("-"))
-        hints = (nearest(option, self._option_string_actions) for option in options)
-        hint = next(filter(None, hints), "")
+        hint = next(filter(None, map(self._hint, words)), "")
         self.error(f"unrecognized arguments: {' '.join(words)}{hint}")
+
+    def _hint(self, word: str) -> str:
+        """Suggest what to write in place of a word that was not understood."""
+        name, equals, value = word.partition("=")
+        known = self._option_string_actions
+        if word.startswith("-"):
+            other = OTHER_PROGRAMS.get(name, name)
+            same = other if other in known or other.isupper() else None
+            return f"; did you mean {same}?" if same else nearest(name, known)
+        if not equals:
+            return ""
+        if "." in name and "--set" in known:
+            return f"; did you mean --set {word}?"
+        option = OTHER_PROGRAMS.get(f"--{name}", f"--{name}")
+        return f"; did you mean {option} {value}?" if option in known else ""

@@ -32,6 +32,13 @@ def add_process_arguments(
         "--device cpu, N processes on the CPU. Not needed, and only checked, if "
         "torchrun, srun or mpirun starts the processes (docs/distributed.md)",
     )
+    parser.add_argument(
+        "--launcher",
+        choices=("none", "pytorch", "slurm", "mpi"),
+        default="none",
+        help="expect that torchrun, srun or mpirun started this process; it is found "
+        "without the option too",
+    )
     if sharing:
         parser.add_argument(
             "--procs-per-gpu",
@@ -60,6 +67,12 @@ def join_processes(arguments: argparse.Namespace) -> None:
     place = find_rank(os.environ)
     sharing: int = getattr(arguments, "procs_per_gpu", 1)
     if place is None:
+        if getattr(arguments, "launcher", "none") != "none":
+            raise ValueError(
+                f"--launcher {arguments.launcher}: expected to be started by it, found "
+                "none of its environment variables; start the command with torchrun, "
+                "srun or mpirun, or leave out --launcher and give --gpus N"
+            )
         gpus: int = arguments.gpus or 1
         if gpus * sharing > 1:
             _check_devices(gpus, arguments.device, processes=gpus * sharing)

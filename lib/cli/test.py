@@ -1,5 +1,6 @@
 """Test a checkpoint: print per-class AP and mAP, save detections and pictures."""
 
+import argparse
 import logging
 from collections.abc import Sequence
 from pathlib import Path
@@ -55,39 +56,20 @@ def main(words: Sequence[str] | None = None, prog: str = "frcnn test") -> None:
     keep_freed_memory()
     with clear_errors():
         join_processes(arguments)
-        _, train_set, _ = resolve(arguments.dataset)
-        parent = run_parent(arguments.output, arguments.net, train_set)
-        best = arguments.checkpoint == Path("best")
-        if arguments.checkpoint is not None and not best:
-            checkpoint = locate(arguments.checkpoint)
-            folder = checkpoint.resolve().parent
-            # A checkpoint from elsewhere gets its own run folder for its results.
-            run = RunFolder(
-                folder.parent
-                if folder.name == "checkpoints"
-                else parent / (arguments.tag or checkpoint.stem)
-            )
-        else:
-            run = (
-                RunFolder(parent / arguments.tag)
-                if arguments.tag
-                else newest_run(parent)
-            )
-            checkpoint = run.best_checkpoint if best else run.newest_checkpoint()
-            if best and not checkpoint.exists():
-                raise ValueError(
-                    f"no best checkpoint in {checkpoint.parent}: the run had no "
-                    "validation; leave out --checkpoint to test its newest one"
-                )
+        checkpoint, run = _find_checkpoint(arguments)
         state = open_checkpoint(checkpoint)
         given = ["data.root", str(data_root())]
         given += dataset_settings(arguments.dataset)
         config = config_from_checkpoint(state, [*given, *arguments.overrides])
-        if config.net.full_name != arguments.net:
+        if arguments.net and config.net.full_name != arguments.net:
             raise ValueError(
                 f"{checkpoint} has a detector with the net {config.net.full_name}, "
                 f"but NET is {arguments.net}; give NET as {config.net.full_name}"
             )
+        if run is None:
+            _, train_set, _ = resolve(arguments.dataset)
+            parent = run_parent(arguments.output, config.net.full_name, train_set)
+            run = RunFolder(parent / (arguments.tag or checkpoint.stem))
         dataset = get_dataset(arguments.dataset, config, arguments.split)
         if collectives.is_main():
             setup_logging(run.log_file)
@@ -103,3 +85,32 @@ def main(words: Sequence[str] | None = None, prog: str = "frcnn test") -> None:
             measure=arguments.eval,
             options=EvaluationOptions(arguments.evaluator, arguments.comp),
         )
+
+
+def _find_checkpoint(arguments: argparse.Namespace) -> tuple[Path, RunFolder | None]:
+    """Find the checkpoint to test, and its run; None for a checkpoint of no run.
+
+    Raises:
+        ValueError: there is no such checkpoint.
+    """
+    best = arguments.checkpoint == Path("best")
+    if arguments.checkpoint is not None and not best:
+        checkpoint = locate(arguments.checkpoint)
+        folder = checkpoint.resolve().parent
+        own = folder.name == "checkpoints"
+        return checkpoint, RunFolder(folder.parent) if own else None
+    _, train_set, _ = resolve(arguments.dataset)
+    nets = (
+        [arguments.net]
+        if arguments.net
+        else [path.name for path in arguments.output.glob("*")] or ["*"]
+    )
+    parents = [run_parent(arguments.output, net, train_set) for net in nets]
+    run = newest_run(parents, arguments.tag)
+    checkpoint = run.best_checkpoint if best else run.newest_checkpoint()
+    if best and not checkpoint.exists():
+        raise ValueError(
+            f"no best checkpoint in {checkpoint.parent}: the run had no validation; "
+            "leave out --checkpoint to test its newest one"
+        )
+    return checkpoint, run

@@ -2,7 +2,10 @@
 
 import argparse
 import logging
+import os
+import shlex
 from collections.abc import Sequence
+from pathlib import Path
 from typing import NamedTuple
 
 from ..datasets.given_proposals import proposal_file
@@ -48,6 +51,12 @@ def build_parser(prog: str | None = None) -> Parser:
     add_dry_run_arguments(parser)
     add_profile_arguments(parser)
     parser.add_argument("--no-test", action="store_true", help="only train")
+    parser.add_argument(
+        "--resume",
+        action="store_true",
+        help="expect a checkpoint of this run to continue from; without the option, a "
+        "run continues if there is one, and begins otherwise",
+    )
     parser.add_argument(
         "--extend",
         action="store_true",
@@ -116,7 +125,11 @@ def main(words: Sequence[str] | None = None, prog: str = "frcnn train") -> None:
             best = run.best_checkpoint
             final = best if best.exists() else run.newest_checkpoint()
             state = load_checkpoint(final)
-            evaluate_checkpoint(run, final, state, sets.test, job.config, device=device)
+            evaluation = evaluate_checkpoint(
+                run, final, state, sets.test, job.config, device=device
+            )
+            if evaluation is not None:
+                _log_next_steps(final, evaluation.headline)
 
 
 def _plan(arguments: argparse.Namespace) -> _Plan:
@@ -130,6 +143,12 @@ def _plan(arguments: argparse.Namespace) -> _Plan:
     parent = run_parent(arguments.output, config.net.full_name, config.data.train_set)
     run = RunFolder(parent / job.tag)
     recorded = collectives.from_main(run.recorded_config())
+    if arguments.resume and not collectives.from_main(bool(run.checkpoints())):
+        raise ValueError(
+            f"--resume: expected a checkpoint in {run.path}, found none; give the "
+            "settings or the --tag of the run to continue, or leave out --resume to "
+            "begin a new run"
+        )
     if arguments.extend:
         if arguments.tag is None:
             raise ValueError("--extend needs --tag, the name of the run to continue")
@@ -173,6 +192,15 @@ def _log_plan(plan: _Plan) -> None:
         logger.info("%s", line)
     for concern in sets.concerns:
         logger.warning("%s", concern)
+
+
+def _log_next_steps(checkpoint: Path, headline: tuple[str, float]) -> None:
+    """Say where the trained detector is, how good it is, and what to do with it."""
+    name, value = headline
+    path = shlex.quote(os.path.relpath(checkpoint))
+    logger.info("the detector is %s, %s %.3f; next:", path, name, value)
+    for command in ("detect {} PICTURES", "demo {} --serve", "export {} --to onnx"):
+        logger.info("  frcnn %s", command.format(path))
 
 
 def _build(plan: _Plan) -> Network:

@@ -10,7 +10,7 @@ from ..config.loading import config_from_checkpoint, differences
 from ..config.settings import Config
 from ..datasets.given_proposals import proposal_file
 from ..datasets.records import Dataset
-from ..evaluation.results_summary import Measure
+from ..evaluation.results_summary import Evaluation, Measure
 from ..inference.detector_evaluation import EvaluationOptions, evaluate_detector
 from ..inference.proposal_evaluation import measure_proposals, with_many_proposals
 from ..model.build import build_detector
@@ -37,7 +37,7 @@ def evaluate_checkpoint(
     device: torch.device,
     measure: Measure | None = None,
     options: EvaluationOptions = EvaluationOptions(),  # noqa: B008  (immutable)
-) -> None:
+) -> Evaluation | None:
     """Test a checkpoint, print the table, and add the figures to TensorBoard.
 
     Args:
@@ -50,6 +50,9 @@ def evaluate_checkpoint(
         measure: detections, or proposals, by COCO's evaluator or the one in NumPy; if
             None, the output of the checkpoint's network.
         options: options of the evaluation, without ``places``.
+
+    Returns:
+        The evaluation of detections; None for proposals, and on other processes.
 
     Raises:
         ValueError: the checkpoint has other classes, or its network does not compute
@@ -80,12 +83,12 @@ def evaluate_checkpoint(
         if result is not None:
             _show(result.table())
             logger.info("proposals and their recall are in %s", place["folder"])
-        return
+        return None
     if classes != dataset.classes:
         options = options._replace(places=places)
     evaluation = evaluate_detector(model, dataset, config, options=options, **place)
     if evaluation is None:  # only the main process has a result
-        return
+        return None
     kind = f"test {settings}" if settings else "test"  # curves of their own
     results = {f"{kind}/{name}": v for name, v in evaluation.scalars().items()}
     with Summaries(run.tensorboard) as summaries:
@@ -94,6 +97,7 @@ def evaluate_checkpoint(
         trackers.scalars(results, state["iteration"])
     _show(evaluation.table())
     logger.info("detections, results and pictures are in %s", place["folder"])
+    return evaluation
 
 
 class _Place(TypedDict):

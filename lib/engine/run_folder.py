@@ -6,6 +6,7 @@ import hashlib
 import logging
 import os
 import re
+from collections.abc import Sequence
 from pathlib import Path, PurePath
 from typing import Any
 
@@ -246,17 +247,23 @@ def settings_name(*parts: str, **settings: object) -> str:
     return name
 
 
-def newest_run(parent: Path) -> RunFolder:
+def newest_run(parents: Sequence[Path], tag: str | None = None) -> RunFolder:
     """Return the run in ``output/<net>/<train set>/`` that saved a checkpoint last.
+
+    Args:
+        parents: such folders; one that does not exist has no runs.
+        tag: name of the run; if None, any.
 
     Raises:
         ValueError: there is none.
     """
-    runs = [RunFolder(path) for path in parent.glob("*") if path.is_dir()]
-    saved = [(run.checkpoints()[-1], run) for run in runs if run.checkpoints()]
+    paths = [
+        p for parent in parents for p in ([parent / tag] if tag else parent.glob("*"))
+    ]
+    saved = [(r.checkpoints()[-1], r) for r in map(RunFolder, paths) if r.checkpoints()]
     if not saved:
+        places = " or ".join(f"{parent}/{tag or '*'}/checkpoints" for parent in parents)
         raise ValueError(
-            f"no checkpoint in {parent}/*/checkpoints; train first, or name a file "
-            "with --checkpoint"
+            f"no checkpoint in {places}; train first, or name a file with --checkpoint"
         )
     return max(saved, key=lambda pair: pair[0].stat().st_mtime)[1]

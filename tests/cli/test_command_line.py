@@ -15,6 +15,7 @@ from faster_rcnn.cli.command_line import (
     make_job,
     run_parent,
 )
+from faster_rcnn.cli.train import build_parser
 from faster_rcnn.config.loading import ConfigError
 from faster_rcnn.engine.run_folder import RunFolder
 
@@ -56,6 +57,56 @@ def test_job(recipes, tmp_path):
         assert dataset.records[0].boxes.tolist() == [[1, 1, 9, 9]]
     parent = run_parent(tmp_path / "out", "res18", job.config.data.train_set)
     assert parent == tmp_path / "out" / "res18" / "my_cells_train"
+
+
+def test_words_of_other_programs(recipes):
+    recipes(shapes="train: {lr: 0.1}\n")
+    words = ["shapes", "--batch-size", 2, "--lr", "1e-3", "--epochs", 3, "--imgsz", 320]
+    words += ["--workers", 0, "--name", "mine", "--project", "here"]
+    arguments = parse(*words, "--cfg-options", "train.gamma=0.2", "train.momentum", 0.3)
+    job = make_job(arguments)
+    config, train = job.config, job.config.train
+    assert (train.batch_size, train.lr, train.epochs) == (2, 0.001, 3)
+    assert (train.gamma, train.momentum) == (0.2, 0.3)
+    assert (config.data.short_sides, config.data.test_long_side) == ((320,), 320)
+    assert (config.data.workers, job.tag, arguments.output) == (0, "mine", Path("here"))
+    assert config.net.full_name == "res18"
+
+    arguments.tag = None
+    job = make_job(arguments)
+    assert job.tag.startswith("train.epochs=3_train.batch_size=2_train.lr=1e-3_")
+    assert "workers" not in job.tag  # which do not make it another run
+
+
+@pytest.mark.parametrize(
+    ("words", "expected"),
+    [
+        (["a.b", "1", "c.d=2", "e.f", "x=y"], ["a.b", "1", "c.d", "2", "e.f", "x=y"]),
+        (["data.train_set=a=b", "c.d"], ["data.train_set", "a=b", "c.d"]),
+        (["c.d=", "no-key=1"], ["c.d", "", "no-key=1"]),
+    ],
+)
+def test_settings_with_equals_signs(words, expected):
+    assert parse("shapes", "--set", *words).overrides == expected
+
+
+@pytest.mark.parametrize(
+    ("word", "hint"),
+    [
+        ("--batch", "; did you mean --batch-size?"),
+        ("--batchsize=4", "; did you mean --batch-size?"),
+        ("--learning-rate=1", "; did you mean --lr?"),
+        ("--model", "; did you mean NET?"),
+        ("epochs=3", "; did you mean --epochs 3?"),
+        ("train.lr=3", "; did you mean --set train.lr=3?"),
+        ("--nothing-like-it", ""),
+    ],
+)
+def test_hints_at_options(capsys, word, hint):
+    with pytest.raises(SystemExit):
+        build_parser().parse_args(["shapes", "res18", word])
+    last = capsys.readouterr().err.splitlines()[-1]
+    assert last.endswith(f"unrecognized arguments: {word}{hint}")
 
 
 def test_a_folder_is_one_however_it_is_written(tmp_path, monkeypatch):

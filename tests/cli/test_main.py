@@ -13,7 +13,7 @@ from faster_rcnn.cli import roots
 from faster_rcnn.cli.parser import Parser
 
 
-@pytest.mark.parametrize("words", [[], ["--help"], ["-h"], ["help"]])
+@pytest.mark.parametrize("words", [["--help"], ["-h"], ["help"]])
 def test_all_commands_are_shown(capsys, words):
     cli.main(words)
     out = capsys.readouterr().out
@@ -24,6 +24,14 @@ def test_all_commands_are_shown(capsys, words):
             if line.startswith("  ")
         ), name
     assert max(map(len, out.splitlines())) <= 80
+
+
+def test_first_steps(capsys):
+    cli.main([])
+    shown = capsys.readouterr().out.splitlines()
+    commands = [line.split()[1] for line in shown[: shown.index("")]]
+    assert commands == ["train", "test", "detect", "check", "export", "demo"]
+    assert set(commands) <= cli.COMMANDS.keys()
 
 
 @pytest.mark.parametrize(

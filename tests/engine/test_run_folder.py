@@ -171,16 +171,20 @@ def test_newest_run_is_the_one_that_saved_last(tmp_path):
     touch(RunFolder(tmp_path / "middle"), 70000, time=2000)
     RunFolder(tmp_path / "empty").claim(Config())
     (tmp_path / "file").touch()
-    assert newest_run(tmp_path).path == late.path
+    assert newest_run([tmp_path]).path == late.path
     touch(RunFolder(tmp_path / "early"), 901, time=4000)
-    assert newest_run(tmp_path).path.name == "early"
+    assert newest_run([tmp_path]).path.name == "early"
+    other = touch(RunFolder(tmp_path / "net" / "middle"), 1, time=3000)
+    folders = [tmp_path, tmp_path / "net"]
+    assert newest_run(folders).path.name == "early"
+    assert newest_run(folders, "middle").path == other.path
 
 
 def test_no_run(tmp_path):
     with pytest.raises(ValueError, match=r"no checkpoint in .*train first"):
-        newest_run(tmp_path)
+        newest_run([tmp_path])
     with pytest.raises(ValueError, match=r"no checkpoint in .*gone"):
-        newest_run(tmp_path / "gone")
+        newest_run([tmp_path / "gone"])
 
 
 def claim_and_wait(folder, pipe):
