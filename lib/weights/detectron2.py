@@ -84,6 +84,7 @@ SETTINGS |= {
     "mask_c4": SETTINGS["c4"] | _MASK | {"mask.convs": 0},
     "mask_dc5": SETTINGS["dc5"] | _MASK,
     "mask_fpn": SETTINGS["fpn"] | _MASK,
+    "mask_cascade": SETTINGS["cascade"] | _MASK,
     "keypoint_fpn": SETTINGS["fpn"] | _KEYPOINT,
 }
 """Settings by features, behind them those of other detectors than Faster R-CNN; the
@@ -96,7 +97,9 @@ NETS = {
     "cascade": ("res50", "res101", "res152", "resx101"),
     "retinanet": ("res50", "res101", "res152", "resx101"),
 }
-NETS |= {f"mask_{features}": NETS[features] for features in ("c4", "dc5", "fpn")}
+NETS |= {
+    f"mask_{features}": NETS[features] for features in NETS if features != "retinanet"
+}
 NETS["keypoint_fpn"] = NETS["fpn"]
 
 _PIXELS = ("pixel_mean", "pixel_std")
@@ -108,8 +111,6 @@ UNUSED = {
         "anchors follow from the configuration",
     ),
 }
-CASCADE_UNUSED = UNUSED | {"roi_heads.mask_head.": "masks are not predicted"}
-"""Detectron2's cascades are published with a mask head."""
 
 _HEADS = {
     "rpn.head.conv": "proposal_generator.rpn_head.conv",

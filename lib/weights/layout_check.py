@@ -52,13 +52,12 @@ def expected_shapes(layout: Layout, numbers: Numbers) -> dict[str, Shape]:
         return shapes
     if layout.origin in ("torchvision", "detectron2", "detectron"):
         shapes |= _rows(shapes, "rpn.head.scores", numbers.anchors)
-    if layout.origin == "detectron2" and not layout.settings.get("head.cascade"):
-        # Its background has no boxes.
-        boxes = 4 * (numbers.num_classes - 1)
-        shapes |= _rows(shapes, "box_head.predictor.deltas", boxes)
+    if layout.origin == "detectron2":  # its background has no boxes and no masks
+        others = numbers.num_classes - 1
+        if "box_head.predictor.deltas.weight" in shapes:  # in a cascade, of no class
+            shapes |= _rows(shapes, "box_head.predictor.deltas", 4 * others)
         if "mask_head.predictor.weight" in shapes:
-            masks = numbers.num_classes - 1
-            shapes |= _rows(shapes, "mask_head.predictor", masks)
+            shapes |= _rows(shapes, "mask_head.predictor", others)
     return shapes
 
 

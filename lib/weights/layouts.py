@@ -30,7 +30,11 @@ _CLASSIFIERS = {
     "mobile_v3": ("classifier.",),
 }  # ResNets: fc.
 _NO_CLASSIFIER = "classifier of whole images, which a detector does not have"
-_DETECTRON2_NAMES = {"cascade": "FPN Cascade R-CNN", "retinanet": "FPN RetinaNet"}
+_DETECTRON2_NAMES = {
+    "cascade": "FPN Cascade R-CNN",
+    "mask_cascade": "FPN Cascade Mask R-CNN",
+    "retinanet": "FPN RetinaNet",
+}
 _LONG_NAMES = {
     "mobile": "mobilenet_v1",
     "mobile_v2": "mobilenet_v2",
@@ -133,9 +137,7 @@ def _detectron2s(net: str) -> Iterator[Layout]:
                 "detectron2",
                 net,
                 partial(detectron2.detectron2_name, features=features),
-                detectron2.CASCADE_UNUSED
-                if features == "cascade"
-                else detectron2.UNUSED,
+                detectron2.UNUSED,
                 settings | {"net.style": detectron2.style_of(net)},
             )
 

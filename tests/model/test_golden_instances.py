@@ -3,12 +3,11 @@
 import numpy as np
 import pytest
 import torch
-from faster_rcnn.datasets.loading.masks import pack_bitmaps, pack_polygons
 from faster_rcnn.layer_utils.mask_pasting import paste_masks
 from faster_rcnn.layer_utils.proposal_targets import RoISamples
 from faster_rcnn.layer_utils.structures import replace
 from golden_family import GoldenCase, check_gradient
-from golden_masks import golden_outlines, unpacked
+from golden_masks import unpacked
 
 pytestmark = pytest.mark.slow
 
@@ -31,18 +30,11 @@ class Case(GoldenCase):
 
     def truth(self, form):
         """The objects, with their masks as polygons or bitmaps, and keypoints."""
-        data, image = self.data, self.image
-        slots = self.boxes.classes.shape[1]
-        if form == "polygons":
-            masks = pack_polygons([golden_outlines(data, image)], slots=slots)
-        else:
-            full = unpacked(data[f"{image}_bitmasks_packed"], 320).astype(bool)
-            masks = pack_bitmaps([list(full)], slots=slots, max_side=512)
         keypoints = None
         if self.kind == "keypoint":
-            keypoints = torch.from_numpy(data["kp0_keypoints"])[None].clone()
+            keypoints = torch.from_numpy(self.data["kp0_keypoints"])[None].clone()
             keypoints[..., :2] += 0.5 if self.detectron2 else 0
-        return replace(self.boxes, masks=masks, keypoints=keypoints)
+        return replace(self.boxes, masks=self.masks(form), keypoints=keypoints)
 
     def samples(self):
         """The golden RoIs, foreground first."""
@@ -144,6 +136,8 @@ def test_the_loss_and_its_gradients(case, form):
         if case.detectron2 and "mask_head.predictor" in key:
             assert not gradient[0].any()  # of background
             gradient = gradient[1:]
-        check_gradient(key, gradient, row)
+        # Rounding moves a few ReLUs of eight convolutions over their edge.
+        tolerance = 5e-3 if case.kind == "keypoint" else 1e-3
+        check_gradient(key, gradient, row, tolerance=tolerance)
         checked += 1
     assert checked >= 4
