@@ -56,6 +56,11 @@ _TORCHVISION_DETECTORS = (
         *("fasterrcnn_mobilenet_v3_large_320_fpn", "-907ea3f9", "mobile_v3"),
         *(74.239, 22.8, "FPN"),
     ),
+    ("retinanet_resnet50_fpn", "_coco-eeacb38b", "res50", 130.267, 36.4, "RetinaNet"),
+    (
+        *("retinanet_resnet50_fpn_v2", "_coco-5905b1c5", "res50"),
+        *(146.037, 41.5, "RetinaNet"),
+    ),
 )
 # Name in Detectron2, path, net.
 _DETECTRON2_BACKBONES = (
@@ -75,6 +80,11 @@ _DETECTRON2_ON_COCO = (
     ("faster_rcnn_R_50_FPN_3x", "137849458/280758", "res50", "FPN", 40.2),
     ("faster_rcnn_R_101_FPN_3x", "137851257/f6e8b1", "res101", "FPN", 42.0),
     ("faster_rcnn_X_101_32x8d_FPN_3x", "139173657/68b088", "resx101", "FPN", 43.0),
+    ("retinanet_R_50_FPN_1x", "190397773/bfca0b", "res50", "RetinaNet", 37.4),
+    ("retinanet_R_50_FPN_3x", "190397829/5bd44e", "res50", "RetinaNet", 38.7),
+    ("retinanet_R_101_FPN_3x", "190397697/971ab9", "res101", "RetinaNet", 40.4),
+    ("cascade_mask_rcnn_R_50_FPN_1x", "138602847/e9d89b", "res50", "cascade", 42.1),
+    ("cascade_mask_rcnn_R_50_FPN_3x", "144998488/480dd8", "res50", "cascade", 44.3),
 )
 # Name, net, page, published figure: files of the family's PyTorch port, by hand.
 _FAMILY = (
@@ -168,7 +178,8 @@ _ALL = (
     *(
         _detectron2(
             name,
-            f"COCO-Detection/{name}/{job.replace('/', '/model_final_')}.pkl",
+            f"{'Misc' if reader == 'cascade' else 'COCO-Detection'}/{name}/"
+            f"{job.replace('/', '/model_final_')}.pkl",
             *(net, reader, f"{ap} {_COCO}"),
         )
         for name, job, net, reader, ap in _DETECTRON2_ON_COCO
