@@ -1,13 +1,18 @@
 """Detectron2's detectors with a pyramid, and with a dilated last stage."""
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 import torch
 from detectron_forward import compare
+from faster_rcnn.config.loading import load_config
+from faster_rcnn.config.recipes import find_recipes, net_settings, recipe_file
 from faster_rcnn.layer_utils.anchors import base_anchors
 from faster_rcnn.model.build import build_detector
 from faster_rcnn.weights import load_weights
 from faster_rcnn.weights.checkpoint import CheckpointError
+from faster_rcnn.weights.detectron2 import SETTINGS
 from faster_rcnn.weights.recognition import recognise_weights
 from faster_rcnn.weights.writing import detector_config
 from weight_files import detectron2_shapes, detectron2_state, lively
@@ -124,3 +129,23 @@ def test_whole_or_not_at_all(features):
         wrong = state | {key: torch.from_numpy(np.zeros((3, 2, 1), np.float32))}
         with pytest.raises(CheckpointError, match="of other shape"):
             recognise_weights(wrong, "FILE")
+
+
+RECIPES = {
+    "c4": ("res50", "coco", "detectron2_c4"),
+    "c4, voc": ("res50", "voc0712", "detectron2_voc"),
+    "dc5": ("res50_dc5", "coco"),
+    "fpn": ("res50_fpn", "coco"),
+    "cascade": ("cascade_res50_fpn", "coco"),
+    "retinanet": ("retina_res50_fpn", "coco"),
+}
+
+
+@pytest.mark.parametrize("case", RECIPES)
+def test_recipes_agree_with_imported_weights(case):
+    net, dataset, *more = RECIPES[case]
+    recipes = [*find_recipes(dataset, net), *(recipe_file(Path(n)) for n in more)]
+    config = load_config(recipes, net_settings(net))
+    imported = SETTINGS[case.split(",")[0]]
+    words = [str(word) for pair in imported.items() for word in pair]
+    assert load_config(recipes, [*net_settings(net), *words]) == config
