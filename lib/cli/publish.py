@@ -12,6 +12,7 @@ import re
 from collections.abc import Sequence
 from pathlib import Path
 
+from ..config.loading import config_from_checkpoint
 from ..utils.download.disk import amount
 from ..utils.files import write_atomic
 from ..utils.printable import show
@@ -67,8 +68,8 @@ def main(words: Sequence[str] | None = None, prog: str = "frcnn publish") -> Non
             arguments.checkpoint,
             results=None if given is None else dict(map(read_results, given)),
         )
-        config = content["config"]
-        name = f"{config['net']['name']}_{config['data']['train_set']}"
+        config = config_from_checkpoint(content, [])
+        name = f"{config.net.full_name}_{config.data.train_set}"
         name = arguments.name or re.sub(r"[^\w.+-]+", "-", name)
         path, sha256 = write_published(
             content, arguments.output, name, kind=arguments.format

@@ -8,7 +8,7 @@ from typing import Any
 import torch
 
 from ..config.loading import config_from_checkpoint
-from ..config.settings import Config, NetConfig
+from ..config.settings import Config, NetConfig, split_net
 from ..model.build import build_detector
 from ..model.network import NOT_WEIGHTS, Network
 from ..nets.normalisation import NORMALISATIONS
@@ -141,13 +141,16 @@ def _check_settings(weights: ImportedWeights, net: NetConfig) -> None:
             f"{found}, of the net {weights.net}, but NET is {net.name}; "
             f"give NET as {weights.net}, or weights of {net.name}"
         )
-    features = weights.settings.get("net.features", "c4")
-    if weights.num_classes is not None and features != net.features:
-        wanted = net.name if features == "c4" else f"{net.name}_{features}"
+    theirs, ours = split_net(weights.full_net), split_net(net.full_name)
+    # Any NET may be a cascade by head.cascade.
+    same = theirs.features == ours.features and (
+        (theirs.detector == "retinanet") == (ours.detector == "retinanet")
+    )
+    if weights.num_classes is not None and not same:
         raise CheckpointError(
-            f"{found}, a detector with the features {features}, but NET has "
-            f"{net.features}; give NET as {wanted}, or weights of a backbone or of "
-            f"a {net.full_name} detector"
+            f"{found}, a {weights.full_net} detector, but NET is {net.full_name}; give "
+            f"NET as {weights.full_net}, or weights of a backbone or of a "
+            f"{net.full_name} detector"
         )
     if weights.style not in (None, net.style):
         raise CheckpointError(
@@ -202,7 +205,8 @@ def load_weights(
         raise CheckpointError(
             f"{weights.source}, {weights.kind}, does not fit this detector: "
             f"{len(missing)} missing ({few(missing)}), {len(unknown)} unknown "
-            f"({few(unknown)}). Is it of another net?"
+            f"({few(unknown)}). Is it of another net? The file is of "
+            f"{weights.full_net}"
         )
     if classes is not None and weights.num_classes is not None:
         known = known_classes(weights)

@@ -9,8 +9,8 @@ from faster_rcnn.weights import load_initial_weights
 from faster_rcnn.weights.checkpoint import load_checkpoint
 from faster_rcnn.weights.zoo import open_checkpoint
 from faster_rcnn.weights.zoo.table import ENTRIES
-from tiny_checkpoints import save_model
-from tiny_runs import CLASSES, tiny_config, tiny_detector
+from tiny_checkpoints import save_model, save_tiny
+from tiny_runs import CLASSES, RETINANET, tiny_config, tiny_detector
 
 
 @pytest.fixture
@@ -93,6 +93,26 @@ def test_published_file_is_taken_everywhere(run_tool, run, tmp_path):
         assert torch.equal(tensor, state["model"][key])
     detector = Detector.from_checkpoint(path, device="cpu")
     assert tuple(detector.classes) == tuple(CLASSES)
+
+
+@pytest.mark.parametrize(
+    ("settings", "net", "kind"),
+    [
+        (RETINANET, "retina_res18_fpn", "RetinaNet"),
+        (
+            ("net.detector", "cascade", "head.cascade", "[0.6, 0.7]"),
+            *("cascade_mobile_v2", "Cascade R-CNN"),
+        ),
+    ],
+)
+def test_names_of_the_detector(run_tool, tmp_path, settings, net, kind):
+    config = tiny_config(*settings, "data.train_set", "cats")
+    path = save_tiny(tmp_path / "iter_0000005.pth", config)
+    assert run_tool("publish", path, "--output", tmp_path / "out")[0] == 0
+    (card,) = (tmp_path / "out").glob(f"{net}_cats-*.md")
+    text = card.read_text()
+    assert f"A {kind} detector with the net {net}." in text
+    assert f"frcnn train DATASET {net} " in text
 
 
 def test_faults(run_tool, run, tmp_path):

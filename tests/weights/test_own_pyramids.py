@@ -70,7 +70,7 @@ def test_detector_with_other_features(tmp_path):
     source, config = built(*KINDS["fpn"])
     path = save_model(tmp_path / "iter.pth", source, config)
     message = refusal(detector("res18"), path)
-    assert "with the features fpn, but NET has c4" in message
+    assert "_fpn detector, but NET is" in message
     assert "give NET as res18_fpn" in message
     message = refusal(built(*KINDS["dc5"])[0], path)
     assert "or of a res18_dc5 detector" in message

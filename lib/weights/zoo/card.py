@@ -4,6 +4,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from ...config.loading import config_from_checkpoint
+from ...config.settings import Config
 from ...nets.normalisation import NORMALISATIONS
 
 NO_LICENCE = "not chosen yet; ask before you use these weights"
@@ -22,12 +24,14 @@ def model_card(
     """
     config, classes = content["config"], content["classes"][1:]
     net, train, data = config["net"], config["train"], config["data"]
+    whole = config_from_checkpoint(content, [])
+    full_name = whole.net.full_name
     mean, std = NORMALISATIONS[content["normalisation"]]
     averaged = ", weights averaged over updates" if content["averaged"] else ""
     lines = [
         f"# {file.stem}",
         "",
-        f"A Faster R-CNN detector with the net {net['name']}.",
+        f"A {_kind(whole)} detector with the net {full_name}.",
         "",
         "| | |",
         "|---|---|",
@@ -50,7 +54,7 @@ def model_card(
         "",
         "## Results",
         "",
-        *_results(content, file),
+        *_results(content, file, full_name),
         "",
         "## Use",
         "",
@@ -58,7 +62,7 @@ def model_card(
         f'    detections = Detector.from_checkpoint("{file.name}")("photo.jpg")',
         "",
         "    # fine-tuning on other classes",
-        f"    frcnn train DATASET {net['name']} --weights {file.name}",
+        f"    frcnn train DATASET {full_name} --weights {file.name}",
         "",
         "## Limits",
         "",
@@ -69,7 +73,19 @@ def model_card(
     return "\n".join(lines)
 
 
-def _results(content: Mapping[str, Any], file: Path) -> list[str]:
+def _kind(config: Config) -> str:
+    """Return the detector's name in the papers."""
+    if config.net.detector == "retinanet":
+        return "RetinaNet"
+    kinds = [
+        *["Cascade"] * bool(config.head.cascade),
+        *["Mask"] * config.mask.enabled,
+        *["Keypoint"] * config.keypoint.enabled,
+    ]
+    return f"{' '.join(kinds) or 'Faster'} R-CNN"
+
+
+def _results(content: Mapping[str, Any], file: Path, net: str) -> list[str]:
     if not content["metrics"]:
         return ["Not measured."]
     lines = ["| test set | images | figures |", "|---|---|---|"]
@@ -82,7 +98,6 @@ def _results(content: Mapping[str, Any], file: Path) -> list[str]:
         ]
         first = [f"**{headline} {figures[headline]:.4f}**"] * (headline in figures)
         lines.append(f"| {name} | {figures['images']} | {', '.join(first + others)} |")
-    net = content["config"]["net"]["name"]
     return [
         *lines,
         "",
