@@ -17,6 +17,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+from ..config.loading import ConfigError
 from ..engine.alternating import join_modules
 from ..engine.run_folder import RunFolder
 from ..weights.checkpoint import load_checkpoint
@@ -145,7 +146,13 @@ def main(words: Sequence[str] | None = None, prog: str = "frcnn alternating") ->
     """Run the four steps, join their layers, and test the detector."""
     arguments = build_parser(prog).parse_args(words)
     with clear_errors():
-        turns = Turns(arguments, make_job(arguments))
+        job = make_job(arguments)
+        if not job.config.net.proposes:
+            raise ConfigError(
+                f"{job.config.net.full_name} has one stage, so there are no two to "
+                "train in turns; use frcnn train, or a NET with proposals"
+            )
+        turns = Turns(arguments, job)
         rpn = turns.train("1_rpn", "net.modules", "rpn")
         given = ("net.modules", "fast_rcnn", "data.proposals")
         proposals = turns.propose("1_rpn", rpn)

@@ -153,10 +153,14 @@ def settle_measure(config: Config, measure: Measure | None) -> Measure:
             "a region proposal network alone (net.modules rpn) computes no detections; "
             "leave out --eval, or give --eval proposal"
         )
-    if measure != "detection" and not net.proposes:
+    if measure != "detection" and net.reads_proposals:
         raise ValueError(
             "Fast R-CNN alone (net.modules fast_rcnn) computes no proposals; measure "
             "the file of its proposals with frcnn reval"
+        )
+    if measure != "detection" and not net.proposes:
+        raise ValueError(
+            f"{net.full_name} has one stage and computes no proposals; leave out --eval"
         )
     if net.reads_proposals:
         proposal_file(config, "test")

@@ -92,6 +92,13 @@ def test_names_of_runs(alternate, tmp_path):
     assert run.startswith("alternating_net.weights=none")
 
 
+def test_one_stage_has_no_turns(cells, tmp_path, monkeypatch, capsys):
+    words = [cells, "retina_res18_fpn", "--device", "cpu", "--output", tmp_path]
+    status, _, err = call("train_alternating", monkeypatch, capsys, *words)
+    assert status == 2 and "retina_res18_fpn has one stage" in err
+    assert not list(tmp_path.glob("retina*"))
+
+
 def test_a_proposal_network_is_tested_by_its_recall(
     cells, tmp_path, monkeypatch, capsys
 ):

@@ -10,7 +10,7 @@ from faster_rcnn.engine.checkpoint_evaluation import (
 from faster_rcnn.engine.checkpoint_evaluation import settle_measure
 from faster_rcnn.engine.run_folder import RunFolder
 from faster_rcnn.model.build import build_detector
-from tiny_runs import tiny_config
+from tiny_runs import RETINANET, tiny_config
 
 
 def dataset(*classes):
@@ -70,5 +70,7 @@ def test_what_is_measured():
         settle_measure(rpn, "detection")
     with pytest.raises(ValueError, match="computes no proposals"):
         settle_measure(fast, "proposal")
+    with pytest.raises(ValueError, match="one stage and computes no proposals"):
+        settle_measure(tiny_config(*RETINANET), "proposal")
     with pytest.raises(ValueError, match=r"data\.test_proposals"):
         settle_measure(tiny_config("net.modules", "fast_rcnn"), None)
