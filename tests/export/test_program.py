@@ -25,7 +25,7 @@ from faster_rcnn.export.program import Inputs, Shape, example_inputs
 from faster_rcnn.inference.postprocess import detect_batch, to_image_detections
 from faster_rcnn.layer_utils.structures import Detections, tensors_of
 from loader_words import evaluation_batches_of as loaded_batches
-from tiny_runs import draw_dataset
+from tiny_runs import RETINANET, draw_dataset
 
 pytestmark = pytest.mark.slow
 
@@ -90,13 +90,21 @@ def test_exported_program(small, tmp_path):
     assert_same(program, exported, [(96, 140), (100, 100), (180, 96)])
 
 
-def test_onnx(tmp_path):
-    """With a pyramid; of fixed shape, since a free one takes PyTorch a minute."""
-    pytest.importorskip("onnxruntime")
-    config = small_config(
+NETS = {
+    "faster_rcnn": (
         *("net.features", "fpn", "net.fpn_channels", 32, "anchors.scales", "[2]"),
-        *("head.fcs", 2, "head.fc_channels", 64, "data.size_multiple", 32),
-    )
+        *("head.fcs", 2, "head.fc_channels", 64),
+    ),
+    "cascade": ("head.cascade", "[0.6, 0.7]"),
+    "retinanet": RETINANET,
+}
+
+
+@pytest.mark.parametrize("net", NETS)
+def test_onnx(net, tmp_path):
+    """Of fixed shape, since a free one takes PyTorch a minute."""
+    pytest.importorskip("onnxruntime")
+    config = small_config(*NETS[net], "data.size_multiple", 32)
     shape = Shape(batch=2, size=(96, 128))
     program = small_program(config)
     about = facts("onnx", config, shape)
