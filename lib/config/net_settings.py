@@ -111,6 +111,10 @@ class NetConfig(Section):
     fixed_trunk: bool = False
     """Freeze trunk and pyramid, which the two modules share (section 3.2, steps 3 and
     4); needs weights."""
+    mask_padding: bool = True
+    """Keep the padding of smaller images zero in every layer, and without anchors, so
+    that an image in a batch has the same features and detections as alone. torchvision
+    and Detectron2 do not (docs/weights.md)."""
     head_stride: Literal[1, 2] = 1
     """Stride of the stage that serves as the head (ResNet conv5)."""
     dropout: Share = 0.5
@@ -124,7 +128,7 @@ class NetConfig(Section):
     @property
     def proposes(self) -> bool:
         """Return whether the network makes proposals."""
-        return self.modules != "fast_rcnn"
+        return self.modules != "fast_rcnn" and self.detector != "retinanet"
 
     @property
     def reads_proposals(self) -> bool:

@@ -50,6 +50,7 @@ def build_detector(config: Config, num_classes: int) -> Network:
         )
     build = _retinanet if net.detector == "retinanet" else _faster_rcnn
     model = build(config, num_classes, backbone, pyramid)
+    model.masks_padding = net.mask_padding
     if net.fixed_trunk and net.weights != "none":
         freeze_trunk(model)
     return model.to(memory_format=torch.channels_last)

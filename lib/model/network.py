@@ -47,10 +47,12 @@ class Network(nn.Module):
         pixel_std: ``(3, 1, 1)`` RGB standard deviation.
         detects: whether the detector predicts classes; if not, only proposals.
         reads_proposals: whether the detector needs proposals as an input.
+        masks_padding: whether padding stays zero in every layer, and without anchors.
     """
 
     pixel_mean: Tensor
     pixel_std: Tensor
+    masks_padding = True
     detects = True
     reads_proposals = False
 
@@ -137,7 +139,10 @@ class Network(nn.Module):
         sizes = images.sizes if images.padded else None
         pixels = (images.pixels.float() - self.pixel_mean) / self.pixel_std
         pixels = pixels.contiguous(memory_format=torch.channels_last)
-        features = self.backbone.trunk(zero_padding(pixels, sizes), sizes)
+        pixels = zero_padding(pixels, sizes)
+        if not self.masks_padding:
+            sizes = None
+        features = self.backbone.trunk(pixels, sizes)
         return features if self.pyramid is None else self.pyramid(features)
 
     @property

@@ -10,6 +10,7 @@ from faster_rcnn.inference.postprocess import detect_batch
 from faster_rcnn.model.build import build_detector
 from faster_rcnn.weights import load_weights
 from faster_rcnn.weights import torchvision as names
+from faster_rcnn.weights.layouts import layouts
 from faster_rcnn.weights.recognition import recognise_weights
 from faster_rcnn.weights.writing import detector_config
 from tiny_runs import ground_truth, random_images
@@ -22,9 +23,11 @@ V1, V2 = NAMES = ("retinanet_resnet50_fpn", "retinanet_resnet50_fpn_v2")
 CLASSES = 4
 # Multiples of 128, on which the anchors of a padded image are those of the bare one.
 SIZES = (128, 256), (256, 128)
+# torchvision keeps these sizes too, and pads the batch to 160 x 256.
+OTHER_SIZES = (128, 232), (150, 128)
 OBJECTS = (
     [(1, 10, 12, 70, 90), (3, 100, 40, 200, 120), (2, 60.5, 70.25, 92, 110.5)],
-    [(2, 30, 20, 120, 200)],
+    [(2, 30, 20, 120, 140)],
 )
 
 
@@ -74,24 +77,46 @@ def ours(theirs, **changes):
     return model, config
 
 
-@pytest.mark.parametrize("name", NAMES)
-def test_detections_equal(name):
-    """Of a padded batch of two sizes, beside each image alone."""
-    model, config = ours(peer(name))
-    images = random_images(*SIZES, multiple=128, seed=3)
+def detect(model, config, images):
     batch = Batch(
         images=images,
-        ground_truth=ground_truth([], []),
-        scales=torch.ones(2),
+        ground_truth=ground_truth(*([] for _ in images.sizes)),
+        scales=torch.ones(len(images.sizes)),
         original_sizes=images.sizes,
-        image_ids=("0", "1"),
+        image_ids=tuple(map(str, range(len(images.sizes)))),
     )
-    found = detect_batch(
+    return detect_batch(
         model, batch, boxes=config.boxes, test=config.test, dtype=torch.float32
     )
-    for i, (height, width) in enumerate(SIZES):
-        with torch.no_grad():
-            (want,) = peer(name)([images.pixels[i, :, :height, :width] / 255])
+
+
+def bare(images):
+    """torchvision's input: a list of images without padding."""
+    return [
+        pixels[:, :height, :width] / 255
+        for pixels, (height, width) in zip(
+            images.pixels, images.sizes.tolist(), strict=True
+        )
+    ]
+
+
+@pytest.mark.parametrize("masked", [True, False])
+@pytest.mark.parametrize("name", NAMES)
+def test_detections_equal(name, masked):
+    """Of a batch of two sizes, beside each image alone, or beside torchvision's batch.
+
+    torchvision does not mask the padding, so there an image depends on its batch.
+    """
+    model, config = ours(peer(name))
+    sizes = SIZES if masked else OTHER_SIZES
+    model.masks_padding = masked
+    images = random_images(*sizes, multiple=128 if masked else 32, seed=3)
+    found = detect(model, config, images)
+    with torch.no_grad():
+        wanted = [peer(name)([image])[0] for image in bare(images)]
+        in_batch = peer(name)(bare(images))
+    assert not torch.equal(wanted[1]["scores"], in_batch[1]["scores"])
+    for i, want in enumerate(wanted if masked else in_batch):
         # torchvision may find objects of class 0, and then fewer of others.
         kept = want["labels"] > 0
         count = int(kept.sum())
@@ -107,10 +132,13 @@ def test_detections_equal(name):
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_losses_equal(name):
+def test_losses_and_gradients_equal(name):
+    """Of a batch of two sizes, whose padding torchvision does not mask."""
     theirs = peer(name)
     model, _ = ours(theirs)
-    images = random_images(SIZES[0], SIZES[0], multiple=128, seed=2)
+    model.masks_padding = False
+    model.requires_grad_(True)
+    images = random_images(*OTHER_SIZES, multiple=32, seed=2)
     targets = [
         {
             "boxes": torch.tensor([box for _, *box in objects]).float(),
@@ -121,15 +149,26 @@ def test_losses_equal(name):
     try:
         for part in (theirs, theirs.transform):
             part.training = True  # and not its norms
-        with torch.no_grad():
-            want = theirs([pixels / 255 for pixels in images.pixels], targets)
-            output = model(images, ground_truth(*OBJECTS))
+        want = theirs(bare(images), targets)
+        sum(want.values()).backward()
     finally:
         for part in (theirs, theirs.transform):
             part.training = False
+    output = model(images, ground_truth(*OBJECTS))
+    output.total().backward()
     got = list(output.losses.values())
     for loss, key in zip(got, ("classification", "bbox_regression"), strict=True):
-        assert loss.item() == pytest.approx(want[key].item(), rel=1e-4) and loss > 0.01
+        assert loss.item() == pytest.approx(want[key].item(), rel=1e-5) and loss > 0.01
+    parameters = dict(model.named_parameters())
+    checked = 0
+    for key, there in names_of(name)[0].names.items():
+        if key not in parameters:
+            continue
+        ours_, theirs_ = parameters[key].grad, theirs.get_parameter(there).grad
+        assert (ours_ - theirs_).norm() <= 1e-3 * theirs_.norm(), key
+        checked += 1
+    assert checked > 60
+    theirs.zero_grad()
 
 
 def test_old_names():
@@ -146,8 +185,6 @@ def test_old_names():
 
 
 def names_of(name):
-    from faster_rcnn.weights.layouts import layouts
-
     return [each for each in layouts() if each.kind == f"torchvision {name} detector"]
 
 
