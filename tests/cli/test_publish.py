@@ -10,7 +10,7 @@ from faster_rcnn.weights.checkpoint import load_checkpoint
 from faster_rcnn.weights.zoo import open_checkpoint
 from faster_rcnn.weights.zoo.table import ENTRIES
 from tiny_checkpoints import save_model, save_tiny
-from tiny_runs import CLASSES, RETINANET, tiny_config, tiny_detector
+from tiny_runs import CASCADE, CLASSES, RETINANET, tiny_config, tiny_detector
 
 
 @pytest.fixture
@@ -99,10 +99,7 @@ def test_published_file_is_taken_everywhere(run_tool, run, tmp_path):
     ("settings", "net", "kind"),
     [
         (RETINANET, "retina_res18_fpn", "RetinaNet"),
-        (
-            ("net.detector", "cascade", "head.cascade", "[0.6, 0.7]"),
-            *("cascade_mobile_v2", "Cascade R-CNN"),
-        ),
+        (CASCADE, "cascade_mobile_v2", "Cascade R-CNN"),
     ],
 )
 def test_names_of_the_detector(run_tool, tmp_path, settings, net, kind):

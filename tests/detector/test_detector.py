@@ -11,7 +11,15 @@ from faster_rcnn.inference.postprocess import detect_images
 from faster_rcnn.inference.test_time_augmentation import view_batches
 from PIL import Image
 from tiny_checkpoints import save_tiny
-from tiny_runs import CPU, draw_dataset, make_dataset, make_record, tiny_config
+from tiny_runs import (
+    CASCADE,
+    CPU,
+    RETINANET,
+    draw_dataset,
+    make_dataset,
+    make_record,
+    tiny_config,
+)
 
 
 @pytest.fixture(scope="module")
@@ -61,11 +69,19 @@ def found_in_test(detector, paths):
     return [found[str(number)] for number in range(len(paths))]
 
 
+VIEWS = ["test.scales", "[48]", "test.flip", "true"]
+
+
 @pytest.mark.slow
-@pytest.mark.parametrize("settings", [[], ["test.scales", "[48]", "test.flip", "true"]])
-def test_detections_are_those_of_a_test(checkpoint, paths, settings):
+@pytest.mark.parametrize(
+    ("net", "settings"), [((), []), ((), VIEWS), (CASCADE, VIEWS), (RETINANET, VIEWS)]
+)
+def test_detections_are_those_of_a_test(tmp_path, paths, net, settings):
+    config = tiny_config("test.score_threshold", 0.05, *net)
     detector = Detector.from_checkpoint(
-        checkpoint, device="cpu", overrides=["test.batch_size", "1", *settings]
+        save_tiny(tmp_path / "iter_0000004.pth", config),
+        device="cpu",
+        overrides=["test.batch_size", "1", *settings],
     )
     for result, entry in zip(
         detector(paths), found_in_test(detector, paths), strict=True

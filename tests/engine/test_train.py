@@ -9,6 +9,8 @@ from faster_rcnn.engine.run_folder import RunFolder
 from faster_rcnn.engine.train import Interrupted
 from faster_rcnn.weights.checkpoint import load_checkpoint
 from tiny_runs import (
+    CASCADE,
+    RETINANET,
     at_iteration,
     checkpoint_names,
     draw_dataset,
@@ -22,13 +24,20 @@ pytestmark = pytest.mark.slow
 
 
 @pytest.mark.parametrize(
-    ("workers", "optimizer"), [(0, "sgd"), (1, "adamw")], ids=["sgd", "adamw"]
+    ("workers", "changes"),
+    [
+        (0, ("train.optimizer", "sgd")),
+        (1, ("train.optimizer", "adamw")),
+        (0, (*CASCADE, "train.ema", 0.5)),
+        (0, (*RETINANET, "train.ema", 0.5)),
+    ],
+    ids=["sgd", "adamw", "cascade", "retinanet"],
 )
 def test_resumed_run_equals_an_unbroken_one(
-    tmp_path, dataset, monkeypatch, workers, optimizer
+    tmp_path, dataset, monkeypatch, workers, changes
 ):
     config = tiny_config(
-        *("train.iterations", 6, "train.optimizer", optimizer),
+        *("train.iterations", 6, *changes),
         *("train.lr", 0.003, "train.schedule", "cosine"),
         *("train.warmup_iterations", 4, "train.clip_norm", 5),
         *("train.log_every", 2, "train.picture_every", 2),

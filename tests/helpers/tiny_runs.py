@@ -54,6 +54,9 @@ RETINANET = (
 )
 """Overrides that make the tiny detector a RetinaNet."""
 
+CASCADE = ("net.detector", "cascade", "head.cascade", "[0.6, 0.7]", "rpn.border", -1)
+"""Overrides that make the tiny detector a cascade."""
+
 
 def tiny_settings(*overrides: object) -> list[str]:
     """What ``--set`` takes to make a run tiny, ``SECTION.KEY, value`` pairs last."""

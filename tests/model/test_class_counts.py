@@ -6,9 +6,15 @@ from faster_rcnn.datasets.loading.batches import Batch
 from faster_rcnn.inference.postprocess import detect_batch
 from faster_rcnn.nets.box_predictor import BoxPredictor
 from faster_rcnn.nets.dense_predictor import DensePredictor
-from tiny_runs import RETINANET, ground_truth, random_images, tiny_config, tiny_detector
+from tiny_runs import (
+    CASCADE,
+    RETINANET,
+    ground_truth,
+    random_images,
+    tiny_config,
+    tiny_detector,
+)
 
-CASCADE = ("head.cascade", "[0.6, 0.7]", "rpn.border", -1)
 PYRAMID = ("net.features", "fpn", "net.fpn_channels", 32, "head.fc_channels", 32)
 NETS = {
     "faster_rcnn": (),

@@ -8,6 +8,7 @@ from faster_rcnn.layer_utils.proposal_targets import label_rois
 from faster_rcnn.layer_utils.structures import GroundTruth, Proposals
 from faster_rcnn.nets.roi_features import RoIFeatures
 from tiny_runs import (
+    CASCADE,
     ground_truth,
     random_images,
     randomise,
@@ -16,7 +17,6 @@ from tiny_runs import (
 )
 
 FPN = ("net.features", "fpn", "net.fpn_channels", 16, "head.fc_channels", 32)
-CASCADE = ("head.cascade", "[0.6, 0.7]", "rpn.border", -1)
 NETS = {"fpn": FPN, "c4": ("net.name", "res18")}
 TRUTH = ground_truth([(1, 10, 12, 40, 45)], [(2, 30, 5, 60, 25)])
 
