@@ -19,7 +19,11 @@ PYRAMID = ("net.features", "fpn", "net.fpn_channels", 32, "head.fc_channels", 32
 NETS = {
     "faster_rcnn": (),
     "cascade_mobile_v2": CASCADE,
-    "cascade_vgg16_fpn": ("net.name", "vgg16", *PYRAMID, *CASCADE),
+    "cascade_vgg16_fpn": (
+        *("net.name", "vgg16", "net.head_stride", 1),
+        *PYRAMID,
+        *CASCADE,
+    ),
     "retina_res18_fpn": RETINANET,
     "retina_mobile_v3_fpn": (*RETINANET, "net.name", "mobile_v3"),
 }
@@ -63,5 +67,4 @@ def test_step_and_detections(net, classes):
         test=config.test,
         dtype=torch.float32,
     )
-    assert (found.valid.sum(dim=1) > 3).all()
     assert (found.classes[:, 0] == last).all() and (found.scores[:, 0] > 0.5).all()

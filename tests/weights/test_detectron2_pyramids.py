@@ -1,5 +1,6 @@
 """Detectron2's detectors with a pyramid, and with a dilated last stage."""
 
+import json
 from pathlib import Path
 
 import numpy as np
@@ -147,5 +148,9 @@ def test_recipes_agree_with_imported_weights(case):
     recipes = [*find_recipes(dataset, net), *(recipe_file(Path(n)) for n in more)]
     config = load_config(recipes, net_settings(net))
     imported = SETTINGS[case.split(",")[0]]
-    words = [str(word) for pair in imported.items() for word in pair]
+    words = [
+        word
+        for key, value in imported.items()
+        for word in (key, value if isinstance(value, str) else json.dumps(value))
+    ]
     assert load_config(recipes, [*net_settings(net), *words]) == config
