@@ -201,6 +201,13 @@ def random_images(*sizes: tuple[int, int], multiple: int = 16, seed: int = 0) ->
     )
 
 
+def bare(images: Images, index: int) -> Images:
+    """One image of a batch without its padding."""
+    height, width = images.sizes[index].tolist()
+    pixels = images.pixels[index : index + 1, :, :height, :width]
+    return Images(pixels, images.sizes[index : index + 1], False)
+
+
 def ground_truth(*objects: list[tuple[int, float, float, float, float]], slots=4):
     """Ground truth of images given as lists of (class, x1, y1, x2, y2)."""
     boxes = torch.zeros(len(objects), slots, 4)

@@ -2,9 +2,9 @@
 
 import pytest
 import torch
-from faster_rcnn.layer_utils.structures import Images
 from tiny_runs import (
     RETINANET,
+    bare,
     ground_truth,
     random_images,
     randomise,
@@ -32,13 +32,6 @@ def detector(*overrides):
     model = tiny_detector(tiny_config(*RETINANET, "net.norm", "frozen", *overrides))
     randomise(model)
     return model
-
-
-def bare(images: Images, index: int) -> Images:
-    """One image of a batch without its padding."""
-    height, width = images.sizes[index].tolist()
-    pixels = images.pixels[index : index + 1, :, :height, :width]
-    return Images(pixels, images.sizes[index : index + 1], False)
 
 
 @pytest.mark.slow

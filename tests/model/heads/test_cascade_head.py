@@ -9,6 +9,7 @@ from faster_rcnn.layer_utils.structures import GroundTruth, Proposals
 from faster_rcnn.nets.roi_features import RoIFeatures
 from tiny_runs import (
     CASCADE,
+    bare,
     ground_truth,
     random_images,
     randomise,
@@ -92,6 +93,40 @@ def test_every_stage_trains_on_the_boxes_of_the_one_before(net):
         again.activations["head2_class_scores"], logits.softmax(dim=2)
     )
     torch.testing.assert_close(second.delta_std * 2, first.delta_std)
+
+
+@pytest.mark.parametrize("net", NETS)
+@torch.no_grad()
+def test_padded_batch_has_the_losses_and_predictions_of_its_images(net):
+    everything = (
+        *("rpn.batch_size", 100_000, "rpn.fg_fraction", 1, "rpn.train_post_nms", 24),
+        *("head.rois_per_image", 64, "head.fg_fraction", 1, "head.replacement", False),
+        *("net.norm", "frozen"),
+    )
+    model, images = cascade(net, *everything), random_images((64, 80), (50, 64))
+    alone = [bare(images, i) for i in range(2)]
+    whole = model.train()(images, TRUTH)
+    parts = [
+        model(image, GroundTruth(*(x[i : i + 1] for x in TRUTH[:3])))
+        for i, image in enumerate(alone)
+    ]
+    for name, loss in whole.terms.items():
+        own = [part.terms[name] for part in parts]
+        total, count = (sum(getattr(o, k) for o in own) for k in ("total", "count"))
+        torch.testing.assert_close(loss.total, total, rtol=1e-4, atol=1e-4)
+        assert loss.count == count > 0
+    found = model.eval()(images)
+    for i, image in enumerate(alone):
+        want, valid = model(image), found.proposals.valid[i]
+        assert torch.equal(valid, want.proposals.valid[0])
+        for got, expected in (
+            (found.proposals.boxes, want.proposals.boxes),
+            (found.class_scores, want.class_scores),
+            (found.pred_deltas, want.pred_deltas),
+        ):
+            torch.testing.assert_close(
+                got[i][valid], expected[0][valid], rtol=1e-3, atol=1e-3
+            )
 
 
 def test_gradient_of_the_maps_is_a_third():
