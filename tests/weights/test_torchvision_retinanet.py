@@ -133,15 +133,20 @@ def test_detections_equal(name, masked):
             )
 
 
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", [V2])
 def test_losses_and_gradients_equal(name):
     """Of a batch of two sizes, whose padding torchvision does not mask.
 
-    In float64, since float32's rounding moves a few ReLUs over their edge.
+    In float64 and from the same input, since rounding moves ReLUs over their edge.
     """
     theirs = copy.deepcopy(peer(name)).double()
     model = ours(peer(name))[0].double().requires_grad_(True)
     model.masks_padding = False
+    for buffer, values in (
+        (model.pixel_mean, theirs.transform.image_mean),
+        (model.pixel_std, theirs.transform.image_std),
+    ):
+        buffer.copy_(255 * torch.tensor(values, dtype=torch.float64)[:, None, None])
     images = random_images(*OTHER_SIZES, multiple=32, seed=2)
     truth = ground_truth(*OBJECTS)
     truth = replace(truth, boxes=truth.boxes.double())
@@ -151,7 +156,7 @@ def test_losses_and_gradients_equal(name):
     ]
     for part in (theirs, theirs.transform):
         part.training = True  # and not its norms
-    want = theirs([image.double() for image in bare(images)], targets)
+    want = theirs(bare(images._replace(pixels=images.pixels.double())), targets)
     sum(want.values()).backward()
     output = model(images, truth)
     output.total().backward()
@@ -164,7 +169,7 @@ def test_losses_and_gradients_equal(name):
         if key not in parameters:
             continue
         ours_, theirs_ = parameters[key].grad, theirs.get_parameter(there).grad
-        assert (ours_ - theirs_).norm() <= 1e-3 * theirs_.norm(), key
+        assert (ours_ - theirs_).norm() <= 1e-6 * theirs_.norm(), key
         checked += 1
     assert checked > 60
 
