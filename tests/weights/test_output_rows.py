@@ -62,6 +62,28 @@ def test_rows_go_by_name(wanted, rows, agnostic):
     assert found["other"] is state["other"]
 
 
+def test_rows_of_a_one_stage_detector_go_by_name():
+    """Every anchor has rows of all classes; its boxes are of no class."""
+
+    def layers(classes, value):
+        scores, deltas = torch.arange(2.0 * classes) + value, torch.arange(8.0) + value
+        return {
+            f"dense_head.predictor.{layer}.{part}": rows
+            if part == "bias"
+            else rows[:, None]
+            for layer, rows in (("scores", scores), ("deltas", deltas))
+            for part in ("weight", "bias")
+        }
+
+    classes = (BACKGROUND, "WBC", "yeast", "RBC")
+    found = rows_by_name(layers(4, 0), layers(4, 50), KNOWN, classes, source="file")
+    for part in ("weight", "bias"):
+        rows = found[f"dense_head.predictor.scores.{part}"].flatten()
+        assert rows.tolist() == [0, 3, 52, 2, 4, 7, 56, 6]
+        rows = found[f"dense_head.predictor.deltas.{part}"].flatten()
+        assert rows.tolist() == list(range(8))
+
+
 def test_class_agnostic_boxes_on_one_side_only():
     for theirs, ours in ((True, False), (False, True)):
         own, state = layers(3, 5, agnostic=ours), layers(4, 1, agnostic=theirs)
