@@ -5,12 +5,12 @@ from typing import NamedTuple
 from ..config.settings import Config
 from ..datasets.agreement import shared_pictures, with_known_classes
 from ..datasets.readiness import (
-    expect_instances,
     expect_testable,
     expect_trainable,
     untrained_classes,
 )
 from ..datasets.records import Dataset
+from ..datasets.wanted_instances import wanted_instances
 from ..engine.validation import get_validation_set
 from ..utils.distributed import collectives
 from .command_line import get_dataset
@@ -41,12 +41,14 @@ def read_data_sets(word: str, config: Config) -> DataSets:
 
     Raises:
         ValueError: a set is not available, its files are invalid, nothing can be
-            learned from it, or a test on it would fail.
+            learned from it, it lacks masks or keypoints, or a test on it would fail.
     """
     train = get_dataset(word, config, "train")
     test = with_known_classes(get_dataset(word, config, "test"), train)
     validation = get_validation_set(config, train)
-    expect_instances(train, config)
+    for dataset in (train, validation):
+        if dataset is not None:
+            wanted_instances(dataset, config)
     concerns = []
     if collectives.is_main():
         data = config.data

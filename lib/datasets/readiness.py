@@ -6,7 +6,6 @@ from typing import NamedTuple
 
 import numpy as np
 
-from ..config.settings import Config
 from .index.indexed_records import as_records
 from .loading.images import ImageError, expect_stated_size, image_size
 from .records import Dataset, Record, few
@@ -100,32 +99,6 @@ def expect_trainable(
             f"{found} be used and are replaced by others, first: {faults[0]}"
         )
     return concerns
-
-
-def expect_instances(dataset: Dataset, config: Config) -> None:
-    """Refuse a data set without the masks or keypoints that the detector has heads for.
-
-    Raises:
-        ValueError: it has none, or another number of keypoints.
-    """
-    if config.mask.enabled and not dataset.has_masks:
-        raise ValueError(
-            f"{dataset.name}: expected masks for the mask head (mask.enabled), found "
-            "boxes alone; docs/own_data.md names the formats of masks"
-        )
-    if not config.keypoint.enabled:
-        return
-    if dataset.keypoints is None:
-        raise ValueError(
-            f"{dataset.name}: expected keypoints for the keypoint head "
-            "(keypoint.enabled), found none; docs/own_data.md names their formats"
-        )
-    count = len(dataset.keypoints.names)
-    if count != config.keypoint.count:
-        raise ValueError(
-            f"{dataset.name} has {count} keypoints ({few(dataset.keypoints.names)}), "
-            f"but keypoint.count is {config.keypoint.count}; set keypoint.count {count}"
-        )
 
 
 def expect_testable(dataset: Dataset) -> list[str]:

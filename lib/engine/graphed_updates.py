@@ -197,6 +197,7 @@ class _Size(NamedTuple):
     """Properties that batches of one recording share."""
 
     padded: bool
+    parts: int  # of polygons
     shapes: tuple[torch.Size, ...]
 
 
@@ -215,4 +216,5 @@ class _Recording(NamedTuple):
 
 
 def _size(batch: Batch) -> _Size:
-    return _Size(batch.images.padded, tuple(x.shape for x in batch.tensors()))
+    parts = getattr(batch.ground_truth.masks, "num_parts", 0)
+    return _Size(batch.images.padded, parts, tuple(x.shape for x in batch.tensors()))

@@ -8,6 +8,7 @@ from ..datasets.loading.batches import Batch, Preparation
 from ..datasets.loading.loader import Inputs, Loading, training_batches
 from ..datasets.loading.training_stream import Augmentation, Passes
 from ..datasets.records import Dataset
+from ..datasets.wanted_instances import wanted_instances
 from .schedule import share_passes
 
 
@@ -30,8 +31,8 @@ def stream_batches(
 
     Raises:
         ImageError: too many files cannot be read.
-        ValueError: the set has no images, or Fast R-CNN alone lacks the proposals of
-            an image.
+        ValueError: the set has no images, or lacks the masks or keypoints to train on,
+            or Fast R-CNN alone the proposals of an image.
     """
     data = config.data
     return training_batches(
@@ -43,6 +44,7 @@ def stream_batches(
                 size_multiple=data.size_multiple,
                 use_difficult=data.use_difficult,
                 min_visible=data.min_visible,
+                instances=wanted_instances(dataset, config),
             ),
             given_proposals(dataset, config, "train"),
         ),

@@ -16,6 +16,7 @@ from ..datasets.formats.proposals import GivenProposals
 from ..datasets.index.indexed_records import as_records
 from ..datasets.loading.batches import Batch
 from ..datasets.records import Dataset
+from ..datasets.wanted_instances import wanted_instances
 from ..evaluation.image_detections import ImageDetections
 from ..evaluation.proposal_recall import ImageProposals, evaluate_proposals
 from ..evaluation.scoring import evaluate
@@ -102,6 +103,7 @@ def measure(
         share=(place.rank, place.processes),
         use_difficult=config.data.use_difficult,
         proposals=proposals,
+        instances=wanted_instances(dataset, config),
     )
     found: list[_BatchMeasures] = []
     stopped = False

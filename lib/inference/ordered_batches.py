@@ -11,6 +11,7 @@ from ..datasets.index.indexed_records import as_records
 from ..datasets.loading.batches import Batch, Preparation
 from ..datasets.loading.loader import Inputs, Loading, evaluation_batches
 from ..datasets.records import Dataset, Record
+from ..datasets.wanted_instances import Instances
 from ..utils.distributed import collectives
 from ..utils.monitoring.progress import Progress
 
@@ -37,6 +38,7 @@ def ordered_batches(
     workers: int | None = None,
     use_difficult: bool = True,
     proposals: GivenProposals | None = None,
+    instances: Instances = Instances(),  # noqa: B008  (immutable)
 ) -> Iterator[Batch]:
     """Yield every image once, prepared for a test.
 
@@ -49,6 +51,7 @@ def ordered_batches(
         proposals: given proposals; if None, the network computes its own.
         size: short side and limit of the long side in pixels; if None, those of tests.
         workers: loader processes; if None, ``data.workers``.
+        instances: which masks and keypoints the ground truth has.
 
     Raises:
         ImageError: a file cannot be read.
@@ -60,6 +63,7 @@ def ordered_batches(
         offset=config.boxes.offset,
         size_multiple=data.size_multiple,
         use_difficult=use_difficult,
+        instances=instances,
     )
     return evaluation_batches(
         Inputs(records, preparation, proposals),

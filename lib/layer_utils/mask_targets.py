@@ -60,3 +60,10 @@ def mask_targets(
         aligned=not soft,
     ).view(*matched.shape, size, size)
     return cropped if soft else (cropped >= 0.5).float()
+
+
+def annotated(masks: Polygons | Bitmaps) -> Tensor:
+    """Return which objects have a mask, ``(N, G)`` bool."""
+    if isinstance(masks, Polygons):
+        return masks.parts[..., 0] >= 0
+    return masks.frames[..., 2] > masks.frames[..., 0]

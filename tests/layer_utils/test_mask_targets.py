@@ -99,7 +99,7 @@ def test_a_hundred_masks_take_less_than_5_mb():
     ring = np.random.default_rng(0).uniform(0, 800, (400, 2))
     polygons = pack_polygons([[[ring, ring[:100]]] * 100], slots=128)
     assert polygons.vertices.nbytes + polygons.parts.nbytes < 5e6
-    assert polygons.num_parts == 2
+    assert polygons.num_parts == 4
     bitmaps = pack_bitmaps([[np.ones((800, 1333), np.bool_)] * 2], slots=128)
     assert bitmaps.values.nbytes + bitmaps.frames.nbytes < 5e6
 

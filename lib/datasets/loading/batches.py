@@ -4,6 +4,7 @@ This is the only place where file boxes (pixel edges of the stored image) become
 of the network input in the configured convention.
 """
 
+import itertools
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
@@ -14,17 +15,22 @@ import torch
 from torch import Tensor
 
 from ...layer_utils.structures import (
+    Bitmaps,
     GroundTruth,
     Images,
+    Polygons,
     Proposals,
     map_tensors,
     tensors_of,
 )
 from ..formats.proposals import ScoredBoxes
-from ..records import FloatArray, Record
+from ..records import BoolArray, FloatArray, Record
+from ..wanted_instances import Instances
 from .colours import recolour
 from .images import expect_stated_size, read_image
-from .resizing import choose_cut, resize_image, resize_scale
+from .instances import place_keypoints, place_masks
+from .masks import ObjectMask, pack_masks
+from .resizing import Cut, choose_cut, resize_image, resize_scale
 from .training_stream import Draw
 
 _GT_SLOTS = 8
@@ -94,6 +100,8 @@ class Sample(NamedTuple):
             or of its visible part.
         image_id: id of the image; of a mosaic, the ids of its images joined by ``+``.
         proposals: given proposals; None if the network computes its own.
+        masks: G masks; None if they are not wanted.
+        keypoints: ``(G, K, 3)``; None if they are not wanted.
     """
 
     pixels: npt.NDArray[np.uint8]
@@ -105,6 +113,8 @@ class Sample(NamedTuple):
     original_size: tuple[int, int]
     image_id: str
     proposals: ScoredBoxes | None = None
+    masks: tuple[ObjectMask, ...] | None = None
+    keypoints: FloatArray | None = None
 
 
 class Preparation(NamedTuple):
@@ -116,6 +126,7 @@ class Preparation(NamedTuple):
         size_multiple: padded height and width are multiples of this.
         use_difficult: keep VOC's difficult objects.
         min_visible: least share of its area that a crop must leave of an object.
+        instances: which masks and keypoints to load.
     """
 
     long_side: int
@@ -123,6 +134,7 @@ class Preparation(NamedTuple):
     size_multiple: int = 1
     use_difficult: bool = False
     min_visible: float = 0.25
+    instances: Instances = Instances()
 
 
 def make_sample(
@@ -160,8 +172,10 @@ def make_sample(
         wanted = wanted & ~record.difficult
     seen = np.ones(len(edges), np.bool_)
     scale = resize_scale(height, width, draw.short_side, preparation.long_side)
+    cut = Cut(0, 0, width, height, scale, (height, width))
     if draw.zoom == 1 and window is None:
         pixels = resize_image(pixels, scale)
+        cut = cut._replace(shown=pixels.shape[:2])
         boxes = (boxes * scale).astype(np.float32, copy=False)
     else:
         usual = round(scale * height), round(scale * width)
@@ -183,6 +197,9 @@ def make_sample(
             boxes[objects:][seen[objects:]], proposals.scores[seen[objects:]]
         )
     boxes, seen = boxes[:objects], seen[:objects]
+    masks, keypoints = _instances(
+        record, wanted, cut, preparation.instances, flip=draw.flip
+    )
     return Sample(
         pixels=pixels,
         boxes=boxes[wanted],
@@ -193,7 +210,29 @@ def make_sample(
         original_size=(height, width),
         image_id=record.image_id,
         proposals=proposals,
+        masks=masks,
+        keypoints=keypoints,
     )
+
+
+def _instances(
+    record: Record, wanted: BoolArray, cut: Cut, instances: Instances, *, flip: bool
+) -> tuple[tuple[ObjectMask, ...] | None, FloatArray | None]:
+    """Move the masks and keypoints of some objects into the network input."""
+    mirrored = record.width if flip else None
+    masks, keypoints = None, None
+    if instances.masks:
+        own = record.masks or ((),) * len(wanted)
+        masks = place_masks(list(itertools.compress(own, wanted)), cut, mirrored)
+    names = instances.keypoints
+    if names is not None:
+        shape = (int(wanted.sum()), len(names.names), 3)
+        keypoints = np.zeros(shape, np.float32)
+        if record.keypoints is not None:
+            keypoints = place_keypoints(
+                record.keypoints[wanted], cut, mirrored, names.flip_pairs
+            )
+    return masks, keypoints
 
 
 def _read(
@@ -220,6 +259,7 @@ def collate(
     size_multiple: int,
     problems: tuple[str, ...] = (),
     proposal_slots: int = 0,
+    bitmaps: bool = False,
 ) -> Batch:
     """Stack samples of any size into one zero-padded batch.
 
@@ -228,6 +268,7 @@ def collate(
         size_multiple: padded height and width are multiples of this.
         problems: files that could not be read, see `Batch`.
         proposal_slots: R, for given proposals.
+        bitmaps: pack masks as bitmaps, also if all are outlines.
     """
     sizes = np.array([sample.pixels.shape[:2] for sample in samples], dtype=np.int64)
     height, width = (-(-side // size_multiple) * size_multiple for side in sizes.max(0))
@@ -262,6 +303,8 @@ def collate(
             classes=torch.from_numpy(classes),
             valid=torch.from_numpy(valid),
             crowd=torch.from_numpy(crowd),
+            masks=_stack_masks(samples, slots, bitmaps=bitmaps),
+            keypoints=_stack_keypoints(samples, slots),
         ),
         scales=torch.tensor([s.scale for s in samples], dtype=torch.float32),
         original_sizes=torch.tensor([s.original_size for s in samples]),
@@ -270,6 +313,26 @@ def collate(
         ignored=tuple(sample.ignored for sample in samples),
         proposals=_stack_proposals(samples, proposal_slots),
     )
+
+
+def _stack_masks(
+    samples: Sequence[Sample], slots: int, *, bitmaps: bool
+) -> Polygons | Bitmaps | None:
+    objects = [sample.masks for sample in samples if sample.masks is not None]
+    if len(objects) < len(samples):
+        return None
+    sizes = [(sample.pixels.shape[0], sample.pixels.shape[1]) for sample in samples]
+    return pack_masks(objects, slots=slots, sizes=sizes, bitmaps=bitmaps)
+
+
+def _stack_keypoints(samples: Sequence[Sample], slots: int) -> Tensor | None:
+    own = [sample.keypoints for sample in samples if sample.keypoints is not None]
+    if len(own) < len(samples):
+        return None
+    keypoints = np.zeros((len(own), slots, own[0].shape[1], 3), np.float32)
+    for row, points in zip(keypoints, own, strict=True):
+        row[: len(points)] = points
+    return torch.from_numpy(keypoints)
 
 
 def _stack_proposals(samples: Sequence[Sample], slots: int) -> Proposals | None:

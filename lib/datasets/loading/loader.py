@@ -60,6 +60,7 @@ class Inputs(NamedTuple):
             size_multiple=self.preparation.size_multiple,
             problems=tuple(problems),
             proposal_slots=self.proposals.most if self.proposals else 0,
+            bitmaps=self.preparation.instances.masks == "bitmaps",
         )
 
 

@@ -1,24 +1,82 @@
 """Masks of a batch's objects in a few hundred bytes to kilobytes each.
 
-Letters: N images, G ground-truth slots, V vertices, B cells per side of a bitmap.
+Letters: N images, G ground-truth slots, V vertices, P parts, B cells per side of a
+bitmap.
 """
 
 from collections.abc import Sequence
+from typing import NamedTuple
 
 import cv2
 import numpy as np
 import numpy.typing as npt
 import torch
 
+from ...kernels.polygons import draw_polygons
 from ...layer_utils.structures import Bitmaps, Polygons
 
 Outline = Sequence[npt.NDArray[np.floating]]
 """The parts of an object, ``(vertices, 2)`` each."""
 
-_VERTEX_SLOTS = 32
+_VERTEX_SLOTS = 64
+_STEP = 4
+"""V and P are powers of four, so that their combinations, for each of which a graph is
+compiled or recorded, are few: V is 64, 256 or 1024, and P usually 1 or 4."""
+MAX_VERTICES = 1024
+"""V at most; a batch with a more detailed outline gets bitmaps."""
 _BITMAP_SIDE = 32
 MAX_SIDE = 192
 """B at most: 100 objects take less than 4 MB."""
+
+
+class ObjectBitmap(NamedTuple):
+    """The mask of an object, cut out of that of its image; see `Bitmaps` for its edge.
+
+    Attributes:
+        values: ``(h, w)`` uint8, 255 inside and 0 outside.
+        frame: ``(4,)`` box of all these pixels, in pixels of the network input; all 0
+            for an empty mask.
+    """
+
+    values: npt.NDArray[np.uint8]
+    frame: npt.NDArray[np.float32]
+
+
+ObjectMask = Outline | ObjectBitmap
+"""A mask in pixels of the network input; an outline without parts for none."""
+
+
+def pack_masks(
+    objects: Sequence[Sequence[ObjectMask]],
+    *,
+    slots: int,
+    sizes: Sequence[tuple[int, int]],
+    bitmaps: bool = False,
+) -> Polygons | Bitmaps:
+    """Pack the masks of N images' objects: outlines as polygons where all are outlines.
+
+    Args:
+        objects: the masks of each image's objects.
+        slots: G.
+        sizes: height and width of each image.
+        bitmaps: draw outlines, and pack bitmaps.
+    """
+    masks = [mask for image in objects for mask in image]
+    drawn = any(isinstance(mask, ObjectBitmap) for mask in masks)
+    if not (bitmaps or drawn or max(map(_vertices, masks), default=0) > MAX_VERTICES):
+        return pack_polygons(objects, slots=slots)  # type: ignore[arg-type]
+    return pack_bitmaps(
+        [
+            [m if isinstance(m, ObjectBitmap) else _draw(m, size) for m in image]
+            for image, size in zip(objects, sizes, strict=True)
+        ],
+        slots=slots,
+    )
+
+
+def _vertices(mask: ObjectMask) -> int:
+    """Return the number of vertices of an outline, as V counts them."""
+    return 0 if isinstance(mask, ObjectBitmap) else sum(len(p) + 1 for p in mask)
 
 
 def pack_polygons(objects: Sequence[Sequence[Outline]], *, slots: int) -> Polygons:
@@ -29,11 +87,11 @@ def pack_polygons(objects: Sequence[Sequence[Outline]], *, slots: int) -> Polygo
         slots: G.
 
     Returns:
-        Polygons whose V and number of parts are powers of two.
+        Polygons whose V and P are powers of four.
     """
     outlines = [outline for image in objects for outline in image]
-    most = max((sum(len(p) + 1 for p in outline) for outline in outlines), default=0)
-    width = _round_up(most, _VERTEX_SLOTS)
+    most = max(map(_vertices, outlines), default=0)
+    width = _round_up(most, _VERTEX_SLOTS, step=_STEP)
     vertices = np.zeros((len(objects), slots, width, 2), np.float32)
     parts = np.full((len(objects), slots, width), -1, np.int16)
     for i, image in enumerate(objects):
@@ -45,12 +103,12 @@ def pack_polygons(objects: Sequence[Sequence[Outline]], *, slots: int) -> Polygo
                 vertices[i, g, last] = part[0]
                 parts[i, g, first : last + 1] = number
                 first = last + 1
-    num_parts = _round_up(max(map(len, outlines), default=0), 1)
+    num_parts = _round_up(max(map(len, outlines), default=0), 1, step=_STEP)
     return Polygons(torch.from_numpy(vertices), torch.from_numpy(parts), num_parts)
 
 
 def pack_bitmaps(
-    objects: Sequence[Sequence[npt.NDArray[np.bool_]]],
+    objects: Sequence[Sequence[npt.NDArray[np.bool_] | ObjectBitmap]],
     *,
     slots: int,
     max_side: int = MAX_SIDE,
@@ -58,46 +116,78 @@ def pack_bitmaps(
     """Pack the masks of N images' objects.
 
     Args:
-        objects: the masks of each image's objects, ``(H, W)`` bool in pixels of the
-            network input.
+        objects: the masks of each image's objects: ``(H, W)`` bool in pixels of the
+            network input, or cut out of that.
         slots: G.
         max_side: B at most; a larger object is shrunk to it.
 
     Returns:
         Bitmaps whose B is a power of two, or ``max_side``.
     """
-    cut = [[_cut(mask) for mask in masks] for masks in objects]
-    largest = max((max(crop.shape) for image in cut for crop, _, _ in image), default=0)
+    cut = [
+        [mask if isinstance(mask, ObjectBitmap) else cut_out(mask) for mask in image]
+        for image in objects
+    ]
+    largest = max((max(m.values.shape) for image in cut for m in image), default=0)
     side = min(_round_up(largest, _BITMAP_SIDE), max_side)
     values = np.zeros((len(objects), slots, side, side), np.uint8)
     frames = np.zeros((len(objects), slots, 4), np.float32)
     for i, image in enumerate(cut):
-        for g, (crop, x, y) in enumerate(image):
-            height, width = crop.shape
+        for g, (bitmap, frame) in enumerate(image):
+            height, width = bitmap.shape
             rows, columns = min(height, side), min(width, side)
-            small = cv2.resize(crop, (columns, rows), interpolation=cv2.INTER_AREA)
+            small = cv2.resize(bitmap, (columns, rows), interpolation=cv2.INTER_AREA)
             values[i, g, :rows, :columns] = small
-            right, bottom = x + side * width / columns, y + side * height / rows
-            frames[i, g] = x, y, right, bottom
+            frames[i, g, :2] = frame[:2]
+            whole = np.array([side / columns, side / rows], np.float32)
+            frames[i, g, 2:] = frame[:2] + (frame[2:] - frame[:2]) * whole
     return Bitmaps(torch.from_numpy(values), torch.from_numpy(frames))
 
 
-def _cut(mask: npt.NDArray[np.bool_]) -> tuple[npt.NDArray[np.uint8], int, int]:
-    """Cut an object out with one pixel around it; see `Bitmaps` for these pixels.
-
-    Returns:
-        The bitmap in 0 and 255, and the x and y of its first pixel.
-    """
+def cut_out(mask: npt.NDArray[np.bool_]) -> ObjectBitmap:
+    """Cut an object out of the mask of its image, with one pixel around it."""
     rows, columns = np.flatnonzero(mask.any(1)), np.flatnonzero(mask.any(0))
     if len(rows) == 0:
-        return np.zeros((1, 1), np.uint8), 0, 0
-    padded = np.pad(mask, 1, mode="edge")
-    crop = padded[rows[0] : rows[-1] + 3, columns[0] : columns[-1] + 3]
-    bitmap = (crop * np.uint8(255)).astype(np.uint8)
-    return bitmap, int(columns[0]) - 1, int(rows[0]) - 1
+        return ObjectBitmap(np.zeros((1, 1), np.uint8), np.zeros(4, np.float32))
+    first, last = (rows[0], columns[0]), (rows[-1] + 1, columns[-1] + 1)
+    before = [int(at == 0) for at in first]
+    after = [int(at == side) for at, side in zip(last, mask.shape, strict=True)]
+    crop = mask[
+        first[0] - 1 + before[0] : last[0] + 1, first[1] - 1 + before[1] : last[1] + 1
+    ]
+    crop = np.pad(crop, list(zip(before, after, strict=True)), mode="edge")
+    frame = np.array([first[1] - 1, first[0] - 1, last[1] + 1, last[0] + 1], np.float32)
+    return ObjectBitmap(crop.astype(np.uint8) * np.uint8(255), frame)
 
 
-def _round_up(count: int, start: int) -> int:
+def _draw(outline: Outline, size: tuple[int, int]) -> ObjectBitmap:
+    """Draw an outline at the pixels of its image, of this height and width."""
+    if not outline:
+        return cut_out(np.zeros((1, 1), np.bool_))
+    corners = np.concatenate(outline)
+    height, width = size
+    # Its pixels and one around them, within the image.
+    limit = np.array([width, height])
+    x, y = (np.floor(corners.min(0)).astype(int) - 1).clip(0, limit - 1)
+    right, bottom = (np.ceil(corners.max(0)).astype(int) + 1).clip(0, limit)
+    side = int(max(right - x, bottom - y, 1))
+    polygons = pack_polygons([[outline]], slots=1)
+    box = torch.tensor([[[x, y, x + side, y + side]]], dtype=torch.float32)
+    drawn = draw_polygons(
+        polygons.vertices,
+        polygons.parts,
+        box,
+        torch.zeros(1, 1, dtype=torch.int64),
+        size=side,
+        num_parts=polygons.num_parts,
+    )
+    values, frame = cut_out(drawn[0, 0, : bottom - y, : right - x].numpy())
+    if frame.any():
+        frame += np.array([x, y, x, y], np.float32)
+    return ObjectBitmap(values, frame)
+
+
+def _round_up(count: int, start: int, *, step: int = 2) -> int:
     while start < count:
-        start *= 2
+        start *= step
     return start

@@ -1,11 +1,15 @@
 """Mosaics: four training images in one (YOLOv4, section 3.3)."""
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 
 from ..formats.proposals import ScoredBoxes
+from ..records import FloatArray
 from .batches import Sample
+from .instances import tile
+from .masks import ObjectMask
 
 
 def mosaic_windows(
@@ -48,4 +52,33 @@ def join_mosaic(parts: Sequence[Sample]) -> Sample:
         proposals=ScoredBoxes(*map(np.concatenate, zip(*given, strict=True)))
         if given
         else None,
+        **_join_instances(parts, corners),
     )
+
+
+def _join_instances(
+    parts: Sequence[Sample], corners: Sequence[tuple[int, int]]
+) -> dict[str, Any]:
+    """Move masks and keypoints into the mosaic, if the samples have them."""
+    masks: list[ObjectMask] = []
+    keypoints: list[FloatArray] = []
+    for part, corner in zip(parts, corners, strict=True):
+        height, width = part.pixels.shape[:2]
+        # Only a border to another image hides anything.
+        limits = [
+            *(place or -np.inf for place in corner),
+            *(
+                np.inf if place else side
+                for place, side in zip(corner, (width, height), strict=True)
+            ),
+        ]
+        shift = np.array(corner, np.float32)
+        masks += [tile(mask, shift, limits) for mask in part.masks or ()]
+        if part.keypoints is not None:
+            labelled = part.keypoints[..., 2:] > 0
+            moved = part.keypoints + np.append(shift, np.float32(0)) * labelled
+            keypoints.append(moved)
+    return {
+        "masks": tuple(masks) if parts[0].masks is not None else None,
+        "keypoints": np.concatenate(keypoints) if keypoints else None,
+    }

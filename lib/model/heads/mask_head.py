@@ -7,7 +7,7 @@ from torch import Tensor
 
 from ...config.settings import Config, MaskConfig
 from ...layer_utils.instance_losses import mask_loss_sum
-from ...layer_utils.mask_targets import mask_targets
+from ...layer_utils.mask_targets import annotated, mask_targets
 from ...layer_utils.proposal_targets import RoISamples
 from ...layer_utils.structures import Detections, FeatureMaps, GroundTruth, replace
 from ...nets.instance_layers import MaskLayers, MaskPredictor
@@ -62,6 +62,8 @@ class MaskHead(Head):
     ) -> TrainOutput:
         """Compute the mask loss of the foreground RoIs.
 
+        An object without a mask, in a data set that has masks, does not count.
+
         Raises:
             ValueError: the ground truth has no masks.
         """
@@ -71,9 +73,11 @@ class MaskHead(Head):
                 "the mask head cannot be trained on them"
             )
         rois, classes, matched, wanted = foreground_of(samples, self.box_settings)
+        masks = ground_truth.masks
+        wanted = wanted & annotated(masks).gather(1, matched)
         logits = self(features, rois, classes)
         targets = mask_targets(
-            ground_truth.masks,
+            masks,
             rois,
             matched,
             size=logits.shape[-1],

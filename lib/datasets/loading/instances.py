@@ -1,0 +1,139 @@
+"""Masks and keypoints of a record, moved into the network input with their image.
+
+Letters: G objects, K keypoints of an object, V vertices.
+"""
+
+from collections.abc import Sequence
+
+import hotcoco.mask
+import numpy as np
+
+from ..records import FloatArray, Mask, RunLengths
+from .masks import ObjectBitmap, ObjectMask, cut_out
+from .resizing import Cut
+
+_LEAST_CORNERS = 3
+
+
+def place_masks(
+    masks: Sequence[Mask], cut: Cut, mirrored: int | None
+) -> tuple[ObjectMask, ...]:
+    """Move masks into the network input.
+
+    Outlines keep the vertices that the crop leaves out: a sampled RoI lies inside the
+    image, and they are drawn into it. Bitmaps keep the resolution of the stored image,
+    so they are not resampled.
+
+    Args:
+        masks: in pixels of the stored image.
+        cut: visible part of the image, after it was mirrored.
+        mirrored: width of the stored image if it was mirrored.
+    """
+    return tuple(
+        _place_bitmap(mask, cut, mirrored)
+        if isinstance(mask, RunLengths)
+        else tuple(_place_points(part, cut, mirrored) for part in mask)
+        for mask in masks
+    )
+
+
+def place_keypoints(
+    keypoints: FloatArray,
+    cut: Cut,
+    mirrored: int | None,
+    flip_pairs: Sequence[tuple[int, int]],
+) -> FloatArray:
+    """Move keypoints into the network input; those outside it count as not labelled.
+
+    Args:
+        keypoints: ``(G, K, 3)``, in pixels of the stored image.
+        cut: visible part of the image, after it was mirrored.
+        mirrored: width of the stored image if it was mirrored.
+        flip_pairs: keypoints that a mirrored image exchanges.
+    """
+    if mirrored is not None:
+        order = np.arange(keypoints.shape[1])
+        for one, other in flip_pairs:
+            order[[one, other]] = other, one
+        keypoints = keypoints[:, order]
+    points = _place_points(keypoints[..., :2], cut, mirrored)
+    height, width = cut.shown
+    inside = ((points >= 0) & (points <= (width, height))).all(axis=2)
+    labelled = inside & (keypoints[..., 2] > 0)
+    placed = np.concatenate([points, keypoints[..., 2:]], axis=2)
+    return np.asarray(placed * labelled[..., None], np.float32)
+
+
+def _place_points(points: FloatArray, cut: Cut, mirrored: int | None) -> FloatArray:
+    """Move points ``(..., 2)``."""
+    if mirrored is not None:
+        points = np.stack([mirrored - points[..., 0], points[..., 1]], axis=-1)
+    return np.asarray((points - (cut.x, cut.y)) * cut.scale, np.float32)
+
+
+def _place_bitmap(mask: RunLengths, cut: Cut, mirrored: int | None) -> ObjectBitmap:
+    whole = hotcoco.mask.decode({"size": list(mask.size), "counts": mask.counts})
+    if mirrored is not None:
+        whole = whole[:, ::-1]
+    part = whole[cut.y : cut.y + cut.height, cut.x : cut.x + cut.width]
+    values, frame = cut_out(part.view(np.bool_))
+    return ObjectBitmap(values, frame * np.float32(cut.scale))
+
+
+def tile(mask: ObjectMask, shift: FloatArray, limits: Sequence[float]) -> ObjectMask:
+    """Move a mask into its place in a mosaic, and leave out what other images hide.
+
+    Args:
+        mask: in pixels of its image.
+        shift: x and y of the image in the mosaic.
+        limits: box of the pixels that its image has in the mosaic, infinite where the
+            mosaic ends.
+    """
+    if isinstance(mask, ObjectBitmap):
+        return _tile_bitmap(mask, shift, limits)
+    parts = [part + shift for part in mask]
+    for axis in (0, 1):
+        for limit, sign in ((limits[axis], -1), (limits[axis + 2], 1)):
+            parts = [_clip(part, axis, limit, sign) for part in parts]
+    return [part for part in parts if len(part) >= _LEAST_CORNERS]
+
+
+def _tile_bitmap(
+    mask: ObjectBitmap, shift: FloatArray, limits: Sequence[float]
+) -> ObjectBitmap:
+    if not mask.frame.any():
+        return mask
+    frame = mask.frame + np.concatenate([shift, shift])
+    seen = [
+        (at > limits[axis]) & (at < limits[axis + 2])
+        for axis, count in ((0, mask.values.shape[1]), (1, mask.values.shape[0]))
+        for at in [
+            frame[axis]
+            + (frame[axis + 2] - frame[axis]) * (np.arange(count) + 0.5) / count
+        ]
+    ]
+    values = mask.values * (seen[0] & seen[1][:, None])
+    return ObjectBitmap(values, frame if values.any() else np.zeros(4, np.float32))
+
+
+def _clip(part: FloatArray, axis: int, limit: float, sign: int) -> FloatArray:
+    """Clip a polygon ``(V, 2)`` at a line (Sutherland and Hodgman).
+
+    Args:
+        part: the polygon.
+        axis: 0 for a vertical line, 1 for a horizontal one.
+        limit: x or y of the line.
+        sign: 1 keeps what is below it, -1 what is above.
+    """
+    beyond = sign * (part[:, axis] - limit)
+    inside = beyond <= 0
+    if inside.all():
+        return part
+    after, beyond_after = np.roll(part, -1, 0), np.roll(beyond, -1)
+    crosses = inside != (beyond_after <= 0)
+    share = np.divide(beyond, beyond - beyond_after, where=crosses, out=beyond * 0)
+    crossings = part + share[:, None] * (after - part)
+    crossings[:, axis] = limit
+    pairs = np.stack([part, crossings], axis=1).reshape(-1, 2)
+    kept = np.stack([inside, crosses], axis=1).ravel()
+    return np.asarray(pairs[kept], np.float32)

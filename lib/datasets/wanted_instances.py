@@ -1,0 +1,54 @@
+"""The masks and keypoints of a data set that a configuration trains on."""
+
+from typing import Literal, NamedTuple
+
+from ..config.settings import Config
+from .records import Dataset, KeypointNames, few
+
+
+class Instances(NamedTuple):
+    """What to load besides boxes.
+
+    Attributes:
+        masks: what masks become in a batch, polygons only if all are outlines; None to
+            leave them out.
+        keypoints: the keypoints of the records; None to leave them out.
+    """
+
+    masks: Literal["polygons", "bitmaps"] | None = None
+    keypoints: KeypointNames | None = None
+
+
+def wanted_instances(dataset: Dataset, config: Config) -> Instances:
+    """Return what the heads of a detector need of a data set.
+
+    Raises:
+        ValueError: the data set has no masks, or no or other keypoints.
+    """
+    masks: Literal["polygons", "bitmaps"] | None = None
+    place = dataset.name
+    if dataset.annotation_file is not None:
+        place = f"{dataset.name} ({dataset.annotation_file})"
+    if config.mask.enabled:
+        if not dataset.has_masks:
+            raise ValueError(
+                f"mask.enabled: expected masks to train on, found boxes alone in "
+                f"{place}; add outlines or run lengths (COCO's segmentation), or train "
+                "a NET without mask_"
+            )
+        masks = "polygons" if config.mask.targets == "polygon" else "bitmaps"
+    if not config.keypoint.enabled:
+        return Instances(masks)
+    found, count = dataset.keypoints, config.keypoint.count
+    if found is None:
+        raise ValueError(
+            f"keypoint.enabled: expected keypoints to train on, found none in {place}; "
+            "add them (COCO's keypoints, and their names in its categories), or train "
+            "a NET without keypoint_"
+        )
+    if len(found.names) != count:
+        raise ValueError(
+            f"keypoint.count: expected {count} keypoints, found {len(found.names)} in "
+            f"{place}: {few(found.names)}; set keypoint.count {len(found.names)}"
+        )
+    return Instances(masks, found)
