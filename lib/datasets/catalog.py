@@ -249,12 +249,12 @@ def _coco(name: str, root: Path, wanted: Wanted) -> Dataset:
 
 def _shapes(split: str, root: Path, wanted: Wanted) -> Dataset:
     # Nothing else needs to generate images, so these modules are imported here.
-    from .shapes import CLASSES, generate, is_current
+    from .shapes import generate, is_current, read
 
     folder = root / "shapes"
     if not is_current(folder):
         generate(folder)
-    return read_voc(folder, split, name=f"shapes_{split}", classes=sorted(CLASSES))
+    return read(folder, split, wanted)
 
 
 _SETS: dict[str, Callable[[Path, Wanted], Dataset]] = {

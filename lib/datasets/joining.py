@@ -100,6 +100,11 @@ def _changed(
     )
 
 
+def with_columns(dataset: Dataset, more: Mapping[str, Array]) -> Dataset:
+    """Add columns of a data set with the same objects, such as their masks."""
+    return replace(dataset, records=_changed(dataset, lambda own: {**own, **more}))
+
+
 def _rows(columns: Mapping[str, Array], kept: BoolArray) -> dict[str, Array]:
     """Restrict the columns to some of the objects."""
     ends = np.concatenate([np.zeros(1, np.int64), np.cumsum(kept)])

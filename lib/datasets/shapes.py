@@ -1,10 +1,11 @@
 """A synthetic data set in VOC layout, for training without other data.
 
-`shapes_scene.py` draws one image; this file draws the set and writes it. Each image is
-seeded by (seed, split, index), so it does not depend on the images before it.
+`shapes_scene.py` draws one image; this file draws the set, writes it and reads it. Each
+image is seeded by (seed, split, index), so it does not depend on the images before it.
+Outlines and keypoints, for which VOC's files have no place, are in one file in COCO
+layout for each split.
 """
 
-import collections
 import contextlib
 import itertools
 import json
@@ -13,6 +14,7 @@ import tempfile
 import xml.etree.ElementTree as ET
 from collections.abc import Sequence
 from concurrent.futures import ProcessPoolExecutor
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
@@ -20,13 +22,20 @@ import cv2
 import numpy as np
 
 from ..utils.distributed.rank import usable_cores
+from .formats.coco import read_coco
+from .formats.voc import read_voc
+from .index.indexed_records import as_records
+from .joining import with_columns
+from .records import Dataset, Wanted
+from .shapes_outlines import coco_annotations, coco_categories
 from .shapes_scene import CLASSES, Scene, draw_scene
 
-__all__ = ["CLASSES", "SEED", "VERSION", "generate", "is_current"]
+__all__ = ["CLASSES", "SEED", "VERSION", "generate", "is_current", "read"]
 
-VERSION = 7
+VERSION = 8
 """Incremented when the drawing changes, so that older folders are drawn again."""
 SEED = 20150604
+_SPLITS = ("train", "test")
 _JPEG_QUALITY = 90
 _WORTH_A_PROCESS = 200  # images, a second of drawing
 
@@ -56,7 +65,8 @@ def generate(
         dir=folder.parent, prefix=f".{folder.name}-"
     ) as temporary:
         fresh = Path(temporary) / "fresh"
-        _write(fresh, {"train": train_images, "test": test_images}, seed)
+        counts = dict(zip(_SPLITS, (train_images, test_images), strict=True))
+        _write(fresh, counts, seed)
         (fresh / "generator.json").write_text(json.dumps(facts, indent=2) + "\n")
         for attempt in range(8):
             try:
@@ -75,6 +85,27 @@ def generate(
         raise refusal
 
 
+def read(folder: Path, split: str, wanted: Wanted) -> Dataset:
+    """Read a split of the data set, with masks and keypoints if they are wanted."""
+    name = f"shapes_{split}"
+    found = read_voc(folder, split, name=name, classes=sorted(CLASSES))
+    if not any(wanted):
+        return found
+    file = _instances_file(folder, split)
+    outlined = read_coco(file, folder / "JPEGImages", name=name, wanted=wanted)
+    (part,) = as_records(outlined.records).parts
+    columns = part.index.columns
+    names = {"masks", "mask_bytes", "keypoints"} & {*columns}
+    return with_columns(
+        replace(found, has_masks=outlined.has_masks, keypoints=outlined.keypoints),
+        {each: columns[each] for each in names},
+    )
+
+
+def _instances_file(folder: Path, split: str) -> Path:
+    return folder / f"instances_{split}.json"
+
+
 def is_current(
     folder: Path, *, train_images: int = 1500, test_images: int = 200, seed: int = SEED
 ) -> bool:
@@ -84,6 +115,8 @@ def is_current(
     except (OSError, ValueError):
         return False
     if found != _facts(train_images, test_images, seed):
+        return False
+    if not all(_instances_file(folder, split).is_file() for split in _SPLITS):
         return False
     return all(
         sum(1 for _ in (folder / place).glob(pattern)) == train_images + test_images
@@ -126,18 +159,31 @@ def _write(folder: Path, counts: dict[str, int], seed: int) -> None:
     processes = min(usable_cores(), len(seeds) // _WORTH_A_PROCESS)
     if processes > 1:
         with ProcessPoolExecutor(processes) as pool:
-            done = pool.map(partial(_draw, folder), stems, seeds, chunksize=25)
-            collections.deque(done, maxlen=0)  # raises what they raised
+            done = [*pool.map(partial(_draw, folder), stems, seeds, chunksize=25)]
     else:
-        collections.deque(map(partial(_draw, folder), stems, seeds), maxlen=0)
-    rest = iter(stems)
+        done = [*map(partial(_draw, folder), stems, seeds)]
+    rest = iter(done)
     for name, count in counts.items():
-        lines = "".join(f"{stem}\n" for stem in itertools.islice(rest, count))
+        images, objects = [], []
+        for image, own in itertools.islice(rest, count):
+            images.append(image)
+            objects += own
+        for number, entry in enumerate(objects, start=1):
+            entry["id"] = number
+        lines = "".join(f"{image['id']:06d}\n" for image in images)
         (folder / "ImageSets" / "Main" / f"{name}.txt").write_text(lines)
+        content = {
+            "images": images,
+            "categories": coco_categories(),
+            "annotations": objects,
+        }
+        _instances_file(folder, name).write_text(json.dumps(content) + "\n")
 
 
-def _draw(folder: Path, stem: str, seed: Sequence[int]) -> None:
-    """Write one image and its annotation."""
+def _draw(
+    folder: Path, stem: str, seed: Sequence[int]
+) -> tuple[dict[str, object], list[dict[str, object]]]:
+    """Write one image and its annotation; return its entries for COCO's layout."""
     scene = draw_scene(np.random.default_rng(seed))
     _, data = cv2.imencode(
         ".jpg", scene.pixels, [cv2.IMWRITE_JPEG_QUALITY, _JPEG_QUALITY]
@@ -146,6 +192,9 @@ def _draw(folder: Path, stem: str, seed: Sequence[int]) -> None:
     image.write_bytes(data.tobytes())
     annotation = folder / "Annotations" / f"{stem}.xml"
     annotation.write_bytes(_voc_xml(image.name, scene))
+    height, width = scene.pixels.shape[:2]
+    entry = {"id": int(stem), "file_name": image.name, "width": width, "height": height}
+    return entry, [*coco_annotations(scene, int(stem))]
 
 
 def _voc_xml(filename: str, scene: Scene) -> bytes:

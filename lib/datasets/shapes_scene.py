@@ -42,7 +42,8 @@ class DrawnObject:
     """One annotated shape of a scene.
 
     `box` is xmin, ymin, xmax, ymax in VOC's frame around the visible pixels; `visible`
-    is their share of the whole shape, including parts beyond the border.
+    is their share of the whole shape, including parts beyond the border; `seen` shows
+    where they are, (H, W).
     """
 
     name: str
@@ -51,6 +52,7 @@ class DrawnObject:
     visible: float
     truncated: bool
     difficult: bool
+    seen: npt.NDArray[np.bool_]
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,7 +113,13 @@ def _annotate(layer: _Layer) -> DrawnObject:
     side = min(box[2] - box[0], box[3] - box[1]) + 1
     difficult = layer.visible < _DIFFICULT_VISIBLE or side < _DIFFICULT_SIDE
     return DrawnObject(
-        layer.name, layer.outline, box, layer.visible, layer.cut, difficult
+        name=layer.name,
+        outline=layer.outline,
+        box=box,
+        visible=layer.visible,
+        truncated=layer.cut,
+        difficult=difficult,
+        seen=layer.seen,
     )
 
 

@@ -77,6 +77,7 @@ def test_the_tree_is_a_voc_tree_of_the_asked_counts(drawn):
     expected = {
         *(f"JPEGImages/{stem}.jpg" for stem in stems),
         *(f"Annotations/{stem}.xml" for stem in stems),
+        *("instances_train.json", "instances_test.json"),
         "ImageSets/Main/train.txt",
         "ImageSets/Main/test.txt",
         "generator.json",
@@ -120,7 +121,8 @@ def test_annotations_agree_with_images(drawn):
 
 def test_an_annotation_written_by_hand():
     pixels = np.zeros((160, 192, 3), np.uint8)
-    drawn = DrawnObject("star", (), (1, 20, 192, 160), 0.4, True, True)
+    seen = np.ones((160, 192), bool)
+    drawn = DrawnObject("star", (), (1, 20, 192, 160), 0.4, True, True, seen)
     assert shapes._voc_xml("000012.jpg", Scene(pixels, (drawn,))).decode() == (
         "<annotation>\n\t<folder>shapes</folder>\n\t<filename>000012.jpg</filename>\n"
         "\t<size>\n\t\t<width>192</width>\n\t\t<height>160</height>\n"
