@@ -22,8 +22,17 @@ NETS = [
     *(f"retina_{n}_fpn" for n in NET_NAMES),
     *(f"cascade_{n}" for n in NET_NAMES),
     *(f"cascade_{n}_fpn" for n in NET_NAMES),
+    *(f"mask_{n}" for n in RESNETS),
+    *(f"mask_{n}_fpn" for n in NET_NAMES),
+    *(f"keypoint_{n}_fpn" for n in NET_NAMES),
+    *("mask_res50_dc5", "mask_keypoint_res50_fpn", "cascade_mask_keypoint_res50_fpn"),
+    *("cascade_mask_res50", "cascade_mask_res50_fpn", "cascade_keypoint_res50_fpn"),
 ]
-KINDS = ("fpn", "dc5", "retina", "cascade")
+HEADS = ("cascade", "mask", "keypoint")
+KINDS = (
+    *("cascade_mask", "mask_c4", "mask_fpn"),
+    *("fpn", "dc5", "retina", "cascade", "mask", "keypoint"),
+)
 FILES = sorted(RECIPES.glob("*.yml"))
 
 
@@ -38,8 +47,15 @@ def nets_of(path):
             return [net]
     for kind in KINDS:
         if path.stem == kind or path.stem.endswith(f"_{kind}"):
-            return [net for net in NETS if kind in net.split("_")]
+            return [net for net in NETS if is_of(net, kind)]
     return list(NET_NAMES)
+
+
+def is_of(net, kind):
+    """Whether recipes of a kind such as fpn, cascade_mask or mask_c4 are for a net."""
+    parts = net.split("_")
+    one_map = not {"fpn", "dc5"} & {*parts}
+    return all(one_map if word == "c4" else word in parts for word in kind.split("_"))
 
 
 def header_of(path):
@@ -54,7 +70,9 @@ def named(path):
     return (f"experiments/cfgs/{path.name}", f"{path.stem} ")
 
 
-BUILT_FROM = {"net", "anchors", "boxes", "rpn", "pooling", "head"}
+BUILT_FROM = {
+    *("net", "anchors", "boxes", "rpn", "pooling", "head", "mask", "keypoint")
+}
 _built = set()
 
 
@@ -82,7 +100,10 @@ def check_builds(config):
         else:
             proposer = model.rpn
             pooled = torch.empty(2, channels, size, size)
-            cascade = config.net.detector == "cascade"
+            kinds = config.net.detector.split("_")
+            cascade = "cascade" in kinds
+            heads = (f"{kind}_head" for kind in HEADS[1:] if kind in kinds)
+            assert model.head_names == ("box_head", *heads)
             stages = model.box_head.box_heads if cascade else [model.box_head]
             assert len(stages) == (3 if cascade else 1)
             for stage in stages:
@@ -126,7 +147,7 @@ def test_recipe_builds(path):
         check_builds(load_config(recipes, net_settings(net)))
 
 
-DEEP = ("101", "152", "cascade_")
+DEEP = ("101", "152", "cascade_", "mask_mob", "mask_res3", "mask_v", "keypoint_")
 """Parts of the names of nets whose building takes long."""
 
 

@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from ..datasets.catalog import dataset_name
+from ..datasets.wanted_instances import with_keypoints_of
 from ..engine.training_batches import stream_batches
 from ..inference.batch_pictures import network_pictures
 from ..utils.drawing import contact_sheet, save_image
@@ -54,8 +55,8 @@ def main(words: Sequence[str] | None = None, prog: str = "frcnn browse") -> None
     arguments = build_parser(prog).parse_args(words)
     with clear_errors():
         job = make_job(arguments)
-        config = job.config
-        dataset = get_dataset(job.dataset, config, "train")
+        dataset = get_dataset(job.dataset, job.config, "train")
+        config = with_keypoints_of(dataset, job.config, job.given)
         data = config.data.model_copy(update={"workers": 0})  # the stream is the same
         batches = stream_batches(dataset, config.model_copy(update={"data": data}))
         pictures = network_pictures(

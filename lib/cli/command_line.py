@@ -38,8 +38,8 @@ _DATASET_HELP = (
 
 NET_HELP = (
     f"{', '.join(NET_NAMES)}; with the suffix _fpn for a pyramid, _dc5 for a dilated "
-    "last stage, the prefix cascade_ for Cascade R-CNN; with the prefix retina_ and "
-    "the suffix _fpn for RetinaNet"
+    "last stage, the prefix cascade_ for Cascade R-CNN, mask_ and keypoint_ for heads "
+    "of these; with the prefix retina_ and the suffix _fpn for RetinaNet"
 )
 
 

@@ -10,7 +10,6 @@ from ..datasets.readiness import (
     untrained_classes,
 )
 from ..datasets.records import Dataset
-from ..datasets.wanted_instances import wanted_instances
 from ..engine.validation import get_validation_set
 from ..utils.distributed import collectives
 from .command_line import get_dataset
@@ -41,14 +40,11 @@ def read_data_sets(word: str, config: Config) -> DataSets:
 
     Raises:
         ValueError: a set is not available, its files are invalid, nothing can be
-            learned from it, it lacks masks or keypoints, or a test on it would fail.
+            learned from it, or a test on it would fail.
     """
     train = get_dataset(word, config, "train")
     test = with_known_classes(get_dataset(word, config, "test"), train)
     validation = get_validation_set(config, train)
-    for dataset in (train, validation):
-        if dataset is not None:
-            wanted_instances(dataset, config)
     concerns = []
     if collectives.is_main():
         data = config.data

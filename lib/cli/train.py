@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from ..datasets.given_proposals import proposal_file
+from ..datasets.wanted_instances import wanted_instances, with_keypoints_of
 from ..engine.checkpoint_evaluation import evaluate_checkpoint, settle_measure
 from ..engine.determinism import be_deterministic
 from ..engine.dry_run import add_dry_run_arguments, dry_run
@@ -156,6 +157,9 @@ def _plan(arguments: argparse.Namespace) -> _Plan:
     check_trackers(config.train.trackers)
     config = resume_without_validation(config, job.given, recorded)
     sets = read_data_sets(job.dataset, config)
+    config = with_keypoints_of(sets.train, config, job.given)
+    for dataset in filter(None, (sets.train, sets.validation)):
+        wanted_instances(dataset, config)
     if not arguments.no_test:
         settle_measure(config, None)
     if config.net.reads_proposals:

@@ -32,7 +32,8 @@ class KeypointConfig(HeadSection):
     head = "faster_rcnn.model.heads.keypoint_head:KeypointHead"
 
     count: Count = 17
-    """Keypoints of an object; 17 for COCO's persons."""
+    """Keypoints of an object; 17 for COCO's persons. Training takes the number of the
+    data set, unless the command line gives one."""
     size: Count = 14
     """Cells per side of the pooled regions; a heatmap has four times as many."""
     convs: Count = 8

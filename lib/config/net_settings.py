@@ -1,7 +1,7 @@
 """The backbone: its name on the command line, its features, its initial weights."""
 
 import difflib
-from itertools import product
+from itertools import combinations, product
 from typing import Literal, NamedTuple
 
 from pydantic import model_validator
@@ -22,12 +22,18 @@ NET_NAMES = (
 )
 
 FEATURE_KINDS = ("c4", "dc5", "fpn")
-DETECTORS = {"faster_rcnn": "", "cascade": "cascade_", "retinanet": "retina_"}
+_ADDITIONS = ("cascade", "mask", "keypoint")
+_TWO_STAGE = {
+    "_".join(added) or "faster_rcnn": "".join(f"{each}_" for each in added)
+    for count in range(len(_ADDITIONS) + 1)
+    for added in combinations(_ADDITIONS, count)
+}
+DETECTORS = {**_TWO_STAGE, "retinanet": "retina_"}
 """Kinds of detectors, and how NET begins on the command line."""
 
 
 class Net(NamedTuple):
-    """A NET of the command line: ``res50``, ``res50_fpn``, ``retina_res50_fpn``.
+    """A NET of the command line: ``res50``, ``mask_res50_fpn``, ``retina_res50_fpn``.
 
     Attributes:
         detector: one of `DETECTORS`.
@@ -44,6 +50,16 @@ class Net(NamedTuple):
         features = "" if self.features == "c4" else f"_{self.features}"
         return f"{DETECTORS[self.detector]}{self.name}{features}"
 
+    @property
+    def prefixes(self) -> list[str]:
+        """Return the words before the backbone, and all together if there are several.
+
+        ``cascade_mask_res50`` has cascade, mask and cascade_mask.
+        """
+        whole = DETECTORS[self.detector].removesuffix("_")
+        words = whole.split("_") if whole else []
+        return [*words, whole] if len(words) > 1 else words
+
 
 def split_net(net: str) -> Net:
     """Split a command line NET into its parts.
@@ -52,7 +68,7 @@ def split_net(net: str) -> Net:
         ValueError: there is no such net; the message names the nearest one.
     """
     nets = [
-        *map(Net._make, product(("faster_rcnn", "cascade"), NET_NAMES, FEATURE_KINDS)),
+        *map(Net._make, product(_TWO_STAGE, NET_NAMES, FEATURE_KINDS)),
         *(Net("retinanet", name, "fpn") for name in NET_NAMES),
     ]
     known = {str(each): each for each in nets}
@@ -61,8 +77,8 @@ def split_net(net: str) -> Net:
         hint = f"; did you mean {near[0]}?" if near else ""
         raise ValueError(
             f"expected one of {', '.join(NET_NAMES)}, or one with the suffix _fpn or "
-            "_dc5, or with the prefix cascade_, or with the prefix retina_ and the "
-            f"suffix _fpn; found {net!r}{hint}"
+            "_dc5, or with the prefixes cascade_, mask_ and keypoint_, in this order, "
+            f"or with the prefix retina_ and the suffix _fpn; found {net!r}{hint}"
         )
     return known[net]
 
@@ -71,9 +87,10 @@ class NetConfig(Section):
     """The backbone, and the source of its initial weights."""
 
     detector: Literal[tuple(DETECTORS)] = "faster_rcnn"  # type: ignore[valid-type]
-    """faster_rcnn; cascade, whose recipe sets head.cascade; or retinanet, which
-    classifies anchors in one stage. On the command line NET begins with cascade_ or
-    retina_ for these: cascade_res50_fpn."""
+    """faster_rcnn; cascade, mask, keypoint and their combinations, whose recipes set
+    head.cascade, mask.enabled and keypoint.enabled; or retinanet, which classifies
+    anchors in one stage. On the command line NET begins with these words:
+    cascade_mask_res50_fpn, retina_res50_fpn."""
     name: Literal[NET_NAMES] = "res101"  # type: ignore[valid-type]
     features: Literal[FEATURE_KINDS] = "c4"  # type: ignore[valid-type]
     """How the backbone is used: c4, the map at stride 16, with the layers after it as

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from .dataset_words import WORDS
 from .loading import ConfigError
-from .settings import DETECTORS, split_net
+from .settings import split_net
 
 PACKAGE = "faster_rcnn.recipes"
 
@@ -35,11 +35,12 @@ def find_recipes(dataset: str, net: str) -> list[Path]:
 
     For ``res50_fpn`` on ``coco`` they are ``fpn.yml``, ``res50.yml``,
     ``res50_fpn.yml``, ``coco.yml``, then ``coco_fpn.yml``, ``coco_res50.yml`` and
-    ``coco_res50_fpn.yml``, as far as these files exist. For ``retina_res50_fpn`` those
-    of ``retina``, such as ``coco_retina.yml``, follow the ones of ``res50_fpn``. A
-    user's own data set of any name uses ``own_data.yml``, ``own_data_fpn.yml`` and so
-    on, and then the recipes in its folder: ``recipe.yml``, ``recipe_fpn.yml`` and so
-    on.
+    ``coco_res50_fpn.yml``, as far as these files exist. For ``mask_res50_fpn`` those
+    of ``mask`` and ``mask_fpn``, such as ``coco_mask.yml``, follow the ones of
+    ``res50_fpn``; for ``cascade_mask_res50_fpn`` those of ``cascade``, ``mask`` and
+    ``cascade_mask``. A user's own data set of any name uses ``own_data.yml``,
+    ``own_data_fpn.yml`` and so on, and then the recipes in its folder: ``recipe.yml``,
+    ``recipe_fpn.yml`` and so on.
 
     Args:
         dataset: DATASET as given on the command line: a word, a path, or several
@@ -50,14 +51,18 @@ def find_recipes(dataset: str, net: str) -> list[Path]:
         ConfigError: there is no recipe for the kind of net, for a published data set,
             or for own data; defaults alone are not enough to train with.
     """
-    detector, name, kind = split_net(net)
+    parsed = split_net(net)
+    _, name, kind = parsed
     parts = [name] if kind == "c4" else [kind, name, f"{name}_{kind}"]
     if kind != "c4":
         _expect([kind], f"nets with _{kind}")
-    prefix = DETECTORS[detector].removesuffix("_")
-    if prefix:
-        _expect([prefix], f"nets with {prefix}_")
-        parts += [prefix, net]
+    prefixes = parsed.prefixes
+    for prefix in prefixes:
+        if "_" not in prefix:
+            _expect([prefix], f"nets with {prefix}_")
+        parts += [prefix, f"{prefix}_{kind}"]
+    if prefixes:
+        parts.append(net)
     published = dataset in WORDS
     name = dataset if published else "own_data"
     own = [name, *(f"{name}_{part}" for part in parts)]

@@ -1,5 +1,6 @@
 """The masks and keypoints of a data set that a configuration trains on."""
 
+from collections.abc import Collection
 from typing import Literal, NamedTuple
 
 from ..config.settings import Config
@@ -17,6 +18,23 @@ class Instances(NamedTuple):
 
     masks: Literal["polygons", "bitmaps"] | None = None
     keypoints: KeypointNames | None = None
+
+
+def with_keypoints_of(
+    dataset: Dataset, config: Config, given: Collection[str]
+) -> Config:
+    """Set ``keypoint.count`` to that of a data set, unless the command line gives it.
+
+    Args:
+        dataset: the training set.
+        config: configuration of the run.
+        given: keys that the command line sets, ``section.key``.
+    """
+    if dataset.keypoints is None or "keypoint.count" in given:
+        return config
+    change = {"count": len(dataset.keypoints.names)}
+    keypoint = config.keypoint.model_copy(update=change)
+    return config.model_copy(update={"keypoint": keypoint})
 
 
 def wanted_instances(dataset: Dataset, config: Config) -> Instances:
