@@ -3,6 +3,7 @@
 
     python benchmarks/data.py
     python benchmarks/data.py --images 1700000 --boxes 25000000 --points 0
+    python benchmarks/data.py --points 30 --masks
 
 For each size, a file in COCO's layout is generated in a temporary folder, with half the
 images and boxes of the next size. Each figure comes from its own process, on one
@@ -23,6 +24,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from faster_rcnn.cli.parser import Parser
+from faster_rcnn.datasets.records import Dataset
 
 SECONDS_TO_SETTLE = 3.5
 """Notes are kept on files that have been left alone for three seconds."""
@@ -42,13 +44,17 @@ def main() -> None:
         "--sizes", type=int, default=3, help="number of sizes, each half of the next"
     )
     parser.add_argument("--folder", type=Path, help="parent of the temporary folder")
+    parser.add_argument(
+        "--masks", action="store_true", help="read the polygons, as for a mask head"
+    )
     parser.add_argument("--no-rival", action="store_true", help="skip COCO()")
     # Options of the processes that this script starts.
     parser.add_argument("--measure", choices=sorted(MEASURES), help=argparse.SUPPRESS)
     parser.add_argument("--data", type=Path, help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.measure:
-        print(json.dumps(_measure(MEASURES[options.measure], options.data)))
+        function = MEASURES[options.measure]
+        print(json.dumps(_measure(function, options.data, masks=options.masks)))
         return
     from reporting import markdown  # not in the processes measured: it loads PyTorch
 
@@ -89,7 +95,8 @@ def _rows(
             time.sleep(SECONDS_TO_SETTLE)
             for note in notes.glob("*.json"):
                 note.unlink()
-        rows.append((what, images, boxes, megabytes, *_in_process(what, data)))
+        figures = _in_process(what, data, masks=options.masks)
+        rows.append((what, images, boxes, megabytes, *figures))
     (index,) = notes.glob("*.index")
     print(
         f"{images} images, {boxes} boxes: index {index.stat().st_size / 1e6:.1f} MB",
@@ -165,11 +172,12 @@ def _box(rng: random.Random, points: int) -> str:
     return f'{text}, "area": {width * height:.4f}'
 
 
-def _in_process(what: str, data: Path) -> tuple[float, float, float]:
+def _in_process(what: str, data: Path, *, masks: bool) -> tuple[float, float, float]:
     """Return seconds, CPU seconds and peak MB of a new process."""
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
     environment.pop("FRCNN_INDEX", None)
     command = [sys.executable, __file__, "--measure", what, "--data", str(data)]
+    command += ["--masks"] if masks else []
     done = subprocess.run(
         command, env=environment, stdout=subprocess.PIPE, check=True, text=True
     )
@@ -178,9 +186,9 @@ def _in_process(what: str, data: Path) -> tuple[float, float, float]:
 
 
 def _measure(
-    function: Callable[[Path], Callable[[], object]], data: Path
+    function: Callable[[Path, bool], Callable[[], object]], data: Path, *, masks: bool
 ) -> list[float]:
-    work = function(data)
+    work = function(data, masks)
     started, started_cpu = time.perf_counter(), time.process_time()
     kept = work()
     seconds = time.perf_counter() - started
@@ -192,28 +200,27 @@ def _measure(
     return [seconds, cpu_seconds, peak]
 
 
-def _imports(_: Path) -> Callable[[], object]:
+def _imports(_: Path, masks: bool) -> Callable[[], object]:
     from faster_rcnn.datasets.formats import coco
 
     return lambda: coco
 
 
-def _read(data: Path) -> Callable[[], object]:
+def _read(data: Path, masks: bool) -> Callable[[], Dataset]:
     from faster_rcnn.datasets.formats.coco import read_coco
+    from faster_rcnn.datasets.records import Wanted
 
     file = data / "annotations" / "instances_train.json"
-    return lambda: read_coco(file, data / "train", name="drawn")
+    wanted = Wanted(masks=masks)
+    return lambda: read_coco(file, data / "train", name="drawn", wanted=wanted)
 
 
-def _epoch(data: Path) -> Callable[[], object]:
-    from faster_rcnn.datasets.formats.coco import read_coco
-
-    file = data / "annotations" / "instances_train.json"
-    records = read_coco(file, data / "train", name="drawn").records
+def _epoch(data: Path, masks: bool) -> Callable[[], object]:
+    records = _read(data, masks)().records
     return lambda: sum(len(record.boxes) for record in records)
 
 
-def _rival(data: Path) -> Callable[[], object]:
+def _rival(data: Path, masks: bool) -> Callable[[], object]:
     from pycocotools.coco import COCO
 
     return lambda: COCO(str(data / "annotations" / "instances_train.json"))

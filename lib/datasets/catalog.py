@@ -234,7 +234,9 @@ def _load(name_or_path: str, root: Path, split: Split, wanted: Wanted) -> Datase
 def _voc(name: str, root: Path, wanted: Wanted) -> Dataset:
     chosen = VOC_SETS[name]
     folder = voc_files(name, root)
-    found = read_voc(folder, chosen.split, name=name, classes=VOC_CLASSES)
+    found = read_voc(
+        folder, chosen.split, name=name, classes=VOC_CLASSES, wanted=wanted
+    )
     return count_difficult(found) if chosen.difficult_counts else found
 
 

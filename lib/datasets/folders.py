@@ -3,6 +3,7 @@
 VOC     Annotations/*.xml, ImageSets/Main/*.txt, JPEGImages/
 COCO    annotations/instances_*.json and folders of images
 YOLO    data.yaml, or images/<split>/ and labels/<split>/
+labelme <split>/*.json, each beside its image
 """
 
 import logging
@@ -13,6 +14,7 @@ from typing import Literal, NamedTuple
 from ..utils.errors import MissingDataError
 from .foreign import foreign_format
 from .formats.coco import read_coco
+from .formats.labelme import is_labelme, labelme_splits, read_labelme
 from .formats.voc import VOC_CLASSES, image_lists, read_voc
 from .formats.yolo import read_yolo
 from .formats.yolo_folder import YoloFolder, is_yolo, list_pairs, open_yolo
@@ -21,7 +23,7 @@ from .records import BOXES, Dataset, Drops, Wanted
 Split = Literal["train", "trainval", "val", "test"]
 """Purpose of a set: training, training in a run that does not validate, choosing the
 best checkpoint, or testing."""
-Layout = Literal["voc", "coco", "yolo"]
+Layout = Literal["voc", "coco", "yolo", "labelme"]
 
 _PURPOSE: dict[Split, str] = {
     "train": "training set",
@@ -89,8 +91,8 @@ def recognise(folder: Path) -> Found:
     )
     raise ValueError(
         f"{folder}: expected Annotations/ and ImageSets/ (VOC layout), a VOCdevkit, "
-        "annotations/*.json (COCO layout), or data.yaml or labels/ (YOLO layout), "
-        f"found {seen}"
+        "annotations/*.json (COCO layout), data.yaml or labels/ (YOLO layout), or "
+        f"train/*.json (labelme), found {seen}"
     )
 
 
@@ -228,7 +230,9 @@ def _read_voc(found: Found, split: Split, name: str, wanted: Wanted) -> Dataset:
         choices = (split, "trainval" if split == "train" else "train")
     for choice in choices:
         if choice in there:
-            return read_voc(found.folder, choice, name=name, classes=found.classes)
+            return read_voc(
+                found.folder, choice, name=name, classes=found.classes, wanted=wanted
+            )
     together = "trainval.txt or train.txt together with test.txt"
     missing = "val.txt" if split == "val" else f"{together}, or train.txt with val.txt"
     raise ValueError(
@@ -244,11 +248,24 @@ def _read_yolo(found: Found, split: Split, name: str, wanted: Wanted) -> Dataset
     for choice in choices:
         falls_back = choice != choices[-1] and choices[-1] in yolo.splits
         if choice in yolo.splits and not (falls_back and _is_unlabelled(yolo, choice)):
-            return read_yolo(found.folder, choice, name=name)
+            return read_yolo(found.folder, choice, name=name, wanted=wanted)
     raise ValueError(
         f"{yolo.settings or found.folder}: expected a split {' or '.join(choices)} for "
         f"the {_PURPOSE[split]}, found {', '.join(yolo.splits) or 'none'}; name its "
         f"images in data.yaml, or put them into images/{choices[0]}"
+    )
+
+
+def _read_labelme(found: Found, split: Split, name: str, wanted: Wanted) -> Dataset:
+    there = labelme_splits(found.folder)
+    choices = _choices(split)
+    for choice in choices:
+        if choice in there:
+            return read_labelme(found.folder, choice, name=name, wanted=wanted)
+    raise ValueError(
+        f"{found.folder}: expected a folder {' or '.join(choices)} for the "
+        f"{_PURPOSE[split]}, found {', '.join(p.name for p in there.values())}; move "
+        "its images and their JSON files there"
     )
 
 
@@ -278,6 +295,9 @@ FORMATS: dict[Layout, FolderFormat] = {
     ),
     "yolo": FolderFormat(
         is_yolo, lambda folder: "val" in open_yolo(folder).splits, _read_yolo
+    ),
+    "labelme": FolderFormat(
+        is_labelme, lambda folder: "val" in labelme_splits(folder), _read_labelme
     ),
 }
 """The layouts of folders; a new format is one more row."""

@@ -37,8 +37,9 @@ _FORMATS = (
     _Format(
         "*.json",
         '"imagePath"',
-        "labelme's JSON",
-        "convert it to COCO (labelme's examples have labelme2coco.py)",
+        "labelme's JSON outside the folders of splits",
+        "move each split's images and JSON files into a folder of its name, train and "
+        "val",
     ),
     _Format("*.json", '"regions"', "VIA's JSON", "export it from VIA in COCO format"),
     _Format(

@@ -37,8 +37,8 @@ class YoloFolder:
         path.write_text(text)
         return path
 
-    def read(self, split="train"):
-        return read_yolo(self.root, split, name=f"own_{split}")
+    def read(self, split="train", **options):
+        return read_yolo(self.root, split, name=f"own_{split}", **options)
 
 
 def ids(dataset):

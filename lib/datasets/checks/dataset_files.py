@@ -6,6 +6,7 @@ from pathlib import Path
 from ...utils.errors import MissingDataError
 from ..catalog import load_dataset
 from ..folders import coco_images, instances_files, recognise, split_of
+from ..formats.labelme import labelme_splits
 from ..formats.voc import VOC_CLASSES, image_lists
 from ..formats.yolo_folder import open_yolo
 from ..published import COCO_SETS, VOC_SETS, coco_file, voc_files
@@ -65,6 +66,9 @@ def _folder(folder: Path) -> list[Source]:
             "expected splits train and val, found none; name their images in "
             "data.yaml, or put them into images/train and images/val"
         )
+    elif found.layout == "labelme":
+        place, there = found.folder, list(labelme_splits(found.folder))
+        remedy = "expected folders train and val, found neither"
     else:
         # Of a folder with both years, the first one is trained on.
         place, there = found.folder / "ImageSets" / "Main", image_lists(found.folder)

@@ -84,15 +84,16 @@ def expect_mendable(sources: Sequence[Source], folder: Path) -> None:
     """Check that a cleaned copy can be written.
 
     Raises:
-        ValueError: a source has YOLO layout, or `folder` is not empty, or lies inside a
-            source or contains one.
+        ValueError: a source has neither VOC nor COCO layout, or `folder` is not empty,
+            or lies inside a source or contains one.
     """
     for source in sources:
-        if source.layout == "yolo":
+        if source.layout not in ("voc", "coco"):
+            other = {"yolo": "YOLO's", "labelme": "labelme's"}[source.layout]
             raise ValueError(
                 f"{source.folder}: expected VOC or COCO layout for a cleaned copy, "
-                "found YOLO's, which cannot be written; mend the files that the report "
-                "names, and check again"
+                f"found {other}, which cannot be written; mend the files that the "
+                "report names, and check again"
             )
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
         raise ValueError(

@@ -16,6 +16,7 @@ from .coverage import Coverage, Recipe, measure_coverage
 from .duplicates import check_duplicates
 from .entries import KINDS, REFUSED, Defect, Entry, ReadSource, Source
 from .image_files import check_files, inspect_files
+from .labelme_entries import read_labelme_entries
 from .voc_entries import read_voc_entries
 from .yolo_entries import read_yolo_entries
 
@@ -35,6 +36,7 @@ _READERS: dict[Layout, Callable[[Source, Executor], ReadSource]] = {
     "voc": read_voc_entries,
     "coco": read_coco_entries,
     "yolo": read_yolo_entries,
+    "labelme": read_labelme_entries,
 }
 """The reader of each layout."""
 

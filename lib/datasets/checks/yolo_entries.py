@@ -1,11 +1,10 @@
 """Read a folder in YOLO layout without stopping at its faults."""
 
-from collections.abc import Mapping
 from concurrent.futures import Executor
 from functools import partial
 
 from ..formats.yolo import image_ids, unused_labels
-from ..formats.yolo_folder import list_pairs, open_yolo
+from ..formats.yolo_folder import YoloFolder, list_pairs, open_yolo
 from ..formats.yolo_labels import parse_labels
 from ..loading.images import ImageError, image_size
 from ..records import Drops
@@ -39,7 +38,7 @@ def read_yolo_entries(source: Source, pool: Executor) -> ReadSource:
         Entry(name, yolo.root / image, yolo.root / label, source, tuple(own))
         for name, ((image, label), own) in zip(names, splits.items(), strict=True)
     ]
-    for found in pool.map(partial(_read, names=yolo.names), entries):
+    for found in pool.map(partial(_read, yolo=yolo), entries):
         defects += found
     # Single images may be without labels, a whole split may not.
     for split in dict.fromkeys(split for entry in entries for split in entry.splits):
@@ -53,12 +52,12 @@ def read_yolo_entries(source: Source, pool: Executor) -> ReadSource:
     return ReadSource(entries, defects, list(yolo.names.values()))
 
 
-def _read(entry: Entry, names: Mapping[int, str]) -> list[Defect]:
+def _read(entry: Entry, yolo: YoloFolder) -> list[Defect]:
     """Fill an entry from its label file; return the faults of that file."""
     defects: list[Defect] = []
     fault = collect(entry, defects)
     try:
-        rows = parse_labels(entry.annotation.read_bytes(), fault)
+        rows = parse_labels(entry.annotation.read_bytes(), fault, yolo.pose)
     except FileNotFoundError:
         return []  # without objects
     except OSError as error:
@@ -68,8 +67,9 @@ def _read(entry: Entry, names: Mapping[int, str]) -> list[Defect]:
         width, height = image_size(entry.path)
     except ImageError:
         return defects  # another check reports the image
-    for place, class_id, (x1, y1, x2, y2) in rows:
+    for row in rows:
+        x1, y1, x2, y2 = row.box
         box = (x1 * width, y1 * height, x2 * width, y2 * height)
-        name = names.get(class_id, str(class_id))
-        entry.objects.append(Written(place, name, box, ignored=False))
+        name = yolo.names.get(row.class_id, str(row.class_id))
+        entry.objects.append(Written(row.place, name, box, ignored=False))
     return defects

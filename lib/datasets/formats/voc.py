@@ -3,13 +3,14 @@
     <folder>/Annotations/<stem>.xml
     <folder>/ImageSets/Main/<split>.txt     one stem per line
     <folder>/JPEGImages/<stem>.jpg          or another image suffix
+    <folder>/SegmentationObject/<stem>.png  masks, of some of the images
 
 Corners in the files are 1-based whole pixels, both included; here they become pixel
 edges, (xmin - 1, ymin - 1, xmax, ymax).
 """
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import BinaryIO
 
@@ -24,10 +25,12 @@ from ..index.index_files import (
 )
 from ..index.index_writer import RawImages, pack
 from ..index.indexed_records import Part, Records
+from ..index.packed_masks import MaskBytes
 from ..loading.images import IMAGE_SUFFIXES
-from ..records import Dataset, Drops, RawObjects, did_you_mean, few
+from ..records import BOXES, Dataset, Drops, RawObjects, Wanted, did_you_mean, few
 from .values import read_lines, refuse
-from .voc_annotation import parse_annotation
+from .voc_annotation import VocAnnotation, parse_annotation
+from .voc_masks import mask_files, read_masks
 
 VOC_CLASSES = (
     *("aeroplane", "bicycle", "bird", "boat", "bottle", "bus", "car", "cat", "chair"),
@@ -37,7 +40,12 @@ VOC_CLASSES = (
 
 
 def read_voc(
-    folder: Path, split: str, *, name: str, classes: Sequence[str] | None = None
+    folder: Path,
+    split: str,
+    *,
+    name: str,
+    classes: Sequence[str] | None = None,
+    wanted: Wanted = BOXES,
 ) -> Dataset:
     """Read one image list of a folder in VOC layout.
 
@@ -51,6 +59,7 @@ def read_voc(
         name: name of the returned data set.
         classes: class names without the background; if None, all names that occur in
             the folder's annotations, sorted, so that all its lists agree.
+        wanted: what to read besides boxes.
 
     Raises:
         ValueError: a list, image or annotation is missing, empty or malformed, or has
@@ -61,20 +70,23 @@ def read_voc(
     images = _find_images(folder, split, stems)
     annotations = _find_annotations(folder, split, stems, every=classes is None)
     given = None if classes is None else tuple(classes)
-    source = _Source(folder, stems, images, annotations, given)
+    there = mask_files(folder) if wanted.masks else {}
+    masks = {stem: there[stem] for stem in stems if stem in there}
+    source = _Source(folder, stems, images, annotations, given, masks)
     index = load_index(
         index_folders(folder),
         split,
-        settings_key("voc", folder, given),
+        settings_key("voc", folder, given, wanted.masks),
         source.files.content,
         source.pack,
         check=lambda found: same_sizes(found, folder / "JPEGImages"),
     )
     drops.update(index.facts["drops"])
     records = Records([Part(index, folder / "JPEGImages")])
-    return Dataset.with_voc_rules(
+    found = Dataset.with_voc_rules(
         name, index.facts["classes"], records, drops.log(name)
     )
+    return replace(found, has_masks=index.has_masks)
 
 
 def image_lists(folder: Path) -> list[str]:
@@ -181,6 +193,7 @@ class _Source:
     images: Mapping[str, Path]
     annotations: Mapping[str, Path]
     classes: tuple[str, ...] | None
+    masks: Mapping[str, Path]
 
     @property
     def files(self) -> AnnotationFiles:
@@ -188,19 +201,18 @@ class _Source:
         images = [self.images[stem].name for stem in self.stems]
         return AnnotationFiles(
             self.folder / "Annotations",
-            list(self.annotations.values()),
-            [list(self.stems), images, list(self.annotations)],
+            [*self.annotations.values(), *self.masks.values()],
+            [list(self.stems), images, list(self.annotations), list(self.masks)],
             "an XML file",
         )
 
     def pack(self, content: str, file: BinaryIO, scratch: Path | None) -> None:
         """Parse the files, whose hash was `content`, and write their index."""
         folder = self.folder / "Annotations"
+        read = self.files.read(content)
         annotations = {
-            stem: parse_annotation(data or b"", refuse(path))
-            for (stem, path), data in zip(
-                self.annotations.items(), self.files.read(content), strict=True
-            )
+            stem: parse_annotation(next(read) or b"", refuse(path))
+            for stem, path in self.annotations.items()
         }
         names = {o.name for found in annotations.values() for o in found.objects}
         classes = sorted(names) if self.classes is None else self.classes
@@ -227,13 +239,47 @@ class _Source:
                     f"own, name {self.folder} itself as the data set"
                 )
         images.measure()
+        drops, masks = Drops(), MaskBytes(scratch)
+        packed = self._packed_masks(read, annotations, images.sizes, drops)
         columns = RawObjects(
             image=np.array([row for row, _ in objects], np.int64),
             boxes=np.array([o.box for _, o in objects], np.float64).reshape(-1, 4),
             classes=np.array([class_of[o.name] for _, o in objects], np.int64),
             difficult=np.array([o.difficult for _, o in objects], np.bool_),
+            masks=masks.add(packed) if self.masks else None,
         )
-        facts = {"classes": classes}
         pack(
-            file, images, [columns], Drops(), closing=1.0, facts=facts, scratch=scratch
+            file,
+            images,
+            [columns],
+            drops,
+            closing=1.0,
+            facts={"classes": classes},
+            scratch=scratch,
+            masks=masks,
         )
+
+    def _packed_masks(
+        self,
+        files: Iterator[bytes | None],
+        annotations: Mapping[str, VocAnnotation],
+        sizes: Sequence[tuple[int, int]],
+        drops: Drops,
+    ) -> list[bytes]:
+        """Pack the mask of each object, given the files of the masks in order."""
+        size_of = dict(zip(self.stems, sizes, strict=True))
+        packed: dict[str, list[bytes]] = {}
+        for (stem, path), data in zip(self.masks.items(), files, strict=True):
+            boxes = [each.box for each in annotations[stem].objects]
+            faults: list[str] = []
+            try:
+                found = read_masks(data or b"", size_of[stem], boxes, faults.append)
+            except ValueError as error:
+                raise ValueError(f"{path}: {error}; restore the file") from error
+            packed[stem] = found
+            for kind in faults:
+                drops.add(kind, str(path))
+        nothing = ((stem, len(annotations[stem].objects)) for stem in self.stems)
+        return [
+            mask for stem, count in nothing for mask in packed.get(stem, [b""] * count)
+        ]

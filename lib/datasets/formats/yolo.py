@@ -5,13 +5,15 @@ the image as stored.
 """
 
 import os
+from array import array
 from collections import Counter
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import BinaryIO
 
 import numpy as np
+import numpy.typing as npt
 from PIL import Image
 
 from ..index.index_files import (
@@ -23,25 +25,32 @@ from ..index.index_files import (
 )
 from ..index.index_writer import RawImages, pack
 from ..index.indexed_records import Part, Records
-from ..records import Dataset, Drops, RawObjects, few
+from ..index.packed_masks import MaskBytes
+from ..records import BOXES, Dataset, Drops, FloatArray, RawObjects, Wanted, few
+from .coco_masks import parse_polygons
 from .values import refuse
+from .written_keypoints import clean_keypoints
 from .yolo_folder import Pair, YoloFolder, list_pairs, open_yolo
 from .yolo_labels import Row, parse_labels
+from .yolo_settings import Pose
 
 _ORIENTATION = 274  # EXIF's tag
 
 
-def read_yolo(folder: Path, split: str, *, name: str) -> Dataset:
+def read_yolo(
+    folder: Path, split: str, *, name: str, wanted: Wanted = BOXES
+) -> Dataset:
     """Read one split of a folder in YOLO layout.
 
     An image without a label file has no objects, and is counted, because misplaced
-    labels look the same. A polygon is replaced by its bounding box. Evaluation follows
+    labels look the same. The box of a polygon is the one around it. Evaluation follows
     VOC's rules.
 
     Args:
         folder: folder with data.yaml, or with images and labels.
         split: train, val or test.
         name: name of the returned data set.
+        wanted: what to read besides boxes.
 
     Raises:
         ValueError: settings, a list, an image or a label file is missing, empty or
@@ -58,18 +67,19 @@ def read_yolo(folder: Path, split: str, *, name: str) -> Dataset:
             f"{len(pairs)} images of the split {split} are not there: {few(missing)}; "
             "restore the files or remove their lines"
         )
-    source = _Source(yolo, split, pairs, unused_labels(yolo, split, pairs))
+    source = _Source(yolo, split, pairs, unused_labels(yolo, split, pairs), wanted)
     index = load_index(
         index_folders(folder),
         split,
-        settings_key("yolo", yolo.root, split, list(yolo.names)),
+        settings_key("yolo", yolo.root, split, list(yolo.names), yolo.pose, *wanted),
         source.files.content,
         source.pack,
         check=lambda found: same_sizes(found, yolo.root),
     )
     drops.update(index.facts["drops"])
     records = Records([Part(index, yolo.root)])
-    return Dataset.with_voc_rules(name, yolo.names.values(), records, drops.log(name))
+    found = Dataset.with_voc_rules(name, yolo.names.values(), records, drops.log(name))
+    return replace(found, has_masks=index.has_masks, keypoints=index.keypoints)
 
 
 def unused_labels(yolo: YoloFolder, split: str, pairs: Sequence[Pair]) -> list[str]:
@@ -108,6 +118,7 @@ class _Source:
     split: str  # name of the split
     pairs: Sequence[Pair]  # images and label files
     unused: Sequence[str]  # label files in the same folders that belong to no image
+    wanted: Wanted  # what is read besides boxes
 
     @property
     def files(self) -> AnnotationFiles:
@@ -123,7 +134,7 @@ class _Source:
         missing = []
         for pair, data in zip(pairs, self.files.read(content), strict=True):
             path = yolo.root / pair.label
-            labels.append(parse_labels(data or b"", refuse(path)))
+            labels.append(parse_labels(data or b"", refuse(path), yolo.pose))
             _expect_names(path, labels[-1], yolo.names)
             if data is None:
                 missing.append(pair)
@@ -151,12 +162,65 @@ class _Source:
         rows = [row for own in labels for row in own]
         shares = np.array([row.box for row in rows], np.float64).reshape(-1, 4)
         sizes = np.array(images.sizes, np.float64).reshape(-1, 2)[owners]
+        masks = MaskBytes(scratch)
+
+        def example(row: int) -> str:
+            return f"line {rows[row].place + 1} of {images.source(int(owners[row]))}"
+
+        pose = yolo.pose if self.wanted.keypoints else None
         objects = RawObjects(
             image=owners,
             boxes=shares * np.concatenate([sizes, sizes], axis=1),
             classes=np.array([class_of[row.class_id] for row in rows], np.int64),
+            masks=masks.add(_packed_masks(rows, sizes, example, drops))
+            if self.wanted.masks
+            else None,
+            keypoints=_keypoints(rows, sizes, pose, example, drops) if pose else None,
         )
-        pack(file, images, [objects], drops, closing=0.0, facts={}, scratch=scratch)
+        pack(
+            file,
+            images,
+            [objects],
+            drops,
+            closing=0.0,
+            facts={},
+            scratch=scratch,
+            masks=masks,
+            keypoints=pose and pose.keypoints,
+        )
+
+
+def _packed_masks(
+    rows: Sequence[Row],
+    sizes: npt.NDArray[np.float64],
+    example: Callable[[int], str],
+    drops: Drops,
+) -> list[bytes]:
+    """Pack the polygons, in pixel edges."""
+    packed = []
+    for number, (row, size) in enumerate(zip(rows, sizes, strict=True)):
+        faults: list[str] = []
+        scaled = np.array(row.polygon).reshape(-1, 2) * size
+        parts = [array("f", scaled.ravel().tolist())] if row.polygon else []
+        packed.append(parse_polygons(parts, faults.append))
+        for kind in faults:
+            drops.add(kind, example(number))
+    return packed
+
+
+def _keypoints(
+    rows: Sequence[Row],
+    sizes: npt.NDArray[np.float64],
+    pose: Pose,
+    example: Callable[[int], str],
+    drops: Drops,
+) -> FloatArray:
+    """Return the keypoints in continuous pixels."""
+    nothing = ((0.0, 0.0, 0.0),) * len(pose.keypoints.names)
+    values = np.array([row.keypoints or nothing for row in rows], np.float64)
+    values = values.reshape(len(rows), -1, 3)
+    values[..., :2] *= sizes[:, None]
+    return clean_keypoints(values, example, drops)
 
 
 def _expect_names(path: Path, rows: Sequence[Row], names: Mapping[int, str]) -> None:

@@ -20,7 +20,14 @@ from typing import Any, NamedTuple
 from ..loading.images import IMAGE_SUFFIXES
 from ..records import Drops
 from .values import read_lines
-from .yolo_settings import NAMES_FILES, class_names, names_file, read_settings
+from .yolo_settings import (
+    NAMES_FILES,
+    Pose,
+    class_names,
+    names_file,
+    read_pose,
+    read_settings,
+)
 
 _SETTINGS = ("data.yaml", "data.yml", "dataset.yaml", "dataset.yml")
 _SPLITS = {
@@ -39,12 +46,14 @@ class YoloFolder:
         settings: path of data.yaml, if there is one.
         names: class names in the order of class ids.
         splits: for train, val and test, where the images are listed or stored.
+        pose: the keypoints in the labels; None if they have none.
     """
 
     root: Path
     settings: Path | None
     names: Mapping[int, str]
     splits: Mapping[str, Sequence[Path]]
+    pose: Pose | None = None
 
 
 class Pair(NamedTuple):
@@ -94,7 +103,9 @@ def open_yolo(folder: Path) -> YoloFolder:
         names = class_names(settings, content["names"], content.get("nc"))
     else:
         names = names_file(folder, settings)
-    return YoloFolder(root, settings, names, _splits(settings, content, root))
+    splits = _splits(settings, content, root)
+    pose = read_pose(settings, content) if settings else None
+    return YoloFolder(root, settings, names, splits, pose)
 
 
 def _splits(

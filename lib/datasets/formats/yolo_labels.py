@@ -1,8 +1,13 @@
-"""Parse label files in YOLO layout: boxes as fractions of the image."""
+"""Parse label files in YOLO layout: boxes, polygons and keypoints.
 
+All are fractions of the image's width and height.
+"""
+
+from collections.abc import Sequence
 from typing import NamedTuple
 
 from .values import Fault
+from .yolo_settings import Pose
 
 _FARTHEST = 2.0
 """Fractions beyond this are not slips at the image's edge: they are pixels."""
@@ -15,19 +20,24 @@ class Row(NamedTuple):
         place: line number, from 0.
         class_id: as written.
         box: x1, y1, x2, y2 as fractions of the image's width and height.
+        polygon: x and y in turn; empty for a row of a box.
+        keypoints: x, y and visibility of each; empty for a row without.
     """
 
     place: int
     class_id: int
     box: tuple[float, float, float, float]
+    polygon: tuple[float, ...] = ()
+    keypoints: tuple[tuple[float, float, float], ...] = ()
 
 
-def parse_labels(data: bytes, fault: Fault) -> list[Row]:
+def parse_labels(data: bytes, fault: Fault, pose: Pose | None = None) -> list[Row]:
     """Parse a label file; leave out a row, or all, after its fault is told.
 
     Args:
         data: content of the file.
         fault: is told what is malformed.
+        pose: the keypoints that rows may have, instead of polygons.
     """
     try:
         lines = data.decode("utf-8-sig").splitlines()
@@ -42,18 +52,19 @@ def parse_labels(data: bytes, fault: Fault) -> list[Row]:
     for place, line in enumerate(lines):
         if line and not line.isspace():
             try:
-                rows.append(parse_row(place, line))
+                rows.append(parse_row(place, line, pose))
             except ValueError as error:
                 fault(f"line {place + 1}: {error}; correct it", place)
     return rows
 
 
-def parse_row(place: int, line: str) -> Row:
+def parse_row(place: int, line: str, pose: Pose | None = None) -> Row:
     """Parse ``class cx cy width height``, or a polygon ``class x1 y1 x2 y2 ...``.
 
     Args:
         place: line number, from 0.
         line: text of the line.
+        pose: the keypoints that may follow a box.
 
     Raises:
         ValueError: it is neither; the message does not name the file.
@@ -62,11 +73,21 @@ def parse_row(place: int, line: str) -> Row:
         class_number, *shares = map(float, line.split())
     except ValueError:
         raise ValueError(f"expected numbers, found {line.strip()!r:.80}") from None
-    if len(shares) == 4:
-        x, y, width, height = shares
+    polygon: tuple[float, ...] = ()
+    keypoints: tuple[tuple[float, float, float], ...] = ()
+    of_pose = pose.values * len(pose.keypoints.names) if pose else 0
+    if len(shares) in (4, 4 + of_pose):
+        x, y, width, height = shares[:4]
         box = (x - width / 2, y - height / 2, x + width / 2, y + height / 2)
+        if pose:
+            keypoints = _keypoints(shares[4:], pose.values)
+    elif pose:
+        raise ValueError(
+            "expected a class id, x, y, width, height and, as kpt_shape says, "
+            f"{of_pose} numbers of keypoints, found {len(shares) + 1} numbers"
+        )
     elif len(shares) >= 6 and len(shares) % 2 == 0:
-        xs, ys = shares[::2], shares[1::2]
+        polygon, xs, ys = tuple(shares), shares[::2], shares[1::2]
         box = (min(xs), min(ys), max(xs), max(ys))
     else:
         raise ValueError(
@@ -82,4 +103,15 @@ def parse_row(place: int, line: str) -> Row:
             "expected shares of the image's width and height, 0 to 1, found "
             f"{far[0]:g}, perhaps pixels"
         )
-    return Row(place, int(class_number), box)
+    return Row(place, int(class_number), box, polygon, keypoints)
+
+
+def _keypoints(
+    values: Sequence[float], each: int
+) -> tuple[tuple[float, float, float], ...]:
+    """Add the visibility where labels have none: 0 at the corner or outside, else 2."""
+    flat = iter(values)
+    if each == 3:
+        return tuple(zip(flat, flat, flat, strict=True))
+    pairs = zip(flat, flat, strict=True)
+    return tuple((x, y, 2.0 * (min(x, y) >= 0 and (x, y) != (0, 0))) for x, y in pairs)

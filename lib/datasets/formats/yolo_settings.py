@@ -1,12 +1,15 @@
 """Read the settings of a folder in YOLO layout, above all the class names."""
 
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import yaml
 
 from ...utils.untrusted.safe_yaml import TextLoader, read_settings_file, read_yaml
+from ..records import KeypointNames
 from .values import read_lines, whole_number
+from .written_keypoints import flip_pairs
 
 NAMES_FILES = ("classes.txt", "obj.names")
 """Files with the class names, used if data.yaml has none."""
@@ -16,7 +19,7 @@ def read_settings(path: Path) -> dict[str, Any]:
     """Read data.yaml; numbers and words such as 01 and no are kept as text.
 
     Raises:
-        ValueError: it is not YAML, has no keys, or describes key points.
+        ValueError: it is not YAML, or has no keys.
     """
     try:
         content = read_yaml(read_settings_file(path, encoding="utf-8-sig"), TextLoader)
@@ -31,12 +34,76 @@ def read_settings(path: Path) -> dict[str, Any]:
             f"{path}: expected keys such as names, train and val, found "
             f"{type(content).__name__}; correct the file"
         )
-    if content.get("kpt_shape") is not None:
-        raise ValueError(
-            f"{path}: expected boxes or polygons, found kpt_shape, that is key points; "
-            "write labels of five numbers per row, and remove the key"
-        )
     return content
+
+
+class Pose(NamedTuple):
+    """The keypoints in the rows of labels.
+
+    Attributes:
+        keypoints: their names.
+        values: numbers of each: x, y and, if 3, visibility.
+    """
+
+    keypoints: KeypointNames
+    values: int
+
+
+def read_pose(path: Path, content: Mapping[str, Any]) -> Pose | None:
+    """Read kpt_shape, flip_idx and kpt_names; None for labels without keypoints.
+
+    Without kpt_names, keypoints are numbered from 1; without flip_idx, left and right
+    ones are found by name.
+
+    Args:
+        path: path of data.yaml.
+        content: see `read_settings`.
+
+    Raises:
+        ValueError: a value is malformed, or does not fit the number of keypoints.
+    """
+    shape = content.get("kpt_shape")
+    if shape is None:
+        return None
+    count, values = _whole_numbers(shape, 2) or (0, 0)
+    if count < 1 or values not in (2, 3):
+        raise ValueError(
+            f"{path}: expected under kpt_shape the number of keypoints and 2 or 3 for "
+            f"the numbers of each, as in [17, 3], found {shape!r:.80}; correct it"
+        )
+    names = content.get("kpt_names")
+    if isinstance(names, dict):  # a list for each class
+        names = next(iter(names.values()), None)
+    if names is None:
+        names = [f"keypoint {number}" for number in range(1, count + 1)]
+    if not isinstance(names, list) or len(names) != count:
+        raise ValueError(
+            f"{path}: expected {count} names under kpt_names, as kpt_shape says, found "
+            f"{names!r:.80}; correct one of the two"
+        )
+    names = tuple(map(str, names))
+    pairs = flip_pairs(names)
+    if content.get("flip_idx") is not None:
+        others = _whole_numbers(content["flip_idx"], count)
+        if others is None or any(
+            not 0 <= b < count or others[b] != a for a, b in enumerate(others)
+        ):
+            raise ValueError(
+                f"{path}: expected under flip_idx the mirrored keypoint of each of the "
+                f"{count}, counted from 0, found {content['flip_idx']!r:.80}; correct "
+                "it"
+            )
+        pairs = tuple((a, b) for a, b in enumerate(others) if a < b)
+    return Pose(KeypointNames(names, pairs), values)
+
+
+def _whole_numbers(values: Any, count: int) -> list[int] | None:
+    """Read a list of so many whole numbers; None for others."""
+    if not isinstance(values, list) or len(values) != count:
+        return None
+    numbers = [whole_number(value) for value in values]
+    found = [number for number in numbers if number is not None]
+    return found if len(found) == count else None
 
 
 def class_names(path: Path, names: Any, count: Any) -> dict[int, str]:

@@ -64,4 +64,4 @@ def unpack_mask(data: Any) -> Mask:
         return RunLengths(bytes(own[12:]), (size[0], size[1]))
     ends = np.cumsum(np.frombuffer(own, np.int32, count, 4))
     vertices = np.frombuffer(own, np.float32, -1, 4 + 4 * count).reshape(-1, 2)
-    return tuple(np.split(vertices, ends[:-1]))
+    return tuple(np.split(vertices, ends[:-1])) if count > 1 else (vertices,)

@@ -38,7 +38,8 @@ def test_shares_become_pixel_edges(folder):
 
 
 def test_rows():
-    assert parse_row(3, " 1  0.5 0.5 0.5 0.25\n") == (3, 1, (0.25, 0.375, 0.75, 0.625))
+    box = (0.25, 0.375, 0.75, 0.625)
+    assert parse_row(3, " 1  0.5 0.5 0.5 0.25\n") == (3, 1, box, (), ())
     # Some tools write every number as a float.
     assert parse_row(1, "2.0 5e-1 0.5 1 1").class_id == 2
     # A polygon, corners in any order, gives the box around it.

@@ -61,7 +61,13 @@ def test_names_in_a_file(folder, name):
         ("nc: 3\nnames: [cat, dog]", "found 3 for 2 names; correct one of the two"),
         ("names: [cat]\ntrain: {a: b}", "expected under train a folder, a file, or a"),
         ("names: [cat]\ntrain: [[a]]", "expected under train a folder, a file, or a"),
-        ("names: [cat]\nkpt_shape: [17, 3]", "found kpt_shape, that is key points"),
+        ("names: [cat]\nkpt_shape: 17", "expected under kpt_shape the number of"),
+        ("names: [cat]\nkpt_shape: [3, 4]", "as in [17, 3], found ['3', '4']"),
+        ("names: [cat]\nkpt_shape: [-1, 3]", "as in [17, 3], found ['-1', '3']"),
+        ("names: [cat]\nkpt_shape: [3, 3]\nflip_idx: [0, 1]", "each of the 3, counted"),
+        ("names: [cat]\nkpt_shape: [2, 3]\nflip_idx: [1, 2]", "each of the 2, counted"),
+        ("names: [cat]\nkpt_shape: [2, 3]\nflip_idx: [1, 1]", "found ['1', '1']"),
+        ("names: [cat]\nkpt_shape: [2, 3]\nkpt_names: [a]", "expected 2 names under"),
     ],
 )
 def test_malformed_settings(folder, text, problem):
