@@ -278,9 +278,9 @@ def parse_labelme(data: bytes, fault: Fault) -> LabelmeFile:
             skipped.append(str(entry["shape_type"]))
             continue
         group = entry.get("group_id")
-        key = (name, place) if group is None else (name, str(group), "group")
-        first = objects.get(key)
-        objects[key] = (
+        same = (name, place) if group is None else (name, str(group), "group")
+        first = objects.get(same)
+        objects[same] = (
             first._replace(parts=(*first.parts, parts))
             if first
             else Shape(place, name, (parts,))
