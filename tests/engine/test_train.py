@@ -9,7 +9,6 @@ from faster_rcnn.engine.run_folder import RunFolder
 from faster_rcnn.engine.train import Interrupted
 from faster_rcnn.weights.checkpoint import load_checkpoint
 from tiny_runs import (
-    CASCADE,
     RETINANET,
     at_iteration,
     checkpoint_names,
@@ -28,10 +27,9 @@ pytestmark = pytest.mark.slow
     [
         (0, ("train.optimizer", "sgd")),
         (1, ("train.optimizer", "adamw")),
-        (0, (*CASCADE, "train.ema", 0.5)),
         (0, (*RETINANET, "train.ema", 0.5)),
     ],
-    ids=["sgd", "adamw", "cascade", "retinanet"],
+    ids=["sgd", "adamw", "retinanet"],
 )
 def test_resumed_run_equals_an_unbroken_one(
     tmp_path, dataset, monkeypatch, workers, changes
