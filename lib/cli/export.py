@@ -33,7 +33,7 @@ def build_parser(prog: str | None = None) -> Parser:
         type=_size,
         metavar="HxW",
         help="height and width of the input; default: any multiples of 32 "
-        "(64 with a pyramid) and of data.size_multiple",
+        "(64 with a pyramid, 128 for RetinaNet) and of data.size_multiple",
     )
     add(
         "--bare",

@@ -41,8 +41,8 @@ class Job:
         to: a key of `FORMATS`.
         output: the file to write; if None, a file beside the checkpoint.
         batch: N; None for any.
-        size: H and W; None for any multiples of 32 (of 64 with a pyramid) and of
-            ``data.size_multiple``.
+        size: H and W; None for any multiples of 32 (of 64 with a pyramid, of 128 for
+            RetinaNet) and of ``data.size_multiple``.
         padded: whether images may be smaller than the input.
         device: device to run on, for PyTorch's formats.
         precision: ``float32`` or ``bfloat16``.
