@@ -2,7 +2,7 @@
 
 import logging
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Sequence, Set
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -18,6 +18,7 @@ from ..datasets.checks.dataset_files import find_sources
 from ..datasets.checks.fix import LIKENESSES, expect_mendable, write_cleaned
 from ..datasets.checks.run_checks import Training, Verdict, check_dataset
 from ..datasets.checks.text import report_text
+from ..datasets.wanted_instances import wanted_instances, with_keypoints_of
 from ..engine.validation import settle_validation
 from ..model.build import build_detector
 from ..utils.printable import show
@@ -98,16 +99,19 @@ def main(words: Sequence[str] | None = None, prog: str = "frcnn check") -> None:
         given = [*net_settings(arguments.net), "data.root", str(data_root())]
         given += dataset_settings(arguments.dataset)
         config = load_config(recipes, [*given, *arguments.overrides])
-        config = settle_validation(config, set(arguments.overrides[::2]))
+        keys = set(arguments.overrides[::2])
+        config = settle_validation(config, keys)
         fetch_dataset(arguments.dataset, config, "train")
         fetch_dataset(arguments.dataset, config, "test")
         data = config.data
         names = [data.train_set, *filter(None, [data.val_set]), data.test_set]
-        sources = find_sources(names, root=config.data.root)
+        sources = find_sources(
+            names, root=config.data.root, keypoints=config.keypoint.enabled
+        )
         if arguments.fix:
             expect_mendable(sources, arguments.fix)
         recipe = recipe_of(config, "+".join(path.stem for path in recipes))
-        training = _ask_training(arguments.dataset, config)
+        training = _ask_training(arguments.dataset, config, keys)
         report = check_dataset(
             name, sources, recipe, jobs=arguments.jobs, training=training
         )
@@ -123,10 +127,12 @@ def main(words: Sequence[str] | None = None, prog: str = "frcnn check") -> None:
         sys.exit(_STATUS[report.verdict])
 
 
-def _ask_training(word: str, config: Config) -> Training:
+def _ask_training(word: str, config: Config, given: Set[str]) -> Training:
     """Read the data sets as a training run does, and collect errors and warnings."""
     try:
-        return Training(concerns=read_data_sets(word, config).concerns)
+        sets = read_data_sets(word, config)
+        wanted_instances(sets.train, with_keypoints_of(sets.train, config, given))
+        return Training(concerns=sets.concerns)
     except ValueError as error:
         return Training(refusals=[str(error)])
 

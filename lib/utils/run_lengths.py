@@ -76,7 +76,9 @@ def compress(runs: npt.NDArray[np.int64], height: int, width: int) -> bytes:
     return bytes(mask.frPyObjects(uncompressed, height, width)["counts"])
 
 
-def bounding_box(counts: bytes, height: int, width: int) -> tuple[float, ...]:
+def bounding_box(
+    counts: bytes, height: int, width: int
+) -> tuple[float, float, float, float]:
     """Return the pixel edges x1, y1, x2, y2 of a mask, all 0 for an empty one."""
     from pycocotools import mask
 

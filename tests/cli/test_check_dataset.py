@@ -105,6 +105,13 @@ def test_pictures_in_two_sets(folder, call):
     assert status == 0 and "share" not in out
 
 
+def test_a_head_without_its_annotations(folder, call):
+    status, out, _ = call(folder.root, "mask_mobile_v2_fpn")
+    assert status == 2 and "expected masks to train on, found boxes alone" in out
+    status, out, _ = call(folder.root, "keypoint_mobile_v2_fpn")
+    assert status == 2 and "expected keypoints to train on, found none" in out
+
+
 def test_a_class_that_only_val_has(call, tmp_path):
     folder = CocoFolder(tmp_path / "coco")
     folder.tables["val"]["categories"].append({"id": 9, "name": "fox"})

@@ -5,11 +5,16 @@ from concurrent.futures import Executor
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from ...utils.untrusted.json_files import read_json
+from ..formats.coco_annotations import CENTRES
 from ..formats.coco_images import find_images
+from ..formats.coco_masks import mask_box, parse_mask
 from ..formats.coco_tables import is_without_objects
 from ..formats.values import four_numbers, is_set, whole_number
-from ..records import BACKGROUND
+from ..formats.written_keypoints import clean_keypoints, flip_pairs
+from ..records import BACKGROUND, Drops, KeypointNames
 from .entries import Defect, Entry, ReadSource, Source, Written
 
 
@@ -28,13 +33,15 @@ def read_coco_entries(source: Source, _: Executor) -> ReadSource:
         return ReadSource([], [Defect(malformed, path, detail)], [])
     defects: list[Defect] = []
     names = _names(content)
+    keypoints = _keypoint_names(content)
     entries = _images(source, path, content, defects)
     for place, row in _rows(path, content, "annotations", defects):
         owner = entries.get(whole_number(row.get("image_id")))
         where = f"annotations[{place}] (id {row.get('id')})"
-        numbers = four_numbers(row.get("bbox"))
         category = whole_number(row.get("category_id"))
-        if numbers is None or category is None:
+        instance = _instance(row, keypoints)
+        box = _box(row, instance.get("mask", b""))
+        if box is None or category is None:
             detail = f"{where}: expected a bbox of four numbers and a category_id"
             defects.append(Defect(malformed, path, detail, owner, place))
             continue
@@ -47,12 +54,65 @@ def read_coco_entries(source: Source, _: Executor) -> ReadSource:
             detail = f"{where}: {name!r} is the background, and no object"
             defects.append(Defect("unknown class", path, detail, owner, place))
             continue
-        x, y, width, height = numbers
-        box = (x, y, x + width, y + height)
-        owner.objects.append(Written(place, name, box, is_set(row.get("iscrowd"))))
+        crowd = is_set(row.get("iscrowd"))
+        owner.objects.append(Written(place, name, box, crowd, **instance))
     if names.get(0) == BACKGROUND:
         del names[0]
-    return ReadSource(list(entries.values()), defects, list(names.values()))
+    classes = list(names.values())
+    return ReadSource(list(entries.values()), defects, classes, keypoints)
+
+
+def _box(row: dict[str, Any], mask: bytes) -> tuple[float, float, float, float] | None:
+    """Return the pixel edges of an object, from its mask if it has no box."""
+    if not row.get("bbox") and mask:
+        return mask_box(mask)
+    numbers = four_numbers(row.get("bbox"))
+    if numbers is None:
+        return None
+    x, y, width, height = numbers
+    return x, y, x + width, y + height
+
+
+def _instance(row: dict[str, Any], names: KeypointNames | None) -> dict[str, Any]:
+    """Return what `Written` has besides the box."""
+    found: dict[str, Any] = {}
+    faults: list[str] = []
+    try:
+        found["mask"] = parse_mask(row.get("segmentation"), faults.append)
+    except ValueError as error:
+        faults.append(f"{error}, found {row['segmentation']!r:.60}")
+    found["mask_faults"] = tuple(faults)
+    area = row.get("area")
+    if isinstance(area, int | float):
+        found["area"] = float(area)
+    given = row.get("keypoints")
+    if not given:
+        return found
+    count = len(names.names) if names else 0
+    problems = Drops()
+    try:
+        values = np.array(given, np.float64).reshape(1, count, 3) + CENTRES
+        (found["keypoints"],) = clean_keypoints(values, lambda _: "", problems)
+        kinds = list(problems.found())
+        labelled, stated = int((values[..., 2] > 0).sum()), row.get("num_keypoints")
+        if type(stated) is int and stated != labelled:
+            kinds.append(f"num_keypoints {stated}, but {labelled} are labelled")
+    except (TypeError, ValueError):
+        number = len(given) if isinstance(given, list) else 1
+        kinds = [f"expected {3 * count} numbers, found {number}"]
+    found["keypoint_faults"] = tuple(kinds)
+    return found
+
+
+def _keypoint_names(content: dict[str, Any]) -> KeypointNames | None:
+    """Return the keypoints of the first category that has any."""
+    table = content.get("categories")
+    for row in table if isinstance(table, list) else ():
+        names = row.get("keypoints") if isinstance(row, dict) else None
+        if isinstance(names, list) and names:
+            texts = tuple(map(str, names))
+            return KeypointNames(texts, flip_pairs(texts))
+    return None
 
 
 def _names(content: dict[str, Any]) -> dict[int, str]:

@@ -13,13 +13,16 @@ from ..published import COCO_SETS, VOC_SETS, coco_file, voc_files
 from .entries import SPLITS, Source
 
 
-def find_sources(names: list[str], *, root: Path) -> list[Source]:
+def find_sources(
+    names: list[str], *, root: Path, keypoints: bool = False
+) -> list[Source]:
     """Find the files of the sets that a run would train and test on.
 
     Args:
         names: names of sets, paths of folders, or several of these joined by +. All
             splits of a folder are included.
         root: the folder that contains VOCdevkit, coco and shapes.
+        keypoints: whether the run trains on keypoints, which COCO has in other files.
 
     Raises:
         ValueError: a set is unknown, or a folder has no layout.
@@ -30,20 +33,25 @@ def find_sources(names: list[str], *, root: Path) -> list[Source]:
         is_one = Path(name).expanduser().is_dir()
         for part in [name] if is_one else name.split("+"):
             folder = Path(part).expanduser()
-            for found in _folder(folder) if folder.is_dir() else [_known(part, root)]:
+            there = (
+                _folder(folder, keypoints=keypoints)
+                if folder.is_dir()
+                else [_known(part, root, keypoints=keypoints)]
+            )
+            for found in there:
                 key = (found.folder, found.annotation_file)
                 splits = (*sources.get(key, found).splits, *found.splits)
                 sources[key] = replace(found, splits=tuple(dict.fromkeys(splits)))
     return list(sources.values())
 
 
-def _known(name: str, root: Path) -> Source:
+def _known(name: str, root: Path, *, keypoints: bool) -> Source:
     if name in VOC_SETS:
         split = VOC_SETS[name].split
         return Source("voc", voc_files(name, root), (split,), classes=VOC_CLASSES)
     if name in COCO_SETS:
         _, images, side = COCO_SETS[name]
-        return _coco(coco_file(name, root), side, images)
+        return _coco(coco_file(name, root, keypoints=keypoints), side, images)
     if name in ("shapes_train", "shapes_test"):
         load_dataset(name, root=root, split="train")  # draws it if it is missing
         return Source("voc", root / "shapes", (name.removeprefix("shapes_"),))
@@ -54,11 +62,11 @@ def _known(name: str, root: Path) -> Source:
     )
 
 
-def _folder(folder: Path) -> list[Source]:
+def _folder(folder: Path, *, keypoints: bool) -> list[Source]:
     """Return the sources of all splits of a user's folder."""
     found = recognise(folder)
     if found.layout == "coco":
-        return _coco_files(found.folder)
+        return _coco_files(found.folder, keypoints=keypoints)
     if found.layout == "yolo":
         yolo = open_yolo(found.folder)
         place, there = yolo.settings or found.folder, list(yolo.splits)
@@ -82,9 +90,10 @@ def _folder(folder: Path) -> list[Source]:
     return [Source(found.layout, found.folder, splits, classes=found.classes)]
 
 
-def _coco_files(folder: Path) -> list[Source]:
+def _coco_files(folder: Path, *, keypoints: bool) -> list[Source]:
     found = {
-        split: instances_files(folder, split) for split in ("train", "val", "test")
+        split: instances_files(folder, split, keypoints=keypoints)
+        for split in ("train", "val", "test")
     }
     if not any(found.values()):
         raise ValueError(

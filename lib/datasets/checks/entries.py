@@ -12,7 +12,7 @@ import numpy as np
 
 from ..folders import Layout
 from ..formats.values import Fault
-from ..records import BOX_FAULTS, box_faults
+from ..records import BOX_FAULTS, FloatArray, KeypointNames, box_faults
 
 Likeness = Literal["bytes", "picture", "similar"]
 """How two files are alike: equal bytes; equal picture and objects; much alike."""
@@ -87,6 +87,28 @@ KINDS: dict[str, Kind] = {
     "box outside the image": Kind(True, "object", "no part of the box is inside"),
     "clipped box": Kind(True, "clip", "more than a pixel outside the image"),
     "duplicate box": Kind(True, "object", "same corners and class as another"),
+    "malformed mask": Kind(
+        False, "none", "training on masks leaves the mask, or a part, out", warns=True
+    ),
+    "mask of another size": Kind(
+        False, "none", "training on masks leaves it out", warns=True
+    ),
+    "mask apart from its box": Kind(
+        False, "none", "outside its box, or much smaller", warns=True
+    ),
+    "area of another mask": Kind(
+        False, "none", "COCO's AP by size goes by the area", warns=True
+    ),
+    "malformed keypoints": Kind(
+        False, "none", "training on keypoints stops at a wrong number", warns=True
+    ),
+    "keypoint apart from its box": Kind(
+        False, "none", "half a box or more outside", warns=True
+    ),
+    "swapped keypoints": Kind(
+        False, "none", "is the left one called right? A flip exchanges them", warns=True
+    ),
+    "object without a mask": Kind(False, "none", "the mask head is not trained on it"),
     "box of a pixel or less": Kind(
         False, "none", "are the corners fractions of the image in place of pixels?"
     ),
@@ -111,6 +133,11 @@ class Written(NamedTuple):
     name: str  # class name; the class id in decimal if it has no name
     box: tuple[float, float, float, float]  # pixel edges, unchecked
     ignored: bool  # whether it is difficult or a crowd
+    mask: bytes = b""  # as in `packed_masks`; empty for none
+    mask_faults: tuple[str, ...] = ()  # faults of the mask
+    area: float = float("nan")  # COCO's area; NaN for none
+    keypoints: FloatArray | None = None  # (K, 3) as in `Record`; None for none
+    keypoint_faults: tuple[str, ...] = ()  # faults of the keypoints
 
 
 class FileFacts(NamedTuple):
@@ -206,11 +233,13 @@ class ReadSource(NamedTuple):
         entries: its images.
         defects: faults of its files.
         classes: class names that its files list; None if they list none.
+        keypoints: its keypoints; None if it has none.
     """
 
     entries: list[Entry]
     defects: list[Defect]
     classes: list[str] | None = None
+    keypoints: KeypointNames | None = None
 
 
 def collect(entry: Entry, defects: list[Defect]) -> Fault:

@@ -2,6 +2,7 @@
 
 from concurrent.futures import Executor
 
+from ..formats.coco_masks import parse_polygons
 from ..formats.labelme import image_path, labelme_files, labelme_splits, parse_labelme
 from ..formats.yolo import image_ids
 from .entries import Defect, Entry, ReadSource, Source, Written, collect
@@ -34,5 +35,10 @@ def _read(entry: Entry) -> list[Defect]:
         return defects
     entry.path = image_path(entry.annotation, found)
     entry.width, entry.height = found.width, found.height
-    entry.objects += (Written(s.place, s.name, s.box, False) for s in found.shapes)
+    for shape in found.shapes:
+        faults: list[str] = []
+        mask = parse_polygons(shape.parts, faults.append)
+        entry.objects.append(
+            Written(shape.place, shape.name, shape.box, False, mask, tuple(faults))
+        )
     return defects

@@ -16,6 +16,7 @@ from .coverage import Coverage, Recipe, measure_coverage
 from .duplicates import check_duplicates
 from .entries import KINDS, REFUSED, Defect, Entry, ReadSource, Source
 from .image_files import check_files, inspect_files
+from .instances import check_keypoints, check_masks
 from .labelme_entries import read_labelme_entries
 from .voc_entries import read_voc_entries
 from .yolo_entries import read_yolo_entries
@@ -97,6 +98,7 @@ def check_dataset(
     said += [("training warns", text) for text in training.concerns]
     defects = [Defect(k, place, text.removeprefix(f"{place}: ")) for k, text in said]
     categories = {}
+    keypoints = {}
     # Threads suffice: decoders and digests release the interpreter.
     with ThreadPoolExecutor(jobs or os.cpu_count() or 1) as pool:
         for source in sources:
@@ -105,6 +107,8 @@ def check_dataset(
             defects += found.defects
             if found.classes is not None:
                 categories[source] = found.classes
+            if found.keypoints is not None:
+                keypoints[source] = found.keypoints
         inspect_files(entries, pool=pool)
     defects += _empty_splits(sources, entries, {defect.file for defect in defects})
     classes = known_classes(entries, categories)
@@ -112,6 +116,8 @@ def check_dataset(
     defects += check_duplicates(entries)
     defects += check_boxes(entries)
     defects += check_classes(entries, classes)
+    defects += check_masks(entries)
+    defects += check_keypoints(entries, keypoints)
     order = {kind: place for place, kind in enumerate(KINDS)}
     defects.sort(key=lambda defect: order[defect.kind])
     return Report(

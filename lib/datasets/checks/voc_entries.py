@@ -1,10 +1,13 @@
 """Read a folder in VOC layout without stopping at its faults."""
 
+from collections.abc import Sequence
 from concurrent.futures import Executor
 
 from ..formats.values import read_lines
 from ..formats.voc import annotation_files, image_files, list_file, listed_stems
 from ..formats.voc_annotation import parse_annotation
+from ..formats.voc_masks import read_masks
+from ..loading.images import ImageError, image_size
 from .entries import Defect, Entry, ReadSource, Source, Written, collect
 
 
@@ -70,5 +73,28 @@ def _read(entry: Entry) -> list[Defect]:
         fault(str(error), None)
         return defects
     entry.width, entry.height, entry.depth = found.width, found.height, found.depth
-    entry.objects += (Written(*each) for each in found.objects)
+    masks = _masks(entry, [each.box for each in found.objects], defects)
+    for each, mask in zip(found.objects, masks, strict=True):
+        entry.objects.append(Written(*each, mask=mask))
     return defects
+
+
+def _masks(
+    entry: Entry,
+    boxes: Sequence[tuple[float, float, float, float]],
+    defects: list[Defect],
+) -> list[bytes]:
+    """Return the packed mask of each object of an image; add the faults of the file."""
+    path = entry.source.folder / "SegmentationObject" / f"{entry.image_id}.png"
+    faults: list[str] = []
+    masks = [b""] * len(boxes)
+    if path.is_file():
+        try:
+            size = image_size(entry.path)
+            masks = read_masks(path.read_bytes(), size, boxes, faults.append)
+        except ImageError:
+            pass  # another check reports the image
+        except (OSError, ValueError) as error:
+            faults.append(str(error))
+    defects += (Defect("malformed mask", path, fault, entry) for fault in faults)
+    return masks

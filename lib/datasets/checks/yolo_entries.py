@@ -3,7 +3,9 @@
 from concurrent.futures import Executor
 from functools import partial
 
-from ..formats.yolo import image_ids, unused_labels
+import numpy as np
+
+from ..formats.yolo import image_ids, packed_polygon, unused_labels
 from ..formats.yolo_folder import YoloFolder, list_pairs, open_yolo
 from ..formats.yolo_labels import parse_labels
 from ..loading.images import ImageError, image_size
@@ -49,7 +51,8 @@ def read_yolo_entries(source: Source, pool: Executor) -> ReadSource:
             defects.append(
                 Defect("missing annotation", first.annotation, detail, first)
             )
-    return ReadSource(entries, defects, list(yolo.names.values()))
+    keypoints = yolo.pose.keypoints if yolo.pose else None
+    return ReadSource(entries, defects, list(yolo.names.values()), keypoints)
 
 
 def _read(entry: Entry, yolo: YoloFolder) -> list[Defect]:
@@ -71,5 +74,18 @@ def _read(entry: Entry, yolo: YoloFolder) -> list[Defect]:
         x1, y1, x2, y2 = row.box
         box = (x1 * width, y1 * height, x2 * width, y2 * height)
         name = yolo.names.get(row.class_id, str(row.class_id))
-        entry.objects.append(Written(row.place, name, box, ignored=False))
+        mask, faults = packed_polygon(row, (width, height))
+        keypoints = np.array(row.keypoints, np.float32).reshape(-1, 3)
+        keypoints[:, :2] *= (width, height)
+        entry.objects.append(
+            Written(
+                row.place,
+                name,
+                box,
+                ignored=False,
+                mask=mask,
+                mask_faults=tuple(faults),
+                keypoints=keypoints if len(keypoints) else None,
+            )
+        )
     return defects

@@ -18,7 +18,8 @@ Entry = dict[str, Any]
 _WHOLE = ("id", "image_id", "category_id")
 """Keys of an annotation whose values are integers."""
 
-_CENTRES = np.array((0.5, 0.5, 0.0))
+CENTRES = np.array((0.5, 0.5, 0.0))
+"""Shift from COCO's pixel indices to continuous pixels, of x, y and visibility."""
 
 
 def get(path: Path, table: str, place: int, entry: Entry, key: str) -> Any:
@@ -126,7 +127,7 @@ class Annotations:
                 continue
             try:
                 # COCO gives pixels, whose centres are half a pixel further.
-                values[row] = np.array(own, np.float64).reshape(count, 3) + _CENTRES
+                values[row] = np.array(own, np.float64).reshape(count, 3) + CENTRES
             except (TypeError, ValueError):
                 raise ValueError(
                     f"{self.path}: annotations[{len(self) + row}] (id "

@@ -81,10 +81,11 @@ def mask_size(packed: bytes) -> tuple[int, int]:
     return width, height
 
 
-def mask_box(packed: bytes) -> tuple[float, ...]:
+def mask_box(packed: bytes) -> tuple[float, float, float, float]:
     """Return the pixel edges x1, y1, x2, y2 around a mask."""
     mask = unpack_mask(packed)
     if isinstance(mask, RunLengths):
         return bounding_box(mask.counts, *mask.size)
     vertices = np.concatenate(mask).astype(np.float64)
-    return (*vertices.min(0).tolist(), *vertices.max(0).tolist())
+    (x1, y1), (x2, y2) = vertices.min(0).tolist(), vertices.max(0).tolist()
+    return x1, y1, x2, y2

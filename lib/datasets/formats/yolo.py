@@ -199,13 +199,19 @@ def _packed_masks(
     """Pack the polygons, in pixel edges."""
     packed = []
     for number, (row, size) in enumerate(zip(rows, sizes, strict=True)):
-        faults: list[str] = []
-        scaled = np.array(row.polygon).reshape(-1, 2) * size
-        parts = [array("f", scaled.ravel().tolist())] if row.polygon else []
-        packed.append(parse_polygons(parts, faults.append))
+        mask, faults = packed_polygon(row, size)
+        packed.append(mask)
         for kind in faults:
             drops.add(kind, example(number))
     return packed
+
+
+def packed_polygon(row: Row, size: npt.ArrayLike) -> tuple[bytes, list[str]]:
+    """Pack a row's polygon in an image of a width and height; also return faults."""
+    faults: list[str] = []
+    scaled = np.array(row.polygon).reshape(-1, 2) * size
+    parts = [array("f", scaled.ravel().tolist())] if row.polygon else []
+    return parse_polygons(parts, faults.append), faults
 
 
 def _keypoints(
