@@ -16,9 +16,9 @@ from .coverage import Coverage, Recipe, measure_coverage
 from .duplicates import check_duplicates
 from .entries import KINDS, REFUSED, Defect, Entry, ReadSource, Source
 from .image_files import check_files, inspect_files
-from .instances import check_keypoints, check_masks
 from .labelme_entries import read_labelme_entries
 from .voc_entries import read_voc_entries
+from .written_instances import check_keypoints, check_masks
 from .yolo_entries import read_yolo_entries
 
 Verdict = Literal["fine", "will train, but look", "cannot train"]
