@@ -22,7 +22,13 @@ from ..datasets.wanted_instances import wanted_instances, with_keypoints_of
 from ..engine.validation import settle_validation
 from ..model.build import build_detector
 from ..utils.printable import show
-from .command_line import NET_HELP, dataset_settings, fetch_dataset, net_argument
+from .command_line import (
+    NET_HELP,
+    apply_split,
+    dataset_settings,
+    fetch_dataset,
+    net_argument,
+)
 from .data_sets import read_data_sets
 from .parser import Parser, add_overrides, count
 from .roots import data_root, output_root
@@ -97,6 +103,9 @@ def main(words: Sequence[str] | None = None, prog: str = "frcnn check") -> None:
         recipes = find_recipes(arguments.dataset, arguments.net)
         recipes += [recipe_file(arguments.cfg)] if arguments.cfg else []
         given = [*net_settings(arguments.net), "data.root", str(data_root())]
+        apply_split(
+            arguments.dataset, load_config(recipes, [*given, *arguments.overrides])
+        )
         given += dataset_settings(arguments.dataset)
         config = load_config(recipes, [*given, *arguments.overrides])
         keys = set(arguments.overrides[::2])

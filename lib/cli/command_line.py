@@ -22,6 +22,7 @@ from ..datasets.catalog import (
     wanted_by,
 )
 from ..datasets.download import ensure_downloaded
+from ..datasets.folders import choose_split
 from ..datasets.records import Dataset
 from ..engine.run_folder import settings_name
 from ..engine.validation import settle_validation, validates
@@ -32,8 +33,8 @@ from .parser import add_overrides, count
 from .roots import data_root, output_root
 
 _DATASET_HELP = (
-    "shapes, voc (2007), voc0712, coco, the path of a folder in VOC, COCO or YOLO "
-    "layout, or several joined by +"
+    "shapes, voc (2007), voc0712, coco, the path of a folder (VOC, COCO, YOLO and what "
+    "labelling tools export: docs/own_data.md), or several joined by +"
 )
 
 NET_HELP = (
@@ -201,17 +202,17 @@ def make_job(arguments: argparse.Namespace) -> Job:
     overrides += arguments.overrides
     device = pick_device(arguments.device)
     net = arguments.net or default_net(arguments.dataset, device)
-    sets = dataset_settings(arguments.dataset)
     recipes = find_recipes(arguments.dataset, net)
     if arguments.cfg is not None:
         recipes.append(recipe_file(arguments.cfg))
     given = [*net_settings(net), "data.root", str(data_root())]
-    given += sets
     if arguments.workers is not None:  # not part of the run's name: results are equal
         given += ["data.workers", str(arguments.workers)]
-    config = load_config(recipes, [*given, *overrides])
     keys = frozenset(key.lower() for key in overrides[::2])
-    config = settle_validation(config, keys)
+    # Whether there is a validation set may depend on the split.
+    apply_split(arguments.dataset, load_config(recipes, [*given, *overrides]))
+    given += dataset_settings(arguments.dataset)
+    config = settle_validation(load_config(recipes, [*given, *overrides]), keys)
     return Job(
         dataset=arguments.dataset,
         config=config,
@@ -249,6 +250,18 @@ def dataset_settings(word: str) -> list[str]:
         if name is not None
         for text in (f"data.{split}_set", tidy(name))
     ]
+
+
+def apply_split(word: str, config: Config) -> None:
+    """Split the images of DATASET's folders as ``data.split`` asks.
+
+    Raises:
+        ValueError: a folder has splits of its own, or the shares are malformed.
+    """
+    if config.data.split is not None:
+        for part in [word] if is_folder(word) else word.split("+"):
+            with collectives.main_first():
+                choose_split(Path(part).expanduser(), config.data.split)
 
 
 def automatic_tag(cfg: Path | None, overrides: Sequence[str]) -> str:

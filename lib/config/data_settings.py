@@ -19,6 +19,9 @@ class DataConfig(Section):
     """Data set for validation during training (``train.validate_every``): the name of a
     set, or the path of a folder whose split val is used. The command line sets it to
     the training folder if that has a split val."""
+    split: str | None = None
+    """Shares of training, validation and test images, such as 0.8/0.1/0.1, for folders
+    whose images nobody has split; null: 0.8/0.2/0, or an earlier choice."""
     proposals: str | None = None
     """File with proposals of the training images, for Fast R-CNN alone. The best are
     used, up to ``rpn.train_post_nms`` per image."""

@@ -7,7 +7,7 @@ labelme <split>/*.json, each beside its image
 """
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from pathlib import Path
 from typing import Literal, NamedTuple
 
@@ -19,6 +19,8 @@ from .formats.voc import VOC_CLASSES, image_lists, read_voc
 from .formats.yolo import read_yolo
 from .formats.yolo_folder import YoloFolder, is_yolo, list_pairs, open_yolo
 from .records import BOXES, Dataset, Drops, Wanted
+from .splitting import SPLITS, parse_shares
+from .tidy_folders import tidy_folder
 
 Split = Literal["train", "trainval", "val", "test"]
 """Purpose of a set: training, training in a run that does not validate, choosing the
@@ -55,13 +57,13 @@ class FolderFormat(NamedTuple):
     Attributes:
         sign: returns the file or folder that shows that a folder has the layout; None
             if the folder does not have it.
-        has_validation: returns whether a folder has a validation and a training set.
+        splits: returns the names of a folder's splits.
         read: reads the set for a split of a folder, given the name of the data set and
             what is wanted besides boxes.
     """
 
     sign: Callable[[Path], str | None]
-    has_validation: Callable[[Path], bool]
+    splits: Callable[[Path], Collection[str]]
     read: Callable[[Found, Split, str, Wanted], Dataset]
 
 
@@ -80,14 +82,21 @@ def recognise(folder: Path) -> Found:
             "link the files of one layout into a folder of their own"
         )
     for layout in found:
+        there = set(FORMATS[layout].splits(folder))
+        if {"train", "trainval"} & there and {"val", "test"} & there:
+            return Found(layout, folder)
+    if links := tidy_folder(folder):
+        (layout,) = (name for name, each in FORMATS.items() if each.sign(links))
+        return Found(layout, links)
+    for layout in found:
         return Found(layout, folder)
     for year in ("VOC2007", "VOC2012"):
         inside = devkit_folder(folder) / year
         if inside.is_dir():
             return Found("voc", inside, VOC_CLASSES)
-    there = sorted(entry.name for entry in folder.iterdir())
+    names = sorted(entry.name for entry in folder.iterdir())
     seen = foreign_format(folder) or (
-        f"{', '.join(there[:8]) or 'an empty folder'}; see docs/own_data.md"
+        f"{', '.join(names[:8]) or 'an empty folder'}; see docs/own_data.md"
     )
     raise ValueError(
         f"{folder}: expected Annotations/ and ImageSets/ (VOC layout), a VOCdevkit, "
@@ -126,7 +135,24 @@ def has_validation(folder: Path) -> bool:
         ValueError: see `recognise`; or the folder's settings are malformed.
     """
     layout, folder, _ = recognise(folder)
-    return FORMATS[layout].has_validation(folder)
+    return {"train", "val"} <= set(FORMATS[layout].splits(folder))
+
+
+def choose_split(folder: Path, text: str) -> None:
+    """Split a folder without splits of its own by other shares than the usual ones.
+
+    Args:
+        folder: the user's folder.
+        text: shares of training, validation and test images, such as 0.8/0.1/0.1.
+
+    Raises:
+        ValueError: the text is malformed, or the folder has splits of its own.
+    """
+    if tidy_folder(folder, shares=parse_shares(text)) is None:
+        raise ValueError(
+            f"{folder}: expected images without a split for data.split {text}, found "
+            "none; leave out data.split"
+        )
 
 
 def devkit_folder(root: Path) -> Path:
@@ -285,19 +311,19 @@ def _is_unlabelled(yolo: YoloFolder, split: str) -> bool:
 FORMATS: dict[Layout, FolderFormat] = {
     "coco": FolderFormat(
         lambda folder: "annotations/*.json" if coco_files_of(folder) else None,
-        lambda folder: bool(instances_files(folder, "val")),
+        lambda folder: [s for s in SPLITS if instances_files(folder, s)],
         _read_coco,
     ),
     "voc": FolderFormat(
         _is_voc,
-        lambda folder: {"train", "val"} <= set(image_lists(folder)),
+        image_lists,
         _read_voc,
     ),
     "yolo": FolderFormat(
-        is_yolo, lambda folder: "val" in open_yolo(folder).splits, _read_yolo
+        is_yolo, lambda folder: open_yolo(folder).splits.keys(), _read_yolo
     ),
     "labelme": FolderFormat(
-        is_labelme, lambda folder: "val" in labelme_splits(folder), _read_labelme
+        is_labelme, lambda folder: labelme_splits(folder).keys(), _read_labelme
     ),
 }
 """The layouts of folders; a new format is one more row."""

@@ -9,10 +9,7 @@ _FILES = 200
 
 _BYTES = 1 << 16
 
-_TO_VOC = (
-    "move the .xml files into Annotations/ and the pictures into JPEGImages/, and "
-    "write their names into ImageSets/Main/train.txt and val.txt"
-)
+_PICTURES = "put the pictures beside them, or into images/"
 _IN_CODE = 'read it in a few lines of code (docs/own_data.md, "A data set in code")'
 
 
@@ -27,32 +24,22 @@ class _Format(NamedTuple):
 
 _FORMATS = (
     _Format(
-        "_annotations.coco.json",
-        "",
-        "Roboflow's COCO export",
-        "move each split's JSON to annotations/instances_<split>.json and its pictures "
-        "to images/<split>/ (the splits being train and val), or export it as YOLOv8",
-    ),
-    _Format("_darknet.labels", "", "Roboflow's Darknet export", "export it as YOLOv8"),
-    _Format(
         "*.json",
         '"imagePath"',
         "labelme's JSON outside the folders of splits",
         "move each split's images and JSON files into a folder of its name, train and "
         "val",
     ),
-    _Format("*.json", '"regions"', "VIA's JSON", "export it from VIA in COCO format"),
     _Format(
-        "*.json",
-        '"annotations"',
-        "a COCO file outside of annotations/",
-        "move it to annotations/instances_train.json (instances_val.json for the other "
-        "split) and its pictures to images/train/",
+        "*.xml",
+        "<annotation",
+        "VOC's XML files without pictures of their names",
+        _PICTURES,
     ),
-    _Format(
-        "*.xml", "<annotation", "VOC's XML files beside the pictures or alone", _TO_VOC
-    ),
-    _Format("*.csv", "", "a table of boxes (CSV)", _IN_CODE),
+    _Format("*.json", '"annotations"', "COCO's JSON without its pictures", _PICTURES),
+    _Format("_darknet.labels", "", "Darknet's labels without pictures", _PICTURES),
+    _Format("*.json", '"regions"', "VIA's JSON without its pictures", _PICTURES),
+    _Format("*.csv", "", "a table of boxes (CSV) of other columns", _IN_CODE),
     _Format(
         "*.tfrecord*", "", "TensorFlow's TFRecord", "export it as COCO, VOC or YOLO"
     ),

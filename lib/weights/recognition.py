@@ -25,6 +25,7 @@ from .imported import WITH_STYLE, ImportedWeights, Layout, Numbers
 from .layout_check import check_layout, expected_shapes, read_numbers, take_state
 from .layouts import layouts, nearest_layout
 from .own import BACKBONE_FORMAT, own_backbone, own_checkpoint
+from .safetensors_files import is_safetensors
 from .scale import estimate_scale, first_conv
 
 logger = logging.getLogger(__name__)
@@ -80,7 +81,8 @@ def read_file(path: Path) -> dict[str, Any]:
         with path.open("rb") as file:
             start = file.read(64)
     # PyTorch's old format is a sequence of pickles that starts with a number.
-    if start[:1] != b"\x80" or _TORCH_MAGIC in start:
+    # The length that safetensors start with may look like the start of a pickle.
+    if start[:1] != b"\x80" or _TORCH_MAGIC in start or is_safetensors(path):
         return read_tensors(path)
     try:
         content = read_arrays(path)

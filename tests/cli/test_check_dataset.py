@@ -1,5 +1,6 @@
 """The tool's arguments, exit status, page and cleaned copy."""
 
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -64,9 +65,8 @@ def make_all_difficult(folder):
 
 
 def rename_the_list(folder):
-    folder.list("trainval", "abcdef")
-    for split in ("train", "test"):
-        (folder.root / "ImageSets" / "Main" / f"{split}.txt").unlink()
+    (folder.root / "ImageSets" / "Main" / "train.txt").unlink()
+    shutil.rmtree(folder.root / "JPEGImages")
     return "expected trainval.txt or train.txt together with test.txt"
 
 

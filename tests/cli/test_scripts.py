@@ -213,7 +213,7 @@ def test_help_of_the_tools(monkeypatch, capsys, tool, options):
     assert (status, err) == (0, "")
     command = tool.removesuffix("_net")
     assert out.startswith(f"usage: frcnn {command} ")
-    assert "DATASET NET" in out and "voc0712" in out and "mobile_v2" in out
+    assert "DATASET [NET]" in out and "voc0712" in out and "mobile_v2" in out
     assert all(option in out for option in options.split())
 
 
@@ -241,16 +241,18 @@ def test_bad_argument_of_tensorboard(tmp_path):
 
 
 BAD_ARGUMENTS = [
-    ("", "the following arguments are required: DATASET, NET"),
-    ("voc", "the following arguments are required: NET"),
+    ("", "the following arguments are required: DATASET"),
     ("voc res1O1", "found 'res1O1'; did you mean res101"),
-    ("voc res18 --lr 1", "unrecognized arguments: --lr 1"),
+    ("voc res18 --nothing 1", "unrecognized arguments: --nothing 1"),
     ("voc res18 --device tpu", "argument --device: invalid choice: 'tpu'"),
     *(
-        (f"voc res18 --tag={tag}", "argument --tag: expected a folder's name, found")
+        (
+            f"voc res18 --tag={tag}",
+            "argument --tag/--name: expected a folder's name, found",
+        )
         for tag in ("a/b", "..", "a\x1b[m", "")
     ),
-    ("voc res18 --set", "--set: expected at least one argument"),
+    ("voc res18 --set", "--set/--cfg-options: expected at least one argument"),
     ("vco res18", "unknown data set 'vco'"),
     ("no/such/folder res18", "'no/such/folder': no such folder"),
     (

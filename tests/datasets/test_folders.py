@@ -1,3 +1,5 @@
+import shutil
+
 import pytest
 from dataset_folders import ids, load, write_coco, write_voc
 from faster_rcnn.datasets.catalog import resolve, validation_set
@@ -83,6 +85,9 @@ def test_coco_folder_with_three_splits(tmp_path):
 
 def test_coco_folder_without_files(tmp_path):
     folder = write_coco(tmp_path / "own", "elsewhere", train=1)
+    with pytest.raises(ValueError, match=r"own .COCO's JSON.: expected images for"):
+        load(folder, tmp_path)  # a single one, which cannot be split
+    shutil.rmtree(folder / "elsewhere")
     with pytest.raises(MissingDataError, match=r"images in .*train or .*images"):
         load(folder, tmp_path)
     with pytest.raises(ValueError, match=r"found instances_train\.json"):
@@ -103,9 +108,8 @@ def test_yolo_folder(tmp_path):
     assert ids(load(own.root, tmp_path, "test")) == ["b"]
     assert validation_set(str(own.root)) is None
     own.settings("names: [cat, dog]\ntrain: images/train\n")
-    with pytest.raises(
-        ValueError, match=r"data\.yaml: expected a split test or val for"
-    ):
+    wanted = r"YOLO's label files.: expected images for the splits train, val, found 1"
+    with pytest.raises(ValueError, match=wanted):
         load(own.root, tmp_path, "test")
     with pytest.raises(
         ValueError, match="expected a folder, found a file; name the fol"

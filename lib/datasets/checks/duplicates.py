@@ -15,13 +15,10 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
+from ..likeness import Look, alike
 from ..loading.images import read_image
 from .entries import KINDS, SPLITS, Defect, Entry, Likeness, are_apart
 
-_BANDS = 4
-"""Of two hashes that differ in fewer bits than this, one band of 16 bits is equal."""
-_NEIGHBOURS = 16
-_CORRELATION = 0.985
 _GREY_LEVELS = 24
 """Largest difference of a cell of 72 x 64 after storing an image again: 19 at half the
 size and JPEG quality 30. A ball of 16 pixels in a frame of 320 x 240 makes it 73."""
@@ -154,37 +151,8 @@ def _same_bytes(
 def _same_look(
     entries: Sequence[Entry], chosen: Sequence[int]
 ) -> Iterator[tuple[int, int]]:
-    """Pair files whose images look the same although their bytes differ.
-
-    Each hash is compared with the next few of equal bits in a band, which bounds the
-    work for any number of images; among very many similar images, some pairs are
-    missed.
-    """
-    hashed = [i for i in chosen if entries[i].facts.gradient_hash is not None]
-    if len(hashed) < 2:
-        return
-    hashes = np.array([entries[i].facts.gradient_hash for i in hashed], np.uint64)
-    pairs = set()
-    for band in range(_BANDS):
-        # Rotated so that the band leads: sorting puts equal bands, then near hashes,
-        # next to each other.
-        left, right = np.uint64(16 * band), np.uint64((64 - 16 * band) % 64)
-        turned = (hashes << left) | (hashes >> right) if band else hashes
-        order = np.argsort(turned, kind="stable")
-        ordered = turned[order]
-        for step in range(1, min(_NEIGHBOURS, len(ordered) - 1) + 1):
-            differing = ordered[step:] ^ ordered[:-step]
-            bits = np.unpackbits(differing.view(np.uint8).reshape(-1, 8), axis=1)
-            for at in np.flatnonzero(bits.sum(axis=1) < _BANDS):
-                first, second = sorted((hashed[order[at]], hashed[order[at + step]]))
-                pairs.add((first, second))
-    for i, j in sorted(pairs):
-        ours, theirs = entries[i].facts, entries[j].facts
-        if ours.digest == theirs.digest:
-            continue
-        first, second = (
-            np.frombuffer(facts.thumbnail, np.uint8).astype(np.float64)
-            for facts in (ours, theirs)
-        )
-        if np.corrcoef(first, second)[0, 1] > _CORRELATION:
-            yield i, j
+    """Pair files that look the same although their bytes differ; see `alike`."""
+    facts = [entries[i].facts for i in chosen]
+    for i, j in alike([Look(f.gradient_hash, f.thumbnail) for f in facts]):
+        if facts[i].digest != facts[j].digest:
+            yield chosen[i], chosen[j]

@@ -6,17 +6,16 @@ from collections.abc import Iterable
 from concurrent.futures import Executor
 from pathlib import Path
 
-import cv2
 import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
 from ...utils.monitoring.progress import Progress
+from ..likeness import look_of
 from ..loading.images import ImageError, read_image
 from .entries import Defect, Entry, FileFacts
 
 _ORIENTATION = 0x0112  # EXIF tag
-_FLAT = 2.0  # grey levels; gradients of less are noise
 
 
 def inspect_files(entries: Iterable[Entry], *, pool: Executor) -> None:
@@ -46,7 +45,7 @@ def inspect_file(path: Path) -> FileFacts:
     except (ImageError, OSError, ValueError, SyntaxError) as error:
         problem = str(error).removeprefix(f"{path}: ")
         return FileFacts(digest=digest, problem=problem)
-    gradient_hash, thumbnail = _likeness(pixels)
+    gradient_hash, thumbnail = look_of(pixels)
     height, width = pixels.shape[:2]
     return FileFacts(
         *(width, height, channels, orientation, digest, gradient_hash, thumbnail)
@@ -76,18 +75,6 @@ def _orientation(image: Image.Image) -> int:
     except Exception:  # damaged EXIF raises errors of any type in Pillow
         return 1
     return value if value in range(1, 9) else 1
-
-
-def _likeness(pixels: npt.NDArray[np.uint8]) -> tuple[int | None, bytes]:
-    """Return the difference hash (signs of horizontal gradients) and a thumbnail."""
-    small = cv2.resize(pixels, (72, 64), interpolation=cv2.INTER_AREA)
-    grey = cv2.cvtColor(small, cv2.COLOR_RGB2GRAY)
-    cells = cv2.resize(grey, (9, 8), interpolation=cv2.INTER_AREA).astype(np.int16)
-    thumbnail = cv2.resize(grey, (16, 16), interpolation=cv2.INTER_AREA).tobytes()
-    if cells.std() < _FLAT:
-        return None, thumbnail
-    bits = np.packbits(cells[:, 1:] > cells[:, :-1])
-    return int.from_bytes(bits.tobytes(), "big"), thumbnail
 
 
 def check_files(entries: Iterable[Entry]) -> list[Defect]:

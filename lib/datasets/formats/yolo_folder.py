@@ -65,9 +65,8 @@ class Pair(NamedTuple):
 
 def is_yolo(folder: Path) -> str | None:
     """Return the sign by which a folder has YOLO layout; None if it has not."""
-    for name in _SETTINGS:
-        if (folder / name).is_file():
-            return name
+    for path in _settings_files(folder):
+        return path.name
     for name in (
         "labels",
         *(f"{name}/labels" for name in itertools.chain(*_SPLITS.values())),
@@ -88,7 +87,7 @@ def open_yolo(folder: Path) -> YoloFolder:
     Raises:
         ValueError: the settings are malformed, or contain no class names.
     """
-    found = [folder / name for name in _SETTINGS if (folder / name).is_file()]
+    found = _settings_files(folder)
     if len(found) > 1:
         raise ValueError(
             f"{folder}: expected one file of settings, found "
@@ -106,6 +105,22 @@ def open_yolo(folder: Path) -> YoloFolder:
     splits = _splits(settings, content, root)
     pose = read_pose(settings, content) if settings else None
     return YoloFolder(root, settings, names, splits, pose)
+
+
+def _settings_files(folder: Path) -> list[Path]:
+    """Return the files of settings: those of the usual names, else those with names."""
+    usual = [folder / name for name in _SETTINGS if (folder / name).is_file()]
+    if usual:
+        return usual
+    others = sorted((*folder.glob("*.yaml"), *folder.glob("*.yml")))
+    return [path for path in others if path.name[0] != "." and _has_names(path)]
+
+
+def _has_names(path: Path) -> bool:
+    try:
+        return isinstance(read_settings(path).get("names"), (list, dict))
+    except ValueError:
+        return False
 
 
 def _splits(
@@ -136,6 +151,9 @@ def _splits(
 
 def _place(root: Path, value: str) -> Path:
     place = Path(os.path.normpath(root / value))
+    if not place.exists() and "\\" in value:  # as Windows writes paths
+        value = value.replace("\\", "/")
+        place = Path(os.path.normpath(root / value))
     # Exporters write ../train/images for a train/images beside data.yaml.
     if not place.exists() and value.startswith("../"):
         return root / value.removeprefix("../")

@@ -43,13 +43,18 @@ logger = logging.getLogger(__name__)
 
 def index_folders(annotations: Path) -> list[Path]:
     """Return the folders for indices of this folder's annotations, preferred first."""
-    choice = os.environ.get(VARIABLE, "")
-    if choice == "0":
+    if os.environ.get(VARIABLE, "") == "0":
         return []
-    if choice:
+    return cache_folders(annotations)
+
+
+def cache_folders(folder: Path) -> list[Path]:
+    """Return the folders for what is derived from a folder's files, preferred first."""
+    choice = os.environ.get(VARIABLE, "0")
+    if choice not in ("", "0"):
         return [Path(choice).expanduser()]
     cache = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
-    return [annotations / ".cache", Path(cache) / "faster_rcnn"]
+    return [folder / ".cache", Path(cache) / "faster_rcnn"]
 
 
 def settings_key(*settings: object) -> str:

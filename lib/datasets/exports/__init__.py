@@ -1,0 +1,1 @@
+"""Data sets as labelling tools and archives of the web write them."""

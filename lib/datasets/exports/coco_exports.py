@@ -1,0 +1,81 @@
+"""COCO's JSON in other places than COCO's own.
+
+Roboflow writes it into a folder of each split; CVAT, Label Studio and others write one
+file, of any name, beside the pictures or beside their folder.
+"""
+
+import json
+from pathlib import Path
+from typing import Any
+
+from ...utils.untrusted.json_files import read_json
+from ..formats.coco_images import find_images
+from ..splitting import split_in
+from .export import Export, Splitter, files_with, images_in, link, subfolders
+
+
+def find_coco_exports(folder: Path) -> Export | None:
+    """Recognise COCO's JSON files, and find their pictures."""
+    inside = subfolders(folder)
+    per_split = {
+        split_in(path.parent.name): path
+        for path in files_with(inside, "*.json", '"annotations"')
+        if split_in(path.parent.name) and images_in(path.parent)
+    }
+    if per_split:
+        sets = {split: (path, path.parent) for split, path in per_split.items()}
+    else:
+        places = [folder, *(p for p in inside if p.name.lower() == "annotations")]
+        found = list(files_with(places, "*.json", '"annotations"'))
+        found = [p for p in found if not p.name.startswith(("captions", "stuff"))]
+        sets = {split_in(p.stem): (p, _images_of(p, folder)) for p in found}
+    if not sets or not all(images_in(images) for _, images in sets.values()):
+        return None
+
+    def write(view: Path, splitter: Splitter) -> None:
+        if len(sets) > 1:
+            for split, (path, images) in sets.items():
+                link(view / "annotations" / f"instances_{split}.json", path)
+                link(view / "images" / split, images)
+            return
+        ((path, images),) = sets.values()
+        _write_subsets(path, images, view, splitter)
+
+    files = [place for pair in sets.values() for place in pair]
+    return Export("COCO's JSON", files, len(sets) > 1, write)
+
+
+def _images_of(path: Path, folder: Path) -> Path:
+    """Find the folder of the pictures that belong to a JSON file."""
+    name = split_in(path.stem)
+    inside = [folder / "images", folder]
+    places = [
+        place / n
+        for place in inside
+        for n in (path.stem.removeprefix("instances_"), name, "default")
+        if n
+    ]
+    places += [*inside, path.parent, *subfolders(folder)]
+    return next((place for place in places if images_in(place)), folder)
+
+
+def _write_subsets(path: Path, folder: Path, view: Path, splitter: Splitter) -> None:
+    """Write a file for each split of a file's images."""
+    content: dict[str, Any] = read_json(
+        path, expected="COCO annotations", remedy="export the file again"
+    )
+    images, annotations = (
+        [row for row in content.get(key) or [] if isinstance(row, dict)]
+        for key in ("images", "annotations")
+    )
+    names = find_images(folder, [str(row.get("file_name")) for row in images])
+    splits = splitter([folder / (name or "missing") for name in names])
+    for split in dict.fromkeys(splits):
+        own = [row for row, at in zip(images, splits, strict=True) if at == split]
+        ids = {str(row.get("id")) for row in own}
+        rows = [row for row in annotations if str(row.get("image_id")) in ids]
+        place = view / "annotations" / f"instances_{split}.json"
+        place.parent.mkdir(parents=True, exist_ok=True)
+        text = json.dumps({**content, "images": own, "annotations": rows})
+        place.write_text(text, encoding="utf-8")
+        link(view / "images" / split, folder)

@@ -1,0 +1,54 @@
+"""labelme's JSON files beside their pictures, without a folder for each split."""
+
+import json
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from ...utils.untrusted.json_files import read_json
+from ..splitting import split_in
+from .export import Export, Splitter, chosen_splits, files_with, link, subfolders
+
+
+class _Item(NamedTuple):
+    annotation: Path
+    image: Path
+
+
+def find_labelme_folders(folder: Path) -> Export | None:
+    """Recognise labelme's JSON files with their pictures."""
+    sets: dict[str, list[_Item]] = {}
+    for place in [folder, *subfolders(folder)]:
+        files = files_with([place], "*.json", '"imagePath"', limit=None)
+        items = [item for path in files if (item := _item(path, folder))]
+        if items:
+            sets.setdefault(split_in(place.name) if place != folder else "", items)
+    if not sets:
+        return None
+    everything = [item for items in sets.values() for item in items]
+    pictures = [item.image for item in everything]
+
+    def write(view: Path, splitter: Splitter) -> None:
+        for split, items in chosen_splits(sets, splitter, pictures).items():
+            for item in items:
+                content = {**_read(item.annotation), "imagePath": item.image.name}
+                content.pop("imageData", None)  # the picture once more
+                link(view / split / item.image.name, item.image)
+                text = json.dumps(content)
+                (view / split / item.annotation.name).write_text(text, encoding="utf-8")
+
+    files = [path for item in everything for path in item]
+    return Export("labelme's JSON", files, len(sets) > 1, write)
+
+
+def _item(path: Path, folder: Path) -> _Item | None:
+    """Pair a file with its picture; None if it is not there."""
+    named = Path(str(_read(path).get("imagePath")).replace("\\", "/"))
+    places = [path.parent / named, *(p / named.name for p in (path.parent, folder))]
+    places += [folder / "images" / named.name]
+    image = next((place for place in places if place.is_file()), None)
+    return None if image is None else _Item(path, image)
+
+
+def _read(path: Path) -> dict[str, Any]:
+    content = read_json(path, expected="labelme's JSON", remedy="save it again")
+    return content if isinstance(content, dict) else {}
