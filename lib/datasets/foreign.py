@@ -26,9 +26,8 @@ _FORMATS = (
     _Format(
         "*.json",
         '"imagePath"',
-        "labelme's JSON outside the folders of splits",
-        "move each split's images and JSON files into a folder of its name, train and "
-        "val",
+        "labelme's JSON without its pictures",
+        _PICTURES,
     ),
     _Format(
         "*.xml",

@@ -18,8 +18,8 @@ def find_labelme_folders(folder: Path) -> Export | None:
     """Recognise labelme's JSON files with their pictures."""
     sets: dict[str, list[_Item]] = {}
     for place in [folder, *subfolders(folder)]:
-        files = files_with([place], "*.json", '"imagePath"', limit=None)
-        items = [item for path in files if (item := _item(path, folder))]
+        found = files_with([place], "*.json", '"imagePath"', limit=None)
+        items = [item for path in found if (item := _item(path, folder))]
         if items:
             sets.setdefault(split_in(place.name) if place != folder else "", items)
     if not sets:
