@@ -67,7 +67,10 @@ class MaskPredictor(nn.Conv2d):
         """
         assert self.bias is not None
         rows = classes if self.out_channels > 1 else classes * 0
-        weight = self.weight.flatten(1)[rows][:, :, None]  # (M, in_channels, 1)
+        # Through channels_last, so that the gradient has the memory layout of the
+        # weight; DistributedDataParallel would copy it otherwise.
+        weight = self.weight.permute(0, 2, 3, 1).flatten(1)[rows][:, :, None]
+        # (M, in_channels, 1)
         cells = maps.permute(0, 2, 3, 1).flatten(1, 2)  # (M, S * S, in_channels)
         logits = (cells @ weight.to(cells.dtype)).float()[..., 0]
         logits = logits + self.bias[rows][:, None].float()
