@@ -15,10 +15,8 @@ import yaml
 from pydantic import BaseModel, ValidationError
 
 from ..utils.untrusted.safe_yaml import brief, read_settings_file, read_yaml
-from .settings import (
-    Config,
-    Section,
-)
+from .net_settings import named_detector
+from .settings import Config, Section
 from .upper_bounds import excesses, too_many
 
 
@@ -212,7 +210,19 @@ def _validate(values: Mapping[str, Any], *, source: str) -> Config:
             for item in error.errors(include_url=False)[:_SHOWN]
         ]
         raise ConfigError(f"{source}: " + "; ".join(lines)) from error
+    detector = _detector(config, source)
+    if detector != config.net.detector:
+        net = config.net.model_copy(update={"detector": detector})
+        config = config.model_copy(update={"net": net})
     beyond = list(excesses(config))
     if beyond:
         raise ConfigError(f"{source}: " + "; ".join(beyond))
     return config
+
+
+def _detector(config: Config, source: str) -> str:
+    heads = {"mask": config.mask.enabled, "keypoint": config.keypoint.enabled}
+    try:
+        return named_detector(config.net.detector, **heads)
+    except ValueError as error:
+        raise ConfigError(f"{source}: {error}") from error

@@ -61,6 +61,23 @@ class Net(NamedTuple):
         return [*words, whole] if len(words) > 1 else words
 
 
+def named_detector(detector: str, *, mask: bool, keypoint: bool) -> str:
+    """Return the one of `DETECTORS` that also names the heads that are enabled.
+
+    Raises:
+        ValueError: a one-stage detector has no such heads.
+    """
+    if detector == "retinanet":
+        if mask or keypoint:
+            raise ValueError(
+                "mask.enabled and keypoint.enabled need regions; found net.detector "
+                "retinanet, which has none"
+            )
+        return detector
+    has = {"cascade": "cascade" in detector, "mask": mask, "keypoint": keypoint}
+    return "_".join(word for word in _ADDITIONS if has[word]) or "faster_rcnn"
+
+
 def split_net(net: str) -> Net:
     """Split a command line NET into its parts.
 
@@ -90,7 +107,8 @@ class NetConfig(Section):
     """faster_rcnn; cascade, mask, keypoint and their combinations, whose recipes set
     head.cascade, mask.enabled and keypoint.enabled; or retinanet, which classifies
     anchors in one stage. On the command line NET begins with these words:
-    cascade_mask_res50_fpn, retina_res50_fpn."""
+    cascade_mask_res50_fpn, retina_res50_fpn. Masks and keypoints are named whenever
+    they are enabled."""
     name: Literal[NET_NAMES] = "res101"  # type: ignore[valid-type]
     features: Literal[FEATURE_KINDS] = "c4"  # type: ignore[valid-type]
     """How the backbone is used: c4, the map at stride 16, with the layers after it as

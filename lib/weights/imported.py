@@ -7,6 +7,7 @@ from typing import Any, Literal, NamedTuple
 
 from torch import Tensor
 
+from ..config.net_settings import named_detector
 from ..config.settings import Net
 
 Origin = Literal[
@@ -125,5 +126,9 @@ class ImportedWeights:
     @property
     def full_net(self) -> str:
         """Return NET on the command line: ``res50``, with a pyramid ``res50_fpn``."""
-        detector = self.settings.get("net.detector", "faster_rcnn")
+        heads = ("mask", "keypoint")
+        detector = named_detector(
+            self.settings.get("net.detector", "faster_rcnn"),
+            **{head: self.settings.get(f"{head}.enabled", False) for head in heads},
+        )
         return str(Net(detector, self.net, self.settings.get("net.features", "c4")))

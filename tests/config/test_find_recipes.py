@@ -3,8 +3,9 @@
 from pathlib import Path
 
 import pytest
-from faster_rcnn.config.loading import ConfigError
+from faster_rcnn.config.loading import ConfigError, load_config
 from faster_rcnn.config.recipes import find_recipes, recipe_file
+from faster_rcnn.config.settings import split_net
 
 
 def names(paths):
@@ -28,6 +29,38 @@ def test_recipes_of_a_pyramid(recipes):
     recipes(own_data="", own_data_fpn="")
     found = find_recipes("cells", "res18_fpn")
     assert names(found) == ["fpn", "own_data", "own_data_fpn"]
+
+
+def test_recipes_of_heads(recipes):
+    recipes(cascade="", mask="", mask_c4="", mask_fpn="", keypoint="", fpn="", res50="")
+    recipes(coco="", coco_mask="", coco_cascade_mask="", coco_mask_res50_fpn="")
+    found = names(find_recipes("coco", "mask_res50_fpn"))
+    expected = ["fpn", "res50", "mask", "mask_fpn"]
+    assert found == [*expected, "coco", "coco_mask", "coco_mask_res50_fpn"]
+    found = names(find_recipes("coco", "mask_res50"))
+    assert found == ["res50", "mask", "mask_c4", "coco", "coco_mask"]
+    found = names(find_recipes("coco", "cascade_mask_res50_fpn"))
+    assert found[2:5] == ["cascade", "mask", "mask_fpn"]
+    assert found[5:] == ["coco", "coco_mask", "coco_cascade_mask"]
+    found = names(find_recipes("coco", "mask_keypoint_res50_fpn"))
+    assert found[2:] == ["mask", "mask_fpn", "keypoint", "coco", "coco_mask"]
+
+
+@pytest.mark.parametrize("net", ["keypoint_mask_res50_fpn", "mask_res50_dc5s"])
+def test_other_order_of_heads_is_unknown(net):
+    with pytest.raises(ValueError, match=r"in this order.*did you mean \w+_res50"):
+        split_net(net)
+
+
+def test_enabled_heads_are_named():
+    words = ["net.features", "fpn", "net.name", "res50", "mask.enabled", "true"]
+    assert load_config([], words).net.full_name == "mask_res50_fpn"
+    words += ["net.detector", "cascade", "keypoint.enabled", "true"]
+    found = load_config([], words).net
+    assert found.full_name == "cascade_mask_keypoint_res50_fpn"
+    assert split_net(found.full_name).detector == found.detector
+    with pytest.raises(ConfigError, match=r"need regions; found net\.detector retina"):
+        load_config([], [*words, "net.detector", "retinanet"])
 
 
 def test_recipes_of_own_data(recipes):
