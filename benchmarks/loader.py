@@ -23,9 +23,10 @@ from faster_rcnn.cli.parser import Parser
 from faster_rcnn.config.loading import load_config
 from faster_rcnn.config.recipes import find_recipes
 from faster_rcnn.config.settings import Config
-from faster_rcnn.datasets.loading.batches import Batch, Preparation
+from faster_rcnn.datasets.loading.batches import Batch
 from faster_rcnn.datasets.loading.images import image_size
 from faster_rcnn.datasets.loading.loader import Inputs, Loading, training_batches
+from faster_rcnn.datasets.loading.samples import Preparation
 from faster_rcnn.datasets.loading.training_stream import Augmentation, Passes
 from faster_rcnn.datasets.records import Dataset, Record
 from faster_rcnn.engine.solver import build_optimizer

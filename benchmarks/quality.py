@@ -37,13 +37,14 @@ from faster_rcnn.cli.command_line import (
 from faster_rcnn.cli.parser import Parser
 from faster_rcnn.cli.user_errors import clear_errors
 from faster_rcnn.config.settings import Config
-from faster_rcnn.datasets.loading.batches import Batch, Preparation
+from faster_rcnn.datasets.loading.batches import Batch
 from faster_rcnn.datasets.loading.loader import (
     Inputs,
     Loading,
     evaluation_batches,
     training_batches,
 )
+from faster_rcnn.datasets.loading.samples import Preparation
 from faster_rcnn.datasets.loading.training_stream import Augmentation, Passes
 from faster_rcnn.datasets.records import Dataset
 from faster_rcnn.engine.batch_gradient import clip_gradient

@@ -7,8 +7,8 @@ from typing import NamedTuple
 
 import numpy as np
 
-from ..datasets.loading.batches import Sample
 from ..datasets.loading.resizing import resize_image, resize_scale
+from ..datasets.loading.samples import Sample
 from ..datasets.loading.training_stream import shape_groups
 from ..utils.drawing import Picture
 

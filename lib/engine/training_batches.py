@@ -4,8 +4,9 @@ from collections.abc import Iterator
 
 from ..config.settings import Config
 from ..datasets.given_proposals import given_proposals
-from ..datasets.loading.batches import Batch, Preparation
+from ..datasets.loading.batches import Batch
 from ..datasets.loading.loader import Inputs, Loading, training_batches
+from ..datasets.loading.samples import Preparation
 from ..datasets.loading.training_stream import Augmentation, Passes
 from ..datasets.records import Dataset
 from ..datasets.wanted_instances import wanted_instances

@@ -8,8 +8,9 @@ from typing import Protocol, TypeVar
 from ..config.settings import Config
 from ..datasets.formats.proposals import GivenProposals
 from ..datasets.index.indexed_records import as_records
-from ..datasets.loading.batches import Batch, Preparation
+from ..datasets.loading.batches import Batch
 from ..datasets.loading.loader import Inputs, Loading, evaluation_batches
+from ..datasets.loading.samples import Preparation
 from ..datasets.records import Dataset, Record
 from ..datasets.wanted_instances import Instances
 from ..utils.distributed import collectives

@@ -1,12 +1,12 @@
 """The loader's functions in flat words, so that a test names only what it varies."""
 
-from faster_rcnn.datasets.loading.batches import Preparation, make_sample
 from faster_rcnn.datasets.loading.loader import (
     Inputs,
     Loading,
     evaluation_batches,
     training_batches,
 )
+from faster_rcnn.datasets.loading.samples import Preparation, make_sample
 from faster_rcnn.datasets.loading.training_stream import (
     Augmentation,
     Draw,

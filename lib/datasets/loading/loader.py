@@ -11,10 +11,11 @@ from torch.utils.data import Dataset as TorchDataset
 from ..formats.proposals import GivenProposals
 from ..index.indexed_records import as_records
 from ..records import Record
-from .batches import Batch, Preparation, Sample, collate, make_sample
+from .batches import Batch, collate
 from .images import ImageError
 from .mosaic import join_mosaic, mosaic_windows
 from .resizing import resize_scale
+from .samples import Preparation, Sample, make_sample
 from .training_stream import (
     Augmentation,
     Draw,

@@ -7,9 +7,9 @@ import numpy as np
 
 from ..formats.proposals import ScoredBoxes
 from ..records import FloatArray
-from .batches import Sample
 from .instances import tile
 from .masks import ObjectMask
+from .samples import Sample
 
 
 def mosaic_windows(

@@ -1,0 +1,189 @@
+"""Turn records into samples: flip, resize, crop, recolour.
+
+This is the only place where file boxes (pixel edges of the stored image) become boxes
+of the network input in the configured convention.
+"""
+
+import itertools
+from typing import NamedTuple
+
+import cv2
+import numpy as np
+import numpy.typing as npt
+
+from ..formats.proposals import ScoredBoxes
+from ..records import BoolArray, FloatArray, Record
+from ..wanted_instances import Instances
+from .colours import recolour
+from .images import expect_stated_size, read_image
+from .instances import place_keypoints, place_masks
+from .masks import ObjectMask
+from .resizing import Cut, choose_cut, resize_image, resize_scale
+from .training_stream import Draw
+
+
+class Sample(NamedTuple):
+    """One image, resized, with its objects in network pixels.
+
+    Attributes:
+        pixels: ``(h, w, 3)`` RGB.
+        boxes: ``(G, 4)``.
+        classes: ``(G,)``.
+        ignored: ``(I, 4)``, boxes of visible objects that are not trained on.
+        crowd: ``(I,)``, which of those are crowd regions.
+        scale: network pixels per original pixel.
+        original_size: height and width that ``scale`` refers to: of the stored image,
+            or of its visible part.
+        image_id: id of the image; of a mosaic, the ids of its images joined by ``+``.
+        proposals: given proposals; None if the network computes its own.
+        masks: G masks; None if they are not wanted.
+        keypoints: ``(G, K, 3)``; None if they are not wanted.
+    """
+
+    pixels: npt.NDArray[np.uint8]
+    boxes: npt.NDArray[np.float32]
+    classes: npt.NDArray[np.int64]
+    ignored: npt.NDArray[np.float32]
+    crowd: npt.NDArray[np.bool_]
+    scale: float
+    original_size: tuple[int, int]
+    image_id: str
+    proposals: ScoredBoxes | None = None
+    masks: tuple[ObjectMask, ...] | None = None
+    keypoints: FloatArray | None = None
+
+
+class Preparation(NamedTuple):
+    """How images and their objects become network input.
+
+    Attributes:
+        long_side: upper limit of the longer side in pixels.
+        offset: 1 for legacy boxes, 0 for continuous ones.
+        size_multiple: padded height and width are multiples of this.
+        use_difficult: keep VOC's difficult objects.
+        min_visible: least share of its area that a crop must leave of an object.
+        instances: which masks and keypoints to load.
+    """
+
+    long_side: int
+    offset: float
+    size_multiple: int = 1
+    use_difficult: bool = False
+    min_visible: float = 0.25
+    instances: Instances = Instances()
+
+
+def make_sample(
+    record: Record,
+    draw: Draw,
+    preparation: Preparation,
+    *,
+    window: tuple[int, int] | None = None,
+    proposals: ScoredBoxes | None = None,
+) -> Sample:
+    """Read and resize an image and its objects.
+
+    Crowd regions are not objects; difficult objects only with ``use_difficult``.
+
+    Args:
+        record: the image.
+        draw: scale, flip, colours and zoom of the image. Pixels that the zoom moves
+            beyond the usual size are cropped, see `choose_cut`.
+        preparation: settings that all images share.
+        window: height and width to fill; the scale is raised if the image would not
+            fill it. If None, the image has its usual size.
+        proposals: given proposals of this image, as pixel edges.
+
+    Raises:
+        ImageError: the file cannot be decoded, or does not have the annotated size.
+    """
+    offset, objects = preparation.offset, len(record.boxes)
+    given = [] if proposals is None else [proposals.boxes]
+    edges = np.concatenate([record.boxes, *given])
+    pixels, edges = _read(record, edges, flip=draw.flip)
+    height, width = pixels.shape[:2]
+    boxes = edges - np.array([0, 0, offset, offset], dtype=np.float32)
+    wanted = ~record.crowd
+    if not preparation.use_difficult:
+        wanted = wanted & ~record.difficult
+    seen = np.ones(len(edges), np.bool_)
+    scale = resize_scale(height, width, draw.short_side, preparation.long_side)
+    cut = Cut(0, 0, width, height, scale, (height, width))
+    if draw.zoom == 1 and window is None:
+        pixels = resize_image(pixels, scale)
+        cut = cut._replace(shown=pixels.shape[:2])
+        boxes = (boxes * scale).astype(np.float32, copy=False)
+    else:
+        usual = round(scale * height), round(scale * width)
+        scale *= draw.zoom
+        if window is not None:
+            scale = max(scale, window[0] / height, window[1] / width)
+        cut = choose_cut(
+            height, width, scale=scale, window=window or usual, place=draw.place
+        )
+        scale, height, width = cut.scale, cut.height, cut.width
+        pixels, boxes = cut.resize(pixels), cut.move(boxes, offset=offset)
+        share = cut.visible_share(edges)
+        seen = (share > 0) & (boxes[:, 2:] + offset > boxes[:, :2]).all(axis=1)
+        wanted = wanted & seen[:objects] & (share[:objects] >= preparation.min_visible)
+    if draw.colour is not None or draw.hue:
+        pixels = recolour(pixels, draw.colour or (1.0, 1.0, 1.0), hue=draw.hue)
+    if proposals is not None:
+        proposals = ScoredBoxes(
+            boxes[objects:][seen[objects:]], proposals.scores[seen[objects:]]
+        )
+    boxes, seen = boxes[:objects], seen[:objects]
+    masks, keypoints = _instances(
+        record, wanted, cut, preparation.instances, flip=draw.flip
+    )
+    return Sample(
+        pixels=pixels,
+        boxes=boxes[wanted],
+        classes=record.classes[wanted],
+        ignored=boxes[seen & ~wanted],
+        crowd=record.crowd[seen & ~wanted],
+        scale=scale,
+        original_size=(height, width),
+        image_id=record.image_id,
+        proposals=proposals,
+        masks=masks,
+        keypoints=keypoints,
+    )
+
+
+def _instances(
+    record: Record, wanted: BoolArray, cut: Cut, instances: Instances, *, flip: bool
+) -> tuple[tuple[ObjectMask, ...] | None, FloatArray | None]:
+    """Move the masks and keypoints of some objects into the network input."""
+    mirrored = record.width if flip else None
+    masks, keypoints = None, None
+    if instances.masks:
+        own = record.masks or ((),) * len(wanted)
+        masks = place_masks(list(itertools.compress(own, wanted)), cut, mirrored)
+    names = instances.keypoints
+    if names is not None:
+        shape = (int(wanted.sum()), len(names.names), 3)
+        keypoints = np.zeros(shape, np.float32)
+        if record.keypoints is not None:
+            keypoints = place_keypoints(
+                record.keypoints[wanted], cut, mirrored, names.flip_pairs
+            )
+    return masks, keypoints
+
+
+def _read(
+    record: Record, edges: FloatArray, *, flip: bool
+) -> tuple[npt.NDArray[np.uint8], FloatArray]:
+    """Read an image, and mirror it and the pixel edges of its boxes if asked.
+
+    An image is mirrored before the resize: mirroring an image of rounded width would
+    shift it by a fraction of a pixel.
+    """
+    pixels = read_image(record.path)
+    height, width = pixels.shape[:2]
+    expect_stated_size(record.path, (width, height), (record.width, record.height))
+    if flip:
+        pixels = np.asarray(cv2.flip(pixels, 1), np.uint8)
+        edges = edges.copy()
+        edges[:, 0::2] = width - edges[:, 2::-2]
+    return pixels, edges
