@@ -16,8 +16,8 @@ from torch import Tensor, nn
 from ..config.settings import Config
 from ..datasets.loading.batches import Batch
 from ..datasets.loading.training_stream import Passes
+from ..layer_utils.outputs import TrainOutput
 from ..model.network import Network
-from ..model.outputs import TrainOutput
 from ..utils.device import autocast
 from ..utils.distributed import collectives
 from .running_statistics import RunningStatistics

@@ -16,9 +16,9 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
 from ..config.settings import DataConfig, TrainConfig
+from ..layer_utils.outputs import TrainOutput
 from ..layer_utils.structures import GroundTruth, Images, Proposals
 from ..model.network import Network
-from ..model.outputs import TrainOutput
 from ..utils.device import autocast
 
 _OBJECTS = 32  # ground-truth slots; their number hardly matters

@@ -11,8 +11,8 @@ from ..config.settings import Config, TrainConfig
 from ..datasets.loading.batches import Batch
 from ..datasets.records import Dataset
 from ..inference.batch_pictures import network_pictures
+from ..layer_utils.outputs import TrainOutput
 from ..model.network import Network
-from ..model.outputs import TrainOutput
 from ..utils.device import autocast
 from ..utils.drawing import contact_sheet, save_image
 from ..utils.printable import show

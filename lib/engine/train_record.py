@@ -13,9 +13,9 @@ from ..inference.batch_pictures import (
     proposals_picture,
 )
 from ..inference.postprocess import detect_batch
+from ..layer_utils.outputs import TrainOutput
 from ..layer_utils.structures import Detections, map_tensors
 from ..model.network import Network
-from ..model.outputs import TrainOutput
 from ..utils.closeable import Closeable
 from ..utils.device import autocast
 from ..utils.drawing import side_by_side

@@ -23,9 +23,9 @@ from ..evaluation.scoring import evaluate
 from ..inference.ordered_batches import ordered_batches
 from ..inference.postprocess import detections_of, to_image_detections
 from ..inference.proposal_evaluation import to_image_proposals
+from ..layer_utils.outputs import Predictions
 from ..layer_utils.structures import Proposals
 from ..model.network import Network
-from ..model.outputs import Predictions
 from ..utils.device import autocast
 from ..utils.distributed import collectives
 

@@ -13,9 +13,9 @@ from torch.export import Dim
 from ..config.settings import BoxConfig, TestConfig
 from ..datasets.loading.batches import Batch
 from ..inference.postprocess import detections_of
+from ..layer_utils.outputs import Predictions
 from ..layer_utils.structures import GroundTruth, Images
 from ..model.network import Network
-from ..model.outputs import Predictions
 from ..utils.device import autocast
 
 LEAST_SIDE = 65

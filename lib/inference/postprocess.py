@@ -14,9 +14,9 @@ from ..datasets.loading.batches import Batch
 from ..evaluation.image_detections import ImageDetections
 from ..layer_utils.boxes import BoxCoder, clip
 from ..layer_utils.detections import candidates
+from ..layer_utils.outputs import Predictions
 from ..layer_utils.structures import Detections, replace
 from ..model.network import Network
-from ..model.outputs import Predictions
 from ..utils.device import autocast
 from .test_time_augmentation import merge_views, mirror, mirror_proposals, unmirror
 

@@ -17,8 +17,8 @@ from ..datasets.loading.batches import Batch
 from ..datasets.records import Record
 from ..layer_utils.box_fusion import weighted_boxes_fusion
 from ..layer_utils.detections import suppress, suppress_softly
+from ..layer_utils.outputs import Predictions
 from ..layer_utils.structures import Detections, Images, Proposals, join
-from ..model.outputs import Predictions
 from ..nms import Suppression
 from ..nms.soft_nms import Decay
 from .ordered_batches import ordered_batches

@@ -6,9 +6,9 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from ..layer_utils.outputs import TrainOutput
 from ..layer_utils.structures import FeatureMaps, GroundTruth, Proposals
 from .network import Stage
-from .outputs import TrainOutput
 
 
 class ExternalProposals(nn.Module):

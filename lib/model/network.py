@@ -6,6 +6,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
+from ..layer_utils.outputs import Predictions, TrainOutput
 from ..layer_utils.structures import (
     Detections,
     FeatureMaps,
@@ -17,7 +18,6 @@ from ..nets.backbone import Backbone
 from ..nets.fpn import FeaturePyramid
 from ..nets.layers import zero_padding
 from ..nets.normalisation import Normalisation
-from .outputs import Predictions, TrainOutput
 
 NOT_WEIGHTS = ("pixel_mean", "pixel_std", "dense_head.positives.value")
 """Keys of state dicts that no file of weights of another program has."""

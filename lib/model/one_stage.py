@@ -5,6 +5,7 @@ from collections.abc import Iterator
 import torch
 from torch import Tensor, nn
 
+from ..layer_utils.outputs import Predictions, TrainOutput
 from ..layer_utils.structures import (
     DenseOutput,
     FeatureMaps,
@@ -16,7 +17,6 @@ from ..nets.backbone import Backbone
 from ..nets.fpn import FeaturePyramid
 from ..nets.normalisation import Normalisation
 from .network import Network, Stage
-from .outputs import Predictions, TrainOutput
 
 
 class DenseHead(nn.Module):

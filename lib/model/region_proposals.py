@@ -9,6 +9,7 @@ from ..config.settings import AnchorConfig, BoxConfig, RPNConfig
 from ..layer_utils.anchor_targets import AnchorTargets, anchor_targets
 from ..layer_utils.boxes import BoxCoder
 from ..layer_utils.losses import rpn_loss_sums
+from ..layer_utils.outputs import TrainOutput
 from ..layer_utils.patches import cell_patches
 from ..layer_utils.proposal_layer import propose, top_proposals
 from ..layer_utils.structures import FeatureMaps, GroundTruth, Proposals, RPNOutput
@@ -17,7 +18,6 @@ from ..nms import Suppression
 from ..utils.torch_versions import forget_casts
 from .anchor_grid import AnchorGrid, joined
 from .network import Stage
-from .outputs import TrainOutput
 
 
 class RegionProposalNetwork(nn.Module):

@@ -10,6 +10,7 @@ from typing import Any, cast
 import torch
 from torch import Tensor, nn
 
+from ..layer_utils.outputs import Predictions, TrainOutput, together
 from ..layer_utils.proposal_targets import RoISamples
 from ..layer_utils.structures import (
     Detections,
@@ -26,7 +27,6 @@ from ..nets.region_head import RegionHead
 from .external_proposals import ExternalProposals
 from .heads.head import ClassifyingHead, Head
 from .network import Network, Stage
-from .outputs import Predictions, TrainOutput, together
 from .region_proposals import RegionProposalNetwork
 
 

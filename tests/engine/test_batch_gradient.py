@@ -13,9 +13,9 @@ from faster_rcnn.engine.non_finite import FaultyUpdates, NonFiniteLossError
 from faster_rcnn.engine.schedule import share_passes
 from faster_rcnn.engine.training_batches import stream_batches
 from faster_rcnn.layer_utils.losses import Loss
+from faster_rcnn.layer_utils.outputs import TrainOutput
 from faster_rcnn.model import region_proposals
 from faster_rcnn.model.heads.head import Head
-from faster_rcnn.model.outputs import TrainOutput
 from faster_rcnn.utils.distributed import collectives
 from faster_rcnn.weights.checkpoint import Counts
 from many_processes import in_processes

@@ -9,7 +9,7 @@ from faster_rcnn.engine.batch_gradient import Update
 from faster_rcnn.engine.run_folder import RunFolder
 from faster_rcnn.engine.train_record import TrainRecord, UnreadableFiles
 from faster_rcnn.layer_utils.losses import Loss
-from faster_rcnn.model.outputs import TrainOutput
+from faster_rcnn.layer_utils.outputs import TrainOutput
 from loader_words import sample_of
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from tiny_runs import CLASSES, draw_dataset, tiny_config, tiny_detector, train_tiny

@@ -13,8 +13,8 @@ from faster_rcnn.inference.postprocess import (
 from faster_rcnn.inference.test_time_augmentation import mirror, view_batches
 from faster_rcnn.layer_utils.boxes import BoxCoder
 from faster_rcnn.layer_utils.detections import detect as detect_layer
+from faster_rcnn.layer_utils.outputs import Predictions
 from faster_rcnn.layer_utils.structures import Detections, Images, Proposals, tensors_of
-from faster_rcnn.model.outputs import Predictions
 from faster_rcnn.nms import Suppression
 from loader_words import evaluation_batches_of as ordered_batches
 from loader_words import sample_of

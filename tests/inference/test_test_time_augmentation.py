@@ -17,8 +17,8 @@ from faster_rcnn.inference.test_time_augmentation import (
 from faster_rcnn.layer_utils.box_fusion import weighted_boxes_fusion
 from faster_rcnn.layer_utils.boxes import BoxCoder
 from faster_rcnn.layer_utils.detections import candidates, suppress
+from faster_rcnn.layer_utils.outputs import Predictions
 from faster_rcnn.layer_utils.structures import Detections, Images, Proposals, join
-from faster_rcnn.model.outputs import Predictions
 from faster_rcnn.nms import Suppression, soft_nms
 from many_processes import in_processes
 from tiny_runs import draw_dataset, run_test, tiny_config

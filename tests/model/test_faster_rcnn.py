@@ -1,7 +1,7 @@
 import pytest
 import torch
+from faster_rcnn.layer_utils.outputs import Predictions
 from faster_rcnn.layer_utils.structures import Images
-from faster_rcnn.model.outputs import Predictions
 from faster_rcnn.model.two_stage import TwoStage
 from tiny_runs import (
     ground_truth,

@@ -10,12 +10,12 @@ from torch import Tensor
 
 from ...config.settings import BoxConfig, HeadConfig
 from ...layer_utils.losses import Loss, head_loss_sums
+from ...layer_utils.outputs import Predictions, TrainOutput
 from ...layer_utils.proposal_targets import RoISamples, sample_rois
 from ...layer_utils.structures import FeatureMaps, GroundTruth, Proposals
 from ...nets.box_predictor import BoxPredictor
 from ...nets.roi_features import RoIFeatures
 from ..network import Stage
-from ..outputs import Predictions, TrainOutput
 from .head import ClassifyingHead
 
 

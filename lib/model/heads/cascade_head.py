@@ -11,11 +11,11 @@ from torch import Tensor, nn
 
 from ...config.settings import BoxConfig, HeadConfig
 from ...layer_utils.boxes import BoxCoder
+from ...layer_utils.outputs import Predictions, TrainOutput, together
 from ...layer_utils.proposal_targets import RoISamples, label_rois
 from ...layer_utils.structures import FeatureMaps, GroundTruth, Proposals, replace
 from ...nets.roi_features import RoIFeatures
 from ..network import Stage
-from ..outputs import Predictions, TrainOutput, together
 from .box_head import BoxHead
 from .head import ClassifyingHead
 

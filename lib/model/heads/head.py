@@ -6,12 +6,12 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
+from ...layer_utils.outputs import Predictions, TrainOutput
 from ...layer_utils.proposal_targets import RoISamples
 from ...layer_utils.structures import Detections, FeatureMaps, GroundTruth, Proposals
 from ...nets.backbone import Backbone
 from ...nets.roi_features import Pooling
 from ..network import Stage
-from ..outputs import Predictions, TrainOutput
 
 
 class Trunk(NamedTuple):

@@ -10,11 +10,11 @@ from torch import Tensor
 from ...config.settings import Config, KeypointConfig
 from ...layer_utils.instance_losses import keypoint_loss_sum
 from ...layer_utils.keypoints import decode_keypoints, keypoint_targets
+from ...layer_utils.outputs import TrainOutput
 from ...layer_utils.proposal_targets import RoISamples
 from ...layer_utils.structures import Detections, FeatureMaps, GroundTruth, replace
 from ...nets.instance_layers import KeypointLayers
 from ...nets.roi_features import RoIFeatures
-from ..outputs import TrainOutput
 from .foreground import foreground_of
 from .head import Head, Trunk
 

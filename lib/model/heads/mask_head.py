@@ -8,11 +8,11 @@ from torch import Tensor
 from ...config.settings import Config, MaskConfig
 from ...layer_utils.instance_losses import mask_loss_sum
 from ...layer_utils.mask_targets import annotated, mask_targets
+from ...layer_utils.outputs import TrainOutput
 from ...layer_utils.proposal_targets import RoISamples
 from ...layer_utils.structures import Detections, FeatureMaps, GroundTruth, replace
 from ...nets.instance_layers import MaskLayers, MaskPredictor
 from ...nets.roi_features import LastStage, RoIFeatures
-from ..outputs import TrainOutput
 from .foreground import foreground_of
 from .head import Head, Trunk
 

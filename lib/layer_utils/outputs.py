@@ -8,8 +8,8 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from ..layer_utils.losses import Loss
-from ..layer_utils.structures import FeatureMaps, Proposals
+from .losses import Loss
+from .structures import FeatureMaps, Proposals
 
 
 class TrainOutput(NamedTuple):
