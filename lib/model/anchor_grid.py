@@ -6,8 +6,13 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
-from ..config.settings import AnchorConfig
-from ..layer_utils.anchors import base_anchors, cells_inside, grid_anchors
+from ..layer_utils.anchors import (
+    Centre,
+    Rounding,
+    base_anchors,
+    cells_inside,
+    grid_anchors,
+)
 from ..layer_utils.structures import FeatureMaps
 
 
@@ -30,8 +35,13 @@ class AnchorGrid(nn.Module):
 
     Args:
         strides: of the levels, finest first.
-        anchors: sides, ratios and conventions.
+        scales: sides of the anchors of each level, in units of its stride.
+        ratios: see `base_anchors`, like the following three.
         offset: 1 for legacy boxes, 0 for continuous ones.
+        centre: "cell" or "corner".
+        rounding: which coordinates are rounded.
+        fitted: whether the distance between neighbouring cells is the padded image's
+            side divided by the map's, rounded down, in place of the stride.
 
     Attributes:
         base: ``(L, K, 4)`` anchors of the first cell of each level.
@@ -40,23 +50,29 @@ class AnchorGrid(nn.Module):
     base: Tensor
 
     def __init__(
-        self, strides: Sequence[int], anchors: AnchorConfig, *, offset: float
+        self,
+        strides: Sequence[int],
+        scales: Sequence[Sequence[float]],
+        *,
+        ratios: Sequence[float],
+        offset: float,
+        centre: Centre = "cell",
+        rounding: Rounding = "auto",
+        fitted: bool = False,
     ) -> None:
         super().__init__()
         self.strides = tuple(strides)
-        self.fitted = anchors.spacing == "fitted"
+        self.fitted = fitted
         base = [
             base_anchors(
                 stride=stride,
-                ratios=anchors.ratios,
-                scales=scales,
+                ratios=ratios,
+                scales=own,
                 offset=offset,
-                centre=anchors.centre,
-                rounding=anchors.rounding,
+                centre=centre,
+                rounding=rounding,
             )
-            for stride, scales in zip(
-                strides, anchors.level_scales(strides), strict=True
-            )
+            for stride, own in zip(strides, scales, strict=True)
         ]
         self.register_buffer("base", torch.stack(base), persistent=False)
 

@@ -1,5 +1,6 @@
 """Build a detector from a configuration."""
 
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -13,6 +14,7 @@ from ..nets.layers import Norm
 from ..nets.normalisation import NORMALISATIONS, Normalisation
 from ..nets.region_head import RegionHead
 from ..nets.roi_features import LastStage, Pooling, RoIFeatures, pooled_strides
+from .anchor_grid import AnchorGrid
 from .external_proposals import ExternalProposals
 from .heads.box_head import BoxHead
 from .heads.cascade_head import CascadeHead
@@ -65,9 +67,8 @@ def _retinanet(
     assert pyramid is not None
     head = RetinaHead(
         pyramid.channels,
-        pyramid.strides,
+        anchor_grid(config, pyramid.strides),
         num_classes,
-        anchors=config.anchors,
         boxes=config.boxes,
         dense=config.dense,
     )
@@ -93,8 +94,7 @@ def _faster_rcnn(
     if net.modules != "fast_rcnn":
         proposer = RegionProposalNetwork(
             channels,
-            strides,
-            anchors=config.anchors,
+            anchor_grid(config, strides),
             boxes=config.boxes,
             rpn=config.rpn,
             box_gradient=config.pooling.box_gradient,
@@ -117,6 +117,20 @@ def _faster_rcnn(
         # Maps that no region is pooled from serve only the RPN.
         pyramid.output[len(pooled) :].requires_grad_(False)
     return model
+
+
+def anchor_grid(config: Config, strides: Sequence[int]) -> AnchorGrid:
+    """Build the anchors of levels of these strides, finest first."""
+    anchors = config.anchors
+    return AnchorGrid(
+        strides,
+        anchors.level_scales(strides),
+        ratios=anchors.ratios,
+        offset=config.boxes.offset,
+        centre=anchors.centre,
+        rounding=anchors.rounding,
+        fitted=anchors.spacing == "fitted",
+    )
 
 
 def _normalisation(config: Config) -> Normalisation:

@@ -5,7 +5,7 @@ from collections.abc import Iterator, Sequence
 import torch
 from torch import Tensor, nn
 
-from ..config.settings import AnchorConfig, BoxConfig, RPNConfig
+from ..config.settings import BoxConfig, RPNConfig
 from ..layer_utils.anchor_targets import AnchorTargets, anchor_targets
 from ..layer_utils.boxes import BoxCoder
 from ..layer_utils.losses import rpn_loss_sums
@@ -28,9 +28,8 @@ class RegionProposalNetwork(nn.Module):
     def __init__(
         self,
         in_channels: int,
-        strides: Sequence[int],
+        grid: AnchorGrid,
         *,
-        anchors: AnchorConfig,
         boxes: BoxConfig,
         rpn: RPNConfig,
         box_gradient: bool = False,
@@ -42,7 +41,7 @@ class RegionProposalNetwork(nn.Module):
             rpn.nms_threshold, boxes.nms_offset, boxes.nms_inclusive
         )
         self.rpn = rpn
-        self.grid = AnchorGrid(strides, anchors, offset=boxes.offset)
+        self.grid = grid
         self.head = RPNHead(
             in_channels, rpn.channels, self.grid.per_cell, convs=rpn.convs
         )

@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from ..config.settings import AnchorConfig, BoxConfig, DenseConfig
+from ..config.settings import BoxConfig, DenseConfig
 from ..layer_utils.anchor_targets import dense_targets, match_anchors
 from ..layer_utils.dense_candidates import dense_candidates
 from ..layer_utils.dense_losses import dense_box_losses, dense_class_losses
@@ -28,17 +28,16 @@ class RetinaHead(DenseHead):
     def __init__(
         self,
         in_channels: int,
-        strides: Sequence[int],
+        grid: AnchorGrid,
         num_classes: int,
         *,
-        anchors: AnchorConfig,
         boxes: BoxConfig,
         dense: DenseConfig,
     ) -> None:
         super().__init__()
         self.boxes = boxes
         self.settings = dense
-        self.grid = AnchorGrid(strides, anchors, offset=boxes.offset)
+        self.grid = grid
         self.predictor = DensePredictor(
             in_channels,
             self.grid.per_cell,
