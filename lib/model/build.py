@@ -7,6 +7,7 @@ import torch
 
 from ..config.section import HeadSection
 from ..config.settings import Config
+from ..layer_utils.anchor_grid import AnchorGrid
 from ..nets import build_backbone
 from ..nets.backbone import Backbone
 from ..nets.fpn import FeaturePyramid
@@ -14,7 +15,6 @@ from ..nets.layers import Norm
 from ..nets.normalisation import NORMALISATIONS, Normalisation
 from ..nets.region_head import RegionHead
 from ..nets.roi_features import LastStage, Pooling, RoIFeatures, pooled_strides
-from .anchor_grid import AnchorGrid
 from .external_proposals import ExternalProposals
 from .heads.box_head import BoxHead
 from .heads.cascade_head import CascadeHead

@@ -6,6 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from ..config.settings import BoxConfig, RPNConfig
+from ..layer_utils.anchor_grid import AnchorGrid, joined
 from ..layer_utils.anchor_targets import AnchorTargets, anchor_targets
 from ..layer_utils.boxes import BoxCoder
 from ..layer_utils.losses import rpn_loss_sums
@@ -16,7 +17,6 @@ from ..layer_utils.structures import FeatureMaps, GroundTruth, Proposals, RPNOut
 from ..nets.rpn import RPNHead
 from ..nms import Suppression
 from ..utils.torch_versions import forget_casts
-from .anchor_grid import AnchorGrid, joined
 from .network import Stage
 
 

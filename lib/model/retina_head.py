@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from ..config.settings import BoxConfig, DenseConfig
+from ..layer_utils.anchor_grid import AnchorGrid, joined
 from ..layer_utils.anchor_targets import dense_targets, match_anchors
 from ..layer_utils.dense_candidates import dense_candidates
 from ..layer_utils.dense_losses import dense_box_losses, dense_class_losses
@@ -17,7 +18,6 @@ from ..layer_utils.losses import Loss
 from ..layer_utils.outputs import Predictions, TrainOutput
 from ..layer_utils.structures import DenseOutput, FeatureMaps, GroundTruth, Proposals
 from ..nets.dense_predictor import DensePredictor
-from .anchor_grid import AnchorGrid, joined
 from .network import Stage
 from .one_stage import DenseHead
 

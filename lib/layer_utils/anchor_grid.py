@@ -6,14 +6,14 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
-from ..layer_utils.anchors import (
+from .anchors import (
     Centre,
     Rounding,
     base_anchors,
     cells_inside,
     grid_anchors,
 )
-from ..layer_utils.structures import FeatureMaps
+from .structures import FeatureMaps
 
 
 class Anchors(NamedTuple):
