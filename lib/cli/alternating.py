@@ -2,8 +2,8 @@
 
 1. A region proposal network, from the initial weights.
 2. Fast R-CNN on its proposals, from the same initial weights: nothing is shared yet.
-3. A region proposal network on the trunk of step 2, which is frozen.
-4. Fast R-CNN, continued from step 2 with its trunk frozen, on the proposals of step 3.
+3. A region proposal network on the backbone of step 2, which is frozen.
+4. Fast R-CNN, continued from step 2 with a frozen backbone, on the proposals of step 3.
 
 The layers of steps 3 and 4 then form one detector, which is tested like any other. Each
 step is a run of its own: the same command resumes where an earlier one stopped.
@@ -157,7 +157,7 @@ def main(words: Sequence[str] | None = None, prog: str = "frcnn alternating") ->
         given = ("net.modules", "fast_rcnn", "data.proposals")
         proposals = turns.propose("1_rpn", rpn)
         fast_rcnn = turns.train("2_fast_rcnn", *given, proposals)
-        fixed = ("net.weights", fast_rcnn.resolve(), "net.fixed_trunk", "true")
+        fixed = ("net.weights", fast_rcnn.resolve(), "net.fixed_shared", "true")
         rpn = turns.train("3_rpn", "net.modules", "rpn", *fixed, first=False)
         proposals = turns.propose("3_rpn", rpn)
         fast_rcnn = turns.train("4_fast_rcnn", *given, proposals, *fixed, first=False)

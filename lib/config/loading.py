@@ -64,6 +64,9 @@ def config_from_checkpoint(
 
 _SHOWN = 20  # errors per message
 
+_RENAMED = {("net", "fixed_trunk"): "fixed_shared"}
+"""Keys that runs and recipes of earlier versions have under another name."""
+
 _NOT_PART_OF_A_RUN = {
     *("data.root", "data.workers"),
     *("train.nonfinite", "train.nonfinite_limit"),
@@ -173,6 +176,7 @@ def _merge(
                 f"{source}: section {section!r} must hold keys, found {brief(values)}"
             )
         model = _section_model(section)
+        values = {_RENAMED.get((section, key), key): values[key] for key in values}
         for key in values:
             if key not in model.model_fields:
                 raise ConfigError(

@@ -143,9 +143,9 @@ class NetConfig(Section):
     fixed_blocks: Whole | None = None
     """Number of leading blocks that are frozen; null: the default of the architecture.
     With random weights no block is frozen."""
-    fixed_trunk: bool = False
-    """Freeze trunk and pyramid, which the two modules share (section 3.2, steps 3 and
-    4); needs weights."""
+    fixed_shared: bool = False
+    """Freeze the layers that the two modules share, pyramid included (section 3.2,
+    steps 3 and 4); needs weights."""
     mask_padding: bool = True
     """Keep the padding of smaller images zero in every layer, and without anchors, so
     that an image in a batch has the same features and detections as alone. torchvision

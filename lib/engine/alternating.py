@@ -20,7 +20,7 @@ from .solver import build_optimizer
 
 
 def join_modules(rpn: Path, fast_rcnn: Path, run: RunFolder, *, iteration: int) -> Path:
-    """Join a proposal network and a Fast R-CNN that share their trunk.
+    """Join a proposal network and a Fast R-CNN that share their backbone.
 
     Args:
         rpn: checkpoint of ``net.modules rpn``.
@@ -33,7 +33,7 @@ def join_modules(rpn: Path, fast_rcnn: Path, run: RunFolder, *, iteration: int) 
 
     Raises:
         CheckpointError: the checkpoints are of other modules, have different classes,
-            or do not share their trunk.
+            or do not share their backbone.
         ConfigError: the folder belongs to another run.
     """
     states = {"rpn": load_checkpoint(rpn), "fast_rcnn": load_checkpoint(fast_rcnn)}
@@ -56,8 +56,8 @@ def join_modules(rpn: Path, fast_rcnn: Path, run: RunFolder, *, iteration: int) 
     for key in sorted(model.shared_keys()):
         if not (key in first and key in second and first[key].equal(second[key])):
             raise CheckpointError(
-                f"{rpn} and {fast_rcnn} do not share their trunk: {key} differs; train "
-                "both from the same weights with net.fixed_trunk true"
+                f"{rpn} and {fast_rcnn} do not share their backbone: {key} differs; "
+                "train both from the same weights with net.fixed_shared true"
             )
     model.load_state_dict(first | second)
     run.claim(config)

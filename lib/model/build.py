@@ -18,7 +18,7 @@ from ..nets.roi_features import LastStage, Pooling, RoIFeatures, pooled_strides
 from .external_proposals import ExternalProposals
 from .heads.box_head import BoxHead
 from .heads.cascade_head import CascadeHead
-from .heads.head import Head, Trunk
+from .heads.head import Head, HeadContext
 from .network import Network
 from .one_stage import OneStage
 from .region_proposals import RegionProposalNetwork
@@ -53,8 +53,8 @@ def build_detector(config: Config, num_classes: int) -> Network:
     build = _retinanet if net.detector == "retinanet" else _faster_rcnn
     model = build(config, num_classes, backbone, pyramid)
     model.masks_padding = net.mask_padding
-    if net.fixed_trunk and net.weights != "none":
-        freeze_trunk(model)
+    if net.fixed_shared and net.weights != "none":
+        freeze_shared(model)
     return model.to(memory_format=torch.channels_last)
 
 
@@ -103,8 +103,8 @@ def _faster_rcnn(
     heads = {}
     if net.modules != "rpn":
         pooling = Pooling(**config.pooling.model_dump())
-        trunk = Trunk(backbone, channels, pooled, pooling, num_classes)
-        heads = build_heads(config, trunk, region_head)
+        context = HeadContext(backbone, channels, pooled, pooling, num_classes)
+        heads = build_heads(config, context, region_head)
     model = TwoStage(
         backbone,
         pyramid,
@@ -157,15 +157,15 @@ def _backbone(config: Config) -> Backbone:
 
 
 def build_heads(
-    config: Config, trunk: Trunk, region_head: RegionHead | None
+    config: Config, context: HeadContext, region_head: RegionHead | None
 ) -> dict[str, Head]:
     """Build the box head, or the cascade in its place, and the further heads.
 
     A further head is one whose settings are a `HeadSection` with ``enabled``; its keys
     start with the section's name.
     """
-    backbone, head, c4 = trunk.backbone, config.head, config.net.features == "c4"
-    options: dict[str, Any] = {"pooling": trunk.pooling, "strides": trunk.strides}
+    backbone, head, c4 = context.backbone, config.head, config.net.features == "c4"
+    options: dict[str, Any] = {"pooling": context.pooling, "strides": context.strides}
     common: dict[str, Any] = {"boxes": config.boxes, "head": head}
     heads: dict[str, Head] = {}
     if head.cascade:
@@ -174,20 +174,20 @@ def build_heads(
             RoIFeatures(
                 LastStage(backbone)
                 if c4
-                else build_region_head(config, trunk.channels),
+                else build_region_head(config, context.channels),
                 gradient=1 / stages,
                 **options,
             )
             for _ in range(stages)
         ]
-        heads["box_head"] = CascadeHead(cascade, trunk.num_classes, **common)
+        heads["box_head"] = CascadeHead(cascade, context.num_classes, **common)
     else:
         lift = backbone.lift if region_head is None else None
         regions = RoIFeatures(region_head or LastStage(backbone), lift=lift, **options)
-        heads["box_head"] = BoxHead(regions, trunk.num_classes, **common)
+        heads["box_head"] = BoxHead(regions, context.num_classes, **common)
     for name, section in config:
         if isinstance(section, HeadSection) and section.enabled:
-            heads[f"{name}_head"] = section.kind()(section, config, trunk)
+            heads[f"{name}_head"] = section.kind()(section, config, context)
     return heads
 
 
@@ -205,8 +205,8 @@ def build_region_head(config: Config, channels: int) -> RegionHead:
     )
 
 
-def freeze_trunk(model: Network) -> None:
-    """Freeze the layers that both modules share: the trunk and the pyramid."""
+def freeze_shared(model: Network) -> None:
+    """Freeze the layers that both modules share: the backbone's and the pyramid."""
     model.backbone.freeze(len(model.backbone.blocks()))
     if model.pyramid is not None:
         model.pyramid.requires_grad_(False)

@@ -142,7 +142,7 @@ class Network(nn.Module):
         pixels = zero_padding(pixels, sizes)
         if not self.masks_padding:
             sizes = None
-        features = self.backbone.trunk(pixels, sizes)
+        features = self.backbone.feature_maps(pixels, sizes)
         return features if self.pyramid is None else self.pyramid(features)
 
     @property
@@ -150,7 +150,7 @@ class Network(nn.Module):
         """Return the stride of each feature map, finest first."""
         return tuple((self.pyramid or self.backbone).strides)
 
-    def trunk_parameters(self) -> list[nn.Parameter]:
+    def shared_parameters(self) -> list[nn.Parameter]:
         """Return the parameters of the backbone that compute the feature maps."""
         return [
             parameter
@@ -161,7 +161,7 @@ class Network(nn.Module):
 
     def parts(self) -> dict[str, list[nn.Parameter]]:
         """Return the parameters of each part, by its name in tables."""
-        parts = {"trunk": self.trunk_parameters()}
+        parts = {"backbone": self.shared_parameters()}
         if self.pyramid is not None:
             parts["pyramid"] = list(self.pyramid.parameters())
         return parts
@@ -181,5 +181,5 @@ class Network(nn.Module):
             for tensor in module.state_dict(keep_vars=True).values()
         }
         state = self.state_dict(keep_vars=True)
-        trunk = {key for key, tensor in state.items() if id(tensor) in tensors}
-        return trunk | {"pixel_mean", "pixel_std"}
+        keys = {key for key, tensor in state.items() if id(tensor) in tensors}
+        return keys | {"pixel_mean", "pixel_std"}

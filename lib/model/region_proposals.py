@@ -14,7 +14,7 @@ from ..layer_utils.outputs import TrainOutput
 from ..layer_utils.patches import cell_patches
 from ..layer_utils.proposal_layer import propose, top_proposals
 from ..layer_utils.structures import FeatureMaps, GroundTruth, Proposals, RPNOutput
-from ..nets.rpn import RPNHead
+from ..nets.rpn import RPNPredictor
 from ..nms import Suppression
 from ..utils.torch_versions import forget_casts
 from .network import Stage
@@ -42,7 +42,7 @@ class RegionProposalNetwork(nn.Module):
         )
         self.rpn = rpn
         self.grid = grid
-        self.head = RPNHead(
+        self.head = RPNPredictor(  # the prefix of its keys
             in_channels, rpn.channels, self.grid.per_cell, convs=rpn.convs
         )
 
@@ -64,8 +64,9 @@ class RegionProposalNetwork(nn.Module):
     def _recomputes(self, features: FeatureMaps) -> bool:
         """Return whether recomputing the sampled anchors makes training cheaper.
 
-        If so, the head runs forward twice, and backward over the sampled cells only.
-        Otherwise its backward pass, which costs twice a forward pass, covers all cells.
+        If so, the predictor runs forward twice, and backward over the sampled cells
+        only. Otherwise its backward pass, which costs twice a forward pass, covers all
+        cells.
         """
         cells = sum(x.shape[2] * x.shape[3] for x in features.maps)
         single = self.rpn.convs == 1 and not self.box_gradient

@@ -167,8 +167,8 @@ class TwoStage(Network):
             parts["RPN"] = list(self.proposer.parameters())
         if not self.detects:
             return parts
-        trunk = {id(parameter) for parameter in self.trunk_parameters()}
-        head = [p for p in self.backbone.parameters() if id(p) not in trunk]
+        shared = {id(parameter) for parameter in self.shared_parameters()}
+        head = [p for p in self.backbone.parameters() if id(p) not in shared]
         parts["head"] = [*head, *(self.region_head or nn.Module()).parameters()]
         parts["predictor"] = []
         for name, parameter in self.classifier.named_parameters():

@@ -93,7 +93,7 @@ def build_backbone(
             "caffe" (in the 1x1). Ignored by other nets.
         norm: "frozen" (stored statistics, not trained) or "batch" (trained). Ignored by
             VGG16, which has no norms.
-        fixed_blocks: number of frozen blocks of the trunk, 0 for none; if None, the
+        fixed_blocks: number of frozen blocks of shared layers, 0 for none; if None, the
             default of the architecture.
         head_stride: stride of the head's first layer, 1 or 2.
         dropout: dropout probability in VGG16's head, 0 <= dropout < 1.

@@ -1,6 +1,6 @@
 """Backbone interface: shared feature maps, and the head of a C4 network.
 
-The trunk is the part of a backbone whose maps RPN and head share. In a C4 network, the
+The shared layers compute the maps that RPN and heads share. In a C4 network, the
 layers after it are the head, which runs on each pooled region.
 
 Letters: N images in the batch, H and W of the padded input, M regions of all images, P
@@ -36,8 +36,8 @@ class Backbone(nn.Module, ABC):
 
     Attributes:
         kind: see `FeatureKind`.
-        strides: input pixels per cell of each map of the trunk, finest first.
-        channels: channels of each map of the trunk.
+        strides: input pixels per cell of each of its maps, finest first.
+        channels: channels of each of its maps.
         head_channels: length of the vector that the head computes for one region; 0
             without a head.
         kinds: the kinds that the network supports.
@@ -66,7 +66,7 @@ class Backbone(nn.Module, ABC):
             )
         self.kind = kind
 
-    def trunk(self, images: Tensor, sizes: Tensor | None) -> FeatureMaps:
+    def feature_maps(self, images: Tensor, sizes: Tensor | None) -> FeatureMaps:
         """Compute the feature maps that the RPN and the head share.
 
         Within its true size, a padded image gives the same features as the unpadded
@@ -93,13 +93,13 @@ class Backbone(nn.Module, ABC):
     def stages(self, images: Tensor, sizes: Tensor | None) -> Iterator[Stage]:
         """Yield the last map at each stride, finest first, with the images' true sizes.
 
-        The last stages are the trunk's maps; finer maps may precede them.
+        The last stages are the shared maps; finer maps may precede them.
         """
 
     def head(self, pooled: Tensor) -> Tensor:
         """Map pooled regions ``(M, C, P, P)`` to vectors ``(M, head_channels)``.
 
-        Only for kind c4. Regions are pooled from a map of the trunk or a lifted one.
+        Only for kind c4. Regions are pooled from a shared map or a lifted one.
         """
         return self.head_map(pooled).mean((2, 3))
 
@@ -128,13 +128,13 @@ class Backbone(nn.Module, ABC):
 
     @abstractmethod
     def blocks(self) -> Sequence[Sequence[nn.Module]]:
-        """Return the trunk's modules by block, input first, as `freeze` counts them."""
+        """Return the shared layers by block, input first, as `freeze` counts them."""
 
     def freeze(self, blocks: int) -> None:
         """Stop training the first `blocks` blocks, norm statistics included.
 
         Raises:
-            ValueError: the trunk has fewer blocks.
+            ValueError: there are fewer blocks.
         """
         groups = self.blocks()
         if not 0 <= blocks <= len(groups):
@@ -150,7 +150,7 @@ class Backbone(nn.Module, ABC):
 
     def remove_head(self) -> None:
         """Remove the layers that only a C4 head uses."""
-        trunk = {
+        shared = {
             id(parameter)
             for block in self.blocks()
             for module in block
@@ -160,10 +160,10 @@ class Backbone(nn.Module, ABC):
         def drop(parent: nn.Module) -> None:
             for name, child in parent.named_children():
                 own = {id(parameter) for parameter in child.parameters()}
-                if own and not own & trunk:
+                if own and not own & shared:
                     # Backbones index their layers: an empty module keeps the indices.
                     setattr(parent, name, nn.Identity())
-                elif own - trunk:
+                elif own - shared:
                     drop(child)
 
         drop(self)

@@ -17,7 +17,7 @@ class FeatureRow(Backbone):
     sizes.
 
     Attributes:
-        features: all layers, input first; `freeze` counts those of the trunk.
+        features: all layers, input first; `freeze` counts the shared ones.
         head_start: for C4, the index of the head's first feature.
         stage_ends: indices of the features that `stages` yields.
     """
@@ -29,7 +29,7 @@ class FeatureRow(Backbone):
 
     def stages(self, images: Tensor, sizes: Tensor | None) -> Iterator[Stage]:
         """See `Backbone.stages`."""
-        stem, *others = self._trunk_features()
+        stem, *others = self._shared_layers()
         sizes = shrink(sizes, 2)
         x = type(self).activate(zero_padding(stem(images), sizes), inplace=True)
         for index, feature in enumerate(others, start=1):
@@ -41,7 +41,7 @@ class FeatureRow(Backbone):
                 yield x, sizes
 
     def head_map(self, pooled: Tensor) -> Tensor:
-        """Apply the features after the trunk; see `Backbone.head_map`."""
+        """Apply the features after the shared ones; see `Backbone.head_map`."""
         *blocks, last = self.features[self.head_start :]
         x = pooled
         for block in blocks:
@@ -49,8 +49,8 @@ class FeatureRow(Backbone):
         return type(self).activate(last(x), inplace=True)
 
     def blocks(self) -> Sequence[Sequence[nn.Module]]:
-        """Return the trunk's features, one per block."""
-        return [[feature] for feature in self._trunk_features()]
+        """Return the shared features, one per block."""
+        return [[feature] for feature in self._shared_layers()]
 
-    def _trunk_features(self) -> nn.Sequential:
+    def _shared_layers(self) -> nn.Sequential:
         return self.features[: self.head_start] if self.kind == "c4" else self.features

@@ -15,27 +15,27 @@ from .layers import ConvNorm, shrink, zero_padding
 
 PyramidNorm = Literal["none", "batch"]
 CoarserLevels = Literal["subsample", "p5", "c5"]
-"""How the levels beyond the trunk's are computed:
+"""How the levels beyond the backbone's are computed:
 
 subsample  every other cell of the previous level (FPN, section 4.1's P6)
 p5         convolutions of stride 2, the first on the pyramid's last map (torchvision)
-c5         convolutions of stride 2, the first on the trunk's last map (RetinaNet,
+c5         convolutions of stride 2, the first on the backbone's last map (RetinaNet,
            section 4; Detectron2)
 """
 
 
 class FeaturePyramid(nn.Module):
-    """A top-down path over the trunk's maps (section 3, figure 3).
+    """A top-down path over the backbone's maps (section 3, figure 3).
 
     Args:
-        in_channels: channels of the trunk's maps, finest first.
+        in_channels: channels of the backbone's maps, finest first.
         channels: channels of every map of the pyramid.
-        strides: strides of the trunk's maps, each equal to the previous one or twice
+        strides: strides of the backbone's maps, each equal to the previous one or twice
             it.
         norm: "none", or "batch" after every convolution of the top-down path.
-        coarser: number of levels beyond the trunk's.
+        coarser: number of levels beyond the backbone's.
         coarser_by: how these levels are computed.
-        finest: smallest stride of a level; finer maps of the trunk are not used.
+        finest: smallest stride of a level; finer maps of the backbone are not used.
 
     Attributes:
         channels: channels of every map.
@@ -82,7 +82,7 @@ class FeaturePyramid(nn.Module):
                 for i in range(coarser)
             )
 
-    def forward(self, trunk: FeatureMaps) -> FeatureMaps:
+    def forward(self, features: FeatureMaps) -> FeatureMaps:
         """Compute the maps of the pyramid.
 
         1. A 1x1 convolution gives each map the same number of channels.
@@ -92,7 +92,7 @@ class FeaturePyramid(nn.Module):
         4. Coarser levels follow from the last one.
 
         Args:
-            trunk: the trunk's maps; values beyond the images' true sizes may be
+            features: the backbone's maps; values beyond the images' true sizes may be
                 anything.
 
         Returns:
@@ -100,13 +100,13 @@ class FeaturePyramid(nn.Module):
         """
         used = len(self.lateral)
         sizes: list[Tensor | None] = [None] * used
-        if trunk.sizes is not None:
-            sizes = [*trunk.sizes[-used:]]
+        if features.sizes is not None:
+            sizes = [*features.sizes[-used:]]
         # 1. The mask serves both the 3x3 convolution and the sum with the finer map.
         inner = [
             zero_padding(lateral(x), size)
             for lateral, x, size in zip(
-                self.lateral, trunk.maps[-used:], sizes, strict=True
+                self.lateral, features.maps[-used:], sizes, strict=True
             )
         ]
         # 2.
@@ -116,7 +116,7 @@ class FeaturePyramid(nn.Module):
         # 3.
         maps = [smooth(x) for smooth, x in zip(self.output, inner, strict=True)]
         # 4.
-        last = trunk.maps[-1] if self.coarser_by == "c5" else maps[-1]
+        last = features.maps[-1] if self.coarser_by == "c5" else maps[-1]
         for i in range(self.coarser):
             if self.coarser_by == "subsample":
                 last = last[:, :, ::2, ::2]
@@ -126,7 +126,7 @@ class FeaturePyramid(nn.Module):
             maps.append(last)
             sizes.append(shrink(sizes[-1], 2))
         true = [size for size in sizes if size is not None]
-        return FeatureMaps(maps, true if trunk.sizes is not None else None)
+        return FeatureMaps(maps, true if features.sizes is not None else None)
 
 
 def _enlarge(x: Tensor, factor: int, like: Tensor) -> Tensor:

@@ -1,7 +1,7 @@
 """MobileNet v1 (Howard et al. 2017).
 
-C4: layers 0-11 are the trunk, 12 and 13 the head. FPN: all layers are
-the trunk.
+C4: layers 0-11 are shared, 12 and 13 are the head. FPN: all layers are
+shared.
 """
 
 from collections.abc import Iterator, Sequence
@@ -98,7 +98,7 @@ class MobileNetV1(Backbone):
 
     def stages(self, images: Tensor, sizes: Tensor | None) -> Iterator[Stage]:
         """See `Backbone.stages`."""
-        stem, *layers = self._trunk_layers()
+        stem, *layers = self._shared_layers()
         sizes = shrink(sizes, 2)
         x = F.relu6(zero_padding(stem(images), sizes), inplace=True)
         for index, layer in enumerate(layers, start=1):
@@ -114,9 +114,9 @@ class MobileNetV1(Backbone):
         return x
 
     def blocks(self) -> Sequence[Sequence[nn.Module]]:
-        """Return the trunk's layers, one per block."""
-        return [[layer] for layer in self._trunk_layers()]
+        """Return the shared layers, one per block."""
+        return [[layer] for layer in self._shared_layers()]
 
-    def _trunk_layers(self) -> list[nn.Module]:
+    def _shared_layers(self) -> list[nn.Module]:
         layers = list(self.children())
         return layers[:_HEAD_START] if self.kind == "c4" else layers

@@ -1,7 +1,7 @@
 """MobileNet v2 (Sandler et al. 2018).
 
-C4: features 0-13 are the trunk, 14-18 the head. FPN: all features are
-the trunk.
+C4: features 0-13 are shared, 14-18 are the head. FPN: all features are
+shared.
 """
 
 from typing import cast

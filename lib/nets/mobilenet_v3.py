@@ -1,7 +1,7 @@
 """MobileNet v3, the large one (Howard et al. 2019).
 
-C4: features 0-12 are the trunk, 13-16 the head. FPN: all features are
-the trunk, and the pyramid is torchvision's, with two maps at stride 32: that of feature
+C4: features 0-12 are shared, 13-16 are the head. FPN: all features are
+shared, and the pyramid is torchvision's, with two maps at stride 32: that of feature
 13, the first of the last stage, and that of the last feature.
 """
 

@@ -1,7 +1,7 @@
 """ResNet (He et al. 2015) and ResNeXt (Xie et al. 2016).
 
-C4: conv1 to conv4 are the trunk, conv5 is the head. DC5 and FPN: all
-stages are the trunk.
+C4: conv1 to conv4 are shared, conv5 is the head. DC5 and FPN: all
+stages are shared.
 """
 
 from collections.abc import Iterable, Iterator, Sequence
@@ -227,7 +227,7 @@ class ResNet(Backbone):
         # After a ReLU, padding with zeros is as neutral as the pool's own border.
         x, sizes = F.max_pool2d(x, 3, 2, 1), shrink(sizes, 2)
         x = zero_padding(x, sizes)
-        for layer in self._trunk_layers():
+        for layer in self._shared_layers():
             x, sizes = _apply(layer, x, sizes)
             yield x, sizes
 
@@ -250,10 +250,10 @@ class ResNet(Backbone):
 
     def blocks(self) -> Sequence[Sequence[nn.Module]]:
         """Return conv1 with layer1, then each further layer."""
-        first, *others = self._trunk_layers()
+        first, *others = self._shared_layers()
         return [[self.conv1, self.bn1, first], *([layer] for layer in others)]
 
-    def _trunk_layers(self) -> list[nn.Sequential]:
+    def _shared_layers(self) -> list[nn.Sequential]:
         layers = [self.layer1, self.layer2, self.layer3]
         return layers if self.kind == "c4" else [*layers, self.layer4]
 

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from .layers import zero_padding
 
 
-class RPNHead(nn.Module):
+class RPNPredictor(nn.Module):
     """A 3x3 convolution and two sibling 1x1 convolutions over a feature map.
 
     Args:

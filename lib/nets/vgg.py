@@ -1,7 +1,7 @@
 """VGG16 (Simonyan & Zisserman 2014).
 
-C4: conv1_1 to conv5_3 are the trunk, fc6 and fc7 the head. FPN: conv1_1 to pool5 are
-the trunk, and there is no head.
+C4: conv1_1 to conv5_3 are shared, fc6 and fc7 are the head. FPN: conv1_1 to pool5 are
+shared, and there is no head.
 """
 
 from collections.abc import Iterator, Sequence

@@ -166,16 +166,16 @@ def detectron2_name(key: str, features: str = "c4") -> str:
     if found:
         subnet = "cls" if found[1] == "score" else "bbox"
         return f"head.{subnet}_subnet.{2 * int(found[2])}.{part}"
-    trunk = "backbone" if features in ("c4", "dc5") else "backbone.bottom_up"
+    shared = "backbone" if features in ("c4", "dc5") else "backbone.bottom_up"
     stem = re.fullmatch(r"backbone\.(conv|bn)1", layer)
     if stem:
         module = "conv1" if stem[1] == "conv" else "conv1.norm"
-        return f"{trunk}.stem.{module}.{part}"
+        return f"{shared}.stem.{module}.{part}"
     found = re.fullmatch(r"backbone\.layer(\d)\.(\d+)\.(.+)", layer)
     assert found is not None, key
     stage, block, module = int(found[1]) + 1, found[2], found[3]
     module = _PARTS.get(module) or re.sub(r"bn(\d)", r"conv\1.norm", module)
-    owner = "roi_heads" if stage == 5 and features == "c4" else trunk
+    owner = "roi_heads" if stage == 5 and features == "c4" else shared
     return f"{owner}.res{stage}.{block}.{module}.{part}"
 
 

@@ -13,7 +13,7 @@ from ..nets.dense_predictor import DensePredictor
 from ..nets.fpn import FeaturePyramid
 from ..nets.instance_layers import KeypointLayers, MaskLayers, MaskPredictor
 from ..nets.region_head import RegionHead
-from ..nets.rpn import RPNHead
+from ..nets.rpn import RPNPredictor
 from ..utils.shape_only import shape_only
 from .imported import Numbers, Shape
 
@@ -119,7 +119,9 @@ def detector_shapes(
             )
             head_channels = region_head.out_channels
             parts |= dict.fromkeys(bodies, region_head)
-        parts["rpn.head"] = RPNHead(channels, width, anchors, convs=chosen["rpn.convs"])
+        parts["rpn.head"] = RPNPredictor(
+            channels, width, anchors, convs=chosen["rpn.convs"]
+        )
         agnostic = chosen["head.class_agnostic"] or bool(cascade)
         predictor = BoxPredictor(head_channels, classes, class_agnostic=agnostic)
         parts |= dict.fromkeys(predictors, predictor)

@@ -249,3 +249,11 @@ def test_config_from_checkpoint():
     state["config"]["train"]["gone"] = 1
     with pytest.raises(ConfigError, match=r"checkpoint: unknown key train\.gone"):
         config_from_checkpoint(state, [])
+
+
+def test_keys_of_earlier_versions(recipe):
+    old = recipe("net: {fixed_trunk: true}\n")
+    assert load_config([old]).net.fixed_shared
+    assert not load_config([old], ["net.fixed_trunk", "false"]).net.fixed_shared
+    saved = {"config": {"net": {"fixed_trunk": True}}}
+    assert config_from_checkpoint(saved, []).net.fixed_shared

@@ -73,7 +73,7 @@ def steps(request, dataset, tmp_path_factory):
     words = (*request.param, "net.modules", "rpn")
     file = propose(dataset, tiny_config(*words), folder / "a", load_checkpoint(rpn))
     fast = train("2", *given, file)
-    fixed = ("net.weights", fast, "net.fixed_trunk", "true")
+    fixed = ("net.weights", fast, "net.fixed_shared", "true")
     rpn = train("3", "net.modules", "rpn", *fixed)
     file = propose(dataset, tiny_config(*words), folder / "b", load_checkpoint(rpn))
     train("4", *given, file, *fixed)
@@ -95,7 +95,7 @@ def test_each_step_trains_its_own_losses(steps):
 ALL_LOSSES = {"rpn_cls", "rpn_box", "head_cls", "head_box"}
 
 
-def test_the_trunk_of_step_2_is_kept(steps):
+def test_the_backbone_of_step_2_is_kept(steps):
     first, second, third, fourth = (
         load_checkpoint(newest(steps / name))["model"] for name in "1234"
     )
@@ -123,9 +123,9 @@ def test_joined_they_are_a_detector(steps, dataset, tmp_path):
         assert tensor.equal((third | fourth)[key])
 
 
-def test_different_trunks_are_not_joined(steps, tmp_path):
+def test_different_backbones_are_not_joined(steps, tmp_path):
     run = RunFolder(tmp_path / "run")
-    with pytest.raises(CheckpointError, match="do not share their trunk"):
+    with pytest.raises(CheckpointError, match="do not share their backbone"):
         join_modules(newest(steps / "1"), newest(steps / "4"), run, iteration=8)
     with pytest.raises(CheckpointError, match=r"net\.modules rpn, found fast_rcnn"):
         join_modules(newest(steps / "4"), newest(steps / "4"), run, iteration=8)
@@ -236,7 +236,7 @@ def test_first_weights_of_another_net_are_refused(dataset, tmp_path):
 
 
 def test_first_weights_of_a_foreign_backbone(tmp_path):
-    """Of a classification network a module takes the trunk, the head if it has one."""
+    """Of a classification network a module takes the shared layers, and a head."""
     whole = tiny_detector(tiny_config("net.name", "mobile_v2"), seed=2)
     state = {
         key.removeprefix("backbone."): value

@@ -136,10 +136,10 @@ def test_accumulated_gradient_is_that_of_the_large_batch(dataset, whole, size, p
 class PullHead(Head):
     """A further head whose only loss is over the foreground RoIs."""
 
-    def __init__(self, settings, config, trunk):
+    def __init__(self, settings, config, context):
         super().__init__()
         self.pull = torch.nn.Parameter(torch.ones(()))
-        self.strides = trunk.strides
+        self.strides = context.strides
 
     def losses(self, features, samples, ground_truth, image_sizes):
         foreground = samples.valid & (samples.classes > 0)

@@ -24,7 +24,7 @@ def model():
 
 def test_parameters_add_up(model):
     *parts, whole = count_parameters(model)
-    assert [part.name for part in parts] == ["trunk", "RPN", "head", "predictor"]
+    assert [part.name for part in parts] == ["backbone", "RPN", "head", "predictor"]
     assert whole.total == sum(p.numel() for p in model.parameters())
     assert whole.total == sum(part.total for part in parts)
     assert whole.trainable == sum(part.trainable for part in parts) == whole.total
@@ -35,8 +35,8 @@ def test_parameters_add_up(model):
 def test_frozen_parameters_are_not_trainable():
     model = tiny_detector(tiny_config())
     model.backbone.freeze(2)
-    trunk = count_parameters(model)[0]
-    assert 0 < trunk.trainable < trunk.total
+    backbone = count_parameters(model)[0]
+    assert 0 < backbone.trainable < backbone.total
 
 
 @pytest.mark.parametrize(

@@ -17,7 +17,7 @@ def node(kind, inputs, output, name=None):
 
 
 def test_which_nodes():
-    """A trunk of five convolutions, masked, and the RPN's two layers."""
+    """A backbone of five convolutions, masked, and the RPN's two layers."""
     nodes = [
         node("Sub", ["pixels", "mean"], "x0"),
         *(node("Conv", [f"x{i}", "w"], f"x{i + 1}") for i in range(4)),

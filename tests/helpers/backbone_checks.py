@@ -41,6 +41,6 @@ def load_classifier(backbone: Backbone, classifier: nn.Module) -> None:
 def only_map(
     backbone: Backbone, pixels: Tensor, sizes: Tensor | None = None
 ) -> tuple[Tensor, Tensor | None]:
-    """The map of a trunk that has one, and the images' true sizes in it."""
-    (features,), cells = backbone.trunk(pixels, sizes)
+    """The map of a backbone that has one, and the images' true sizes in it."""
+    (features,), cells = backbone.feature_maps(pixels, sizes)
     return features, None if cells is None else cells[0]

@@ -2,12 +2,12 @@
 
 import torch
 import torch.nn.functional as F
-from weight_files import BLOCKS, TRUNKS
+from weight_files import BLOCKS, PREFIXES
 
 
-def trunk(x, state, net, features):
+def backbone(x, state, net, features):
     """The maps res2 to res5 of ``(N, 3, H, W)`` BGR, to res4 with C4."""
-    prefix = TRUNKS[features]
+    prefix = PREFIXES[features]
     x = F.relu(_conv(x, state, f"{prefix}.stem.conv1", stride=2, padding=3))
     x = F.max_pool2d(x, 3, 2, 1)
     maps = []
@@ -104,10 +104,10 @@ def compare(model, state, net, features, *, std=1.0):
     pixels = torch.randint(0, 256, (1, 3, 64, 128), generator=generator).float()
     mean = model.pixel_mean.flip(0)
     x = (pixels.flip(1) - mean) / torch.as_tensor(std).view(-1, 1, 1)
-    want = trunk(x, state, net, features)
+    want = backbone(x, state, net, features)
     want = pyramid(want, state) if features == "fpn" else want[-1:]
     ours = (pixels - model.pixel_mean) / model.pixel_std
-    got = model.backbone.trunk(ours, None)
+    got = model.backbone.feature_maps(ours, None)
     got = got if model.pyramid is None else model.pyramid(got)
     for ours_map, theirs in zip(got.maps, want, strict=True):
         _close(ours_map, theirs)

@@ -20,7 +20,7 @@ from faster_rcnn.model.build import build_detector
 from faster_rcnn.model.two_stage import TwoStage
 from faster_rcnn.nets.box_predictor import BoxPredictor
 from faster_rcnn.nets.dense_predictor import DensePredictor
-from faster_rcnn.nets.rpn import RPNHead
+from faster_rcnn.nets.rpn import RPNPredictor
 from faster_rcnn.utils.device import seed_everything
 from faster_rcnn.utils.distributed import collectives
 from torch import nn
@@ -246,7 +246,7 @@ def randomise(model: TwoStage, *, seed: int = 1) -> None:
     for part in (model.pyramid or nn.Module()).modules():
         if isinstance(part, nn.Conv2d):
             draw(part.weight, 1)
-    gains = {RPNHead: (1, 0.3), BoxPredictor: (1, 0.2), DensePredictor: (1, 0.2)}
+    gains = {RPNPredictor: (1, 0.3), BoxPredictor: (1, 0.2), DensePredictor: (1, 0.2)}
     for part in model.modules():
         for kind, (scores, deltas) in gains.items():
             if isinstance(part, kind):

@@ -122,16 +122,16 @@ def ramp(shape, seed):
 
 # Letters of the shapes: C classes with background.
 BLOCKS = {"res50": (3, 4, 6, 3), "res101": (3, 4, 23, 3), "resx101": (3, 4, 23, 3)}
-TRUNKS = {"c4": "backbone", "dc5": "backbone", "fpn": "backbone.bottom_up"}
+PREFIXES = {"c4": "backbone", "dc5": "backbone", "fpn": "backbone.bottom_up"}
 
 
 def detectron2_shapes(net, classes=81, features="c4"):
     """Shapes of a detector's tensors under Detectron2's names."""
-    trunk = TRUNKS[features]
-    shapes = {f"{trunk}.stem.conv1": (64, 3, 7, 7)}
+    prefix = PREFIXES[features]
+    shapes = {f"{prefix}.stem.conv1": (64, 3, 7, 7)}
     channels, groups = 64, 32 if net == "resx101" else 1
     for stage, count in enumerate(BLOCKS[net], start=2):
-        owner = "roi_heads" if stage == 5 and features == "c4" else trunk
+        owner = "roi_heads" if stage == 5 and features == "c4" else prefix
         out = 256 * 2 ** (stage - 2)
         width = out // 4 if groups == 1 else out
         for block in range(count):
@@ -177,7 +177,7 @@ def detectron2_state(net, classes=81, features="c4"):
     """A detector under Detectron2's names: distinct rows, meaningless values."""
     state = detectron2_shapes(net, classes, features)
     tensors = {k: ramp(s, zlib.crc32(k.encode())) for k, s in state.items()}
-    key = f"{TRUNKS[features]}.stem.conv1.weight"
+    key = f"{PREFIXES[features]}.stem.conv1.weight"
     tensors[key] = torch.randn(64, 3, 7, 7, generator=torch.Generator().manual_seed(3))
     return tensors
 

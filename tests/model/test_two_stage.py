@@ -156,8 +156,8 @@ def test_missing_proposals_are_told():
 
 @pytest.mark.parametrize("net", ["res18", "mobile_v2_fpn"])
 @pytest.mark.parametrize("modules", ["both", "rpn", "fast_rcnn"])
-def test_fixed_trunk(net, modules):
-    words = ("net.weights", "some.pth", "net.norm", "batch", "net.fixed_trunk", "true")
+def test_fixed_shared_layers(net, modules):
+    words = ("net.weights", "some.pth", "net.norm", "batch", "net.fixed_shared", "true")
     model = single(net, modules, *words)
     names = dict(model.named_parameters())
     shared = model.shared_keys()
@@ -172,7 +172,7 @@ def test_fixed_trunk(net, modules):
     for key, tensor in before.items():
         assert torch.equal(model.state_dict()[key], tensor)
     # Random weights are trained whatever is set.
-    random = tiny_detector(tiny_config("net.fixed_trunk", "true"))
+    random = tiny_detector(tiny_config("net.fixed_shared", "true"))
     assert all(p.requires_grad for p in random.parameters())
 
 

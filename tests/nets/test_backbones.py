@@ -56,10 +56,10 @@ def test_padded_image_has_the_features_of_the_bare_one(net):
     singles = [images(1, 3, h, w, seed=h) for h, w in sizes]
     for slot, single in zip(batch, singles, strict=True):
         slot[:, : single.shape[2], : single.shape[3]] = single[0]
-    features, cells = backbone.trunk(batch, torch.tensor(sizes))
+    features, cells = backbone.feature_maps(batch, torch.tensor(sizes))
     assert cells is not None and len(features) == len(channels)
     for i, single in enumerate(singles):
-        all_bare, none = backbone.trunk(single, None)
+        all_bare, none = backbone.feature_maps(single, None)
         assert none is None
         for level, bare in enumerate(all_bare):
             stride = backbone.strides[level]

@@ -59,7 +59,7 @@ def test_equals_torchvision(sides):
 @torch.no_grad()
 @pytest.mark.parametrize("by", ["p5", "c5"])
 def test_retinanets_levels_are_torchvisions(by):
-    """P3 to P7 of a trunk with C2 to C5."""
+    """P3 to P7 of a backbone with C2 to C5."""
     sides = [(-(-70 // 2**i), 96 // 2**i) for i in range(4)]
     maps = [checks.images(2, 3 + i, *side, seed=i) for i, side in enumerate(sides)]
     lasts = torchvision.ops.feature_pyramid_network.LastLevelP6P7
@@ -143,7 +143,7 @@ def test_stages_are_the_classification_networks():
     want = [peer.maxpool(peer.relu(peer.bn1(peer.conv1(x))))]
     for layer in (peer.layer1, peer.layer2, peer.layer3, peer.layer4):
         want.append(layer(want[-1]))
-    for a, b in zip(ours.trunk(x, None).maps, want[1:], strict=True):
+    for a, b in zip(ours.feature_maps(x, None).maps, want[1:], strict=True):
         torch.testing.assert_close(a, b, rtol=1e-4, atol=1e-4)
 
 

@@ -19,7 +19,7 @@ def test_maps_of_the_pyramid_are_torchvisions():
     model, backbone = peer(), MobileNetV3(kind="fpn")
     checks.load_classifier(backbone, model)
     x = checks.images(1, 3, 77, 64)
-    (first, last), sizes = backbone.trunk(x, None)
+    (first, last), sizes = backbone.feature_maps(x, None)
     assert sizes is None and backbone.strides == (32, 32)
     want = model.features[:14](x)
     torch.testing.assert_close(first, want, rtol=1e-4, atol=1e-4)

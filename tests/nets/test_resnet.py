@@ -84,7 +84,7 @@ def test_equals_the_published_port(shared):
     torch.testing.assert_close(vectors, want, rtol=1e-3, atol=1e-3)
 
 
-def test_nothing_of_the_trunk_is_left_to_train():
+def test_no_shared_layer_is_left_to_train():
     backbone = ResNet(18, norm="batch")
     backbone.freeze(3)
     features, _ = checks.only_map(backbone.train(), checks.images(1, 3, 48, 48))

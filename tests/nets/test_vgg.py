@@ -28,7 +28,7 @@ def classifier(vgg) -> torchvision.models.VGG:
 
 
 @torch.no_grad()
-def test_trunk_equals_torchvision(vgg, classifier):
+def test_features_equal_torchvision(vgg, classifier):
     x = checks.images(1, 3, 77, 64)
     got, sizes = checks.only_map(vgg, x)
     assert sizes is None and got.shape == (1, 512, 4, 4)

@@ -5,7 +5,7 @@ import torch.nn.functional as F
 from faster_rcnn.config.loading import load_config
 from faster_rcnn.layer_utils.anchors import base_anchors
 from faster_rcnn.model.build import build_detector
-from faster_rcnn.nets.rpn import RPNHead
+from faster_rcnn.nets.rpn import RPNPredictor
 from faster_rcnn.weights.checkpoint import CheckpointError
 from faster_rcnn.weights.detectron2 import SETTINGS, convert_heads
 from faster_rcnn.weights.recognition import recognise_weights
@@ -108,7 +108,7 @@ def test_each_anchor_keeps_its_score_and_deltas():
         state[f"box_head.predictor.{layer}.weight"] = torch.zeros(rows, 2)
         state[f"box_head.predictor.{layer}.bias"] = torch.zeros(rows)
     convert_heads(state)
-    head = RPNHead(4, 8, 15)
+    head = RPNPredictor(4, 8, 15)
     head.load_state_dict(
         {k.removeprefix("rpn.head."): v for k, v in state.items() if "rpn" in k}
     )

@@ -145,7 +145,7 @@ def test_mobilenet_v3_keeps_its_epsilon(tmp_path):
     load(model, path)
     x = torch.randn(1, 3, 64, 64)
     want = theirs.features(x)
-    got = model.backbone.trunk(x, None).maps[-1]
+    got = model.backbone.feature_maps(x, None).maps[-1]
     scale = want.abs().max().item()
     torch.testing.assert_close(got, want, rtol=0, atol=1e-4 * scale)
 

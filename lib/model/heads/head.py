@@ -14,7 +14,7 @@ from ...nets.roi_features import Pooling
 from ..network import Stage
 
 
-class Trunk(NamedTuple):
+class HeadContext(NamedTuple):
     """What a head is built on.
 
     Attributes:
@@ -36,7 +36,7 @@ class Head(nn.Module):
     """A module on RoIs, with its own pooling, layers, targets, losses and settings.
 
     A detector's first head is a `ClassifyingHead`, which detects the objects; the other
-    heads add to its detections, and are built by ``Kind(settings, config, trunk)``.
+    heads add to its detections, and are built by ``Kind(settings, config, context)``.
     """
 
     def losses(

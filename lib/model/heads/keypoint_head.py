@@ -16,26 +16,28 @@ from ...layer_utils.structures import Detections, FeatureMaps, GroundTruth, repl
 from ...nets.instance_layers import KeypointLayers
 from ...nets.roi_features import RoIFeatures
 from .foreground import foreground_of
-from .head import Head, Trunk
+from .head import Head, HeadContext
 
 
 class KeypointHead(Head):
     """Predict a heatmap of each keypoint of each box, whatever its class."""
 
-    def __init__(self, settings: KeypointConfig, config: Config, trunk: Trunk) -> None:
+    def __init__(
+        self, settings: KeypointConfig, config: Config, context: HeadContext
+    ) -> None:
         super().__init__()
         self.settings = settings
         self.box_settings = config.head
         self.layers = KeypointLayers(
-            trunk.channels,
+            context.channels,
             settings.channels,
             convs=settings.convs,
             keypoints=settings.count,
         )
         self.regions = RoIFeatures(
             self.layers,
-            pooling=trunk.pooling._replace(size=settings.size, box_gradient=False),
-            strides=trunk.strides,
+            pooling=context.pooling._replace(size=settings.size, box_gradient=False),
+            strides=context.strides,
         )
 
     def forward(self, features: FeatureMaps, boxes: Tensor) -> Tensor:

@@ -14,7 +14,7 @@ from ...layer_utils.structures import Detections, FeatureMaps, GroundTruth, repl
 from ...nets.instance_layers import MaskLayers, MaskPredictor
 from ...nets.roi_features import LastStage, RoIFeatures
 from .foreground import foreground_of
-from .head import Head, Trunk
+from .head import Head, HeadContext
 
 
 class MaskHead(Head):
@@ -24,25 +24,27 @@ class MaskHead(Head):
     share.
     """
 
-    def __init__(self, settings: MaskConfig, config: Config, trunk: Trunk) -> None:
+    def __init__(
+        self, settings: MaskConfig, config: Config, context: HeadContext
+    ) -> None:
         super().__init__()
         self.settings = settings
         self.box_settings = config.head
         c4 = config.net.features == "c4"
-        backbone = trunk.backbone
+        backbone = context.backbone
         self.layers = MaskLayers(
-            backbone.head_channels if c4 else trunk.channels,
+            backbone.head_channels if c4 else context.channels,
             settings.channels,
             convs=settings.convs,
             norm=settings.norm,
         )
-        classes = 1 if settings.class_agnostic else trunk.num_classes
+        classes = 1 if settings.class_agnostic else context.num_classes
         self.predictor = MaskPredictor(settings.channels, classes)
         self.last_stage = LastStage(backbone, average=False) if c4 else None
         self.regions = RoIFeatures(
             self.last_stage or self.layers,
-            pooling=trunk.pooling._replace(size=settings.size, box_gradient=False),
-            strides=trunk.strides,
+            pooling=context.pooling._replace(size=settings.size, box_gradient=False),
+            strides=context.strides,
         )
 
     def forward(self, features: FeatureMaps, boxes: Tensor, classes: Tensor) -> Tensor:
