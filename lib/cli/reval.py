@@ -28,6 +28,7 @@ from ..evaluation.selection import (
     suppress_softly,
 )
 from ..evaluation.voc_files import save_voc_files
+from ..nms import GaussianDecay, LinearDecay
 from ..utils.files import write_atomic
 from ..utils.printable import show
 from .evaluation_options import RULES, add_evaluation_arguments, iou_list
@@ -212,13 +213,9 @@ def choose(
     if arguments.nms is not None:
         detections = suppress(detections, threshold=arguments.nms)
     elif arguments.soft_nms is not None:
-        detections = suppress_softly(
-            detections, decay="gaussian", sigma=arguments.soft_nms
-        )
+        detections = suppress_softly(detections, GaussianDecay(arguments.soft_nms))
     elif arguments.soft_nms_linear is not None:
-        detections = suppress_softly(
-            detections, decay="linear", threshold=arguments.soft_nms_linear
-        )
+        detections = suppress_softly(detections, LinearDecay(arguments.soft_nms_linear))
     if arguments.max is not None:
         detections = best_of_image(detections, arguments.max)
     return dataset, detections

@@ -103,11 +103,7 @@ def suppress(
 
 
 def suppress_softly(
-    detections: Sequence[ImageDetections],
-    *,
-    decay: Decay,
-    sigma: float = 0.5,
-    threshold: float = 0.3,
+    detections: Sequence[ImageDetections], decay: Decay
 ) -> list[ImageDetections]:
     """Lower the score of boxes that overlap a better one of their class."""
     result = []
@@ -119,8 +115,6 @@ def suppress_softly(
             valid,
             max_outputs=len(entry.scores),
             decay=decay,
-            sigma=sigma,
-            threshold=threshold,
             groups=groups,
         )
         rows = _rows(entry, picked[kept].numpy())

@@ -20,7 +20,7 @@ from ..layer_utils.detections import suppress, suppress_softly
 from ..layer_utils.outputs import Predictions
 from ..layer_utils.structures import Detections, Images, Proposals, join
 from ..nms import Suppression
-from ..nms.soft_nms import Decay
+from ..nms.soft_nms import Decay, GaussianDecay, LinearDecay
 from .ordered_batches import ordered_batches
 
 
@@ -145,12 +145,12 @@ def merge_views(
         )
     if test.suppression == "nms":
         return _suppress(_together(views), boxes, test)
-    decay: Decay = "linear" if test.suppression == "soft_linear" else "gaussian"
+    decay: Decay = GaussianDecay(test.soft_sigma)
+    if test.suppression == "soft_linear":
+        decay = LinearDecay(test.soft_threshold)
     return suppress_softly(
         _together(views),
         decay=decay,
-        sigma=test.soft_sigma,
-        threshold=test.soft_threshold,
         max_detections=test.detections_per_image,
         min_score=test.score_threshold,
         offset=boxes.nms_offset,

@@ -3,6 +3,7 @@
 Letters: N images, A anchors, G ground-truth slots.
 """
 
+from dataclasses import dataclass
 from typing import NamedTuple
 
 import torch
@@ -40,19 +41,47 @@ class AnchorMatches(NamedTuple):
     matched: Tensor
 
 
+@dataclass(frozen=True)
+class AnchorCriteria:
+    """The rules by which an anchor is positive, negative or neither.
+
+    Anchors that cross the image border and anchors of padding cells are neither. An
+    anchor is positive if its IoU with an object is ``positive_overlap`` or more or,
+    with ``best_positive``, if no other anchor overlaps that object more (ties
+    included). Otherwise it is negative if its highest IoU is below
+    ``negative_overlap``.
+
+    Attributes:
+        positive_overlap: least IoU of a positive.
+        negative_overlap: IoU below which an anchor is negative.
+        border: pixels by which an anchor may cross the edge; if negative, any number.
+        offset: 1 for legacy boxes, 0 for continuous ones.
+        best_positive: make the best anchors of each object positive.
+        clobber_positives: apply the negative rule first, so that an object's best
+            anchor of low IoU is negative.
+        crowd_overlap: an anchor with more than this share of its area inside a crowd
+            region is not negative, because the region may contain objects; if None,
+            crowd regions are ignored. They never affect positive anchors, just as
+            COCO's evaluation ignores only unmatched detections in a crowd.
+    """
+
+    positive_overlap: float
+    negative_overlap: float
+    border: float
+    offset: float
+    best_positive: bool = True
+    clobber_positives: bool = False
+    crowd_overlap: float | None = None
+
+
 def anchor_targets(
     anchors: Tensor,
     ground_truth: GroundTruth,
     image_sizes: Tensor,
     *,
+    criteria: AnchorCriteria,
     batch_size: int,
     fg_fraction: float,
-    positive_overlap: float,
-    negative_overlap: float,
-    border: float,
-    offset: float,
-    clobber_positives: bool = False,
-    crowd_overlap: float | None = None,
     usable: Tensor | None = None,
     generator: torch.Generator | None = None,
 ) -> AnchorTargets:
@@ -66,15 +95,9 @@ def anchor_targets(
         anchors: ``(A, 4)``.
         ground_truth: of N images.
         image_sizes: ``(N, 2)`` height and width.
+        criteria: which anchors are positive and negative.
         batch_size: labelled anchors per image.
         fg_fraction: largest share of positives among them.
-        positive_overlap: least IoU of a positive.
-        negative_overlap: IoU below which an anchor is negative.
-        border: pixels by which an anchor may cross the edge; if negative, any number.
-        offset: 1 for legacy boxes, 0 for continuous ones.
-        clobber_positives: if True, an anchor that meets both rules is negative.
-        crowd_overlap: an anchor with more than this share of its area inside a crowd
-            region is not negative; if None, crowd regions are ignored.
         usable: ``(N, A)`` bool, anchors of cells inside the image; None for all.
         generator: random number generator on the anchors' device.
 
@@ -82,16 +105,7 @@ def anchor_targets(
         Labels and target deltas.
     """
     positive, negative, matched = match_anchors(
-        anchors,
-        ground_truth,
-        image_sizes,
-        positive_overlap=positive_overlap,
-        negative_overlap=negative_overlap,
-        border=border,
-        offset=offset,
-        clobber_positives=clobber_positives,
-        crowd_overlap=crowd_overlap,
-        usable=usable,
+        anchors, ground_truth, image_sizes, criteria, usable=usable
     )
     labels = sample_labels(
         positive,
@@ -101,7 +115,7 @@ def anchor_targets(
         generator=generator,
     )
     targets = ground_truth.boxes.gather(1, matched[:, :, None].expand(-1, -1, 4))
-    target_deltas = encode(anchors, targets, offset=offset)  # (N, A, 4)
+    target_deltas = encode(anchors, targets, offset=criteria.offset)  # (N, A, 4)
     target_deltas = target_deltas.masked_fill((labels != 1)[:, :, None], 0.0)
     return AnchorTargets(labels, target_deltas)
 
@@ -110,37 +124,24 @@ def match_anchors(
     anchors: Tensor,
     ground_truth: GroundTruth,
     image_sizes: Tensor,
+    criteria: AnchorCriteria,
     *,
-    positive_overlap: float,
-    negative_overlap: float,
-    border: float,
-    offset: float,
-    best_positive: bool = True,
-    clobber_positives: bool = False,
-    crowd_overlap: float | None = None,
     usable: Tensor | None = None,
 ) -> AnchorMatches:
     """Find the candidate anchors of both labels, without sampling them.
 
-    Anchors that cross the image border and anchors of padding cells are neither
-    positive nor negative. An anchor is positive if its IoU with an object is
-    ``positive_overlap`` or more or, with ``best_positive``, if no other anchor overlaps
-    that object more (ties included). Otherwise it is negative if its highest IoU is
-    below ``negative_overlap``. With ``clobber_positives`` the negative rule is applied
-    first, so an object's best anchor of low IoU is negative. An anchor that has more
-    than ``crowd_overlap`` of its area inside a crowd region is not negative, because
-    the region may contain objects. A crowd region does not affect positive anchors,
-    just as COCO's evaluation ignores only unmatched detections in a crowd.
-
     Deviation: an object that overlaps no inside anchor makes no anchor positive. In
     tf-faster-rcnn such an object makes every anchor positive that does not overlap it.
 
-    The other arguments are those of `anchor_targets`, in the same frame.
+    The arguments are those of `anchor_targets`.
 
     Returns:
         The candidates, and the object that each anchor overlaps most.
     """
-    inside = inside_image(anchors, image_sizes, border=border, offset=offset)  # (N, A)
+    offset, crowd_overlap = criteria.offset, criteria.crowd_overlap
+    inside = inside_image(
+        anchors, image_sizes, border=criteria.border, offset=offset
+    )  # (N, A)
     if usable is not None:
         inside = inside & usable
     crowd = None if crowd_overlap is None else ground_truth.crowd
@@ -152,11 +153,11 @@ def match_anchors(
         usable=inside,
         crowd=crowd,
     )
-    positive = inside & (matches.overlap >= positive_overlap)
-    if best_positive:
+    positive = inside & (matches.overlap >= criteria.positive_overlap)
+    if criteria.best_positive:
         positive = positive | matches.is_best
-    negative = inside & (matches.overlap < negative_overlap)
-    if clobber_positives:
+    negative = inside & (matches.overlap < criteria.negative_overlap)
+    if criteria.clobber_positives:
         positive = positive & ~negative
     else:
         negative = negative & ~positive

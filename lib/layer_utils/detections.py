@@ -160,8 +160,6 @@ def suppress_softly(
     found: Detections,
     *,
     decay: Decay,
-    sigma: float,
-    threshold: float,
     max_detections: int,
     min_score: float,
     offset: float,
@@ -171,8 +169,6 @@ def suppress_softly(
     Args:
         found: ``(N, B)`` candidates in any order.
         decay: see `faster_rcnn.nms.soft_nms`.
-        sigma: of the Gaussian decay.
-        threshold: IoU up to which linear decay does nothing.
         max_detections: D.
         min_score: keep detections whose score after decay is above this.
         offset: 1 for legacy boxes, 0 for continuous ones.
@@ -186,8 +182,6 @@ def suppress_softly(
         found.valid,
         max_outputs=max_detections,
         decay=decay,
-        sigma=sigma,
-        threshold=threshold,
         min_score=min_score,
         groups=found.classes,
         offset=offset,

@@ -1,8 +1,10 @@
 """Sampled RoIs with their classes and regression targets (Fast R-CNN, section 2.3).
 
-Letters: N images, R proposals, G ground-truth slots, S sampled RoIs per image.
+Letters: N images, R proposals, G ground-truth slots, S sampled RoIs per image, F slots
+for foreground among them.
 """
 
+from dataclasses import dataclass
 from typing import NamedTuple
 
 import torch
@@ -11,7 +13,7 @@ from torch import Tensor
 from ..kernels.matching import match_boxes
 from .boxes import encode
 from .sampling import random_order
-from .structures import GroundTruth, Proposals
+from .structures import GroundTruth, Proposals, replace
 
 
 class RoIMatches(NamedTuple):
@@ -46,29 +48,61 @@ class RoISamples(NamedTuple):
     valid: Tensor
 
 
+@dataclass(frozen=True)
+class RoICriteria:
+    """The rules by which a RoI may be foreground, background or neither.
+
+    Attributes:
+        fg_overlap: least IoU of a foreground RoI.
+        bg_overlap_high: IoU below which a RoI may be background.
+        bg_overlap_low: least IoU of a background RoI.
+        offset: 1 for legacy boxes, 0 for continuous ones.
+        crowd_overlap: a RoI with more than this share of its area inside a crowd region
+            is not background; if None, crowd regions are ignored.
+    """
+
+    fg_overlap: float
+    bg_overlap_high: float
+    bg_overlap_low: float
+    offset: float
+    crowd_overlap: float | None = None
+
+
+@dataclass(frozen=True)
+class RoISampling:
+    """How many RoIs of an image are drawn, and from which boxes.
+
+    Attributes:
+        batch_size: S, sampled RoIs per image.
+        fg_fraction: largest share of foreground RoIs among them.
+        add_ground_truth: add the ground-truth boxes to the proposals.
+        replacement: draw RoIs repeatedly if there are too few.
+    """
+
+    batch_size: int
+    fg_fraction: float
+    add_ground_truth: bool
+    replacement: bool
+
+    def fg_slots(self) -> int:
+        """Return the largest number of foreground RoIs beside background."""
+        return round(self.fg_fraction * self.batch_size)
+
+
 def sample_rois(
     proposals: Proposals,
     ground_truth: GroundTruth,
     *,
-    batch_size: int,
-    fg_fraction: float,
-    fg_overlap: float,
-    bg_overlap_high: float,
-    bg_overlap_low: float,
-    add_ground_truth: bool,
-    replacement: bool,
+    criteria: RoICriteria,
+    sampling: RoISampling,
     delta_std: tuple[float, float, float, float],
-    offset: float,
-    crowd_overlap: float | None = None,
     generator: torch.Generator | None = None,
 ) -> RoISamples:
     """Sample foreground and background RoIs of each image.
 
-    1. Match every proposal to the object that it overlaps most: `match_rois`.
-    2. Foreground: IoU of at least ``fg_overlap``. Background: IoU in
-       ``[bg_overlap_low, bg_overlap_high)``, and at most ``crowd_overlap`` of the area
-       inside a crowd region.
-    3. Draw up to ``fg_fraction * batch_size`` foreground RoIs, and fill the rest with
+    1. Match every proposal to the object that it overlaps most, and find the foreground
+       and background candidates: `match_rois`.
+    2. Draw up to ``fg_fraction * batch_size`` foreground RoIs, and fill the rest with
        background, or with foreground if the image has no background. If there are too
        few, ``replacement`` draws some again; otherwise slots stay empty.
 
@@ -77,48 +111,23 @@ def sample_rois(
     Args:
         proposals: of N images.
         ground_truth: of the same images.
-        batch_size: S, sampled RoIs per image.
-        fg_fraction: largest share of foreground RoIs among them.
-        fg_overlap: least IoU of a foreground RoI.
-        bg_overlap_high: IoU below which a RoI may be background.
-        bg_overlap_low: least IoU of a background RoI.
-        add_ground_truth: add the ground-truth boxes to the proposals.
-        replacement: draw RoIs repeatedly if there are too few.
+        criteria: which RoIs may be foreground and background.
+        sampling: how many of them are drawn.
         delta_std: divisors of the four deltas.
-        offset: 1 for legacy boxes, 0 for continuous ones.
-        crowd_overlap: a RoI with more than this share of its area inside a crowd region
-            is not background; if None, crowd regions are ignored.
         generator: random number generator on the proposals' device.
 
     Returns:
         The samples, foreground first.
     """
     boxes, valid = proposals.boxes, proposals.valid
-    if add_ground_truth:
+    if sampling.add_ground_truth:
         boxes = torch.cat((boxes, ground_truth.boxes), dim=1)
         valid = torch.cat((valid, ground_truth.valid), dim=1)
 
-    # 1. and 2. Match.
-    foreground, background, matched = match_rois(
-        boxes,
-        valid,
-        ground_truth,
-        fg_overlap=fg_overlap,
-        bg_overlap_high=bg_overlap_high,
-        bg_overlap_low=bg_overlap_low,
-        offset=offset,
-        crowd_overlap=crowd_overlap,
-    )
-
-    # 3. Draw.
-    index, is_fg, drawn = _draw(
-        foreground,
-        background,
-        slots=batch_size,
-        fg_slots=round(fg_fraction * batch_size),
-        replacement=replacement,
-        generator=generator,
-    )
+    # 1. Match.
+    foreground, background, matched = match_rois(boxes, valid, ground_truth, criteria)
+    # 2. Draw.
+    index, is_fg, drawn = _draw(foreground, background, sampling, generator)
     # Unused slots are pooled too, and pooling a non-finite box may crash.
     rois = boxes.gather(1, index[:, :, None].expand(-1, -1, 4))
     rois = rois.masked_fill(~drawn[:, :, None], 0.0)
@@ -129,7 +138,7 @@ def sample_rois(
         drawn,
         ground_truth,
         delta_std=delta_std,
-        offset=offset,
+        offset=criteria.offset,
     )
 
 
@@ -137,11 +146,9 @@ def label_rois(
     rois: Tensor,
     valid: Tensor,
     ground_truth: GroundTruth,
+    criteria: RoICriteria,
     *,
-    overlap: float,
     delta_std: tuple[float, float, float, float],
-    offset: float,
-    crowd_overlap: float | None = None,
 ) -> RoISamples:
     """Label all RoIs without drawing: a cascade's later stages (Cascade R-CNN, 4.2).
 
@@ -149,24 +156,13 @@ def label_rois(
         rois: ``(N, R, 4)``, boxes that the stage before has moved.
         valid: ``(N, R)`` bool.
         ground_truth: of the same images.
-        overlap: least IoU of a foreground RoI; all others are background.
+        criteria: which RoIs are foreground and background.
         delta_std: as of `sample_rois`.
-        offset: as of `sample_rois`.
-        crowd_overlap: as of `sample_rois`.
 
     Returns:
         All RoIs in their order, with the targets of this stage.
     """
-    foreground, background, matched = match_rois(
-        rois,
-        valid,
-        ground_truth,
-        fg_overlap=overlap,
-        bg_overlap_high=overlap,
-        bg_overlap_low=0.0,
-        offset=offset,
-        crowd_overlap=crowd_overlap,
-    )
+    foreground, background, matched = match_rois(rois, valid, ground_truth, criteria)
     return _with_targets(
         rois,
         matched,
@@ -174,8 +170,26 @@ def label_rois(
         foreground | background,
         ground_truth,
         delta_std=delta_std,
-        offset=offset,
+        offset=criteria.offset,
     )
+
+
+def foreground_of(samples: RoISamples, slots: int) -> RoISamples:
+    """Take the foreground, which comes first, for heads of masks and keypoints.
+
+    Deviation: an image without background has foreground in all slots; only the usual
+    share of it is taken, so that no shape depends on it.
+
+    Args:
+        samples: RoIs of N images.
+        slots: F, at least 1.
+
+    Returns:
+        The first F RoIs of each image as constants, valid where they are foreground.
+    """
+    leading = RoISamples(*[field[:, :slots] for field in samples])
+    foreground = leading.valid & (leading.classes > 0)
+    return replace(leading, rois=leading.rois.detach(), valid=foreground)
 
 
 def _with_targets(
@@ -203,12 +217,7 @@ def match_rois(
     rois: Tensor,
     valid: Tensor,
     ground_truth: GroundTruth,
-    *,
-    fg_overlap: float,
-    bg_overlap_high: float,
-    bg_overlap_low: float,
-    offset: float,
-    crowd_overlap: float | None = None,
+    criteria: RoICriteria,
 ) -> RoIMatches:
     """Find the foreground and background candidates, without drawing from them.
 
@@ -216,28 +225,24 @@ def match_rois(
         rois: ``(N, R, 4)``, in the frame of the ground truth.
         valid: ``(N, R)`` bool; invalid RoIs are not candidates.
         ground_truth: of the same images.
-        fg_overlap: least IoU of a foreground RoI.
-        bg_overlap_high: IoU below which a RoI may be background.
-        bg_overlap_low: least IoU of a background RoI.
-        offset: 1 for legacy boxes, 0 for continuous ones.
-        crowd_overlap: share of a RoI's area in a crowd above which it is not
-            background; None: crowds do not matter.
+        criteria: which RoIs may be foreground and background.
 
     Returns:
         Candidates, and the object that each RoI belongs to.
     """
+    crowd_overlap = criteria.crowd_overlap
     crowd = None if crowd_overlap is None else ground_truth.crowd
     matches = match_boxes(
         rois,
         ground_truth.boxes,
         ground_truth.valid if crowd is None else ground_truth.valid | crowd,
-        offset=offset,
+        offset=criteria.offset,
         crowd=crowd,
     )
     overlap = matches.overlap
-    foreground = valid & (overlap >= fg_overlap)
-    background = valid & ~foreground
-    background = background & (overlap < bg_overlap_high) & (overlap >= bg_overlap_low)
+    foreground = valid & (overlap >= criteria.fg_overlap)
+    background = valid & ~foreground & (overlap < criteria.bg_overlap_high)
+    background = background & (overlap >= criteria.bg_overlap_low)
     if crowd_overlap is not None:
         background = background & (matches.crowd_share <= crowd_overlap)
     return RoIMatches(foreground, background, matches.matched)
@@ -246,13 +251,11 @@ def match_rois(
 def _draw(
     foreground: Tensor,
     background: Tensor,
-    *,
-    slots: int,
-    fg_slots: int,
-    replacement: bool,
+    sampling: RoISampling,
     generator: torch.Generator | None,
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """Return indices ``(N, slots)``, which are foreground, and which hold a RoI."""
+    """Return indices ``(N, S)``, which are foreground, and which hold a RoI."""
+    slots, replacement = sampling.batch_size, sampling.replacement
     count = min(slots, foreground.shape[1])
     fg_order, fg_there = random_order(foreground, count, generator)
     bg_order, bg_there = random_order(background, count, generator)
@@ -260,7 +263,7 @@ def _draw(
     bg_count = bg_there.sum(dim=1, keepdim=True)
 
     # Foreground takes its share, or every slot if there is no background.
-    fg_share = fg_count.clamp(max=fg_slots).masked_fill(bg_count == 0, slots)
+    fg_share = fg_count.clamp(max=sampling.fg_slots()).masked_fill(bg_count == 0, slots)
     if not replacement:
         fg_share = torch.minimum(fg_share, fg_count)
     fg_share = fg_share.masked_fill(fg_count == 0, 0)  # (N, 1)

@@ -7,7 +7,11 @@ from torch import Tensor, nn
 
 from ..config.settings import BoxConfig, RPNConfig
 from ..layer_utils.anchor_grid import AnchorGrid, joined
-from ..layer_utils.anchor_targets import AnchorTargets, anchor_targets
+from ..layer_utils.anchor_targets import (
+    AnchorCriteria,
+    AnchorTargets,
+    anchor_targets,
+)
 from ..layer_utils.boxes import BoxCoder
 from ..layer_utils.losses import rpn_loss_sums
 from ..layer_utils.outputs import TrainOutput
@@ -39,6 +43,14 @@ class RegionProposalNetwork(nn.Module):
         self.coder = BoxCoder(boxes.offset, boxes.max_log_size)
         self.suppression = Suppression(
             rpn.nms_threshold, boxes.nms_offset, boxes.nms_inclusive
+        )
+        self.criteria = AnchorCriteria(
+            positive_overlap=rpn.positive_overlap,
+            negative_overlap=rpn.negative_overlap,
+            border=rpn.border,
+            offset=boxes.offset,
+            clobber_positives=rpn.clobber_positives,
+            crowd_overlap=rpn.crowd_overlap,
         )
         self.rpn = rpn
         self.grid = grid
@@ -115,19 +127,13 @@ class RegionProposalNetwork(nn.Module):
         generator: torch.Generator | None,
     ) -> AnchorTargets:
         """Sample anchors to train on, with their targets."""
-        rpn = self.rpn
         return anchor_targets(
             output.anchors,
             ground_truth,
             image_sizes,
-            batch_size=rpn.batch_size,
-            fg_fraction=rpn.fg_fraction,
-            positive_overlap=rpn.positive_overlap,
-            negative_overlap=rpn.negative_overlap,
-            border=rpn.border,
-            offset=self.coder.offset,
-            clobber_positives=rpn.clobber_positives,
-            crowd_overlap=rpn.crowd_overlap,
+            criteria=self.criteria,
+            batch_size=self.rpn.batch_size,
+            fg_fraction=self.rpn.fg_fraction,
             usable=output.usable,
             generator=generator,
         )

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from ..config.settings import BoxConfig, DenseConfig
 from ..layer_utils.anchor_grid import AnchorGrid, joined
-from ..layer_utils.anchor_targets import dense_targets, match_anchors
+from ..layer_utils.anchor_targets import AnchorCriteria, dense_targets, match_anchors
 from ..layer_utils.dense_candidates import dense_candidates
 from ..layer_utils.dense_losses import dense_box_losses, dense_class_losses
 from ..layer_utils.losses import Loss
@@ -37,6 +37,14 @@ class RetinaHead(DenseHead):
         super().__init__()
         self.boxes = boxes
         self.settings = dense
+        self.criteria = AnchorCriteria(
+            positive_overlap=dense.positive_overlap,
+            negative_overlap=dense.negative_overlap,
+            border=-1,
+            offset=boxes.offset,
+            best_positive=dense.best_positive,
+            crowd_overlap=dense.crowd_overlap,
+        )
         self.grid = grid
         self.predictor = DensePredictor(
             in_channels,
@@ -122,17 +130,11 @@ class RetinaHead(DenseHead):
         self, output: DenseOutput, ground_truth: GroundTruth, image_sizes: Tensor
     ) -> tuple[Tensor, Tensor]:
         """Return the class of each anchor, and the box it is to find."""
-        dense = self.settings
         matches = match_anchors(
             output.anchors,
             ground_truth,
             image_sizes,
-            positive_overlap=dense.positive_overlap,
-            negative_overlap=dense.negative_overlap,
-            border=-1,
-            offset=self.boxes.offset,
-            best_positive=dense.best_positive,
-            crowd_overlap=dense.crowd_overlap,
+            self.criteria,
             usable=output.usable,
         )
         return dense_targets(matches, ground_truth)

@@ -3,7 +3,8 @@
 Letters: N images, R boxes per image, K output slots.
 """
 
-from typing import Any, Literal, NamedTuple, get_args
+from dataclasses import dataclass
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -13,7 +14,30 @@ from ..kernels.operator import operator
 from ..kernels.reference import soft_nms_by_steps
 from .nms import check_arguments
 
-Decay = Literal["linear", "gaussian"]
+
+@dataclass(frozen=True)
+class GaussianDecay:
+    """Multiply a score by ``exp(-IoU^2 / sigma)``.
+
+    Attributes:
+        sigma: positive.
+    """
+
+    sigma: float = 0.5
+
+
+@dataclass(frozen=True)
+class LinearDecay:
+    """Multiply a score by ``1 - IoU`` where the IoU exceeds a threshold.
+
+    Attributes:
+        threshold: IoU up to which scores stay unchanged.
+    """
+
+    threshold: float = 0.3
+
+
+Decay = GaussianDecay | LinearDecay
 
 
 class SoftlyKept(NamedTuple):
@@ -36,9 +60,7 @@ def soft_nms(
     valid: Tensor,
     *,
     max_outputs: int,
-    decay: Decay = "gaussian",
-    sigma: float = 0.5,
-    threshold: float = 0.3,
+    decay: Decay = GaussianDecay(),
     min_score: float = 0.001,
     groups: Tensor | None = None,
     offset: float = 0.0,
@@ -50,21 +72,20 @@ def soft_nms(
         scores: ``(N, R)``, not negative. Ties go to the lower index.
         valid: ``(N, R)`` bool; other boxes are neither picked nor lower any score.
         max_outputs: K.
-        decay: ``gaussian`` multiplies a score by exp(-IoU^2 / sigma), ``linear`` by
-            1 - IoU where that overlap exceeds ``threshold``.
-        sigma: sigma of the Gaussian, positive.
-        threshold: IoU up to which linear decay leaves scores unchanged.
+        decay: how the overlap with a picked box lowers a score.
         min_score: a box is picked only while its score is above this.
         groups: ``(N, R)`` int64; boxes affect only boxes of their own group.
         offset: added to widths and heights, 1 for legacy and 0 for continuous boxes.
 
     Raises:
-        ValueError: shapes do not match, the decay is unknown, sigma is not positive,
-            or ``min_score`` is negative.
+        ValueError: shapes do not match, sigma is not positive, or ``min_score`` is
+            negative.
     """
     groups = check_arguments("soft_nms", boxes, scores, valid, groups)
-    if decay not in get_args(Decay):
-        raise ValueError(f"decay: expected linear or gaussian, found {decay!r}")
+    gaussian = isinstance(decay, GaussianDecay)
+    # The operator takes both numbers, and reads the one of its decay.
+    sigma = decay.sigma if isinstance(decay, GaussianDecay) else 1.0
+    threshold = decay.threshold if isinstance(decay, LinearDecay) else 0.0
     if not sigma > 0 or not min_score >= 0:
         raise ValueError(
             f"expected sigma > 0 and min_score >= 0, found {sigma} and {min_score}"
@@ -76,7 +97,7 @@ def soft_nms(
             valid,
             groups,
             max_outputs,
-            decay == "gaussian",
+            gaussian,
             float(sigma),
             float(threshold),
             float(min_score),

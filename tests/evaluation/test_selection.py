@@ -8,6 +8,7 @@ from faster_rcnn.evaluation.selection import (
     suppress,
     suppress_softly,
 )
+from faster_rcnn.nms import GaussianDecay, LinearDecay
 
 BOX, NEAR, OTHER = [10, 10, 20, 20], [10, 10, 20, 18], [50, 50, 70, 70]
 
@@ -40,14 +41,14 @@ def test_hard_suppression_within_each_class(several):
 
 
 def test_soft_suppression_by_hand(several):
-    kept, empty = suppress_softly(several, decay="gaussian", sigma=0.5)
+    kept, empty = suppress_softly(several, GaussianDecay(0.5))
     fallen = 0.8 * np.exp(-(0.8**2) / 0.5)
     assert kept.scores == pytest.approx([0.9, 0.7, 0.6, fallen], abs=1e-6)
     assert kept.boxes.tolist() == [BOX, NEAR, OTHER, NEAR]
     assert len(empty.scores) == 0
-    kept, _ = suppress_softly(several, decay="linear", threshold=0.3)
+    kept, _ = suppress_softly(several, LinearDecay(0.3))
     assert kept.scores == pytest.approx([0.9, 0.7, 0.6, 0.8 * 0.2], abs=1e-6)
-    kept, _ = suppress_softly(several, decay="linear", threshold=0.9)
+    kept, _ = suppress_softly(several, LinearDecay(0.9))
     assert kept.scores == pytest.approx([0.9, 0.8, 0.7, 0.6])
 
 

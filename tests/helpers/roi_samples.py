@@ -1,7 +1,13 @@
 """Inputs and outputs of the RoI sampling, as its tests write and read them."""
 
+from dataclasses import fields, replace
+
 import torch
-from faster_rcnn.layer_utils.proposal_targets import sample_rois
+from faster_rcnn.layer_utils.proposal_targets import (
+    RoICriteria,
+    RoISampling,
+    sample_rois,
+)
 from faster_rcnn.layer_utils.structures import Proposals
 
 STD = (0.1, 0.1, 0.2, 0.2)
@@ -25,19 +31,23 @@ def as_proposals(*images, junk=0.0, slots=None):
 
 
 def sample(proposals, gt, seed=0, **changes):
-    options = {
-        "batch_size": 8,
-        "fg_fraction": 0.25,
-        "fg_overlap": 0.5,
-        "bg_overlap_high": 0.5,
-        "bg_overlap_low": 0.0,
-        "add_ground_truth": False,
-        "replacement": False,
-        "delta_std": STD,
-        "offset": 1,
-        "generator": torch.Generator().manual_seed(seed),
-    }
-    return sample_rois(proposals, gt, **(options | changes))
+    """Draw RoIs with some fields of the criteria and the sampling changed."""
+    criteria = RoICriteria(0.5, 0.5, 0.0, offset=1)
+    sampling = RoISampling(8, 0.25, add_ground_truth=False, replacement=False)
+    return sample_rois(
+        proposals,
+        gt,
+        criteria=_changed(criteria, changes),
+        sampling=_changed(sampling, changes),
+        delta_std=changes.pop("delta_std", STD),
+        generator=torch.Generator().manual_seed(seed),
+        **changes,
+    )
+
+
+def _changed(options, changes):
+    names = {field.name for field in fields(options)} & changes.keys()
+    return replace(options, **{name: changes.pop(name) for name in names})
 
 
 def counts(result):

@@ -1,4 +1,5 @@
 import math
+from dataclasses import fields, replace
 from functools import partial
 
 import numpy as np
@@ -7,6 +8,7 @@ import torch
 from box_oracles import JUNK, flip, ground_truth, random_boxes, slow_encode, slow_iou
 from equality import assert_equal, check_images_alone
 from faster_rcnn.layer_utils.anchor_targets import (
+    AnchorCriteria,
     anchor_targets,
     dense_targets,
     match_anchors,
@@ -20,13 +22,12 @@ EVERYTHING = {"batch_size": 10_000, "fg_fraction": 1.0}  # nothing is left to ch
 
 
 def targets(anchors, gt, sizes=SIZE, seed=0, **changes):
+    rules = {field.name for field in fields(AnchorCriteria)} & changes.keys()
+    changed = {rule: changes.pop(rule) for rule in rules}
     options = {
+        "criteria": replace(AnchorCriteria(0.7, 0.3, border=0, offset=1), **changed),
         "batch_size": 256,
         "fg_fraction": 0.5,
-        "positive_overlap": 0.7,
-        "negative_overlap": 0.3,
-        "border": 0,
-        "offset": 1,
         "generator": torch.Generator().manual_seed(seed),
     }
     return anchor_targets(anchors, gt, sizes, **(options | changes))
@@ -150,16 +151,10 @@ def test_matches_are_what_is_drawn_from():
         [(1, [10, 10, 50, 40]), (2, [30, 5, 60, 70])], [(1, [0, 0, 20, 9])]
     )
     for clobber in (False, True):
-        rules = {
-            "positive_overlap": 0.5,
-            "negative_overlap": 0.4,
-            "border": 0,
-            "offset": 1,
-            "clobber_positives": clobber,
-        }
-        matches = match_anchors(anchors, gt, sizes, **rules)
+        criteria = AnchorCriteria(0.5, 0.4, 0, offset=1, clobber_positives=clobber)
+        matches = match_anchors(anchors, gt, sizes, criteria)
         assert not (matches.positive & matches.negative).any()
-        drawn = targets(anchors, gt, sizes, **rules, **EVERYTHING)
+        drawn = targets(anchors, gt, sizes, criteria=criteria, **EVERYTHING)
         assert torch.equal(drawn.labels == 1, matches.positive)
         assert torch.equal(drawn.labels == 0, matches.negative)
 
@@ -169,10 +164,9 @@ def test_every_anchor_has_a_class_or_none():
     gt = ground_truth([(3, [0, 0, 9, 0]), (2, [30, 0, 39, 0])], slots=2)
     ends = ([0, 4], [0, 3], [0, 2], [30, 31])
     anchors = torch.tensor([[left, 0, right, 0] for left, right in ends]).float()
-    rules = {"positive_overlap": 0.5, "negative_overlap": 0.4}
-    rules |= {"border": -1, "offset": 1}
     for best, last in (True, 2), (False, 0):
-        matches = match_anchors(anchors, gt, SIZE, **rules, best_positive=best)
+        criteria = AnchorCriteria(0.5, 0.4, -1, offset=1, best_positive=best)
+        matches = match_anchors(anchors, gt, SIZE, criteria)
         classes, boxes = dense_targets(matches, gt)
         assert classes.tolist() == [[3, -1, 0, last]]
         assert torch.equal(boxes[0], gt.boxes[0][[0, 0, 0, 1]])
@@ -188,11 +182,7 @@ def test_golden_matches_of_a_dense_head(shared, best):
         anchors,
         gt,
         torch.from_numpy(data["image_size"])[None],
-        positive_overlap=0.5,
-        negative_overlap=0.4,
-        border=-1,
-        offset=0,
-        best_positive=best,
+        AnchorCriteria(0.5, 0.4, border=-1, offset=0, best_positive=best),
     )
     labels = matches.positive.long() - (~matches.positive & ~matches.negative).long()
     key = "retina_label" if best else "retina_label_no_low_quality"
@@ -211,10 +201,7 @@ def test_golden_matches_of_a_dense_head(shared, best):
         theirs,
         gt,
         torch.from_numpy(data["image_size"])[None],
-        positive_overlap=0.5,
-        negative_overlap=0.4,
-        border=-1,
-        offset=0,
+        AnchorCriteria(0.5, 0.4, border=-1, offset=0),
     )
     got = matches.matched[0].where(matches.positive[0], -2)
     assert np.array_equal(

@@ -4,7 +4,7 @@ import pytest
 import torch
 from box_oracles import JUNK, ground_truth, random_boxes, slow_encode, slow_iou
 from equality import assert_equal, image_of
-from faster_rcnn.layer_utils.proposal_targets import match_rois
+from faster_rcnn.layer_utils.proposal_targets import RoICriteria, match_rois
 from roi_samples import (
     BACKGROUND,
     EVERYTHING,
@@ -84,14 +84,14 @@ def test_candidates_before_the_draw():
     gt = ground_truth([(5, OBJECT), (0, FAR)], slots=4)
     rois = torch.tensor([[OBJECT, FOREGROUND, BACKGROUND, FAR]])
     valid = torch.tensor([[False, True, True, True]])
-    rules = {"fg_overlap": 0.5, "bg_overlap_high": 0.5, "offset": 1}
-    found = match_rois(rois, valid, gt, bg_overlap_low=0.0, **rules)
+    found = match_rois(rois, valid, gt, RoICriteria(0.5, 0.5, 0.0, offset=1))
     assert found.foreground[0].tolist() == [False, True, False, False]
     assert found.background[0].tolist() == [False, False, True, True]
     assert gt.classes[0, found.matched[0, :3]].tolist() == [5, 5, 5]
-    found = match_rois(rois, valid, gt, bg_overlap_low=0.0, crowd_overlap=0.5, **rules)
+    criteria = RoICriteria(0.5, 0.5, 0.0, offset=1, crowd_overlap=0.5)
+    found = match_rois(rois, valid, gt, criteria)
     assert found.background[0].tolist() == [False, False, True, False]
-    found = match_rois(rois, valid, gt, bg_overlap_low=0.1, **rules)
+    found = match_rois(rois, valid, gt, RoICriteria(0.5, 0.5, 0.1, offset=1))
     assert found.background[0].tolist() == [False, False, True, False]
 
 

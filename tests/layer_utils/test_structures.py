@@ -10,13 +10,17 @@ import pytest
 import torch
 from box_oracles import ground_truth, random_boxes
 from faster_rcnn.datasets.loading.batches import Batch
-from faster_rcnn.layer_utils.anchor_targets import anchor_targets
+from faster_rcnn.layer_utils.anchor_targets import AnchorCriteria, anchor_targets
 from faster_rcnn.layer_utils.anchors import base_anchors, cells_inside, grid_anchors
 from faster_rcnn.layer_utils.boxes import BoxCoder
 from faster_rcnn.layer_utils.detections import detect
 from faster_rcnn.layer_utils.losses import head_losses, rpn_losses
 from faster_rcnn.layer_utils.proposal_layer import propose
-from faster_rcnn.layer_utils.proposal_targets import sample_rois
+from faster_rcnn.layer_utils.proposal_targets import (
+    RoICriteria,
+    RoISampling,
+    sample_rois,
+)
 from faster_rcnn.layer_utils.roi_pooling import pool_rois
 from faster_rcnn.layer_utils.structures import (
     FeatureMaps,
@@ -87,29 +91,18 @@ def training(x, replacement=False, mode="align"):
         anchors,
         gt,
         x["sizes"],
+        criteria=AnchorCriteria(0.7, 0.3, border=0, offset=1, crowd_overlap=0.7),
         batch_size=64,
         fg_fraction=0.5,
-        positive_overlap=0.7,
-        negative_overlap=0.3,
-        border=0,
-        offset=1,
-        crowd_overlap=0.7,
         usable=inside,
         generator=None,
     )
     samples = sample_rois(
         proposals,
         gt,
-        batch_size=20,
-        fg_fraction=0.25,
-        fg_overlap=0.5,
-        bg_overlap_high=0.5,
-        bg_overlap_low=0.0,
-        add_ground_truth=True,
-        replacement=replacement,
+        criteria=RoICriteria(0.5, 0.5, 0.0, offset=1, crowd_overlap=0.7),
+        sampling=RoISampling(20, 0.25, add_ground_truth=True, replacement=replacement),
         delta_std=(0.1, 0.1, 0.2, 0.2),
-        offset=1,
-        crowd_overlap=0.7,
         generator=None,
     )
     maps = FeatureMaps(

@@ -5,7 +5,7 @@ import pytest
 import torch
 from faster_rcnn.kernels.library import kernels_for
 from faster_rcnn.kernels.reference import soft_nms_by_steps
-from faster_rcnn.nms import nms, soft_nms
+from faster_rcnn.nms import GaussianDecay, LinearDecay, nms, soft_nms
 from pairwise import pairwise
 
 BOXES = torch.tensor(
@@ -32,17 +32,21 @@ def random_candidates(images=2, count=120, seed=0):
 def test_linear_by_hand():
     # IoU with the first: 0.5, 0.8, 0: 0.8 * 0.5 = 0.4, 0.7 * 0.2 = 0.14. Then the
     # second meets the third by 5 / 8: 0.14 * 3 / 8.
-    found = soft_nms(BOXES, SCORES, ALL, max_outputs=5, decay="linear", min_score=0.1)
+    found = soft_nms(
+        BOXES, SCORES, ALL, max_outputs=5, decay=LinearDecay(), min_score=0.1
+    )
     assert found.picked.tolist() == [[0, 1, 3, 0, 0]]
     assert found.kept.tolist() == [[True, True, True, False, False]]
     torch.testing.assert_close(found.scores, torch.tensor([[0.9, 0.4, 0.3, 0, 0]]))
-    lower = soft_nms(BOXES, SCORES, ALL, max_outputs=4, decay="linear", min_score=0.05)
+    lower = soft_nms(
+        BOXES, SCORES, ALL, max_outputs=4, decay=LinearDecay(), min_score=0.05
+    )
     assert lower.picked.tolist() == [[0, 1, 3, 2]]
     torch.testing.assert_close(lower.scores[0, 3], torch.tensor(0.14 * 3 / 8))
 
 
 def test_gaussian_by_hand():
-    found = soft_nms(BOXES, SCORES, ALL, max_outputs=4, sigma=0.5)
+    found = soft_nms(BOXES, SCORES, ALL, max_outputs=4, decay=GaussianDecay(0.5))
     second = 0.8 * math.exp(-0.25 / 0.5)
     third = 0.7 * math.exp(-0.64 / 0.5) * math.exp(-((5 / 8) ** 2) / 0.5)
     assert found.picked.tolist() == [[0, 1, 3, 2]]
@@ -51,7 +55,9 @@ def test_gaussian_by_hand():
 
 def test_groups_and_masks():
     groups = torch.tensor([[0, 1, 0, 0]])
-    found = soft_nms(BOXES, SCORES, ALL, max_outputs=2, groups=groups, decay="linear")
+    found = soft_nms(
+        BOXES, SCORES, ALL, max_outputs=2, groups=groups, decay=LinearDecay()
+    )
     torch.testing.assert_close(found.scores, torch.tensor([[0.9, 0.8]]))
     valid = torch.tensor([[False, True, True, True]])
     found = soft_nms(BOXES, SCORES, valid, max_outputs=1)
@@ -83,7 +89,7 @@ def test_narrow_gaussian_of_certain_overlaps_is_suppression():
     boxes = boxes[torch.arange(60) % 20][None]
     scores = torch.rand(1, 60, generator=torch.Generator().manual_seed(0)) + 0.01
     valid = torch.ones(1, 60, dtype=torch.bool)
-    soft = soft_nms(boxes, scores, valid, max_outputs=60, sigma=1e-3)
+    soft = soft_nms(boxes, scores, valid, max_outputs=60, decay=GaussianDecay(1e-3))
     hard, kept = nms(boxes, scores, valid, threshold=0.5, max_outputs=60)
     assert torch.equal(soft.picked, hard) and torch.equal(soft.kept, kept)
 
@@ -120,8 +126,7 @@ def test_nothing_to_pick(count):
         ({"boxes": BOXES.long()}, "soft_nms expects floating point boxes"),
         ({"valid": torch.ones(1, 4)}, "soft_nms expects valid as torch.bool"),
         ({"groups": torch.zeros(1, 3).long()}, "soft_nms expects valid and groups"),
-        ({"decay": "cubic"}, "expected linear or gaussian, found 'cubic'"),
-        ({"sigma": 0.0}, "sigma > 0"),
+        ({"decay": GaussianDecay(0.0)}, "sigma > 0"),
         ({"min_score": -1.0}, "min_score >= 0"),
     ],
 )

@@ -11,7 +11,12 @@ from torch import Tensor
 from ...config.settings import BoxConfig, HeadConfig
 from ...layer_utils.losses import Loss, head_loss_sums
 from ...layer_utils.outputs import Predictions, TrainOutput
-from ...layer_utils.proposal_targets import RoISamples, sample_rois
+from ...layer_utils.proposal_targets import (
+    RoICriteria,
+    RoISamples,
+    RoISampling,
+    sample_rois,
+)
 from ...layer_utils.structures import FeatureMaps, GroundTruth, Proposals
 from ...nets.box_predictor import BoxPredictor
 from ...nets.roi_features import RoIFeatures
@@ -46,6 +51,19 @@ class BoxHead(ClassifyingHead):
         self.regions = regions
         self.boxes = boxes
         self.settings = head
+        self.criteria = RoICriteria(
+            fg_overlap=head.fg_overlap,
+            bg_overlap_high=head.bg_overlap_high,
+            bg_overlap_low=head.bg_overlap_low,
+            offset=boxes.offset,
+            crowd_overlap=head.crowd_overlap,
+        )
+        self.sampling = RoISampling(
+            batch_size=head.rois_per_image,
+            fg_fraction=head.fg_fraction,
+            add_ground_truth=head.add_ground_truth,
+            replacement=head.replacement,
+        )
         self.predictor = BoxPredictor(
             regions.body.out_channels, num_classes, class_agnostic=head.class_agnostic
         )
@@ -60,20 +78,12 @@ class BoxHead(ClassifyingHead):
         generator: torch.Generator | None,
     ) -> RoISamples:
         """Sample RoIs to train on, with their targets."""
-        head = self.settings
         return sample_rois(
             proposals,
             ground_truth,
-            batch_size=head.rois_per_image,
-            fg_fraction=head.fg_fraction,
-            fg_overlap=head.fg_overlap,
-            bg_overlap_high=head.bg_overlap_high,
-            bg_overlap_low=head.bg_overlap_low,
-            add_ground_truth=head.add_ground_truth,
-            replacement=head.replacement,
+            criteria=self.criteria,
+            sampling=self.sampling,
             delta_std=self.boxes.delta_std,
-            offset=self.boxes.offset,
-            crowd_overlap=head.crowd_overlap,
             generator=generator,
         )
 

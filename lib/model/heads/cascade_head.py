@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from ...config.settings import BoxConfig, HeadConfig
 from ...layer_utils.boxes import BoxCoder
 from ...layer_utils.outputs import Predictions, TrainOutput, together
-from ...layer_utils.proposal_targets import RoISamples, label_rois
+from ...layer_utils.proposal_targets import RoICriteria, RoISamples, label_rois
 from ...layer_utils.structures import FeatureMaps, GroundTruth, Proposals, replace
 from ...nets.roi_features import RoIFeatures
 from ..network import Stage
@@ -45,10 +45,11 @@ class CascadeHead(ClassifyingHead):
         head: HeadConfig,
     ) -> None:
         super().__init__()
-        self.settings = head
-        self.boxes = boxes
         self.coder = BoxCoder(boxes.offset, boxes.max_log_size)
-        self.overlaps = (head.fg_overlap, *head.cascade)
+        self.criteria = [
+            RoICriteria(overlap, overlap, 0.0, boxes.offset, head.crowd_overlap)
+            for overlap in head.cascade
+        ]
         bodies = [each.body for each in regions if isinstance(each.body, nn.Module)]
         self.body = nn.ModuleList(bodies)
         self.stage = nn.ModuleList(
@@ -95,10 +96,8 @@ class CascadeHead(ClassifyingHead):
                     rois,
                     valid,
                     ground_truth,
-                    overlap=self.overlaps[number],
+                    self.criteria[number - 1],
                     delta_std=stage.boxes.delta_std,
-                    offset=self.coder.offset,
-                    crowd_overlap=self.settings.crowd_overlap,
                 )
             logits, deltas = stage.classify(features, rois)
             outputs.append(stage.output(logits, deltas, samples))

@@ -23,6 +23,7 @@ class HeadContext(NamedTuple):
         strides: of these maps.
         pooling: how box heads pool them.
         num_classes: C, background included.
+        fg_slots: largest number of foreground RoIs of an image that has background.
     """
 
     backbone: Backbone
@@ -30,6 +31,7 @@ class HeadContext(NamedTuple):
     strides: tuple[int, ...]
     pooling: Pooling
     num_classes: int
+    fg_slots: int
 
 
 class Head(nn.Module):

@@ -11,11 +11,10 @@ from ...config.settings import Config, KeypointConfig
 from ...layer_utils.instance_losses import keypoint_loss_sum
 from ...layer_utils.keypoints import decode_keypoints, keypoint_targets
 from ...layer_utils.outputs import TrainOutput
-from ...layer_utils.proposal_targets import RoISamples
+from ...layer_utils.proposal_targets import RoISamples, foreground_of
 from ...layer_utils.structures import Detections, FeatureMaps, GroundTruth, replace
 from ...nets.instance_layers import KeypointLayers
 from ...nets.roi_features import RoIFeatures
-from .foreground import foreground_of
 from .head import Head, HeadContext
 
 
@@ -27,7 +26,7 @@ class KeypointHead(Head):
     ) -> None:
         super().__init__()
         self.settings = settings
-        self.box_settings = config.head
+        self.fg_slots = context.fg_slots
         self.layers = KeypointLayers(
             context.channels,
             settings.channels,
@@ -62,12 +61,12 @@ class KeypointHead(Head):
                 "keypoint.enabled: expected ground truth with keypoints, found boxes "
                 "alone; the keypoint head cannot be trained on them"
             )
-        rois, _, matched, wanted = foreground_of(samples, self.box_settings)
-        logits = self(features, rois)
+        samples = foreground_of(samples, self.fg_slots)
+        logits = self(features, samples.rois)
         targets = keypoint_targets(
-            ground_truth.keypoints, rois, matched, size=logits.shape[-1]
+            ground_truth.keypoints, samples.rois, samples.matched, size=logits.shape[-1]
         )
-        loss = keypoint_loss_sum(logits, targets, wanted)
+        loss = keypoint_loss_sum(logits, targets, samples.valid)
         return TrainOutput({"keypoint": loss}, {}, {})
 
     def finish(self, features: FeatureMaps, found: Detections) -> Detections:

@@ -9,11 +9,10 @@ from ...config.settings import Config, MaskConfig
 from ...layer_utils.instance_losses import mask_loss_sum
 from ...layer_utils.mask_targets import annotated, mask_targets
 from ...layer_utils.outputs import TrainOutput
-from ...layer_utils.proposal_targets import RoISamples
+from ...layer_utils.proposal_targets import RoISamples, foreground_of
 from ...layer_utils.structures import Detections, FeatureMaps, GroundTruth, replace
 from ...nets.instance_layers import MaskLayers, MaskPredictor
 from ...nets.roi_features import LastStage, RoIFeatures
-from .foreground import foreground_of
 from .head import Head, HeadContext
 
 
@@ -29,7 +28,7 @@ class MaskHead(Head):
     ) -> None:
         super().__init__()
         self.settings = settings
-        self.box_settings = config.head
+        self.fg_slots = context.fg_slots
         c4 = config.net.features == "c4"
         backbone = context.backbone
         self.layers = MaskLayers(
@@ -74,18 +73,19 @@ class MaskHead(Head):
                 "mask.enabled: expected ground truth with masks, found boxes alone; "
                 "the mask head cannot be trained on them"
             )
-        rois, classes, matched, wanted = foreground_of(samples, self.box_settings)
+        samples = foreground_of(samples, self.fg_slots)
         masks = ground_truth.masks
-        wanted = wanted & annotated(masks).gather(1, matched)
-        logits = self(features, rois, classes)
+        wanted = samples.valid & annotated(masks).gather(1, samples.matched)
+        logits = self(features, samples.rois, samples.classes)
         targets = mask_targets(
             masks,
-            rois,
-            matched,
+            samples.rois,
+            samples.matched,
             size=logits.shape[-1],
             soft=self.settings.targets == "soft",
         )
-        return TrainOutput({"mask": mask_loss_sum(logits, targets, wanted)}, {}, {})
+        loss = mask_loss_sum(logits, targets, wanted)
+        return TrainOutput({"mask": loss}, {}, {})
 
     def finish(self, features: FeatureMaps, found: Detections) -> Detections:
         """Add the masks of the final detections."""

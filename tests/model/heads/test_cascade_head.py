@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 from faster_rcnn.layer_utils.boxes import BoxCoder
-from faster_rcnn.layer_utils.proposal_targets import label_rois
+from faster_rcnn.layer_utils.proposal_targets import RoICriteria, label_rois
 from faster_rcnn.layer_utils.structures import GroundTruth, Proposals
 from faster_rcnn.nets.roi_features import RoIFeatures
 from tiny_runs import (
@@ -42,9 +42,8 @@ def test_stages_by_detectron2(shared):
             rois,
             torch.ones(rois.shape[:2], dtype=torch.bool),
             truth,
-            overlap=overlap,
+            RoICriteria(overlap, overlap, 0.0, offset=0),
             delta_std=std,
-            offset=0,
         )
         want = torch.from_numpy(data[f"stage{k}_classes"])
         assert torch.equal(found.classes[0], torch.where(want == 5, 0, want + 1))
