@@ -107,9 +107,9 @@ def check_builds(config):
             stages = model.box_head.box_heads if cascade else [model.box_head]
             assert len(stages) == (3 if cascade else 1)
             for stage in stages:
-                logits, deltas = stage(stage.regions.vectors(pooled), 1)
-                assert logits.shape == (1, 2, 21)
-                assert deltas.shape == (1, 2, 1 if cascade else 21, 4)
+                logits, deltas = stage.predictor(stage.regions.vectors(pooled))
+                assert logits.shape == (2, 21)
+                assert deltas.shape == (2, 1 if cascade else 21, 4)
     assert proposer.grid.base.shape == (len(strides), anchors, 4)
     assert any(parameter.requires_grad for parameter in backbone.parameters())
 

@@ -156,7 +156,7 @@ def _spread(model: Network, batch: Batch) -> None:
         assert isinstance(classifier, BoxHead)
         stages = [classifier]
     for stage in stages:
-        logits, deltas = stage.classify(features, proposals.boxes)
+        logits, deltas = stage(features, proposals.boxes)
         stage.predictor.scores.weight *= 2 / logits.std()
         stage.predictor.deltas.weight *= 1 / deltas.std()
 

@@ -11,7 +11,7 @@ from ..layer_utils.anchor_grid import AnchorGrid
 from ..nets import build_backbone
 from ..nets.backbone import Backbone
 from ..nets.fpn import FeaturePyramid
-from ..nets.layers import Norm
+from ..nets.layers import freeze
 from ..nets.normalisation import NORMALISATIONS, Normalisation
 from ..nets.region_head import RegionHead
 from ..nets.roi_features import LastStage, Pooling, RoIFeatures, pooled_strides
@@ -54,7 +54,9 @@ def build_detector(config: Config, num_classes: int) -> Network:
     model = build(config, num_classes, backbone, pyramid)
     model.masks_padding = net.mask_padding
     if net.fixed_shared and net.weights != "none":
-        freeze_shared(model)
+        backbone.freeze(len(backbone.blocks()))
+        if pyramid is not None:
+            freeze(pyramid)
     return model.to(memory_format=torch.channels_last)
 
 
@@ -206,13 +208,3 @@ def build_region_head(config: Config, channels: int) -> RegionHead:
         fc_channels=head.fc_channels,
         norm=head.norm,
     )
-
-
-def freeze_shared(model: Network) -> None:
-    """Freeze the layers that both modules share: the backbone's and the pyramid."""
-    model.backbone.freeze(len(model.backbone.blocks()))
-    if model.pyramid is not None:
-        model.pyramid.requires_grad_(False)
-        for part in model.pyramid.modules():
-            if isinstance(part, Norm):
-                part.freeze()

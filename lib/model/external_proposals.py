@@ -1,6 +1,5 @@
 """Proposals from a file instead of a region proposal network."""
 
-from collections.abc import Iterator
 from typing import Any
 
 import torch
@@ -8,7 +7,6 @@ from torch import Tensor, nn
 
 from ..layer_utils.outputs import TrainOutput
 from ..layer_utils.structures import FeatureMaps, GroundTruth, Proposals
-from .network import Stage
 
 
 class ExternalProposals(nn.Module):
@@ -51,7 +49,3 @@ class ExternalProposals(nn.Module):
     def losses(self, features: FeatureMaps, regions: Any, targets: Any) -> TrainOutput:
         """Return no losses."""
         return TrainOutput({}, {}, {})
-
-    def stages(self) -> Iterator[Stage]:
-        """Yield nothing, because the proposer takes no time."""
-        return iter(())

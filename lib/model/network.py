@@ -1,7 +1,8 @@
 """The base class of all detectors: input, feature maps, losses and predictions."""
 
 from collections.abc import Iterator
-from typing import NamedTuple
+from functools import reduce
+from typing import ClassVar, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -55,6 +56,7 @@ class Network(nn.Module):
     masks_padding = True
     detects = True
     reads_proposals = False
+    timed: ClassVar[dict[str, str]] = {"features": "backbone"}
 
     def __init__(
         self,
@@ -152,12 +154,8 @@ class Network(nn.Module):
 
     def shared_parameters(self) -> list[nn.Parameter]:
         """Return the parameters of the backbone that compute the feature maps."""
-        return [
-            parameter
-            for block in self.backbone.blocks()
-            for module in block
-            for parameter in module.parameters()
-        ]
+        layers = [module for block in self.backbone.blocks() for module in block]
+        return [parameter for layer in layers for parameter in layer.parameters()]
 
     def parts(self) -> dict[str, list[nn.Parameter]]:
         """Return the parameters of each part, by its name in tables."""
@@ -167,19 +165,21 @@ class Network(nn.Module):
         return parts
 
     def stages(self) -> Iterator[Stage]:
-        """Yield the methods that a profile times in a training step."""
-        yield Stage(self, "features", "backbone")
+        """Yield the methods that a profile times in a training step.
+
+        Each module may name some of its own, or of its attributes, in ``timed``.
+        """
+        for module in self.modules():
+            for path, name in getattr(module, "timed", {}).items():
+                *owner, method = path.split(".")
+                yield Stage(reduce(getattr, owner, module), method, name)
 
     def shared_keys(self) -> set[str]:
         """Return the state dict keys of the layers that all stages share."""
-        shared: list[nn.Module] = [m for block in self.backbone.blocks() for m in block]
+        shared = nn.ModuleList(m for block in self.backbone.blocks() for m in block)
         if self.pyramid is not None:
             shared.append(self.pyramid)
-        tensors = {
-            id(tensor)
-            for module in shared
-            for tensor in module.state_dict(keep_vars=True).values()
-        }
+        tensors = {id(tensor) for tensor in shared.state_dict(keep_vars=True).values()}
         state = self.state_dict(keep_vars=True)
         keys = {key for key, tensor in state.items() if id(tensor) in tensors}
         return keys | {"pixel_mean", "pixel_std"}

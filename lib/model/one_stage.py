@@ -1,7 +1,5 @@
 """One-stage detectors: features, and a dense head on every cell of them."""
 
-from collections.abc import Iterator
-
 import torch
 from torch import Tensor, nn
 
@@ -16,7 +14,7 @@ from ..layer_utils.structures import (
 from ..nets.backbone import Backbone
 from ..nets.fpn import FeaturePyramid
 from ..nets.normalisation import Normalisation
-from .network import Network, Stage
+from .network import Network
 
 
 class DenseHead(nn.Module):
@@ -60,11 +58,6 @@ class DenseHead(nn.Module):
 
     def settle(self, output: TrainOutput) -> None:
         """See `Network.settle`."""
-
-    def stages(self) -> Iterator[Stage]:
-        """Yield the methods that a profile times in a training step."""
-        yield Stage(self, "forward", "head")
-        yield Stage(self, "losses", "losses")
 
 
 class OneStage(Network):
@@ -119,8 +112,3 @@ class OneStage(Network):
     def parts(self) -> dict[str, list[nn.Parameter]]:
         """Return the parameters of each part, by its name in tables."""
         return {**super().parts(), "head": list(self.dense_head.parameters())}
-
-    def stages(self) -> Iterator[Stage]:
-        """Yield the methods that a profile times in a training step."""
-        yield from super().stages()
-        yield from self.dense_head.stages()

@@ -1,12 +1,12 @@
 """The proposal stage: RPN, its targets and losses, and the proposal layer."""
 
-from collections.abc import Iterator, Sequence
+from typing import ClassVar
 
 import torch
 from torch import Tensor, nn
 
 from ..config.settings import BoxConfig, RPNConfig
-from ..layer_utils.anchor_grid import AnchorGrid, joined
+from ..layer_utils.anchor_grid import AnchorGrid
 from ..layer_utils.anchor_targets import (
     AnchorCriteria,
     AnchorTargets,
@@ -15,19 +15,24 @@ from ..layer_utils.anchor_targets import (
 from ..layer_utils.boxes import BoxCoder
 from ..layer_utils.losses import rpn_loss_sums
 from ..layer_utils.outputs import TrainOutput
-from ..layer_utils.patches import cell_patches
 from ..layer_utils.proposal_layer import propose, top_proposals
 from ..layer_utils.structures import FeatureMaps, GroundTruth, Proposals, RPNOutput
+from ..nets.layers import on_levels
 from ..nets.rpn import RPNPredictor
 from ..nms import Suppression
 from ..utils.torch_versions import forget_casts
-from .network import Stage
 
 
 class RegionProposalNetwork(nn.Module):
     """Region proposal network (Faster R-CNN, section 3.1; FPN, section 4.1)."""
 
     reads_proposals = False
+    timed: ClassVar[dict[str, str]] = {
+        "forward": "RPN",
+        "propose": "proposals",
+        "sample": "targets",
+        "losses": "losses",
+    }
 
     def __init__(
         self,
@@ -85,20 +90,9 @@ class RegionProposalNetwork(nn.Module):
         return single and 3 * self.rpn.batch_size < 2 * cells
 
     def _forward(self, features: FeatureMaps) -> RPNOutput:
-        sizes: Sequence[Tensor | None]
-        sizes = features.sizes or [None] * len(features.maps)
-        levels = [
-            self.head(x, size) for x, size in zip(features.maps, sizes, strict=True)
-        ]
-        logits, deltas = zip(*levels, strict=True)
+        logits, deltas = on_levels(self.head, features)
         anchors = self.grid(features)
-        return RPNOutput(
-            anchors=anchors.boxes,
-            objectness_logits=joined(logits, dim=1),
-            pred_deltas=joined(deltas, dim=1),
-            usable=anchors.usable,
-            level_anchors=anchors.levels,
-        )
+        return RPNOutput(anchors.boxes, logits, deltas, anchors.usable, anchors.levels)
 
     def propose(self, output: RPNOutput, image_sizes: Tensor) -> Proposals:
         """Turn predictions into proposals; training mode keeps more of them."""
@@ -148,7 +142,7 @@ class RegionProposalNetwork(nn.Module):
             drawn = labels.float().topk(self.rpn.batch_size, dim=1).indices  # (N, S)
             labels = labels.gather(1, drawn)
             target_deltas = target_deltas.gather(1, drawn[:, :, None].expand(-1, -1, 4))
-            logits, deltas = self.at_anchors(features, drawn)
+            logits, deltas = self.head.at_anchors(features, drawn)
         cls_loss, box_loss = rpn_loss_sums(
             logits,
             deltas,
@@ -162,26 +156,7 @@ class RegionProposalNetwork(nn.Module):
             {"rpn_cls": cls_loss, "rpn_box": box_loss},
             {"rpn_fg": (labels == 1).sum(), "rpn_bg": (labels == 0).sum()},
             {
-                "features": features.maps[0].detach(),
                 "objectness": output.objectness_logits.detach().sigmoid(),
                 "rpn_deltas": output.pred_deltas.detach(),
             },
         )
-
-    def at_anchors(self, features: FeatureMaps, index: Tensor) -> tuple[Tensor, Tensor]:
-        """Predict logits ``(N, S)`` and deltas ``(N, S, 4)`` of anchors by index."""
-        per_cell = self.grid.per_cell
-        cells = index // per_cell
-        patches = cell_patches(features, cells).flatten(0, 1)  # (N * S, 9, C)
-        logits, deltas = self.head.at_cells(patches)  # (N * S, K), (N * S, K, 4)
-        own = (index % per_cell).flatten()[:, None]  # (N * S, 1)
-        logits = logits.gather(1, own)
-        deltas = deltas.gather(1, own[:, :, None].expand(-1, -1, 4))
-        return logits.view(index.shape), deltas.view(*index.shape, 4)
-
-    def stages(self) -> Iterator[Stage]:
-        """Yield what a profile times in a training step."""
-        yield Stage(self, "forward", "RPN")
-        yield Stage(self, "propose", "proposals")
-        yield Stage(self, "sample", "targets")
-        yield Stage(self, "losses", "losses")

@@ -3,27 +3,33 @@
 Letters: N images, A anchors, C classes, B candidates per image.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
-from typing import Any
+from typing import ClassVar
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from ..config.settings import BoxConfig, DenseConfig
-from ..layer_utils.anchor_grid import AnchorGrid, joined
+from ..layer_utils.anchor_grid import AnchorGrid
 from ..layer_utils.anchor_targets import AnchorCriteria, dense_targets, match_anchors
 from ..layer_utils.dense_candidates import dense_candidates
 from ..layer_utils.dense_losses import dense_box_losses, dense_class_losses
 from ..layer_utils.losses import Loss
 from ..layer_utils.outputs import Predictions, TrainOutput
+from ..layer_utils.running_count import RunningCount
 from ..layer_utils.structures import DenseOutput, FeatureMaps, GroundTruth, Proposals
 from ..nets.dense_predictor import DensePredictor
-from .network import Stage
+from ..nets.layers import on_levels
 from .one_stage import DenseHead
 
 
 class RetinaHead(DenseHead):
     """Classify and regress every anchor; all anchors are trained on (section 4.1)."""
+
+    timed: ClassVar[dict[str, str]] = {
+        "forward": "head",
+        "targets": "targets",
+        "losses": "losses",
+    }
 
     def __init__(
         self,
@@ -60,20 +66,10 @@ class RetinaHead(DenseHead):
 
     def forward(self, features: FeatureMaps) -> DenseOutput:
         """Predict every anchor of every level with shared weights."""
-        sizes: Sequence[Tensor | None]
-        sizes = features.sizes or [None] * len(features.maps)
-        levels = [
-            self.predictor(x, size)
-            for x, size in zip(features.maps, sizes, strict=True)
-        ]
-        logits, deltas = zip(*levels, strict=True)
+        logits, deltas = on_levels(self.predictor, features)
         anchors = self.grid(features)
         return DenseOutput(
-            anchors=anchors.boxes,
-            class_logits=joined(logits, dim=1),
-            pred_deltas=joined(deltas, dim=1),
-            usable=anchors.usable,
-            level_anchors=anchors.levels,
+            anchors.boxes, logits, deltas, anchors.usable, anchors.levels
         )
 
     def predict(self, output: DenseOutput, image_sizes: Tensor) -> Predictions:
@@ -151,29 +147,3 @@ class RetinaHead(DenseHead):
         """Take the positives of a whole update into their running mean."""
         if self.positives is not None:
             self.positives.value.copy_(output.terms["dense_cls"].divisor)
-
-    def stages(self) -> Iterator[Stage]:
-        """Yield what a profile times in a training step."""
-        yield Stage(self, "forward", "head")
-        yield Stage(self, "targets", "targets")
-        yield Stage(self, "losses", "losses")
-
-
-class RunningCount(nn.Module):
-    """A running mean of the samples of an update, for `Loss.running`.
-
-    It belongs to a run: checkpoints hold it, files of weights need not.
-    """
-
-    value: Tensor
-
-    def __init__(self) -> None:
-        super().__init__()
-        # Detectron2's: of any number that is not too small it is soon forgotten.
-        self.register_buffer("value", torch.tensor(100.0))
-
-    def _load_from_state_dict(
-        self, state_dict: Mapping[str, Any], prefix: str, *rest: Any
-    ) -> None:
-        state = {f"{prefix}value": self.value, **state_dict}
-        super()._load_from_state_dict(state, prefix, *rest)

@@ -4,7 +4,7 @@ Faster R-CNN has a region proposal network and a box head. A proposal network al
 no heads. Fast R-CNN alone gets proposals from a file.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from typing import Any, cast
 
 import torch
@@ -26,7 +26,7 @@ from ..nets.normalisation import Normalisation
 from ..nets.region_head import RegionHead
 from .external_proposals import ExternalProposals
 from .heads.head import ClassifyingHead, Head
-from .network import Network, Stage
+from .network import Network
 from .region_proposals import RegionProposalNetwork
 
 
@@ -134,7 +134,10 @@ class TwoStage(Network):
             ground_truth: objects of the images; box heads do not need them.
             image_sizes: ``(N, 2)`` height and width; box heads do not need them.
         """
-        outputs = [self.proposer.losses(features, regions, targets)]
+        outputs = [
+            TrainOutput({}, {}, {"features": features.maps[0].detach()}),
+            self.proposer.losses(features, regions, targets),
+        ]
         if samples is not None:
             outputs += [
                 head.losses(features, samples, ground_truth, image_sizes)
@@ -177,10 +180,3 @@ class TwoStage(Network):
             label = name.removesuffix("_head")
             parts[label] = list(getattr(self, name).parameters())
         return parts
-
-    def stages(self) -> Iterator[Stage]:
-        """Yield the methods that a profile times in a training step."""
-        yield from super().stages()
-        yield from self.proposer.stages()
-        for head in self.heads:
-            yield from head.stages()

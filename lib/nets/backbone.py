@@ -14,7 +14,7 @@ from typing import ClassVar, Literal, get_args
 from torch import Tensor, nn
 
 from ..layer_utils.structures import FeatureMaps
-from .layers import Norm
+from .layers import freeze
 
 Stage = tuple[Tensor, Tensor | None]  # a map, and the true sizes of the images in it
 
@@ -143,10 +143,7 @@ class Backbone(nn.Module, ABC):
                 f"{type(self).__name__}, found {blocks}"
             )
         for module in (module for group in groups[:blocks] for module in group):
-            module.requires_grad_(False)
-            for part in module.modules():
-                if isinstance(part, Norm):
-                    part.freeze()
+            freeze(module)
 
     def remove_head(self) -> None:
         """Remove the layers that only a C4 head uses."""

@@ -5,18 +5,48 @@ Letters: N images in the batch, C channels, H and W height and width of a featur
 the map; None if no image of the batch is padded.
 """
 
+from collections.abc import Callable, Sequence
 from typing import Literal, TypeVar, cast
 
 import torch
 from torch import Tensor, nn
 
 from ..kernels.convolution import convolve
+from ..layer_utils.anchor_grid import joined
+from ..layer_utils.structures import FeatureMaps
 
 NormKind = Literal["frozen", "batch"]
 HeadNorm = Literal["none", "batch", "group"]
 _GROUPS = 32  # Group Normalization (Wu & He 2018), section 4
 
 _N = TypeVar("_N", bound="Norm")
+
+
+def freeze(module: nn.Module) -> None:
+    """Stop training a module, the statistics of its norms included."""
+    module.requires_grad_(False)
+    for part in module.modules():
+        if isinstance(part, Norm):
+            part.freeze()
+
+
+def on_levels(
+    layers: Callable[[Tensor, Tensor | None], tuple[Tensor, Tensor]],
+    features: FeatureMaps,
+) -> tuple[Tensor, Tensor]:
+    """Apply layers that all levels share.
+
+    Args:
+        layers: computes logits and deltas ``(N, A, ...)`` of a map and its sizes.
+        features: maps, finest first.
+
+    Returns:
+        Logits and deltas of all levels, finest first.
+    """
+    sizes: Sequence[Tensor | None] = features.sizes or [None] * len(features.maps)
+    levels = [layers(x, size) for x, size in zip(features.maps, sizes, strict=True)]
+    logits, deltas = zip(*levels, strict=True)
+    return joined(logits, dim=1), joined(deltas, dim=1)
 
 
 class Norm(nn.BatchNorm2d):

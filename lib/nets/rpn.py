@@ -1,11 +1,14 @@
 """The convolutions of the region proposal network (Faster R-CNN, section 3.1).
 
-Letters: N images, K anchors per cell, A = H * W * K anchors, M cells of all images.
+Letters: N images, K anchors per cell, A = H * W * K anchors, S sampled anchors per
+image, M cells of all images.
 """
 
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from ..layer_utils.patches import cell_patches
+from ..layer_utils.structures import FeatureMaps
 from .layers import zero_padding
 
 
@@ -59,6 +62,24 @@ class RPNPredictor(nn.Module):
         logits = (objects - background).permute(0, 2, 3, 1).flatten(1)  # (N, A)
         deltas = self.deltas(x).float().permute(0, 2, 3, 1)  # (N, H, W, 4K)
         return logits, deltas.reshape(deltas.shape[0], -1, 4)
+
+    def at_anchors(self, features: FeatureMaps, index: Tensor) -> tuple[Tensor, Tensor]:
+        """Score and regress anchors by index, if there is one convolution.
+
+        Args:
+            features: maps of all levels.
+            index: ``(N, S)`` int64, anchors of all levels.
+
+        Returns:
+            Objectness logits ``(N, S)`` and deltas ``(N, S, 4)``, float32.
+        """
+        per_cell = self.deltas.out_channels // 4
+        patches = cell_patches(features, index // per_cell).flatten(0, 1)
+        logits, deltas = self.at_cells(patches)  # (N * S, K), (N * S, K, 4)
+        own = (index % per_cell).flatten()[:, None]  # (N * S, 1)
+        logits = logits.gather(1, own)
+        deltas = deltas.gather(1, own[:, :, None].expand(-1, -1, 4))
+        return logits.view(index.shape), deltas.view(*index.shape, 4)
 
     def at_cells(self, patches: Tensor) -> tuple[Tensor, Tensor]:
         """Score and regress the anchors of single cells, if there is one convolution.

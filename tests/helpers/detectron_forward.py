@@ -123,10 +123,10 @@ def compare(model, state, net, features, *, std=1.0):
     size, channels = (14, 1024) if features == "c4" else (7, want[0].shape[1])
     pooled = torch.randn(3, channels, size, size, generator=generator)
     head = model.region_head or model.backbone.head
-    logits, deltas = model.box_head(head(pooled), 1)
+    logits, deltas = model.box_head.predictor(head(pooled))
     their_logits, their_deltas = region(pooled, state, net, features)
-    _close(logits[0], their_logits.roll(1, 1))
-    _close(deltas[0, :, 1:].flatten(1), their_deltas)
+    _close(logits, their_logits.roll(1, 1))
+    _close(deltas[:, 1:].flatten(1), their_deltas)
 
 
 def _close(got, want):

@@ -58,7 +58,7 @@ def test_outputs_of_every_stage(case):
     )
     rois = case.proposals("test_proposals_0").boxes
     for k, stage in enumerate(model.box_head.box_heads):
-        logits, deltas = stage.classify(features, rois)
+        logits, deltas = stage(features, rois)
         want = np.roll(golden[f"test_stage{k}_class_logits"], 1, axis=1)
         np.testing.assert_allclose(logits[0], want, atol=1e-3)
         want = golden[f"test_stage{k}_box_deltas"]

@@ -64,7 +64,7 @@ def spread(model: TwoStage, images: Images) -> None:
     head.scores.weight *= 2 / regions.objectness_logits.std()
     head.deltas.weight *= 0.3 / regions.pred_deltas.std()
     proposals = model.rpn.propose(model.rpn(features), images.sizes)
-    logits, deltas = model.box_head.classify(features, proposals.boxes)
+    logits, deltas = model.box_head(features, proposals.boxes)
     logits = logits.flatten(0, 1)
     scale = 2 / logits.std(0)  # (C,)
     predictor.scores.weight *= scale[:, None]

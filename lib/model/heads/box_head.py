@@ -3,7 +3,7 @@
 Letters: N images, R RoIs per image, C classes.
 """
 
-from collections.abc import Iterator
+from typing import ClassVar
 
 import torch
 from torch import Tensor
@@ -20,7 +20,6 @@ from ...layer_utils.proposal_targets import (
 from ...layer_utils.structures import FeatureMaps, GroundTruth, Proposals
 from ...nets.box_predictor import BoxPredictor
 from ...nets.roi_features import RoIFeatures
-from ..network import Stage
 from .head import ClassifyingHead
 
 
@@ -35,6 +34,13 @@ class BoxHead(ClassifyingHead):
         name: prefix of the losses' and the counts' names.
     """
 
+    timed: ClassVar[dict[str, str]] = {
+        "sample": "targets",
+        "regions.pool": "pooling",
+        "regions.vectors": "head",
+        "predictor.forward": "head",
+        "terms": "losses",
+    }
     delta_std: Tensor
 
     def __init__(
@@ -87,27 +93,16 @@ class BoxHead(ClassifyingHead):
             generator=generator,
         )
 
-    def forward(self, vectors: Tensor, images: int) -> tuple[Tensor, Tensor]:
-        """Predict classes and boxes.
-
-        Args:
-            vectors: ``(N * R, head_channels)``.
-            images: N.
+    def forward(self, features: FeatureMaps, rois: Tensor) -> tuple[Tensor, Tensor]:
+        """Predict classes and boxes of RoIs ``(N, R, 4)``.
 
         Returns:
             Class logits ``(N, R, C)`` and normalised deltas ``(N, R, C, 4)``, with 1 in
             place of C if class-agnostic.
         """
-        logits, deltas = self.predictor(vectors)
-        return (
-            logits.unflatten(0, (images, -1)),
-            deltas.unflatten(0, (images, -1)),
-        )
-
-    def classify(self, features: FeatureMaps, rois: Tensor) -> tuple[Tensor, Tensor]:
-        """Predict class logits ``(N, R, C)`` and normalised deltas of the RoIs."""
-        logits, deltas = self(self.regions(features, rois), rois.shape[0])
-        return logits, deltas
+        logits, deltas = self.predictor(self.regions(features, rois))
+        shape = (rois.shape[0], -1)
+        return logits.unflatten(0, shape), deltas.unflatten(0, shape)
 
     def predict(
         self,
@@ -116,7 +111,7 @@ class BoxHead(ClassifyingHead):
         image_sizes: Tensor | None = None,
     ) -> Predictions:
         """Predict classes and boxes of proposals."""
-        logits, deltas = self.classify(features, proposals.boxes)
+        logits, deltas = self(features, proposals.boxes)
         return Predictions(proposals, logits.softmax(dim=2), deltas * self.delta_std)
 
     def losses(
@@ -127,10 +122,8 @@ class BoxHead(ClassifyingHead):
         image_sizes: Tensor | None = None,
     ) -> TrainOutput:
         """Compute the two losses of sampled RoIs."""
-        logits, deltas = self.classify(features, samples.rois)
-        output = self.output(logits, deltas, samples)
-        output.activations["features"] = features.maps[0].detach()
-        return output
+        logits, deltas = self(features, samples.rois)
+        return self.output(logits, deltas, samples)
 
     def output(
         self, class_logits: Tensor, pred_deltas: Tensor, samples: RoISamples
@@ -164,11 +157,3 @@ class BoxHead(ClassifyingHead):
             per_image=self.settings.rois_per_image,
         )
         return {f"{self.name}_cls": cls_loss, f"{self.name}_box": box_loss}
-
-    def stages(self) -> Iterator[Stage]:
-        """Yield the methods that a profile times in a training step."""
-        yield Stage(self, "sample", "targets")
-        yield Stage(self.regions, "pool", "pooling")
-        yield Stage(self.regions, "vectors", "head")
-        yield Stage(self, "forward", "head")
-        yield Stage(self, "terms", "losses")

@@ -3,8 +3,8 @@
 Letters: N images, R RoIs per image, C classes, K stages.
 """
 
-from collections.abc import Iterator, Sequence
-from typing import cast
+from collections.abc import Sequence
+from typing import ClassVar, cast
 
 import torch
 from torch import Tensor, nn
@@ -15,7 +15,6 @@ from ...layer_utils.outputs import Predictions, TrainOutput, together
 from ...layer_utils.proposal_targets import RoICriteria, RoISamples, label_rois
 from ...layer_utils.structures import FeatureMaps, GroundTruth, Proposals, replace
 from ...nets.roi_features import RoIFeatures
-from ..network import Stage
 from .box_head import BoxHead
 from .head import ClassifyingHead
 
@@ -35,6 +34,8 @@ class CascadeHead(ClassifyingHead):
         boxes: the box convention.
         head: settings; ``cascade`` has K - 1 overlaps.
     """
+
+    timed: ClassVar[dict[str, str]] = {}  # those of its box heads
 
     def __init__(
         self,
@@ -99,13 +100,12 @@ class CascadeHead(ClassifyingHead):
                     self.criteria[number - 1],
                     delta_std=stage.boxes.delta_std,
                 )
-            logits, deltas = stage.classify(features, rois)
+            logits, deltas = stage(features, rois)
             outputs.append(stage.output(logits, deltas, samples))
             rois = self.move(stage, rois, deltas, image_sizes)
             # Clipping leaves nothing of a box outside the image.
             far = rois[..., 2:] + self.coder.offset
             valid = valid & (far > rois[..., :2]).all(dim=2)
-        outputs[0].activations["features"] = features.maps[0].detach()
         return together(outputs)
 
     def predict(
@@ -120,7 +120,7 @@ class CascadeHead(ClassifyingHead):
         moved = proposals.boxes
         for stage in self.box_heads:
             rois = moved
-            logits, deltas = stage.classify(features, rois)
+            logits, deltas = stage(features, rois)
             scores.append(logits.softmax(dim=2))
             moved = self.move(stage, rois, deltas, image_sizes)
         return Predictions(
@@ -137,9 +137,3 @@ class CascadeHead(ClassifyingHead):
         moved = self.coder.decode(rois.detach(), deltas, image_sizes)
         # Pooling a box that is not finite may crash.
         return moved.masked_fill(~moved.isfinite().all(dim=2, keepdim=True), 0.0)
-
-    def stages(self) -> Iterator[Stage]:
-        """Yield what a profile times in a training step."""
-        for number, stage in enumerate(self.box_heads):
-            timed = list(stage.stages())
-            yield from timed[1:] if number else timed

@@ -1,7 +1,6 @@
 """The interface of heads on RoIs."""
 
-from collections.abc import Iterator
-from typing import NamedTuple
+from typing import ClassVar, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -11,7 +10,6 @@ from ...layer_utils.proposal_targets import RoISamples
 from ...layer_utils.structures import Detections, FeatureMaps, GroundTruth, Proposals
 from ...nets.backbone import Backbone
 from ...nets.roi_features import Pooling
-from ..network import Stage
 
 
 class HeadContext(NamedTuple):
@@ -39,7 +37,12 @@ class Head(nn.Module):
 
     A detector's first head is a `ClassifyingHead`, which detects the objects; the other
     heads add to its detections, and are built by ``Kind(settings, config, context)``.
+
+    Attributes:
+        timed: methods that a profile times in a training step, and their stages.
     """
+
+    timed: ClassVar[dict[str, str]] = {"losses": "head"}
 
     def losses(
         self,
@@ -65,10 +68,6 @@ class Head(nn.Module):
     def finish(self, features: FeatureMaps, found: Detections) -> Detections:
         """Add to the final detections, whose boxes are in pixels of the input."""
         return found
-
-    def stages(self) -> Iterator[Stage]:
-        """Yield the methods that a profile times in a training step."""
-        yield Stage(self, "losses", "head")
 
 
 class ClassifyingHead(Head):

@@ -82,11 +82,11 @@ def test_every_stage_trains_on_the_boxes_of_the_one_before(net):
         generator = torch.Generator().manual_seed(0)
         samples = head.sample(proposals, TRUTH, generator)
         first, second, _ = head.box_heads
-        _, deltas = first.classify(features, samples.rois)
+        _, deltas = first(features, samples.rois)
         moved = BoxCoder(first.boxes.offset).decode(
             samples.rois, deltas[:, :, 0] * first.delta_std, sizes
         )
-        logits, _ = second.classify(features, moved)
+        logits, _ = second(features, moved)
         again = head.losses(features, samples, TRUTH, sizes)
     torch.testing.assert_close(
         again.activations["head2_class_scores"], logits.softmax(dim=2)
