@@ -10,7 +10,7 @@ import torch
 import torch.nn.functional as F
 import torchvision
 from faster_rcnn.kernels import bilinear
-from faster_rcnn.layer_utils.roi_pooling import pool_rois
+from faster_rcnn.layer_utils.roi_pooling import Pooling, pool_rois
 from faster_rcnn.layer_utils.structures import FeatureMaps
 from kernel_inputs import STRIDE
 from timing import BFLOAT16, Call, Case
@@ -93,10 +93,8 @@ class Pools:
                 lambda f: pool_rois(
                     FeatureMaps([f], None),
                     rois,
-                    mode="align",
-                    size=7,
+                    Pooling("align", 7, sampling_ratio=1),
                     strides=[STRIDE],
-                    sampling_ratio=1,
                 ),
                 last,
                 upstream if backward else None,
@@ -136,7 +134,7 @@ class Pools:
 
         def pool(features: Tensor) -> Tensor:
             maps = FeatureMaps([features], None)
-            return pool_rois(maps, rois, size=size, strides=[STRIDE], **how)
+            return pool_rois(maps, rois, Pooling(size=size, **how), strides=[STRIDE])
 
         ours, least_bytes = {}, {}
         for variant, features in self.variants.items():

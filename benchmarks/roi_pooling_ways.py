@@ -9,7 +9,7 @@ from typing import NamedTuple
 import torch
 import torch.nn.functional as F
 import torchvision
-from faster_rcnn.layer_utils.roi_pooling import pool_rois
+from faster_rcnn.layer_utils.roi_pooling import Pooling, pool_rois
 from faster_rcnn.layer_utils.structures import FeatureMaps
 from timing import Call, check_equal
 from torch import Tensor
@@ -101,7 +101,7 @@ def ours(inputs: Inputs) -> Way:
 
     def pool(maps: Tensor) -> Tensor:
         return pool_rois(
-            FeatureMaps([maps], None), boxes, mode="pool", size=P, strides=[1]
+            FeatureMaps([maps], None), boxes, Pooling("pool", P), strides=[1]
         )
 
     last = maps.contiguous(memory_format=torch.channels_last)

@@ -7,12 +7,11 @@ import torch
 from torch import Tensor
 
 from ..utils.torch_versions import least
-from .structures import DenseOutput
+from .outputs import Predictions
+from .structures import DenseOutput, Proposals
 
 
-def dense_candidates(
-    output: DenseOutput, *, count: int
-) -> tuple[Tensor, Tensor, Tensor]:
+def dense_candidates(output: DenseOutput, *, count: int) -> Predictions:
     """Find the pairs of anchor and class with the highest logits on each level.
 
     Args:
@@ -20,9 +19,23 @@ def dense_candidates(
         count: pairs per level, if it has as many.
 
     Returns:
-        Indices of the anchors, classes and logits, ``(N, B)`` each, level after level,
-        best first; logits are -inf at cells outside the image.
+        B candidates of each image, level after level, best first: anchors as proposals,
+        each with its class. Cells outside the image and background are not valid.
     """
+    index, classes, logits = _best_pairs(output, count)
+    deltas = output.pred_deltas.gather(1, index[:, :, None].expand(-1, -1, 4))
+    # Background takes part in the selection, as in torchvision, and ends here.
+    valid = (logits > -torch.inf) & (classes > 0)
+    return Predictions(
+        Proposals(output.anchors[index], logits, valid),
+        class_scores=logits.sigmoid()[:, :, None],
+        pred_deltas=deltas[:, :, None],
+        classes=classes,
+    )
+
+
+def _best_pairs(output: DenseOutput, count: int) -> tuple[Tensor, Tensor, Tensor]:
+    """Return anchors, classes and logits ``(N, B)``, -inf outside the image."""
     logits = output.class_logits.detach()
     if output.usable is not None:
         logits = logits.masked_fill(~output.usable[:, :, None], -torch.inf)

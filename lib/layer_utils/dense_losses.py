@@ -11,7 +11,7 @@ from torch import Tensor
 from .boxes import decode, encode
 from .focal_loss import sigmoid_focal_loss
 from .iou_losses import iou_loss
-from .losses import smooth_l1
+from .losses import Loss, smooth_l1
 from .structures import DenseOutput
 
 BoxLoss = Literal["l1", "smooth_l1", "giou", "diou", "ciou"]
@@ -79,3 +79,21 @@ def dense_box_losses(
     boxes = decode(output.anchors, deltas, offset=offset, max_log_size=max_log_size)
     losses = iou_loss(boxes, targets, kind=kind, offset=offset)
     return losses.masked_fill(others[:, :, 0], 0.0).sum(dim=1)
+
+
+def over_positives(
+    sums: Tensor, *, positives: Tensor, per_image: bool, running: Tensor | None
+) -> Loss:
+    """Normalise a loss by the number of positives.
+
+    Args:
+        sums: ``(N,)`` of the images.
+        positives: ``(N,)``.
+        per_image: divide each image's sum by its own positives, and take their mean.
+        running: ``()`` running mean of the positives of an update; None to divide by
+            the positives of this one.
+    """
+    if per_image:
+        images = torch.full_like(positives.sum(), len(positives))
+        return Loss((sums / positives.clamp(min=1)).sum(), images, per_image=1)
+    return Loss(sums.sum(), positives.sum(), running=running)

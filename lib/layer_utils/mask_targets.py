@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from ..kernels.polygons import draw_polygons
-from .roi_pooling import pool_rois
+from .roi_pooling import Pooling, pool_rois
 from .structures import Bitmaps, FeatureMaps, Polygons
 
 
@@ -54,10 +54,8 @@ def mask_targets(
     cropped = pool_rois(
         FeatureMaps([bitmaps.float() / 255], None),
         inside.view(-1, 1, 4),
-        mode="align",
-        size=size,
+        Pooling("align", size, aligned=not soft),
         strides=(1,),
-        aligned=not soft,
     ).view(*matched.shape, size, size)
     return cropped if soft else (cropped >= 0.5).float()
 

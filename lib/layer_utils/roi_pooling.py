@@ -5,6 +5,7 @@ of a feature map, L levels of a pyramid.
 """
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Literal, get_args
 
 import torch
@@ -22,67 +23,82 @@ CANONICAL_SIZE = 224.0
 CANONICAL_STRIDE = 16
 
 
-def pool_rois(
-    features: FeatureMaps,
-    rois: Tensor,
-    *,
-    mode: PoolingMode,
-    size: int,
-    strides: Sequence[int],
-    sampling_ratio: int = 0,
-    aligned: bool = False,
-    max_pool: bool = False,
-    box_gradient: bool = False,
-) -> Tensor:
-    """Pool every RoI to the same size, from its pyramid level if there are several.
+@dataclass(frozen=True)
+class Pooling:
+    """How RoIs are pooled.
 
     ``align`` is RoIAlign (Mask R-CNN, section 3), ``pool`` RoI max pooling (Fast R-CNN,
     section 2.1), ``crop`` TensorFlow's crop_and_resize as tf-faster-rcnn uses it, and
     ``crop_stn`` the affine grid of the first PyTorch ports. Outside the outer cells of
     the map, ``crop`` samples 0, and ``crop_stn`` fades to 0 over one cell.
 
-    Args:
-        features: L maps ``(N, C, H, W)``, finest first. Cells beyond an image's true
-            size are never read: the far edge of the true size acts as the edge of the
-            map, and RoIs are assumed to start inside the image.
-        rois: ``(N, R, 4)`` in pixels of the network input, finite.
+    Attributes:
         mode: pooling mode, see above.
         size: P.
-        strides: input pixels per cell of each map, each twice the previous one.
         sampling_ratio: RoIAlign's samples per cell and side; 0 for adaptive.
         aligned: shift RoIAlign's samples by half a cell.
         max_pool: pool to ``2 P`` first, then take 2x2 maxima.
-        box_gradient: let gradients reach ``rois`` too (DenseCap, section 3.3); not
-            supported by ``pool``. If ``rois`` requires a gradient, ``align`` keeps all
+        box_gradient: let gradients reach the RoIs too (DenseCap, section 3.3); not
+            supported by ``pool``. If the RoIs require a gradient, ``align`` keeps all
             its samples in memory, and adaptive sampling makes the host wait for their
             number.
-
-    Returns:
-        ``(N * R, C, P, P)`` in the features' dtype, computed in at least float32.
-        Unused slots hold the values pooled from their box.
 
     Raises:
         ValueError: the mode is unknown, a crop has a single sample per side, or
             ``box_gradient`` is set for RoI max pooling.
     """
-    if mode not in get_args(PoolingMode):
-        raise ValueError(
-            f"pooling.mode must be one of {', '.join(get_args(PoolingMode))}; found "
-            f"{mode!r}"
-        )
-    side = 2 * size if max_pool else size
-    if side < 2 and mode in ("crop", "crop_stn"):
-        raise ValueError(
-            "pooling.mode crop and crop_stn take their samples from edge to edge, so "
-            f"they need at least 2 per side; found {side}. Raise pooling.size."
-        )
-    if box_gradient and mode == "pool":
-        raise ValueError(
-            "box_gradient needs a bilinear mode (align, crop or crop_stn); RoI max "
-            "pooling has no gradient in the coordinates. Change pooling.mode or leave "
-            "out pooling.box_gradient."
-        )
-    if not box_gradient:
+
+    mode: PoolingMode
+    size: int
+    sampling_ratio: int = 0
+    aligned: bool = False
+    max_pool: bool = False
+    box_gradient: bool = False
+
+    def __post_init__(self) -> None:
+        """Check the options."""
+        if self.mode not in get_args(PoolingMode):
+            raise ValueError(
+                f"pooling.mode must be one of {', '.join(get_args(PoolingMode))}; "
+                f"found {self.mode!r}"
+            )
+        if self.side < 2 and self.mode in ("crop", "crop_stn"):
+            raise ValueError(
+                "pooling.mode crop and crop_stn take their samples from edge to edge, "
+                f"so they need at least 2 per side; found {self.side}. Raise "
+                "pooling.size."
+            )
+        if self.box_gradient and self.mode == "pool":
+            raise ValueError(
+                "box_gradient needs a bilinear mode (align, crop or crop_stn); RoI max "
+                "pooling has no gradient in the coordinates. Change pooling.mode or "
+                "leave out pooling.box_gradient."
+            )
+
+    @property
+    def side(self) -> int:
+        """Return the cells per side before the maxima."""
+        return 2 * self.size if self.max_pool else self.size
+
+
+def pool_rois(
+    features: FeatureMaps, rois: Tensor, pooling: Pooling, *, strides: Sequence[int]
+) -> Tensor:
+    """Pool every RoI to the same size, from its pyramid level if there are several.
+
+    Args:
+        features: L maps ``(N, C, H, W)``, finest first. Cells beyond an image's true
+            size are never read: the far edge of the true size acts as the edge of the
+            map, and RoIs are assumed to start inside the image.
+        rois: ``(N, R, 4)`` in pixels of the network input, finite.
+        pooling: mode, P and options.
+        strides: input pixels per cell of each map, each twice the previous one.
+
+    Returns:
+        ``(N * R, C, P, P)`` in the features' dtype, computed in at least float32.
+        Unused slots hold the values pooled from their box.
+    """
+    if not pooling.box_gradient:
         rois = rois.detach()  # from here on, rois.requires_grad decides
     if kernels.serves(features.maps[0]) and not rois.requires_grad:
         return kernels.roi_pool(
@@ -90,11 +106,11 @@ def pool_rois(
             rois,
             features.sizes,
             scales=[1 / stride for stride in strides],
-            size=size,
-            mode=mode,
-            sampling_ratio=sampling_ratio,
-            aligned=aligned,
-            max_pool=max_pool,
+            size=pooling.size,
+            mode=pooling.mode,
+            sampling_ratio=pooling.sampling_ratio,
+            aligned=pooling.aligned,
+            max_pool=pooling.max_pool,
             canonical_size=CANONICAL_SIZE,
             canonical_level=_canonical_level(strides),
         )
@@ -103,12 +119,8 @@ def pool_rois(
             x,
             rois,
             None if features.sizes is None else features.sizes[level],
-            mode=mode,
-            size=size,
+            pooling,
             stride=stride,
-            sampling_ratio=sampling_ratio,
-            aligned=aligned,
-            max_pool=max_pool,
         )
         for level, (x, stride) in enumerate(zip(features.maps, strides, strict=True))
     ]
@@ -146,13 +158,9 @@ def _pool_by_library(
     features: Tensor,
     rois: Tensor,
     feature_sizes: Tensor | None,
+    pooling: Pooling,
     *,
-    mode: PoolingMode,
-    size: int,
     stride: int,
-    sampling_ratio: int,
-    aligned: bool,
-    max_pool: bool,
 ) -> Tensor:
     """Pool through torchvision and PyTorch: on any device, with any gradient."""
     import torchvision  # takes seconds to import, and is seldom needed
@@ -160,7 +168,7 @@ def _pool_by_library(
     dtype = features.dtype
     if feature_sizes is not None:
         features, rois = _to_far_corner(features, rois, feature_sizes, stride=stride)
-    side = 2 * size if max_pool else size
+    mode, side = pooling.mode, pooling.side
     # Pooling interpolates, so it runs in float32 whatever the network's dtype.
     if dtype != torch.float64:
         features = features.float()
@@ -175,8 +183,8 @@ def _pool_by_library(
             features,
             rois * scale,
             size=side,
-            sampling_ratio=sampling_ratio,
-            aligned=aligned,
+            sampling_ratio=pooling.sampling_ratio,
+            aligned=pooling.aligned,
         )
     elif mode == "align":
         pooled = torchvision.ops.roi_align(
@@ -184,14 +192,14 @@ def _pool_by_library(
             _with_image_index(rois),
             side,
             scale,
-            sampling_ratio or -1,
-            aligned,
+            pooling.sampling_ratio or -1,
+            pooling.aligned,
         )
     else:
         pooled = torchvision.ops.roi_pool(
             features, _with_image_index(rois), side, scale
         )
-    if max_pool:
+    if pooling.max_pool:
         pooled = F.max_pool2d(pooled, 2)
     return pooled.to(dtype)
 

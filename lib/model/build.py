@@ -8,17 +8,18 @@ import torch
 from ..config.section import HeadSection
 from ..config.settings import Config
 from ..layer_utils.anchor_grid import AnchorGrid
+from ..layer_utils.roi_pooling import Pooling
 from ..nets import build_backbone
 from ..nets.backbone import Backbone
 from ..nets.fpn import FeaturePyramid
 from ..nets.layers import freeze
 from ..nets.normalisation import NORMALISATIONS, Normalisation
 from ..nets.region_head import RegionHead
-from ..nets.roi_features import LastStage, Pooling, RoIFeatures, pooled_strides
+from ..nets.roi_features import HeadContext, LastStage, RoIFeatures, pooled_strides
 from .external_proposals import ExternalProposals
 from .heads.box_head import BoxHead
 from .heads.cascade_head import CascadeHead
-from .heads.head import Head, HeadContext
+from .heads.head import Head
 from .network import Network
 from .one_stage import OneStage
 from .region_proposals import RegionProposalNetwork

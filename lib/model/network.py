@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 from functools import reduce
-from typing import ClassVar, NamedTuple
+from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -56,7 +56,7 @@ class Network(nn.Module):
     masks_padding = True
     detects = True
     reads_proposals = False
-    timed: ClassVar[dict[str, str]] = {"features": "backbone"}
+    timed = (("features", "backbone"),)
 
     def __init__(
         self,
@@ -170,7 +170,7 @@ class Network(nn.Module):
         Each module may name some of its own, or of its attributes, in ``timed``.
         """
         for module in self.modules():
-            for path, name in getattr(module, "timed", {}).items():
+            for path, name in getattr(module, "timed", ()):
                 *owner, method = path.split(".")
                 yield Stage(reduce(getattr, owner, module), method, name)
 

@@ -1,7 +1,5 @@
 """The proposal stage: RPN, its targets and losses, and the proposal layer."""
 
-from typing import ClassVar
-
 import torch
 from torch import Tensor, nn
 
@@ -27,12 +25,12 @@ class RegionProposalNetwork(nn.Module):
     """Region proposal network (Faster R-CNN, section 3.1; FPN, section 4.1)."""
 
     reads_proposals = False
-    timed: ClassVar[dict[str, str]] = {
-        "forward": "RPN",
-        "propose": "proposals",
-        "sample": "targets",
-        "losses": "losses",
-    }
+    timed = (
+        ("forward", "RPN"),
+        ("propose", "proposals"),
+        ("sample", "targets"),
+        ("losses", "losses"),
+    )
 
     def __init__(
         self,

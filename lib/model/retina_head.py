@@ -3,7 +3,7 @@
 Letters: N images, A anchors, C classes, B candidates per image.
 """
 
-from typing import ClassVar
+from functools import partial
 
 import torch
 from torch import Tensor
@@ -12,11 +12,14 @@ from ..config.settings import BoxConfig, DenseConfig
 from ..layer_utils.anchor_grid import AnchorGrid
 from ..layer_utils.anchor_targets import AnchorCriteria, dense_targets, match_anchors
 from ..layer_utils.dense_candidates import dense_candidates
-from ..layer_utils.dense_losses import dense_box_losses, dense_class_losses
-from ..layer_utils.losses import Loss
+from ..layer_utils.dense_losses import (
+    dense_box_losses,
+    dense_class_losses,
+    over_positives,
+)
 from ..layer_utils.outputs import Predictions, TrainOutput
 from ..layer_utils.running_count import RunningCount
-from ..layer_utils.structures import DenseOutput, FeatureMaps, GroundTruth, Proposals
+from ..layer_utils.structures import DenseOutput, FeatureMaps, GroundTruth
 from ..nets.dense_predictor import DensePredictor
 from ..nets.layers import on_levels
 from .one_stage import DenseHead
@@ -25,11 +28,7 @@ from .one_stage import DenseHead
 class RetinaHead(DenseHead):
     """Classify and regress every anchor; all anchors are trained on (section 4.1)."""
 
-    timed: ClassVar[dict[str, str]] = {
-        "forward": "head",
-        "targets": "targets",
-        "losses": "losses",
-    }
+    timed = (("forward", "head"), ("targets", "targets"), ("losses", "losses"))
 
     def __init__(
         self,
@@ -74,16 +73,7 @@ class RetinaHead(DenseHead):
 
     def predict(self, output: DenseOutput, image_sizes: Tensor) -> Predictions:
         """Pick the best candidates of each level; see `DenseHead.predict`."""
-        index, classes, logits = dense_candidates(output, count=self.settings.pre_nms)
-        deltas = output.pred_deltas.gather(1, index[:, :, None].expand(-1, -1, 4))
-        # Background takes part in the selection, as in torchvision, and ends here.
-        valid = (logits > -torch.inf) & (classes > 0)
-        return Predictions(
-            Proposals(output.anchors[index], logits, valid),
-            class_scores=logits.sigmoid()[:, :, None],
-            pred_deltas=deltas[:, :, None],
-            classes=classes,
-        )
+        return dense_candidates(output, count=self.settings.pre_nms)
 
     def losses(
         self,
@@ -109,11 +99,13 @@ class RetinaHead(DenseHead):
             max_log_size=boxes.max_log_size,
         )
         positives = (classes > 0).sum(dim=1)  # (N,)
+        running = None if self.positives is None else self.positives.value.clone()
+        per_image = dense.normaliser == "image"
+        normalise = partial(
+            over_positives, positives=positives, per_image=per_image, running=running
+        )
         return TrainOutput(
-            {
-                "dense_cls": self._loss(of_classes, positives),
-                "dense_box": self._loss(of_boxes, positives),
-            },
+            {"dense_cls": normalise(of_classes), "dense_box": normalise(of_boxes)},
             {"dense_fg": positives.sum(), "dense_bg": (classes == 0).sum()},
             {
                 "features": features.maps[0].detach(),
@@ -134,14 +126,6 @@ class RetinaHead(DenseHead):
             usable=output.usable,
         )
         return dense_targets(matches, ground_truth)
-
-    def _loss(self, sums: Tensor, positives: Tensor) -> Loss:
-        """Normalise the sums ``(N,)`` of images with so many positives."""
-        if self.settings.normaliser == "image":
-            images = torch.full_like(positives.sum(), len(positives))
-            return Loss((sums / positives.clamp(min=1)).sum(), images, per_image=1)
-        running = None if self.positives is None else self.positives.value.clone()
-        return Loss(sums.sum(), positives.sum(), running=running)
 
     def settle(self, output: TrainOutput) -> None:
         """Take the positives of a whole update into their running mean."""

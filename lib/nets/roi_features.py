@@ -1,12 +1,13 @@
 """The input of a head's predictor: pooled features after the head's layers."""
 
 from collections.abc import Callable, Sequence
-from typing import Any, NamedTuple, Protocol
+from dataclasses import dataclass, replace
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor
 
-from ..layer_utils.roi_pooling import PoolingMode, pool_rois
+from ..layer_utils.roi_pooling import Pooling, pool_rois
 from ..layer_utils.structures import FeatureMaps
 from ..utils.torch_versions import exporting
 from .backbone import Backbone
@@ -48,17 +49,6 @@ class LastStage:
         return backbone.head(pooled) if self.average else backbone.head_map(pooled)
 
 
-class Pooling(NamedTuple):
-    """How regions are pooled: the options of `pool_rois`."""
-
-    mode: PoolingMode
-    size: int
-    sampling_ratio: int = 0
-    aligned: bool = False
-    max_pool: bool = False
-    box_gradient: bool = False
-
-
 class RoIFeatures:
     """Pool RoIs and run a body on them.
 
@@ -84,7 +74,6 @@ class RoIFeatures:
         self.lift = lift
         self.gradient = gradient
         self.pooling = pooling
-        self._options = pooling._asdict()
         self.strides = tuple(strides)
 
     def __call__(self, features: FeatureMaps, rois: Tensor) -> Tensor:
@@ -113,8 +102,34 @@ class RoIFeatures:
     def pool(self, features: FeatureMaps, rois: Tensor) -> Tensor:
         """Pool the features of RoIs ``(N, R, 4)`` to P x P: ``(N * R, C, P, P)``."""
         features = features.of(len(self.strides))
-        pooled = pool_rois(features, rois, strides=self.strides, **self._options)
+        pooled = pool_rois(features, rois, self.pooling, strides=self.strides)
         return pooled.contiguous(memory_format=torch.channels_last)
+
+
+@dataclass(frozen=True)
+class HeadContext:
+    """What the heads of a detector have in common.
+
+    Attributes:
+        backbone: whose last stage C4 heads share, as `LastStage`.
+        channels: of the maps that regions are pooled from.
+        strides: of these maps.
+        pooling: how box heads pool them.
+        num_classes: C, background included.
+        fg_slots: largest number of foreground RoIs of an image that has background.
+    """
+
+    backbone: Backbone
+    channels: int
+    strides: tuple[int, ...]
+    pooling: Pooling
+    num_classes: int
+    fg_slots: int
+
+    def roi_features(self, body: Body, *, size: int) -> RoIFeatures:
+        """Pool RoIs as box heads do, to another size and as constants."""
+        pooling = replace(self.pooling, size=size, box_gradient=False)
+        return RoIFeatures(body, pooling=pooling, strides=self.strides)
 
 
 class _ScaledGradient(torch.autograd.Function):

@@ -2,7 +2,7 @@
 
 import torch
 from box_oracles import random_boxes
-from faster_rcnn.layer_utils.roi_pooling import pool_rois
+from faster_rcnn.layer_utils.roi_pooling import Pooling, pool_rois
 from faster_rcnn.layer_utils.structures import FeatureMaps
 from pooling_oracles import STRIDE
 
@@ -18,7 +18,7 @@ SIZES = torch.tensor([[5, 7], [6, 4]])
 
 def pool(features, rois, sizes=None, *, mode="align", size=3, **changes):
     maps = FeatureMaps([features], None if sizes is None else [sizes])
-    return pool_rois(maps, rois, mode=mode, size=size, strides=[STRIDE], **changes)
+    return pool_rois(maps, rois, Pooling(mode, size, **changes), strides=[STRIDE])
 
 
 def random_features(images=2, channels=3, height=6, width=8, seed=0):

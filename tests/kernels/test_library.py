@@ -132,7 +132,7 @@ def test_without_kernels_torchvision_serves():
         """
 import torch
 from faster_rcnn.kernels.library import kernels_for
-from faster_rcnn.layer_utils.roi_pooling import pool_rois
+from faster_rcnn.layer_utils.roi_pooling import Pooling, pool_rois
 from faster_rcnn.layer_utils.structures import FeatureMaps
 from faster_rcnn.nms import nms
 assert kernels_for("nms", "cpu") is None
@@ -142,7 +142,7 @@ keep, kept = nms(boxes, torch.tensor([[3.0, 2, 1]]), ones, threshold=0.7, max_ou
 assert keep[kept].tolist() == [0, 2]
 features = torch.randn(1, 4, 8, 8, requires_grad=True)
 maps = FeatureMaps([features], None)
-pool_rois(maps, boxes, mode="align", size=3, strides=[4]).sum().backward()
+pool_rois(maps, boxes, Pooling("align", 3), strides=[4]).sum().backward()
 assert features.grad.any()
 """,
         warning="torchvision's operators are used",

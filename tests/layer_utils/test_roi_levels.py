@@ -3,7 +3,7 @@
 import pytest
 import torch
 from box_oracles import random_boxes
-from faster_rcnn.layer_utils.roi_pooling import pool_rois, roi_levels
+from faster_rcnn.layer_utils.roi_pooling import Pooling, pool_rois, roi_levels
 from faster_rcnn.layer_utils.structures import FeatureMaps
 from pooling_cases import random_features, random_like
 from torchvision.ops.poolers import LevelMapper, MultiScaleRoIAlign
@@ -55,7 +55,7 @@ def test_equals_torchvision(compiled, monkeypatch):
         dict(zip("0123", features.maps, strict=True)), list(boxes), [(384, 512)] * 2
     )
     got = pool_rois(
-        features, boxes, mode="align", size=3, strides=STRIDES, sampling_ratio=2
+        features, boxes, Pooling("align", 3, sampling_ratio=2), strides=STRIDES
     )
     torch.testing.assert_close(got, want, rtol=1e-4, atol=1e-4)
     upstream = random_like(want)
@@ -73,8 +73,7 @@ def test_padded_levels_are_pooled_as_bare_ones():
         height, width = x.shape[2:]
         padded.append(torch.nn.functional.pad(x, (0, 5, 0, 3), value=7.0))
         sizes.append(torch.tensor([[height, width]] * 2))
-    options = {"mode": "align", "size": 3, "strides": STRIDES}
-    want = pool_rois(bare, boxes, **options)
-    torch.testing.assert_close(
-        pool_rois(FeatureMaps(padded, sizes), boxes, **options), want
-    )
+    pooling = Pooling("align", 3)
+    want = pool_rois(bare, boxes, pooling, strides=STRIDES)
+    got = pool_rois(FeatureMaps(padded, sizes), boxes, pooling, strides=STRIDES)
+    torch.testing.assert_close(got, want)

@@ -21,7 +21,7 @@ from faster_rcnn.layer_utils.proposal_targets import (
     RoISampling,
     sample_rois,
 )
-from faster_rcnn.layer_utils.roi_pooling import pool_rois
+from faster_rcnn.layer_utils.roi_pooling import Pooling, pool_rois
 from faster_rcnn.layer_utils.structures import (
     FeatureMaps,
     GroundTruth,
@@ -108,7 +108,7 @@ def training(x, replacement=False, mode="align"):
     maps = FeatureMaps(
         [x["features"]], None if x["map_sizes"] is None else [x["map_sizes"]]
     )
-    pooled = pool_rois(maps, samples.rois, mode=mode, size=3, strides=[STRIDE])
+    pooled = pool_rois(maps, samples.rois, Pooling(mode, 3), strides=[STRIDE])
     losses = (
         *rpn_losses(x["logits"], x["deltas"], *targets, sigma=3),
         *head_losses(

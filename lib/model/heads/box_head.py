@@ -3,8 +3,6 @@
 Letters: N images, R RoIs per image, C classes.
 """
 
-from typing import ClassVar
-
 import torch
 from torch import Tensor
 
@@ -34,13 +32,13 @@ class BoxHead(ClassifyingHead):
         name: prefix of the losses' and the counts' names.
     """
 
-    timed: ClassVar[dict[str, str]] = {
-        "sample": "targets",
-        "regions.pool": "pooling",
-        "regions.vectors": "head",
-        "predictor.forward": "head",
-        "terms": "losses",
-    }
+    timed = (
+        ("sample", "targets"),
+        ("regions.pool", "pooling"),
+        ("regions.vectors", "head"),
+        ("predictor.forward", "head"),
+        ("terms", "losses"),
+    )
     delta_std: Tensor
 
     def __init__(

@@ -4,7 +4,7 @@ Letters: N images, R RoIs per image, C classes, K stages.
 """
 
 from collections.abc import Sequence
-from typing import ClassVar, cast
+from typing import cast
 
 import torch
 from torch import Tensor, nn
@@ -35,7 +35,7 @@ class CascadeHead(ClassifyingHead):
         head: settings; ``cascade`` has K - 1 overlaps.
     """
 
-    timed: ClassVar[dict[str, str]] = {}  # those of its box heads
+    timed = ()  # those of its box heads
 
     def __init__(
         self,

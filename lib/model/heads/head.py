@@ -1,6 +1,6 @@
 """The interface of heads on RoIs."""
 
-from typing import ClassVar, NamedTuple
+from typing import ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -8,28 +8,6 @@ from torch import Tensor, nn
 from ...layer_utils.outputs import Predictions, TrainOutput
 from ...layer_utils.proposal_targets import RoISamples
 from ...layer_utils.structures import Detections, FeatureMaps, GroundTruth, Proposals
-from ...nets.backbone import Backbone
-from ...nets.roi_features import Pooling
-
-
-class HeadContext(NamedTuple):
-    """What a head is built on.
-
-    Attributes:
-        backbone: whose last stage C4 heads share, as `LastStage`.
-        channels: of the maps that regions are pooled from.
-        strides: of these maps.
-        pooling: how box heads pool them.
-        num_classes: C, background included.
-        fg_slots: largest number of foreground RoIs of an image that has background.
-    """
-
-    backbone: Backbone
-    channels: int
-    strides: tuple[int, ...]
-    pooling: Pooling
-    num_classes: int
-    fg_slots: int
 
 
 class Head(nn.Module):
@@ -42,7 +20,7 @@ class Head(nn.Module):
         timed: methods that a profile times in a training step, and their stages.
     """
 
-    timed: ClassVar[dict[str, str]] = {"losses": "head"}
+    timed: ClassVar[tuple[tuple[str, str], ...]] = (("losses", "head"),)
 
     def losses(
         self,

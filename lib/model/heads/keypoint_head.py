@@ -14,8 +14,8 @@ from ...layer_utils.outputs import TrainOutput
 from ...layer_utils.proposal_targets import RoISamples, foreground_of
 from ...layer_utils.structures import Detections, FeatureMaps, GroundTruth, replace
 from ...nets.instance_layers import KeypointLayers
-from ...nets.roi_features import RoIFeatures
-from .head import Head, HeadContext
+from ...nets.roi_features import HeadContext
+from .head import Head
 
 
 class KeypointHead(Head):
@@ -33,11 +33,7 @@ class KeypointHead(Head):
             convs=settings.convs,
             keypoints=settings.count,
         )
-        self.regions = RoIFeatures(
-            self.layers,
-            pooling=context.pooling._replace(size=settings.size, box_gradient=False),
-            strides=context.strides,
-        )
+        self.regions = context.roi_features(self.layers, size=settings.size)
 
     def forward(self, features: FeatureMaps, boxes: Tensor) -> Tensor:
         """Predict logits ``(N, R, K, S, S)`` of boxes ``(N, R, 4)``."""

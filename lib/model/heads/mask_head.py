@@ -12,8 +12,8 @@ from ...layer_utils.outputs import TrainOutput
 from ...layer_utils.proposal_targets import RoISamples, foreground_of
 from ...layer_utils.structures import Detections, FeatureMaps, GroundTruth, replace
 from ...nets.instance_layers import MaskLayers, MaskPredictor
-from ...nets.roi_features import LastStage, RoIFeatures
-from .head import Head, HeadContext
+from ...nets.roi_features import HeadContext, LastStage
+from .head import Head
 
 
 class MaskHead(Head):
@@ -40,10 +40,8 @@ class MaskHead(Head):
         classes = 1 if settings.class_agnostic else context.num_classes
         self.predictor = MaskPredictor(settings.channels, classes)
         self.last_stage = LastStage(backbone, average=False) if c4 else None
-        self.regions = RoIFeatures(
-            self.last_stage or self.layers,
-            pooling=context.pooling._replace(size=settings.size, box_gradient=False),
-            strides=context.strides,
+        self.regions = context.roi_features(
+            self.last_stage or self.layers, size=settings.size
         )
 
     def forward(self, features: FeatureMaps, boxes: Tensor, classes: Tensor) -> Tensor:
