@@ -135,7 +135,7 @@ def test_the_model_is_the_detectors_alone():
         for file, path in FILES.items()
         if file[0] == "model"
     )
-    assert lines < 1900
+    assert lines < 1500
 
 
 def test_modules_are_found():

@@ -21,6 +21,7 @@ from ..layer_utils.structures import GroundTruth, Images, Proposals
 from ..model.network import Network
 from ..utils.device import autocast
 
+_PARTS = ("backbone", "pyramid", "RPN", "head", "predictor")
 _OBJECTS = 32  # ground-truth slots; their number hardly matters
 _PROPOSALS = 2000  # given proposals in training; their number hardly matters
 _TEST_PROPOSALS = 300
@@ -68,8 +69,27 @@ class Memory(NamedTuple):
 
 def count_parameters(model: Network) -> list[Part]:
     """Count the parameters of each part of the detector, and of all together."""
-    parts = {**model.parts(), "together": model.parameters()}
-    return [_part(name, parameters) for name, parameters in parts.items()]
+    shared = model.shared_keys()
+    parts: dict[str, list[nn.Parameter]] = {name: [] for name in _PARTS}
+    for key, parameter in model.named_parameters():
+        parts.setdefault(_part_of(key, key in shared), []).append(parameter)
+    counted = [_part(name, parameters) for name, parameters in parts.items()]
+    return [
+        *(part for part in counted if part.total),
+        _part("together", model.parameters()),
+    ]
+
+
+def _part_of(key: str, shared: bool) -> str:
+    """Name the part of a parameter; further heads are parts of their own."""
+    owner = key.partition(".")[0]
+    if owner == "box_head" and "predictor." in key:
+        return "predictor"
+    if owner in ("region_head", "box_head", "dense_head"):
+        return "head"
+    if owner == "backbone":
+        return "backbone" if shared else "head"  # the last layers of C4
+    return "RPN" if owner == "rpn" else owner.removesuffix("_head")
 
 
 def largest_size(data: DataConfig) -> tuple[int, int]:

@@ -114,8 +114,10 @@ class Profile(Closeable):
 
     def watch_detector(self, model: Network) -> None:
         """Time the parts of the detector's forward pass as stages."""
-        for stage in model.stages():
-            self.watch(*stage)
+        for module in model.modules():
+            for path, stage in getattr(module, "timed", ()):
+                *owner, method = path.split(".")
+                self.watch(functools.reduce(getattr, owner, module), method, stage)
 
     def stage(self, name: str) -> contextlib.AbstractContextManager[None]:
         """Return the context of a stage."""

@@ -51,8 +51,22 @@ def build_detector(config: Config, num_classes: int) -> Network:
             coarser_by=net.fpn_coarser_by,
             finest=net.fpn_finest,
         )
-    build = _retinanet if net.detector == "retinanet" else _faster_rcnn
-    model = build(config, num_classes, backbone, pyramid)
+    # Pretrained weights bring their own normalisation; see `load_initial_weights`.
+    known = "torchvision" if net.normalisation == "auto" else net.normalisation
+    normalisation = NORMALISATIONS[known]
+    model: Network
+    if net.detector == "retinanet":
+        assert pyramid is not None
+        head = RetinaHead(
+            pyramid.channels,
+            anchor_grid(config, pyramid.strides),
+            num_classes,
+            boxes=config.boxes,
+            dense=config.dense,
+        )
+        model = OneStage(backbone, pyramid, head, normalisation=normalisation)
+    else:
+        model = _two_stage(config, num_classes, backbone, pyramid, normalisation)
     model.masks_padding = net.mask_padding
     if net.fixed_shared and net.weights != "none":
         backbone.freeze(len(backbone.blocks()))
@@ -61,30 +75,13 @@ def build_detector(config: Config, num_classes: int) -> Network:
     return model.to(memory_format=torch.channels_last)
 
 
-def _retinanet(
+def _two_stage(
     config: Config,
     num_classes: int,
     backbone: Backbone,
     pyramid: FeaturePyramid | None,
-) -> Network:
-    assert pyramid is not None
-    head = RetinaHead(
-        pyramid.channels,
-        anchor_grid(config, pyramid.strides),
-        num_classes,
-        boxes=config.boxes,
-        dense=config.dense,
-    )
-    normalisation = _normalisation(config)
-    return OneStage(backbone, pyramid, head, normalisation=normalisation)
-
-
-def _faster_rcnn(
-    config: Config,
-    num_classes: int,
-    backbone: Backbone,
-    pyramid: FeaturePyramid | None,
-) -> Network:
+    normalisation: Normalisation,
+) -> TwoStage:
     net, region_head = config.net, None
     channels, strides = backbone.channels[-1], backbone.strides
     if pyramid is not None:
@@ -116,7 +113,7 @@ def _faster_rcnn(
         pyramid,
         proposer,
         heads,
-        normalisation=_normalisation(config),
+        normalisation=normalisation,
         region_head=region_head,
     )
     if pyramid is not None and model.reads_proposals:
@@ -139,23 +136,15 @@ def anchor_grid(config: Config, strides: Sequence[int]) -> AnchorGrid:
     )
 
 
-def _normalisation(config: Config) -> Normalisation:
-    # Pretrained weights bring their own normalisation; see `load_initial_weights`.
-    name = config.net.normalisation
-    return NORMALISATIONS["torchvision" if name == "auto" else name]
-
-
 def _backbone(config: Config) -> Backbone:
     net = config.net
     pretrained = net.weights != "none"
-    norm = net.norm
-    if norm == "auto":
-        norm = "frozen" if pretrained else "batch"
+    auto = "frozen" if pretrained else "batch"
     return build_backbone(
         net.name,
         features=net.features,
         style=net.style,
-        norm=norm,
+        norm=auto if net.norm == "auto" else net.norm,
         fixed_blocks=net.fixed_blocks if pretrained else 0,
         head_stride=net.head_stride,
         dropout=net.dropout,
@@ -176,16 +165,11 @@ def build_heads(
     heads: dict[str, Head] = {}
     if head.cascade:
         stages = 1 + len(head.cascade)
-        cascade = [
-            RoIFeatures(
-                LastStage(backbone)
-                if c4
-                else build_region_head(config, context.channels),
-                gradient=1 / stages,
-                **options,
-            )
+        bodies = [
+            LastStage(backbone) if c4 else build_region_head(config, context.channels)
             for _ in range(stages)
         ]
+        cascade = [RoIFeatures(body, gradient=1 / stages, **options) for body in bodies]
         heads["box_head"] = CascadeHead(cascade, context.num_classes, **common)
     else:
         lift = backbone.lift if region_head is None else None

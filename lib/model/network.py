@@ -1,9 +1,5 @@
 """The base class of all detectors: input, feature maps, losses and predictions."""
 
-from collections.abc import Iterator
-from functools import reduce
-from typing import NamedTuple
-
 import torch
 from torch import Tensor, nn
 
@@ -24,14 +20,6 @@ NOT_WEIGHTS = ("pixel_mean", "pixel_std", "dense_head.positives.value")
 """Keys of state dicts that no file of weights of another program has."""
 
 
-class Stage(NamedTuple):
-    """A method that a profile times, and the name of its stage."""
-
-    owner: object
-    method: str
-    name: str
-
-
 class Network(nn.Module):
     """A detector: `TwoStage` or `OneStage`.
 
@@ -49,6 +37,8 @@ class Network(nn.Module):
         detects: whether the detector predicts classes; if not, only proposals.
         reads_proposals: whether the detector needs proposals as an input.
         masks_padding: whether padding stays zero in every layer, and without anchors.
+        timed: methods that a profile times in a training step, and their stages. Any
+            module may have some, of its own or of an attribute ("regions.pool").
     """
 
     pixel_mean: Tensor
@@ -151,28 +141,6 @@ class Network(nn.Module):
     def strides(self) -> tuple[int, ...]:
         """Return the stride of each feature map, finest first."""
         return tuple((self.pyramid or self.backbone).strides)
-
-    def shared_parameters(self) -> list[nn.Parameter]:
-        """Return the parameters of the backbone that compute the feature maps."""
-        layers = [module for block in self.backbone.blocks() for module in block]
-        return [parameter for layer in layers for parameter in layer.parameters()]
-
-    def parts(self) -> dict[str, list[nn.Parameter]]:
-        """Return the parameters of each part, by its name in tables."""
-        parts = {"backbone": self.shared_parameters()}
-        if self.pyramid is not None:
-            parts["pyramid"] = list(self.pyramid.parameters())
-        return parts
-
-    def stages(self) -> Iterator[Stage]:
-        """Yield the methods that a profile times in a training step.
-
-        Each module may name some of its own, or of its attributes, in ``timed``.
-        """
-        for module in self.modules():
-            for path, name in getattr(module, "timed", ()):
-                *owner, method = path.split(".")
-                yield Stage(reduce(getattr, owner, module), method, name)
 
     def shared_keys(self) -> set[str]:
         """Return the state dict keys of the layers that all stages share."""

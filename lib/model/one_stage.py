@@ -108,7 +108,3 @@ class OneStage(Network):
     def settle(self, output: TrainOutput) -> None:
         """See `Network.settle`."""
         self.dense_head.settle(output)
-
-    def parts(self) -> dict[str, list[nn.Parameter]]:
-        """Return the parameters of each part, by its name in tables."""
-        return {**super().parts(), "head": list(self.dense_head.parameters())}

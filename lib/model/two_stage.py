@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from typing import Any, cast
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from ..layer_utils.outputs import Predictions, TrainOutput, together
 from ..layer_utils.proposal_targets import RoISamples
@@ -110,10 +110,8 @@ class TwoStage(Network):
 
     def propose(self, images: Images) -> Proposals:
         """Compute the proposals alone; see `Network.propose`."""
-        found = self.proposer.propose(
-            self.proposer(self.features(images)), images.sizes
-        )
-        return found
+        regions = self.proposer(self.features(images))
+        return self.proposer.propose(regions, images.sizes)
 
     def losses(
         self,
@@ -162,21 +160,3 @@ class TwoStage(Network):
         for head in self.heads[1:]:
             found = head.finish(predictions.features, found)
         return found
-
-    def parts(self) -> dict[str, list[nn.Parameter]]:
-        """Return the parameters of each part, by its name in tables."""
-        parts = super().parts()
-        if not self.reads_proposals:
-            parts["RPN"] = list(self.proposer.parameters())
-        if not self.detects:
-            return parts
-        shared = {id(parameter) for parameter in self.shared_parameters()}
-        head = [p for p in self.backbone.parameters() if id(p) not in shared]
-        parts["head"] = [*head, *(self.region_head or nn.Module()).parameters()]
-        parts["predictor"] = []
-        for name, parameter in self.classifier.named_parameters():
-            parts["predictor" if "predictor." in name else "head"].append(parameter)
-        for name in self.head_names[1:]:
-            label = name.removesuffix("_head")
-            parts[label] = list(getattr(self, name).parameters())
-        return parts
