@@ -42,27 +42,26 @@ def roi_pool(
         if name in ("crop", "crop_stn"):
             found = _crop(maps, boxes, scale, side, fades=name == "crop_stn")
             found = found if chosen is None else op.Gather(found, chosen)
+        elif name == "align":
+            image, boxes = _flat(boxes, chosen)
+            shifted = "half_pixel" if aligned else "output_half_pixel"
+            found = op.RoiAlign(
+                *(maps, boxes, image),
+                output_height=side,
+                output_width=side,
+                sampling_ratio=sampling_ratio,
+                spatial_scale=scale,
+                coordinate_transformation_mode=shifted,
+            )
         else:
             image, boxes = _flat(boxes, chosen)
-            if name == "align":
-                found = op.RoiAlign(
-                    *(maps, boxes, image),
-                    output_height=side,
-                    output_width=side,
-                    sampling_ratio=sampling_ratio,
-                    spatial_scale=scale,
-                    coordinate_transformation_mode="half_pixel"
-                    if aligned
-                    else "output_half_pixel",
-                )
-            else:
-                image = op.Unsqueeze(op.Cast(image, to=FLOAT), integers(1))
-                found = op.MaxRoiPool(
-                    maps,
-                    op.Concat(image, boxes, axis=1),
-                    pooled_shape=(side, side),
-                    spatial_scale=scale,
-                )
+            image = op.Unsqueeze(op.Cast(image, to=FLOAT), integers(1))
+            found = op.MaxRoiPool(
+                maps,
+                op.Concat(image, boxes, axis=1),
+                pooled_shape=(side, side),
+                spatial_scale=scale,
+            )
         pooled.append(found)
     result = pooled[0]
     if len(pooled) > 1:

@@ -164,6 +164,28 @@ def _meets(words, kept):
 
 
 @triton.jit
+def _settle(candidate, own, guess, BLOCK: tl.constexpr):
+    """Keep each candidate of a block that no kept box of the block overlaps.
+
+    The kept ones are guessed again from the last guess. After k rounds the first k
+    boxes are settled; most blocks need few. The guess is in memory: Triton 3.4 cannot
+    carry blocks around a `while`.
+    """
+    tl.store(guess, _packed(candidate, BLOCK))
+    tl.debug_barrier()
+    changed, rounds = 1, 0
+    while (changed != 0) & (rounds < BLOCK):
+        words = tl.load(guess)
+        settled = _packed(candidate & (1 - _meets(own, words)), BLOCK)
+        changed = tl.max((settled != words).to(tl.int32), axis=0)
+        rounds += 1
+        tl.debug_barrier()
+        tl.store(guess, settled)
+        tl.debug_barrier()
+    return candidate & (1 - _meets(own, tl.load(guess)))
+
+
+@triton.jit
 def resolve_panel(
     keys, order, fields, bits, hits, kept_words, kept_fields, counts, index, kept,
     count, slots, start,
@@ -200,24 +222,10 @@ def resolve_panel(
                 mask=earlier[:, None], other=0,
             )  # fmt: skip
             candidate &= 1 - _meets(theirs, words)
-        # Keep each box that no kept box of the block overlaps, given the last guess of
-        # the kept ones. After k rounds the first k boxes are settled; most blocks need
-        # few. The guess is in memory: Triton 3.4 cannot carry blocks around a `while`.
         guess = kept_words + row // 32 + tl.arange(0, BLOCK // 32)
         word = (row // 32 + tl.arange(0, BLOCK // 32))[:, None]
         own = tl.load(bits + word * PANEL + column[None, :])
-        tl.store(guess, _packed(candidate, BLOCK))
-        tl.debug_barrier()
-        changed, rounds = 1, 0
-        while (changed != 0) & (rounds < BLOCK):
-            words = tl.load(guess)
-            settled = _packed(candidate & (1 - _meets(own, words)), BLOCK)
-            changed = tl.max((settled != words).to(tl.int32), axis=0)
-            rounds += 1
-            tl.debug_barrier()
-            tl.store(guess, settled)
-            tl.debug_barrier()
-        keep = candidate & (1 - _meets(own, tl.load(guess)))
+        keep = _settle(candidate, own, guess, BLOCK)
         slot = found + tl.cumsum(keep, axis=0) - keep
         taken = (keep != 0) & (slot < slots)
         source = tl.load(order + n * count + at, mask=taken, other=0)
