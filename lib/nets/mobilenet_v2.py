@@ -10,7 +10,6 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from .backbone import FeatureKind
-from .feature_row import FeatureRow
 from .layers import (
     ConvNorm,
     Norm,
@@ -20,6 +19,7 @@ from .layers import (
     shrink,
     zero_padding,
 )
+from .sequential_backbone import SequentialBackbone
 
 # Table 2 of the paper: expansion, output channels, repeats, stride of the first.
 _STAGES = (
@@ -75,7 +75,7 @@ class InvertedResidual(nn.Module):
         return out, shrink(sizes, self.stride)
 
 
-class MobileNetV2(FeatureRow):
+class MobileNetV2(SequentialBackbone):
     """MobileNet v2 of width 1 with torchvision's parameter names.
 
     Blocks for `freeze`: features 0 to 13; with FPN 0 to 18.

@@ -11,8 +11,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from .backbone import FeatureKind
-from .feature_row import FeatureRow
 from .layers import ConvNorm, NormKind, init_convs, shrink, zero_padding
+from .sequential_backbone import SequentialBackbone
 
 
 class _Row(NamedTuple):
@@ -126,7 +126,7 @@ class InvertedResidual(nn.Module):
         return out, sizes
 
 
-class MobileNetV3(FeatureRow):
+class MobileNetV3(SequentialBackbone):
     """MobileNet v3 Large of width 1 with torchvision's parameter names.
 
     The norms' epsilon is 1e-5, as in torchvision's detectors. torchvision's

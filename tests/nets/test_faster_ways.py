@@ -133,7 +133,7 @@ def test_heads_that_cannot_be_lifted(options):
 @pytest.mark.parametrize("features", ["c4", "fpn"])
 @pytest.mark.parametrize("sizes", [[(96, 128)] * 2, [(96, 128), (70, 101)]])
 def test_drawn_anchors_have_the_gradient_of_all(features, sizes, monkeypatch):
-    """The RPN's head on the drawn cells alone, beside its backward pass over all."""
+    """The RPN's layers on the drawn cells alone, beside its backward pass over all."""
     overrides = ("net.features", features, "rpn.batch_size", 16, "rpn.border", -1)
     overrides += ("net.norm", "frozen")
     small = ("net.fpn_channels", 16, "head.fc_channels", 32)

@@ -1,4 +1,5 @@
-"""MobileNet v2 and v3: a sequence of features, whose last ones are C4's head."""
+"""What MobileNet v2 and v3 share: a sequence of layers, the last ones of which are the
+head in C4."""
 
 from collections.abc import Callable, Iterator, Sequence
 from typing import ClassVar
@@ -9,7 +10,7 @@ from .backbone import Backbone, Stage
 from .layers import ConvNorm, shrink, zero_padding
 
 
-class FeatureRow(Backbone):
+class SequentialBackbone(Backbone):
     """A stem of stride 2, blocks, and a last 1x1 convolution, as in torchvision.
 
     The stem and the last convolution are `ConvNorm`, with activation `activate`. A
@@ -18,8 +19,8 @@ class FeatureRow(Backbone):
 
     Attributes:
         features: all layers, input first; `freeze` counts the shared ones.
-        head_start: for C4, the index of the head's first feature.
-        stage_ends: indices of the features that `stages` yields.
+        head_start: for C4, the index of the head's first layer.
+        stage_ends: indices of the layers whose maps `stages` yields.
     """
 
     features: nn.Sequential
@@ -32,16 +33,16 @@ class FeatureRow(Backbone):
         stem, *others = self._shared_layers()
         sizes = shrink(sizes, 2)
         x = type(self).activate(zero_padding(stem(images), sizes), inplace=True)
-        for index, feature in enumerate(others, start=1):
-            if isinstance(feature, ConvNorm):
-                x = type(self).activate(feature(x), inplace=True)
+        for index, layer in enumerate(others, start=1):
+            if isinstance(layer, ConvNorm):
+                x = type(self).activate(layer(x), inplace=True)
             else:
-                x, sizes = feature(x, sizes)
+                x, sizes = layer(x, sizes)
             if index in self.stage_ends:
                 yield x, sizes
 
     def head_map(self, pooled: Tensor) -> Tensor:
-        """Apply the features after the shared ones; see `Backbone.head_map`."""
+        """Apply the layers after the shared ones; see `Backbone.head_map`."""
         *blocks, last = self.features[self.head_start :]
         x = pooled
         for block in blocks:
@@ -49,8 +50,8 @@ class FeatureRow(Backbone):
         return type(self).activate(last(x), inplace=True)
 
     def blocks(self) -> Sequence[Sequence[nn.Module]]:
-        """Return the shared features, one per block."""
-        return [[feature] for feature in self._shared_layers()]
+        """Return the shared layers, one per block."""
+        return [[layer] for layer in self._shared_layers()]
 
     def _shared_layers(self) -> nn.Sequential:
         return self.features[: self.head_start] if self.kind == "c4" else self.features
