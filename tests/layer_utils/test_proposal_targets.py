@@ -4,7 +4,11 @@ import pytest
 import torch
 from box_oracles import JUNK, ground_truth, random_boxes, slow_encode, slow_iou
 from equality import assert_equal, image_of
-from faster_rcnn.layer_utils.proposal_targets import RoICriteria, match_rois
+from faster_rcnn.layer_utils.proposal_targets import (
+    RoICriteria,
+    foreground_of,
+    match_rois,
+)
 from roi_samples import (
     BACKGROUND,
     EVERYTHING,
@@ -189,3 +193,16 @@ def test_shapes_and_types_are_always_the_same(rows, replacement):
         ((1, 64), torch.int64),
         ((1, 64), torch.bool),
     ]
+
+
+def test_foreground_of_the_samples():
+    # Two RoIs may be foreground; without background, it fills all eight slots.
+    gt = ground_truth([(5, OBJECT)], [(5, OBJECT)], [(5, OBJECT)])
+    rows = [FOREGROUND, FOREGROUND, FOREGROUND]
+    samples = sample(as_proposals([*rows, FAR], rows, [FAR]), gt, replacement=True)
+    samples.rois.requires_grad_()
+    found = foreground_of(samples, 2)
+    assert found.valid.tolist() == [[True, True], [True, True], [False, False]]
+    assert found.classes.tolist() == [[5, 5], [5, 5], [0, 0]]
+    assert torch.equal(found.rois, samples.rois[:, :2]) and not found.rois.requires_grad
+    assert torch.equal(found.target_deltas, samples.target_deltas[:, :2])
