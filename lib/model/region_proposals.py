@@ -67,25 +67,15 @@ class RegionProposalNetwork(nn.Module):
         """Score and regress every anchor of every level with shared weights.
 
         In training these predictions serve only the proposals, which carry no gradient:
-        `losses` repeats the computation for the few sampled anchors.
+        `losses` repeats the computation for the few sampled anchors if that is cheaper.
         """
-        if not (torch.is_grad_enabled() and self._recomputes(features)):
+        whole = self.box_gradient or not torch.is_grad_enabled()
+        if whole or not self.head.is_cheaper_at(self.rpn.batch_size, features):
             return self._forward(features)
         with torch.no_grad():
             output = self._forward(features)
         forget_casts()
         return output
-
-    def _recomputes(self, features: FeatureMaps) -> bool:
-        """Return whether recomputing the sampled anchors makes training cheaper.
-
-        If so, the predictor runs forward twice, and backward over the sampled cells
-        only. Otherwise its backward pass, which costs twice a forward pass, covers all
-        cells.
-        """
-        cells = sum(x.shape[2] * x.shape[3] for x in features.maps)
-        single = self.rpn.convs == 1 and not self.box_gradient
-        return single and 3 * self.rpn.batch_size < 2 * cells
 
     def _forward(self, features: FeatureMaps) -> RPNOutput:
         logits, deltas = on_levels(self.head, features)

@@ -59,9 +59,7 @@ class RetinaHead(DenseHead):
             norm=dense.norm,
             prior=dense.prior,
         )
-        self.positives = None
-        if dense.normaliser == "running":
-            self.positives = RunningCount()
+        self.positives = RunningCount() if dense.normaliser == "running" else None
 
     def forward(self, features: FeatureMaps) -> DenseOutput:
         """Predict every anchor of every level with shared weights."""

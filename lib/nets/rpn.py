@@ -63,6 +63,15 @@ class RPNPredictor(nn.Module):
         deltas = self.deltas(x).float().permute(0, 2, 3, 1)  # (N, H, W, 4K)
         return logits, deltas.reshape(deltas.shape[0], -1, 4)
 
+    def is_cheaper_at(self, anchors: int, features: FeatureMaps) -> bool:
+        """Return whether training `at_anchors` takes less time than on whole maps.
+
+        It runs forward twice, and backward over the sampled cells only. Otherwise the
+        backward pass, which costs twice a forward pass, covers all cells.
+        """
+        cells = sum(x.shape[2] * x.shape[3] for x in features.maps)
+        return not self.more_convs and 3 * anchors < 2 * cells
+
     def at_anchors(self, features: FeatureMaps, index: Tensor) -> tuple[Tensor, Tensor]:
         """Score and regress anchors by index, if there is one convolution.
 

@@ -19,7 +19,7 @@ from faster_rcnn.layer_utils.boxes import BoxCoder
 from faster_rcnn.layer_utils.detections import candidates, suppress
 from faster_rcnn.layer_utils.outputs import Predictions
 from faster_rcnn.layer_utils.structures import Detections, Images, Proposals, join
-from faster_rcnn.nms import Suppression, soft_nms
+from faster_rcnn.nms import GaussianDecay, LinearDecay, Suppression, soft_nms
 from many_processes import in_processes
 from tiny_runs import draw_dataset, run_test, tiny_config
 
@@ -160,8 +160,8 @@ def test_nms_sees_all_views_as_one():
 @pytest.mark.parametrize(
     ("mode", "options"),
     [
-        ("soft_linear", {"decay": "linear", "threshold": 0.4}),
-        ("soft_gaussian", {"decay": "gaussian", "sigma": 0.7}),
+        ("soft_linear", {"decay": LinearDecay(0.4)}),
+        ("soft_gaussian", {"decay": GaussianDecay(0.7)}),
     ],
 )
 def test_soft_nms_sees_all_views_as_one(mode, options):

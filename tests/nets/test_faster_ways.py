@@ -143,11 +143,10 @@ def test_drawn_anchors_have_the_gradient_of_all(features, sizes, monkeypatch):
     for dense in (False, True):
         model = tiny_detector(tiny_config(*overrides, *small))
         randomise(model)
-        assert isinstance(model, TwoStage) and model.rpn._recomputes(
-            model.features(images)
-        )
+        assert isinstance(model, TwoStage)
+        assert model.rpn.head.is_cheaper_at(16, model.features(images))
         if dense:
-            monkeypatch.setattr(model.rpn, "_recomputes", lambda _: False)
+            monkeypatch.setattr(model.rpn.head, "is_cheaper_at", lambda *_: False)
         generator = torch.Generator().manual_seed(1)
         output = model.train()(images, truth, generator)
         sum(output.losses.values()).backward()
