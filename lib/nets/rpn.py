@@ -70,7 +70,7 @@ class RPNPredictor(nn.Module):
         backward pass, which costs twice a forward pass, covers all cells.
         """
         cells = sum(x.shape[2] * x.shape[3] for x in features.maps)
-        return not self.more_convs and 3 * anchors < 2 * cells
+        return len(self.more_convs) == 0 and 3 * anchors < 2 * cells
 
     def at_anchors(self, features: FeatureMaps, index: Tensor) -> tuple[Tensor, Tensor]:
         """Score and regress anchors by index, if there is one convolution.
