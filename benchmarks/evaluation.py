@@ -5,7 +5,8 @@
     python benchmarks/evaluation.py --no-rival --sizes 1
 
 VOC: 4952 images of 20 classes with 300,000 detections, the size of VOC 2007's test set.
-COCO: 5000 images of 80 classes with 36,000 objects and 500,000 detections. Proposals:
+COCO: 5000 images of 80 classes with 36,000 objects and 500,000 detections, or 120,000
+with masks. Proposals:
 1000 of COCO's images with 2000 each. Every size is half of the next. Each figure comes
 from its own process, on one thread: wall-clock and CPU time, the evaluator's import
 included, and peak memory (RSS), the detections included. Growth is CPU time over that
@@ -20,13 +21,15 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import NamedTuple
 
+import hotcoco.mask
 import numpy as np
 from faster_rcnn.cli.parser import Parser
 from faster_rcnn.datasets.index.indexed_records import as_records
-from faster_rcnn.datasets.records import Dataset, Record
+from faster_rcnn.datasets.records import Dataset, Record, RunLengths
 from faster_rcnn.evaluation.image_detections import ImageDetections
 
 
@@ -41,6 +44,7 @@ class Size(NamedTuple):
 
 VOC = Size(4952, 20, 14976, 300_000)
 COCO = Size(5000, 80, 36_000, 500_000)
+MASKS = COCO._replace(detections=120_000)
 PROPOSALS = Size(1000, 80, 7200, 2_000_000)
 TEN = tuple(np.linspace(0.5, 0.95, 10).tolist())
 Scene = tuple[Dataset, list[ImageDetections]]
@@ -159,6 +163,35 @@ def draw(size: Size, *, by_class: bool = True) -> Scene:
     return dataset, found
 
 
+def with_masks(scene: Scene) -> Scene:
+    """Give every object an outline of 24 vertices, and every detection run lengths."""
+    rng = np.random.default_rng(1)
+    angles = np.linspace(0, 2 * np.pi, 24, endpoint=False)
+    circle = np.stack([np.cos(angles), np.sin(angles)], axis=1)
+
+    def outlines(boxes: np.ndarray) -> np.ndarray:
+        middle = (boxes[:, None, :2] + boxes[:, None, 2:]) / 2
+        half = (boxes[:, None, 2:] - boxes[:, None, :2]) / 2
+        ragged = circle * rng.uniform(0.7, 1, (len(boxes), 24, 1))
+        return (middle + half * ragged).astype(np.float32)  # (B, 24, 2)
+
+    def run_lengths(outline: np.ndarray) -> RunLengths:
+        rle = hotcoco.mask.fr_poly(outline.reshape(-1).tolist(), 480, 640)
+        return RunLengths(rle["counts"], (480, 640))
+
+    dataset, found = scene
+    records = [
+        replace(record, masks=tuple((outline,) for outline in outlines(record.boxes)))
+        for record in dataset.records
+    ]
+    detections = [
+        replace(entry, masks=tuple(map(run_lengths, outlines(entry.boxes))))
+        for entry in found
+    ]
+    own = replace(dataset, records=as_records(records), has_masks=True)
+    return own, detections
+
+
 def _voc(scene: Scene, ious: tuple[float, ...]) -> list[float]:
     from faster_rcnn.evaluation.voc_ap import voc_average_precisions
 
@@ -174,10 +207,10 @@ def _voc_files(scene: Scene) -> list[float]:
         return [float(len(load_voc_files(Path(folder), scene[0])))]
 
 
-def _coco(scene: Scene, evaluator: str) -> list[float]:
+def _coco(scene: Scene, evaluator: str, task: str = "bbox") -> list[float]:
     from faster_rcnn.evaluation.coco_ap import coco_metrics
 
-    result = coco_metrics(*scene, evaluator=evaluator)  # type: ignore[arg-type]
+    result = coco_metrics(*scene, evaluator=evaluator, task=task)  # type: ignore[arg-type]
     return [*result.metrics.values(), *result.per_class.values()]
 
 
@@ -209,6 +242,10 @@ MEASURES = {
     "COCO's scene alone": Measured(COCO, lambda scene: [], ""),
     "COCO, hotcoco": Measured(COCO, lambda s: _coco(s, "hotcoco"), "coco"),
     "COCO, pycocotools": Measured(COCO, lambda s: _coco(s, "pycocotools"), "coco"),
+    "masks, hotcoco": Measured(MASKS, lambda s: _coco(s, "hotcoco", "segm"), "masks"),
+    "masks, pycocotools": Measured(
+        MASKS, lambda s: _coco(s, "pycocotools", "segm"), "masks"
+    ),
     "proposals, hotcoco": Measured(
         PROPOSALS, lambda s: _proposals(s, "hotcoco"), "proposals"
     ),
@@ -234,6 +271,8 @@ def _measure(what: str, halvings: int) -> dict[str, object]:
     images, objects, detections = (part >> halvings for part in parts)
     size = Size(images, full.classes, objects, detections)
     scene = draw(size, by_class=same != "proposals")
+    if same == "masks":
+        scene = with_masks(scene)
     started, started_cpu = time.perf_counter(), time.process_time()
     numbers = work(scene)
     seconds = time.perf_counter() - started

@@ -65,6 +65,7 @@ def main(words: Sequence[str] | None = None, prog: str = "frcnn browse") -> None
             offset=config.boxes.offset,
             count=arguments.count,
             size=arguments.size,
+            skeleton=dataset.keypoints.skeleton if dataset.keypoints else (),
         )
         name = f"{dataset_name(job.dataset)}_{config.net.full_name}.jpg"
         output = arguments.output or output_root() / "browse" / name

@@ -1,12 +1,14 @@
 """Options of the evaluation, for the tools that evaluate detections."""
 
 import argparse
-from typing import get_args
+from collections.abc import Sequence
+from typing import cast, get_args
 
 import numpy as np
 
 from ..evaluation.coco_evaluators import Evaluator
 from ..evaluation.results_summary import Measure, Rules
+from ..evaluation.tasks import TASKS, Task
 
 RULES: tuple[Rules, ...] = get_args(Rules)
 
@@ -15,10 +17,12 @@ def add_evaluation_arguments(parser: argparse.ArgumentParser) -> None:
     """Add --eval, --evaluator and --comp."""
     parser.add_argument(
         "--eval",
-        default="detection",
-        choices=get_args(Measure),
-        help="measure average precision of detections, or average recall of proposals "
-        "by COCO's evaluator or by one in NumPy; default: detection",
+        nargs="+",
+        default=["detection"],
+        choices=(*get_args(Measure), *TASKS),
+        help="measure average precision of boxes, masks and keypoints (bbox segm "
+        "keypoints; detection: all that there are), or average recall of proposals by "
+        "COCO's evaluator or by one in NumPy; default: detection",
     )
     parser.add_argument(
         "--evaluator",
@@ -31,6 +35,26 @@ def add_evaluation_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="NAME",
         help="write VOC's result files of this competition, such as comp4",
     )
+
+
+def split_measures(
+    words: Sequence[str] | None,
+) -> tuple[Measure | None, tuple[Task, ...] | None]:
+    """Split the words of --eval into what is measured and, of detections, the tasks.
+
+    Raises:
+        ValueError: they combine proposals with something else.
+    """
+    if not words:
+        return None, None
+    tasks = tuple(cast(Task, word) for word in words if word in TASKS)
+    others = {cast(Measure, word) for word in words if word not in TASKS}
+    if len(others) + bool(tasks) > 1:
+        raise ValueError(
+            f"--eval {' '.join(words)} combines what different tests measure; give one "
+            f"of {', '.join(get_args(Measure))}, or some of {', '.join(TASKS)}"
+        )
+    return (others.pop() if others else "detection"), tasks or None
 
 
 def iou_list(text: str) -> tuple[float, ...]:

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from ..datasets.catalog import load_dataset
-from ..datasets.records import Dataset
+from ..datasets.records import BOXES, Dataset, Wanted
 from ..evaluation.coco_evaluators import IOU_THRESHOLDS
 from ..evaluation.ground_truth import read_annotations
 from ..evaluation.image_detections import ImageDetections
@@ -27,11 +27,17 @@ from ..evaluation.selection import (
     suppress,
     suppress_softly,
 )
+from ..evaluation.tasks import MAX_DETECTIONS, CocoOptions
 from ..evaluation.voc_files import save_voc_files
 from ..nms import GaussianDecay, LinearDecay
 from ..utils.files import write_atomic
 from ..utils.printable import show
-from .evaluation_options import RULES, add_evaluation_arguments, iou_list
+from .evaluation_options import (
+    RULES,
+    add_evaluation_arguments,
+    iou_list,
+    split_measures,
+)
 from .parser import Parser, count
 from .roots import data_root
 from .user_errors import clear_errors
@@ -40,7 +46,7 @@ logger = logging.getLogger(__name__)
 
 OF_DETECTIONS = (
     *("rules", "classes", "score", "nms", "soft_nms", "soft_nms_linear", "max"),
-    "max_dets",
+    *("max_dets", "areas", "sigmas"),
     *("curves", "report", "earlier", "save", "save_voc", "upload", "comp"),
 )
 
@@ -83,8 +89,24 @@ def build_parser(prog: str | None = None) -> Parser:
         "--max-dets",
         type=count,
         metavar="N",
-        help="COCO's numbers with N detections of an image and class too; the headline "
-        "stays at COCO's 100",
+        help="best detections of an image and class that COCO's numbers consider; "
+        "default: --max if that is over 100, else COCO's 100, and 20 for keypoints",
+    )
+    add(
+        "--areas",
+        nargs=2,
+        type=float,
+        metavar="PX",
+        help="sides of the squares between COCO's small, medium and large objects; "
+        "default: 32 96",
+    )
+    add(
+        "--sigmas",
+        nargs="+",
+        type=float,
+        metavar="S",
+        help="spread of each keypoint for OKS, or one for all; default: COCO's for 17 "
+        "keypoints, else 0.05",
     )
     _add_selection(parser.add_argument_group("selection of detections (in this order)"))
     _add_output(parser.add_argument_group("output"))
@@ -111,7 +133,7 @@ def _add_output(group: argparse._ArgumentGroup) -> None:
         ("--curves", "FILE", "VOC's curves as CSV"),
         ("--report", "FOLDER", "report.html and errors.json"),
         ("--earlier", "FOLDER", "folder of another test to compare with in the report"),
-        ("--save", "FILE", "detections as JSON"),
+        ("--save", "FILE", "detections as COCO results of all tasks"),
         ("--save-voc", "FOLDER", "VOC's files"),
     ):
         group.add_argument(option, type=Path, metavar=metavar, help=text)
@@ -127,19 +149,39 @@ def main(words: Sequence[str] | None = None, prog: str = "frcnn reval") -> None:
     """Read the ground truth and the results, select detections, evaluate."""
     arguments = build_parser(prog).parse_args(words)
     with clear_errors():
+        measure, arguments.tasks = split_measures(arguments.eval)
         dataset = ground_truth(arguments)
-        if arguments.eval != "detection" or arguments.source.suffix == ".npz":
+        if measure != "detection" or arguments.source.suffix == ".npz":
             measure_proposals(dataset, arguments)
         else:
             measure_detections(dataset, arguments)
 
 
-def ground_truth(arguments: argparse.Namespace) -> Dataset:
+def ground_truth(arguments: argparse.Namespace, wanted: Wanted = BOXES) -> Dataset:
     """Load the data set by word, name or folder, or from an annotation file alone."""
     word = arguments.dataset
     if Path(word).suffix == ".json":
         return read_annotations(Path(word))
-    return load_dataset(word, root=arguments.root, split=arguments.split)
+    return load_dataset(word, root=arguments.root, split=arguments.split, wanted=wanted)
+
+
+def load_both(
+    dataset: Dataset, arguments: argparse.Namespace
+) -> tuple[Dataset, list[ImageDetections]]:
+    """Load the detections, and masks and keypoints of the data set if they have any."""
+    comp = arguments.comp if arguments.source.is_dir() else None
+    detections = load_saved(arguments.source, dataset, comp=comp)
+    wanted = Wanted(
+        masks=any(entry.masks is not None for entry in detections),
+        keypoints=any(entry.keypoints is not None for entry in detections),
+    )
+    if arguments.tasks is not None:
+        tasks = set(arguments.tasks)
+        wanted = Wanted("segm" in tasks, "keypoints" in tasks)
+    if wanted != BOXES and Path(arguments.dataset).suffix != ".json":
+        dataset = ground_truth(arguments, wanted)
+        detections = load_saved(arguments.source, dataset, comp=comp)
+    return dataset, detections
 
 
 def measure_proposals(dataset: Dataset, arguments: argparse.Namespace) -> None:
@@ -157,7 +199,7 @@ def measure_proposals(dataset: Dataset, arguments: argparse.Namespace) -> None:
     result = evaluate_proposals(
         dataset,
         load_saved_proposals(arguments.source, dataset),
-        evaluator="fast" if arguments.eval == "proposal_fast" else arguments.evaluator,
+        evaluator="fast" if "proposal_fast" in arguments.eval else arguments.evaluator,
         iou_thresholds=arguments.iou or IOU_THRESHOLDS,
     )
     show(result.table())
@@ -168,16 +210,16 @@ def measure_proposals(dataset: Dataset, arguments: argparse.Namespace) -> None:
 
 def measure_detections(dataset: Dataset, arguments: argparse.Namespace) -> None:
     """Compute the average precision of the selected detections."""
-    comp = arguments.comp if arguments.source.is_dir() else None
-    detections = load_saved(arguments.source, dataset, comp=comp)
+    dataset, detections = load_both(dataset, arguments)
     dataset, detections = choose(dataset, detections, arguments)
     evaluation = evaluate(
         dataset,
         detections,
+        tasks=arguments.tasks,
         rules=arguments.rules,
         iou_thresholds=arguments.iou,
         evaluator=arguments.evaluator,
-        max_detections=arguments.max_dets,
+        **coco_arguments(dataset, arguments),
     )
     show(evaluation.table())
     if arguments.results:
@@ -200,6 +242,29 @@ def measure_detections(dataset: Dataset, arguments: argparse.Namespace) -> None:
         folder, algorithm = Path(arguments.upload[0]), arguments.upload[1]
         archive = save_coco_upload(folder, detections, dataset, algorithm=algorithm)
         logger.info("archive to upload: %s", archive)
+
+
+def coco_arguments(dataset: Dataset, arguments: argparse.Namespace) -> CocoOptions:
+    """Return the options that change COCO's rules.
+
+    Raises:
+        ValueError: the limit is given for VOC's rules, which have none.
+    """
+    rules = arguments.rules or [dataset.layout]
+    by_coco = "coco" in rules or {"segm", "keypoints"} & {*(arguments.tasks or ())}
+    if arguments.max_dets is not None and not by_coco:
+        raise ValueError(
+            f"--max-dets {arguments.max_dets} applies to COCO's rules, found VOC's "
+            "alone, which use all detections; request COCO's (--rules coco)"
+        )
+    options: CocoOptions = {"max_detections": arguments.max_dets}
+    if arguments.max_dets is None and (arguments.max or 0) > MAX_DETECTIONS["bbox"]:
+        options["max_detections"] = arguments.max
+    if arguments.areas:
+        options["areas"] = (arguments.areas[0], arguments.areas[1])
+    if arguments.sigmas:
+        options["sigmas"] = arguments.sigmas
+    return options
 
 
 def choose(

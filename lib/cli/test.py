@@ -16,7 +16,7 @@ from ..utils.monitoring.logs import setup_logging
 from ..weights.zoo import open_checkpoint
 from ..weights.zoo.cache import locate
 from .command_line import add_arguments, dataset_settings, get_dataset, run_parent
-from .evaluation_options import add_evaluation_arguments
+from .evaluation_options import add_evaluation_arguments, split_measures
 from .parser import Parser
 from .processes import add_process_arguments, join_processes
 from .roots import data_root
@@ -40,6 +40,13 @@ def build_parser(prog: str | None = None) -> Parser:
         "alone is trained on (docs/proposals.md). Default: test",
     )
     parser.add_argument(
+        "--out",
+        type=Path,
+        metavar="FILE",
+        help="write the detections here too, as COCO results with boxes, masks and "
+        "keypoints",
+    )
+    parser.add_argument(
         "--checkpoint",
         type=Path,
         metavar="FILE|NAME",
@@ -55,6 +62,7 @@ def main(words: Sequence[str] | None = None, prog: str = "frcnn test") -> None:
     arguments = build_parser(prog).parse_args(words)
     keep_freed_memory()
     with clear_errors():
+        measure, tasks = split_measures(arguments.eval)
         join_processes(arguments)
         checkpoint, run = _find_checkpoint(arguments)
         state = open_checkpoint(checkpoint)
@@ -82,8 +90,10 @@ def main(words: Sequence[str] | None = None, prog: str = "frcnn test") -> None:
             dataset,
             config,
             device=device,
-            measure=arguments.eval,
-            options=EvaluationOptions(arguments.evaluator, arguments.comp),
+            measure=measure,
+            options=EvaluationOptions(
+                arguments.evaluator, arguments.comp, tasks=tasks, out=arguments.out
+            ),
         )
 
 

@@ -2,7 +2,7 @@
 
 from typing import Literal
 
-from .section import Count, HeadSection, Whole
+from .section import Count, HeadSection, Positive, Whole
 
 
 class MaskConfig(HeadSection):
@@ -43,3 +43,6 @@ class KeypointConfig(HeadSection):
     score: Literal["probability", "logit"] = "probability"
     """Score of a keypoint: the probability of its cell in the heatmap (Detectron2), or
     its logit (torchvision)."""
+    sigmas: tuple[Positive, ...] = ()
+    """Spread of each keypoint relative to the size of its object, for OKS, or one for
+    all. By default COCO's if there are 17 keypoints, else 0.05."""

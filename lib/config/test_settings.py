@@ -21,6 +21,13 @@ class TestConfig(Section):
     RetinaNet."""
     nms_threshold: Share = 0.3
     detections_per_image: Count = 100
+    max_detections: Count | None = None
+    """Number of best detections of an image and class that COCO's AP and AR consider;
+    null: COCO's 100, and 20 for keypoints. For images with more objects than that,
+    raise ``detections_per_image`` too."""
+    areas: tuple[Positive, Positive] = (32, 96)
+    """Sides in pixels of the squares that separate the small, medium and large objects
+    of COCO's APs, APm and APl."""
     suppression: Literal["nms", "soft_linear", "soft_gaussian", "weighted"] = "nms"
     """How to treat boxes that overlap a better one of their class. ``nms``: drop them;
     ``soft_linear``, ``soft_gaussian``: lower their scores (Soft-NMS, Bodla et al.
@@ -44,6 +51,13 @@ class TestConfig(Section):
     """Lowest score of a detection that is drawn."""
     report: bool = True
     """Write report.html and errors.json: a few seconds per test."""
+
+    @field_validator("areas")
+    @classmethod
+    def _ascending(cls, areas: tuple[float, float]) -> tuple[float, float]:
+        if areas[0] >= areas[1]:
+            raise ValueError(f"areas must ascend; found {list(areas)}")
+        return areas
 
     @field_validator("scales")
     @classmethod

@@ -67,9 +67,9 @@ class TrainConfig(Section):
     0: no validation. The best checkpoint is kept as best.pth."""
     validate_epochs: Positive | None = None
     """Epochs between validations, in place of ``validate_every``."""
-    best_by: Literal["ap", "loss"] = "ap"
-    """How the best validation is chosen: by the highest headline AP, or the lowest
-    loss."""
+    best_by: Literal["ap", "segm", "keypoints", "loss"] = "ap"
+    """How the best validation is chosen: by the highest headline AP (of boxes), AP of
+    masks or of keypoints, or the lowest loss."""
     patience: Whole = 0
     """Stop training after this many validations in a row without a new best; 0:
     never."""

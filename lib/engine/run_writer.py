@@ -6,6 +6,7 @@ from pathlib import Path
 
 from ..config.settings import Config
 from ..datasets.loading.batches import Batch
+from ..inference.batch_pictures import Skeleton
 from ..utils.closeable import Closeable
 from ..utils.distributed import collectives
 from .batch_gradient import Update
@@ -27,6 +28,7 @@ class RunWriter(Closeable):
         classes: class names, background first.
         state: the state to save; its iteration counts the updates done.
         step: the training step, which changes the state.
+        skeleton: pairs of keypoints that pictures connect.
     """
 
     def __init__(
@@ -36,6 +38,8 @@ class RunWriter(Closeable):
         classes: tuple[str, ...],
         state: TrainState,
         step: TrainStep,
+        *,
+        skeleton: Skeleton = (),
     ) -> None:
         self.run = run
         self.config = config
@@ -45,7 +49,12 @@ class RunWriter(Closeable):
         self.record: TrainRecord | None = None
         if collectives.is_main():
             self.record = TrainRecord(
-                run, config, classes, start=state.iteration, counts=state.counts
+                run,
+                config,
+                classes,
+                start=state.iteration,
+                counts=state.counts,
+                skeleton=skeleton,
             )
 
     def close(self) -> None:

@@ -8,6 +8,7 @@ import torch
 from ..config.settings import Config
 from ..datasets.loading.batches import Batch
 from ..inference.batch_pictures import (
+    Skeleton,
     detections_picture,
     ground_truth_picture,
     proposals_picture,
@@ -54,6 +55,7 @@ class TrainRecord(Closeable):
         classes: class names, background first.
         start: updates done before.
         counts: counters of the run, kept by the training loop; None for zeros.
+        skeleton: pairs of keypoints that pictures connect.
     """
 
     def __init__(
@@ -64,8 +66,10 @@ class TrainRecord(Closeable):
         *,
         start: int,
         counts: Counts | None = None,
+        skeleton: Skeleton = (),
     ) -> None:
         self.run = run
+        self.skeleton = skeleton
         self.counts = counts or Counts()
         self.settings = config.train
         self.config = config
@@ -210,7 +214,12 @@ class TrainRecord(Closeable):
         proposals = found.proposals if model.detects else found
         pictures = {
             "ground truth": ground_truth_picture(
-                first.images, first.ground_truth, 0, self.classes, offset=offset
+                first.images,
+                first.ground_truth,
+                0,
+                self.classes,
+                offset=offset,
+                skeleton=self.skeleton,
             ),
             "proposals": proposals_picture(first.images, proposals, 0, offset=offset),
         }
@@ -223,6 +232,7 @@ class TrainRecord(Closeable):
                 self.classes,
                 offset=offset,
                 threshold=self.config.test.picture_threshold,
+                skeleton=self.skeleton,
             )
         model.train()
         picture = side_by_side(list(pictures.values()), list(pictures))
@@ -236,7 +246,11 @@ class TrainRecord(Closeable):
             model, batch, boxes=self.config.boxes, test=self.config.test, dtype=dtype
         )
         scale = batch.scales.to(detections.boxes.device)[:, None, None]
-        return detections._replace(boxes=detections.boxes * scale)
+        points = detections.keypoints
+        if points is not None:
+            places = points[..., :2] * scale[..., None]
+            points = torch.cat((places, points[..., 2:]), dim=3)
+        return detections._replace(boxes=detections.boxes * scale, keypoints=points)
 
 
 def _first_image(batch: Batch) -> Batch:

@@ -134,7 +134,23 @@ def get_validation_set(config: Config, train_set: Dataset) -> Dataset | None:
         )
     if not found.records:
         raise ValueError(f"data.val_set {name} has no images; name another set")
+    _check_best_by(config, found)
     return found
+
+
+def _check_best_by(config: Config, validation_set: Dataset) -> None:
+    """Raise an error if no validation can have the figure of ``train.best_by``."""
+    best_by = config.train.best_by
+    masks = config.mask.enabled and validation_set.has_masks
+    keypoints = config.keypoint.enabled and validation_set.keypoints is not None
+    if (best_by == "segm" and not masks) or (best_by == "keypoints" and not keypoints):
+        raise ValueError(
+            f"train.best_by {best_by} needs a detector and a validation set with them, "
+            f"found mask.enabled {config.mask.enabled}, keypoint.enabled "
+            f"{config.keypoint.enabled}, and {validation_set.name} with masks: "
+            f"{validation_set.has_masks}, keypoints: "
+            f"{validation_set.keypoints is not None}; set train.best_by ap"
+        )
 
 
 class Validation:
@@ -215,8 +231,7 @@ class Validation:
 
     def take(self, done: int, measures: ValidationMetrics) -> bool:
         """Count a validation after ``done`` updates; return whether it is the best."""
-        by_loss = self.config.train.best_by == "loss"
-        metric = -measures.loss if by_loss else measures.headline[1]
+        metric = measures.figure(self.config.train.best_by)
         better = not math.isnan(metric) and (self.best is None or metric > self.best)
         self.last = done
         self.without_gain = 0 if better else self.without_gain + 1
@@ -250,6 +265,9 @@ class Validation:
         name, value = measures.headline
         line = f"validation after {self.last} iterations: loss {measures.loss:.4f}, "
         line += f"{name} {value:.4f}"
+        for task in ("segm", "keypoints"):
+            if (name := f"{task}/AP") in measures.scores:
+                line += f", {name} {measures.scores[name]:.4f}"
         if self.best_iteration == self.last:
             return f"{line}, the best so far"
         if self.best is None:

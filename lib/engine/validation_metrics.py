@@ -20,6 +20,7 @@ from ..datasets.wanted_instances import wanted_instances
 from ..evaluation.image_detections import ImageDetections
 from ..evaluation.proposal_recall import ImageProposals, evaluate_proposals
 from ..evaluation.scoring import evaluate
+from ..evaluation.tasks import CocoOptions, coco_options
 from ..inference.ordered_batches import ordered_batches
 from ..inference.postprocess import detections_of, to_image_detections
 from ..inference.proposal_evaluation import to_image_proposals
@@ -49,6 +50,14 @@ class ValidationMetrics(NamedTuple):
     def loss(self) -> float:
         """Return the sum of the losses."""
         return math.fsum(self.losses.values())
+
+    def figure(self, best_by: str) -> float:
+        """Return the figure, larger is better, of a value of ``train.best_by``."""
+        if best_by == "loss":
+            return -self.loss
+        if best_by == "ap":
+            return self.headline[1]
+        return self.scores.get(f"{best_by}/AP", math.nan)
 
     def numbers(self) -> dict[str, float]:
         """Return all metrics, by their names in metrics.jsonl and TensorBoard."""
@@ -123,7 +132,7 @@ def measure(
     parts = collectives.gather((found, stopped))
     measures = None
     if collectives.is_main() and not any(stopped for _, stopped in parts):
-        measures = _add_up(dataset, [found for found, _ in parts])
+        measures = _add_up(dataset, [found for found, _ in parts], config)
     return collectives.from_main(measures)
 
 
@@ -168,12 +177,14 @@ def _leave_network(
     return to_image_detections(detections, batch.image_ids, offset=offset)
 
 
-def _add_up(dataset: Dataset, parts: list[list[_BatchMeasures]]) -> ValidationMetrics:
+def _add_up(
+    dataset: Dataset, parts: list[list[_BatchMeasures]], config: Config
+) -> ValidationMetrics:
     """Combine the metrics of all images in an order independent of the split."""
     images = [entry for part in parts for batch in part for entry in batch.detections]
     order = {name: i for i, name in enumerate(as_records(dataset.records).image_ids)}
     images.sort(key=lambda entry: order[entry.image_id])
-    scores, headline = _scores(dataset, images)
+    scores, headline = _scores(dataset, images, coco_options(config))
 
     by_name: defaultdict[str, list[tuple[float, float]]] = defaultdict(list)
     for part in parts:
@@ -189,7 +200,9 @@ def _add_up(dataset: Dataset, parts: list[list[_BatchMeasures]]) -> ValidationMe
 
 
 def _scores(
-    dataset: Dataset, images: list[ImageDetections | ImageProposals]
+    dataset: Dataset,
+    images: list[ImageDetections | ImageProposals],
+    options: CocoOptions,
 ) -> tuple[dict[str, float], tuple[str, float]]:
     """Compute AP of detections or average recall of proposals, and the headline."""
     proposals = [entry for entry in images if isinstance(entry, ImageProposals)]
@@ -198,7 +211,7 @@ def _scores(
         recalls = result.average_recall
         return recalls, (_QUOTED_RECALL, recalls[_QUOTED_RECALL])
     found = [entry for entry in images if isinstance(entry, ImageDetections)]
-    evaluation = evaluate(dataset, found)
+    evaluation = evaluate(dataset, found, **options)
     return evaluation.scalars(), evaluation.headline
 
 

@@ -1,14 +1,22 @@
-"""The twelve numbers of the COCO detection challenge, for all classes and for each."""
+"""The numbers of the COCO challenges, for all classes and for each."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
+from ..datasets.index.indexed_records import as_records
 from ..datasets.records import Dataset
 from .coco_evaluators import IOU_THRESHOLDS, SIZES, Curves, Evaluator, coco_curves
-from .coco_objects import Float64Array, coco_detections, coco_image_ids, coco_objects
+from .coco_objects import (
+    CocoObjects,
+    Float64Array,
+    coco_detections,
+    coco_image_ids,
+    coco_objects,
+)
 from .image_detections import FlatDetections, ImageDetections, flatten
+from .tasks import AREAS, MAX_DETECTIONS, Task
 
 # In the order of COCOeval.stats. AP: mean over IoU 0.50:0.95; s, m, l: objects below
 # 32^2 pixels, between, and above 96^2; AR1: recall with one detection per image.
@@ -26,8 +34,11 @@ METRICS = (
     "ARm",
     "ARl",
 )
-COUNTED = 100
-"""Number of best detections of an image and class that COCO's AP considers."""
+KEYPOINT_METRICS = (
+    *("AP", "AP50", "AP75", "APm", "APl"),
+    *("AR", "AR50", "AR75", "ARm", "ARl"),
+)
+"""The ten numbers of keypoints, with OKS in place of IoU and 20 detections."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,14 +46,15 @@ class CocoResult:
     """COCO's numbers for a data set, each in 0..1, or NaN where no object counts.
 
     Attributes:
-        metrics: the twelve numbers by the names in ``METRICS``.
-        per_class: class name to AP over the IoU thresholds, all sizes, 100 detections.
-        class_metrics: class name to its own twelve numbers.
+        metrics: the twelve numbers by the names in ``METRICS``, or the ten of
+            keypoints. With another limit on detections, AR100 is named after it.
+        per_class: class name to AP over the IoU thresholds and all sizes.
+        class_metrics: class name to its own numbers.
         iou_thresholds: thresholds that AP and AR are averaged over.
-        left_out: detections beyond the 100 best of their image and class.
-        max_detections: another limit on them; None if not requested.
-        at_max: the metrics that depend on the limit, with that limit: AP, AR and the
-            like.
+        left_out: detections beyond the limit of their image and class.
+        max_detections: limit on the detections of an image and class.
+        task: the overlap that was measured.
+        areas: sides in pixels of the squares between small, medium and large.
     """
 
     metrics: dict[str, float]
@@ -50,19 +62,28 @@ class CocoResult:
     class_metrics: dict[str, dict[str, float]] = field(default_factory=dict)
     iou_thresholds: tuple[float, ...] = IOU_THRESHOLDS
     left_out: int = 0
-    max_detections: int | None = None
-    at_max: dict[str, float] = field(default_factory=dict)
+    max_detections: int = MAX_DETECTIONS["bbox"]
+    task: Task = "bbox"
+    areas: tuple[float, float] = AREAS
+
+    @property
+    def usual(self) -> bool:
+        """Return whether the limit on detections is COCO's."""
+        return self.max_detections == MAX_DETECTIONS[self.task]
 
 
 def coco_metrics(
     dataset: Dataset,
     detections: Sequence[ImageDetections],
     *,
+    task: Task = "bbox",
     evaluator: Evaluator = "hotcoco",
     iou_thresholds: Sequence[float] = IOU_THRESHOLDS,
     max_detections: int | None = None,
+    areas: tuple[float, float] = AREAS,
+    sigmas: Sequence[float] = (),
 ) -> CocoResult:
-    """Compute COCO's AP and AR.
+    """Compute COCO's AP and AR of boxes, masks or keypoints.
 
     With an annotation file, the ground truth is that file, unclipped and with its
     zero-area boxes, as on the evaluation server; otherwise it is made from the records
@@ -71,78 +92,134 @@ def coco_metrics(
     Args:
         dataset: ground truth. Only its own images and classes are evaluated.
         detections: one entry per image of ``dataset``.
+        task: what to match by: IoU of boxes or of masks, or OKS of keypoints.
         evaluator: "hotcoco" or, as its oracle, "pycocotools": equal, but much slower.
         iou_thresholds: COCO's ten, or others; AP50 and AP75 are NaN without theirs.
-        max_detections: an additional limit on the detections of an image and class; the
-            twelve numbers always use COCO's 100.
+        max_detections: number of best detections of an image and class to consider; if
+            None, COCO's: 100, and 20 for keypoints.
+        areas: sides in pixels of the squares that separate small, medium and large.
+        sigmas: spread of each keypoint; see ``keypoint_sigmas``.
 
     Raises:
         ValueError: detections do not match the data set; the annotation file cannot be
-            read; the evaluator, a threshold or the limit is invalid.
+            read; the evaluator, a threshold, a limit or a sigma is invalid.
     """
+    return coco_results(
+        dataset,
+        detections,
+        tasks=(task,),
+        evaluator=evaluator,
+        iou_thresholds=iou_thresholds,
+        max_detections=max_detections,
+        areas=areas,
+        sigmas=sigmas,
+    )[task]
+
+
+def coco_results(
+    dataset: Dataset,
+    detections: Sequence[ImageDetections],
+    *,
+    tasks: Sequence[Task],
+    evaluator: Evaluator = "hotcoco",
+    iou_thresholds: Sequence[float] = IOU_THRESHOLDS,
+    max_detections: int | None = None,
+    areas: tuple[float, float] = AREAS,
+    sigmas: Sequence[float] = (),
+) -> dict[Task, CocoResult]:
+    """Compute the numbers of several tasks; see ``coco_metrics``."""
     if max_detections is not None and max_detections < 1:
         raise ValueError(
             f"expected max_detections of 1 or more, found {max_detections}"
         )
     flat = flatten(dataset, detections)
-    names, category_ids = dataset.classes[1:], dataset.category_ids[1:]
+    limits = {task: max_detections or MAX_DETECTIONS[task] for task in tasks}
     if not dataset.records:
-        nan = float("nan")
-        none = dict.fromkeys(METRICS, nan)
-        return CocoResult(
-            none,
-            dict.fromkeys(names, nan),
-            {name: dict(none) for name in names},
-            tuple(iou_thresholds),
-            max_detections=max_detections,
-        )
-    limits = sorted({1, 10, COUNTED, max_detections or COUNTED})
-    curves = coco_curves(
-        coco_image_ids(dataset).tolist(),
-        category_ids,
-        coco_objects(dataset),
-        coco_detections(dataset, flat),
-        evaluator=evaluator,
-        iou_thresholds=iou_thresholds,
-        limits=limits,
-    )
-    at = {limit: place for place, limit in enumerate(limits)}
-    shown = [at[limit] for limit in (1, 10, COUNTED)]
-    at_max: dict[str, float] = {}
-    if max_detections is not None:
-        place = at[max_detections]
-        numbers = _twelve(_at_limits(curves, [place] * 3), iou_thresholds)
-        at_max = {
-            name: numbers[name] for name in METRICS if not name[2:].startswith("1")
+        thresholds = tuple(iou_thresholds)
+        return {
+            task: _nothing(dataset, task, thresholds, limits[task]) for task in tasks
         }
-        at_max[f"AR{max_detections}"] = numbers["AR100"]
-    curves = _at_limits(curves, shown)
+    objects = coco_objects(dataset, tasks)
+    _check_keypoints(flat, objects)
+    found = coco_detections(dataset, flat)
+    results: dict[Task, CocoResult] = {}
+    for task in tasks:
+        limit = limits[task]
+        curves = coco_curves(
+            coco_image_ids(dataset).tolist(),
+            dataset.category_ids[1:],
+            objects,
+            found,
+            task=task,
+            sizes=as_records(dataset.records).sizes if task == "segm" else None,
+            evaluator=evaluator,
+            iou_thresholds=iou_thresholds,
+            limits=sorted({min(1, limit), min(10, limit), limit}),
+            areas=areas,
+            sigmas=sigmas,
+        )
+        result = _result(dataset, flat, curves, task, iou_thresholds, limit)
+        results[task] = replace(result, areas=areas)
+    return results
+
+
+def _check_keypoints(flat: FlatDetections, objects: CocoObjects) -> None:
+    if flat.keypoints is None or objects.keypoints is None:
+        return
+    found, expected = flat.keypoints.shape[1], objects.keypoints.shape[1]
+    if found != expected:
+        raise ValueError(
+            f"expected detections with the data set's {expected} keypoints, found "
+            f"{found}; test with the network of this data set (keypoint.count)"
+        )
+
+
+def _nothing(
+    dataset: Dataset, task: Task, iou_thresholds: tuple[float, ...], limit: int
+) -> CocoResult:
+    """Return the result without images: NaN everywhere."""
+    names = dataset.classes[1:]
+    none = dict.fromkeys(_names(task, limit), float("nan"))
+    return CocoResult(
+        none,
+        dict.fromkeys(names, float("nan")),
+        {name: dict(none) for name in names},
+        iou_thresholds,
+        max_detections=limit,
+        task=task,
+    )
+
+
+def _result(
+    dataset: Dataset,
+    flat: FlatDetections,
+    curves: Curves,
+    task: Task,
+    iou_thresholds: Sequence[float],
+    limit: int,
+) -> CocoResult:
     # The curves' categories are sorted by id.
-    places = np.argsort(np.argsort(category_ids)).tolist()
+    places = np.argsort(np.argsort(dataset.category_ids[1:])).tolist()
     class_metrics = {
-        name: _twelve(_of_class(curves, place), iou_thresholds)
-        for name, place in zip(names, places, strict=True)
+        name: _averages(_of_class(curves, place), iou_thresholds, task, limit)
+        for name, place in zip(dataset.classes[1:], places, strict=True)
     }
     return CocoResult(
-        _twelve(curves, iou_thresholds),
+        _averages(curves, iou_thresholds, task, limit),
         {name: numbers["AP"] for name, numbers in class_metrics.items()},
         class_metrics,
         tuple(iou_thresholds),
-        _left_out(flat),
-        max_detections,
-        at_max,
+        _left_out(flat, limit),
+        limit,
+        task,
     )
 
 
-def _left_out(flat: FlatDetections) -> int:
-    """Count detections beyond the ``COUNTED`` best of their image and class."""
+def _left_out(flat: FlatDetections, limit: int) -> int:
+    """Count detections beyond the ``limit`` best of their image and class."""
     pairs = np.stack([flat.images, flat.classes])
     _, counts = np.unique(pairs, axis=1, return_counts=True)
-    return int((counts - COUNTED).clip(0).sum())
-
-
-def _at_limits(curves: Curves, places: Sequence[int]) -> Curves:
-    return Curves(curves.precision[..., places], curves.recall[..., places])
+    return int((counts - limit).clip(0).sum())
 
 
 def _of_class(curves: Curves, place: int) -> Curves:
@@ -150,29 +227,55 @@ def _of_class(curves: Curves, place: int) -> Curves:
     return Curves(curves.precision[:, :, own], curves.recall[:, own])
 
 
-def _twelve(curves: Curves, iou_thresholds: Sequence[float]) -> dict[str, float]:
-    """Average curves into ``METRICS``."""
+def _names(task: Task, limit: int) -> tuple[str, ...]:
+    if task == "keypoints":
+        return KEYPOINT_METRICS
+    return tuple(f"AR{limit}" if name == "AR100" else name for name in METRICS)
+
+
+def _averages(
+    curves: Curves,
+    iou_thresholds: Sequence[float],
+    task: Task = "bbox",
+    limit: int = MAX_DETECTIONS["bbox"],
+) -> dict[str, float]:
+    """Average curves into the numbers of a task."""
     precision, recall = curves
     # Compared as decimals, which linspace's floats miss by a little.
     rows = {round(t, 6): row for row, t in enumerate(iou_thresholds)}
-    none = precision[:0]
-    at = {t: precision[[rows[t]]] if t in rows else none for t in (0.5, 0.75)}
-    small, medium, large = range(1, len(SIZES))
-    values = (
-        precision[..., 0, -1],
-        at[0.5][..., 0, -1],
-        at[0.75][..., 0, -1],
-        precision[..., small, -1],
-        precision[..., medium, -1],
-        precision[..., large, -1],
-        recall[..., 0, 0],
-        recall[..., 0, 1],
-        recall[..., 0, 2],
-        recall[..., small, -1],
-        recall[..., medium, -1],
-        recall[..., large, -1],
+    p, r = (
+        {t: values[[rows[t]]] if t in rows else values[:0] for t in (0.5, 0.75)}
+        for values in (precision, recall)
     )
-    return {name: _mean(value) for name, value in zip(METRICS, values, strict=True)}
+    small, medium, large = range(1, len(SIZES))
+    overall = [precision[..., 0, -1], p[0.5][..., 0, -1], p[0.75][..., 0, -1]]
+    if task == "keypoints":
+        values = (
+            *overall,
+            precision[..., medium, -1],
+            precision[..., large, -1],
+            recall[..., 0, -1],
+            r[0.5][..., 0, -1],
+            r[0.75][..., 0, -1],
+            recall[..., medium, -1],
+            recall[..., large, -1],
+        )
+    else:
+        few = [min(place, recall.shape[-1] - 1) for place in (0, 1)]
+        values = (
+            *overall,
+            precision[..., small, -1],
+            precision[..., medium, -1],
+            precision[..., large, -1],
+            recall[..., 0, few[0]],
+            recall[..., 0, few[1]],
+            recall[..., 0, -1],
+            recall[..., small, -1],
+            recall[..., medium, -1],
+            recall[..., large, -1],
+        )
+    names = _names(task, limit)
+    return {name: _mean(value) for name, value in zip(names, values, strict=True)}
 
 
 def _mean(values: Float64Array) -> float:

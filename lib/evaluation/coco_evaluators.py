@@ -11,8 +11,10 @@ from collections.abc import Sequence
 from typing import Any, Literal, NamedTuple, get_args
 
 import numpy as np
+import numpy.typing as npt
 
 from .coco_objects import CocoDetections, CocoObjects, Float64Array
+from .tasks import AREAS, Task, keypoint_sigmas
 
 Evaluator = Literal["hotcoco", "pycocotools"]
 
@@ -20,7 +22,7 @@ IOU_THRESHOLDS = tuple(np.linspace(0.5, 0.95, 10).tolist())
 """0.50, 0.55, ... 0.95, the floats that COCO's own code makes of them."""
 
 SIZES = ("all", "small", "medium", "large")
-"""Objects of all areas, below 32^2 pixels, between, and above 96^2."""
+"""Objects of all areas, and by their area; COCO has no small ones for keypoints."""
 
 
 class Curves(NamedTuple):
@@ -44,9 +46,13 @@ def coco_curves(
     objects: CocoObjects,
     detections: CocoDetections,
     *,
+    task: Task = "bbox",
+    sizes: npt.NDArray[np.integer[Any]] | None = None,
     evaluator: Evaluator = "hotcoco",
     iou_thresholds: Sequence[float] = IOU_THRESHOLDS,
     limits: Sequence[int] = (1, 10, 100),
+    areas: tuple[float, float] = AREAS,
+    sigmas: Sequence[float] = (),
     by_class: bool = True,
 ) -> Curves:
     """Match detections with objects by COCO's rules.
@@ -56,31 +62,46 @@ def coco_curves(
         category_ids: ids of the categories to evaluate.
         objects: objects of these images and categories.
         detections: detections of these images and categories.
+        task: overlap to match by: of boxes, of masks, or OKS of keypoints.
+        sizes: ``(I, 2)`` widths and heights of the images, for masks.
         evaluator: implementation to use.
         iou_thresholds: overlaps that a match must reach.
         limits: numbers of best-scored detections of an image (and class) to consider.
+        areas: sides in pixels of the squares that separate small, medium and large.
+        sigmas: spread of each keypoint; see ``keypoint_sigmas``.
         by_class: whether detections match only objects of their category.
 
     Raises:
-        ValueError: the evaluator is unknown, or a threshold is outside (0, 1].
+        ValueError: the evaluator is unknown, or a threshold is outside (0, 1], or the
+            areas do not ascend, or a mask is damaged.
     """
     if evaluator not in get_args(Evaluator):
         names = " or ".join(get_args(Evaluator))
         raise ValueError(f"expected the evaluator {names}, found {evaluator!r}")
     if not iou_thresholds or not all(0 < t <= 1 for t in iou_thresholds):
         raise ValueError(f"expected IoUs in (0, 1], found {list(iou_thresholds)}")
+    if not 0 < areas[0] < areas[1]:
+        raise ValueError(f"expected two ascending sides of areas, found {list(areas)}")
     make = _hotcoco if evaluator == "hotcoco" else _pycocotools
-    images = [{"id": int(i)} for i in image_ids]
+    as_given = list if evaluator == "hotcoco" else np.array
+    images: Rows = [{"id": int(i)} for i in image_ids]
+    if sizes is not None:
+        for image, (width, height) in zip(images, sizes.tolist(), strict=True):
+            image |= {"width": width, "height": height}
     categories = [{"id": int(i), "name": str(i)} for i in category_ids]
     # hotcoco warns that thresholds other than COCO's are not covered by its tests.
     with contextlib.redirect_stdout(io.StringIO()), warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        evaluation = make(images, categories, objects, detections)
+        evaluation = make(images, categories, objects, detections, task)
         parameters = evaluation.params
-        parameters.iouThrs = (
-            list(iou_thresholds) if evaluator == "hotcoco" else np.array(iou_thresholds)
-        )
+        parameters.iouThrs = as_given(iou_thresholds)
         parameters.maxDets = list(limits)
+        low, high = (side**2 for side in areas)
+        parameters.areaRng = [[0, 1e10], [0, low], [low, high], [high, 1e10]]
+        parameters.areaRngLbl = list(SIZES)
+        if objects.keypoints is not None and task == "keypoints":
+            spread = keypoint_sigmas(objects.keypoints.shape[1], sigmas)
+            parameters.kpt_oks_sigmas = as_given(spread)
         parameters.useCats = by_class
         evaluation.evaluate()
         evaluation.accumulate()
@@ -92,10 +113,22 @@ Rows = list[dict[str, Any]]
 
 
 def _hotcoco(
-    images: Rows, categories: Rows, objects: CocoObjects, detections: CocoDetections
+    images: Rows,
+    categories: Rows,
+    objects: CocoObjects,
+    detections: CocoDetections,
+    task: Task = "bbox",
 ) -> Any:
+    import hotcoco.mask
     from hotcoco import COCO, COCOeval
 
+    if task == "keypoints":
+        rows = _truth_rows(objects, task), _found_rows(detections, task)
+        both = [
+            COCO({"images": images, "categories": categories, "annotations": own})
+            for own in rows
+        ]
+        return COCOeval(*both, task)
     truth = COCO.from_arrays(
         images,
         categories,
@@ -104,38 +137,38 @@ def _hotcoco(
         objects.boxes,
         area=objects.areas,
         iscrowd=objects.crowd.astype(np.int64),
+        segmentation=objects.masks if task == "segm" else None,
     )
-    if len(detections.scores):
-        columns = [
-            detections.image_ids,
-            detections.boxes,
-            detections.scores,
-            detections.category_ids,
-        ]
-        found = truth.load_res(np.column_stack(columns))
-    else:  # load_res refuses an empty list
+    if not len(detections.scores):  # load_res refuses an empty list
         none = np.zeros(0, np.int64)
         found = COCO.from_arrays(images, categories, none, none, np.zeros((0, 4)))
-    return COCOeval(truth, found, "bbox")
+        return COCOeval(truth, found, task)
+    columns = [
+        detections.image_ids,
+        detections.boxes,
+        detections.scores,
+        detections.category_ids,
+    ]
+    masks: Any = detections.masks if task == "segm" else None
+    found = truth.load_res(np.column_stack(columns), segmentation=masks)
+    if masks is not None:  # beside boxes, their area would be taken for the mask's
+        numbers = np.arange(1, len(masks) + 1)
+        found.update_anns(ids=numbers, area=hotcoco.mask.area(masks).astype(float))
+    return COCOeval(truth, found, task)
 
 
 def _pycocotools(
-    images: Rows, categories: Rows, objects: CocoObjects, detections: CocoDetections
+    images: Rows,
+    categories: Rows,
+    objects: CocoObjects,
+    detections: CocoDetections,
+    task: Task = "bbox",
 ) -> Any:
     from pycocotools.coco import COCO
     from pycocotools.cocoeval import COCOeval
 
-    def index(columns: CocoObjects | CocoDetections, **more: Any) -> Any:
-        fields = {
-            "image_id": columns.image_ids,
-            "category_id": columns.category_ids,
-            "bbox": columns.boxes,
-            **more,
-        }
-        # Ids are assigned anew, from 1: pycocotools reads an id of 0 as "no match".
-        lists = [itertools.count(1), *(values.tolist() for values in fields.values())]
-        names = ["id", *fields]
-        rows = [dict(zip(names, row, strict=True)) for row in zip(*lists, strict=False)]
+    both = []
+    for rows in (_truth_rows(objects, task), _found_rows(detections, task)):
         # Unlike loadRes, COCO.createIndex accepts an empty list.
         coco = COCO()
         coco.dataset = {
@@ -144,10 +177,46 @@ def _pycocotools(
             "annotations": rows,
         }
         coco.createIndex()
-        return coco
+        both.append(coco)
+    return COCOeval(*both, iouType=task)
 
+
+def _truth_rows(objects: CocoObjects, task: Task) -> Rows:
+    more: dict[str, Any] = {"area": objects.areas}
+    more["iscrowd"] = objects.crowd.astype(np.int64)
+    if task == "keypoints" and objects.keypoints is not None:
+        more["num_keypoints"] = (objects.keypoints[..., 2] > 0).sum(axis=1)
+    return _rows(objects, task, **more)
+
+
+def _found_rows(detections: CocoDetections, task: Task) -> Rows:
     areas = detections.boxes[:, 2:].prod(axis=1)
+    if task == "segm" and detections.masks:
+        from pycocotools import mask
+
+        areas = np.array([mask.area(each) for each in detections.masks])
+    if task == "keypoints" and detections.keypoints is not None:
+        areas = np.ptp(detections.keypoints[..., :2], axis=1).prod(axis=1)
     none = np.zeros(len(areas), np.int64)
-    true = index(objects, area=objects.areas, iscrowd=objects.crowd.astype(np.int64))
-    found = index(detections, area=areas, iscrowd=none, score=detections.scores)
-    return COCOeval(true, found, iouType="bbox")
+    return _rows(detections, task, area=areas, iscrowd=none, score=detections.scores)
+
+
+def _rows(
+    columns: CocoObjects | CocoDetections, task: Task, **more: npt.NDArray[Any]
+) -> Rows:
+    """Make a dict of each object, with what the task matches."""
+    fields: dict[str, list[Any]] = {
+        "image_id": columns.image_ids.tolist(),
+        "category_id": columns.category_ids.tolist(),
+        "bbox": columns.boxes.tolist(),
+        **{name: values.tolist() for name, values in more.items()},
+    }
+    if task == "segm":
+        fields["segmentation"] = list(columns.masks or ())
+    if task == "keypoints" and columns.keypoints is not None:
+        count = len(columns.keypoints)
+        fields["keypoints"] = columns.keypoints.reshape(count, -1).tolist()
+    # Ids are assigned anew, from 1: pycocotools reads an id of 0 as "no match".
+    lists = [itertools.count(1), *fields.values()]
+    names = ["id", *fields]
+    return [dict(zip(names, row, strict=True)) for row in zip(*lists, strict=False)]

@@ -6,9 +6,11 @@ from typing import Any
 import numpy as np
 
 from ..datasets.formats.coco_tables import read_categories
-from ..datasets.formats.values import four_numbers, is_set, whole_number
-from ..datasets.records import BACKGROUND, Dataset, Drops, Record
+from ..datasets.formats.values import is_set, whole_number
+from ..datasets.index.indexed_records import as_records
+from ..datasets.records import BACKGROUND, Dataset, Drops, KeypointNames, Record
 from ..utils.untrusted.json_files import is_number, read_json
+from .coco_objects import annotation_box
 
 
 def read_annotations(path: Path) -> Dataset:
@@ -54,17 +56,28 @@ def read_annotations(path: Path) -> Dataset:
         name=path.stem.removeprefix("instances_"),
         layout="coco",
         classes=(BACKGROUND, *names),
-        records=tuple(records),
+        records=as_records(records),  # once, not for every quantity
         drops={},
         annotation_file=path,
         category_ids=(0, *numbers),
+        has_masks=any(annotation.get("segmentation") for annotation in rows),
+        keypoints=_keypoint_names(content["categories"]),
     )
+
+
+def _keypoint_names(categories: list[dict[str, Any]]) -> KeypointNames | None:
+    """Return the first category's keypoints that has any."""
+    for category in categories:
+        if names := category.get("keypoints"):
+            skeleton = [(a - 1, b - 1) for a, b in category.get("skeleton") or ()]
+            return KeypointNames(tuple(map(str, names)), skeleton=tuple(skeleton))
+    return None
 
 
 def _with_numbers(annotation: dict[str, Any]) -> dict[str, Any]:
     """Read an annotation's numbers as training does; None for invalid ones."""
     ids = {key: whole_number(annotation[key]) for key in ("image_id", "category_id")}
-    return {**annotation, **ids, "bbox": four_numbers(annotation["bbox"])}
+    return {**annotation, **ids, "bbox": annotation_box(annotation)}
 
 
 def _record(

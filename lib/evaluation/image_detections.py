@@ -55,12 +55,16 @@ class FlatDetections(NamedTuple):
         boxes: ``(D, 4)`` float32 pixel edges.
         scores: ``(D,)`` float32.
         classes: ``(D,)`` int64, 1..C-1.
+        masks: D masks of the original images; None if there are none.
+        keypoints: ``(D, K, 3)`` float32; None if there are none.
     """
 
     images: IntArray
     boxes: FloatArray
     scores: FloatArray
     classes: IntArray
+    masks: tuple[RunLengths, ...] | None = None
+    keypoints: FloatArray | None = None
 
 
 def flatten(dataset: Dataset, detections: Sequence[ImageDetections]) -> FlatDetections:
@@ -96,9 +100,43 @@ def flatten(dataset: Dataset, detections: Sequence[ImageDetections]) -> FlatDete
         np.concatenate([entry.boxes for entry in entries], dtype=np.float32),
         np.concatenate([entry.scores for entry in entries], dtype=np.float32),
         np.concatenate([entry.classes for entry in entries], dtype=np.int64),
+        _all_masks(entries),
+        _all_keypoints(entries),
     )
     _check_values(dataset, flat)
+    _check_mask_sizes(dataset, flat)
     return flat
+
+
+def _all_masks(entries: Sequence[ImageDetections]) -> tuple[RunLengths, ...] | None:
+    """Join the masks of all images; None if no entry has masks."""
+    if all(entry.masks is None for entry in entries):
+        return None
+    for entry in entries:
+        if len(entry.masks or ()) != len(entry.scores):
+            raise ValueError(
+                f"image {entry.image_id}: expected {len(entry.scores)} masks, found "
+                f"{len(entry.masks or ())}; each detection needs one"
+            )
+    return tuple(mask for entry in entries for mask in entry.masks or ())
+
+
+def _all_keypoints(entries: Sequence[ImageDetections]) -> FloatArray | None:
+    """Join the keypoints of all images; None if no entry has keypoints."""
+    given = [entry.keypoints for entry in entries if entry.keypoints is not None]
+    if not given:
+        return None
+    none = np.zeros((0, *given[0].shape[1:]), np.float32)
+    for entry in entries:
+        points = none if entry.keypoints is None else entry.keypoints
+        expected = (len(entry.scores), *none.shape[1:2], 3)
+        if points.shape != expected or not np.isfinite(points).all():
+            raise ValueError(
+                f"image {entry.image_id}: expected finite keypoints {expected}, found "
+                f"{points.shape}, finite: {bool(np.isfinite(points).all())}; each "
+                "detection needs K keypoints (x, y, score)"
+            )
+    return np.concatenate(given, dtype=np.float32)
 
 
 def group_by_image(
@@ -118,6 +156,8 @@ def group_by_image(
     order = np.lexsort((-flat.scores, flat.images))
     images, scores = flat.images[order], flat.scores[order]
     boxes, classes = flat.boxes[order], flat.classes[order]
+    masks = None if flat.masks is None else [flat.masks[row] for row in order]
+    keypoints = None if flat.keypoints is None else flat.keypoints[order]
     same = (images[1:] == images[:-1]) & (scores[1:] == scores[:-1])
     same &= (classes[1:] == classes[:-1]) & np.all(boxes[1:] == boxes[:-1], axis=1)
     count = len(dataset.records)
@@ -144,7 +184,12 @@ def group_by_image(
     bounds = np.searchsorted(images, np.arange(count + 1))
     return [
         ImageDetections(
-            image_id, boxes[start:end], scores[start:end], classes[start:end]
+            image_id,
+            boxes[start:end],
+            scores[start:end],
+            classes[start:end],
+            None if masks is None else tuple(masks[start:end]),
+            None if keypoints is None else keypoints[start:end],
         )
         for image_id, (start, end) in zip(
             as_records(dataset.records).image_ids,
@@ -185,6 +230,22 @@ def _check_images(dataset: Dataset, detections: Sequence[ImageDetections]) -> No
                 f"{len(image_ids)} images {what} {dataset.name} ({len(expected)} "
                 f"images), first {image_ids[0]!r}; {remedy}"
             )
+
+
+def _check_mask_sizes(dataset: Dataset, flat: FlatDetections) -> None:
+    if not flat.masks:
+        return
+    found = np.array([mask.size for mask in flat.masks])
+    expected = as_records(dataset.records).sizes[flat.images, ::-1]
+    bad = np.flatnonzero((found != expected).any(axis=1))
+    if len(bad):
+        row = int(bad[0])
+        raise ValueError(
+            f"{len(bad)} of {len(found)} masks differ in height and width from their "
+            f"image, first in image {dataset.records[flat.images[row]].image_id!r}: "
+            f"expected {expected[row].tolist()}, found {found[row].tolist()}; give "
+            "masks of the whole original image"
+        )
 
 
 def _check_values(dataset: Dataset, flat: FlatDetections) -> None:

@@ -14,8 +14,11 @@ from ..datasets.records import Dataset
 from ..utils.files import atomic_path, write_atomic
 from ..utils.untrusted.json_files import is_number, read_json
 from .image_detections import FlatDetections, ImageDetections, flatten, group_by_image
+from .instance_rows import boxes_of, instance_texts, parse_keypoints, parse_masks
 
-_KEYS = ("image_id", "category_id", "bbox", "score")
+_KEYS = ("image_id", "category_id", "score")
+_BOXED = ("bbox", "segmentation", "keypoints")
+"""Keys of which a row has at least one; each of them gives a box."""
 
 
 def save_detections(
@@ -26,7 +29,10 @@ def save_detections(
     Each row has ``image_id`` (COCO layout: the integer id; VOC layout: the file
     stem), ``category_id`` (COCO layout: COCO's id; VOC layout: the class index),
     ``category`` (the name), ``bbox`` (x, y, width, height in pixels of the original
-    image, 0-based) and ``score``. COCO's tools accept the file and ignore the name.
+    image, 0-based), ``score`` and, of detectors that predict them, ``segmentation``
+    (compressed run lengths) and ``keypoints`` (x, y, score of each, as pixel indices).
+    COCO's tools accept the file and ignore the name. Of a row with a box they take the
+    box's area for small, medium and large, where those of masks alone have the mask's.
 
     Raises:
         ValueError: see ``flatten``.
@@ -84,6 +90,8 @@ def save_coco_upload(
 def load_detections(path: Path, dataset: Dataset) -> list[ImageDetections]:
     """Read a file of ``save_detections``, or another COCO result list.
 
+    A row without ``bbox`` gets that of its mask, or of its keypoints.
+
     Returns:
         One entry per image of ``dataset``, in its order, best score first. An image
         that no row mentions has zero rows, because the format does not distinguish an
@@ -110,9 +118,14 @@ def load_detections(path: Path, dataset: Dataset) -> list[ImageDetections]:
     image_indices = np.array([images[row["image_id"]] for row in rows], np.int64)
     classes = np.array([categories[row["category_id"]] for row in rows], np.int64)
     scores = np.array([row["score"] for row in rows], np.float32)
-    boxes = np.array([row["bbox"] for row in rows], np.float64).reshape(-1, 4)
+    sizes = as_records(dataset.records).sizes[image_indices].tolist()
+    masks = parse_masks(path, rows, sizes)
+    keypoints = parse_keypoints(path, rows, dataset)
+    boxes = np.array(boxes_of(rows, masks), np.float64).reshape(-1, 4)
     boxes[:, 2:] += boxes[:, :2]
-    flat = FlatDetections(image_indices, boxes.astype(np.float32), scores, classes)
+    flat = FlatDetections(
+        image_indices, boxes.astype(np.float32), scores, classes, masks, keypoints
+    )
     return group_by_image(dataset, flat, source=path)
 
 
@@ -136,16 +149,18 @@ def _json_rows(
     boxes = flat.boxes.astype(np.float64)
     boxes[:, 2:] = np.maximum(boxes[:, 2:] - boxes[:, :2], 0)
     start = "[\n"
-    for image, c, (x, y, w, h), score in zip(
+    for image, c, (x, y, w, h), score, more in zip(
         flat.images.tolist(),
         flat.classes.tolist(),
         boxes.tolist(),
         flat.scores.tolist(),
+        instance_texts(flat),
         strict=True,
     ):
         yield (
             f'{start}{{"image_id": {images[image]}, {categories[c]}, '
-            f'"bbox": [{x:.9g}, {y:.9g}, {w:.9g}, {h:.9g}], "score": {score:.9g}}}'
+            f'"bbox": [{x:.9g}, {y:.9g}, {w:.9g}, {h:.9g}], "score": {score:.9g}'
+            f"{more}}}"
         )
         start = ",\n"
     yield "\n]\n" if len(flat.scores) else "[]\n"
@@ -196,7 +211,9 @@ def _problem(
     """Describe what makes a row unusable; "" for a valid one."""
     if not isinstance(row, dict) or any(key not in row for key in _KEYS):
         return f"rows without all of {', '.join(_KEYS)}"
-    image_id, category_id, bbox, score = (row[key] for key in _KEYS)
+    if "bbox" not in row and not any(row.get(key) for key in _BOXED):
+        return f"rows without any of {', '.join(_BOXED)}"
+    image_id, category_id, score = (row[key] for key in _KEYS)
     if not isinstance(image_id, (int, str)) or image_id not in images:
         return "rows of unknown images"
     if not isinstance(category_id, int) or category_id not in categories:
@@ -204,10 +221,13 @@ def _problem(
     name = classes[categories[category_id]]
     if row.get("category", name) != name:
         return "rows whose category has another name here"
-    if not isinstance(bbox, list) or len(bbox) != 4 or not all(map(is_number, bbox)):
-        return "rows whose bbox is not four finite numbers"
-    if bbox[2] < 0 or bbox[3] < 0:
-        return "rows whose bbox has a negative width or height"
+    if "bbox" in row:
+        bbox = row["bbox"]
+        numbers = isinstance(bbox, list) and all(map(is_number, bbox))
+        if not numbers or len(bbox) != 4:
+            return "rows whose bbox is not four finite numbers"
+        if bbox[2] < 0 or bbox[3] < 0:
+            return "rows whose bbox has a negative width or height"
     if not is_number(score):
         return "rows whose score is not a finite number"
     return ""

@@ -3,7 +3,7 @@
 import json
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
@@ -11,7 +11,8 @@ import numpy as np
 
 from ..utils.files import write_atomic
 from ..utils.tables import aligned
-from .coco_ap import COUNTED, CocoResult
+from .coco_ap import CocoResult
+from .tasks import AREAS, COCO_SIGMAS, Task
 from .voc_ap import Metric, VocResult
 
 Rules = Literal["voc", "coco"]
@@ -30,9 +31,11 @@ class Evaluation:
         objects: number of objects that count, by class name.
         ignored: number of difficult and crowd objects, which do not count.
         voc: results by VOC's rules by metric, "07" and "all"; empty if not computed.
-        coco: result by COCO's rules; None if not computed.
+        coco: result of boxes by COCO's rules; None if not computed.
         voc_by_iou: results by VOC's rules at other IoUs, by metric.
         cause: why the headline number is probably 0; "" if it is not 0.
+        instances: results of masks and keypoints by COCO's rules, by task.
+        sigmas: spread of each keypoint that OKS used; empty without keypoints.
     """
 
     dataset: str
@@ -45,29 +48,54 @@ class Evaluation:
     coco: CocoResult | None
     voc_by_iou: tuple[dict[Metric, VocResult], ...] = ()
     cause: str = ""
+    instances: dict[Task, CocoResult] = field(default_factory=dict)
+    sigmas: tuple[float, ...] = ()
+
+    @property
+    def coco_results(self) -> dict[Task, CocoResult]:
+        """Return the results by COCO's rules, of all tasks."""
+        boxes: dict[Task, CocoResult] = {"bbox": self.coco} if self.coco else {}
+        return boxes | self.instances
 
     @property
     def class_columns(self) -> dict[str, dict[str, float]]:
-        """Return AP of each class by metric: "AP_07", "AP_all" (VOC), "AP" (COCO)."""
+        """Return AP of each class by metric.
+
+        Names are "AP_07", "AP_all" (VOC), "AP" (COCO), "segm/AP" and "keypoints/AP".
+        """
         columns = {
             f"AP_{metric}": {name: c.ap for name, c in result.per_class.items()}
             for metric, result in self.voc.items()
         }
         if self.coco:
             columns["AP"] = self.coco.per_class
+        for task, result in self.instances.items():
+            columns[f"{task}/AP"] = result.per_class
         return columns
 
     @property
     def totals(self) -> dict[str, float]:
-        """Return the numbers for the whole set: mAP_07, mAP_all, and COCO's twelve."""
+        """Return the numbers for the whole set.
+
+        These are mAP_07, mAP_all (VOC), COCO's twelve, those of masks as "segm/AP" and
+        so on, and those of keypoints as "keypoints/AP" and so on.
+        """
         totals = {f"mAP_{metric}": r.mean_ap for metric, r in self.voc.items()}
-        return totals | (self.coco.metrics if self.coco else {})
+        totals |= self.coco.metrics if self.coco else {}
+        for task, result in self.instances.items():
+            totals |= {f"{task}/{name}": v for name, v in result.metrics.items()}
+        return totals
 
     @property
     def headline(self) -> tuple[str, float]:
-        """Return the number to quote: mAP_07 in VOC layout, AP in COCO layout."""
+        """Return the number to quote: mAP_07 in VOC layout, AP in COCO layout.
+
+        Without boxes, it is the AP of masks, or else of keypoints.
+        """
         quote_coco = self.coco and (self.layout == "coco" or not self.voc)
         name = "AP" if quote_coco else "mAP_07"
+        if not self.coco and not self.voc:
+            name = f"{next(iter(self.instances))}/AP"
         return name, self.totals[name]
 
     @property
@@ -114,14 +142,11 @@ class Evaluation:
                 "detections": self.detections,
             },
             "voc": voc,
-            "coco": self.coco
-            and {key: number(v) for key, v in self.coco.metrics.items()},
-            "coco_at_max_detections": _at_max(self.coco),
-            "coco_per_class": self.coco
-            and {
-                cls: {key: number(v) for key, v in numbers.items()}
-                for cls, numbers in self.coco.class_metrics.items()
-            },
+            **_coco_json("coco", self.coco),
+            **_coco_json("segm", self.instances.get("segm")),
+            **_coco_json("keypoints", self.instances.get("keypoints")),
+            "keypoint_sigmas": list(self.sigmas),
+            "areas": next((list(r.areas) for r in self.coco_results.values()), None),
             "per_class": {
                 cls: {"objects": count}
                 | {column: number(values[cls]) for column, values in columns.items()}
@@ -137,8 +162,9 @@ def results_table(evaluation: Evaluation) -> str:
     object counts.
     """
     columns = evaluation.class_columns
-    means = {c: evaluation.totals[c if c == "AP" else f"m{c}"] for c in columns}
-    rows = [["class", "objects", *(c.replace("_", " ") for c in columns)]]
+    totals = evaluation.totals
+    means = {c: totals[c if c in totals else f"m{c}"] for c in columns}
+    rows = [["class", "objects", *map(_head, columns)]]
     for name, count in evaluation.objects.items():
         rows.append([name, str(count), *(cell(v[name]) for v in columns.values())])
     total = sum(evaluation.objects.values())
@@ -146,10 +172,11 @@ def results_table(evaluation: Evaluation) -> str:
     lines = aligned(rows)
     rule = "-" * len(lines[0])
     lines = [lines[0], rule, *lines[1:-1], rule, lines[-1]]
-    if evaluation.coco:
-        numbers = [f"{k} {cell(v)}" for k, v in evaluation.coco.metrics.items()]
-        lines += ["", "  ".join(numbers[:6]), "  ".join(numbers[6:])]
-        lines += _limit_lines(evaluation.coco)
+    for result in evaluation.coco_results.values():
+        lines += _coco_lines(result)
+    if evaluation.sigmas and evaluation.sigmas != COCO_SIGMAS:
+        sigmas = dict.fromkeys(f"{sigma:g}" for sigma in evaluation.sigmas)
+        lines.append(f"sigmas of OKS (keypoint.sigmas): {', '.join(sigmas)}")
     if evaluation.voc_by_iou:
         lines += ["", *_by_iou(evaluation.voc_by_iou)]
     counts = f"images {evaluation.images}, detections {evaluation.detections}"
@@ -187,27 +214,39 @@ def save_results(
     write_atomic(path, text + "\n")
 
 
-def _at_max(coco: CocoResult | None) -> dict[str, object] | None:
-    if coco is None or coco.max_detections is None:
-        return None
-    numbers = {name: number(value) for name, value in coco.at_max.items()}
-    return {"max_detections": coco.max_detections, **numbers}
+def _coco_json(name: str, result: CocoResult | None) -> dict[str, object]:
+    """Return the entries of a task: numbers, those of each class, and the limit."""
+    if result is None:
+        return dict.fromkeys((name, f"{name}_per_class", f"{name}_max_detections"))
+    return {
+        name: {key: number(v) for key, v in result.metrics.items()},
+        f"{name}_per_class": {
+            cls: {key: number(v) for key, v in numbers.items()}
+            for cls, numbers in result.class_metrics.items()
+        },
+        f"{name}_max_detections": result.max_detections,
+    }
 
 
-def _limit_lines(coco: CocoResult) -> list[str]:
-    """Say how many detections were considered, if the limit made a difference."""
-    lines = []
-    if coco.max_detections is not None:
-        numbers = "  ".join(f"{k} {cell(v)}" for k, v in coco.at_max.items())
-        lines += ["", f"with {coco.max_detections} detections of an image and class:"]
-        lines += [numbers]
-    if coco.left_out:
-        lines += [
-            "",
-            f"AP uses the {COUNTED} best detections of an image and class, like "
-            f"COCO's: {coco.left_out} were dropped (frcnn reval --max-dets N "
-            "uses N)",
-        ]
+def _coco_lines(result: CocoResult) -> list[str]:
+    """Format a task's numbers, and the limit on detections if it is felt."""
+    numbers = [f"{k} {cell(v)}" for k, v in result.metrics.items()]
+    half = (len(numbers) + 1) // 2
+    lines = ["", "  ".join(numbers[:half]), "  ".join(numbers[half:])]
+    if result.task != "bbox":
+        lines[0:1] = ["", f"{result.task}:"]
+    if result.areas != AREAS:
+        small, large = result.areas
+        lines.append(f"small: below {small:g}^2 pixels, large: above {large:g}^2")
+    limit = f"{result.max_detections} best detections of an image and class"
+    if not result.usual and not result.left_out:
+        lines.append(f"with the {limit}")
+    if result.left_out:
+        like = ", like COCO's" if result.usual else ""
+        lines.append(
+            f"AP uses the {limit}{like}: {result.left_out} were dropped "
+            "(test.max_detections N and frcnn reval --max-dets N use N)"
+        )
     return lines
 
 
@@ -219,6 +258,11 @@ def number(value: float) -> float | None:
 def cell(value: float) -> str:
     """Format a number for a terminal table; "-" for NaN."""
     return "-" if math.isnan(value) else f"{value:.4f}"
+
+
+def _head(column: str) -> str:
+    """Return a column's title in the table."""
+    return column.replace("_", " ").replace("/", " ")
 
 
 def _by_iou(results: Sequence[Mapping[Metric, VocResult]]) -> list[str]:

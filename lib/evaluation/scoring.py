@@ -7,10 +7,11 @@ import numpy as np
 
 from ..datasets.index.indexed_records import as_records
 from ..datasets.records import Dataset
-from .coco_ap import coco_metrics
+from .coco_ap import CocoResult, coco_results
 from .coco_evaluators import IOU_THRESHOLDS, Evaluator
 from .image_detections import ImageDetections
 from .results_summary import Evaluation, Rules, results_table, save_results
+from .tasks import AREAS, Task, keypoint_sigmas, settle_tasks
 from .voc_ap import Metric, VocResult, voc_average_precisions
 from .zero_cause import likely_cause
 
@@ -21,55 +22,69 @@ def evaluate(
     dataset: Dataset,
     detections: Sequence[ImageDetections],
     *,
+    tasks: Sequence[Task] | None = None,
     rules: Sequence[Rules] | None = None,
     iou_threshold: float = 0.5,
     iou_thresholds: Sequence[float] | None = None,
     evaluator: Evaluator = "hotcoco",
     max_detections: int | None = None,
+    areas: tuple[float, float] = AREAS,
+    sigmas: Sequence[float] = (),
 ) -> Evaluation:
     """Measure detections against a data set's ground truth.
 
     Args:
         dataset: images and ground truth.
         detections: one entry per image of ``dataset``.
-        rules: "voc" for AP in both of VOC's metrics, "coco" for COCO's twelve numbers,
-            or both. By default those of the data set's layout.
+        tasks: what to measure: "bbox", "segm" (masks), "keypoints". By default all that
+            the detector predicts and the data set has.
+        rules: rules for boxes: "voc" for AP in both of VOC's metrics, "coco" for COCO's
+            twelve numbers, or both. By default those of the data set's layout. Masks
+            and keypoints are always measured by COCO's.
         iou_threshold: overlap that a match must exceed by VOC's rules.
         iou_thresholds: additional thresholds for VOC's rules, and the thresholds that
             COCO's AP is averaged over; if None, none and COCO's own ten.
         evaluator: implementation of COCO's numbers.
-        max_detections: additional limit per image and class for COCO's AP and AR,
-            besides its own 100; if None, no other.
+        max_detections: number of best detections of an image and class that COCO's AP
+            and AR consider; if None, COCO's own: 100, and 20 for keypoints. VOC's rules
+            consider all.
+        areas: sides in pixels of the squares that separate COCO's small, medium and
+            large objects.
+        sigmas: spread of each keypoint, or one for all; see ``keypoint_sigmas``.
 
     Raises:
-        ValueError: the rules are unknown, a number does not apply to them, or
+        ValueError: the rules or tasks are unknown, a number does not apply to them, or
             detections do not match the data set: images are unknown, missing or
-            repeated, classes are unknown, or values are not finite.
+            repeated, classes are unknown, values are not finite, or masks or keypoints
+            are requested but not there.
     """
     rules = (dataset.layout,) if rules is None else rules
     if not rules or set(rules) - {"voc", "coco"}:
         raise ValueError(f'expected rules "voc", "coco" or both, found {list(rules)}')
-    if max_detections is not None and "coco" not in rules:
-        raise ValueError(
-            f"expected COCO's rules with max_detections {max_detections}, found VOC's "
-            "alone, which use all detections; request COCO's (--rules coco)"
-        )
+    tasks = settle_tasks(dataset, detections, tasks)
+    by_coco = [task for task in tasks if task != "bbox" or "coco" in rules]
     voc: tuple[dict[Metric, VocResult], ...] = ({},)
-    if "voc" in rules:
+    if "voc" in rules and "bbox" in tasks:
         voc = voc_average_precisions(
             dataset,
             detections,
             iou_thresholds=(iou_threshold, *(iou_thresholds or ())),
         )
-    coco = None
-    if "coco" in rules:
-        coco = coco_metrics(
+    coco: dict[Task, CocoResult] = {}
+    if by_coco:
+        coco = coco_results(
             dataset,
             detections,
+            tasks=by_coco,
             evaluator=evaluator,
             iou_thresholds=iou_thresholds or IOU_THRESHOLDS,
             max_detections=max_detections,
+            areas=areas,
+            sigmas=sigmas,
         )
+    used: tuple[float, ...] = ()
+    if "keypoints" in coco and dataset.keypoints is not None:
+        used = keypoint_sigmas(len(dataset.keypoints.names), sigmas)
     records = as_records(dataset.records)
     ignored = records.difficult | records.crowd
     counts = np.bincount(records.classes[~ignored], minlength=len(dataset.classes))
@@ -81,8 +96,10 @@ def evaluate(
         objects=dict(zip(dataset.classes[1:], counts[1:].tolist(), strict=True)),
         ignored=int(np.count_nonzero(ignored)),
         voc=dict(voc[0]),
-        coco=coco,
+        coco=coco.pop("bbox", None),
         voc_by_iou=voc[1:],
+        instances=coco,
+        sigmas=used,
     )
     if evaluation.headline[1] == 0 and evaluation.detections:
         return replace(evaluation, cause=likely_cause(dataset, detections))

@@ -1,5 +1,6 @@
 """Select the saved detections to evaluate: by score, class and overlap."""
 
+import itertools
 from collections.abc import Sequence
 from dataclasses import replace
 
@@ -55,6 +56,7 @@ def only_classes(
     records = []
     for record in dataset.records:
         own = number[record.classes] > 0
+        masks, keypoints = record.masks, record.keypoints
         records.append(
             replace(
                 record,
@@ -64,6 +66,8 @@ def only_classes(
                 crowd=record.crowd[own],
                 areas=record.areas[own],
                 object_ids=record.object_ids[own],
+                masks=masks and tuple(itertools.compress(masks, own)),
+                keypoints=None if keypoints is None else keypoints[own],
             )
         )
     found = [_rows(entry, number[entry.classes] > 0) for entry in detections]
@@ -138,6 +142,14 @@ def _batch_of_one(
 def _rows(
     entry: ImageDetections, rows: np.ndarray[tuple[int, ...], np.dtype[np.generic]]
 ) -> ImageDetections:
+    """Select detections by a mask ``(D,)`` or by their places."""
+    kept = np.arange(len(entry.scores))[rows]
+    masks, keypoints = entry.masks, entry.keypoints
     return ImageDetections(
-        entry.image_id, entry.boxes[rows], entry.scores[rows], entry.classes[rows]
+        entry.image_id,
+        entry.boxes[kept],
+        entry.scores[kept],
+        entry.classes[kept],
+        None if masks is None else tuple(masks[row] for row in kept.tolist()),
+        None if keypoints is None else keypoints[kept],
     )

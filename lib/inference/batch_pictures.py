@@ -8,8 +8,30 @@ import numpy as np
 from torch import Tensor
 
 from ..datasets.loading.batches import Batch
-from ..layer_utils.structures import Detections, GroundTruth, Images, Proposals
-from ..utils.drawing import BoxArray, Picture, class_color, draw_boxes
+from ..evaluation.coco_objects import run_lengths
+from ..evaluation.pictures import KEYPOINT_SCORE
+from ..layer_utils.mask_pasting import paste_masks
+from ..layer_utils.structures import (
+    Detections,
+    GroundTruth,
+    Images,
+    Polygons,
+    Proposals,
+)
+from ..utils.drawing import (
+    BitMask,
+    BoxArray,
+    Color,
+    EncodedMask,
+    Picture,
+    class_color,
+    draw_boxes,
+    draw_keypoints,
+    draw_masks,
+)
+
+Skeleton = Sequence[tuple[int, int]]
+"""Pairs of keypoints to connect."""
 
 logger = logging.getLogger(__name__)
 
@@ -24,6 +46,7 @@ def network_pictures(
     offset: float,
     count: int,
     size: int,
+    skeleton: Skeleton = (),
 ) -> Iterator[tuple[Picture, str]]:
     """Draw the first images of a stream as the network receives them, with titles.
 
@@ -33,6 +56,7 @@ def network_pictures(
         offset: 1 for legacy boxes, 0 for continuous ones.
         count: number of images.
         size: longer side of a drawing in pixels.
+        skeleton: pairs of keypoints to connect.
     """
     shown = 0
     for batch in batches:
@@ -42,16 +66,26 @@ def network_pictures(
             scale = float(batch.scales[i])
             height, width = batch.images.sizes[i].tolist()
             title = f"{image_id}: {width} x {height}, scale {scale:.2f}"
-            yield _picture(batch, i, class_names, offset=offset, size=size), title
+            picture = _picture(
+                batch, i, class_names, skeleton, offset=offset, size=size
+            )
+            yield picture, title
         shown += len(batch.image_ids)
         if shown >= count:
             return
 
 
 def _picture(
-    batch: Batch, i: int, class_names: tuple[str, ...], *, offset: float, size: int
+    batch: Batch,
+    i: int,
+    class_names: tuple[str, ...],
+    skeleton: Skeleton,
+    *,
+    offset: float,
+    size: int,
 ) -> Picture:
     canvas = batch.images.pixels[i].permute(1, 2, 0).contiguous().numpy()
+    canvas = _with_masks(canvas, batch.ground_truth, i)
     factor = size / max(canvas.shape[:2])
     area = cv2.INTER_AREA if factor < 1 else cv2.INTER_LINEAR
     picture = cv2.resize(canvas, None, fx=factor, fy=factor, interpolation=area)
@@ -60,12 +94,62 @@ def _picture(
     trained = truth.boxes[i][truth.valid[i]].numpy()
     edges = np.concatenate([trained, batch.ignored[i]])
     edges[:, 2:] += offset
-    return draw_boxes(
+    drawn = draw_boxes(
         np.asarray(picture, np.uint8),
         edges * factor,
         labels=[class_names[c] for c in classes] + ["ignored"] * len(batch.ignored[i]),
         colors=[class_color(c) for c in classes] + [GREY] * len(batch.ignored[i]),
     )
+    return _with_keypoints(drawn, truth, i, skeleton, factor=factor)
+
+
+def _with_masks(picture: Picture, truth: GroundTruth | Detections, i: int) -> Picture:
+    """Draw the masks of image ``i``, if there are any."""
+    if truth.masks is None:
+        return picture
+    height, width = picture.shape[:2]
+    rows = truth.valid[i].nonzero()[:, 0]
+    masks: Sequence[BitMask | EncodedMask]
+    if isinstance(truth.masks, Polygons):
+        vertices, parts = (field[i][rows].cpu() for field in truth.masks[:2])
+        masks = [
+            run_lengths(
+                tuple(own[part == p].numpy() for p in range(int(part.max()) + 1)),
+                height,
+                width,
+            )
+            for own, part in zip(vertices, parts, strict=True)
+        ]
+    else:
+        values, boxes = (
+            (truth.masks.values / 255, truth.masks.frames)
+            if isinstance(truth, GroundTruth)
+            else (truth.masks, truth.boxes)
+        )
+        small, frames = values[i][rows].float().cpu(), boxes[i][rows].float().cpu()
+        masks = [*paste_masks(small, frames, height=height, width=width).numpy()]
+    return draw_masks(picture, masks, _colors(truth, i))
+
+
+def _with_keypoints(
+    picture: Picture,
+    truth: GroundTruth | Detections,
+    i: int,
+    skeleton: Skeleton,
+    *,
+    factor: float = 1,
+    threshold: float = 0,
+) -> Picture:
+    """Draw the keypoints of image ``i``, if there are any."""
+    if truth.keypoints is None:
+        return picture
+    points = truth.keypoints[i][truth.valid[i]].detach().float().cpu().numpy()
+    points = points * np.array((factor, factor, 1), np.float32)
+    return draw_keypoints(picture, points, skeleton, _colors(truth, i), threshold)
+
+
+def _colors(truth: GroundTruth | Detections, i: int) -> list[Color]:
+    return [class_color(c) for c in truth.classes[i][truth.valid[i]].tolist()]
 
 
 def picture_of(images: Images, i: int) -> Picture:
@@ -83,16 +167,18 @@ def ground_truth_picture(
     class_names: Sequence[str],
     *,
     offset: float,
+    skeleton: Skeleton = (),
 ) -> Picture:
     """Draw the annotated objects of image ``i``, each class in its colour."""
     valid = gt.valid[i]
     classes = gt.classes[i][valid].tolist()
-    return draw_boxes(
-        picture_of(images, i),
+    drawn = draw_boxes(
+        _with_masks(picture_of(images, i), gt, i),
         _pixel_edges(gt.boxes[i][valid], offset),
         labels=[class_names[c] for c in classes],
-        colors=[class_color(c) for c in classes],
+        colors=_colors(gt, i),
     )
+    return _with_keypoints(drawn, gt, i, skeleton)
 
 
 def proposals_picture(
@@ -119,17 +205,22 @@ def detections_picture(
     *,
     offset: float,
     threshold: float = 0.5,
+    skeleton: Skeleton = (),
 ) -> Picture:
     """Draw the detections of image ``i`` that score at least ``threshold``."""
-    shown = detections.valid[i] & (detections.scores[i] >= threshold)
-    classes = detections.classes[i][shown].tolist()
-    return draw_boxes(
-        picture_of(images, i),
-        _pixel_edges(detections.boxes[i][shown], offset),
-        labels=[class_names[c] for c in classes],
-        scores=detections.scores[i][shown].tolist(),
-        colors=[class_color(c) for c in classes],
+    shown = detections.valid & (detections.scores >= threshold)
+    found = detections._replace(valid=shown)
+    own = shown[i]
+    edges = found.boxes.clone()
+    edges[..., 2:] += offset
+    drawn = draw_boxes(
+        _with_masks(picture_of(images, i), found._replace(boxes=edges), i),
+        _pixel_edges(found.boxes[i][own], offset),
+        labels=[class_names[c] for c in found.classes[i][own].tolist()],
+        scores=found.scores[i][own].tolist(),
+        colors=_colors(found, i),
     )
+    return _with_keypoints(drawn, found, i, skeleton, threshold=KEYPOINT_SCORE)
 
 
 def _pixel_edges(boxes: Tensor, offset: float) -> BoxArray:

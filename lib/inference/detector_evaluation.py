@@ -14,12 +14,14 @@ from ..datasets.records import Dataset
 from ..evaluation.coco_evaluators import Evaluator
 from ..evaluation.image_detections import ImageDetections
 from ..evaluation.page.report import write_report
+from ..evaluation.pictures import detections_picture, truth_picture
 from ..evaluation.results import save_detections
 from ..evaluation.scoring import Evaluation, evaluate, save_results
+from ..evaluation.tasks import Task, coco_options
 from ..evaluation.voc_files import save_voc_files
 from ..model.network import Network
 from ..utils.distributed import collectives
-from ..utils.drawing import class_color, draw_boxes, save_image, side_by_side
+from ..utils.drawing import save_image, side_by_side
 from ..weights.class_names import in_places
 from .ordered_batches import gather_results
 from .postprocess import detect_images
@@ -36,11 +38,15 @@ class EvaluationOptions(NamedTuple):
         comp: competition of VOC's result files, written to voc/; None for no files.
         places: indices of the detector's classes among those of the set; None if the
             classes are the same.
+        tasks: what to measure; None for all that the detector predicts and the set has.
+        out: another file for COCO results of all tasks; None for none.
     """
 
     evaluator: Evaluator = "hotcoco"
     comp: str | None = None
     places: Sequence[int] | None = None
+    tasks: Sequence[Task] | None = None
+    out: Path | None = None
 
 
 def evaluate_detector(
@@ -94,9 +100,17 @@ def evaluate_detector(
     if options.places is not None:
         found = [in_places(entry, options.places) for entry in found]
     save_detections(folder / "detections.json", found, dataset)
+    if options.out is not None:
+        save_detections(options.out, found, dataset)
     if options.comp is not None:
         save_voc_files(folder / "voc", found, dataset, comp=options.comp)
-    evaluation = evaluate(dataset, found, evaluator=options.evaluator)
+    evaluation = evaluate(
+        dataset,
+        found,
+        tasks=options.tasks,
+        evaluator=options.evaluator,
+        **coco_options(config),
+    )
     save_results(
         folder / "results.json",
         evaluation,
@@ -142,20 +156,8 @@ def save_pictures(
     for index in (i * total // count for i in range(count)):
         record, entry = dataset.records[index], detections[index]
         pixels = read_image(record.path)
-        shown = entry.scores >= threshold
-        truth = draw_boxes(
-            pixels,
-            record.boxes,
-            labels=[dataset.classes[c] for c in record.classes],
-            colors=[class_color(int(c)) for c in record.classes],
-        )
-        found = draw_boxes(
-            pixels,
-            entry.boxes[shown],
-            labels=[dataset.classes[c] for c in entry.classes[shown]],
-            scores=entry.scores[shown].tolist(),
-            colors=[class_color(int(c)) for c in entry.classes[shown]],
-        )
+        truth = truth_picture(pixels, record, dataset)
+        found = detections_picture(pixels, entry, dataset, threshold=threshold)
         save_image(
             folder / f"{record.image_id}.jpg",
             side_by_side([truth, found], ["ground truth", "detections"]),

@@ -1,7 +1,11 @@
 import argparse
 
 import pytest
-from faster_rcnn.cli.evaluation_options import add_evaluation_arguments, iou_list
+from faster_rcnn.cli.evaluation_options import (
+    add_evaluation_arguments,
+    iou_list,
+    split_measures,
+)
 from faster_rcnn.evaluation.coco_evaluators import IOU_THRESHOLDS
 
 
@@ -30,5 +34,27 @@ def test_defaults():
     parser = argparse.ArgumentParser()
     add_evaluation_arguments(parser)
     arguments = vars(parser.parse_args([]))
-    expected = {"eval": "detection", "evaluator": "hotcoco", "comp": None}
+    expected = {"eval": ["detection"], "evaluator": "hotcoco", "comp": None}
     assert arguments == expected
+
+
+@pytest.mark.parametrize(
+    ("words", "measure", "tasks"),
+    [
+        (None, None, None),
+        (["detection"], "detection", None),
+        (["proposal_fast"], "proposal_fast", None),
+        (["segm"], "detection", ("segm",)),
+        (["keypoints", "bbox"], "detection", ("keypoints", "bbox")),
+    ],
+)
+def test_words_of_eval(words, measure, tasks):
+    assert split_measures(words) == (measure, tasks)
+
+
+@pytest.mark.parametrize(
+    "words", [["proposal", "bbox"], ["detection", "proposal"], ["segm", "detection"]]
+)
+def test_proposals_are_measured_alone(words):
+    with pytest.raises(ValueError, match=f"--eval {' '.join(words)} combines"):
+        split_measures(words)

@@ -253,20 +253,20 @@ def crowded(dataset, record, found):
 def test_a_hundred_detections_of_an_image_and_class(crowded, evaluator):
     plain = coco_metrics(*crowded, evaluator=evaluator)
     assert plain.metrics["AP"] == plain.metrics["AR100"] == 0
-    assert (plain.left_out, plain.max_detections, plain.at_max) == (50, None, {})
+    assert (plain.left_out, plain.max_detections) == (50, 100)
     result = coco_metrics(*crowded, evaluator=evaluator, max_detections=300)
-    np.testing.assert_equal(result.metrics, plain.metrics)
-    assert result.at_max["AP"] == pytest.approx(1 / 121)
-    assert result.at_max["AR300"] == result.at_max["ARl"] == 1
-    assert [*result.at_max] == [
-        *("AP", "AP50", "AP75", "APs", "APm", "APl", "ARs", "ARm", "ARl", "AR300"),
-    ]
+    assert result.metrics["AP"] == pytest.approx(1 / 121)
+    assert result.metrics["AR300"] == result.metrics["ARl"] == 1
+    names = ["AR300" if name == "AR100" else name for name in METRICS]
+    assert [*result.metrics] == [*result.class_metrics["cat"]] == names
+    assert result.left_out == 0
 
 
 def test_fewer_than_a_hundred_detections(three, found):
     detections = [found("x", [LARGE, SMALL, MEDIUM], [0.9, 0.8, 0.7]), found("y")]
     result = coco_metrics(three, detections, max_detections=2)
-    assert result.metrics["AR100"] == 1 and result.at_max["AR2"] == pytest.approx(2 / 3)
-    assert result.left_out == 0
+    assert result.metrics["AR2"] == result.metrics["AR10"] == pytest.approx(2 / 3)
+    assert result.metrics["AR1"] == pytest.approx(1 / 3)
+    assert result.left_out == 1
     with pytest.raises(ValueError, match="1 or more, found 0"):
         coco_metrics(three, detections, max_detections=0)

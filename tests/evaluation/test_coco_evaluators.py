@@ -6,7 +6,7 @@ import io
 import numpy as np
 import pytest
 from faster_rcnn.evaluation import coco_evaluators
-from faster_rcnn.evaluation.coco_ap import METRICS, _twelve
+from faster_rcnn.evaluation.coco_ap import METRICS, _averages
 from faster_rcnn.evaluation.coco_evaluators import (
     IOU_THRESHOLDS,
     _pycocotools,
@@ -99,7 +99,7 @@ def test_twelve_numbers_are_those_of_summarize(seed):
         evaluation.evaluate()
         evaluation.accumulate()
         evaluation.summarize()
-    ours = _twelve(coco_curves(images, categories, objects, found), IOU_THRESHOLDS)
+    ours = _averages(coco_curves(images, categories, objects, found), IOU_THRESHOLDS)
     expected = [np.nan if v < 0 else v for v in evaluation.stats]
     np.testing.assert_array_equal(list(ours.values()), expected)
     assert tuple(ours) == METRICS

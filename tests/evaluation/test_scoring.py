@@ -164,8 +164,13 @@ def test_saved_results_by_hand(pets, half, tmp_path):
             "by_iou": {},
         },
         "coco": None,
-        "coco_at_max_detections": None,
         "coco_per_class": None,
+        "coco_max_detections": None,
+        **dict.fromkeys(("segm", "segm_per_class", "segm_max_detections")),
+        **dict.fromkeys(("keypoints", "keypoints_per_class")),
+        "keypoints_max_detections": None,
+        "keypoint_sigmas": [],
+        "areas": None,
         "settings": {"checkpoint": "0100.pth"},
     }
 
@@ -231,7 +236,5 @@ def test_the_table_tells_of_the_limit_of_detections(coco_pets, found):
     table = evaluate(coco_pets, detections).table()
     assert "100 best detections of an image and class, like COCO's: 30 were" in table
     evaluation = evaluate(coco_pets, detections, max_detections=300)
-    assert "with 300 detections of an image and class:" in evaluation.table()
-    assert evaluation.to_json()["coco_at_max_detections"]["max_detections"] == 300
-    with pytest.raises(ValueError, match="expected COCO's rules"):
-        evaluate(coco_pets, detections, rules=("voc",), max_detections=300)
+    assert "with the 300 best detections of an image and class" in evaluation.table()
+    assert evaluation.to_json()["coco_max_detections"] == 300

@@ -2,6 +2,7 @@ import cv2
 import numpy as np
 import pytest
 import torch
+from faster_rcnn.datasets.loading.masks import pack_polygons
 from faster_rcnn.datasets.records import RunLengths
 from faster_rcnn.inference.batch_pictures import (
     detections_picture,
@@ -326,3 +327,28 @@ def test_detections_picture_obeys_mask_and_threshold(images):
     assert {(x, y) for x, y in changed(lower) if y >= 20} == (
         outline(2, 20, 10, 30) | outline(30, 20, 40, 30)
     )
+
+
+def test_pictures_of_a_batch_show_masks_and_keypoints():
+    square = np.array([[10, 10], [30, 10], [30, 30], [10, 30]], np.float32)
+    grey = torch.full((1, 3, 60, 80), GREY, dtype=torch.uint8)
+    images = Images(grey, torch.tensor([[50, 70]]), True)
+    some = torch.tensor([[True, False]])
+    boxes = torch.tensor([[[10.0, 10, 30, 30], [40, 10, 60, 30]]])
+    points = torch.tensor([[[[20.5, 20.5, 1]], [[50.5, 20.5, 1]]]])
+    classes = torch.ones(1, 2, dtype=torch.int64)
+    polygons = pack_polygons([[[square], [square + 5]]], slots=2)
+    gt = GroundTruth(boxes, classes, some, None, polygons, points)
+    names = ["", "cat"]
+    bare = gt._replace(masks=None, keypoints=None)
+    plain = ground_truth_picture(images, bare, 0, names, offset=0)
+    drawn = ground_truth_picture(images, gt, 0, names, offset=0)
+    there = (plain != drawn).any(axis=2)
+    assert there[11:29, 11:29].all() and not there[:, 40:].any()  # the padded slot
+    assert there.sum() <= 20 * 20
+    scores = torch.tensor([[0.9, 0.4]])
+    masks = torch.ones(1, 2, 4, 4)
+    found = Detections(boxes, scores, classes, some | True, masks, points)
+    drawn = detections_picture(images, found, 0, names, offset=0)
+    assert (drawn[22, 11:29] != GREY).any(axis=1).all()
+    assert (drawn[:, 40:] == GREY).all()  # the score is below the threshold

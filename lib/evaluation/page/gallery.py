@@ -17,8 +17,10 @@ from ...datasets.records import BoolArray, Dataset, IntArray
 from ...utils.drawing import jpeg_text, shrunk
 from ..analysis.error_analysis import ErrorAnalysis
 from ..analysis.error_costs import KINDS
+from ..analysis.instance_quality import MaskOverlaps
 from ..analysis.matches import Matches
 from ..voc_matching import Float64Array, paired_iou
+from .overlays import Overlays
 
 Role = Literal["truth", "true", "false", "ignored", "missed"]
 
@@ -36,11 +38,15 @@ class Mark:
         box: x1, y1, x2, y2 in pixels of the original image.
         role: kind of box: found object, missed object, or a judged detection.
         text: description of the box.
+        object: row of the object; -1 for a detection.
+        detection: row of the detection; -1 for an object.
     """
 
     box: tuple[float, float, float, float]
     role: Role
     text: str
+    object: int = -1
+    detection: int = -1
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,6 +98,25 @@ def worst_items(analysis: ErrorAnalysis, *, most: int) -> list[Item]:
     ]
 
 
+def worst_masks(
+    analysis: ErrorAnalysis, overlaps: MaskOverlaps, *, most: int
+) -> list[Item]:
+    """Select the true detections whose masks overlap their objects' least."""
+    matches = analysis.matches
+    found, names = matches.found, matches.classes
+    shown = np.flatnonzero(shown_detections(analysis)[overlaps.detections])
+    order = shown[np.argsort(overlaps.ious[shown], kind="stable")]
+    rows = overlaps.detections[order]
+    items = []
+    for place in _in_turns(order, found.classes[rows], most):
+        row = int(overlaps.detections[place])
+        name = names[found.classes[row]]
+        head = f"{name} {found.scores[row]:.2f}, mask IoU {overlaps.ious[place]:.2f}"
+        mark = replace(_detection_mark(analysis, row), text=head)
+        items.append(Item(int(found.images[row]), name, "mask", mark))
+    return items
+
+
 def missed_objects(analysis: ErrorAnalysis) -> BoolArray:
     """``(G,)`` objects that count but have no true detection that is shown."""
     hit = analysis.matches.hit_by
@@ -102,8 +127,8 @@ def missed_objects(analysis: ErrorAnalysis) -> BoolArray:
 
 def shown_detections(analysis: ErrorAnalysis) -> BoolArray:
     """``(D,)`` detections with at least the best score of their class."""
-    _, _, scores, classes = analysis.matches.found
-    return scores >= analysis.thresholds.scores[classes]
+    found = analysis.matches.found
+    return found.scores >= analysis.thresholds.scores[found.classes]
 
 
 def image_marks(analysis: ErrorAnalysis, images: Sequence[int]) -> list[list[Mark]]:
@@ -159,6 +184,7 @@ def gallery_data(
     analysis: ErrorAnalysis,
     *,
     changed: Sequence[tuple[int, str]] = (),
+    poor_masks: Sequence[Item] = (),
     earlier: ErrorAnalysis | None = None,
 ) -> dict[str, object]:
     """Return the galleries as JSON values for the page's script.
@@ -171,9 +197,11 @@ def gallery_data(
         items: items of the gallery.
         analysis: analysis of the detections.
         changed: images to compare, each with a description of its change.
+        poor_masks: items of masks that fit badly.
         earlier: analysis of the earlier detections; needed if ``changed`` is given.
     """
-    wanted = dict.fromkeys([*(item.image for item in items), *(i for i, _ in changed)])
+    shown = [item.image for item in (*items, *poor_masks)]
+    wanted = dict.fromkeys([*shown, *(i for i, _ in changed)])
     jpegs: dict[int, str] = {}
     problems: list[ImageError] = []
     for image in wanted:
@@ -188,30 +216,37 @@ def gallery_data(
     changed = [(image, text) for image, text in changed if image in places]
     before = image_marks(earlier, [i for i, _ in changed]) if earlier else []
     records = [dataset.records[image] for image in jpegs]
+    shapes = Overlays(dataset, analysis.matches)
+    old_shapes = Overlays(dataset, earlier.matches) if earlier else shapes
+
+    def plain(items: Sequence[Item]) -> list[dict[str, object]]:
+        return [
+            {
+                "image": places[item.image],
+                "category": item.category,
+                "kind": item.kind,
+                "mark": _plain([item.mark], shapes)[0],
+            }
+            for item in items
+            if item.image in places
+        ]
+
     return {
         "images": [
             {
                 "name": record.image_id,
                 "size": [record.width, record.height],
                 "jpeg": jpeg,
-                "marks": _plain(marks),
+                "marks": _plain(marks, shapes),
             }
             for record, jpeg, marks in zip(
                 records, jpegs.values(), image_marks(analysis, [*jpegs]), strict=True
             )
         ],
-        "items": [
-            {
-                "image": places[item.image],
-                "category": item.category,
-                "kind": item.kind,
-                "mark": _plain([item.mark])[0],
-            }
-            for item in items
-            if item.image in places
-        ],
+        "items": plain(items),
+        "masks": plain(poor_masks),
         "changed": [
-            {"image": places[image], "text": text, "earlier": _plain(marks)}
+            {"image": places[image], "text": text, "earlier": _plain(marks, old_shapes)}
             for (image, text), marks in zip(changed, before, strict=True)
         ],
     }
@@ -230,8 +265,16 @@ def thumbnail(path: Path, *, side: int = SIDE) -> str:
     return jpeg_text(shrunk(read_image(path), side), _QUALITY)
 
 
-def _plain(marks: Iterable[Mark]) -> list[list[object]]:
-    return [[*mark.box, mark.role, mark.text] for mark in marks]
+def _plain(marks: Iterable[Mark], shapes: Overlays) -> list[list[object]]:
+    """Return the values of marks; with shapes, followed by those of mask and limbs."""
+    values: list[list[object]] = []
+    for mark in marks:
+        values.append([*mark.box, mark.role, mark.text])
+        if shapes.known and mark.detection >= 0:
+            values[-1] += shapes.of_detection(mark.detection)
+        if shapes.known and mark.object >= 0:
+            values[-1] += shapes.of_object(mark.object)
+    return values
 
 
 def _rows_of(images: IntArray, image: int) -> range:
@@ -271,7 +314,7 @@ def _object_mark(matches: Matches, row: int, *, missed: bool) -> Mark:
     if objects.ignored[row]:
         role, text = "ignored", "does not count"
     name = matches.classes[objects.classes[row]]
-    return Mark(_box(objects.boxes[row]), role, f"{name}, {text}")
+    return Mark(_box(objects.boxes[row]), role, f"{name}, {text}", object=int(row))
 
 
 def _detection_mark(analysis: ErrorAnalysis, row: int) -> Mark:
@@ -292,7 +335,7 @@ def _detection_mark(analysis: ErrorAnalysis, row: int) -> Mark:
             where = f"IoU {max(own, other):.2f} with {near}"
         text = f"{KINDS[analysis.errors.kinds[row]]}, {where}"
     head = f"{names[found.classes[row]]} {found.scores[row]:.2f}"
-    return Mark(_box(found.boxes[row]), role, f"{head}, {text}")
+    return Mark(_box(found.boxes[row]), role, f"{head}, {text}", detection=int(row))
 
 
 def _box(box: Sequence[float] | Float64Array) -> tuple[float, float, float, float]:

@@ -20,13 +20,15 @@ const view = (image, marks, main, label = "") => {
   const boxes = new Map();
   const rank = mark => same(mark, main) ? 9 : ranks.indexOf(mark[4]);
   for (const mark of [...marks].sort((a, b) => rank(a) - rank(b))) {
-    const [x1, y1, x2, y2, role, text] = mark;
+    const [x1, y1, x2, y2, role, text, outline, limbs] = mark;
     const kind = `${role} ${same(mark, main) ? "main" : "other"}`;
     const box = svg("rect", {class: kind, x: x1, y: y1,
       width: Math.max(x2 - x1, 0), height: Math.max(y2 - y1, 0)});
     const title = svg("title", {});
     title.textContent = text;
     box.append(title);
+    if (outline) layer.append(svg("path", {class: `mask ${kind}`, d: outline}));
+    if (limbs) layer.append(svg("path", {class: `limbs ${kind}`, d: limbs}));
     layer.append(box);
     boxes.set(mark, box);
   }
@@ -34,6 +36,20 @@ const view = (image, marks, main, label = "") => {
   if (label) frame.append(make("em", "", label));
   return [frame, boxes];
 };
+// Bring a mark to the middle of a card, whose sides are as 4 to 3.
+const zoom = (frame, [width, height], [x1, y1, x2, y2]) => {
+  const fit = Math.min(4 / width, 3 / height);
+  const room = Math.max((x2 - x1) * fit / 4, (y2 - y1) * fit / 3);
+  const factor = Math.min(Math.max(.7 / room, 1), 12);
+  const [x, y, pixel] = [(x1 + x2) / 2, (y1 + y2) / 2, 1 / fit / factor];
+  const [picture, layer] = frame.children;
+  picture.style.transform = `scale(${factor}) translate(
+    ${(width / 2 - x) * fit * 25}%, ${(height / 2 - y) * fit / 3 * 100}%)`;
+  // The lines keep their width, which they would not in a transformed layer.
+  layer.setAttribute("viewBox",
+    [x - 2 * pixel, y - 1.5 * pixel, 4 * pixel, 3 * pixel].join(" "));
+};
+const touch = (a, b) => a[0] < b[2] && b[0] < a[2] && a[1] < b[3] && b[1] < a[3];
 const withMain = (marks, main) =>
   !main || marks.some(mark => same(mark, main)) ? marks : [...marks, main];
 
@@ -54,14 +70,21 @@ const card = (entry, views, lines) => {
   shows.push(entry);
   return button;
 };
-for (const entry of data.items) {
+for (const entry of [...data.items, ...data.masks]) {
   const image = data.images[entry.image];
-  const near = image.marks.filter(mark => mark[4] !== "true");
+  const poor = entry.kind === "mask";
+  const near = image.marks.filter(mark =>
+    poor ? same(mark, entry.mark) || (mark[4] === "truth" && touch(mark, entry.mark))
+      : mark[4] !== "true");
   entry.views = () => [view(image, withMain(image.marks, entry.mark), entry.mark)];
   entry.title = image.name;
+  const marks = withMain(near, entry.mark);
+  // A mask is judged without the limbs over it.
+  const shown = view(image, poor ? marks.map(m => m.slice(0, 7)) : marks, entry.mark);
+  if (poor) zoom(shown[0], image.size, entry.mark);
   const [name, ...rest] = entry.mark[5].split(/, |; /);
-  document.querySelector("#cards").append(card(entry,
-    [view(image, withMain(near, entry.mark), entry.mark)], [name, rest.join(", ")]));
+  document.querySelector(poor ? "#masks" : "#cards").append(card(entry,
+    [shown], [name, rest.join(", ")]));
 }
 for (const entry of data.changed) {
   const image = data.images[entry.image];
@@ -84,6 +107,8 @@ const filter = () => {
     entry.button.hidden = !wanted;
     count += wanted;
   }
+  for (const entry of data.masks)
+    entry.button.hidden = pick.value && entry.category !== pick.value;
   document.querySelector("#count").textContent =
     count === 1 ? "1 picture" : `${count} pictures`;
   for (const each of all("[data-class]")) {
@@ -128,9 +153,10 @@ const enlarge = entry => {
   large.replaceChildren(row, ...lists);
   if (!dialog.open) dialog.showModal();
 };
+const gallery = entry => entry.button.parentElement;
 const step = way => {
   const open = shows.filter(entry => !entry.button.hidden &&
-    (entry.kind === undefined) === (current.kind === undefined));
+    gallery(entry) === gallery(current));
   enlarge(open[(open.indexOf(current) + way + open.length) % open.length]);
 };
 document.querySelector("#previous").addEventListener("click", () => step(-1));

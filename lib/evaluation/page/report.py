@@ -10,14 +10,16 @@ from ...utils.pages.render import render
 from ...utils.untrusted.json_files import read_json
 from ..analysis.comparison import compare_results
 from ..analysis.error_analysis import ErrorAnalysis, analyse_errors
+from ..analysis.instance_quality import keypoint_quality, mask_overlaps
 from ..image_detections import ImageDetections
 from ..results import load_detections
 from ..scoring import Evaluation, Rules, evaluate
-from .gallery import changed_images, gallery_data, worst_items
+from .gallery import changed_images, gallery_data, worst_items, worst_masks
 from .plots import main_plots
-from .sections import classes, compared, confused, errors, summary
+from .sections import classes, compared, confused, errors, instances, summary
 
 _PAIRS = 24  # images of the comparison with an earlier test
+_MASKS = 30  # masks with a low overlap
 
 
 def write_report(
@@ -59,19 +61,27 @@ def write_report(
         changed = changed_images(before, analysis, most=_PAIRS)
         comparison = compared(
             "/".join(earlier.parts[-3:]),
-            (evaluate(dataset, others, rules=_rules(evaluation)), evaluation),
+            (evaluate(dataset, others, rules=_rules(evaluation) or None), evaluation),
             (before, analysis),
             compare_results(before, analysis),
         )
+    overlaps = mask_overlaps(dataset, analysis.matches)
+    quality = keypoint_quality(dataset, analysis.matches, evaluation.sigmas)
     plots = main_plots(analysis, before)
     data = gallery_data(
         dataset,
         worst_items(analysis, most=pictures),
         analysis,
         changed=changed,
+        poor_masks=(overlaps and worst_masks(analysis, overlaps, most=_MASKS)) or (),
         earlier=before,
     )
-    content = json.dumps(analysis.to_json(), indent=2, allow_nan=False)
+    found = analysis.to_json()
+    if overlaps is not None:
+        found["mask_iou"] = overlaps.to_json(analysis.matches)
+    if quality is not None:
+        found["keypoints"] = quality.to_json()
+    content = json.dumps(found, indent=2, allow_nan=False)
     write_atomic(folder / "errors.json", content + "\n")
     for stem, plot in plots.items():
         write_atomic(folder / "plots" / f"{stem}.png", plot.png())
@@ -82,6 +92,7 @@ def write_report(
         summary=summary(evaluation, analysis, _settings(folder)),
         classes=classes(evaluation, analysis),
         errors=errors(analysis),
+        instances=instances(overlaps, quality, analysis),
         confused=confused(analysis),
         earlier=comparison,
         plots=plots,

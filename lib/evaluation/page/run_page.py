@@ -1,5 +1,6 @@
 """Draw the training curves of several runs: one image, and one self-contained page."""
 
+import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -98,7 +99,8 @@ def quantities(runs: Sequence[RunCurves], wanted: Sequence[str] = ()) -> list[st
         for name in names
         if name not in first
         and any(sign in name for sign in ("AP", "loss", "val/"))
-        and "/" not in name.removeprefix("val/")  # not the AP of each class
+        # Not the AP of each class, nor the details of masks and keypoints.
+        and "/" not in re.sub(r"^(val/)?((segm|keypoints)/(?=AP$))?", "", name)
     ]
     return [*first, *measured, *(name for name in ("lr",) if name in names)]
 

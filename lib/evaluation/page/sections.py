@@ -11,8 +11,15 @@ from ..analysis.breakdown import Group
 from ..analysis.comparison import Comparison, Difference
 from ..analysis.error_analysis import ErrorAnalysis
 from ..analysis.error_costs import KINDS
+from ..analysis.instance_quality import PCK, KeypointQuality, MaskOverlaps
+from ..analysis.matches import Matches
+from ..coco_ap import CocoResult
 from ..scoring import Evaluation, results_table
+from ..tasks import Task
 from .plots import RATIOS, SIZES, class_curves, small_curve
+
+_TASKS: dict[Task, str] = {"bbox": "boxes", "segm": "masks", "keypoints": "keypoints"}
+_OVERLAP: dict[Task, str] = {"bbox": "IoU", "segm": "IoU", "keypoints": "OKS"}
 
 _MEANING = {
     "classification": "well placed on an object of another class (IoU above 0.5)",
@@ -32,6 +39,10 @@ def summary(
     ignored = evaluation.ignored
     tiles = [
         (name.replace("_", " "), shown(value), "the headline"),
+        *(
+            (f"AP of {_TASKS[task]}", shown(result.metrics["AP"]), _at_50(result))
+            for task, result in evaluation.instances.items()
+        ),
         (
             "mAP at IoU 0.5",
             shown(analysis.errors.ap),
@@ -46,7 +57,10 @@ def summary(
         ("detections", str(evaluation.detections), ""),
         ("calibration error", shown(analysis.calibration.ece), "0 is perfect"),
     ]
-    totals = [(key.replace("_", " "), v) for key, v in evaluation.totals.items()]
+    totals = [
+        (key.replace("_", " ").replace("/", " "), v)
+        for key, v in evaluation.totals.items()
+    ]
     given = [(key, str(value)) for key, value in settings.items()]
     hint = results_table(evaluation).splitlines()[-1]
     return {
@@ -81,7 +95,10 @@ def classes(evaluation: Evaluation, analysis: ErrorAnalysis) -> dict[str, object
         "class",
         "objects",
         ("detections", "at any score"),
-        *((c.replace("_", " "), "average precision") for c in columns),
+        *(
+            (c.replace("_", " ").replace("/", " "), "average precision")
+            for c in columns
+        ),
         ("95 % of AP50", "interval of the area under the curve, by bootstrap"),
         ("score", "the threshold with the highest F1"),
         ("F1", "at that score"),
@@ -95,6 +112,65 @@ def classes(evaluation: Evaluation, analysis: ErrorAnalysis) -> dict[str, object
             for name, curve in class_curves(analysis).items()
         ],
     }
+
+
+def instances(
+    overlaps: MaskOverlaps | None,
+    quality: KeypointQuality | None,
+    analysis: ErrorAnalysis,
+) -> dict[str, object]:
+    """Return tables of the masks' overlaps by class, and of each keypoint."""
+    return {
+        "masks": overlaps and _mask_table(overlaps, analysis.matches),
+        "keypoints": quality and _keypoint_table(quality),
+    }
+
+
+def _mask_table(overlaps: MaskOverlaps, matches: Matches) -> Markup:
+    classes = matches.found.classes[overlaps.detections]
+    rows: list[list[Value]] = []
+    for c, name in enumerate(matches.classes[1:], start=1):
+        ious = overlaps.ious[classes == c]
+        if len(ious):
+            low = float((ious < 0.5).mean())
+            values = float(ious.mean()), float(np.median(ious))
+            rows.append([name, len(ious), *values, Cell(f"{low:.1%}", low)])
+    heads: list[Head] = [
+        "class",
+        ("found", "objects with a true detection, at any score"),
+        ("mean IoU", "of the masks of objects found"),
+        "median IoU",
+        ("below 0.5", "share of masks with a lower IoU"),
+    ]
+    return table(heads, rows, name="overlap of masks by class", by_class=True)
+
+
+def _keypoint_table(quality: KeypointQuality) -> Markup:
+    rows: list[list[Value]] = [
+        [
+            name,
+            int(quality.labelled[k]),
+            *(float(values[k]) for values in quality.correct),
+            float(quality.oks[k]),
+            Cell(shown(float(quality.distances[k]), 1), float(quality.distances[k])),
+        ]
+        for k, name in enumerate(quality.names)
+    ]
+    heads: list[Head] = [
+        "keypoint",
+        ("labelled", "in objects with a true detection, at any score"),
+        *(
+            (f"PCK@{part}", f"share within {part} of the box's longer side")
+            for part in PCK
+        ),
+        ("OKS", "mean similarity of this keypoint alone"),
+        ("distance", "median, in pixels of the image"),
+    ]
+    return table(heads, rows, name="accuracy of keypoints")
+
+
+def _at_50(result: CocoResult) -> str:
+    return f"{shown(result.metrics['AP50'])} at {_OVERLAP[result.task]} 0.5"
 
 
 def errors(analysis: ErrorAnalysis) -> dict[str, object]:

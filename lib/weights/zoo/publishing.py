@@ -115,10 +115,11 @@ def read_results(path: Path) -> tuple[str, dict[str, Any]]:
         if path.stat().st_size > _MOST:
             raise ValueError(f"more than {_MOST} bytes")
         found = json.loads(path.read_text(encoding="utf-8"))
-        parts = [found.get(rules) or {} for rules in ("voc", "coco")]
+        starts = {"voc": "", "coco": "", "segm": "segm/", "keypoints": "keypoints/"}
+        parts = [(start, found.get(name) or {}) for name, start in starts.items()]
         figures = {
-            key: round(value, 4)
-            for part in parts
+            f"{start}{key}": round(value, 4)
+            for start, part in parts
             for key, value in part.items()
             if isinstance(value, float) and key != "iou_threshold"
         }

@@ -1,0 +1,114 @@
+"""What is measured: boxes, masks, keypoints, and by which of COCO's numbers."""
+
+from collections.abc import Sequence
+from typing import Literal, TypedDict
+
+from ..config.settings import Config
+from ..datasets.records import Dataset
+from .image_detections import ImageDetections
+
+Task = Literal["bbox", "segm", "keypoints"]
+"""IoU of boxes, IoU of masks, object keypoint similarity (OKS)."""
+
+TASKS: tuple[Task, ...] = ("bbox", "segm", "keypoints")
+
+MAX_DETECTIONS: dict[Task, int] = {"bbox": 100, "segm": 100, "keypoints": 20}
+"""COCO's number of best detections of an image and class that AP considers."""
+
+AREAS = (32.0, 96.0)
+"""Sides in pixels of the squares between COCO's small, medium and large objects."""
+
+COCO_SIGMAS = tuple(
+    tenfold / 10  # as in pycocotools, to the bit
+    for tenfold in (
+        *(0.26, 0.25, 0.25, 0.35, 0.35, 0.79, 0.79, 0.72, 0.72),
+        *(0.62, 0.62, 1.07, 1.07, 0.87, 0.87, 0.89, 0.89),
+    )
+)
+"""Spread of annotators per keypoint of COCO's persons, relative to the object."""
+
+SIGMA = 0.05
+"""The spread that other keypoints have unless one is given."""
+
+
+class CocoOptions(TypedDict, total=False):
+    """Where COCO's rules are to differ: arguments of ``evaluate``."""
+
+    max_detections: int | None
+    areas: tuple[float, float]
+    sigmas: Sequence[float]
+
+
+def coco_options(config: Config) -> CocoOptions:
+    """Return the options that a run's configuration sets."""
+    return {
+        "max_detections": config.test.max_detections,
+        "areas": config.test.areas,
+        "sigmas": config.keypoint.sigmas,
+    }
+
+
+def keypoint_sigmas(count: int, given: Sequence[float] = ()) -> tuple[float, ...]:
+    """Return the spread of each of ``count`` keypoints.
+
+    Args:
+        count: K.
+        given: K numbers, or one for all keypoints. Without any, COCO's if K is 17,
+            else ``SIGMA``.
+
+    Raises:
+        ValueError: there are neither K numbers nor one, or one is not positive.
+    """
+    if not given:
+        return COCO_SIGMAS if count == len(COCO_SIGMAS) else (SIGMA,) * count
+    if len(given) not in (1, count) or not all(sigma > 0 for sigma in given):
+        raise ValueError(
+            f"expected {count} positive sigmas or one for all, found {list(given)}; "
+            "give one for each keypoint of the data set (keypoint.sigmas)"
+        )
+    return tuple(given) if len(given) == count else (given[0],) * count
+
+
+def settle_tasks(
+    dataset: Dataset,
+    detections: Sequence[ImageDetections],
+    tasks: Sequence[Task] | None = None,
+) -> tuple[Task, ...]:
+    """Return the tasks to measure, in the order of ``TASKS``.
+
+    Args:
+        dataset: ground truth.
+        detections: one entry per image.
+        tasks: requested tasks; if None, all that the data set and the detections have.
+
+    Raises:
+        ValueError: a task is unknown, or the data set or the detections lack it.
+    """
+    predicted: dict[Task, bool] = {
+        "bbox": True,
+        "segm": any(entry.masks is not None for entry in detections),
+        "keypoints": any(entry.keypoints is not None for entry in detections),
+    }
+    annotated: dict[Task, bool] = {
+        "bbox": True,
+        "segm": dataset.has_masks,
+        "keypoints": dataset.keypoints is not None,
+    }
+    if tasks is None:
+        return tuple(task for task in TASKS if predicted[task] and annotated[task])
+    if not tasks or set(tasks) - set(TASKS):
+        raise ValueError(
+            f"expected one or more of the tasks {', '.join(TASKS)}, found {list(tasks)}"
+        )
+    for task in tasks:
+        what = "masks" if task == "segm" else "keypoints"
+        for owner, known in (
+            (dataset.name, annotated),
+            ("the detections", predicted),
+        ):
+            if not known[task]:
+                raise ValueError(
+                    f"cannot measure {task}: found no {what} in {owner}; leave out "
+                    f"{task} (--eval)"
+                )
+    return tuple(task for task in TASKS if task in tasks)
