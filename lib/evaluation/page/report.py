@@ -14,7 +14,8 @@ from ..analysis.instance_quality import keypoint_quality, mask_overlaps
 from ..image_detections import ImageDetections
 from ..results import load_detections
 from ..scoring import Evaluation, Rules, evaluate
-from .gallery import changed_images, gallery_data, worst_items, worst_masks
+from .gallery import changed_images, worst_items, worst_masks
+from .gallery_images import gallery_data
 from .plots import main_plots
 from .sections import classes, compared, confused, errors, instances, summary
 

@@ -11,12 +11,11 @@ import pytest
 from balanced import Balanced
 from faster_rcnn.evaluation.analysis.error_analysis import analyse_errors
 from faster_rcnn.evaluation.page.gallery import (
-    gallery_data,
     image_gains,
     image_marks,
-    thumbnail,
     worst_items,
 )
+from faster_rcnn.evaluation.page.gallery_images import gallery_data, thumbnail
 from faster_rcnn.evaluation.page.report import write_report
 from faster_rcnn.evaluation.scoring import evaluate
 
