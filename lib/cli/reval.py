@@ -27,7 +27,7 @@ from ..evaluation.selection import (
     suppress,
     suppress_softly,
 )
-from ..evaluation.tasks import MAX_DETECTIONS, CocoOptions
+from ..evaluation.tasks import MAX_DETECTIONS, CocoOptions, predicted_tasks
 from ..evaluation.voc_files import save_voc_files
 from ..nms import GaussianDecay, LinearDecay
 from ..utils.files import write_atomic
@@ -171,13 +171,8 @@ def load_both(
     """Load the detections, and masks and keypoints of the data set if they have any."""
     comp = arguments.comp if arguments.source.is_dir() else None
     detections = load_saved(arguments.source, dataset, comp=comp)
-    wanted = Wanted(
-        masks=any(entry.masks is not None for entry in detections),
-        keypoints=any(entry.keypoints is not None for entry in detections),
-    )
-    if arguments.tasks is not None:
-        tasks = set(arguments.tasks)
-        wanted = Wanted("segm" in tasks, "keypoints" in tasks)
+    tasks = arguments.tasks or predicted_tasks(detections)
+    wanted = Wanted(masks="segm" in tasks, keypoints="keypoints" in tasks)
     if wanted != BOXES and Path(arguments.dataset).suffix != ".json":
         dataset = ground_truth(arguments, wanted)
         detections = load_saved(arguments.source, dataset, comp=comp)
@@ -240,8 +235,16 @@ def measure_detections(dataset: Dataset, arguments: argparse.Namespace) -> None:
         save_voc_files(arguments.save_voc, detections, dataset, comp=comp)
     if arguments.upload:
         folder, algorithm = Path(arguments.upload[0]), arguments.upload[1]
-        archive = save_coco_upload(folder, detections, dataset, algorithm=algorithm)
-        logger.info("archive to upload: %s", archive)
+        for task in arguments.tasks or predicted_tasks(detections):
+            archive = save_coco_upload(
+                # Files of boxes and of masks have the same name.
+                folder / "segm" if task == "segm" else folder,
+                detections,
+                dataset,
+                algorithm=algorithm,
+                task=task,
+            )
+            logger.info("archive to upload (%s): %s", task, archive)
 
 
 def coco_arguments(dataset: Dataset, arguments: argparse.Namespace) -> CocoOptions:

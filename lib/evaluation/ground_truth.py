@@ -1,5 +1,6 @@
 """Ground truth from an annotation file alone, without its images."""
 
+import re
 from pathlib import Path
 from typing import Any
 
@@ -53,7 +54,7 @@ def read_annotations(path: Path) -> Dataset:
             f"{bad[0]!r:.200}; correct the file"
         )
     return Dataset(
-        name=path.stem.removeprefix("instances_"),
+        name=re.sub("^(instances|person_keypoints)_", "", path.stem),
         layout="coco",
         classes=(BACKGROUND, *names),
         records=as_records(records),  # once, not for every quantity

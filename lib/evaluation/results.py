@@ -15,6 +15,7 @@ from ..utils.files import atomic_path, write_atomic
 from ..utils.untrusted.json_files import is_number, read_json
 from .image_detections import FlatDetections, ImageDetections, flatten, group_by_image
 from .instance_rows import boxes_of, instance_texts, parse_keypoints, parse_masks
+from .tasks import Task
 
 _KEYS = ("image_id", "category_id", "score")
 _BOXED = ("bbox", "segmentation", "keypoints")
@@ -48,15 +49,18 @@ def save_coco_upload(
     dataset: Dataset,
     *,
     algorithm: str,
+    task: Task = "bbox",
 ) -> Path:
     """Save the archive that COCO's evaluation server accepts, also for its test sets.
 
     Args:
         folder: folder for ``detections_<set>_<algorithm>_results.json``, a COCO result
-            list, and for the archive of that file, which is to be uploaded.
+            list of the task alone, and for the archive of that file, which is to be
+            uploaded. The names of keypoints begin with ``person_keypoints``.
         detections: one entry per image of ``dataset``.
         dataset: in COCO layout; for coco_2017_test-dev the set is test-dev2017.
         algorithm: letters, digits, dots and dashes.
+        task: boxes, masks or keypoints.
 
     Returns:
         The archive.
@@ -77,8 +81,9 @@ def save_coco_upload(
             f"{algorithm!r}; the server splits names at underscores"
         )
     images = re.sub(r"^coco_(\d+)_(.+)$", r"\2\1", dataset.name)
-    name = f"detections_{images}_{algorithm}_results"
-    rows = _json_rows(dataset, flatten(dataset, detections), with_names=False)
+    start = "person_keypoints" if task == "keypoints" else "detections"
+    name = f"{start}_{images}_{algorithm}_results"
+    rows = _json_rows(dataset, flatten(dataset, detections), task)
     content = "".join(rows)
     write_atomic(folder / f"{name}.json", content)
     archive = folder / f"{name}.zip"
@@ -134,16 +139,24 @@ def _file_image_id(dataset: Dataset, image_id: str) -> int | str:
 
 
 def _json_rows(
-    dataset: Dataset, flat: FlatDetections, *, with_names: bool = True
+    dataset: Dataset, flat: FlatDetections, task: Task | None = None
 ) -> Iterator[str]:
-    """Yield the file's text; nine digits restore every float32 exactly."""
+    """Yield the file's text; nine digits restore every float32 exactly.
+
+    With a task, as on COCO's server: of what was found only that, and no class names.
+    """
+    if task is not None:
+        flat = flat._replace(
+            masks=flat.masks if task == "segm" else None,
+            keypoints=flat.keypoints if task == "keypoints" else None,
+        )
     images = [
         json.dumps(_file_image_id(dataset, image_id))
         for image_id in as_records(dataset.records).image_ids
     ]
     categories = [
         f'"category_id": {category_id}'
-        + (f', "category": {json.dumps(name)}' if with_names else "")
+        + (f', "category": {json.dumps(name)}' if task is None else "")
         for category_id, name in zip(dataset.category_ids, dataset.classes, strict=True)
     ]
     boxes = flat.boxes.astype(np.float64)
@@ -157,10 +170,10 @@ def _json_rows(
         instance_texts(flat),
         strict=True,
     ):
+        box = f' "bbox": [{x:.9g}, {y:.9g}, {w:.9g}, {h:.9g}],'
         yield (
-            f'{start}{{"image_id": {images[image]}, {categories[c]}, '
-            f'"bbox": [{x:.9g}, {y:.9g}, {w:.9g}, {h:.9g}], "score": {score:.9g}'
-            f"{more}}}"
+            f'{start}{{"image_id": {images[image]}, {categories[c]},'
+            f'{box if task in (None, "bbox") else ""} "score": {score:.9g}{more}}}'
         )
         start = ",\n"
     yield "\n]\n" if len(flat.scores) else "[]\n"

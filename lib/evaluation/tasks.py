@@ -69,6 +69,16 @@ def keypoint_sigmas(count: int, given: Sequence[float] = ()) -> tuple[float, ...
     return tuple(given) if len(given) == count else (given[0],) * count
 
 
+def predicted_tasks(detections: Sequence[ImageDetections]) -> tuple[Task, ...]:
+    """Return the tasks that detections can be measured by, in order."""
+    tasks: tuple[Task, ...] = ("bbox",)
+    if any(entry.masks is not None for entry in detections):
+        tasks += ("segm",)
+    if any(entry.keypoints is not None for entry in detections):
+        tasks += ("keypoints",)
+    return tasks
+
+
 def settle_tasks(
     dataset: Dataset,
     detections: Sequence[ImageDetections],
@@ -84,18 +94,11 @@ def settle_tasks(
     Raises:
         ValueError: a task is unknown, or the data set or the detections lack it.
     """
-    predicted: dict[Task, bool] = {
-        "bbox": True,
-        "segm": any(entry.masks is not None for entry in detections),
-        "keypoints": any(entry.keypoints is not None for entry in detections),
-    }
-    annotated: dict[Task, bool] = {
-        "bbox": True,
-        "segm": dataset.has_masks,
-        "keypoints": dataset.keypoints is not None,
-    }
+    predicted, annotated = predicted_tasks(detections), {"bbox"}
+    annotated |= {"segm"} if dataset.has_masks else set()
+    annotated |= {"keypoints"} if dataset.keypoints is not None else set()
     if tasks is None:
-        return tuple(task for task in TASKS if predicted[task] and annotated[task])
+        return tuple(task for task in predicted if task in annotated)
     if not tasks or set(tasks) - set(TASKS):
         raise ValueError(
             f"expected one or more of the tasks {', '.join(TASKS)}, found {list(tasks)}"
@@ -106,7 +109,7 @@ def settle_tasks(
             (dataset.name, annotated),
             ("the detections", predicted),
         ):
-            if not known[task]:
+            if task not in known:
                 raise ValueError(
                     f"cannot measure {task}: found no {what} in {owner}; leave out "
                     f"{task} (--eval)"

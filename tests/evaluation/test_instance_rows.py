@@ -6,7 +6,11 @@ from dataclasses import replace
 import numpy as np
 import pytest
 from faster_rcnn.datasets.records import KeypointNames, RunLengths
-from faster_rcnn.evaluation.results import load_detections, save_detections
+from faster_rcnn.evaluation.results import (
+    load_detections,
+    save_coco_upload,
+    save_detections,
+)
 from faster_rcnn.evaluation.selection import best_of_image, only_classes, suppress
 from pycocotools import mask as coco_mask
 
@@ -120,3 +124,29 @@ def test_selections_keep_them(data, detections):
     assert np.array_equal(left.keypoints, detections[0].keypoints[[0, 2]])
     subset, (dogs, _) = only_classes(data, detections, ["dog"])
     assert dogs.masks == detections[0].masks[2:] and subset.has_masks
+
+
+def test_uploads_have_one_task_each(record, dataset, detections, tmp_path):
+    points = KeypointNames(("left", "right"))
+    data = dataset(
+        [record("7"), record("9")],
+        layout="coco",
+        name="coco_2017_test-dev",
+        has_masks=True,
+        keypoints=points,
+    )
+    own = [
+        replace(entry, image_id=image_id)
+        for entry, image_id in zip(detections, "79", strict=True)
+    ]
+    expected = {
+        "bbox": ("detections_test-dev2017_mine_results", "bbox"),
+        "segm": ("detections_test-dev2017_mine_results", "segmentation"),
+        "keypoints": ("person_keypoints_test-dev2017_mine_results", "keypoints"),
+    }
+    for task, (name, key) in expected.items():
+        folder = tmp_path / task
+        path = save_coco_upload(folder, own, data, algorithm="mine", task=task)
+        assert path == folder / f"{name}.zip"
+        (row, *_) = json.loads((folder / f"{name}.json").read_text())
+        assert sorted(row) == sorted(["image_id", "category_id", "score", key])
