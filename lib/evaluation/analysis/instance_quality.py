@@ -82,19 +82,21 @@ class KeypointQuality:
 def mask_overlaps(dataset: Dataset, matches: Matches) -> MaskOverlaps | None:
     """Compare masks; None if the data set's records or the detections have none."""
     masks = matches.found.masks
-    if masks is None or not dataset.has_masks:
+    if masks is None or not dataset.has_masks or not dataset.records:
         return None
     rows, objects = _pairs(matches)
+    starts = np.searchsorted(matches.objects.images, np.arange(matches.images))
     kept, ious = [], []
+    image, record = -1, dataset.records[0]
     for place, (row, own) in enumerate(
         zip(rows.tolist(), objects.tolist(), strict=True)
     ):
-        image = int(matches.objects.images[own])
-        record = dataset.records[image]
+        at = int(matches.objects.images[own])
+        if at != image:  # a record unpacks all its masks
+            image, record = at, dataset.records[at]
         if record.masks is None:
             return None
-        first = int(np.searchsorted(matches.objects.images, image))
-        mask = record.masks[own - first]
+        mask = record.masks[own - starts[image]]
         if not mask:
             continue
         truth = run_lengths(mask, record.height, record.width)

@@ -1,5 +1,6 @@
 """Masks and keypoints of the galleries, as SVG paths in pixels of the image."""
 
+import functools
 from collections.abc import Iterable, Sequence
 
 import cv2
@@ -27,6 +28,8 @@ class Overlays:
         self.matches = matches
         found = matches.found
         self.known = found.masks is not None or found.keypoints is not None
+        # A record is unpacked for each of its objects otherwise.
+        self._record = functools.lru_cache(4)(dataset.records.__getitem__)
 
     def of_detection(self, row: int) -> tuple[str, str]:
         """Return the paths of a detection's mask and limbs; empty without any."""
@@ -40,7 +43,7 @@ class Overlays:
         """Return the paths of an object's mask and limbs; empty without any."""
         objects = self.matches.objects
         image = int(objects.images[row])
-        record = self.dataset.records[image]
+        record = self._record(image)
         own = row - int(np.searchsorted(objects.images, image))
         outline = "" if record.masks is None else outline_path(record.masks[own])
         if record.keypoints is None:
