@@ -244,11 +244,12 @@ def _averages(
     # Compared as decimals, which linspace's floats miss by a little.
     rows = {round(t, 6): row for row, t in enumerate(iou_thresholds)}
     p, r = (
-        {t: values[[rows[t]]] if t in rows else values[:0] for t in (0.5, 0.75)}
-        for values in (precision, recall)
+        {t: curve[[rows[t]]] if t in rows else curve[:0] for t in (0.5, 0.75)}
+        for curve in (precision, recall)
     )
     small, medium, large = range(1, len(SIZES))
     overall = [precision[..., 0, -1], p[0.5][..., 0, -1], p[0.75][..., 0, -1]]
+    values: tuple[Float64Array, ...]
     if task == "keypoints":
         values = (
             *overall,

@@ -7,7 +7,7 @@ import contextlib
 import io
 import itertools
 import warnings
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, Literal, NamedTuple, get_args
 
 import numpy as np
@@ -83,7 +83,9 @@ def coco_curves(
     if not 0 < areas[0] < areas[1]:
         raise ValueError(f"expected two ascending sides of areas, found {list(areas)}")
     make = _hotcoco if evaluator == "hotcoco" else _pycocotools
-    as_given = list if evaluator == "hotcoco" else np.array
+    as_given: Callable[[Sequence[float]], Any] = (
+        list if evaluator == "hotcoco" else np.array
+    )
     images: Rows = [{"id": int(i)} for i in image_ids]
     if sizes is not None:
         for image, (width, height) in zip(images, sizes.tolist(), strict=True):
@@ -123,12 +125,10 @@ def _hotcoco(
     from hotcoco import COCO, COCOeval
 
     if task == "keypoints":
-        rows = _truth_rows(objects, task), _found_rows(detections, task)
-        both = [
-            COCO({"images": images, "categories": categories, "annotations": own})
-            for own in rows
-        ]
-        return COCOeval(*both, task)
+        tables = {"images": images, "categories": categories}
+        truth = COCO({**tables, "annotations": _truth_rows(objects, task)})
+        found = COCO({**tables, "annotations": _found_rows(detections, task)})
+        return COCOeval(truth, found, task)
     truth = COCO.from_arrays(
         images,
         categories,

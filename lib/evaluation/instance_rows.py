@@ -68,6 +68,7 @@ def parse_masks(
 
 
 def _run_lengths(value: Any, height: int, width: int) -> RunLengths:
+    rle: Any
     if isinstance(value, dict):
         if list(value["size"]) != [height, width]:
             raise ValueError(f"size {value['size']}")

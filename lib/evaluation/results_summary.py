@@ -217,7 +217,7 @@ def save_results(
 def _coco_json(name: str, result: CocoResult | None) -> dict[str, object]:
     """Return the entries of a task: numbers, those of each class, and the limit."""
     if result is None:
-        return dict.fromkeys((name, f"{name}_per_class", f"{name}_max_detections"))
+        return {f"{name}{end}": None for end in ("", "_per_class", "_max_detections")}
     return {
         name: {key: number(v) for key, v in result.metrics.items()},
         f"{name}_per_class": {

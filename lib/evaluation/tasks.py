@@ -1,6 +1,6 @@
 """What is measured: boxes, masks, keypoints, and by which of COCO's numbers."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import Literal, TypedDict
 
 from ..config.settings import Config
@@ -95,20 +95,23 @@ def settle_tasks(
         ValueError: a task is unknown, or the data set or the detections lack it.
     """
     predicted, annotated = predicted_tasks(detections), {"bbox"}
-    annotated |= {"segm"} if dataset.has_masks else set()
-    annotated |= {"keypoints"} if dataset.keypoints is not None else set()
+    if dataset.has_masks:
+        annotated.add("segm")
+    if dataset.keypoints is not None:
+        annotated.add("keypoints")
     if tasks is None:
         return tuple(task for task in predicted if task in annotated)
     if not tasks or set(tasks) - set(TASKS):
         raise ValueError(
             f"expected one or more of the tasks {', '.join(TASKS)}, found {list(tasks)}"
         )
+    owners: dict[str, Collection[str]] = {
+        dataset.name: annotated,
+        "the detections": predicted,
+    }
     for task in tasks:
         what = "masks" if task == "segm" else "keypoints"
-        for owner, known in (
-            (dataset.name, annotated),
-            ("the detections", predicted),
-        ):
+        for owner, known in owners.items():
             if task not in known:
                 raise ValueError(
                     f"cannot measure {task}: found no {what} in {owner}; leave out "

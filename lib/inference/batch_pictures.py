@@ -12,6 +12,7 @@ from ..evaluation.coco_objects import run_lengths
 from ..evaluation.pictures import KEYPOINT_SCORE
 from ..layer_utils.mask_pasting import paste_masks
 from ..layer_utils.structures import (
+    Bitmaps,
     Detections,
     GroundTruth,
     Images,
@@ -121,12 +122,11 @@ def _with_masks(picture: Picture, truth: GroundTruth | Detections, i: int) -> Pi
             for own, part in zip(vertices, parts, strict=True)
         ]
     else:
-        values, boxes = (
-            (truth.masks.values / 255, truth.masks.frames)
-            if isinstance(truth, GroundTruth)
-            else (truth.masks, truth.boxes)
-        )
-        small, frames = values[i][rows].float().cpu(), boxes[i][rows].float().cpu()
+        if isinstance(truth.masks, Bitmaps):
+            small, frames = truth.masks.values / 255, truth.masks.frames
+        else:
+            small, frames = truth.masks, truth.boxes
+        small, frames = small[i][rows].float().cpu(), frames[i][rows].float().cpu()
         masks = [*paste_masks(small, frames, height=height, width=width).numpy()]
     return draw_masks(picture, masks, _colors(truth, i))
 

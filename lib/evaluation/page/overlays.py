@@ -29,7 +29,7 @@ class Overlays:
         found = matches.found
         self.known = found.masks is not None or found.keypoints is not None
         # A record is unpacked for each of its objects otherwise.
-        self._record = functools.lru_cache(4)(dataset.records.__getitem__)
+        self._record = functools.lru_cache(4)(lambda image: dataset.records[image])
 
     def of_detection(self, row: int) -> tuple[str, str]:
         """Return the paths of a detection's mask and limbs; empty without any."""
