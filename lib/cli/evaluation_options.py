@@ -47,7 +47,7 @@ def split_measures(
     """
     if not words:
         return None, None
-    tasks = tuple(cast(Task, word) for word in words if word in TASKS)
+    tasks = tuple(word for word in words if word in TASKS)
     others = {cast(Measure, word) for word in words if word not in TASKS}
     if len(others) + bool(tasks) > 1:
         raise ValueError(

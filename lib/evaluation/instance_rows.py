@@ -15,12 +15,12 @@ from .image_detections import FlatDetections
 
 def instance_texts(flat: FlatDetections) -> Iterator[str]:
     """Yield what follows in the row of each detection: its mask and keypoints."""
-    keypoints = None
+    keypoints: list[list[float]] | None = None
     if flat.keypoints is not None:
         # In COCO's files, whole numbers are the centres of pixels.
-        keypoints = flat.keypoints.astype(np.float64)
-        keypoints[..., :2] -= 0.5
-        keypoints = keypoints.reshape(len(keypoints), -1).tolist()
+        shifted = flat.keypoints.astype(np.float64)
+        shifted[..., :2] -= 0.5
+        keypoints = shifted.reshape(len(shifted), -1).tolist()
     for row in range(len(flat.scores)):
         text = ""
         if flat.masks is not None:

@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 import torch
 from faster_rcnn.datasets.loading.images import ImageError
+from faster_rcnn.evaluation import pictures
 from faster_rcnn.evaluation.image_detections import ImageDetections
 from faster_rcnn.evaluation.results import load_detections
 from faster_rcnn.inference import detector_evaluation
@@ -100,7 +101,7 @@ def test_pictures_draw_what_scores_enough(tmp_path, monkeypatch):
         drawn.append((boxes.tolist(), options))
         return pixels
 
-    monkeypatch.setattr(detector_evaluation, "draw_boxes", draw_boxes)
+    monkeypatch.setattr(pictures, "draw_boxes", draw_boxes)
     save_pictures(tmp_path / "pictures", dataset, [entry], count=1, threshold=0.5)
     (true_boxes, true), (found_boxes, found) = drawn
     assert true_boxes == record.boxes.tolist()

@@ -344,7 +344,8 @@ def test_pictures_of_a_batch_show_masks_and_keypoints():
     plain = ground_truth_picture(images, bare, 0, names, offset=0)
     drawn = ground_truth_picture(images, gt, 0, names, offset=0)
     there = (plain != drawn).any(axis=2)
-    assert there[11:29, 11:29].all() and not there[:, 40:].any()  # the padded slot
+    assert there[23:29, 11:29].all()  # below the label
+    assert not there[:, 40:].any()  # the padded slot
     assert there.sum() <= 20 * 20
     scores = torch.tensor([[0.9, 0.4]])
     masks = torch.ones(1, 2, 4, 4)

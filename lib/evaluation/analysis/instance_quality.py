@@ -131,9 +131,9 @@ def keypoint_quality(
 
     def share(good: Float64Array) -> Float64Array:
         total = np.where(seen, good, 0).sum(axis=0, dtype=np.float64)
-        return np.divide(
-            total, labelled, out=np.full(len(total), np.nan), where=labelled > 0
-        )
+        none: Float64Array = np.full(len(total), np.nan)
+        np.divide(total, labelled, out=none, where=labelled > 0)
+        return none
 
     return KeypointQuality(
         dataset.keypoints.names,
