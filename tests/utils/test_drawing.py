@@ -352,4 +352,4 @@ def test_pictures_of_a_batch_show_masks_and_keypoints():
     found = Detections(boxes, scores, classes, some | True, masks, points)
     drawn = detections_picture(images, found, 0, names, offset=0)
     assert (drawn[22, 11:29] != GREY).any(axis=1).all()
-    assert (drawn[:, 40:] == GREY).all()  # the score is below the threshold
+    assert (drawn[24:, 40:] == GREY).all()  # the score is below the threshold
