@@ -107,7 +107,8 @@ def make_inputs(pictures: Sequence[Picture], about: About) -> Inputs:
         )
     sizes = np.array([small.shape[:2] for small in resized], np.int64)
     height, width = about.size or (
-        -(-int(side) // about.multiple) * about.multiple for side in sizes.max(axis=0)
+        max(-(-int(side) // about.multiple) * about.multiple, about.shape.least)
+        for side in sizes.max(axis=0)
     )
     canvas = np.zeros((len(resized), height, width, 3), np.uint8)
     for slot, small in zip(canvas, resized, strict=True):

@@ -19,7 +19,7 @@ from ..model.network import Network
 from ..utils.device import autocast
 
 LEAST_SIDE = 65
-"""Least H and W where they are free: more than one cell of the coarsest map."""
+"""Least H and W: with a pyramid, more than one cell of the coarsest map."""
 
 
 MULTIPLE = 32
@@ -60,6 +60,15 @@ class Shape(NamedTuple):
     size: tuple[int, int] | None = None
     multiple: int = MULTIPLE
     padded: bool = True
+
+    @property
+    def least(self) -> int:
+        """Return the least H and W where they are free.
+
+        It is more than one cell of every map: PyTorch's graphs treat 1 as a special
+        case. The multiple is at least the coarsest stride.
+        """
+        return max(-(-LEAST_SIDE // self.multiple), 2) * self.multiple
 
 
 class DetectionProgram(nn.Module):
@@ -141,7 +150,7 @@ def dynamic_shapes(shape: Shape) -> dict[str, Any] | None:
         free[0] = Dim.DYNAMIC
     of_pixels = dict(free)
     if shape.size is None:
-        least = -(-LEAST_SIDE // shape.multiple)
+        least = shape.least // shape.multiple
         of_pixels[2] = shape.multiple * Dim("rows", min=least)
         of_pixels[3] = shape.multiple * Dim("columns", min=least)
     if not of_pixels:

@@ -64,3 +64,10 @@ def test_drawn_pictures_differ():
     one, other = drawn_pictures(2)
     assert one.ndim == 3 and one.shape[2] == 3 and one.dtype == np.uint8
     assert one.shape != other.shape or (one != other).any()
+
+
+def test_free_size_is_more_than_a_cell_of_the_coarsest_map():
+    """Of a stride of 128, as RetinaNet's: its graph has no map of one cell."""
+    inputs = make_inputs(pictures((96, 140)), about(multiple=128))
+    assert inputs.pixels.shape == (1, 3, 256, 256)
+    assert inputs.sizes.tolist() == [[96, 140]]
