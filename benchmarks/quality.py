@@ -27,13 +27,8 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from faster_rcnn.cli.command_line import (
-    Job,
-    add_arguments,
-    add_training_arguments,
-    get_dataset,
-    make_job,
-)
+from faster_rcnn.cli.arguments.shared import add_arguments, add_training_arguments
+from faster_rcnn.cli.command_line import Job, get_dataset, make_job
 from faster_rcnn.cli.parser import Parser
 from faster_rcnn.cli.user_errors import clear_errors
 from faster_rcnn.config.settings import Config

@@ -22,7 +22,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from faster_rcnn.cli.command_line import net_argument
+from faster_rcnn.cli.arguments.shared import net_argument
 from faster_rcnn.cli.parser import Parser
 from faster_rcnn.cli.user_errors import clear_errors
 from reporting import DOCS, machine, write_between

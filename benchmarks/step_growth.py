@@ -17,7 +17,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from faster_rcnn.cli.command_line import net_argument
+from faster_rcnn.cli.arguments.shared import net_argument
 from faster_rcnn.cli.parser import Parser
 from faster_rcnn.cli.user_errors import clear_errors
 from reporting import machine, markdown, milliseconds

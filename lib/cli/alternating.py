@@ -1,38 +1,24 @@
-"""Train a detector in the four alternating steps of Faster R-CNN, section 3.2.
-
-1. A region proposal network, from the initial weights.
-2. Fast R-CNN on its proposals, from the same initial weights: nothing is shared yet.
-3. A region proposal network on the backbone of step 2, which is frozen.
-4. Fast R-CNN, continued from step 2 with a frozen backbone, on the proposals of step 3.
-
-The layers of steps 3 and 4 then form one detector, which is tested like any other. Each
-step is a run of its own: the same command resumes where an earlier one stopped.
-"""
+"""Train a detector in the four alternating steps of Faster R-CNN, section 3.2."""
 
 import argparse
 import logging
 import signal
 import subprocess
 import sys
-from collections.abc import Sequence
 from pathlib import Path
 
 from ..config.loading import ConfigError
 from ..engine.alternating import join_modules
 from ..engine.run_folder import RunFolder
 from ..weights.checkpoint import load_checkpoint
+from .arguments.shared import SETTINGS
 from .command_line import (
-    SETTINGS,
     Job,
-    add_arguments,
-    add_training_arguments,
     get_dataset,
     given_value,
     make_job,
     run_parent,
 )
-from .parser import Parser
-from .processes import add_process_arguments
 from .user_errors import clear_errors
 
 logger = logging.getLogger(__name__)
@@ -121,30 +107,8 @@ class Turns:
             sys.exit(status if status > 0 else 1)
 
 
-def build_parser(prog: str | None = None) -> Parser:
-    """Create the argument parser of frcnn alternating."""
-    parser = Parser(
-        prog=prog,
-        description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
-    add_arguments(parser)
-    add_training_arguments(parser)
-    add_process_arguments(parser)
-    parser.add_argument(
-        "--step-iters",
-        type=int,
-        nargs=4,
-        metavar="N",
-        help="updates of each of the four steps; default: --iters, or the recipe's",
-    )
-    parser.add_argument("--no-test", action="store_true", help="only train")
-    return parser
-
-
-def main(words: Sequence[str] | None = None, prog: str = "frcnn alternating") -> None:
+def main(arguments: argparse.Namespace) -> None:
     """Run the four steps, join their layers, and test the detector."""
-    arguments = build_parser(prog).parse_args(words)
     with clear_errors():
         job = make_job(arguments)
         if not job.config.net.proposes:

@@ -1,8 +1,9 @@
 """Check a data set: files, boxes, classes, splits, and how anchors meet its objects."""
 
+import argparse
 import logging
 import sys
-from collections.abc import Iterator, Sequence, Set
+from collections.abc import Iterator, Set
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -15,89 +16,25 @@ from ..datasets.catalog import resolve
 from ..datasets.checks.check_page import write_page
 from ..datasets.checks.coverage import Recipe
 from ..datasets.checks.dataset_files import find_sources
-from ..datasets.checks.fix import LIKENESSES, expect_mendable, write_cleaned
+from ..datasets.checks.fix import expect_mendable, write_cleaned
 from ..datasets.checks.run_checks import Training, Verdict, check_dataset
 from ..datasets.checks.text import report_text
 from ..datasets.wanted_instances import wanted_instances, with_keypoints_of
 from ..engine.validation import settle_validation
 from ..model.build import build_detector
 from ..utils.printable import show
-from .command_line import (
-    NET_HELP,
-    apply_split,
-    dataset_settings,
-    fetch_dataset,
-    net_argument,
-)
+from .command_line import apply_split, dataset_settings, fetch_dataset
 from .data_sets import read_data_sets
-from .parser import Parser, add_overrides, count
 from .roots import data_root, output_root
 from .user_errors import clear_errors
 
 logger = logging.getLogger(__name__)
 
-_EPILOG = (
-    "Exit status: 0 fine, 1 will train, but look, 2 cannot train (frcnn train would "
-    "also end with 2), wrong arguments, or no space to write."
-)
 _STATUS: dict[Verdict, int] = {"fine": 0, "will train, but look": 1, "cannot train": 2}
 
 
-def build_parser(prog: str | None = None) -> Parser:
-    """Create the argument parser of frcnn check."""
-    parser = Parser(prog=prog, description=__doc__, epilog=_EPILOG)
-    parser.add_argument(
-        "dataset",
-        metavar="DATASET",
-        help="shapes, voc, voc0712, coco, or the path of a folder, as for frcnn train",
-    )
-    parser.add_argument(
-        "net",
-        metavar="NET",
-        nargs="?",
-        default="res50",
-        type=net_argument,
-        help=f"net whose recipe gives the anchors, default res50: {NET_HELP}",
-    )
-    parser.add_argument(
-        "--cfg",
-        type=Path,
-        metavar="FILE|NAME",
-        help="additional recipe, as for frcnn train",
-    )
-    add_overrides(parser, 'anchors.scales "[2, 4, 8]"')
-    parser.add_argument(
-        "--html",
-        type=Path,
-        metavar="FILE",
-        help="the page with plots and images, default output/check/<data set>.html",
-    )
-    parser.add_argument(
-        "--pictures",
-        type=count,
-        default=30,
-        help="images on the page, default 30",
-    )
-    parser.add_argument(
-        "--fix", type=Path, metavar="FOLDER", help="write a corrected copy there"
-    )
-    parser.add_argument(
-        "--fix-alike",
-        choices=LIKENESSES,
-        default="bytes",
-        help="which duplicates the copy drops: files of the same bytes (default), "
-        "also those with the same image and objects, also near-duplicates such as the "
-        "frames of a fixed camera",
-    )
-    parser.add_argument(
-        "--jobs", type=count, help="files read at once, default: one per core"
-    )
-    return parser
-
-
-def main(words: Sequence[str] | None = None, prog: str = "frcnn check") -> None:
+def main(arguments: argparse.Namespace) -> None:
     """Read the files, check them, and show the findings."""
-    arguments = build_parser(prog).parse_args(words)
     with clear_errors():
         name, _, _ = resolve(arguments.dataset)
         recipes = find_recipes(arguments.dataset, arguments.net)

@@ -2,7 +2,6 @@
 
 import argparse
 import sys
-from collections.abc import Sequence
 from pathlib import Path
 
 from ..demo.folder import checkpoint_settings, detect_into
@@ -12,66 +11,12 @@ from ..demo.sources import find_items, read_list
 from ..detector import Detector
 from ..detector.from_checkpoint import find_checkpoint
 from ..utils.device import keep_freed_memory
-from .parser import Parser, add_overrides, count
 from .roots import output_root
 from .user_errors import clear_errors
 
-_EPILOG = (
-    "Exit status: 0 all done, 1 some files failed (listed at the end), 2 wrong input, "
-    "130 stopped; the same command then resumes."
-)
 
-
-def build_parser(prog: str | None = None) -> Parser:
-    """Create the argument parser of frcnn demo."""
-    parser = Parser(prog=prog, description=__doc__, epilog=_EPILOG)
-    add = parser.add_argument
-    add("checkpoint", help="a .pth file, a run's folder, or a name of the model zoo")
-    add(
-        "sources",
-        metavar="SOURCE",
-        nargs="*",
-        help="pictures, videos, folders, patterns in quotes, a camera's number, or - "
-        "for paths on stdin",
-    )
-    add("--output", type=Path, help="folder of results; default output/demo/CHECKPOINT")
-    add("--json", action="store_true", help="a JSON file of each, and one of all")
-    add("--no-pictures", action="store_true", help="draw nothing, only write JSON")
-    add(
-        "--threshold",
-        type=_score,
-        default=0.5,
-        help="scores must exceed it, default 0.5",
-    )
-    add("--classes", metavar="A,B", help="detect only these; default: all")
-    add("--show", action="store_true", help="also in a window: q ends, others continue")
-    add(
-        "--frames",
-        type=count,
-        metavar="N",
-        help="frames of a camera, default: until Ctrl-C",
-    )
-    add(
-        "--batch",
-        type=count,
-        metavar="N",
-        help="images at once; default 8 on CUDA, else 1",
-    )
-    add("--device", default="auto", choices=("auto", "cpu", "cuda", "mps"))
-    add("--precision", default="auto", choices=("auto", "float32", "bfloat16"))
-    add("--compile", action="store_true", help="slow to start, then faster on a GPU")
-    add_overrides(parser, "test.nms_threshold 0.5")
-    add("--serve", action="store_true", help="show a page for one picture at a time")
-    add("--port", type=int, default=8000, help="port of the page, default 8000")
-    return parser
-
-
-def main(words: Sequence[str] | None = None, prog: str = "frcnn demo") -> None:
+def main(arguments: argparse.Namespace) -> None:
     """Find the sources, load the detector, write the detections."""
-    parser = build_parser(prog)
-    arguments = parser.parse_args(words)
-    if bool(arguments.sources) == arguments.serve:
-        parser.error("give either SOURCE... or --serve")
     keep_freed_memory()
     with clear_errors():
         checkpoint = find_checkpoint(arguments.checkpoint)
@@ -112,12 +57,3 @@ def default_output(checkpoint: Path) -> Path:
     place = checkpoint.resolve().parent
     run = f"{place.parent.name}-" if place.name == "checkpoints" else ""
     return output_root() / "demo" / f"{run}{checkpoint.stem}"
-
-
-def _score(text: str) -> float:
-    try:
-        if 0 <= float(text) <= 1:
-            return float(text)
-    except ValueError:
-        pass
-    raise argparse.ArgumentTypeError(f"expected a number from 0 to 1, found {text!r}")

@@ -1,46 +1,17 @@
-"""Download, verify and unpack public data sets, except those that are there already.
+"""Download, verify and unpack public data sets, except those that are there already."""
 
-The same command resumes an interrupted download.
-"""
-
-from collections.abc import Sequence
+import argparse
 from pathlib import Path
 
 from ..datasets.archives import ARCHIVES
 from ..datasets.download import ensure_downloaded, ensure_space, plan
 from ..utils.download.disk import amount, free_space
 from ..utils.printable import show
-from .parser import Parser
-from .roots import data_root
 from .user_errors import clear_errors
 
 
-def build_parser(prog: str | None = None) -> Parser:
-    """Create the argument parser of frcnn fetch data."""
-    parser = Parser(prog=prog, description=__doc__)
-    parser.add_argument(
-        "datasets",
-        nargs="+",
-        metavar="DATASET",
-        choices=tuple(ARCHIVES),
-        help="voc (2007), voc0712, coco (2017)",
-    )
-    parser.add_argument(
-        "--root",
-        type=Path,
-        default=data_root(),
-        metavar="DIR",
-        help="destination: data.root of frcnn train; default: %(default)s",
-    )
-    parser.add_argument(
-        "--dry-run", action="store_true", help="print the steps, and do nothing"
-    )
-    return parser
-
-
-def main(words: Sequence[str] | None = None, prog: str = "frcnn fetch data") -> None:
+def main(arguments: argparse.Namespace) -> None:
     """Download, or print what would be downloaded."""
-    arguments = build_parser(prog).parse_args(words)
     with clear_errors():
         for word in dict.fromkeys(arguments.datasets):
             if arguments.dry_run:

@@ -1,13 +1,6 @@
-"""Download and verify published weights, for work without a network.
+"""Download and verify published weights, for work without a network."""
 
-A NET stands for its ImageNet weights from torchvision; any other NAME is a name from
-docs/zoo.md. Files go to the folder FRCNN_HOME (~/.cache/faster_rcnn), where training,
-testing and Detector look for them; torchvision's are also found in the cache of
-torch.hub. Existing files are verified, and downloaded again only if damaged.
-Interrupted downloads resume. The other programs download the weights they need in the
-same way.
-"""
-
+import argparse
 from collections.abc import Sequence
 
 from ..config.settings import NET_NAMES
@@ -17,32 +10,14 @@ from ..utils.printable import show
 from ..weights.zoo.cache import fetch_entry, find, home, place_of, to_come
 from ..weights.zoo.entry import Entry
 from ..weights.zoo.table import ENTRIES, find_entry, imagenet_entry
-from .parser import Parser
 from .user_errors import clear_errors
 
 
-def build_parser(prog: str | None = None) -> Parser:
-    """Create the argument parser of frcnn fetch weights."""
-    parser = Parser(prog=prog, description=__doc__)
-    parser.add_argument(
-        "names", nargs="*", metavar="NET|NAME", help=f"{', '.join(NET_NAMES)}; a name"
-    )
-    parser.add_argument("--list", action="store_true", help="print all names")
-    parser.add_argument(
-        "--dry-run", action="store_true", help="print the steps, and do nothing"
-    )
-    return parser
-
-
-def main(words: Sequence[str] | None = None, prog: str = "frcnn fetch weights") -> None:
+def main(arguments: argparse.Namespace) -> None:
     """Download, or print what would be downloaded."""
-    parser = build_parser(prog)
-    arguments = parser.parse_args(words)
     if arguments.list:
         show("\n".join(ENTRIES))
         return
-    if not arguments.names:
-        parser.error("expected a NET or NAME, or --list")
     with clear_errors():
         names = dict.fromkeys(arguments.names)
         wanted = [entry_of(name) for name in names]

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from .. import __version__
-from ..utils.printable import printable
+from ..utils.printable import printable, show
 from .parser import nearest
 
 
@@ -16,7 +16,8 @@ class Command(NamedTuple):
     """A command of ``frcnn``.
 
     Attributes:
-        module: module of this package, with ``main(words, prog)``.
+        module: module of this package with ``main(arguments)``, and of `arguments`
+            with ``build_parser(prog)``.
         summary: description for the list of commands.
     """
 
@@ -60,11 +61,11 @@ def main(words: Sequence[str] | None = None) -> None:
     """Run ``frcnn`` with the words of a command line, by default this process's."""
     words = sys.argv[1:] if words is None else words
     if not words:
-        print(_FIRST_STEPS)
+        show(_FIRST_STEPS)
     elif words[0] in ("-h", "--help", "help"):
-        print(overview())
+        show(overview())
     elif words[0] == "--version":
-        print(f"frcnn {__version__}")
+        show(f"frcnn {__version__}")
     else:
         for count in (2, 1):
             name = " ".join(words[:count])
@@ -99,8 +100,11 @@ def run(name: str, words: Sequence[str], *, prog: str) -> None:
     Raises:
         SystemExit: the input is wrong, or the command ends with its own status.
     """
-    module = import_module(f".{COMMANDS[name].module}", __package__)
-    module.main(words, prog)
+    module = COMMANDS[name].module
+    # The parser first: the command's module imports PyTorch, which takes a second.
+    parser = import_module(f".arguments.{module}", __package__).build_parser(prog)
+    arguments = parser.parse_args(words)
+    import_module(f".{module}", __package__).main(arguments)
 
 
 def overview() -> str:

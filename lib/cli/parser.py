@@ -4,10 +4,11 @@ import argparse
 import difflib
 import itertools
 import re
-from collections.abc import Iterable, Iterator, Sequence
+import sys
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any, NoReturn
 
-from ..utils.printable import printable
+from ..utils.printable import printable, show
 
 
 def nearest(word: str, known: Iterable[str]) -> str:
@@ -107,10 +108,21 @@ def add_overrides(parser: argparse.ArgumentParser, example: str) -> None:
 
 
 class Parser(argparse.ArgumentParser):
-    """A parser that accepts no abbreviations, and suggests the nearest option."""
+    """A parser that accepts no abbreviations, and suggests the nearest option.
 
-    def __init__(self, **options: Any) -> None:
+    Args:
+        check: returns what is wrong with parsed arguments, or None.
+        options: those of the base class.
+    """
+
+    def __init__(
+        self,
+        *,
+        check: Callable[[argparse.Namespace], str | None] = lambda _: None,
+        **options: Any,
+    ) -> None:
         super().__init__(allow_abbrev=False, **options)
+        self._check = check
 
     def parse_args(  # type: ignore[override]
         self,
@@ -125,10 +137,15 @@ class Parser(argparse.ArgumentParser):
         arguments, unknown = self.parse_known_args(args, namespace)
         if unknown:
             self._refuse(unknown)
+        if problem := self._check(arguments):
+            self.error(problem)
         return arguments
 
     def _print_message(self, message: str, file: Any = None) -> None:
-        super()._print_message(printable(message, lines=True), file)
+        if file is sys.stdout:
+            show(message.removesuffix("\n"))
+        else:
+            super()._print_message(printable(message, lines=True), file)
 
     def _refuse(self, words: Sequence[str]) -> NoReturn:
         hint = next(filter(None, map(self._hint, words)), "")

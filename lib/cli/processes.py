@@ -12,42 +12,6 @@ from ..utils.distributed import collectives
 from ..utils.distributed.launch import launch, this_command
 from ..utils.distributed.rank import find_rank
 from ..utils.monitoring.logs import LOGGER_NAME
-from .parser import count
-
-
-def add_process_arguments(
-    parser: argparse.ArgumentParser, *, sharing: bool = False
-) -> None:
-    """Add the arguments for the number of processes.
-
-    Args:
-        parser: the tool's parser.
-        sharing: whether several processes may share a GPU, as in a test.
-    """
-    parser.add_argument(
-        "--gpus",
-        type=count,
-        metavar="N",
-        help="processes on this machine, one for each of its first N GPUs; with "
-        "--device cpu, N processes on the CPU. Not needed, and only checked, if "
-        "torchrun, srun or mpirun starts the processes (docs/distributed.md)",
-    )
-    parser.add_argument(
-        "--launcher",
-        choices=("none", "pytorch", "slurm", "mpi"),
-        default="none",
-        help="expect that torchrun, srun or mpirun started this process; it is found "
-        "without the option too",
-    )
-    if sharing:
-        parser.add_argument(
-            "--procs-per-gpu",
-            type=count,
-            default=1,
-            metavar="N",
-            help="processes that share each GPU, or the CPU with --device cpu; the "
-            "results are those of one process. Default: 1",
-        )
 
 
 def join_processes(arguments: argparse.Namespace) -> None:

@@ -1,15 +1,15 @@
 """Open TensorBoard on a folder of runs."""
 
+import argparse
 import sys
-from collections.abc import Sequence
+
+from tensorboard import main as tensorboard
 
 from .roots import output_root
 
 
-def main(words: Sequence[str] | None = None, prog: str = "frcnn tensorboard") -> None:
-    """Serve the runs; further arguments go to TensorBoard, such as ``--port``."""
-    from tensorboard import main as tensorboard
-
-    words = sys.argv[1:] if words is None else words
-    sys.argv = [prog, "--logdir", str(output_root()), *words]
+def main(arguments: argparse.Namespace) -> None:
+    """Serve the runs; the command's words go to TensorBoard, such as ``--port``."""
+    words = ["--logdir", str(output_root()), *arguments.words]
+    sys.argv = [arguments.prog, *words]
     tensorboard.run_main()

@@ -2,7 +2,6 @@
 
 import argparse
 import logging
-from collections.abc import Sequence
 from pathlib import Path
 
 from ..config.loading import config_from_checkpoint
@@ -15,51 +14,17 @@ from ..utils.distributed import collectives
 from ..utils.monitoring.logs import setup_logging
 from ..weights.zoo import open_checkpoint
 from ..weights.zoo.cache import locate
-from .command_line import add_arguments, dataset_settings, get_dataset, run_parent
-from .evaluation_options import add_evaluation_arguments, split_measures
-from .parser import Parser
-from .processes import add_process_arguments, join_processes
+from .arguments.evaluation import split_measures
+from .command_line import dataset_settings, get_dataset, run_parent
+from .processes import join_processes
 from .roots import data_root
 from .user_errors import clear_errors
 
 logger = logging.getLogger(__name__)
 
 
-def build_parser(prog: str | None = None) -> Parser:
-    """Create the argument parser of frcnn test."""
-    parser = Parser(prog=prog, description=__doc__)
-    add_arguments(parser)
-    add_process_arguments(parser, sharing=True)
-    add_evaluation_arguments(parser)
-    parser.set_defaults(eval=None)  # decided by the checkpoint's network
-    parser.add_argument(
-        "--split",
-        default="test",
-        choices=("train", "val", "test"),
-        help="split of DATASET to test on; train for the proposals that Fast R-CNN "
-        "alone is trained on (docs/proposals.md). Default: test",
-    )
-    parser.add_argument(
-        "--out",
-        type=Path,
-        metavar="FILE",
-        help="write the detections here too, as COCO results with boxes, masks and "
-        "keypoints",
-    )
-    parser.add_argument(
-        "--checkpoint",
-        type=Path,
-        metavar="FILE|NAME",
-        help="a checkpoint, a detector of another program, or a name from docs/zoo.md; "
-        "default: the newest one of the run --tag, or of the newest run; best: the "
-        "best one in validation",
-    )
-    return parser
-
-
-def main(words: Sequence[str] | None = None, prog: str = "frcnn test") -> None:
+def main(arguments: argparse.Namespace) -> None:
     """Find the checkpoint, build its detector, and test it."""
-    arguments = build_parser(prog).parse_args(words)
     keep_freed_memory()
     with clear_errors():
         measure, tasks = split_measures(arguments.eval)

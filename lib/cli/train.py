@@ -4,7 +4,6 @@ import argparse
 import logging
 import os
 import shlex
-from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -12,10 +11,10 @@ from ..datasets.given_proposals import proposal_file
 from ..datasets.wanted_instances import wanted_instances, with_keypoints_of
 from ..engine.checkpoint_evaluation import evaluate_checkpoint, settle_measure
 from ..engine.determinism import be_deterministic
-from ..engine.dry_run import add_dry_run_arguments, dry_run
+from ..engine.dry_run import dry_run
 from ..engine.extension import describe_extension, extended_config
 from ..engine.out_of_memory import memory_advice
-from ..engine.profiling import add_profile_arguments, make_profile
+from ..engine.profiling import make_profile
 from ..engine.run_folder import RunFolder
 from ..engine.schedule import settle_schedule
 from ..engine.train import train
@@ -30,41 +29,14 @@ from ..weights.checkpoint import load_checkpoint
 from ..weights.initial import load_first_weights
 from .command_line import (
     Job,
-    add_arguments,
-    add_training_arguments,
     make_job,
     run_parent,
 )
 from .data_sets import DataSets, read_data_sets
-from .parser import Parser
-from .processes import add_process_arguments, join_processes
+from .processes import join_processes
 from .user_errors import clear_errors
 
 logger = logging.getLogger(__name__)
-
-
-def build_parser(prog: str | None = None) -> Parser:
-    """Create the argument parser of frcnn train."""
-    parser = Parser(prog=prog, description=__doc__)
-    add_arguments(parser)
-    add_training_arguments(parser)
-    add_process_arguments(parser)
-    add_dry_run_arguments(parser)
-    add_profile_arguments(parser)
-    parser.add_argument("--no-test", action="store_true", help="only train")
-    parser.add_argument(
-        "--resume",
-        action="store_true",
-        help="expect a checkpoint of this run to continue from; without the option, a "
-        "run continues if there is one, and begins otherwise",
-    )
-    parser.add_argument(
-        "--extend",
-        action="store_true",
-        help="continue the run --tag for more iterations, or at another rate or "
-        "schedule, given by --iters and --set (docs/training.md)",
-    )
-    return parser
 
 
 class _Plan(NamedTuple):
@@ -83,9 +55,8 @@ class _Plan(NamedTuple):
     lines: list[str]
 
 
-def main(words: Sequence[str] | None = None, prog: str = "frcnn train") -> None:
+def main(arguments: argparse.Namespace) -> None:
     """Check settings and data, build the detector, train it, and test it."""
-    arguments = build_parser(prog).parse_args(words)
     keep_freed_memory()
     with clear_errors():
         join_processes(arguments)

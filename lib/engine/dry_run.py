@@ -1,6 +1,5 @@
 """Dry run: show a run's costs, schedule and first batch before it begins."""
 
-import argparse
 import time
 from pathlib import Path
 
@@ -29,23 +28,6 @@ _MOST_NAMED = 5  # parameters without a gradient
 
 class DryRunError(RuntimeError):
     """Training would start, but some parameters would not learn."""
-
-
-def add_dry_run_arguments(parser: argparse.ArgumentParser) -> None:
-    """Add the options of a dry run."""
-    parser.add_argument(
-        "--dry-run",
-        action="store_true",
-        help="show parameters, FLOPs, memory, schedule and the first batch, make one "
-        "forward and backward pass, and stop",
-    )
-    parser.add_argument(
-        "--picture",
-        type=Path,
-        metavar="FILE",
-        help="where --dry-run draws the first batch (.jpg or .png); default: "
-        "first_batch.jpg in the run's folder",
-    )
 
 
 def dry_run(

@@ -23,26 +23,9 @@ from ..utils.distributed import collectives
 from ..utils.files import write_atomic
 from ..utils.monitoring.stage_clock import WAITING, StageClock
 
-__all__ = ["WAITING", "Profile", "add_profile_arguments", "make_profile"]
+__all__ = ["WAITING", "Profile", "make_profile"]
 
 logger = logging.getLogger(__name__)
-
-
-def add_profile_arguments(parser: argparse.ArgumentParser) -> None:
-    """Add the options of a profile."""
-    parser.add_argument(
-        "--profile",
-        action="store_true",
-        help="time some updates by stage, and trace some more, into profile/ of the "
-        "run's folder",
-    )
-    parser.add_argument(
-        "--profile-updates",
-        type=int,
-        default=5,
-        metavar="N",
-        help="updates that --profile times, after as many of warm-up; default: 5",
-    )
 
 
 def make_profile(
@@ -51,7 +34,7 @@ def make_profile(
     """Create the profile that the options ask for, on the main process; else None.
 
     Args:
-        arguments: parsed options of `add_profile_arguments`.
+        arguments: parsed options of frcnn train.
         run: the run's folder.
         device: device of the training.
 

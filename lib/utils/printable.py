@@ -1,6 +1,8 @@
 """Make text from outside safe to print: file names, tags, class names."""
 
+import os
 import re
+import sys
 
 # Controls of C0 and C1, line separators, marks that change the writing direction, and
 # surrogates, which represent bytes that are not UTF-8.
@@ -25,8 +27,18 @@ def printable(text: str, *, lines: bool = False) -> str:
 
 
 def show(text: str) -> None:
-    """Print text for people on the standard output."""
-    print(printable(text, lines=True))
+    """Print text for people on the standard output.
+
+    If nobody reads it any longer, as after ``| head -1``, this and later texts are
+    dropped, and the command finishes its work.
+    """
+    try:
+        print(printable(text, lines=True), flush=True)
+    except BrokenPipeError:
+        # Python flushes stdout once more at its end, and would complain.
+        nowhere = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(nowhere, sys.stdout.fileno())
+        os.close(nowhere)
 
 
 def _escaped(match: re.Match[str]) -> str:

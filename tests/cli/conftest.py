@@ -1,25 +1,17 @@
-import sys
-
 import pytest
 import torch
-from command_lines import load_tool
+from command_lines import run_command
 from faster_rcnn.cli import command_line
 from faster_rcnn.engine import validation
 from tiny_runs import draw_dataset
 
 
 @pytest.fixture
-def run_tool(monkeypatch, capsys):
+def run_tool(capsys):
     """Runs a tool in this process; gives its exit status and what it prints."""
 
     def run(name, *words):
-        monkeypatch.setattr(sys, "argv", [f"{name}.py", *map(str, words)])
-        status = 0
-        try:
-            load_tool(name).main()
-        except SystemExit as error:
-            status = error.code
-        return status, *capsys.readouterr()
+        return run_command(name, *words), *capsys.readouterr()
 
     return run
 

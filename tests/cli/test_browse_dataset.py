@@ -1,11 +1,10 @@
-import sys
 from itertools import islice
 
 import cv2
 import numpy as np
 import pytest
 import torch
-from command_lines import load_tool
+from command_lines import load_tool, run_command
 from faster_rcnn.engine.training_batches import stream_batches
 from faster_rcnn.inference.batch_pictures import GREY
 from faster_rcnn.utils.drawing import class_color, draw_boxes
@@ -81,15 +80,13 @@ def test_sheet_by_hand():
 def test_command_line(tmp_path, monkeypatch):
     dataset = draw_dataset(tmp_path / "drawn", 4)
     monkeypatch.setattr(browse, "get_dataset", lambda *_: dataset)
-    command = ["browse_dataset.py", "shapes", "mobile_v2", "--columns", "2"]
+    command = ["shapes", "mobile_v2", "--columns", "2"]
     command += ["--size", "60", "--output", str(tmp_path / "sheet.png")]
-    monkeypatch.setattr(sys, "argv", [*command, "--count", "4", "--rows", "2"])
     state = torch.get_rng_state()
-    browse.main()
+    assert run_command("browse_dataset", *command, "--count", "4", "--rows", "2") == 0
     assert torch.equal(torch.get_rng_state(), state)
     assert [path.name for path in tmp_path.glob("*.png")] == ["sheet.png"]
-    monkeypatch.setattr(sys, "argv", [*command, "--count", "5", "--rows", "1"])
-    browse.main()
+    assert run_command("browse_dataset", *command, "--count", "5", "--rows", "1") == 0
     names = sorted(path.name for path in tmp_path.glob("sheet_*.png"))
     assert names == ["sheet_1.png", "sheet_2.png", "sheet_3.png"]
     widths = [cv2.imread(str(tmp_path / name)).shape[1] for name in names]
@@ -98,7 +95,5 @@ def test_command_line(tmp_path, monkeypatch):
 
 @pytest.mark.parametrize("count", ["0", "-3", "some"])
 def test_count_has_to_be_positive(capsys, count):
-    with pytest.raises(SystemExit) as caught:
-        browse.build_parser().parse_args(["shapes", "res50", f"--count={count}"])
-    assert caught.value.code == 2
+    assert run_command("browse_dataset", "shapes", "res50", f"--count={count}") == 2
     assert f"a whole number of 1 or more, found '{count}'" in capsys.readouterr().err

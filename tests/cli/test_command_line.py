@@ -7,15 +7,14 @@ import pytest
 import torch
 from dataset_folders import write_voc
 from faster_rcnn.cli import command_line
+from faster_rcnn.cli.arguments.shared import add_arguments, add_training_arguments
+from faster_rcnn.cli.arguments.train import build_parser
 from faster_rcnn.cli.command_line import (
-    add_arguments,
-    add_training_arguments,
     automatic_tag,
     get_dataset,
     make_job,
     run_parent,
 )
-from faster_rcnn.cli.train import build_parser
 from faster_rcnn.config.loading import ConfigError
 from faster_rcnn.engine.run_folder import RunFolder
 

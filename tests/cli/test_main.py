@@ -51,11 +51,11 @@ def test_unknown_commands(capsys, words, problem):
 
 
 @pytest.mark.parametrize("name", cli.COMMANDS)
-def test_every_command_has_a_module(name):
-    module = importlib.import_module(f"faster_rcnn.cli.{cli.COMMANDS[name].module}")
-    assert callable(module.main)
-    if name != "tensorboard":
-        assert module.build_parser("a b").prog == "a b"
+def test_every_command_has_a_parser_and_a_module(name):
+    module = cli.COMMANDS[name].module
+    parser = importlib.import_module(f"faster_rcnn.cli.arguments.{module}")
+    assert parser.build_parser("a b").prog == "a b"
+    assert callable(importlib.import_module(f"faster_rcnn.cli.{module}").main)
 
 
 def test_words_reach_the_command(capsys):
@@ -65,13 +65,38 @@ def test_words_reach_the_command(capsys):
     assert err.startswith("usage: frcnn fetch data ") and "'vco'" in err
 
 
-def test_nothing_heavy_is_imported_before_a_command_is_known():
-    code = (
-        "import sys; from faster_rcnn.cli.main import main; main(['--version']); "
-        "assert not {'torch', 'numpy', 'cv2', 'pydantic'} & set(sys.modules)"
-    )
+def test_help_and_errors_need_no_pytorch():
+    code = """
+import sys
+from faster_rcnn.cli.main import COMMANDS, main
+
+main(["--version"])
+assert not {"torch", "numpy", "cv2", "pydantic"} & set(sys.modules)
+for name in COMMANDS.keys() - {"tensorboard"}:
+    for words in (["--help"], ["--no-such-option"]):
+        try:
+            main([*name.split(), *words])
+        except SystemExit as ended:
+            print(name, words, ended.code)
+        assert "torch" not in sys.modules, (name, words)
+"""
     result = subprocess.run([sys.executable, "-c", code], capture_output=True)
-    assert result.returncode == 0 and result.stdout.startswith(b"frcnn ")
+    assert result.returncode == 0, result.stderr
+    assert result.stdout.startswith(b"frcnn ")
+    assert result.stdout.count(b"usage: frcnn ") == len(cli.COMMANDS) - 1
+    assert result.stdout.count(b"['--no-such-option'] 2") == len(cli.COMMANDS) - 1
+
+
+@pytest.mark.skipif(os.name != "posix", reason="pipes of POSIX")
+@pytest.mark.parametrize("words", ["--help", "train --help", "fetch weights --list"])
+def test_a_reader_that_has_gone_is_no_error(words):
+    reader, writer = os.pipe()
+    os.close(reader)
+    code = "from faster_rcnn.cli.main import main; main()"
+    command = [sys.executable, "-c", code, *words.split()]
+    result = subprocess.run(command, stdout=writer, stderr=subprocess.PIPE)
+    os.close(writer)
+    assert (result.returncode, result.stderr) == (0, b"")
 
 
 def test_options_are_spelled_out(capsys):

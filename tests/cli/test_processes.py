@@ -12,7 +12,8 @@ from pathlib import Path
 import pytest
 import torch
 from faster_rcnn.cli import processes
-from faster_rcnn.cli.processes import add_process_arguments, join_processes
+from faster_rcnn.cli.arguments.shared import add_process_arguments
+from faster_rcnn.cli.processes import join_processes
 from patience import PATIENCE
 
 LAUNCHER = ("RANK", "WORLD_SIZE", "LOCAL_RANK", "LOCAL_WORLD_SIZE")

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from command_lines import REPOSITORY, load_tool
+from command_lines import REPOSITORY, load_tool, run_command
 from dataset_folders import write_voc
 
 SCRIPTS = REPOSITORY / "experiments" / "scripts"
@@ -187,15 +187,10 @@ def quick_python(folder):
 
 def call(tool, monkeypatch, capsys, *words):
     """Run a tool in this process; returns exit status, stdout and stderr."""
-    module = load_tool(tool)
-    monkeypatch.setattr(sys, "argv", [f"{tool}.py", *map(str, words)])
-    monkeypatch.setattr(module, "keep_freed_memory", lambda: None, raising=False)
-    status = 0
-    try:
-        module.main()
-    except SystemExit as error:
-        status = error.code
-    return status, *capsys.readouterr()
+    monkeypatch.setattr(
+        load_tool(tool), "keep_freed_memory", lambda: None, raising=False
+    )
+    return run_command(tool, *words), *capsys.readouterr()
 
 
 @pytest.mark.parametrize(

@@ -1,9 +1,7 @@
 """The four steps from the command line, in this process."""
 
-import sys
-
 import pytest
-from command_lines import load_tool
+from command_lines import load_tool, run_command
 from faster_rcnn.cli.command_line import get_dataset
 from faster_rcnn.config.loading import load_config
 from faster_rcnn.engine.run_folder import RunFolder
@@ -37,8 +35,7 @@ def alternate(cells, tmp_path, monkeypatch, capsys):
         settings = [*TINY.split(), "data.workers", "0", "test.report", "false"]
         line = [cells, "mobile_v2", "--weights", "none", "--device", "cpu"]
         line += ["--output", tmp_path, *words, "--set", *settings]
-        monkeypatch.setattr(sys, "argv", ["train_alternating", *map(str, line)])
-        tool.main()
+        assert run_command("train_alternating", *line) == 0
         return capsys.readouterr().out, calls
 
     return run

@@ -7,7 +7,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from command_lines import REPOSITORY, load_tool
+from command_lines import REPOSITORY, run_command
 from faster_rcnn.cli.demo import default_output
 from faster_rcnn.detector import Detector
 from faster_rcnn.weights.checkpoint import CheckpointError
@@ -31,13 +31,8 @@ def call(monkeypatch, capsys, detector, tmp_path):
         words = [str(checkpoint), *map(str, words)]
         if "--output" not in words and "--serve" not in words:
             words += ["--output", str(tmp_path / "out")]
-        monkeypatch.setattr(sys, "argv", ["demo.py", *words])
         monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(stdin)))
-        status = 0
-        try:
-            load_tool("demo").main()
-        except SystemExit as error:
-            status = error.code
+        status = run_command("demo", *words)
         return status, capsys.readouterr().err
 
     run.opened, run.checkpoint, run.output = opened, checkpoint, tmp_path / "out"
@@ -101,10 +96,8 @@ def test_unknown_classes_and_folders(call, pictures, tmp_path):
     assert status == 2 and "found 0 other files" in err
 
 
-def test_no_checkpoint(monkeypatch, capsys):
-    monkeypatch.setattr(sys, "argv", ["demo.py", "no/a.pth", "0"])
-    with pytest.raises(SystemExit, match="2"):
-        load_tool("demo").main()
+def test_no_checkpoint(capsys):
+    assert run_command("demo", "no/a.pth", "0") == 2
     assert "no/a.pth does not exist" in capsys.readouterr().err
     assert issubclass(CheckpointError, ValueError)
 

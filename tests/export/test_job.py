@@ -1,9 +1,8 @@
 import logging
 import re
-import sys
 
 import pytest
-from command_lines import load_tool
+from command_lines import run_command
 from exported_detectors import small_config
 from faster_rcnn.export import ExportError, load_exported
 from faster_rcnn.export import job as exporting
@@ -96,13 +95,8 @@ def test_options_that_do_not_go_together(checkpoint, tmp_path, options, text):
         export(Job(checkpoint, **{**FIXED, **options}))
 
 
-def test_command_line(monkeypatch, capsys, checkpoint):
+def test_command_line(capsys, checkpoint):
     words = [checkpoint, "--to", "program", "--batch", 1, "--size", "64x99"]
-    monkeypatch.setattr(sys, "argv", ["export.py", *map(str, words)])
-    with pytest.raises(SystemExit) as ended:
-        load_tool("export").main()
-    assert ended.value.code == 2
-    monkeypatch.setattr(sys, "argv", ["export.py", "a.pth", "--size", "64"])
-    with pytest.raises(SystemExit):
-        load_tool("export").build_parser().parse_args()
+    assert run_command("export", *words) == 2
+    assert run_command("export", "a.pth", "--size", "64") == 2
     assert "height x width such as 608x1024" in capsys.readouterr().err

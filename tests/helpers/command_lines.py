@@ -6,7 +6,7 @@ import re
 import shlex
 from pathlib import Path
 
-from faster_rcnn.cli.main import COMMANDS
+from faster_rcnn.cli.main import COMMANDS, run
 from faster_rcnn.config.dataset_words import WORDS
 from faster_rcnn.config.loading import load_config
 from faster_rcnn.config.recipes import find_recipes, net_settings, recipe_file
@@ -21,11 +21,26 @@ TOOLS = {
 }
 
 
+def command_of(tool):
+    """The name of the command that tools/<tool>.py is a door to."""
+    text = (REPOSITORY / "tools" / f"{tool}.py").read_text(encoding="utf-8")
+    return re.search(r'door\("([\w ]+)", __file__\)', text)[1]
+
+
 def load_tool(name):
-    """Import the command that tools/<name>.py is a door to."""
-    text = (REPOSITORY / "tools" / f"{name}.py").read_text(encoding="utf-8")
-    command = re.search(r'door\("([\w ]+)", __file__\)', text)[1]
-    return importlib.import_module(f"faster_rcnn.cli.{COMMANDS[command].module}")
+    """Import the module of the command that tools/<name>.py is a door to."""
+    module = COMMANDS[command_of(name)].module
+    return importlib.import_module(f"faster_rcnn.cli.{module}")
+
+
+def run_command(tool, *words):
+    """Run the command of tools/<tool>.py in this process; gives its exit status."""
+    command = command_of(tool)
+    try:
+        run(command, list(map(str, words)), prog=f"frcnn {command}")
+    except SystemExit as error:
+        return error.code
+    return 0
 
 
 def bash_blocks(text):
@@ -94,7 +109,8 @@ def _check_frcnn(words):
 
 def _parse(module, words, *, line):
     """The arguments of a command, or None after its help."""
-    parser = importlib.import_module(f"faster_rcnn.cli.{module}").build_parser()
+    arguments = importlib.import_module(f"faster_rcnn.cli.arguments.{module}")
+    parser = arguments.build_parser()
     try:
         return parser.parse_args(words)
     except SystemExit as error:

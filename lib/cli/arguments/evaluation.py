@@ -6,9 +6,9 @@ from typing import cast, get_args
 
 import numpy as np
 
-from ..evaluation.coco_evaluators import Evaluator
-from ..evaluation.results_summary import Measure, Rules
-from ..evaluation.tasks import TASKS, Task
+from ...evaluation.coco_evaluators import Evaluator
+from ...evaluation.results_summary import Measure, Rules
+from ...evaluation.tasks import TASKS, Task
 
 RULES: tuple[Rules, ...] = get_args(Rules)
 

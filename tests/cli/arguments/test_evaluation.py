@@ -1,7 +1,7 @@
 import argparse
 
 import pytest
-from faster_rcnn.cli.evaluation_options import (
+from faster_rcnn.cli.arguments.evaluation import (
     add_evaluation_arguments,
     iou_list,
     split_measures,

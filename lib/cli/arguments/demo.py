@@ -1,0 +1,69 @@
+"""Detect objects in pictures, videos, cameras; or on a page, with --serve."""
+
+import argparse
+from pathlib import Path
+
+from ..parser import Parser, add_overrides, count
+
+_EPILOG = (
+    "Exit status: 0 all done, 1 some files failed (listed at the end), 2 wrong input, "
+    "130 stopped; the same command then resumes."
+)
+
+
+def build_parser(prog: str | None = None) -> Parser:
+    """Create the argument parser of frcnn demo."""
+    parser = Parser(prog=prog, description=__doc__, epilog=_EPILOG, check=_check)
+    add = parser.add_argument
+    add("checkpoint", help="a .pth file, a run's folder, or a name of the model zoo")
+    add(
+        "sources",
+        metavar="SOURCE",
+        nargs="*",
+        help="pictures, videos, folders, patterns in quotes, a camera's number, or - "
+        "for paths on stdin",
+    )
+    add("--output", type=Path, help="folder of results; default output/demo/CHECKPOINT")
+    add("--json", action="store_true", help="a JSON file of each, and one of all")
+    add("--no-pictures", action="store_true", help="draw nothing, only write JSON")
+    add(
+        "--threshold",
+        type=_score,
+        default=0.5,
+        help="scores must exceed it, default 0.5",
+    )
+    add("--classes", metavar="A,B", help="detect only these; default: all")
+    add("--show", action="store_true", help="also in a window: q ends, others continue")
+    add(
+        "--frames",
+        type=count,
+        metavar="N",
+        help="frames of a camera, default: until Ctrl-C",
+    )
+    add(
+        "--batch",
+        type=count,
+        metavar="N",
+        help="images at once; default 8 on CUDA, else 1",
+    )
+    add("--device", default="auto", choices=("auto", "cpu", "cuda", "mps"))
+    add("--precision", default="auto", choices=("auto", "float32", "bfloat16"))
+    add("--compile", action="store_true", help="slow to start, then faster on a GPU")
+    add_overrides(parser, "test.nms_threshold 0.5")
+    add("--serve", action="store_true", help="show a page for one picture at a time")
+    add("--port", type=int, default=8000, help="port of the page, default 8000")
+    return parser
+
+
+def _check(arguments: argparse.Namespace) -> str | None:
+    both_or_neither = bool(arguments.sources) == arguments.serve
+    return "give either SOURCE... or --serve" if both_or_neither else None
+
+
+def _score(text: str) -> float:
+    try:
+        if 0 <= float(text) <= 1:
+            return float(text)
+    except ValueError:
+        pass
+    raise argparse.ArgumentTypeError(f"expected a number from 0 to 1, found {text!r}")

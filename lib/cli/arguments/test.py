@@ -1,0 +1,39 @@
+"""Test a checkpoint: print per-class AP and mAP, save detections and pictures."""
+
+from pathlib import Path
+
+from ..parser import Parser
+from .evaluation import add_evaluation_arguments
+from .shared import add_arguments, add_process_arguments
+
+
+def build_parser(prog: str | None = None) -> Parser:
+    """Create the argument parser of frcnn test."""
+    parser = Parser(prog=prog, description=__doc__)
+    add_arguments(parser)
+    add_process_arguments(parser, sharing=True)
+    add_evaluation_arguments(parser)
+    parser.set_defaults(eval=None)  # decided by the checkpoint's network
+    parser.add_argument(
+        "--split",
+        default="test",
+        choices=("train", "val", "test"),
+        help="split of DATASET to test on; train for the proposals that Fast R-CNN "
+        "alone is trained on (docs/proposals.md). Default: test",
+    )
+    parser.add_argument(
+        "--checkpoint",
+        type=Path,
+        metavar="FILE|NAME",
+        help="a checkpoint, a detector of another program, or a name from docs/zoo.md; "
+        "default: the newest one of the run --tag, or of the newest run; best: the "
+        "best one in validation",
+    )
+    parser.add_argument(
+        "--out",
+        type=Path,
+        metavar="FILE",
+        help="write the detections here too, as COCO results with boxes, masks and "
+        "keypoints",
+    )
+    return parser
