@@ -6,6 +6,7 @@ import logging
 import os
 import signal
 import threading
+import weakref
 from collections import deque
 from collections.abc import Iterator
 from multiprocessing.reduction import ForkingPickler
@@ -76,7 +77,7 @@ def load(
     deaths = 0
     while True:
         try:
-            for result in _start(loader):
+            for result in _Results(loader):
                 order.pending.popleft()
                 deaths = 0
                 yield result
@@ -144,6 +145,35 @@ def _reduce(tensor: Tensor) -> Any:
     if tensor.nbytes > _SMALL:
         return reduce_tensor(tensor)  # type: ignore[no-untyped-call]
     return torch.from_numpy, (tensor.numpy(),)
+
+
+class _Results:
+    """The results of newly started workers, which end together with this object.
+
+    After an error, tracebacks may leave it to the garbage collector to delete this
+    object, in any thread: also in the one that sends items to the workers. There,
+    DataLoader would wait 5 s and `_GRACE_SECONDS` for workers that only this thread can
+    tell to end. The finalizer's reference keeps its iterator from being garbage.
+    """
+
+    def __init__(self, loader: "DataLoader[Any]") -> None:
+        self._results = _start(loader)
+        if loader.num_workers:
+            weakref.finalize(self, _end_workers, self._results)
+
+    def __iter__(self) -> Iterator[Any]:
+        return self
+
+    def __next__(self) -> Any:
+        return next(self._results)
+
+
+def _end_workers(results: Any) -> None:
+    """End the workers of DataLoader's iterator, but not in a thread that feeds them."""
+    if threading.current_thread() is threading.main_thread():
+        results._shutdown_workers()
+    else:
+        threading.Thread(target=results._shutdown_workers).start()
 
 
 def _start(loader: "DataLoader[Any]") -> Iterator[Any]:

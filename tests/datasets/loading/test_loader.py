@@ -1,7 +1,11 @@
+import gc
 import multiprocessing
 import os
 import pickle
+import queue
 import signal
+import threading
+import time
 from functools import partial
 from itertools import islice
 
@@ -359,6 +363,34 @@ def test_workers_that_are_killed_are_replaced(records, caplog, look_often):
     assert len(caplog.messages) == 2
     assert "was killed (DataLoader worker" in caplog.messages[0]
     batches.close()
+
+
+class _Collecting:
+    """An item that collects garbage while the loader's thread sends it to a worker."""
+
+    due, took = threading.Event(), queue.Queue()
+
+    def __reduce__(self):
+        self.due.wait(PATIENCE)
+        began = time.monotonic()
+        gc.collect()
+        self.took.put(time.monotonic() - began)
+        return int, ()
+
+
+@pytest.mark.processes
+def test_workers_of_a_loader_that_its_own_thread_deletes_end_at_once():
+    """An error's traceback may leave a loader to the garbage collector."""
+    others = set(multiprocessing.active_children())
+    cycle = [load(range(9), iter([1, 2, 3, 4, _Collecting()]), workers=1)]
+    cycle.append(cycle)
+    assert next(cycle[0]) == 1
+    (worker,) = set(multiprocessing.active_children()) - others
+    del cycle
+    _Collecting.due.set()
+    assert _Collecting.took.get(timeout=PATIENCE) < 2
+    worker.join(PATIENCE)
+    assert worker.exitcode == 0
 
 
 class _Deadly(list):
