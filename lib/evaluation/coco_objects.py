@@ -131,12 +131,15 @@ def _objects_of_records(dataset: Dataset, tasks: Sequence[Task]) -> CocoObjects:
 
 def coco_detections(dataset: Dataset, flat: FlatDetections) -> CocoDetections:
     """Convert detections to COCO's ids, boxes, masks and keypoints."""
+    masks: list[Segmentation] | None = None
+    if flat.masks is not None:
+        masks = [{"size": [*size], "counts": counts} for counts, size in flat.masks]
     return CocoDetections(
         coco_image_ids(dataset)[flat.images],
         np.array(dataset.category_ids, np.int64)[flat.classes],
         xywh(flat.boxes),
         flat.scores.astype(np.float64),
-        None if flat.masks is None else [segmentation(mask) for mask in flat.masks],
+        masks,
         None if flat.keypoints is None else pixel_indices(flat.keypoints),
     )
 
