@@ -13,7 +13,7 @@ __version__ = "0.1.0"
 
 
 def __getattr__(name: str) -> Any:
-    """Import what is asked for only then: tools that need no network stay fast."""
+    """Import Detector and Result on first use: tools that need no network stay fast."""
     if name in ("Detector", "Result"):
         from . import detector
 

@@ -93,7 +93,7 @@ def recipes(tmp_path, monkeypatch):
 
 @pytest.fixture(autouse=True)
 def _keep_random_states():
-    """What a test draws does not change what the next one does."""
+    """Restore the random states, so that no test depends on the ones before."""
     states = random_states()
     yield
     restore_random_states(states)

@@ -1,4 +1,4 @@
-"""What the layout promises: imports point down, and files that texts name are there."""
+"""The layout: imports point down, and files that texts name exist."""
 
 import ast
 import importlib
@@ -163,7 +163,7 @@ def named_files(path: Path) -> list[tuple[int, str]]:
     return [(line, name) for line, piece in pieces for name in NAMED.findall(piece)]
 
 
-def test_files_that_texts_name_are_there():
+def test_files_named_in_texts_exist():
     kept = ("lib", "tests", "tools", "benchmarks", "docs", "experiments", "README.md")
     there = [
         f"/{path.relative_to(REPOSITORY)}"

@@ -219,7 +219,7 @@ def test_runs_killed_at_random_moments(tmp_path, dataset):
 
 
 def look_at(folder: Path, done: int, found: dict[str, int]) -> int:
-    """What a kill has left behind; gives the updates that are saved."""
+    """Check the files after a kill; gives the number of saved updates."""
     run = RunFolder(folder)
     # Whatever has a checkpoint's name is one.
     saved = [load_checkpoint(path)["iteration"] for path in run.checkpoints()]

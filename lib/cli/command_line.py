@@ -183,7 +183,7 @@ def _get_dataset(word: str, config: Config, split: Split) -> Dataset:
 def fetch_dataset(word: str, config: Config, split: Split) -> None:
     """Download the missing files of a word's own training or test set.
 
-    Neither a set that --set names instead is downloaded, nor then the word's own set.
+    If --set names another set, nothing is downloaded: neither that set nor the word's.
 
     Args:
         word: see `get_dataset`.

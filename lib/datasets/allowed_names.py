@@ -11,7 +11,7 @@ _SHOWN = 40  # characters of an invalid name
 
 
 def faults_of_names(classes: Sequence[str]) -> list[str]:
-    """List what is wrong with the class names of a data set or a detector.
+    """List the faults of the class names of a data set or a detector.
 
     Args:
         classes: C names, background first.
@@ -31,7 +31,7 @@ def faults_of_names(classes: Sequence[str]) -> list[str]:
 
 
 def fault_of_name(name: str) -> str | None:
-    """Return what is wrong with the name of a class; None if it is valid."""
+    """Return the fault of a class name; None for a valid one."""
     if name == BACKGROUND:
         return "is the background's name, and cannot be that of objects"
     if not name.strip():

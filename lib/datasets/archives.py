@@ -15,13 +15,12 @@ class Archive:
     """A file to download and unpack.
 
     Attributes:
-        urls: the official address first, then mirrors of the same bytes.
-        size: bytes.
-        md5: hexadecimal.
-        layout: layout whose folder it is unpacked into.
-        inner: the folder in the archive whose content goes there, "" for all.
-        marker: a path below that folder; it is moved last, so that all files exist if
-            it exists.
+        urls: the official address, then mirrors of the same bytes.
+        size: size of the archive in bytes.
+        md5: MD5 digest of the archive, in hexadecimal.
+        layout: layout of the data set; decides which folder receives the content.
+        inner: folder in the archive whose content is installed; "" for all of it.
+        marker: path below ``inner`` that is installed last: if it exists, all files do.
         growth: bytes on disk per byte of the archive. Photos do not compress, but the
             last block of each file is partly empty.
     """
@@ -36,20 +35,20 @@ class Archive:
 
     @property
     def name(self) -> str:
-        """The file's name."""
+        """Return the name of the archive's file."""
         return self.urls[0].rsplit("/", 1)[-1]
 
     @property
     def unpacked(self) -> int:
-        """Return the size of its content on disk in bytes, with a margin."""
+        """Return the size of the unpacked content in bytes, with a margin."""
         return int(self.size * self.growth)
 
     def home(self, root: Path) -> Path:
-        """Return the folder of its content."""
+        """Return the folder that receives the content, below the data root."""
         return devkit_folder(root) if self.layout == "voc" else coco_folder(root)
 
     def is_there(self, root: Path) -> bool:
-        """Return whether its content is installed."""
+        """Return whether the content is installed below the data root."""
         return (self.home(root) / self.marker).exists()
 
 

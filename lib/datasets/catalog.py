@@ -196,7 +196,7 @@ def load_dataset(
 
 
 def wanted_by(config: Config) -> Wanted:
-    """Return what the heads of a detector need from a data set besides boxes."""
+    """Return the annotations that the heads of a detector need besides boxes."""
     return Wanted(config.mask.enabled, config.keypoint.enabled)
 
 

@@ -1,8 +1,8 @@
 """Download the public data sets' archives to the folders that the catalog reads.
 
-An archive is downloaded into <root>/downloads, verified, unpacked next to its
-destination and then moved there. An archive that a user put into <root>/downloads is
-verified, used and kept.
+Each archive is downloaded into <root>/downloads, verified and unpacked in a temporary
+folder of its destination; then its files are moved to their places. An archive that the
+user has put into <root>/downloads is verified and unpacked, and then kept.
 """
 
 import errno
@@ -32,7 +32,8 @@ __all__ = [
 
 logger = logging.getLogger(__name__)
 
-_UNPACKING = ".unpacking-"  # prefix of folders in which archives are unpacked
+_UNPACKING = ".unpacking-"
+"""Prefix of the temporary folders that archives are unpacked in."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,12 +45,12 @@ class Step:
 
     @property
     def by_hand(self) -> Path:
-        """Return the path where a user can put the archive."""
+        """Return the path at which the user can put the archive."""
         return self.root / "downloads" / self.archive.name
 
     @property
     def part(self) -> Path:
-        """Return the file of a partial download."""
+        """Return the file that an unfinished download writes to."""
         return part_of(self.by_hand)
 
     @property
@@ -68,11 +69,11 @@ class Step:
 def plan(
     word: str, root: Path, *, archives: Mapping[str, Sequence[Archive]] = ARCHIVES
 ) -> list[Step]:
-    """List the steps for a data set; none if it is complete.
+    """List the steps that complete a data set; none if it is complete already.
 
     Args:
-        word: word on the command line.
-        root: the data root, as for `load_dataset`.
+        word: DATASET of the command line.
+        root: data root; see `load_dataset`.
         archives: archives of each word; a word without archives (shapes, a path) is
             always complete.
     """
@@ -95,7 +96,7 @@ def ensure_downloaded(
         pause: see `fetch`.
 
     Raises:
-        DownloadError: a download failed. The message tells how to download each
+        DownloadError: a download failed. The message describes how to download each
             missing archive by hand.
     """
     if not plan(word, root, archives=archives):
@@ -114,8 +115,8 @@ def ensure_downloaded(
 def ensure_space(word: str, steps: Sequence[Step]) -> None:
     """Check before a download that the disks have enough space.
 
-    Archives are unpacked one after another, and deleted if they were downloaded. Links
-    to other disks are followed.
+    Archives are unpacked one after another; each that was downloaded is deleted before
+    the next. Links to other disks are followed.
 
     Raises:
         DownloadError: a disk has too little space for one of the steps.
@@ -151,13 +152,15 @@ def _install(step: Step, pause: float) -> None:
     if by_hand:
         fault = mismatch(file, size=archive.size, md5=archive.md5)
         if fault is not None:
-            raise DownloadError(f"{file}: {fault}; delete it or fetch it again")
+            raise DownloadError(
+                f"{file}: {fault}; replace it, or delete it to have it downloaded"
+            )
     else:
         file = step.part
         gather(archive.urls, file, size=archive.size, md5=archive.md5, pause=pause)
     # Next to the destination, which may be a link to another disk.
     home.mkdir(parents=True, exist_ok=True)
-    for left in home.glob(_UNPACKING + "*"):  # left by a killed process
+    for left in home.glob(_UNPACKING + "*"):  # by a process that was killed
         shutil.rmtree(left, ignore_errors=True)
     with tempfile.TemporaryDirectory(dir=home, prefix=_UNPACKING) as temporary:
         fresh = Path(temporary) / "fresh"
@@ -168,8 +171,8 @@ def _install(step: Step, pause: float) -> None:
             os.replace(content / archive.marker, marker)
         except FileNotFoundError:
             raise ValueError(
-                f"{file}: expected {archive.marker} in it, found none; delete and "
-                "fetch it again"
+                f"{file}: expected {archive.marker} in the archive, found none; delete "
+                "the file and run the same command again"
             ) from None
         _merge(content, home)
         _merge(marker, home / archive.marker)
@@ -190,7 +193,7 @@ def _merge(source: Path, target: Path) -> None:
     except OSError as error:
         if error.errno != errno.EXDEV:
             raise
-        # The folder above is a link to another disk.
+        # The target's folder is a link to another disk.
         near = target.with_name(f"{_UNPACKING}{target.name}")
         shutil.move(source, near)
         os.replace(near, target)

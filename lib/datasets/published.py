@@ -12,7 +12,7 @@ class VocSet(NamedTuple):
     """A set of PASCAL VOC.
 
     Attributes:
-        year: of the challenge.
+        year: year of the challenge.
         split: name of the image list.
         difficult_counts: whether difficult objects count as ordinary ones, in training
             and in evaluation (`_diff` in tf-faster-rcnn).
@@ -24,11 +24,17 @@ class VocSet(NamedTuple):
 
 
 class CocoSet(NamedTuple):
-    """A set of COCO."""
+    """A set of COCO.
 
-    annotations: str  # name of the file without .json
-    images: str  # name of the folder
-    side: str  # split of the set, for the check that splits share no image
+    Attributes:
+        annotations: name of the annotation file, without ``.json``.
+        images: name of the folder of images.
+        side: split of the set, for the check that splits share no image.
+    """
+
+    annotations: str
+    images: str
+    side: str
 
 
 VOC_SETS = {
@@ -41,14 +47,14 @@ VOC_SETS = {
 COCO_SETS = {
     "coco_2014_train": CocoSet("instances_train2014", "train2014", "train"),
     "coco_2014_val": CocoSet("instances_val2014", "val2014", "val"),
-    # Of val2014, 5000 images to test on, and the 35504 others to train on.
+    # The 5000 images of val2014 to test on, and its other 35504 to train on.
     "coco_2014_minival": CocoSet("instances_minival2014", "val2014", "val"),
     "coco_2014_valminusminival": CocoSet(
         "instances_valminusminival2014", "val2014", "train"
     ),
     "coco_2017_train": CocoSet("instances_train2017", "train2017", "train"),
     "coco_2017_val": CocoSet("instances_val2017", "val2017", "val"),
-    # Their ground truth is on the evaluation server only.
+    # The ground truth of the test sets is on the evaluation server only.
     **{
         f"coco_{year}_{split}": CocoSet(
             f"image_info_{split}{year}", f"test{year}", "test"
@@ -63,7 +69,7 @@ def voc_files(name: str, root: Path) -> Path:
     """Find the folder of a set of VOC, such as VOCdevkit/VOC2007.
 
     Raises:
-        MissingDataError: its image list is missing.
+        MissingDataError: the image list of the set is missing.
     """
     year, split, _ = VOC_SETS[name]
     folder = devkit_folder(root) / f"VOC{year}"
@@ -73,10 +79,10 @@ def voc_files(name: str, root: Path) -> Path:
 
 
 def coco_file(name: str, root: Path, *, keypoints: bool = False) -> Path:
-    """Find the annotation file of a set of COCO, that of persons for keypoints.
+    """Find the annotation file of a set of COCO: for keypoints, that of persons.
 
     Raises:
-        MissingDataError: it is missing.
+        MissingDataError: the file is missing.
     """
     stem = COCO_SETS[name].annotations
     if keypoints:
@@ -89,6 +95,6 @@ def coco_file(name: str, root: Path, *, keypoints: bool = False) -> Path:
 
 def _missing(name: str, file: Path, holder: str) -> MissingDataError:
     return MissingDataError(
-        f"{name}: expected {file}, not found; unpack the data set so that this file is "
-        f"there, or give the folder that holds {holder} as data.root"
+        f"{name}: expected {file}, not found; unpack the data set so that this file "
+        f"exists, or give the folder that holds {holder} as data.root"
     )

@@ -55,7 +55,7 @@ Mask = Parts | RunLengths
 
 
 class Wanted(NamedTuple):
-    """What readers look for besides boxes; the rest of the annotations is skipped."""
+    """Parts of annotations to read besides boxes; readers skip the others."""
 
     masks: bool = False
     keypoints: bool = False

@@ -81,7 +81,7 @@ def detect_into(
 
 
 def checkpoint_settings(checkpoint: Path, overrides: Sequence[str]) -> dict[str, Any]:
-    """Return what identifies a detector: the file's SHA-256, and overrides."""
+    """Return the identity of a detector: the file's SHA-256, and overrides."""
     return {
         "checkpoint": checkpoint.name,
         "sha256": sha256_of(checkpoint),

@@ -73,7 +73,7 @@ class Journal(Closeable):
         return settled
 
     def is_done(self, item: Item, *, drawn: bool, as_json: bool) -> bool:
-        """Return whether an unchanged item has all files that are wanted of it."""
+        """Return whether all requested files of an unchanged item exist."""
         line = self._lines.get(item.source)
         if line is None or _stamp(item).items() - line.items():
             return False
@@ -176,7 +176,7 @@ class Journal(Closeable):
 
 
 def _stamp(item: Item) -> dict[str, Any]:
-    """Return what identifies a source, and a version of its file."""
+    """Return the identity of a source, and the version of its file."""
     stamp: dict[str, Any] = {"source": item.source}
     if item.kind != "camera":
         try:

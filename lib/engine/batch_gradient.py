@@ -235,7 +235,7 @@ class BatchGradient:
 
 
 def _numbers(output: TrainOutput) -> Tensor:
-    """Return what adds up over passes: sums and counts of the losses, and counts."""
+    """Return the numbers to add up over passes: sums and counts of losses; counts."""
     terms = output.terms.values()
     numbers = [loss.total.detach() for loss in terms]
     numbers += [*(loss.count for loss in terms), *output.counts.values()]

@@ -20,7 +20,7 @@ _DEFAULT: dict[int, Any] = {
 
 
 class Interrupted(Exception):
-    """A signal asked the run to stop; its state is saved."""
+    """The run was stopped by a signal, and its state is saved."""
 
 
 @contextmanager

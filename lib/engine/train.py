@@ -122,7 +122,7 @@ def _begin(
     device: torch.device,
     dtype: torch.dtype,
 ) -> tuple[TrainState, BatchGradient]:
-    """Create the state before the first update, and what computes its gradients."""
+    """Create the state before the first update, and the object that does its passes."""
     settings = config.train
     place = collectives.process_rank()
     passes = share_passes(settings, rank=place.rank, processes=place.processes)

@@ -76,7 +76,7 @@ def _without_validation(config: Config) -> Config:
 def log_validation(
     config: Config, validation_set: Dataset | None, test_set: Dataset
 ) -> None:
-    """Log what a run validates on, or that it does not validate."""
+    """Log the validation set of a run, or that the run does not validate."""
     if validation_set is not None:
         logger.info(
             "validation on %s: %d images, every %d iterations; the best checkpoint is "

@@ -129,7 +129,7 @@ def write_onnx(traced: ExportedProgram, path: Path, about: About) -> None:
 
 
 class Format(NamedTuple):
-    """A kind of file: the suffix of its name, and what writes a traced program."""
+    """A kind of file: suffix of the name, and function that writes a traced program."""
 
     suffix: str
     write: Callable[[ExportedProgram, Path, About], None]

@@ -75,7 +75,7 @@ class Job:
 
 
 def export(job: Job) -> Path:
-    """Write the file, if it does what the detector does.
+    """Write the file, if its detections are those of the detector.
 
     Returns:
         The file.

@@ -144,7 +144,7 @@ def _is_last_layer(name: str) -> bool:
 
 @contextlib.contextmanager
 def _quiet() -> Iterator[None]:
-    """Suppress what the tools print and log."""
+    """Suppress the output and log of the tools."""
     level = logging.root.level
     logging.root.setLevel(logging.ERROR)
     try:

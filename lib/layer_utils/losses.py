@@ -32,7 +32,7 @@ class Loss(NamedTuple):
 
     @property
     def divisor(self) -> Tensor:
-        """Return what the sum is divided by: at least 1."""
+        """Return the divisor of the sum, at least 1."""
         return _divisor(self.count, self.running)
 
     @property

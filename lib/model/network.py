@@ -124,7 +124,7 @@ class Network(nn.Module):
         return found
 
     def settle(self, output: TrainOutput) -> None:
-        """Learn what a whole update was made of, after its gradient is known."""
+        """Update running values from the counts of a whole update, after backward."""
 
     def features(self, images: Images) -> FeatureMaps:
         """Compute the feature maps that the RPN and the heads share."""

@@ -255,7 +255,7 @@ def shrunk(picture: Picture, side: int) -> Picture:
 
 
 def jpeg_text(picture: Picture, quality: int) -> str:
-    """Give a picture as JPEG in base64, to stand in a page."""
+    """Encode a picture as JPEG in base64, for use in a page."""
     settings = [cv2.IMWRITE_JPEG_QUALITY, quality, cv2.IMWRITE_JPEG_OPTIMIZE, 1]
     _, data = cv2.imencode(".jpg", cv2.cvtColor(picture, cv2.COLOR_RGB2BGR), settings)
     return base64.b64encode(data.tobytes()).decode("ascii")

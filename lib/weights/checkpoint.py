@@ -120,7 +120,7 @@ def read_tensors(path: Path) -> dict[str, Any]:
         if os.path.lexists(path):
             raise DamagedFileError(f"{path} is {_what(path)}, expected a .pth file")
         raise CheckpointError(
-            f"{path} is not there; give the path of a .pth or .safetensors file"
+            f"{path} does not exist; give the path of a .pth or .safetensors file"
         )
     kind = "PyTorch"
     try:
@@ -160,7 +160,7 @@ def _what(path: Path) -> str:
     if path.is_dir():
         return "a folder"
     if path.is_symlink():
-        return f"a link to {os.readlink(path)}, which is not there"
+        return f"a link to {os.readlink(path)}, which does not exist"
     return "a pipe, a device or a socket"
 
 

@@ -238,7 +238,7 @@ def _input(
 def _settings(
     layout: Layout, numbers: Numbers | None, style: str | None
 ) -> dict[str, Any]:
-    """Return the settings with which a detector computes as in its own program."""
+    """Return the settings that reproduce a detector's results in its own program."""
     settings: dict[str, Any] = {} if style is None else {"net.style": style}
     if layout.origin != "family" or numbers is None:
         return settings | dict(layout.settings)

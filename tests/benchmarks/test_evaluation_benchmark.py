@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 
-def test_scene_is_of_the_size_asked_for():
+def test_scene_has_the_given_size():
     size = evaluation.Size(20, 5, 80, 1000)
     dataset, found = evaluation.draw(size)
     assert len(dataset.records) == len(found) == 20
@@ -32,7 +32,7 @@ def test_each_measure_runs(monkeypatch, capsys, what):
     assert figure["detections"] >= figure["images"] > 0
 
 
-def test_numbers_that_differ_are_told(capsys):
+def test_numbers_that_differ_are_reported(capsys):
     one = {"what": "a", "images": 5, "same": "coco", "numbers": ["0x1p+0"]}
     evaluation._compare(one | {"what": "b"}, [one])
     evaluation._compare(one | {"what": "c", "numbers": []}, [one])

@@ -201,7 +201,7 @@ def test_step_is_left_as_it_was():
     assert [vars(owner).get(method) for owner, method, _ in one.watched] == before
 
 
-def test_a_way_that_is_not_there_does_not_stop_the_others():
+def test_a_missing_way_does_not_stop_the_others():
     result = measured(ways=("ours-float32", "mmdet"))
     if "error" not in result["ways"]["mmdet"]:
         pytest.skip("mmdet is installed")

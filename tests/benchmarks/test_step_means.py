@@ -46,7 +46,7 @@ def test_no_means_changes_the_losses(step, want):
             )
 
 
-def test_a_step_lacks_what_it_is_said_to_lack(step):
+def test_a_step_lacks_the_parts_that_it_leaves_out(step):
     nms = sys.modules["faster_rcnn.nms.nms"]  # the package gives the function
     regions = step.model.box_head.regions
     convolve, lifted = layers.convolve, regions.lifted

@@ -23,7 +23,7 @@ def test_a_network_without_a_recipe():
         build_step("mmdet-bf16", Work("vgg16"), CPU)
 
 
-def test_scaled_outputs_deviate_as_asked():
+def test_scaled_outputs_have_the_given_deviation():
     torch.manual_seed(0)
     layer = nn.Linear(4, 6, bias=False)
     inputs = torch.randn(50, 4)

@@ -58,6 +58,6 @@ def test_classification_weights_fill_the_body(name):
         ("res50", ("net.features", "dc5"), "found 'res50_dc5'"),
     ],
 )
-def test_what_torchvision_has_not(name, overrides, message):
+def test_parts_that_torchvision_lacks(name, overrides, message):
     with pytest.raises(ValueError, match=message):
         build_peer(pyramid(name, *overrides), 5)

@@ -259,7 +259,7 @@ def test_classes_of_a_run(recipes, tmp_path):
         make_job(parse(cells, "res18", "--set", "data.classes", "[]"))
 
 
-def test_download_of_what_is_read(recipes, tmp_path, monkeypatch):
+def test_download_of_the_sets_that_are_read(recipes, tmp_path, monkeypatch):
     recipes(coco="")
     asked = []
     monkeypatch.setattr(

@@ -184,7 +184,7 @@ def test_names_of_coco(shared: Path):
 
 def test_unusable_file(convert, tmp_path):
     status, _, err = convert(tmp_path / "gone.pth")
-    assert status == 2 and "is not there" in err
+    assert status == 2 and "does not exist" in err
     (tmp_path / "text.pth").write_text("no weights")
     status, _, err = convert(tmp_path / "text.pth")
     assert status == 2 and "text.pth is damaged" in err

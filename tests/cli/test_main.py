@@ -112,7 +112,7 @@ def test_options_are_spelled_out(capsys):
     assert "did you mean" not in capsys.readouterr().err
 
 
-def test_the_current_folder_unless_told(monkeypatch, tmp_path):
+def test_the_current_folder_by_default(monkeypatch, tmp_path):
     for name in ("FRCNN_OUTPUT", "FRCNN_DATA"):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.chdir(tmp_path)
@@ -154,7 +154,7 @@ def test_every_tool_is_a_door():
         assert sum(f'door("{name}", __file__)' in text for name in cli.COMMANDS) == 1
 
 
-def test_words_are_shown_without_what_steers_a_terminal(capsys):
+def test_words_are_shown_without_control_characters(capsys):
     for call in (
         lambda: cli.main(["\x1b[2J", "x"]),
         lambda: Parser().parse_args(["\r"]),

@@ -43,7 +43,7 @@ def test_smoothing_and_choice(tmp_path, runs, run_tool):
         (["--smooth", "-1"], "expected 0 or more iterations, found -1"),
     ],
 )
-def test_mistakes_are_told(tmp_path, runs, run_tool, words, message):
+def test_mistakes_are_reported(tmp_path, runs, run_tool, words, message):
     status, _, told = (
         run_tool("plot_logs", runs[0], "--output", tmp_path / "both", *words)
         if words != ["nothing"]

@@ -279,7 +279,7 @@ BAD_TRAINING = [
         ("test_net", "voc res18 --iters 5", "unrecognized arguments: --iters 5"),
         ("test_net", "voc res18", "no checkpoint in "),
         ("test_net", "voc res18 --tag x", "no checkpoint in "),
-        ("test_net", "voc res18 --checkpoint gone.pth", "gone.pth is not there"),
+        ("test_net", "voc res18 --checkpoint gone.pth", "gone.pth does not exist"),
     ],
 )
 def test_bad_arguments(monkeypatch, capsys, tmp_path, tool, line, problem):

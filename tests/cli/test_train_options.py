@@ -1,4 +1,4 @@
-"""What train.sh can do besides training: a dry run, and a profile."""
+"""Options of train.sh besides training: a dry run, and a profile."""
 
 import pytest
 from command_lines import load_tool
@@ -43,7 +43,7 @@ def test_profile_lies_in_the_run(tmp_path, train_sh):
     assert names == ["stages.txt", "trace.json.gz"]
 
 
-def test_missing_tracker_is_told_before_anything_is_made(
+def test_missing_tracker_is_reported_before_anything_is_written(
     tmp_path, monkeypatch, train_sh
 ):
     tool = load_tool("train_net")

@@ -1,4 +1,4 @@
-"""What users see of an error, and the exit status."""
+"""Messages of errors to users, and the exit status."""
 
 import re
 

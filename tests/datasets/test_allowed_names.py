@@ -33,7 +33,7 @@ def test_name_that_cannot_be_used(name, fault):
 
 
 def test_names_that_are_read_back(tmp_path):
-    """What may be trained on can be read, and what could not be read is refused."""
+    """Names that may be trained on can be read; others are refused."""
     model = torch.nn.Linear(1, 1)
 
     def written(*names):

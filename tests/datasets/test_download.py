@@ -60,7 +60,7 @@ def test_words_that_need_nothing(tmp_path, word):
     assert not (tmp_path / "data").exists()
 
 
-def test_archive_put_there_by_hand_is_used_and_kept(world, tmp_path):
+def test_archive_placed_by_hand_is_used_and_kept(world, tmp_path):
     place = tmp_path / "downloads"
     place.mkdir()
     for name in ("trainval.tar", "test.tar"):
@@ -72,7 +72,7 @@ def test_archive_put_there_by_hand_is_used_and_kept(world, tmp_path):
 
 
 @pytest.mark.parametrize("cut", [100, 0])
-def test_wrong_archive_put_there_by_hand(world, tmp_path, cut):
+def test_wrong_archive_placed_by_hand(world, tmp_path, cut):
     data = world.bytes["test.tar"]
     file = tmp_path / "downloads" / "test.tar"
     file.parent.mkdir()
@@ -94,7 +94,7 @@ def test_dropped_connections_and_mirror(world, tmp_path):
     assert files(tmp_path) == VOC_FILES
 
 
-def test_interrupted_download_goes_on(world, tmp_path):
+def test_interrupted_download_resumes(world, tmp_path):
     world.server.drop_after = 0
     part = tmp_path / "downloads" / "trainval.tar.part"
     part.parent.mkdir()
@@ -129,7 +129,7 @@ def test_interrupted_unpacking_leaves_no_trace(world, tmp_path, monkeypatch):
     assert marker.is_file()
 
 
-def test_no_network_tells_what_to_do_by_hand(world, tmp_path):
+def test_no_network_is_reported_with_steps_by_hand(world, tmp_path):
     world.server.stop()
     with pytest.raises(DownloadError) as error:
         world.ensure("voc", tmp_path)
@@ -152,7 +152,9 @@ def test_not_found(world, tmp_path):
 def test_archive_without_its_marker(world, tmp_path):
     archive = world.archive("test.tar", "voc", "VOCdevkit", "VOC2007/other.txt")
     world.archives["voc"] = (archive,)
-    with pytest.raises(DownloadError, match=r"expected VOC2007/other\.txt in it"):
+    with pytest.raises(
+        DownloadError, match=r"expected VOC2007/other\.txt in the archive"
+    ):
         world.ensure("voc", tmp_path)
 
 
@@ -211,7 +213,7 @@ def test_room_is_counted_for_each_disk(world, tmp_path, disks):
     ensure_space("voc", steps)
 
 
-def test_archives_that_are_there_need_their_content_s_room_only(world, tmp_path, disks):
+def test_archives_on_disk_need_space_for_their_content_only(world, tmp_path, disks):
     place = tmp_path / "downloads"
     place.mkdir()
     for name in ("trainval.tar", "test.tar"):

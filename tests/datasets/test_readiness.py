@@ -1,4 +1,4 @@
-"""What a run is told of its data sets before its first update."""
+"""Findings about a run's data sets before its first update."""
 
 import pytest
 from checked_folders import CocoFolder, VocFolder, encoded, picture, thing

@@ -72,7 +72,7 @@ def test_another_seed_gives_other_images(drawn, tmp_path):
     assert len({data[name] for data in (one, other) for name in images}) == 16
 
 
-def test_the_tree_is_a_voc_tree_of_the_asked_counts(drawn):
+def test_the_tree_is_a_voc_tree_of_the_given_counts(drawn):
     stems = [f"{i:06d}" for i in range(1, 9)]
     expected = {
         *(f"JPEGImages/{stem}.jpg" for stem in stems),
@@ -193,7 +193,7 @@ def test_a_faster_process_wins(tmp_path, monkeypatch):
     assert list(tmp_path.iterdir()) == [folder]
 
 
-def test_what_appears_meanwhile_is_not_replaced(tmp_path, monkeypatch):
+def test_files_that_appear_meanwhile_are_not_replaced(tmp_path, monkeypatch):
     folder = tmp_path / "shapes"
     original = shapes._write
 
@@ -243,7 +243,7 @@ def test_a_stale_folder_is_replaced_and_an_empty_one_filled(tmp_path):
     assert list(tmp_path.iterdir()) == [folder]
 
 
-def test_what_others_made_is_refused(tmp_path):
+def test_files_of_others_are_refused(tmp_path):
     folder = tmp_path / "mine"
     folder.mkdir()
     (folder / "notes.txt").write_text("precious")

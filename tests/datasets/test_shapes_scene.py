@@ -41,7 +41,7 @@ def voc_box(mask):
     return [xs.min() + 1, ys.min() + 1, xs.max() + 1, ys.max() + 1]
 
 
-def test_the_set_has_all_it_promises(scenes):
+def test_the_set_is_complete(scenes):
     objects = list(objects_of(scenes))
     names = Counter(drawn.name for drawn in objects)
     assert set(names) == set(CLASSES)

@@ -76,7 +76,9 @@ def test_json_alone(call, make_video, tmp_path):
     assert not (call.output / "a.mp4").exists()
 
 
-def test_a_stopped_video_keeps_what_there_is(call, make_video, tmp_path, detector):
+def test_a_stopped_video_keeps_its_finished_frames(
+    call, make_video, tmp_path, detector
+):
     video = make_video(tmp_path / "a.avi")
     detector.before = lambda number: number == 2 and os.kill(os.getpid(), signal.SIGINT)
     with pytest.raises(Interrupted, match="1 of 1 to do"):
@@ -139,7 +141,7 @@ def camera(monkeypatch):
 
 
 @pytest.mark.parametrize("stop", ["frames", "signal"])
-def test_a_camera_ends_when_told(call, camera, detector, stop):
+def test_a_camera_ends_on_request(call, camera, detector, stop):
     camera(1000)
     if stop == "signal":
         detector.before = lambda n: n == 2 and os.kill(os.getpid(), signal.SIGINT)
@@ -163,7 +165,7 @@ def test_no_camera(call, camera, caplog):
     assert "expected a camera, cannot open it" in caplog.text
 
 
-def test_missing_codecs_are_told(call, make_video, tmp_path, caplog, monkeypatch):
+def test_missing_codecs_are_reported(call, make_video, tmp_path, caplog, monkeypatch):
     video = make_video(tmp_path / "a.avi")
     real = cv2.VideoWriter
 

@@ -248,7 +248,7 @@ def test_kill_9_loses_nothing(call, pictures, detector):
     assert len(lines(call.output / "detections.jsonl")) == 3
 
 
-def test_a_failing_disk_says_how_to_go_on(call, caplog, monkeypatch):
+def test_a_failing_disk_is_reported_with_a_way_to_continue(call, caplog, monkeypatch):
     def fail(path, picture):
         raise OSError(28, "the disk is full")
 
@@ -269,7 +269,7 @@ def test_batches(call, pictures, detector):
     assert detector.together == [2, 1]
 
 
-def test_settings_tell_checkpoints_apart(tmp_path):
+def test_settings_distinguish_checkpoints(tmp_path):
     path = tmp_path / "a.pth"
     path.write_bytes(b"abc")
     settings = checkpoint_settings(path, ["a.b", "1"])

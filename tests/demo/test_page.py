@@ -116,7 +116,7 @@ def test_turned_pictures(page, tmp_path):
 
 
 def test_dropping_and_pasting(page):
-    """What the browser hands over is made in the page; the rest is as ever."""
+    """Files that the browser hands over are made in the page; the rest is real."""
     make = """(async kind => {
       const canvas = made("canvas");
       const blob = await new Promise(done => canvas.toBlob(done));

@@ -171,7 +171,7 @@ def tiff():
     ],
     ids=range(10),
 )
-def test_what_is_no_picture(ask, data, problem, detector):
+def test_files_that_are_not_pictures(ask, data, problem, detector):
     status, _, answer = ask("POST", "/detect", data)
     assert status == 415 and problem in answer["error"]
     assert not detector.seen
@@ -207,7 +207,7 @@ def raw(serving, data):
 @pytest.mark.parametrize(
     "data", [b"\0\xff\r\n\r\n", b"GET\r\n\r\n", b"GET / HTTP/9.9\r\n\r\n", b"A" * 70000]
 )
-def test_what_is_no_request(serving, ask, data):
+def test_invalid_requests(serving, ask, data):
     assert b'{"error": "' in raw(serving, data)
     assert ask("GET", "/")[0] == 200
 
@@ -285,7 +285,7 @@ def test_few_connections(serving, ask):
         link.close()
 
 
-def test_a_detector_that_fails_says_no_more_than_needed(ask, detector, caplog):
+def test_a_failing_detector_reveals_no_details(ask, detector, caplog):
     def fail(number):
         raise RuntimeError("/secret/path is broken")
 

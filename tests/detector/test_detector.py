@@ -49,7 +49,7 @@ def assert_same(one, other, *, tolerance=None):
 
 
 def found_in_test(detector, paths):
-    """What the test of a data set finds in these files."""
+    """Detections of the test of a data set in these files."""
     records = []
     for number, path in enumerate(paths):
         with Image.open(path) as image:
@@ -100,7 +100,7 @@ def test_legacy_boxes_become_pixel_edges(tmp_path, paths):
     np.testing.assert_array_equal(result.boxes.numpy(), entry.boxes)
 
 
-def test_a_result_tells_where_it_comes_from(detector, paths):
+def test_a_result_names_its_source(detector, paths):
     result = detector(paths[1])
     assert isinstance(result, Result)
     assert result.path == paths[1] and result.size == (96, 64)
@@ -216,7 +216,7 @@ def test_a_choice_of_classes(detector, paths):
     assert_same(discs, everything.filter(classes=["disc"]))
 
 
-def test_pictures_are_turned_upright_unless_told_otherwise(detector, paths, tmp_path):
+def test_pictures_are_turned_upright_by_default(detector, paths, tmp_path):
     pixels = np.array(Image.open(paths[0]))
     exif = Image.Exif()
     exif[274] = 6
@@ -270,7 +270,7 @@ def test_tiny_and_thin_pictures(detector):
         ({"classes": ["dics"]}, r"'dics' \(did you mean 'disc'\?\)"),
     ],
 )
-def test_bad_options_are_told_before_anything_is_read(detector, options, told):
+def test_bad_options_are_errors_before_anything_is_read(detector, options, told):
     for call in (detector, detector.stream):
         with pytest.raises(ValueError, match=told):
             call(["missing.jpg"], **options)
@@ -290,8 +290,8 @@ def test_bad_pictures_are_named(detector, paths, tmp_path):
         next(results)
 
 
-def test_compilation_is_asked_of_the_network(checkpoint, paths, monkeypatch):
-    """What the compiled network finds is too slow to test; see docs/inference.md."""
+def test_compilation_is_of_the_network(checkpoint, paths, monkeypatch):
+    """Detections of a compiled network take too long to test; see docs/inference.md."""
     asked = []
     monkeypatch.setattr(
         torch.nn.Module, "compile", lambda self, **options: asked.append(options)

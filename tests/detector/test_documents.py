@@ -1,4 +1,4 @@
-"""What docs/inference.md and docs/inference.ipynb show is run."""
+"""The programs of docs/inference.md and docs/inference.ipynb run."""
 
 import json
 import re

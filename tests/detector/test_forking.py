@@ -30,7 +30,7 @@ image = torch.arange(3 * 640 * 800).reshape(3, 640, 800).to(torch.uint8)
 
 
 def run(code):
-    """What a program prints; one that hangs is killed."""
+    """Output of a program; one that hangs is killed."""
     done = subprocess.run(
         [sys.executable, "-c", START.format(helpers=str(HELPERS)) + code],
         capture_output=True,
@@ -77,7 +77,7 @@ for process, each in zip(processes, found):
 @pytest.mark.parametrize(
     "change", ["detector.model.compile()", "detector.device = gpu"]
 )
-def test_what_a_fork_breaks_is_refused_at_once(change):
+def test_detectors_that_a_fork_breaks_are_refused_at_once(change):
     (line,) = run(f"""
 gpu = torch.device("cuda")
 {change}

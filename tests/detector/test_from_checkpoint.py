@@ -25,7 +25,7 @@ def changed(checkpoint, folder, **content):
     return path
 
 
-def test_what_a_detector_tells(detector, checkpoint):
+def test_attributes_of_a_detector(detector, checkpoint):
     assert detector.classes == CLASSES
     assert detector.config.net.name == "mobile_v2"
     assert detector.device == torch.device("cpu") and detector.dtype == torch.float32
@@ -60,7 +60,7 @@ def test_a_folder_without_checkpoints(tmp_path):
 
 
 @pytest.mark.parametrize("name", ["model.pth", "runs/model.pth", "./model"])
-def test_a_path_that_is_not_there(tmp_path, monkeypatch, name):
+def test_missing_path(tmp_path, monkeypatch, name):
     monkeypatch.chdir(tmp_path)
     with pytest.raises(
         CheckpointError, match=f"^{name} does not exist; give a .pth file"

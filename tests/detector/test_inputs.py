@@ -120,7 +120,7 @@ def test_files_read_as_those_of_data_sets(tmp_path):
         (Image.fromarray(PIXELS[:, :, 0].astype(np.float32)), "mode F.*8 bits"),
     ],
 )
-def test_what_is_no_picture_is_told(image, found):
+def test_objects_that_are_not_pictures_are_errors(image, found):
     with pytest.raises(ValueError, match=rf"(?s)^image 4: .*{found}"):
         to_pixels(image, name="image 4")
 

@@ -24,7 +24,7 @@ print(*sorted(slow & sys.modules.keys()))
 """
 
 
-def test_neither_training_nor_detecting_imports_what_takes_seconds(tmp_path):
+def test_training_and_detecting_import_nothing_slow(tmp_path):
     # The compiler alone takes two seconds, and many calls of PyTorch import it.
     found = subprocess.run(
         [sys.executable, "-c", CODE, tmp_path],

@@ -110,7 +110,7 @@ def test_the_backbone_of_step_2_is_kept(steps):
     assert any(not fourth[key].equal(second[key]) for key in own)
 
 
-def test_joined_they_are_a_detector(steps, dataset, tmp_path):
+def test_joined_modules_are_a_detector(steps, dataset, tmp_path):
     run = RunFolder(tmp_path / "run")
     path = join_modules(newest(steps / "3"), newest(steps / "4"), run, iteration=8)
     assert path == run.checkpoint(8)
@@ -156,7 +156,7 @@ def test_a_file_of_proposals_is_as_good_as_the_network(dataset, tmp_path, offset
 
 
 def part(model, config):
-    """What a module takes of a detector's weights."""
+    """Weights that a module takes of a detector."""
     keys = tiny_detector(config).state_dict()
     return {key: value for key, value in model.state_dict().items() if key in keys}
 

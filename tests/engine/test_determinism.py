@@ -47,7 +47,7 @@ def test_same_bits(tmp_path, deterministic):
     assert_equal(*states)
 
 
-def test_it_tells_what_it_cannot(monkeypatch, caplog):
+def test_operators_without_determinism_are_reported(monkeypatch, caplog):
     caplog.set_level(logging.INFO, "faster_rcnn")
     monkeypatch.setattr(determinism, "kernels_for", lambda *_: object())
     be_deterministic(torch.device("cuda"))

@@ -27,7 +27,7 @@ def dataset(tmp_path_factory):
 
 
 @pytest.mark.slow
-def test_what_is_told(tmp_path, dataset, capsys):
+def test_the_report(tmp_path, dataset, capsys):
     config = tiny_config("train.iterations", 30, "data.workers", 2)
     model = tiny_detector(config)
     before = {name: value.clone() for name, value in model.state_dict().items()}

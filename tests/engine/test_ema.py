@@ -83,7 +83,7 @@ def test_average_follows_the_formula(model):
         )
 
 
-def test_a_run_goes_on_from_the_state(model):
+def test_a_run_continues_from_the_state(model):
     average = WeightAverage(model, 0.9)
     model.change(0.3)
     average.update()

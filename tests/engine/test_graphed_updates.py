@@ -50,7 +50,7 @@ def batches_of_two_sizes(dataset, config, count):
 
 
 def state(model, optimizer):
-    """What an update changes."""
+    """The state that an update changes."""
     tensors = [*model.parameters(), *model.buffers()]
     for of_one in optimizer.state.values():
         tensors += [x for x in of_one.values() if isinstance(x, torch.Tensor)]
@@ -126,7 +126,7 @@ def test_only_so_many_sizes_are_recorded(dataset, monkeypatch, caplog):
     assert "data.size_multiple" in caplog.text
 
 
-def test_what_an_update_tells_is_of_its_batch(dataset):
+def test_an_update_reports_on_its_own_batch(dataset):
     config = tiny_config()
     generator = torch.Generator()
     _, gradient, optimizer = make(config, generator)

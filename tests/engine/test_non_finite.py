@@ -83,7 +83,7 @@ def test_too_many_in_a_row_stop_the_run(tmp_path, dataset, spoiling):
         train_tiny(dataset, config, tmp_path / "stopped")
 
 
-def test_a_stopped_run_goes_on_with_skipping(tmp_path, dataset, spoiling):
+def test_a_stopped_run_continues_with_skipping(tmp_path, dataset, spoiling):
     words = SKIP[2:]
     spoiling([4])
     with pytest.raises(NonFiniteLossError, match=r"train\.nonfinite skip"):

@@ -37,7 +37,7 @@ def advice(config, error, dtype=torch.float32):
     ],
     ids=lambda error: type(error).__name__,
 )
-def test_error_tells_what_helps(error):
+def test_error_advises_on_remedies(error):
     config = tiny_config("train.batch_size", 6, "train.accumulate", 2)
     text = advice(config, error)
     assert str(error).partition("\n")[0] in text.splitlines()[0]
@@ -53,7 +53,7 @@ def test_error_tells_what_helps(error):
         assert key in text
 
 
-def test_only_what_can_still_help_is_advised():
+def test_only_remaining_remedies_are_advised():
     text = advice(
         tiny_config("train.batch_size", 1), MemoryError(), dtype=torch.bfloat16
     )
@@ -67,7 +67,7 @@ def test_smaller_passes_make_the_same_update(size, smaller):
     assert f"train.batch_size {smaller} train.accumulate {passes}:" in text
 
 
-def test_error_is_told_even_without_an_estimate(monkeypatch):
+def test_error_is_reported_even_without_an_estimate(monkeypatch):
     def fail(*_, **__):
         raise RuntimeError("no shapes")
 

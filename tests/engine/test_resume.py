@@ -103,7 +103,7 @@ def change(**parts):
 @pytest.mark.parametrize(
     ("damage", "message"),
     [
-        (dangling_link, r"is a link to .*nowhere\.pth, which is not there"),
+        (dangling_link, r"is a link to .*nowhere\.pth, which does not exist"),
         (folder_in_its_place, "is a folder, expected"),
         (pipe, "is a pipe, a device or a socket, expected"),
         (change(optimizer=None), "has no optimizer: it contains only"),
@@ -117,7 +117,7 @@ def change(**parts):
     ],
     ids=lambda value: getattr(value, "__name__", ""),
 )
-def test_newest_checkpoint_that_none_can_go_on_from(
+def test_newest_checkpoint_that_cannot_be_resumed(
     dataset, folder, unbroken, damage, message, caplog
 ):
     run, want = RunFolder(folder), RunFolder(unbroken)

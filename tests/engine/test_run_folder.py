@@ -96,7 +96,7 @@ def test_claim_refuses_another_configuration(tmp_path):
 
 
 def test_claim_of_a_run_that_can_be_extended(tmp_path):
-    """What a checkpoint's state does not depend on may change, and is noted."""
+    """Settings that no state depends on may change, and are noted."""
     run = touch(RunFolder(tmp_path / "mine"), 60)
     run.claim(Config())
     longer = load_config([], ["train.iterations", "90", "train.schedule", "cosine"])

@@ -62,7 +62,7 @@ def test_detectrons_tutorial(tutorial, gpus, lr, iterations, steps, warmup, snap
         assert (other.lr, other.iterations, other.lr_steps) == (lr, iterations, steps)
 
 
-def test_scaling_is_told(tutorial):
+def test_scaling_is_logged(tutorial):
     _, lines = settle(tutorial, 8)
     assert lines == [
         "an update has 16 images, the recipe is for 2: linear scaling by 8",
@@ -106,7 +106,7 @@ def test_scaling_switched_off(reference):
     assert train == plain.train.model_copy(update=changed) and not lines
 
 
-def test_command_line_is_meant_as_it_is(tutorial):
+def test_command_line_is_taken_literally(tutorial):
     given = {"train.iterations", "train.lr"}
     train, lines = settle(tutorial, 4, given=given)
     assert (train.lr, train.iterations) == (0.0025, 60000)

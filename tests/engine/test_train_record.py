@@ -175,7 +175,7 @@ def test_pictures_leave_the_detector_as_it_was(stepping):
     assert torch.equal(torch.get_rng_state(), random_state)
 
 
-def test_unreadable_files_are_counted_and_the_first_ones_told(stepping, caplog):
+def test_unreadable_files_are_counted_and_the_first_ones_logged(stepping, caplog):
     steps, told = stepping(), UnreadableFiles()
     with caplog.at_level(logging.WARNING, "faster_rcnn"):
         for number in range(6):

@@ -1,4 +1,4 @@
-"""What stops a run: losses that are not finite, signals, a full disk."""
+"""Runs that stop: losses that are not finite, signals, a full disk."""
 
 import errno
 import logging

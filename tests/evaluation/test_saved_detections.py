@@ -69,7 +69,7 @@ def test_curves_by_hand(pair, found, tmp_path):
         save_curves(path, evaluate(pair, detections, rules=("coco",)))
 
 
-def test_what_was_joined_twice_or_hardly_tested_is_told(
+def test_doubled_and_sparse_detections_are_reported(
     record, dataset, found, tmp_path, caplog
 ):
     data = dataset([record(name, [BOX], [1]) for name in "abcde"])

@@ -50,7 +50,7 @@ def test_coco_layout_gets_the_twelve_numbers(coco_pets, found):
     assert result.per_class["cat"] == pytest.approx(1)
 
 
-def test_rules_can_be_asked_for(pets, half, coco_pets, found):
+def test_rules_can_be_chosen(pets, half, coco_pets, found):
     both = evaluate(pets, half, rules=("voc", "coco"))
     assert list(both.totals) == ["mAP_07", "mAP_all", *METRICS]
     assert both.headline[0] == "mAP_07"
@@ -128,13 +128,13 @@ def test_a_map_of_zero_names_the_likely_cause(pets, found, boxes, hint):
     assert result.table().splitlines()[-1].startswith(hint)
 
 
-def test_a_set_without_objects_says_so(dataset, record, found):
+def test_a_set_without_objects_is_reported(dataset, record, found):
     result = evaluate(dataset([record("a")]), [found("a", [BOX], [0.9])])
     assert "mAP_07 has no value: pets_test has no ground truth" in result.table()
     assert result.to_json()["headline"] == {"name": "mAP_07", "value": None}
 
 
-def test_a_set_of_difficult_objects_says_so(dataset, record, found):
+def test_a_set_of_difficult_objects_is_reported(dataset, record, found):
     images = [record("a", [BOX], [1], difficult=[True])]
     result = evaluate(dataset(images), [found("a", [BOX], [0.9])])
     assert "mAP_07 has no value: pets_test has no object that" in result.table()
@@ -230,7 +230,7 @@ def test_evaluators_agree(coco_pets, found):
     assert ours == oracle
 
 
-def test_the_table_tells_of_the_limit_of_detections(coco_pets, found):
+def test_the_table_names_the_limit_of_detections(coco_pets, found):
     boxes = np.tile([10, 10, 20, 20], (130, 1))
     detections = [found("1", boxes, np.linspace(0.9, 0.1, 130))]
     table = evaluate(coco_pets, detections).table()

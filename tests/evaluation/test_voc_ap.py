@@ -280,7 +280,7 @@ def test_many_overlaps_at_once_are_those_of_one_at_a_time(random_scene):
     assert means == sorted(means, reverse=True) and means[0] > means[-1]
 
 
-def test_no_overlap_asked_for(random_scene):
+def test_threshold_of_no_overlap(random_scene):
     assert voc_average_precisions(*random_scene, iou_thresholds=()) == ()
 
 

@@ -150,7 +150,7 @@ def test_compiled_operators(tmp_path):
         torch.testing.assert_close(one, other)
 
 
-def test_what_onnx_cannot_express():
+def test_parts_that_onnx_cannot_express():
     program = small_program(small_config("test.suppression", "soft_gaussian"))
     with pytest.raises(ExportError, match="suppression"):
         check_expressible(program)

@@ -10,7 +10,7 @@ import torch
 from faster_rcnn.layer_utils.structures import GroundTruth
 
 JUNK = [math.nan, math.inf, -math.inf, 1e30, -1e30, 12345.0]
-"""What a row that is not valid may hold without anyone noticing."""
+"""Content of invalid rows, which nothing may depend on."""
 
 
 def slow_iou(a, b, offset):

@@ -93,7 +93,7 @@ def pooling_kernels():
 
 
 def compile_for(capability, kernel, types, constants, warps):
-    """The compiled kernel. What is a multiple of 16 at run time is said to be one."""
+    """The compiled kernel; arguments that are multiples of 16 are declared as such."""
     names = kernel.arg_names
     given = dict(zip(names, types, strict=False))
     constants |= {name: None for name, kind in given.items() if kind is None}

@@ -30,7 +30,7 @@ def image_of(batch: Any, i: int) -> Any:
 
 
 def check_images_alone(function: Callable[..., Any], *batch: Any, images: int) -> None:
-    """What a function gives for a batch is what it gives for its images one by one."""
+    """A function gives the same for a batch as for its images one by one."""
     together = function(*batch)
     for i in range(images):
         assert_equal(image_of(together, i), function(*image_of(batch, i)))

@@ -81,7 +81,7 @@ class GoldenCase:
         return pack_bitmaps([list(full)], slots=slots, max_side=512)
 
     def detect(self) -> Detections:
-        """What the detector finds in the image."""
+        """Detections of the detector in the image."""
         batch = Batch(
             images=self.images,
             ground_truth=self.boxes,

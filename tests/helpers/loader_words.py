@@ -16,7 +16,7 @@ from faster_rcnn.datasets.loading.training_stream import (
 
 SMALL = {"long_side": 100, "offset": 0}
 BATCHES = SMALL | {"size_multiple": 8}
-"""What a test does not name."""
+"""Defaults of the options that a test does not name."""
 
 
 def split(options, kind, **renamed):

@@ -26,7 +26,7 @@ _CONTEXT.set_forkserver_preload(
 def in_processes(
     function: Callable[..., Any], *arguments: Any, processes: int = 2
 ) -> list[Any]:
-    """What ``function(*arguments)`` gives in each process; all have to succeed."""
+    """Results of ``function(*arguments)`` in each process; all have to succeed."""
     ended = start_processes(function, *arguments, processes=processes)
     statuses = [status for status, _ in ended]
     assert statuses == [0] * processes

@@ -60,7 +60,7 @@ def counts(result):
 
 
 def drawn(result, i=0):
-    """What was drawn for an image, in an order that does not depend on chance."""
+    """RoIs drawn for an image, in an order that does not depend on chance."""
     keep = result.valid[i]
     return sorted(
         (*roi, label, *delta)

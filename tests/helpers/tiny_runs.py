@@ -59,7 +59,7 @@ CASCADE = ("net.detector", "cascade", "head.cascade", "[0.6, 0.7]", "rpn.border"
 
 
 def tiny_settings(*overrides: object) -> list[str]:
-    """What ``--set`` takes to make a run tiny, ``SECTION.KEY, value`` pairs last."""
+    """Settings of a tiny run as after ``--set``, with overrides of one's own last."""
     return [*SETTINGS.split(), *map(str, overrides)]
 
 

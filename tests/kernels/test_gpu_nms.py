@@ -85,7 +85,7 @@ def test_kept_boxes_of_earlier_panels_suppress(check):
     assert kept == [list(range(0, 100, 2))]
 
 
-def test_ties_zeros_and_what_is_no_number(check):
+def test_ties_zeros_and_nan(check):
     boxes, scores, valid, groups = clusters(70)
     scores = (scores * 2).round() / 2
     scores[0, ::7], scores[0, 3::7] = -0.0, 0.0

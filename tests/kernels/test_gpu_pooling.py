@@ -166,7 +166,7 @@ def test_many_channels(check):
 
 
 @pytest.mark.parametrize("mode", MODES)
-def test_what_is_no_number(check, mode):
+def test_no_numbers(check, mode):
     rois = HARD_ROIS[:, :2].clone()
     rois[0, 0, 0] = float("nan")
     rois[0, 1, 3] = float("inf")

@@ -46,7 +46,7 @@ def packed(objects):
 
 
 def by_coco(parts, box, size):
-    """What Detectron2 trains on."""
+    """Mask targets of Detectron2."""
     scale = size / np.maximum(box[2:] - box[:2], np.float32(0.1))
     flat = [((part.astype(float) - box[:2]) * scale).ravel().tolist() for part in parts]
     return coco_mask.decode(coco_mask.merge(coco_mask.frPyObjects(flat, size, size)))

@@ -155,7 +155,7 @@ def test_any_number_of_channels(channels, mode):
 
 @EVERY
 def test_padded_maps_pool_as_bare_ones(fmt, mode):
-    """What is beyond an image's own size is never read, and gets no gradient."""
+    """Cells beyond an image's own size are never read, and get no gradient."""
     sizes = torch.tensor([[9, 17], [13, 11]])
     features = random_map().contiguous(memory_format=fmt)
     padded = features.clone(memory_format=torch.preserve_format)

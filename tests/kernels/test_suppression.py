@@ -106,7 +106,7 @@ def test_overlaps_at_the_limit(third):
 
 
 def test_limit_below_zero_and_areas_too():
-    """What a threshold of 0, inclusive, makes of the limit."""
+    """The limit that a threshold of 0, inclusive, becomes."""
     boxes = torch.tensor([[[0.0, 0, 10, 10], [40, 0, 10, 10], [90, 0, 95, 10]]])
     both(
         boxes,

@@ -29,7 +29,7 @@ def boxes_found(*rows):
 
 
 def random_found(images=2, boxes=60, views=3, seed=0):
-    """What views found: each object's box several times, moved a little."""
+    """Detections of several views: each object's box several times, moved a little."""
     generator = torch.Generator().manual_seed(seed)
     objects = random_boxes(images * boxes // views, seed=seed).repeat_interleave(
         views, dim=0

@@ -174,7 +174,7 @@ def test_padding_cells_never_matter(junk):
 
 
 @pairwise({"junk": [math.nan, math.inf, -math.inf], "column": [0, 1, 2, 3, None]})
-def test_what_is_not_finite_is_left_out(junk, column):
+def test_boxes_that_are_not_finite_are_left_out(junk, column):
     """A delta, or a score that is NaN."""
     anchors = random_boxes(40)
     logits, deltas = random_outputs(40, images=1)

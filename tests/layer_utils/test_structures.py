@@ -1,4 +1,4 @@
-"""What the padded structures promise of all layers together.
+"""Padded structures through all layers together.
 
 Shapes never depend on values, nothing is read back from the device or copied to it,
 and the whole chain is one graph.

@@ -83,7 +83,7 @@ def batch_of(images: Images) -> Batch:
 
 
 def bare_inputs(model: TwoStage, images: Images) -> list[torch.Tensor]:
-    """What torchvision's body expects of each image."""
+    """Images as torchvision's body expects them."""
     pixels = (images.pixels.float() - model.pixel_mean) / model.pixel_std
     sizes = images.sizes.tolist()
     return [image[:, :h, :w] for image, (h, w) in zip(pixels, sizes, strict=True)]

@@ -146,7 +146,7 @@ def test_an_image_without_proposals_trains_on_its_objects():
     assert all(loss.isfinite() for loss in output.losses.values())
 
 
-def test_missing_proposals_are_told():
+def test_missing_proposals_are_reported():
     model = single("mobile_v2", "fast_rcnn")
     with pytest.raises(ValueError, match=r"needs proposals .* data\.proposals"):
         model(random_images((64, 80)))

@@ -1,4 +1,4 @@
-"""What every backbone promises: its names, padding, freezing, and one graph."""
+"""Properties of every backbone: names, padding, freezing, and one graph."""
 
 from functools import partial
 

@@ -161,7 +161,7 @@ def test_build_backbone_of_every_name(name):
     assert not trained[0] and any(trained)
 
 
-def test_build_backbone_freezes_as_asked():
+def test_build_backbone_freezes_the_given_stages():
     with torch.device("meta"):
         none = build_backbone(
             "mobile_v2", **OPTIONS | {"norm": "batch", "fixed_blocks": 0}

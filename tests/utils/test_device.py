@@ -52,7 +52,7 @@ def test_missing_device(machine, name):
         pick_device(name)
 
 
-def test_missing_device_tells_what_there_is(machine):
+def test_missing_device_lists_the_available_ones(machine):
     machine(cuda=True)
     with pytest.raises(ValueError, match=r"'mps' is not available .* has cuda, cpu"):
         pick_device("mps")

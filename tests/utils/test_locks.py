@@ -31,7 +31,7 @@ def holder(tmp_path):
     process.join()
 
 
-def test_the_second_process_is_refused_and_told_who_is_first(tmp_path, holder):
+def test_the_second_process_is_refused_and_learns_who_is_first(tmp_path, holder):
     with pytest.raises(HeldElsewhereError) as caught:
         take_lock(tmp_path / "lock")
     text = str(caught.value)
@@ -78,7 +78,7 @@ def test_file_system_without_locks(tmp_path, monkeypatch, caplog):
         pass
 
 
-def test_a_folder_that_is_not_there(tmp_path):
+def test_missing_folder(tmp_path):
     with pytest.raises(FileNotFoundError):
         take_lock(tmp_path / "none" / "lock")
     assert not (tmp_path / "none").exists()

@@ -11,7 +11,7 @@ from faster_rcnn.utils.printable import printable, show
         ("\u202e\u2028\udcff", r"\u202e\u2028\udcff"),
     ],
 )
-def test_what_steers_is_escaped(text, shown):
+def test_control_characters_are_escaped(text, shown):
     assert printable(text) == shown
     assert shown.encode()
 

@@ -163,7 +163,7 @@ def test_interrupted_save_leaves_no_trace(saved, monkeypatch):
 
 
 def test_missing_file(tmp_path):
-    assert "is not there; give the path" in refusal(tmp_path / "gone.pth")
+    assert "does not exist; give the path" in refusal(tmp_path / "gone.pth")
     assert "is a folder, expected a .pth file" in refusal(tmp_path)
 
 

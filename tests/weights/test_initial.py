@@ -113,7 +113,7 @@ def test_tensor_of_another_shape(file):
 def test_unusable_file(tmp_path, file):
     model = detector("res18")
     missing = tmp_path / "gone.pth"
-    assert refusal(model, missing).startswith(f"{missing} is not there")
+    assert refusal(model, missing).startswith(f"{missing} does not exist")
     path = file(state_of(classifier("res18")))
     path.write_bytes(path.read_bytes()[:20000])
     assert refusal(model, path).startswith(f"{path} is damaged")

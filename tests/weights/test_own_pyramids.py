@@ -100,7 +100,7 @@ def test_one_module_alone(tmp_path):
     assert "expected a whole detector, found the module rpn alone" in message
 
 
-def test_res101_and_resnext_are_told_apart():
+def test_res101_and_resnext_are_distinguished():
     for net in ("res101", "resx101"):
         with torch.device("meta"):
             model = build_detector(load_config([], ["net.name", net, *FPN]), 3)

@@ -298,12 +298,12 @@ def test_file_by_content_not_by_ending(tmp_path):
     assert import_weights(path).normalisation == "detectron2"
 
 
-def test_files_that_are_none(tmp_path):
+def test_files_of_other_kinds(tmp_path):
     path = tmp_path / "weights.pkl"
     for content in (pickle.dumps([1]), json.dumps({}).encode(), b"", b"\x80"):
         path.write_bytes(content)
         with pytest.raises(CheckpointError) as caught:
             import_weights(path)
         assert str(path) in str(caught.value)
-    with pytest.raises(CheckpointError, match="is not there"):
+    with pytest.raises(CheckpointError, match="does not exist"):
         import_weights(tmp_path / "gone.pth")

@@ -32,7 +32,7 @@ def test_statistics_measured_on_noise(net, deviation):
 
 
 @pytest.mark.parametrize("net", ["res18", "mobile_v2"])
-def test_untrained_norm_tells_nothing(net):
+def test_untrained_norm_gives_no_evidence(net):
     state = getattr(torchvision.models, TORCHVISION[net])().state_dict()
     verdict, how = estimate_scale(net, with_prefix(state))
     assert verdict is None and "no statistics" in how

@@ -203,7 +203,7 @@ def test_names_of_old_files(name):
         assert key.endswith("tracked") or torch.equal(value, want.state[key]), key
 
 
-def test_what_is_known_of_each():
+def test_facts_about_each():
     known = {
         name: recognise_weights(peer(name).state_dict(), "FILE")
         for name in (R50, V2, V3)

@@ -191,7 +191,7 @@ def names_of(name):
     return [each for each in layouts() if each.kind == f"torchvision {name} detector"]
 
 
-def test_p6_tells_its_source():
+def test_p6_names_its_source():
     assert names.settings_of(V1)["net.fpn_coarser_by"] == "p5"
     assert ours(peer(V1))[1].net.fpn_coarser_by == "p5"
     assert ours(peer(V2))[1].net.fpn_coarser_by == "c5"

@@ -72,7 +72,7 @@ def test_detector_in_memory(tmp_path):
         ("res50", ["net.style", "pytorch"], "net.style caffe only"),
     ],
 )
-def test_what_the_family_cannot_express(tmp_path, net, words, reason):
+def test_parts_that_the_family_cannot_express(tmp_path, net, words, reason):
     words = ["net.normalisation", "caffe", *words, "rpn.channels", "8"]
     config = load_config([], ["net.name", net, *words])
     with torch.device("cpu"):

@@ -36,11 +36,11 @@ class VocAnnotation(NamedTuple):
 
 
 def parse_annotation(data: bytes, fault: Fault) -> VocAnnotation:
-    """Parse an annotation file; leave out an object, or all, after its fault is told.
+    """Parse an annotation file; report faults, and leave out their objects or the file.
 
     Args:
         data: content of the file.
-        fault: is told what is malformed.
+        fault: called with the description of each malformed part.
     """
     try:
         root = _parse_xml(data)

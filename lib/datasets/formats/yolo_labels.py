@@ -32,7 +32,7 @@ class Row(NamedTuple):
 
 
 def parse_labels(data: bytes, fault: Fault, pose: Pose | None = None) -> list[Row]:
-    """Parse a label file; leave out a row, or all, after its fault is told.
+    """Parse a label file; report each fault, and leave out its row or the whole file.
 
     Args:
         data: content of the file.

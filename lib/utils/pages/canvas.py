@@ -94,7 +94,7 @@ class Drawing:
         return self.svg()
 
     def svg(self) -> str:
-        """Draw as an SVG element to stand in a page with ``color_rules``."""
+        """Draw as an SVG element for a page with ``color_rules``."""
         label = f'role="img" aria-label="{escape(self.label)}"'
         return (
             f'<svg viewBox="0 0 {self.width:g} {self.height:g}" '

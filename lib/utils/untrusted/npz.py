@@ -18,7 +18,7 @@ _PACKINGS = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)  # others claim memory th
 
 
 class NpzError(ValueError):
-    """A file that is no ``.npz`` of plain arrays, or claims what it does not hold."""
+    """A file is no ``.npz`` of plain arrays, or claims more data than it holds."""
 
 
 def read_npz(path: Path, names: Sequence[str]) -> list[Array]:

@@ -21,7 +21,7 @@ _ZIP_START = b"PK\x03\x04"
 
 
 class ClaimError(ValueError):
-    """A file that claims what it does not hold."""
+    """A file claims more data than it holds."""
 
 
 def load_torch_file(path: Path) -> Any:

@@ -26,7 +26,7 @@ def place_of(entry: Entry) -> Path:
 
 
 def find(entry: Entry) -> Path | None:
-    """Find an entry's file if it is there and undamaged, as far as its hash is known.
+    """Find an entry's file if it exists and, as far as its hash is known, is undamaged.
 
     torch.hub's cache is searched too, where other programs may have put torchvision's.
     """
@@ -107,8 +107,9 @@ def locate(word: str | Path) -> Path:
     if path.is_file():
         return path
     if path.exists() or not looks_like_a_name(str(word)):
+        fault = "is not a file" if path.exists() else "does not exist"
         raise CheckpointError(
-            f"{path} is not there, or not a file; give a .pth or "
-            ".safetensors file, or a name from docs/zoo.md"
+            f"{path} {fault}; give a .pth or .safetensors file, or a name from "
+            "docs/zoo.md"
         )
     return fetch(str(word))

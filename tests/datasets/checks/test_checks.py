@@ -389,7 +389,7 @@ def test_coco_ids_as_text_stay_in_the_copy(coco, tmp_path):
 
 
 @pytest.mark.parametrize("text", ["{", "[]", '{"images": 3}'])
-def test_coco_file_that_is_none(coco, text):
+def test_file_that_is_not_cocos(coco, text):
     coco.path("val").write_text(text)
     named = {(kind, file) for kind, file, _ in found(coco.root)}
     assert named == {("malformed annotation", coco.path("val"))}

@@ -207,7 +207,7 @@ def test_no_size_and_no_image_header(folder):
         folder.read()
 
 
-def test_missing_list_names_those_there(folder):
+def test_missing_list_names_the_existing_ones(folder):
     folder.image("a", thing()).list("a", "test").list("a", "val")
     with pytest.raises(ValueError, match=r"train\.txt.*not found \(there: test, val\)"):
         folder.read()
@@ -232,7 +232,7 @@ def test_binary_list(folder):
         folder.read()
 
 
-def test_listed_images_that_are_not_there(folder):
+def test_missing_listed_images(folder):
     folder.image("a", thing()).list("a\n" + "\n".join(f"m{i}" for i in range(7)))
     wanted = "7 of 8 images are not in .*JPEGImages: m0, m1, m2, m3, m4 and 2 more"
     with pytest.raises(ValueError, match=wanted):

@@ -149,7 +149,7 @@ def test_parsed_once(folder, parsed, caplog):
     assert texts[1] == texts[0].replace("own_train", "other_name")
 
 
-def test_a_change_is_seen_whatever_the_times_say(folder, parsed):
+def test_a_change_is_found_despite_equal_times(folder, parsed):
     folder.read()
     before = folder.file.stat()
     folder.write(x1=13)
@@ -166,7 +166,7 @@ def test_a_change_is_seen_through_a_note(folder, parsed, monkeypatch):
     folder.read()
     folder.read()
     time.sleep(0.01)  # a tick of the file system's clock
-    test_a_change_is_seen_whatever_the_times_say(folder, parsed)
+    test_a_change_is_found_despite_equal_times(folder, parsed)
 
 
 def test_a_half_written_or_foreign_index_is_made_anew(folder, parsed):
@@ -178,7 +178,7 @@ def test_a_half_written_or_foreign_index_is_made_anew(folder, parsed):
     assert len(parsed) == 4 and indices(folder.annotations) == [path]
 
 
-def test_an_image_that_told_its_size_is_asked_again(folder, parsed):
+def test_an_image_of_known_size_is_read_again(folder, parsed):
     folder.write(size=False)
     assert folder.read().records[0].width == 40
     assert folder.read().records[0].width == 40 and len(parsed) == 1

@@ -133,7 +133,7 @@ def test_faults_of_all_pieces_are_listed_in_the_order_of_the_checks():
     ]
 
 
-def test_sizes_that_are_not_told_are_measured(tmp_path):
+def test_unknown_sizes_are_measured(tmp_path):
     cv2.imwrite(str(tmp_path / "b.png"), np.zeros((3, 4, 3), np.uint8))
     images = RawImages(tmp_path, lambda _: tmp_path)
     images.add("a", "a.png", 7, 8)
@@ -147,7 +147,7 @@ def test_sizes_that_are_not_told_are_measured(tmp_path):
 
 
 @pytest.mark.parametrize("limit", [8, 1 << 20])
-def test_spool_gives_back_what_it_got(monkeypatch, tmp_path, limit):
+def test_spool_returns_its_content(monkeypatch, tmp_path, limit):
     monkeypatch.setattr(index_writer, "_IN_MEMORY", limit)
     spool = Spool(np.zeros((0, 4), np.float32), tmp_path)
     rows = np.arange(40.0).reshape(10, 4)

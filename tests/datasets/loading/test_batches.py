@@ -112,7 +112,7 @@ def test_crowd_and_difficult_are_left_out(image):
     np.testing.assert_array_equal(both.classes, [3, 1])
 
 
-def test_what_is_not_trained_on_is_kept_for_pictures(image):
+def test_ignored_objects_are_kept_for_pictures(image):
     boxes = [(4, 2, 20, 12), (0, 0, 8, 8), (10, 0, 18, 8)]
     flags = {"difficult": [False, True, False], "crowd": [False, False, True]}
     record = make_record(image(), 40, 20, boxes, **flags)
@@ -284,7 +284,7 @@ def test_padding_is_zero_and_sizes_are_true(image):
     assert batch.image_ids == ("wide", "high")
 
 
-def test_padded_tells_whether_any_image_is_smaller(image):
+def test_padded_is_set_if_any_image_is_smaller(image):
     one = sample(make_record(image(48, 32), 48, 32), short_side=32)
     other = sample(make_record(image(48, 33), 48, 33), short_side=33)
     assert not collate([one, one], size_multiple=16).images.padded

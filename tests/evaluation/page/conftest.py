@@ -17,7 +17,7 @@ CAT, DOG, STRAY = [20, 20, 120, 120], [200, 100, 420, 300], [300, 10, 380, 60]
 
 
 class Tested(NamedTuple):
-    """What a test leaves."""
+    """Files of a test."""
 
     dataset: Dataset
     detections: list[ImageDetections]

@@ -71,7 +71,7 @@ def test_all_layers_train(net, form):
         assert all(p.grad.any() for k, p in head.named_parameters() if "weight" in k)
 
 
-def test_what_cannot_be_trained_on_is_an_error():
+def test_missing_masks_and_keypoints_are_errors():
     model, _ = detector("fpn")
     with pytest.raises(ValueError, match=r"mask\.enabled: expected ground truth"):
         model.train()(IMAGES, truth()._replace(masks=None))

@@ -108,7 +108,7 @@ def stand_still(log):
 
 
 @pytest.mark.skipif(os.name == "nt", reason="POSIX signals")
-def test_a_process_that_stands_still_is_noticed(tmp_path):
+def test_a_hanging_process_is_noticed(tmp_path):
     """No connection is closed then; the silence is all there is to notice."""
     assert heartbeat._SILENT_SECONDS + heartbeat._SHOWN_SECONDS < 30
     ((code, _),) = start_processes(stand_still, tmp_path / "log", wait_for=1)

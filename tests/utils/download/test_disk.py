@@ -17,7 +17,7 @@ def test_amount(count, text):
     assert amount(count) == text
 
 
-def test_folder_that_is_not_there_yet(tmp_path):
+def test_folder_that_does_not_exist_yet(tmp_path):
     assert nearest(tmp_path / "a" / "b") == tmp_path
     assert nearest(tmp_path) == tmp_path
     assert free_space(tmp_path / "a" / "b") > 0

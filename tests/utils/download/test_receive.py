@@ -42,7 +42,7 @@ def test_size_is_learnt(server, part):
     ("ranges", "lengths", "size"),
     [(True, 0, SIZE), (True, False, None), (False, 0, None), (False, False, SIZE)],
 )
-def test_goes_on_where_it_stopped(server, part, ranges, lengths, size):
+def test_resumes_after_a_stop(server, part, ranges, lengths, size):
     server.ranges, server.lengths = ranges, lengths
     part.write_bytes(DATA[:300_000])
     seen = []
@@ -72,7 +72,7 @@ def test_nothing_missing_of_a_file_of_unknown_size(server, part):
         get(server, part, size=len(DATA) + 1)
 
 
-def test_dropped_connection_leaves_what_came(server, part):
+def test_dropped_connection_leaves_the_received_bytes(server, part):
     server.drop_after = 30_000
     with pytest.raises(Interrupted, match=r"connection ended at 30000 of 512000 bytes"):
         get(server, part)
@@ -151,7 +151,7 @@ def test_address_that_is_not_of_the_web(part, url):
 @pytest.mark.parametrize(
     "given", ["bytes 5-511999/512000", "bytes 1-9/*", "items 1-9/10", "x"]
 )
-def test_other_range_than_asked_for(server, part, given):
+def test_server_sends_another_range(server, part, given):
     server.ranges = given
     part.write_bytes(DATA[:1])
     with pytest.raises(Rejected, match="expected bytes from 1, the server gives"):
@@ -185,7 +185,7 @@ def test_no_connection(server, part):
         get(server, part)
 
 
-def test_space_is_asked_for_before_bytes_come(server, part):
+def test_space_is_checked_before_bytes_arrive(server, part):
     def before(total):
         raise ValueError("full")
 

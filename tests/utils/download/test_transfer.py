@@ -43,7 +43,7 @@ def test_first_digits_of_a_checksum(server, tmp_path):
         get(server, "/file", tmp_path / "file", md5=None, sha256="0123abcd")
 
 
-def test_file_that_is_there_is_replaced_at_the_end_only(server, tmp_path):
+def test_existing_file_is_replaced_at_the_end_only(server, tmp_path):
     target = tmp_path / "file"
     target.write_bytes(b"old")
     server.files["/file"] = BAD
@@ -54,7 +54,7 @@ def test_file_that_is_there_is_replaced_at_the_end_only(server, tmp_path):
     get(server, "/file", target)
 
 
-def test_dropped_connection_goes_on_where_it_broke(server, tmp_path):
+def test_dropped_connection_resumes(server, tmp_path):
     server.files["/file"] = DATA
     server.drop_after = 100_000  # of each answer, so six are needed
     get(server, "/file", tmp_path / "file", size=len(DATA))
@@ -63,7 +63,7 @@ def test_dropped_connection_goes_on_where_it_broke(server, tmp_path):
 
 
 @pytest.mark.parametrize("size", [None, len(DATA)])
-def test_next_call_goes_on_where_the_last_one_stopped(server, tmp_path, size):
+def test_next_call_resumes_the_last_one(server, tmp_path, size):
     server.files["/file"] = DATA
     (tmp_path / "file.part").write_bytes(DATA[:1234])
     get(server, "/file", tmp_path / "file", size=size)
@@ -119,13 +119,13 @@ def test_truncated_file_of_unknown_length(server, tmp_path):
         get(server, "/file", tmp_path / "file", size=len(DATA))
 
 
-def test_not_found_is_not_asked_for_again(server, tmp_path):
+def test_not_found_is_not_tried_again(server, tmp_path):
     with pytest.raises(DownloadError, match=r"could not fetch file .*/file: HTTP 404"):
         get(server, "/file", tmp_path / "file")
     assert server.requests == [("/file", None)]
 
 
-def test_busy_server_is_asked_again(server, tmp_path):
+def test_busy_server_is_tried_again(server, tmp_path):
     server.files["/file"] = DATA
     server.states = [503, 429, 500]
     get(server, "/file", tmp_path / "file")
@@ -147,7 +147,7 @@ def test_mirrors(server, tmp_path):
     assert asked == ["/none", "/corrupt", "/short", "/good"]
 
 
-def test_mirror_goes_on_where_another_stopped(server, tmp_path):
+def test_mirror_resumes_the_download_of_another(server, tmp_path):
     server.files |= {"/first": DATA, "/second": DATA}
     server.ends["/first"] = 300_000
     mirrors = [server.url + "/second"]

@@ -109,7 +109,7 @@ def test_log_lines_do_not_tear_the_status_line(capsys):
     assert terminal.getvalue().endswith("end\n")
 
 
-def test_unwritable_log_file_warns_once_and_goes_on(tmp_path, capsys, monkeypatch):
+def test_unwritable_log_file_warns_once(tmp_path, capsys, monkeypatch):
     class Full(io.StringIO):
         def write(self, _):
             raise OSError(28, "No space left on device")

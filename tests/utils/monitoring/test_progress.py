@@ -122,7 +122,7 @@ def test_rate_follows_the_recent_past():
     assert bar.rates() == (4.0, 4.0)
 
 
-def test_clock_that_stands_still():
+def test_stopped_clock():
     bar = Progress(10, log_every=1, stream=io.StringIO(), clock=lambda: 1.0)
     for iteration in range(1, 11):
         bar.update(iteration, images=1)

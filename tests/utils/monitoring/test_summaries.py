@@ -197,7 +197,7 @@ def test_line_without_its_newline_is_completed(tmp_path):
     assert [line["iteration"] for line in lines(path)] == [1, 2, 3]
 
 
-def test_unreadable_lines_are_dropped_and_told(tmp_path, caplog):
+def test_unreadable_lines_are_dropped_and_reported(tmp_path, caplog):
     path = tmp_path / "m.jsonl"
     path.write_bytes(b'{"iteration": 1}\n\xff\xfe\n[]\n{"x": 1}\n{"iteration": 2}\n')
     MetricsFile(path, start=5).close()

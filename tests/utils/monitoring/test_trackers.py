@@ -130,7 +130,7 @@ def test_large_batches_are_cut(tmp_path, mlflow):
     assert len(mlflow.batches[0][0][0][1]) == 500
 
 
-def test_resumed_run_goes_on_in_the_same_place(tmp_path, wandb, mlflow):
+def test_resumed_run_continues_in_the_same_folder(tmp_path, wandb, mlflow):
     names = ["wandb", "mlflow"]
     for step in (1, 2):
         with Trackers(names, tmp_path, config=CONFIG) as trackers:
@@ -171,7 +171,7 @@ def test_failing_tracker_does_not_stop_the_run(
     assert sum(len(metrics) for _, metrics in mlflow.batches) == 3  # the other goes on
 
 
-def test_missing_package_is_told_before_the_run(monkeypatch):
+def test_missing_package_is_reported_before_the_run(monkeypatch):
     monkeypatch.setattr(module.importlib.util, "find_spec", lambda name: None)
     with pytest.raises(ValueError, match=r"pip install 'faster-rcnn\[mlflow\]'"):
         check_trackers(["mlflow"])

@@ -55,7 +55,7 @@ def test_parts(name):
         assert all(text.count(a) == text.count(b) for a, b in ("{}", "()", "[]"))
 
 
-def test_styles_use_colors_that_there_are():
+def test_styles_use_defined_colors():
     every = "".join(PARTS.values())
     used = set(re.findall(r"var\(--([\w-]+)\)", every))
     assert used <= {*COLORS, *re.findall(r'"--([\w-]+)[:"]', every)}

@@ -40,7 +40,7 @@ def test_lists_come_in_parts(size, rows):
     assert read(json.dumps(content, ensure_ascii=False), size, rows) == wanted
 
 
-def test_as_many_elements_as_asked_for():
+def test_number_of_elements():
     text = json.dumps({"a": list(range(5)), "b": [1]})
     assert list(json_tables(iter([text]), rows=2)) == [
         ("a", [0, 1]),

@@ -43,7 +43,7 @@ def write(path, data, kind=zipfile.ZIP_STORED):
 
 
 @pytest.mark.parametrize("save", [np.savez, np.savez_compressed])
-def test_what_numpy_writes(path, save):
+def test_files_written_by_numpy(path, save):
     arrays = {
         "a": GRID,
         "b": np.asfortranarray(GRID),

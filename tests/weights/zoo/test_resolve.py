@@ -118,7 +118,7 @@ def test_detector_of_the_family(shared, file):
     load(state)
 
 
-def test_classes_that_nobody_knows(file):
+def test_unknown_classes_need_names(file):
     path = file({"model": detectron2_state("res50", classes=5)})
     message = refusal(path)
     assert "--classes NAMES" in message and f"frcnn convert {path}" in message
@@ -127,7 +127,7 @@ def test_classes_that_nobody_knows(file):
 def test_files_that_detect_nothing(file, tmp_path):
     message = refusal(file(state_of(classifier("res18"))))
     assert "only a backbone" in message and "--weights" in message
-    assert "is not there" in refusal(tmp_path / "gone.pth")
+    assert "does not exist" in refusal(tmp_path / "gone.pth")
     assert "expected weights of one of" in refusal(file({"a": torch.ones(2)}))
 
 

@@ -82,7 +82,7 @@ def test_download(publish, server, data, word):
     assert len(server.requests) == asked
 
 
-def test_broken_off_download_goes_on(publish, server, data):
+def test_interrupted_download_resumes(publish, server, data):
     place = publish(data)
     place.parent.mkdir(parents=True)
     place.with_name(place.name + ".part").write_bytes(data[:1000])
@@ -173,8 +173,11 @@ def test_file_that_people_have_to_get(home):
 
 
 def test_words_that_are_neither_file_nor_name(tmp_path):
-    for word in (tmp_path / "gone.pth", tmp_path, "a/b/c", ""):
-        with pytest.raises(CheckpointError, match="is not there, or not a file"):
+    for word, fault in (
+        *((tmp_path / "gone.pth", "does not exist"), ("a/b/c", "does not exist")),
+        *((tmp_path, "is not a file"), ("", "is not a file")),
+    ):
+        with pytest.raises(CheckpointError, match=f"{fault}; give a .pth"):
             locate(word)
     (tmp_path / "file").write_text("")
     assert locate(tmp_path / "file") == tmp_path / "file"
