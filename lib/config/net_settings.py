@@ -52,13 +52,14 @@ class Net(NamedTuple):
 
     @property
     def prefixes(self) -> list[str]:
-        """Return the words before the backbone, and all together if there are several.
+        """Return the words before the backbone, then the first two and so on together.
 
         ``cascade_mask_res50`` has cascade, mask and cascade_mask.
         """
         whole = DETECTORS[self.detector].removesuffix("_")
         words = whole.split("_") if whole else []
-        return [*words, whole] if len(words) > 1 else words
+        together = ("_".join(words[:count]) for count in range(2, len(words) + 1))
+        return [*words, *together]
 
 
 def named_detector(detector: str, *, mask: bool, keypoint: bool) -> str:

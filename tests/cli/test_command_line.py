@@ -109,10 +109,10 @@ def test_hints_at_options(capsys, word, hint):
 
 
 def test_a_folder_is_one_however_it_is_written(tmp_path, monkeypatch):
-    (tmp_path / "cells").mkdir()
+    (tmp_path / "my photos").mkdir()
     monkeypatch.chdir(tmp_path)
-    for word in ("cells", "./cells", str(tmp_path / "cells")):
-        assert run_parent(Path(), "res18", word) == Path("res18/cells_train")
+    for word in ("my photos", "./my photos", str(tmp_path / "my photos")):
+        assert run_parent(Path(), "res18", word) == Path("res18/my_photos_train")
 
 
 def test_job_of_a_known_set(recipes):

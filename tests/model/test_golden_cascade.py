@@ -41,7 +41,7 @@ def case(shared):
 def test_weights_are_recognised(case):
     weights = case.weights
     assert weights.kind == "Detectron2 R50-FPN Cascade Mask R-CNN detector"
-    assert weights.full_net == "cascade_res50_fpn" and weights.num_classes == 6
+    assert weights.full_net == "cascade_mask_res50_fpn" and weights.num_classes == 6
     assert not [key for key in weights.unused if "roi" in key]
 
 
