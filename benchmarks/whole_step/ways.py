@@ -115,7 +115,9 @@ def _ours(
             model, here, boxes=config.boxes, test=config.test, dtype=dtype
         )
         with step.stage("detections to the host"):
-            return to_image_detections(found, batch.image_ids, offset=0)
+            return to_image_detections(
+                found, batch.image_ids, batch.original_sizes, offset=0
+            )
 
     step.call = infer
     return step

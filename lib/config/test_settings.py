@@ -45,6 +45,8 @@ class TestConfig(Section):
     ``data.test_short_side``; the limit of the long side grows in proportion."""
     flip: bool = False
     """Run each test image mirrored too, at every scale."""
+    whole_pixel_masks: bool = False
+    """Round boxes to whole pixels before masks are pasted into them, as torchvision."""
     pictures: Whole = 20
     """Number of test images drawn with their detections into the run folder."""
     picture_threshold: Share = 0.5

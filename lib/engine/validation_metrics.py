@@ -174,7 +174,13 @@ def _leave_network(
         boxes=config.boxes,
         test=config.test,
     )
-    return to_image_detections(detections, batch.image_ids, offset=offset)
+    return to_image_detections(
+        detections,
+        batch.image_ids,
+        batch.original_sizes,
+        offset=offset,
+        whole_pixels=config.test.whole_pixel_masks,
+    )
 
 
 def _add_up(

@@ -46,6 +46,18 @@ class ImageDetections:
     masks: tuple[RunLengths, ...] | None = None
     keypoints: FloatArray | None = None
 
+    def pick(self, chosen: BoolArray) -> "ImageDetections":
+        """Return the detections where ``chosen (D,)`` is True."""
+        masks, points = self.masks, self.keypoints
+        return ImageDetections(
+            self.image_id,
+            self.boxes[chosen],
+            self.scores[chosen],
+            self.classes[chosen],
+            None if masks is None else tuple(itertools.compress(masks, chosen)),
+            None if points is None else points[chosen],
+        )
+
 
 class FlatDetections(NamedTuple):
     """The detections of a whole data set, one row each, in the order of its records.

@@ -1,24 +1,38 @@
 """Detections of a trained network, in pixels of the original images.
 
-This is the only place where boxes leave the frame of the network input.
+This is the only place where boxes, masks and keypoints leave the frame of the network
+input.
+
+Letters: N images, D detections per image, H, W height and width of an original image.
 """
 
 from collections.abc import Iterable, Iterator, Sequence
 
-import numpy as np
 import torch
 from torch import Tensor
 
 from ..config.settings import BoxConfig, TestConfig
 from ..datasets.loading.batches import Batch
+from ..datasets.mask_encoding import encode_masks
+from ..datasets.records import RunLengths
 from ..evaluation.image_detections import ImageDetections
 from ..layer_utils.boxes import BoxCoder, clip
 from ..layer_utils.detections import candidates
+from ..layer_utils.mask_pasting import paste_masks
 from ..layer_utils.outputs import Predictions
-from ..layer_utils.structures import Detections, replace
+from ..layer_utils.structures import Detections, map_tensors, replace
 from ..model.network import Network
 from ..utils.device import autocast
-from .test_time_augmentation import merge_views, mirror, mirror_proposals, unmirror
+from .test_time_augmentation import (
+    merge_views,
+    mirror,
+    mirror_boxes,
+    mirror_proposals,
+    unmirror,
+)
+
+_PIXELS = 1 << 27
+"""Pixels of pasted masks that are in memory at once."""
 
 
 def detect_batch(
@@ -47,6 +61,9 @@ def detect_views(
     RoIs are divided by the image's scale before decoding, so that clipping, the +1 of
     legacy boxes and suppression work in original pixels, as in the published code.
 
+    Masks and keypoints are predicted once per object: in the merged boxes, at the first
+    scale. With ``test.flip``, masks are the mean of this view and its mirror image.
+
     Args:
         model: the detector, in evaluation mode.
         views: one batch per scale, of the same images in the same order, on the model's
@@ -56,26 +73,29 @@ def detect_views(
         dtype: dtype of the computation.
 
     Returns:
-        Detections in pixels of each original image.
+        Detections, with boxes and keypoints in pixels of each original image, and masks
+        in the frames of the boxes.
 
     Raises:
         ValueError: the batches contain different images.
     """
     _check_same_images(views)
-    found, first = [], None
+    found: list[Detections] = []
+    shown: list[Predictions] = []  # at the first scale: as stored, then mirrored
     for batch in views:
         predictions = _predict(model, batch, dtype)
-        first = first or predictions
         found.append(_candidates(predictions, batch, boxes, test))
+        shown += [] if batch is not views[0] else [predictions]
         if test.flip:
             predictions = _predict(model, _mirrored(batch, boxes.offset), dtype)
             sizes = batch.images.sizes
-            predictions = unmirror(predictions, sizes, offset=boxes.offset)
-            found.append(_candidates(predictions, batch, boxes, test))
+            unmirrored = unmirror(predictions, sizes, offset=boxes.offset)
+            found.append(_candidates(unmirrored, batch, boxes, test))
+            shown += [] if batch is not views[0] else [predictions]
+        del predictions  # which may hold feature maps
     detections = _merged(found, views[0], boxes, test)
-    assert first is not None
     with autocast(views[0].images.pixels.device, dtype):
-        return _finished(model, first, views[0], detections)
+        return _finished(model, shown, views[0], detections, offset=boxes.offset)
 
 
 def detections_of(
@@ -89,17 +109,32 @@ def detections_of(
     """Compute the detections of a batch's predictions, as its only view."""
     found = _candidates(predictions, batch, boxes, test)
     detections = _merged([found], batch, boxes, test)
-    return _finished(model, predictions, batch, detections)
+    return _finished(model, [predictions], batch, detections, offset=boxes.offset)
 
 
 def _finished(
-    model: Network, predictions: Predictions, batch: Batch, found: Detections
+    model: Network,
+    views: Sequence[Predictions],
+    batch: Batch,
+    found: Detections,
+    *,
+    offset: float,
 ) -> Detections:
-    """Run the heads that work on final boxes, on those of a view's own pixels."""
-    if predictions.features is None:
+    """Run the heads that work on final boxes, in pixels of the network input.
+
+    The views are the batch as stored and, if there is a second one, mirrored.
+    """
+    plain, *mirrored = views
+    if plain.features is None:
         return found
     scales = _scales(batch)
-    own = model.finish(predictions, replace(found, boxes=found.boxes * scales))
+    inputs = replace(found, boxes=found.boxes * scales)
+    own = model.finish(plain, inputs)
+    if mirrored and own.masks is not None:
+        turned = mirror_boxes(inputs.boxes, batch.images.sizes, offset=offset)
+        other = model.finish(mirrored[0], replace(inputs, boxes=turned))
+        assert other.masks is not None
+        own = replace(own, masks=(own.masks + other.masks.flip(-1)) / 2)
     if own.keypoints is not None:
         points = own.keypoints[..., :2] / scales[..., None]
         keypoints = torch.cat((points, own.keypoints[..., 2:]), dim=3)
@@ -208,32 +243,86 @@ def detect_images(
             test=test,
             dtype=dtype,
         )
-        yield to_image_detections(detections, views[0].image_ids, offset=boxes.offset)
+        yield to_image_detections(
+            detections,
+            views[0].image_ids,
+            views[0].original_sizes,
+            offset=boxes.offset,
+            whole_pixels=test.whole_pixel_masks,
+        )
 
 
 def to_image_detections(
-    detections: Detections, image_ids: Iterable[str], *, offset: float
+    detections: Detections,
+    image_ids: Iterable[str],
+    original_sizes: Tensor,
+    *,
+    offset: float,
+    whole_pixels: bool = False,
+    pasted: bool = False,
 ) -> list[ImageDetections]:
-    """Remove the padding and the box convention.
+    """Remove the padding and the box convention, and paste masks into the images.
 
     Args:
-        detections: detections in original pixels.
+        detections: boxes and keypoints in original pixels, masks in the frames of the
+            boxes.
         image_ids: ids of the N images.
+        original_sizes: ``(N, 2)`` H and W.
         offset: 1 for legacy boxes, whose far corner is the last pixel inside.
+        whole_pixels: see ``layer_utils.mask_pasting.paste_probabilities``.
+        pasted: whether masks are pasted already, ``(N, D, H, W)`` bool for the largest
+            image.
 
     Returns:
         One entry per image, boxes as pixel edges.
     """
-    far_edge = torch.tensor([0, 0, offset, offset], dtype=torch.float32)
-    boxes = detections.boxes.cpu() + far_edge
-    scores, classes = detections.scores.cpu(), detections.classes.cpu()
-    valid = detections.valid.cpu()
-    return [
-        ImageDetections(
-            image_id=image_id,
-            boxes=boxes[i][valid[i]].numpy().astype(np.float32, copy=False),
-            scores=scores[i][valid[i]].numpy().astype(np.float32, copy=False),
-            classes=classes[i][valid[i]].numpy(),
+    far = torch.tensor([0, 0, offset, offset], device=detections.boxes.device)
+    edges = replace(detections, boxes=detections.boxes.float() + far)
+    kept = edges.valid.cpu()
+    small = replace(edges, masks=None)
+    host = map_tensors(small, lambda field: field.cpu())
+    entries = []
+    for i, (image_id, size) in enumerate(
+        zip(image_ids, original_sizes.tolist(), strict=True)
+    ):
+        masks = None
+        if edges.masks is not None:
+            rows = kept[i].nonzero()[:, 0].to(edges.masks.device)
+            own = edges.masks[i, rows]
+            if pasted:
+                masks = encode_masks(own[:, : size[0], : size[1]].cpu().numpy())
+            else:
+                masks = _paste(own, edges.boxes[i, rows], size, whole_pixels)
+        points = None if host.keypoints is None else host.keypoints[i][kept[i]]
+        entries.append(
+            ImageDetections(
+                image_id=image_id,
+                boxes=host.boxes[i][kept[i]].numpy(),
+                scores=host.scores[i][kept[i]].float().numpy(),
+                classes=host.classes[i][kept[i]].numpy(),
+                masks=masks,
+                keypoints=None if points is None else points.float().numpy(),
+            )
         )
-        for i, image_id in enumerate(image_ids)
-    ]
+    return entries
+
+
+def _paste(
+    masks: Tensor, boxes: Tensor, size: Sequence[int], whole_pixels: bool
+) -> tuple[RunLengths, ...]:
+    """Paste masks ``(D, S, S)`` with boxes ``(D, 4)`` into an image of H x W pixels."""
+    height, width = size
+    count = max(_PIXELS // (height * width), 1)
+    found: list[RunLengths] = []
+    parts = (torch.split(tensor, count) for tensor in (masks, boxes))
+    for some, frames in zip(*parts, strict=True):
+        # With x and y exchanged, since run lengths go down the columns.
+        pasted = paste_masks(
+            some.mT,
+            frames[:, [1, 0, 3, 2]],
+            height=width,
+            width=height,
+            whole_pixels=whole_pixels,
+        )
+        found += encode_masks(pasted.cpu().numpy().transpose(0, 2, 1))
+    return tuple(found)

@@ -93,6 +93,7 @@ def to_image_proposals(
     found = to_image_detections(
         Detections(original, proposals.scores.float(), classes, valid),
         batch.image_ids,
+        batch.original_sizes,
         offset=offset,
     )
     return [ImageProposals(e.image_id, e.boxes, e.scores) for e in found]

@@ -93,10 +93,20 @@ def mirror_proposals(
         sizes: see `unmirror`.
         offset: see `unmirror`.
     """
-    x1, y1, x2, y2 = proposals.boxes.unbind(-1)
+    return proposals._replace(boxes=mirror_boxes(proposals.boxes, sizes, offset=offset))
+
+
+def mirror_boxes(boxes: Tensor, sizes: Tensor, *, offset: float) -> Tensor:
+    """Convert boxes ``(N, R, 4)`` to those of the mirrored images, or back.
+
+    Args:
+        boxes: in pixels of the network input.
+        sizes: see `unmirror`.
+        offset: see `unmirror`.
+    """
+    x1, y1, x2, y2 = boxes.unbind(-1)
     last = sizes[:, 1:].to(x1.dtype) - offset  # (N, 1)
-    boxes = torch.stack((last - x2, y1, last - x1, y2), dim=-1)
-    return proposals._replace(boxes=boxes)
+    return torch.stack((last - x2, y1, last - x1, y2), dim=-1)
 
 
 def unmirror(predictions: Predictions, sizes: Tensor, *, offset: float) -> Predictions:

@@ -126,7 +126,9 @@ def test_ground_truth_survives_the_way_through_the_network(tmp_path, boxes, shor
         one_hot = np.eye(3, dtype=np.float32)[record.classes]
         model = Oracle(sample.boxes[None].tolist(), one_hot[None].tolist())
         found = detect(model, batch, boxes, score_threshold=0.5)
-        (entry,) = to_image_detections(found, batch.image_ids, offset=boxes.offset)
+        (entry,) = to_image_detections(
+            found, batch.image_ids, batch.original_sizes, offset=boxes.offset
+        )
         assert entry.image_id == record.image_id
         # Legacy decoding makes boxes wider by a pixel, as published.
         wider = np.array([0, 0, boxes.offset, boxes.offset], np.float32)
@@ -142,13 +144,15 @@ def test_to_image_detections_drops_padding_and_convention():
         classes=torch.tensor([[2, 1], [1, 2]]),
         valid=torch.tensor([[True, False], [False, False]]),
     )
-    one, none = to_image_detections(detections, ("a", "b"), offset=1)
+    sizes = torch.tensor([[9, 9], [9, 9]])
+    one, none = to_image_detections(detections, ("a", "b"), sizes, offset=1)
     assert (one.image_id, none.image_id) == ("a", "b")
     assert one.boxes.tolist() == [[1, 2, 4, 5]] and one.classes.tolist() == [2]
     assert one.boxes.dtype == one.scores.dtype == np.float32
     assert one.classes.dtype == np.int64
     assert none.boxes.shape == (0, 4) and none.scores.shape == (0,)
-    one, _ = to_image_detections(detections, ("a", "b"), offset=0)
+    assert one.masks is None and one.keypoints is None
+    one, _ = to_image_detections(detections, ("a", "b"), sizes, offset=0)
     assert one.boxes.tolist() == [[1, 2, 3, 4]]
 
 
