@@ -6,6 +6,7 @@ Arguments are not checked here, but by the operators. ``gpu`` has the same funct
 from collections.abc import Sequence
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -173,7 +174,8 @@ def draw_polygons(
 def paste_masks(masks: Tensor, rows: Tensor, columns: Tensor) -> Tensor:
     """Paste masks; see ``kernels.pasting.paste`` for contiguous arguments."""
     height, width = rows.shape[1], columns.shape[1]
-    pasted = masks.new_empty((len(masks), height, width), dtype=torch.bool)
+    # Zeros of the operating system: pages without an object are never written.
+    pasted = torch.from_numpy(np.zeros((len(masks), height, width), np.bool_))
     _cpu.paste_masks(
         masks.data_ptr(),
         rows.data_ptr(),

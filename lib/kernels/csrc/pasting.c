@@ -1,7 +1,9 @@
 /* Masks interpolated at the image's pixels and compared with a half.
  *
- * Only pixels whose position lies within a cell of the mask are computed. The products
- * and sums are those of PyTorch's grid_sample, so that ties are decided alike. */
+ * A pixel lies between four values of the mask, or between some of them and the zeros
+ * around it. Where all four are above or below a half, so are all pixels between them;
+ * only the others are computed. The products and sums are those of PyTorch's
+ * grid_sample, so that ties are decided alike. */
 #include "pasting.h"
 
 #include <math.h>
@@ -49,6 +51,76 @@ static void spread(const float *mask, const float *columns, int64_t size,
     }
 }
 
+/* Pixels of a row from `start` on that are all 0, all 1, or to be computed. */
+typedef struct {
+    int64_t start;
+    int kind;
+} Run;
+
+enum { ZEROS, ONES, MIXED };
+
+static int kind_of(float a, float b, float c, float d) {
+    float low = smaller(smaller(a, b), smaller(c, d));
+    float high = larger(larger(a, b), larger(c, d));
+    float margin = 1e-5f * (1.0f + larger(high, -low)); /* for rounding */
+    if (a != a || b != b || c != c || d != d) return MIXED;
+    if (high < 0.5f - margin) return ZEROS;
+    return low > 0.5f + margin ? ONES : MIXED;
+}
+
+static float value_at(const float *mask, int64_t size, int64_t row, int64_t column) {
+    int inside = row >= 0 && row < size && column >= 0 && column < size;
+    return inside ? mask[row * size + column] : 0.0f;
+}
+
+/* Split the pixels between two rows of the mask, `row` and the next, into runs. */
+static int64_t split(const float *mask, int64_t size, int64_t row, const float *columns,
+                     int64_t width, Run *runs) {
+    int64_t count = 0, x = 0;
+    while (x < width) {
+        int64_t cell = (int64_t)floorf(columns[x]), start = x;
+        int kind = kind_of(value_at(mask, size, row, cell),
+                           value_at(mask, size, row, cell + 1),
+                           value_at(mask, size, row + 1, cell),
+                           value_at(mask, size, row + 1, cell + 1));
+        do x++;
+        while (x < width && columns[x] < (float)(cell + 1));
+        if (!count || runs[count - 1].kind != kind) {
+            runs[count].start = start;
+            runs[count++].kind = kind;
+        }
+    }
+    runs[count].start = width;
+    return count;
+}
+
+static void paste(const float *mask, const float *rows, const float *columns,
+                  int64_t size, int64_t height, int64_t width, float *wide, Run *runs,
+                  uint8_t *out) {
+    int64_t left, top, count = 0, current = -2;
+    int64_t across = span(columns, width, size, &left);
+    int64_t down = span(rows, height, size, &top);
+    float *part = wide + 2 * across * (size + 2);
+    if (!across || !down) return;
+    columns += left;
+    spread(mask, columns, size, across, across, wide, part);
+    for (int64_t y = top; y < top + down; y++) {
+        float low = floorf(rows[y]);
+        int64_t row = (int64_t)low;
+        const float *upper = wide + 2 * across * (row + 1);
+        uint8_t *line = out + y * width + left;
+        if (row != current) count = split(mask, size, row, columns, across, runs);
+        current = row;
+        for (int64_t i = 0; i < count; i++) {
+            int64_t x = runs[i].start, length = runs[i + 1].start - x;
+            if (runs[i].kind == ONES) memset(line + x, 1, (size_t)length);
+            if (runs[i].kind == MIXED)
+                paste_row(upper + x, upper + 2 * across + x, part + x, rows[y] - low,
+                          length, across, line + x);
+        }
+    }
+}
+
 int paste_masks(const float *masks, const float *rows, const float *columns,
                 int64_t count, int64_t size, int64_t height, int64_t width,
                 uint8_t *pasted, int threads) {
@@ -56,29 +128,19 @@ int paste_masks(const float *masks, const float *rows, const float *columns,
 #pragma omp parallel num_threads(threads) if (threads > 1)
     {
         float *wide = malloc(sizeof(float) * (size_t)(width * (2 * size + 5)));
-        float *part = wide ? wide + 2 * width * (size + 2) : NULL;
-        if (!wide) {
+        Run *runs = malloc(sizeof(Run) * (size_t)(width + 1));
+        if (!wide || !runs) {
 #pragma omp atomic write
             failed = 1;
         }
 #pragma omp for schedule(dynamic, 1)
         for (int64_t i = 0; i < count; i++) {
-            uint8_t *out = pasted + i * height * width;
-            int64_t left, top;
-            int64_t across = span(columns + i * width, width, size, &left);
-            int64_t down = span(rows + i * height, height, size, &top);
-            memset(out, 0, (size_t)(height * width));
-            if (!wide || !across || !down) continue;
-            spread(masks + i * size * size, columns + i * width + left, size, across,
-                   across, wide, part);
-            for (int64_t y = top; y < top + down; y++) {
-                float at = rows[i * height + y], low = floorf(at);
-                const float *upper = wide + 2 * across * ((int64_t)low + 1);
-                paste_row(upper, upper + 2 * across, part, at - low, across, across,
-                          out + y * width + left);
-            }
+            if (wide && runs)
+                paste(masks + i * size * size, rows + i * height, columns + i * width,
+                      size, height, width, wide, runs, pasted + i * height * width);
         }
         free(wide);
+        free(runs);
     }
     return failed;
 }
