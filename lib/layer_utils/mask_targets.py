@@ -27,8 +27,9 @@ def mask_targets(
 
     Args:
         masks: of the ground truth.
-        rois: ``(N, R, 4)`` in pixels of the network input. Bitmaps are cropped exactly
-            as from the whole image if the RoIs lie inside it.
+        rois: ``(N, R, 4)`` in pixels of the network input, inside the image or not.
+            Bitmaps are cropped as from the whole image. (Without the kernels, samples
+            left of the image or above it see its edge, where others see nothing.)
         matched: ``(N, R)`` int64, slot of each RoI's object.
         size: S.
         soft: crop as torchvision does; without effect on polygons.
@@ -49,10 +50,11 @@ def mask_targets(
     image = torch.arange(len(rois), device=rois.device)[:, None]
     bitmaps = masks.values[image, matched].flatten(0, 1)[:, None]  # (N * R, 1, B, B)
     frames = masks.frames[image, matched]  # (N, R, 4)
+    sizes = masks.sizes[image, matched].flatten(0, 1)  # (N * R, 2)
     pixels = (frames[..., 2:] - frames[..., :2]).clamp(min=1) / bitmaps.shape[-1]
     inside = (rois - frames[..., :2].repeat(1, 1, 2)) / pixels.repeat(1, 1, 2)
     cropped = pool_rois(
-        FeatureMaps([bitmaps.float() / 255], None),
+        FeatureMaps([bitmaps.float() / 255], [sizes]),
         inside.view(-1, 1, 4),
         Pooling("align", size, aligned=not soft),
         strides=(1,),

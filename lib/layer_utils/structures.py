@@ -73,19 +73,21 @@ class Polygons(NamedTuple):
 class Bitmaps(NamedTuple):
     """The masks of a batch's objects, each as a bitmap of its box.
 
-    A bitmap covers the object with a margin of at least one pixel: zeros, or beyond the
-    image's edge a copy of the pixels at the edge, as RoIAlign sees a bitmap of the
-    whole image.
+    A bitmap covers the object and, within the image, one pixel around it. So where the
+    object touches an edge of the image, there is an edge of the bitmap, and RoIAlign
+    sees what it would see in a bitmap of the whole image.
 
     Attributes:
         values: ``(N, G, B, B)`` uint8, the share of each cell that is inside, times
             255.
         frames: ``(N, G, 4)`` box of all B x B cells, in pixels of the network input;
             its sides are B if a cell is a pixel.
+        sizes: ``(N, G, 2)`` int64 rows and columns that the bitmap has, the first ones.
     """
 
     values: Tensor
     frames: Tensor
+    sizes: Tensor
 
 
 class GroundTruth(NamedTuple):

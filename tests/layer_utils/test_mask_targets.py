@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 import torch
 from faster_rcnn.datasets.loading.masks import pack_bitmaps, pack_polygons
+from faster_rcnn.kernels import library
 from faster_rcnn.layer_utils.mask_targets import mask_targets
 from golden_masks import golden_outlines, unpacked
 from torchvision.ops import roi_align
@@ -33,6 +34,13 @@ def test_polygons_give_detectron2s_targets(golden, inputs, size):
     np.testing.assert_array_equal(found, expected)
 
 
+needs_kernels = pytest.mark.skipif(
+    library.kernels_for("roi_pool", "cpu") is None,
+    reason="torchvision's operators know no image smaller than the map",
+)
+
+
+@needs_kernels
 @pytest.mark.parametrize("size", [14, 28])
 @pytest.mark.parametrize("soft", [False, True])
 def test_bitmaps_give_detectron2s_and_torchvisions_targets(golden, size, soft):
@@ -40,15 +48,15 @@ def test_bitmaps_give_detectron2s_and_torchvisions_targets(golden, size, soft):
     masks = pack_bitmaps([list(full)], slots=20, max_side=512)
     rois, matched = sampled(golden)
     found = mask_targets(masks, rois, matched, size=size, soft=soft)[0].numpy()
-    edges = np.array([320, 256, 320, 256], np.float32)
-    inside = ((rois[0].numpy() >= 0) & (rois[0].numpy() <= edges)).all(1)
-    assert inside.sum() >= 25
+    # RoIs beyond the image too.
+    outside = (rois[0] < 0) | (rois[0] > torch.tensor([320, 256, 320, 256]))
+    assert 20 < outside.any(1).sum() < 40
     if soft:
         expected = golden[f"mask0_tv_targets_{size}"]
-        np.testing.assert_allclose(found[inside], expected[inside], atol=1e-4)
+        np.testing.assert_allclose(found, expected, atol=1e-4)
     else:
         expected = unpacked(golden[f"mask0_bitmask_targets_{size}"], size)
-        np.testing.assert_array_equal(found[inside], expected[inside])
+        assert (found != expected).sum() <= 1  # where a cell is a half
 
 
 CORNERS = ((0, 0), (30, 60), (20, 20), (0, 60))
@@ -62,14 +70,15 @@ def blobs(rng):
     return masks
 
 
+@needs_kernels
 @pytest.mark.parametrize("soft", [False, True])
 def test_a_bitmap_of_the_box_is_as_good_as_one_of_the_image(soft):
     rng = np.random.default_rng(0)
     masks = blobs(rng)
-    start = rng.uniform((0, 0), (60, 40), (30, 2))
-    far = np.minimum(start + rng.uniform(1, 60, (30, 2)), (90, 60))
+    start = rng.uniform((-20, -20), (70, 50), (60, 2))
+    far = start + rng.uniform(1, 80, (60, 2))
     rois = torch.from_numpy(np.concatenate((start, far), 1).astype(np.float32))
-    matched = torch.from_numpy(rng.integers(0, 5, 30))
+    matched = torch.from_numpy(rng.integers(0, 5, 60))
     full = torch.from_numpy(masks).float()[:, None]
     indexed = torch.cat((matched[:, None].float(), rois), 1)
     expected = roi_align(full, indexed, 14, aligned=not soft)[:, 0]

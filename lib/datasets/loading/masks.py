@@ -134,32 +134,29 @@ def pack_bitmaps(
     side = min(_round_up(largest, _BITMAP_SIDE), max_side)
     values = np.zeros((len(objects), slots, side, side), np.uint8)
     frames = np.zeros((len(objects), slots, 4), np.float32)
+    sizes = np.ones((len(objects), slots, 2), np.int64)
     for i, image in enumerate(cut):
         for g, (bitmap, frame) in enumerate(image):
             height, width = bitmap.shape
             rows, columns = min(height, side), min(width, side)
             small = cv2.resize(bitmap, (columns, rows), interpolation=cv2.INTER_AREA)
             values[i, g, :rows, :columns] = small
+            sizes[i, g] = rows, columns
             frames[i, g, :2] = frame[:2]
             whole = np.array([side / columns, side / rows], np.float32)
             frames[i, g, 2:] = frame[:2] + (frame[2:] - frame[:2]) * whole
-    return Bitmaps(torch.from_numpy(values), torch.from_numpy(frames))
+    return Bitmaps(*map(torch.from_numpy, (values, frames, sizes)))
 
 
 def cut_out(mask: npt.NDArray[np.bool_]) -> ObjectBitmap:
-    """Cut an object out of the mask of its image, with one pixel around it."""
+    """Cut an object out of the mask of its image, with one pixel of it around."""
     rows, columns = np.flatnonzero(mask.any(1)), np.flatnonzero(mask.any(0))
     if len(rows) == 0:
         return ObjectBitmap(np.zeros((1, 1), np.uint8), np.zeros(4, np.float32))
-    first, last = (rows[0], columns[0]), (rows[-1] + 1, columns[-1] + 1)
-    before = [int(at == 0) for at in first]
-    after = [int(at == side) for at, side in zip(last, mask.shape, strict=True)]
-    crop = mask[
-        first[0] - 1 + before[0] : last[0] + 1, first[1] - 1 + before[1] : last[1] + 1
-    ]
-    crop = np.pad(crop, list(zip(before, after, strict=True)), mode="edge")
-    frame = np.array([first[1] - 1, first[0] - 1, last[1] + 1, last[0] + 1], np.float32)
-    return ObjectBitmap(crop.astype(np.uint8) * np.uint8(255), frame)
+    top, left = max(rows[0] - 1, 0), max(columns[0] - 1, 0)
+    bottom, right = np.minimum((rows[-1] + 2, columns[-1] + 2), mask.shape)
+    crop = mask[top:bottom, left:right].astype(np.uint8) * np.uint8(255)
+    return ObjectBitmap(crop, np.array([left, top, right, bottom], np.float32))
 
 
 def _draw(outline: Outline, size: tuple[int, int]) -> ObjectBitmap:
