@@ -59,7 +59,9 @@ def convert(weights: ImportedWeights, arguments: argparse.Namespace) -> None:
     elif weights.num_classes is None:
         save_backbone(weights, arguments.output)
     else:
-        classes = read_classes(arguments.classes, weights.num_classes)
+        classes = read_classes(
+            arguments.classes, weights.num_classes, persons=weights.of_persons
+        )
         known = {21: "voc", 81: "coco", 91: "coco"}
         dataset = arguments.dataset or known.get(len(classes), "")
         recipes = find_recipes(dataset, weights.full_net)

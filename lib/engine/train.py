@@ -80,6 +80,7 @@ def train(
     profile = profile or Profile(None)
     validation = Validation(validation_set, config, device=device, dtype=dtype)
     state, gradient = _begin(model, config, validation, device=device, dtype=dtype)
+    state.keypoints = dataset.keypoints if config.keypoint.enabled else None
     resume(run, state, dataset)
     step = TrainStep(state, gradient, config)
     skeleton = dataset.keypoints.skeleton if dataset.keypoints else ()

@@ -9,6 +9,7 @@ from typing import Any
 import torch
 
 from ..config.settings import Config
+from ..datasets.records import KeypointNames
 from ..model.network import Network
 from ..utils.device import restore_random_states
 from ..weights.checkpoint import (
@@ -17,6 +18,7 @@ from ..weights.checkpoint import (
     Snapshot,
     save_checkpoint,
 )
+from ..weights.stored_keypoints import store_keypoints
 from .ema import WeightAverage
 from .validation import Validation
 
@@ -38,6 +40,7 @@ class TrainState:
         validation: past validations; saved by runs that validate.
         counts: counters of the run.
         iteration: updates done.
+        keypoints: names for those who use the detector; None without keypoints.
     """
 
     model: Network
@@ -47,6 +50,7 @@ class TrainState:
     validation: Validation
     counts: Counts = dataclasses.field(default_factory=Counts)
     iteration: int = 0
+    keypoints: KeypointNames | None = None
 
     def save(self, path: Path, config: Config, classes: tuple[str, ...]) -> None:
         """Write a checkpoint.
@@ -66,7 +70,7 @@ class TrainState:
             self.generator,
             self.iteration,
             self.counts,
-            extra,
+            extra | store_keypoints(self.keypoints),
         )
         save_checkpoint(path, snapshot, config, classes)
 

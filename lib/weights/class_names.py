@@ -8,7 +8,7 @@ import numpy as np
 
 from ..datasets.allowed_names import check_class_names
 from ..datasets.formats.voc import VOC_CLASSES
-from ..datasets.records import BACKGROUND
+from ..datasets.records import BACKGROUND, KeypointNames
 from ..evaluation.image_detections import ImageDetections
 from .checkpoint import CheckpointError
 from .layout_check import few
@@ -36,8 +36,22 @@ _names = iter(COCO_CLASSES)
 COCO_IDS = tuple(f"N/A {i}" if i in _GAPS else next(_names) for i in range(1, 91))
 """Names for the ids from 1 to 90: the classes of torchvision's detectors."""
 
+_SIDES = ("eye", "ear", "shoulder", "elbow", "wrist", "hip", "knee", "ankle")
+COCO_KEYPOINTS = KeypointNames(
+    ("nose", *(f"{side}_{part}" for part in _SIDES for side in ("left", "right"))),
+    tuple((left, left + 1) for left in range(1, 17, 2)),
+    (
+        *((15, 13), (13, 11), (16, 14), (14, 12), (11, 12), (5, 11), (6, 12), (5, 6)),
+        *((5, 7), (6, 8), (7, 9), (8, 10), (1, 2), (0, 1), (0, 2), (1, 3), (2, 4)),
+        *((3, 5), (4, 6)),
+    ),
+)
+"""COCO's keypoints of a person."""
 
-def read_classes(given: str | None, num_classes: int) -> list[str]:
+
+def read_classes(
+    given: str | None, num_classes: int, *, persons: bool = False
+) -> list[str]:
     """Return the names of a detector's classes, background first.
 
     Args:
@@ -45,6 +59,7 @@ def read_classes(given: str | None, num_classes: int) -> list[str]:
             background. If None, the number of classes selects those of VOC, of COCO, or
             of COCO's category ids with their gaps as in torchvision's detectors.
         num_classes: number of classes, background included.
+        persons: whether a single class is COCO's persons, as with their keypoints.
 
     Raises:
         CheckpointError: no names are given, and the number is not VOC's or COCO's; or
@@ -52,7 +67,8 @@ def read_classes(given: str | None, num_classes: int) -> list[str]:
         ValueError: a name is invalid.
     """
     if given is None:
-        for known in (VOC_CLASSES, COCO_CLASSES, COCO_IDS):
+        alone = (("person",),) if persons else ()
+        for known in (VOC_CLASSES, COCO_CLASSES, COCO_IDS, *alone):
             if len(known) == num_classes - 1:
                 return [BACKGROUND, *known]
         raise CheckpointError(
@@ -69,6 +85,16 @@ def read_classes(given: str | None, num_classes: int) -> list[str]:
         )
     check_class_names([BACKGROUND, *names], "--classes")
     return [BACKGROUND, *names]
+
+
+def coco_category_ids(classes: Sequence[str]) -> list[int]:
+    """Return the id of each class, background first: COCO's if it has COCO's 80.
+
+    Other ids are the indices of the classes.
+    """
+    if tuple(classes[1:]) == COCO_CLASSES:
+        return [0, *(COCO_IDS.index(name) + 1 for name in classes[1:])]
+    return list(range(len(classes)))
 
 
 def class_places(known: Sequence[str], wanted: Sequence[str]) -> list[int] | None:
@@ -92,9 +118,4 @@ def in_places(found: ImageDetections, places: Sequence[int]) -> ImageDetections:
     """Map detections in an image to the places from `class_places`; drop the others."""
     classes = np.asarray(places, np.int64)[found.classes]
     wanted = classes > 0
-    return replace(
-        found,
-        boxes=found.boxes[wanted],
-        scores=found.scores[wanted],
-        classes=classes[wanted],
-    )
+    return replace(found.pick(wanted), classes=classes[wanted])

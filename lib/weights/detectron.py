@@ -7,6 +7,8 @@ bias.
 import re
 from typing import Any
 
+from .imported import KEYPOINT_HEAD, MASK_HEAD
+
 _SHARED: dict[str, Any] = {
     "anchors.ratios": (0.5, 1.0, 2.0),
     "anchors.centre": "cell",
@@ -52,12 +54,21 @@ SETTINGS: dict[str, dict[str, Any]] = {
         "head.norm": "none",
     },
 }
+# It rounds boxes to whole pixels before pasting, as torchvision does after it.
+_MASK = MASK_HEAD | {"mask.targets": "polygon", "test.whole_pixel_masks": True}
+_KEYPOINT = KEYPOINT_HEAD | {"keypoint.score": "logit"}
+SETTINGS |= {
+    "mask_c4": SETTINGS["c4"] | _MASK | {"mask.convs": 0},
+    "mask_fpn": SETTINGS["fpn"] | _MASK,
+    "keypoint_fpn": SETTINGS["fpn"] | _KEYPOINT,
+}
 
 UNUSED = {
     **dict.fromkeys(
         ("fc1000_", "pred_"), "classifier of whole images, which a detector lacks"
     ),
     "conv1_b": "a bias that Detectron does not use either",
+    **dict.fromkeys(("kps_score_w", "kps_score_b"), "bilinear interpolation"),
 }
 MOMENTUM = "_momentum"
 """Suffixes of the names of the solver's state."""
@@ -73,6 +84,9 @@ _HEADS = {
     "box_head.predictor.deltas": "bbox_pred",
     "region_head.fcs.0": "fc6",
     "region_head.fcs.1": "fc7",
+    "mask_head.layers.deconv": "conv5_mask",
+    "mask_head.predictor": "mask_fcn_logits",
+    "keypoint_head.layers.deconv": "kps_score_lowres",
 }
 _RPN = {
     "rpn.head.conv": "conv_rpn",
@@ -102,7 +116,11 @@ def detectron_name(key: str, net: str, features: str) -> str | None:
         return f"{_HEADS[layer]}_{letter}"
     if layer in _RPN:
         # Weights shared by all levels are stored under the finest level.
-        return f"{_RPN[layer]}{'_fpn2' if features == 'fpn' else ''}_{letter}"
+        return f"{_RPN[layer]}{'_fpn2' if features.endswith('fpn') else ''}_{letter}"
+    found = re.fullmatch(r"(mask|keypoint)_head\.layers\.convs\.(\d)", layer)
+    if found:
+        name = {"mask": "_[mask]_fcn", "keypoint": "conv_fcn"}[found[1]]
+        return f"{name}{int(found[2]) + 1}_{letter}"
     found = re.fullmatch(r"pyramid\.(lateral|output)\.(\d)", layer)
     if found:
         level = int(found[2])

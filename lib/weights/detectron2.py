@@ -71,7 +71,7 @@ _RETINANET = {
     "dense.pre_nms": 1000,
     "test.clip_first": False,
 }
-_MASK = MASK_HEAD | {"mask.targets": "polygon"}
+_MASK = MASK_HEAD | {"mask.targets": "polygon", "test.whole_pixel_masks": False}
 _KEYPOINT = KEYPOINT_HEAD | {"keypoint.score": "probability"}
 SETTINGS: dict[str, dict[str, Any]] = {
     "c4": _C4 | _ONE_MAP | _REGIONS | _SHARED,

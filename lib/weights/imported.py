@@ -124,6 +124,11 @@ class ImportedWeights:
     settings: dict[str, Any] = field(default_factory=dict)
 
     @property
+    def of_persons(self) -> bool:
+        """Return whether it predicts as many keypoints as COCO's persons have."""
+        return self.settings.get("keypoint.count") == 17
+
+    @property
     def full_net(self) -> str:
         """Return NET on the command line: ``res50``, with a pyramid ``res50_fpn``."""
         heads = ("mask", "keypoint")

@@ -147,9 +147,10 @@ def _detectrons(net: str) -> Iterator[Layout]:
         return
     style = {"net.style": detectron2.style_of(net)}
     for features, settings in detectron.SETTINGS.items():
-        if features == "fpn" or net != "resx101":
+        if features.endswith("fpn") or net != "resx101":
+            name = features.upper().replace("_", " ")
             yield _layout(
-                f"Detectron {_short_name(net)}-{features.upper()} detector",
+                f"Detectron {_short_name(net)}-{name} detector",
                 "detectron",
                 net,
                 partial(detectron.detectron_name, net=net, features=features),

@@ -90,7 +90,7 @@ def known_classes(weights: ImportedWeights) -> Sequence[str] | None:
     count = weights.num_classes or 0
     if weights.classes is None:
         try:
-            return read_classes(None, count)
+            return read_classes(None, count, persons=weights.of_persons)
         except CheckpointError:
             return None
     if len(weights.classes) != count:

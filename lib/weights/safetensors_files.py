@@ -18,7 +18,7 @@ from torch import Tensor
 _OURS = "faster_rcnn"  # the metadata's key for the format of a checkpoint
 _PARTS = (
     *("iteration", "config", "classes", "normalisation", "metrics", "averaged"),
-    "sha256",
+    *("keypoints", "sha256"),
 )
 
 

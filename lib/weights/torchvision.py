@@ -79,7 +79,7 @@ _SMALL = {
     "data.test_long_side": 640,
 }
 
-_MASK = MASK_HEAD | {"mask.targets": "soft"}
+_MASK = MASK_HEAD | {"mask.targets": "soft", "test.whole_pixel_masks": True}
 _KEYPOINT = KEYPOINT_HEAD | {"keypoint.score": "logit"}
 
 # By name in torchvision: our net, the settings, and whether files of versions before

@@ -17,10 +17,9 @@ from faster_rcnn.weights.checkpoint import CheckpointError
 from faster_rcnn.weights.class_names import COCO_CLASSES, read_classes
 from faster_rcnn.weights.recognition import recognise_weights
 from faster_rcnn.weights.writing import detector_config
+from lively_torchvision import randomise, spread
 from tiny_runs import ground_truth, random_images
-from torch import nn
 from torchvision.models import detection
-from torchvision.models.detection.image_list import ImageList
 
 # On these sizes, multiples of 64, all strides of torchvision's anchors are whole, and
 # its resizing does nothing.
@@ -48,45 +47,6 @@ def peer(name):
     ).eval()
     randomise(model)
     return model
-
-
-@torch.no_grad()
-def randomise(model):
-    for part in model.modules():
-        if isinstance(part, nn.BatchNorm2d):
-            part.weight.uniform_(0.6, 1.2)
-            part.bias.normal_(0, 0.3)
-            part.running_mean.normal_(0, 0.3)
-            part.running_var.uniform_(0.6, 1.4)
-        elif isinstance(part, nn.Conv2d | nn.Linear):
-            part.weight.normal_(0, (2 / part.weight[0].numel()) ** 0.5)
-            if part.bias is not None:
-                part.bias.normal_(0, 0.1)
-
-
-@torch.no_grad()
-def spread(model, images):
-    """Scale the output layers so that scores and boxes vary, and none saturates."""
-    inputs, _ = model.transform([pixels / 255 for pixels in images.pixels])
-    maps = model.backbone(inputs.tensors)
-    head, heads = model.rpn.head, model.roi_heads
-    logits, deltas = (
-        torch.cat([level.flatten() for level in levels])
-        for levels in head(list(maps.values()))
-    )
-    head.cls_logits.weight *= 2 / logits.std()
-    head.cls_logits.bias.zero_()
-    head.bbox_pred.weight *= 0.3 / deltas.std()
-    head.bbox_pred.bias.zero_()
-    proposals, _ = model.rpn(ImageList(inputs.tensors, inputs.image_sizes), maps)
-    pooled = heads.box_roi_pool(maps, proposals, inputs.image_sizes)
-    logits, deltas = heads.box_predictor(heads.box_head(pooled))
-    predictor = heads.box_predictor
-    scale = 2 / logits.std(0)  # (C,)
-    predictor.cls_score.weight *= scale[:, None]
-    predictor.cls_score.bias.copy_((predictor.cls_score.bias - logits.mean(0)) * scale)
-    predictor.bbox_pred.weight *= 1 / deltas.std()
-    predictor.bbox_pred.bias.zero_()
 
 
 def ours(weights, *overrides):

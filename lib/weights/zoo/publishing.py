@@ -19,6 +19,7 @@ from ...utils.files import write_atomic
 from ..checkpoint import CheckpointError, detector_weights, load_checkpoint
 from ..recognition import recognise_weights
 from ..safetensors_files import safetensors_bytes
+from ..stored_keypoints import KEY
 
 _MOST = 1 << 24  # bytes of a results.json
 DIGITS = 8
@@ -44,6 +45,7 @@ def published_state(
         "iteration": state["iteration"],
         "config": without_places(state["config"]),
         "classes": list(state["classes"]),
+        **({KEY: state[KEY]} if KEY in state else {}),
         "model": {key: value.contiguous() for key, value in weights.items()},
     }
     known = recognise_weights(content, str(checkpoint))  # complete, with known input

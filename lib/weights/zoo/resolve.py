@@ -42,7 +42,10 @@ def open_checkpoint(path_or_name: str | Path) -> dict[str, Any]:
             "train with it by --weights, or give a detector"
         )
     try:
-        classes = list(weights.classes or read_classes(None, weights.num_classes))
+        classes = list(
+            weights.classes
+            or read_classes(None, weights.num_classes, persons=weights.of_persons)
+        )
     except CheckpointError as error:
         raise CheckpointError(
             f"{path}: {error}, to frcnn convert {path} --output FILE, and "

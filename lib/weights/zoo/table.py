@@ -24,7 +24,7 @@ _DETECTRON2_PAGE = (
 _FAMILY_DETECTORS = "https://drive.google.com/open?id=0B7fNdx_jAqhtNE10TDZDbFRuU0E"
 _FAMILY_RESNETS = "https://github.com/ruotianluo/pytorch-resnet"
 _FAMILY_MOBILE = "https://drive.google.com/open?id=0B7fNdx_jAqhtZGJvZlpVeDhUN1k"
-_COCO = "box AP, COCO val2017"
+_COCO = "COCO val2017"
 _VOC07 = "mAP, VOC 2007 test, trained on 07+12"
 _MINIVAL = "box AP, COCO minival"
 
@@ -40,26 +40,43 @@ _TORCHVISION_BACKBONES = (
     ("mobilenet_v2", "mobile_v2", "b0353104", 13.555, 71.878),
     ("mobilenet_v3_large", "mobile_v3", "8738ca79", 21.114, 74.042),
 )
-# Name in torchvision, ending of the file's name, net, MiB, box AP, importer.
+# Name in torchvision, ending of the file's name, net, MiB, importer, figures.
 _TORCHVISION_DETECTORS = (
-    ("fasterrcnn_resnet50_fpn", "_coco-258fb6c6", "res50", 159.743, 37.0, "FPN"),
-    ("fasterrcnn_resnet50_fpn_v2", "_coco-dd69338a", "res50", 167.104, 46.7, "FPN"),
     (
-        "fasterrcnn_mobilenet_v3_large_fpn",
-        "-fb6a3cc7",
-        "mobile_v3",
-        74.239,
-        32.8,
-        "FPN",
+        *("fasterrcnn_resnet50_fpn", "_coco-258fb6c6", "res50"),
+        *(159.743, "FPN", "37.0 box AP"),
+    ),
+    (
+        *("fasterrcnn_resnet50_fpn_v2", "_coco-dd69338a", "res50"),
+        *(167.104, "FPN", "46.7 box AP"),
+    ),
+    (
+        *("fasterrcnn_mobilenet_v3_large_fpn", "-fb6a3cc7", "mobile_v3"),
+        *(74.239, "FPN", "32.8 box AP"),
     ),
     (
         *("fasterrcnn_mobilenet_v3_large_320_fpn", "-907ea3f9", "mobile_v3"),
-        *(74.239, 22.8, "FPN"),
+        *(74.239, "FPN", "22.8 box AP"),
     ),
-    ("retinanet_resnet50_fpn", "_coco-eeacb38b", "res50", 130.267, 36.4, "RetinaNet"),
+    (
+        *("retinanet_resnet50_fpn", "_coco-eeacb38b", "res50"),
+        *(130.267, "RetinaNet", "36.4 box AP"),
+    ),
     (
         *("retinanet_resnet50_fpn_v2", "_coco-5905b1c5", "res50"),
-        *(146.037, 41.5, "RetinaNet"),
+        *(146.037, "RetinaNet", "41.5 box AP"),
+    ),
+    (
+        *("maskrcnn_resnet50_fpn", "_coco-bf2d0c1e", "res50"),
+        *(169.84, "FPN", "37.9 box AP, 34.6 mask AP"),
+    ),
+    (
+        *("maskrcnn_resnet50_fpn_v2", "_coco-73cbd019", "res50"),
+        *(177.219, "FPN", "47.4 box AP, 41.8 mask AP"),
+    ),
+    (
+        *("keypointrcnn_resnet50_fpn", "_coco-fc266e95", "res50"),
+        *(226.054, "FPN", "54.6 box AP, 65.0 keypoint AP"),
     ),
 )
 # Name in Detectron2, path, net.
@@ -68,7 +85,7 @@ _DETECTRON2_BACKBONES = (
     ("R-101", "MSRA/R-101.pkl", "res101"),
     ("X-101-32x8d", "FAIR/X-101-32x8d.pkl", "resx101"),
 )
-# Name in Detectron2, job and digits of the MD5, net, importer, box AP.
+# Name in Detectron2, job and digits of the MD5, net, importer, figures.
 _DETECTRON2_ON_COCO = (
     ("faster_rcnn_R_50_C4_1x", "137257644/721ade", "res50", "C4", 35.7),
     ("faster_rcnn_R_50_C4_3x", "137849393/f97cb7", "res50", "C4", 38.4),
@@ -83,9 +100,40 @@ _DETECTRON2_ON_COCO = (
     ("retinanet_R_50_FPN_1x", "190397773/bfca0b", "res50", "RetinaNet", 37.4),
     ("retinanet_R_50_FPN_3x", "190397829/5bd44e", "res50", "RetinaNet", 38.7),
     ("retinanet_R_101_FPN_3x", "190397697/971ab9", "res101", "RetinaNet", 40.4),
-    ("cascade_mask_rcnn_R_50_FPN_1x", "138602847/e9d89b", "res50", "cascade", 42.1),
-    ("cascade_mask_rcnn_R_50_FPN_3x", "144998488/480dd8", "res50", "cascade", 44.3),
+    ("mask_rcnn_R_50_C4_1x", "137259246/9243eb", "res50", "C4", 36.8, 32.2),
+    ("mask_rcnn_R_50_C4_3x", "137849525/4ce675", "res50", "C4", 39.8, 34.4),
+    ("mask_rcnn_R_101_C4_3x", "138363239/a2914c", "res101", "C4", 42.6, 36.7),
+    ("mask_rcnn_R_50_DC5_1x", "137260150/4f86c3", "res50", "DC5", 38.3, 34.2),
+    ("mask_rcnn_R_50_DC5_3x", "137849551/84107b", "res50", "DC5", 40.0, 35.9),
+    ("mask_rcnn_R_101_DC5_3x", "138363294/0464b7", "res101", "DC5", 41.9, 37.3),
+    ("mask_rcnn_R_50_FPN_1x", "137260431/a54504", "res50", "FPN", 38.6, 35.2),
+    ("mask_rcnn_R_50_FPN_3x", "137849600/f10217", "res50", "FPN", 41.0, 37.2),
+    ("mask_rcnn_R_101_FPN_3x", "138205316/a3ec72", "res101", "FPN", 42.9, 38.6),
+    ("mask_rcnn_X_101_32x8d_FPN_3x", "139653917/2d9806", "resx101", "FPN", 44.3, 39.5),
+    (
+        *("cascade_mask_rcnn_R_50_FPN_1x", "138602847/e9d89b", "res50"),
+        *("cascade", 42.1, 36.4),
+    ),
+    (
+        *("cascade_mask_rcnn_R_50_FPN_3x", "144998488/480dd8", "res50"),
+        *("cascade", 44.3, 38.5),
+    ),
+    ("keypoint_rcnn_R_50_FPN_1x", "137261548/04e291", "res50", "FPN", 53.6, 64.0),
+    ("keypoint_rcnn_R_50_FPN_3x", "137849621/a6e10b", "res50", "FPN", 55.4, 65.5),
+    ("keypoint_rcnn_R_101_FPN_3x", "138363331/997cc7", "res101", "FPN", 56.4, 66.1),
+    (
+        *("keypoint_rcnn_X_101_32x8d_FPN_3x", "139686956/5ad38f"),
+        *("resx101", "FPN", 57.3, 66.0),
+    ),
 )
+# By the beginning of the name: the folder, and the second figure if there is one.
+_DETECTRON2_FOLDERS = {
+    "faster": ("COCO-Detection", ""),
+    "retinanet": ("COCO-Detection", ""),
+    "mask": ("COCO-InstanceSegmentation", "mask AP"),
+    "cascade": ("Misc", "mask AP"),
+    "keypoint": ("COCO-Keypoints", "keypoint AP"),
+}
 # Name, net, page, published figure: files of the family's PyTorch port, by hand.
 _FAMILY = (
     ("resnet50_caffe", "res50", _FAMILY_RESNETS, None),
@@ -144,6 +192,19 @@ def _detectron2(
     )
 
 
+def _detectron2_on_coco(
+    name: str, job: str, net: str, reader: str, *figures: float
+) -> Entry:
+    folder, second = _DETECTRON2_FOLDERS[name.partition("_")[0]]
+    kinds = ("box AP", second)
+    measured = [f"{ap} {kind}" for ap, kind in zip(figures, kinds, strict=False)]
+    return _detectron2(
+        name,
+        f"{folder}/{name}/{job.replace('/', '/model_final_')}.pkl",
+        *(net, reader, ", ".join([*measured, _COCO])),
+    )
+
+
 def _family(name: str, net: str, page: str, figure: str | None) -> Entry:
     backbone = figure is None
     return Entry(
@@ -168,22 +229,14 @@ _ALL = (
         for name, net, digits, size, top1 in _TORCHVISION_BACKBONES
     ),
     *(
-        _torchvision(name, ending, net, size, f"{ap} {_COCO}", reader)
-        for name, ending, net, size, ap, reader in _TORCHVISION_DETECTORS
+        _torchvision(name, ending, net, size, f"{figures}, {_COCO}", reader)
+        for name, ending, net, size, reader, figures in _TORCHVISION_DETECTORS
     ),
     *(
         _detectron2(name, f"ImageNetPretrained/{path}", net, "backbone")
         for name, path, net in _DETECTRON2_BACKBONES
     ),
-    *(
-        _detectron2(
-            name,
-            f"{'Misc' if reader == 'cascade' else 'COCO-Detection'}/{name}/"
-            f"{job.replace('/', '/model_final_')}.pkl",
-            *(net, reader, f"{ap} {_COCO}"),
-        )
-        for name, job, net, reader, ap in _DETECTRON2_ON_COCO
-    ),
+    *(_detectron2_on_coco(*row) for row in _DETECTRON2_ON_COCO),
     _detectron2(
         "voc_faster_rcnn_R_50_C4",
         "PascalVOC-Detection/faster_rcnn_R_50_C4/142202221/model_final_b1acc2.pkl",

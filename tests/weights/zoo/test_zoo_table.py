@@ -16,6 +16,9 @@ DETECTORS = {
     "fasterrcnn_mobilenet_v3_large_320_fpn",
     "retinanet_resnet50_fpn",
     "retinanet_resnet50_fpn_v2",
+    "maskrcnn_resnet50_fpn",
+    "maskrcnn_resnet50_fpn_v2",
+    "keypointrcnn_resnet50_fpn",
 }
 
 
@@ -58,6 +61,9 @@ def test_torchvisions_entries_are_torchvisions():
         (metrics,) = theirs.meta["_metrics"].values()
         figure = metrics.get("box_map") or metrics["acc@1"]
         assert entry.published.startswith(f"{figure:.1f} ")
+        for kind, name in (("mask_map", "mask AP"), ("kp_map", "keypoint AP")):
+            if kind in metrics:
+                assert f", {metrics[kind]:.1f} {name}," in entry.published
 
 
 def test_every_net_has_an_answer():
