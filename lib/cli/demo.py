@@ -48,6 +48,7 @@ def main(arguments: argparse.Namespace) -> None:
                 frames=arguments.frames,
             ),
             show=arguments.show,
+            out=arguments.out,
         )
         sys.exit(0 if good else 1)
 

@@ -106,6 +106,7 @@ function render() {
   at("boxes").replaceChildren(...shown.map(boxOf));
   [...at("boxes").children].forEach((box, i, all) =>
     box.style.zIndex = String(all.length - i));
+  paintInstances(at("overlay"), found, shown, info);
   at("rows").replaceChildren(...shown.map(rowOf));
   at("rows").closest("table").hidden = !shown.length;
   at("count").textContent = `${shown.length} of ${found.detections.length} detections`;
@@ -135,6 +136,7 @@ function clear() {
   shown = [];
   off.clear();
   for (const id of ["boxes", "rows", "classes"]) at(id).replaceChildren();
+  at("overlay").width = at("overlay").height = 0;
   at("rows").closest("table").hidden = true;
   at("count").textContent = "No detections yet";
   at("json").textContent = "";
@@ -203,6 +205,7 @@ function drawn() {
   [canvas.width, canvas.height] = [width, height];
   const pen = canvas.getContext("2d");
   pen.drawImage(at("picture"), 0, 0, width, height);
+  pen.drawImage(at("overlay"), 0, 0, width, height);
   const line = Math.max(2, Math.min(width, height) / 300), size = 7 * line;
   pen.font = `600 ${size}px system-ui, sans-serif`;
   pen.lineWidth = line;

@@ -6,7 +6,7 @@ import hashlib
 from ..utils.pages.render import render, sources, styles
 
 _STYLE = styles("demo/demo.css")
-_SCRIPT = sources("demo/demo.js")
+_SCRIPT = sources("demo/overlay.js", "demo/demo.js")
 
 PAGE = str(render("demo/demo.html", style=_STYLE, script=_SCRIPT))
 

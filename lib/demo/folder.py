@@ -10,6 +10,7 @@ from ..detector import Detector
 from ..detector.result import class_labels
 from ..engine.stop_signals import Interrupted, stop_signals
 from ..utils.files import remove_stale, sha256_of, write_atomic
+from ..weights.class_names import coco_category_ids
 from .filming import film_item
 from .journal import Journal
 from .run import Demo, DemoOptions
@@ -31,6 +32,7 @@ def detect_into(
     settings: Mapping[str, Any],
     options: DemoOptions,
     show: bool = False,
+    out: Path | None = None,
 ) -> bool:
     """Detect objects in all items that the folder has no results of yet.
 
@@ -41,6 +43,7 @@ def detect_into(
         settings: what the detections depend on, beside threshold and classes.
         options: what to write, and above which score.
         show: whether to show results in a window too.
+        out: file for the detections in all pictures of the folder, as COCO's results.
 
     Returns:
         Whether all items succeeded; bad ones are named in the log.
@@ -72,6 +75,8 @@ def detect_into(
             missing = len(left) - _detect_all(demo, items, left)
             failed = demo.failed
         good = _finish(journal, failed, options.as_json)
+        if out is not None:
+            journal.write_coco(out, coco_category_ids(detector.classes))
     if missing:
         raise Interrupted(
             f"stopped with {missing} of {len(items)} to do; the same command resumes "

@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from ..detector.coco_rows import coco_row
 from ..utils.closeable import Closeable
 from ..utils.files import atomic_path, remove_stale, write_atomic
 from ..utils.locks import HeldElsewhereError, take_lock
@@ -128,6 +129,28 @@ class Journal(Closeable):
                 new.write((",\n" if i else "\n") + line.rstrip("\n"))
             new.write("\n]\n")
 
+    def write_coco(self, path: Path, category_ids: Sequence[int]) -> None:
+        """Write the detections in all pictures as one list of COCO's results.
+
+        Args:
+            path: the file, written in one step.
+            category_ids: id of each class, the background's first.
+        """
+        with (
+            atomic_path(path) as temporary,
+            temporary.open("w", encoding="utf-8") as new,
+            self._path.open(encoding="utf-8") as old,
+        ):
+            separator = "["
+            for line in map(json.loads, old):
+                stem = Path(line["name"]).stem
+                image_id = int(stem) if _is_number(stem) else line["name"]
+                for found in line.get("detections", ()):  # a video has none here
+                    row = coco_row(found, image_id, category_ids[found["label"]])
+                    new.write(f"{separator}\n{json.dumps(row)}")
+                    separator = ","
+            new.write("[]\n" if separator == "[" else "\n]\n")
+
     def close(self) -> None:
         """Release the folder."""
         self._file.close()
@@ -173,6 +196,11 @@ class Journal(Closeable):
                 return lines
             file.truncate(whole)
         return self._read()
+
+
+def _is_number(stem: str) -> bool:
+    """Return whether a file's name is the id of its image, as in COCO."""
+    return stem.isascii() and stem.isdecimal() and len(stem) <= 18
 
 
 def _stamp(item: Item) -> dict[str, Any]:

@@ -205,6 +205,7 @@ class DemoServer(ThreadingHTTPServer):
             "checkpoint": name,
             "classes": list(detector.classes),
             "colors": [_hex(i) for i in range(len(detector.classes))],
+            "skeleton": list(detector.keypoints.skeleton if detector.keypoints else ()),
             "formats": list(UPLOAD_FORMATS),
             "max_bytes": MAX_BYTES,
             "max_pixels": MAX_PIXELS,

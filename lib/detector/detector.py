@@ -9,11 +9,13 @@ import torch
 
 from ..config.settings import Config, TestConfig
 from ..datasets.loading.batches import collate
+from ..datasets.records import KeypointNames
 from ..inference.postprocess import detect_views, to_image_detections
 from ..inference.test_time_augmentation import view_sizes
 from ..model.network import Network
 from ..utils.device import pick_device, pick_dtype
 from ..utils.forking import forks, survive_forks
+from ..weights.stored_keypoints import stored_keypoints
 from .batching import Prepared, in_order, of_like_shape, to_sample
 from .from_checkpoint import find_checkpoint, open_detector
 from .inputs import ImageInput, as_images, is_one_image, to_pixels
@@ -33,6 +35,7 @@ class Detector:
         model: the network, in evaluation mode.
         config: configuration of the run, with overrides.
         classes: the C class names, background first.
+        keypoints: the K keypoints; None if it predicts none.
         device: device of the network.
         dtype: dtype of the computation.
     """
@@ -45,6 +48,7 @@ class Detector:
         *,
         device: torch.device,
         dtype: torch.dtype,
+        keypoints: KeypointNames | None = None,
     ) -> None:
         survive_forks()
         self._forks = forks()
@@ -54,6 +58,7 @@ class Detector:
         self.classes = tuple(classes)
         self.device = device
         self.dtype = dtype
+        self.keypoints = keypoints
 
     @classmethod
     def from_checkpoint(
@@ -99,7 +104,10 @@ class Detector:
         if precision == "auto":
             precision = config.train.precision
         dtype = pick_dtype(precision, device)
-        detector = cls(model, config, classes, device=device, dtype=dtype)
+        names = stored_keypoints(state, config)
+        detector = cls(
+            model, config, classes, device=device, dtype=dtype, keypoints=names
+        )
         if compile:
             detector.model.compile(dynamic=True)
         return detector
@@ -246,17 +254,20 @@ class Detector:
             dtype=self.dtype,
         )
         entries = to_image_detections(
-            detections, views[0].image_ids, offset=boxes.offset
+            detections,
+            views[0].image_ids,
+            views[0].original_sizes,
+            offset=boxes.offset,
+            whole_pixels=call.test.whole_pixel_masks,
         )
         return [
-            Result(
-                boxes=torch.from_numpy(entry.boxes),
-                scores=torch.from_numpy(entry.scores),
-                labels=torch.from_numpy(entry.classes),
+            Result.of(
+                entry,
                 size=item.samples[0].original_size,
                 path=item.path,
                 class_names=self.classes,
                 exif=call.exif,
+                keypoint_names=self.keypoints,
             ).filter(call.score_threshold, call.classes)
             for item, entry in zip(group, entries, strict=True)
         ]

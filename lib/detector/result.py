@@ -1,9 +1,10 @@
 """Detections in one image."""
 
 import importlib
-import xml.etree.ElementTree as ET
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import cached_property
+from itertools import compress
 from pathlib import Path
 from typing import Any
 
@@ -12,9 +13,19 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from ..datasets.records import did_you_mean
-from ..utils.drawing import Picture, class_color, draw_boxes
+from ..datasets.mask_encoding import decode_masks
+from ..datasets.records import KeypointNames, RunLengths, did_you_mean
+from ..evaluation.image_detections import ImageDetections
+from ..utils.drawing import (
+    Picture,
+    class_color,
+    draw_boxes,
+    draw_keypoints,
+    draw_masks,
+)
+from .coco_rows import coco_row
 from .inputs import ImageInput, to_pixels
+from .voc_xml import voc_annotation
 
 
 @dataclass(frozen=True, eq=False)
@@ -30,6 +41,11 @@ class Result:
         path: path of the file; None if the image was not given by its path.
         class_names: the detector's C classes, background first.
         exif: whether EXIF's orientation was applied.
+        run_lengths: D masks of the image in COCO's compressed form; None if the
+            detector predicts none.
+        keypoints: ``(D, K, 3)`` float32 x and y in continuous pixels of the image, and
+            score; None if the detector predicts none.
+        keypoint_names: what the K keypoints are, and the skeleton that joins them.
     """
 
     boxes: Tensor
@@ -39,6 +55,29 @@ class Result:
     path: Path | None
     class_names: tuple[str, ...] = field(repr=False)
     exif: bool = field(default=True, repr=False)
+    run_lengths: tuple[RunLengths, ...] | None = field(default=None, repr=False)
+    keypoints: Tensor | None = None
+    keypoint_names: KeypointNames | None = field(default=None, repr=False)
+
+    @classmethod
+    def of(cls, found: ImageDetections, **fields: Any) -> "Result":
+        """Make a result of detections; ``fields`` are the remaining attributes."""
+        points = found.keypoints
+        return cls(
+            boxes=torch.from_numpy(found.boxes),
+            scores=torch.from_numpy(found.scores),
+            labels=torch.from_numpy(found.classes),
+            run_lengths=found.masks,
+            keypoints=None if points is None else torch.from_numpy(points),
+            **fields,
+        )
+
+    @cached_property
+    def masks(self) -> Tensor | None:
+        """Return ``(D, H, W)`` bool, decoded once; None without a mask head."""
+        if self.run_lengths is None:
+            return None
+        return torch.from_numpy(decode_masks(self.run_lengths, self.size))
 
     @property
     def names(self) -> list[str]:
@@ -56,13 +95,20 @@ class Result:
         """Return one dictionary per detection, of plain values for JSON.
 
         Its keys are ``box`` (x1, y1, x2, y2 as pixel edges), ``score``, ``label`` and
-        ``name``.
+        ``name``; with masks ``mask`` (COCO's run lengths: ``size`` and ``counts``),
+        with keypoints ``keypoints`` (x, y in continuous pixels, and score of each).
         """
         columns = (self.boxes.tolist(), self.scores.tolist(), self.labels.tolist())
-        return [
+        rows = [
             {"box": box, "score": score, "label": label, "name": name}
             for box, score, label, name in zip(*columns, self.names, strict=True)
         ]
+        for row, mask in zip(rows, self.run_lengths or (), strict=False):
+            row["mask"] = {"size": list(mask.size), "counts": mask.counts.decode()}
+        if self.keypoints is not None:
+            for row, points in zip(rows, self.keypoints.tolist(), strict=True):
+                row["keypoints"] = points
+        return rows
 
     def filter(
         self, score_threshold: float | None = None, classes: Sequence[str] | None = None
@@ -78,14 +124,26 @@ class Result:
         if classes is not None:
             known = class_labels(classes, self.class_names)
             kept &= torch.isin(self.labels, torch.tensor(known, dtype=torch.int64))
-        boxes, scores, labels = (
-            x[kept] for x in (self.boxes, self.scores, self.labels)
+        runs, points = self.run_lengths, self.keypoints
+        return replace(
+            self,
+            boxes=self.boxes[kept],
+            scores=self.scores[kept],
+            labels=self.labels[kept],
+            run_lengths=None if runs is None else tuple(compress(runs, kept)),
+            keypoints=None if points is None else points[kept],
         )
-        return replace(self, boxes=boxes, scores=scores, labels=labels)
 
     def numpy(self) -> dict[str, npt.NDArray[Any]]:
-        """Return ``boxes``, ``scores`` and ``labels`` as arrays that share memory."""
-        return {k: getattr(self, k).numpy() for k in ("boxes", "scores", "labels")}
+        """Return boxes, scores, labels, and masks and keypoints if there are any.
+
+        Arrays by the names of the attributes, which share their memory.
+        """
+        keys = ("boxes", "scores", "labels", "masks", "keypoints")
+        tensors = {key: getattr(self, key) for key in keys}
+        return {
+            k: tensor.numpy() for k, tensor in tensors.items() if tensor is not None
+        }
 
     def to_coco(
         self,
@@ -93,6 +151,9 @@ class Result:
         category_ids: Sequence[int] | Mapping[str, int] | None = None,
     ) -> list[dict[str, Any]]:
         """Return rows in COCO's result format, whose box is x, y, width, height.
+
+        Masks are under ``segmentation``, and keypoints, whose whole numbers are the
+        centres of pixels there, under ``keypoints``.
 
         Args:
             image_id: id of the image in the data set.
@@ -103,67 +164,51 @@ class Result:
             ValueError: a class has no category.
         """
         ids = _category_ids(self, category_ids)
-        return [
-            {
-                "image_id": image_id,
-                "category_id": ids[found["label"]],
-                "bbox": [x1, y1, max(x2 - x1, 0.0), max(y2 - y1, 0.0)],
-                "score": found["score"],
-            }
-            for found in self
-            for x1, y1, x2, y2 in [found["box"]]
-        ]
+        return [coco_row(row, image_id, ids[row["label"]]) for row in self]
 
     def to_voc(self) -> str:
         """Return an XML annotation in VOC's layout: whole, 1-based, inclusive corners.
 
         Each object also has its ``score``, which readers of annotations ignore.
         """
-        height, width = self.size
-        root = ET.Element("annotation")
-        _add(root, "filename", self.path.name if self.path else "")
-        size = ET.SubElement(root, "size")
-        for key, length in (("width", width), ("height", height), ("depth", 3)):
-            _add(size, key, length)
-        _add(root, "segmented", 0)
-        # Pixel edges are rounded to whole ones; a box keeps at least one pixel.
-        edges = np.rint(self.boxes.numpy()).astype(int)
-        limits = np.array([width, height])
-        first = edges[:, :2].clip(0, limits - 1)
-        last = np.maximum(edges[:, 2:].clip(0, limits), first + 1)
-        # 1-based; the last pixel belongs to the box.
-        boxes = np.concatenate([first + 1, last], axis=1).tolist()
-        for name, score, box in zip(
-            self.names, self.scores.tolist(), boxes, strict=True
-        ):
-            node = ET.SubElement(root, "object")
-            _add(node, "name", name)
-            _add(node, "pose", "Unspecified")
-            _add(node, "truncated", 0)
-            _add(node, "difficult", 0)
-            _add(node, "score", f"{score:.6g}")
-            corners = ET.SubElement(node, "bndbox")
-            for key, value in zip(("xmin", "ymin", "xmax", "ymax"), box, strict=True):
-                _add(corners, key, value)
-        ET.indent(root, "\t")
-        return ET.tostring(root, encoding="unicode") + "\n"
+        return voc_annotation(
+            "" if self.path is None else self.path.name,
+            self.size,
+            self.names,
+            self.boxes.numpy(),
+            self.scores.tolist(),
+        )
 
     def to_supervision(self) -> Any:
-        """Return a ``supervision.Detections``, with class names as ``class_name``.
+        """Return a ``supervision.Detections`` with masks, and names as ``class_name``.
 
         Raises:
             ImportError: the package supervision is not installed.
         """
-        try:
-            supervision = importlib.import_module("supervision")
-        except ImportError as error:
-            raise ImportError(
-                "conversion to supervision.Detections needs the package supervision, "
-                f"which cannot be imported here ({error}); pip install supervision"
-            ) from error
-        return supervision.Detections(
+        masks = self.masks
+        return _supervision().Detections(
             xyxy=self.boxes.numpy(),
+            mask=None if masks is None else masks.numpy(),
             confidence=self.scores.numpy(),
+            class_id=self.labels.numpy(),
+            data={"class_name": np.array(self.names, dtype=str)},
+        )
+
+    def to_supervision_keypoints(self) -> Any:
+        """Return a ``supervision.KeyPoints``, with names as ``class_name``.
+
+        Raises:
+            ImportError: the package supervision is not installed.
+            ValueError: the detector predicts no keypoints.
+        """
+        if self.keypoints is None:
+            raise ValueError(
+                "expected a detector of keypoints, found none in its result"
+            )
+        points = self.keypoints.numpy()
+        return _supervision().KeyPoints(
+            xy=points[..., :2],
+            confidence=points[..., 2],
             class_id=self.labels.numpy(),
             data={"class_name": np.array(self.names, dtype=str)},
         )
@@ -174,13 +219,17 @@ class Result:
         *,
         labels: bool = True,
         scores: bool = True,
+        masks: bool = True,
+        keypoint_threshold: float = 0.05,
     ) -> Picture:
-        """Draw a box, a class and a score for each detection.
+        """Draw a box, a class and a score for each detection, its mask and keypoints.
 
         Args:
             image: the image, of any supported type; if None, the file is read again.
             labels: write the class.
             scores: write the score.
+            masks: draw the masks.
+            keypoint_threshold: scores of drawn keypoints exceed it.
 
         Returns:
             ``(H, W, 3)`` uint8 RGB of the image's size.
@@ -203,13 +252,26 @@ class Result:
                 f"expected the image that was searched, of {width} x {height} pixels, "
                 f"found one of {pixels.shape[1]} x {pixels.shape[0]}"
             )
-        return draw_boxes(
+        # Of a single class, colours tell its objects apart.
+        alone = len(self.class_names) == 2 and (
+            self.run_lengths or self.keypoints is not None
+        )
+        hues = range(1, len(self) + 1) if alone else self.labels.tolist()
+        colors = [class_color(hue) for hue in hues]
+        if masks and self.run_lengths is not None:
+            pixels = draw_masks(pixels, self.run_lengths, colors)
+        pixels = draw_boxes(
             pixels,
             np.asarray(self.boxes.numpy(), np.float32),
             labels=self.names if labels else None,
             scores=self.scores.tolist() if scores else None,
-            colors=[class_color(label) for label in self.labels.tolist()],
+            colors=colors,
         )
+        if self.keypoints is None:
+            return pixels
+        skeleton = self.keypoint_names.skeleton if self.keypoint_names else ()
+        points = self.keypoints.numpy()
+        return draw_keypoints(pixels, points, skeleton, colors, keypoint_threshold)
 
 
 def class_labels(names: Sequence[str], class_names: Sequence[str]) -> list[int]:
@@ -236,6 +298,16 @@ def class_labels(names: Sequence[str], class_names: Sequence[str]) -> list[int]:
     return [known[name] for name in names]
 
 
+def _supervision() -> Any:
+    try:
+        return importlib.import_module("supervision")
+    except ImportError as error:
+        raise ImportError(
+            "conversion to supervision's classes needs the package supervision, which "
+            f"cannot be imported here ({error}); pip install supervision"
+        ) from error
+
+
 def _category_ids(
     result: Result, given: Sequence[int] | Mapping[str, int] | None
 ) -> Mapping[int, int]:
@@ -257,7 +329,3 @@ def _category_ids(
             f"({', '.join(names)}), found {len(given)}"
         )
     return dict(enumerate(given))
-
-
-def _add(parent: ET.Element, key: str, value: object) -> None:
-    ET.SubElement(parent, key).text = str(value)

@@ -9,9 +9,10 @@ import sys
 
 import cv2
 import numpy as np
+import pycocotools.mask
 import pytest
 from command_lines import HELPERS
-from fake_detector import FakeDetector
+from fake_detector import LIMB, FakeDetector
 from faster_rcnn.demo.folder import checkpoint_settings, detect_into
 from faster_rcnn.demo.run import DemoOptions
 from faster_rcnn.demo.sources import find_items
@@ -28,10 +29,15 @@ def call(pictures, detector, caplog):
     caplog.set_level(logging.INFO, logger="faster_rcnn")
     output = pictures.parent / "out"
 
-    def run(source=pictures, *, settings=SETTINGS, **options):
+    def run(source=pictures, *, settings=SETTINGS, out=None, **options):
         items = find_items([str(source)], output=output)
         return detect_into(
-            output, items, detector, settings=settings, options=DemoOptions(**options)
+            output,
+            items,
+            detector,
+            settings=settings,
+            options=DemoOptions(**options),
+            out=out,
         )
 
     run.output = output
@@ -62,6 +68,24 @@ def test_pictures_and_the_lines(call, pictures):
     drawn = cv2.imread(str(call.output / "b.png"))
     assert drawn.shape == (10, 20, 3) and (drawn != 120).any()
     assert (cv2.imread(str(pictures / "b.png")) == 120).all()
+
+
+def test_coco_results_of_all_tasks(call, pictures, detector, tmp_path):
+    (pictures / "sub/c.jpg").rename(pictures / "sub/000000000042.jpg")
+    detector.keypoints = LIMB
+    out = tmp_path / "results" / "coco.json"
+    for _ in range(2):  # from the records of the first run the second time
+        assert call(drawn=False, out=out)
+        rows = json.loads(out.read_text())
+        assert [row["image_id"] for row in rows] == ["a.jpg", "b.png", 42]
+        for row in rows:
+            assert row["bbox"] == [0, 0, 10, 10] and row["category_id"] == 1
+            mask = pycocotools.mask.decode(row["segmentation"])
+            assert mask.shape == (10, 20) and mask[:, :5].all() and mask.sum() == 50
+            assert row["keypoints"] == [1.5, 1.5, 1, 7.5, 7.5, 1]
+    assert len(detector.seen) == 3
+    assert call(threshold=0.9, drawn=False, out=out)
+    assert json.loads(out.read_text()) == []
 
 
 def test_json(call):
@@ -220,7 +244,7 @@ import os, signal, sys
 from pathlib import Path
 sys.path.insert(0, sys.argv[1])
 from command_lines import HELPERS
-from fake_detector import FakeDetector
+from fake_detector import LIMB, FakeDetector
 from faster_rcnn.demo.folder import detect_into
 from faster_rcnn.demo.run import DemoOptions
 from faster_rcnn.demo.sources import find_items

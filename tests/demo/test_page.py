@@ -7,17 +7,23 @@ import cv2
 import numpy as np
 import pytest
 from bombs import bomb
+from fake_detector import LIMB
 from faster_rcnn.demo.server import DemoServer
+from faster_rcnn.utils.drawing import class_color
 from PIL import Image
 
 pytestmark = pytest.mark.browser
 
 
 @pytest.fixture
-def page(browser, detector, tmp_path):
-    """The page, opened; what it downloads goes to the folder `downloads`."""
-    with DemoServer(detector, name="a.pth", port=0) as server:
+def page_of(browser, tmp_path):
+    """Opens the page of a detector; its downloads go to the folder `downloads`."""
+    servers = []
+
+    def page_of(detector):
+        server = DemoServer(detector, name="a.pth", port=0)
         thread = threading.Thread(target=server.serve_forever, args=(0.01,))
+        servers.append((server, thread))
         thread.start()
         browser.call(
             "Browser.setDownloadBehavior",
@@ -28,10 +34,19 @@ def page(browser, detector, tmp_path):
         browser.open(server.url)
         browser.wait("info !== null")
         browser.problems.clear()
-        yield browser
-        browser.open("about:blank")
+        return browser
+
+    yield page_of
+    browser.open("about:blank")
+    for server, thread in servers:
         server.shutdown()
         thread.join()
+        server.server_close()
+
+
+@pytest.fixture
+def page(page_of, detector):
+    return page_of(detector)
 
 
 @pytest.fixture
@@ -101,6 +116,33 @@ def test_boxes_threshold_classes_and_json(page, photo, tmp_path):
     page.run("at('save-picture').click()")
     drawn = cv2.imread(str(downloaded(tmp_path, "_i_photo-detections.png")))
     assert drawn.shape == (60, 80, 3) and (drawn != 200).any()
+    assert page.problems == []
+
+
+def test_masks_and_keypoints(detector, page_of, photo, tmp_path):
+    detector.keypoints = LIMB
+    page = page_of(detector)
+    upload(page, photo)
+    page.run("at('threshold').value = 0.05; render()")
+
+    def pixel(x, y):
+        return page.run(
+            f"[...at('overlay').getContext('2d').getImageData({x}, {y}, 1, 1).data]"
+        )
+
+    (cat, dog) = (list(class_color(label)) for label in (1, 2))
+    np.testing.assert_allclose(pixel(10, 45), [*cat, 110], atol=3)  # inside
+    assert pixel(19, 45) == [*cat, 255]  # its edge
+    np.testing.assert_allclose(pixel(45, 20), [*dog, 110], atol=3)
+    assert pixel(70, 50) == [0, 0, 0, 0]
+    assert pixel(28, 43)[3] > 200  # the limb of the cat
+    assert page.run("at('json').textContent").count('"counts"') == 2
+    # A class that is put away takes its masks along.
+    page.run("off.add(1); render()")
+    assert pixel(10, 45) == [0, 0, 0, 0]
+    page.run("at('save-picture').click()")
+    drawn = cv2.imread(str(downloaded(tmp_path, "_i_photo-detections.png")))
+    assert (drawn[20, 45] != 200).any() and (drawn[45, 10] == 200).all()
     assert page.problems == []
 
 

@@ -6,10 +6,13 @@ import xml.etree.ElementTree as ET
 from pathlib import Path
 
 import numpy as np
+import pycocotools.mask
 import pytest
 import torch
 from faster_rcnn import Result
 from faster_rcnn.datasets.formats.voc import read_voc
+from faster_rcnn.datasets.mask_encoding import encode_masks
+from faster_rcnn.datasets.records import KeypointNames
 from faster_rcnn.evaluation.results import load_detections
 from faster_rcnn.utils.drawing import class_color
 from PIL import Image
@@ -49,6 +52,65 @@ def test_a_list_of_plain_values():
     assert result.to_list() == expected == list(result)
     assert json.loads(json.dumps(result.to_list())) == expected
     assert make_result().to_list() == []
+
+
+NAMES = KeypointNames(("head", "tail"), (), ((0, 1),))
+
+
+def with_instances(*detections, size=(40, 60), **fields):
+    """A result whose masks fill the left half of each box, with a limb of keypoints."""
+    masks = np.zeros((len(detections), *size), np.bool_)
+    points = []
+    for mask, (x1, y1, x2, y2, *_) in zip(masks, detections, strict=True):
+        mask[round(y1) : round(y2), round(x1) : round((x1 + x2) / 2)] = True
+        points.append([[x1 + 1.5, y1 + 1.5, 0.9], [x2 - 0.5, y2 - 0.5, 0.01]])
+    result = make_result(
+        *detections,
+        size=size,
+        run_lengths=encode_masks(masks),
+        keypoints=torch.tensor(points).reshape(-1, 2, 3),
+        keypoint_names=NAMES,
+        **fields,
+    )
+    return result, torch.from_numpy(masks)
+
+
+def test_masks_and_keypoints():
+    result, masks = with_instances(BOX, DISC)
+    assert torch.equal(result.masks, masks) and result.masks is result.masks
+    arrays = result.numpy()
+    assert set(arrays) == {"boxes", "scores", "labels", "masks", "keypoints"}
+    assert np.array_equal(arrays["masks"], masks)
+    few = result.filter(classes=["disc"])
+    assert torch.equal(few.masks, masks[1:]) and len(few.keypoints) == 1
+    none = result.filter(0.99)
+    assert none.masks.shape == (0, 40, 60) and none.keypoints.shape == (0, 2, 3)
+    assert make_result(BOX).masks is None
+
+
+def test_masks_and_keypoints_as_plain_values():
+    result, masks = with_instances(BOX)
+    (row,) = json.loads(json.dumps(result.to_list()))
+    assert row["keypoints"][0] == pytest.approx([11.5, 6.5, 0.9])
+    (coco,) = json.loads(json.dumps(result.to_coco(3)))
+    assert coco["segmentation"] == row["mask"]
+    # Whole numbers are the centres of pixels in COCO's files.
+    assert coco["keypoints"] == pytest.approx([11, 6, 0.9, 29.5, 19, 0.01])
+    assert np.array_equal(pycocotools.mask.decode(row["mask"]), masks[0])
+
+
+def test_masks_and_keypoints_are_drawn():
+    result, _ = with_instances(BOX)
+    black = np.zeros((40, 60, 3), np.uint8)
+    drawn = result.draw(black, labels=False, scores=False)
+    boxes = make_result(BOX).draw(black, labels=False, scores=False)
+    tinted = (drawn != boxes).any(2)
+    assert tinted[6:18, 12:19].all() and not tinted[:, 32:].any()
+    # The second keypoint scores too little for itself and its limb.
+    assert not tinted[8:18, 22:29].any()
+    bare = {"labels": False, "scores": False, "masks": False}
+    assert not result.draw(black, **bare)[12, 18:24].any()
+    assert result.draw(black, **bare, keypoint_threshold=0)[12, 18:24].any()
 
 
 def test_it_cannot_be_changed():
@@ -211,6 +273,19 @@ def test_supervision_itself():
     assert isinstance(found, supervision.Detections) and len(found) == 2
     assert found[found.class_id == 2].data["class_name"].tolist() == ["disc"]
     assert len(make_result().to_supervision()) == 0
+
+
+def test_instances_for_supervision():
+    supervision = pytest.importorskip("supervision")
+    result, masks = with_instances(BOX, DISC)
+    assert np.array_equal(result.to_supervision().mask, masks)
+    points = result.to_supervision_keypoints()
+    assert isinstance(points, supervision.KeyPoints) and len(points) == 2
+    assert np.array_equal(points.xy, result.keypoints[..., :2])
+    none, _ = with_instances()
+    assert len(none.to_supervision()) == len(none.to_supervision_keypoints()) == 0
+    with pytest.raises(ValueError, match="expected a detector of keypoints"):
+        make_result(BOX).to_supervision_keypoints()
 
 
 def test_without_supervision(monkeypatch):

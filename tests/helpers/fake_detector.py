@@ -2,7 +2,10 @@
 
 import threading
 
+import numpy as np
 import torch
+from faster_rcnn.datasets.mask_encoding import encode_masks
+from faster_rcnn.datasets.records import KeypointNames
 from faster_rcnn.detector import Result
 from faster_rcnn.detector.inputs import to_pixels
 
@@ -16,11 +19,14 @@ class FakeDetector:
         seen: sizes of the pictures it was given, in order.
         together: numbers of pictures it was given at once.
         busy: calls in progress, at most.
+        keypoints: names of two keypoints, which are then in the upper left and lower
+            right of each box; and the left half of each box is its mask.
         before: called with the number of pictures seen, before each picture.
     """
 
     def __init__(self):
         self.classes = CLASSES
+        self.keypoints = None
         self.device = torch.device("cpu")
         self.seen = []
         self.together = []
@@ -56,6 +62,24 @@ class FakeDetector:
                 size=(height, width),
                 path=None,
                 class_names=CLASSES,
+                **self._instances(boxes, (height, width)),
             ).filter(score_threshold, classes)
         with self._lock:
             self._now -= 1
+
+    def _instances(self, boxes, size):
+        if self.keypoints is None:
+            return {}
+        masks = np.zeros((len(boxes), *size), np.bool_)
+        for mask, (x1, y1, x2, y2) in zip(masks, boxes, strict=True):
+            mask[int(y1) : int(y2), int(x1) : int((x1 + x2) / 2)] = True
+        corners = torch.tensor(boxes, dtype=torch.float32).view(-1, 2, 2)
+        points = corners + torch.tensor([[2.0, 2], [-2, -2]])
+        return {
+            "run_lengths": encode_masks(masks),
+            "keypoints": torch.cat((points, torch.ones(len(boxes), 2, 1)), 2),
+            "keypoint_names": self.keypoints,
+        }
+
+
+LIMB = KeypointNames(("head", "tail"), (), ((0, 1),))

@@ -24,6 +24,12 @@ def build_parser(prog: str | None = None) -> Parser:
         "for paths on stdin",
     )
     add("--output", type=Path, help="folder of results; default output/demo/CHECKPOINT")
+    add(
+        "--out",
+        type=Path,
+        metavar="FILE",
+        help="detections in all pictures as COCO results: boxes, masks, keypoints",
+    )
     add("--json", action="store_true", help="a JSON file of each, and one of all")
     add("--no-pictures", action="store_true", help="draw nothing, only write JSON")
     add(
