@@ -20,6 +20,7 @@ def main(arguments: argparse.Namespace) -> None:
             device=arguments.device,
             precision=arguments.precision,
             int8=arguments.int8,
+            paste=arguments.masks == "pasted",
             images=arguments.images,
             count=arguments.count,
             calibration=arguments.calibration,

@@ -5,7 +5,8 @@ compares the file with the detector, ``running`` loads it again. Importing this 
 registers the operators that PyTorch's own two formats call.
 """
 
-from ..kernels import pooling as _pooling  # noqa: F401  (registers its operators)
+from ..kernels import pasting as _pasting  # noqa: F401  (registers its operators)
+from ..kernels import pooling as _pooling  # noqa: F401
 from ..nms import nms as _nms  # noqa: F401
 from .export_error import ExportError
 from .running import Exported, load_exported

@@ -5,6 +5,7 @@ import json
 from typing import Any, ClassVar
 
 from ..config.settings import Config
+from ..datasets.records import KeypointNames
 from .export_error import ExportError
 from .program import Shape
 
@@ -25,6 +26,10 @@ class About:
         precision: what the network computes in: float32, bfloat16 or int8.
         device: that a file of PyTorch's runs on.
         score_threshold: least score of the boxes that come out.
+        outputs: names of what comes out, fields of ``Detections``.
+        pasted: whether masks are those of the original images.
+        whole_pixel_masks: whether boxes are rounded where masks are pasted into them.
+        keypoints: names of the keypoints; None without any.
     """
 
     KEY: ClassVar[str] = "faster_rcnn.json"
@@ -40,6 +45,10 @@ class About:
     precision: str
     device: str
     score_threshold: float
+    outputs: tuple[str, ...] = ("boxes", "scores", "classes", "valid")
+    pasted: bool = False
+    whole_pixel_masks: bool = False
+    keypoints: KeypointNames | None = None
 
     @classmethod
     def of(
@@ -51,6 +60,8 @@ class About:
         *,
         precision: str = "float32",
         device: str = "cpu",
+        pasted: bool = False,
+        keypoints: KeypointNames | None = None,
     ) -> "About":
         """Return the facts of a configuration's detector."""
         return cls(
@@ -61,6 +72,14 @@ class About:
             precision=precision,
             device=device,
             score_threshold=config.test.score_threshold,
+            outputs=(
+                *("boxes", "scores", "classes", "valid"),
+                *(["masks"] if config.mask.enabled else []),
+                *(["keypoints"] if config.keypoint.enabled else []),
+            ),
+            pasted=pasted,
+            whole_pixel_masks=config.test.whole_pixel_masks,
+            keypoints=keypoints,
             **shape._asdict(),
         )
 
@@ -84,7 +103,16 @@ class About:
             values: dict[str, Any] = json.loads(text)
             size = values["size"]
             values["size"] = None if size is None else (int(size[0]), int(size[1]))
-            return cls(**values | {"classes": tuple(values["classes"])})
+            names = values.get("keypoints")
+            if names is not None:
+                pairs = ("flip_pairs", "skeleton")
+                values["keypoints"] = KeypointNames(
+                    tuple(names["names"]),
+                    *(tuple((int(a), int(b)) for a, b in names[k]) for k in pairs),
+                )
+            outputs = values.get("outputs", cls.outputs)
+            lists = {"classes": tuple(values["classes"]), "outputs": tuple(outputs)}
+            return cls(**values | lists)
         except (ValueError, TypeError, KeyError, IndexError) as error:
             raise ExportError(
                 f"{source}: expected a file that frcnn export wrote, found no facts "

@@ -118,7 +118,7 @@ def write_onnx(traced: ExportedProgram, path: Path, about: About) -> None:
             dynamo=True,
             opset_version=OPSET,
             input_names=list(Inputs._fields),
-            output_names=["boxes", "scores", "classes", "valid"],
+            output_names=list(about.outputs),
             custom_translation_table=translations(),
             verbose=False,
         )

@@ -18,6 +18,7 @@ from ..evaluation.image_detections import ImageDetections
 from ..evaluation.scoring import evaluate
 from ..inference.postprocess import to_image_detections
 from ..utils.device import pick_device
+from ..weights.stored_keypoints import stored_keypoints
 from ..weights.zoo import open_checkpoint
 from . import parity, photos
 from .about import About
@@ -47,6 +48,7 @@ class Job:
         device: device to run on, for PyTorch's formats.
         precision: ``float32`` or ``bfloat16``.
         int8: whether to quantize; for ONNX.
+        paste: whether masks come out pasted into the original images.
         images: folder of photos to check on; if None, the configuration's test set, or
             generated shapes if that is not available.
         count: number of photos to check on.
@@ -66,6 +68,7 @@ class Job:
     device: str = "cpu"
     precision: str = "float32"
     int8: bool = False
+    paste: bool = False
     images: Path | None = None
     count: int = 8
     calibration: Path | None = None
@@ -99,11 +102,19 @@ def export(job: Job) -> Path:
         test=config.test,
         padded=job.padded,
         dtype=torch.bfloat16 if job.precision == "bfloat16" else torch.float32,
+        paste=job.paste,
     )
     if job.to == "onnx":
         check_expressible(program)
     about = About.of(
-        job.to, config, classes, shape, precision=job.precision, device=job.device
+        job.to,
+        config,
+        classes,
+        shape,
+        precision=job.precision,
+        device=job.device,
+        pasted=job.paste and config.mask.enabled,
+        keypoints=stored_keypoints(state, config),
     )
     pictures = _pictures(job, config)
     suffix = (".int8" if job.int8 else "") + FORMATS[job.to].suffix
@@ -198,7 +209,15 @@ def _measure(path: Path, dataset: Dataset) -> float:
         batch = records[len(found) : len(found) + len(inputs.sizes)]
         # A fixed batch may be filled up; and boxes are edges already.
         names = [record.image_id for record in batch]
-        found += to_image_detections(exported(inputs), names, offset=0)
+        sizes = inputs.original_sizes[: len(batch)]
+        found += to_image_detections(
+            exported(inputs),
+            names,
+            sizes,
+            offset=0,
+            whole_pixels=about.whole_pixel_masks,
+            pasted=about.pasted,
+        )
     name, value = evaluate(dataset, found).headline
     logger.info("%s on %s: %s %.1f", about.precision, dataset.name, name, 100 * value)
     return value

@@ -1,6 +1,7 @@
 """Convert the package's own operators to ONNX's standard ones, for any runtime.
 
-Letters: N images, R boxes per image, K output slots.
+Letters: N images, R boxes per image, K output slots, D masks, S cells per side of a
+mask.
 """
 
 import math
@@ -11,7 +12,7 @@ import numpy as np
 import torch
 
 from ..nms.nms import _float32_limit
-from .onnx_graph import Value, floats, integer, integers, number, op
+from .onnx_graph import FLOAT, Value, floats, integer, integers, number, op
 from .onnx_pooling import roi_pool
 
 _LOWEST = float(np.finfo(np.float32).min)
@@ -22,6 +23,7 @@ def translations() -> dict[Callable[..., Any], Callable[..., Any]]:
     return {
         torch.ops.faster_rcnn.nms.default: nms,
         torch.ops.faster_rcnn.roi_pool.default: roi_pool,
+        torch.ops.faster_rcnn.paste_masks.default: paste_masks,
     }
 
 
@@ -60,3 +62,21 @@ def nms(
     best, index = op.TopK(kept_scores, integers(max_outputs), axis=1)
     kept = op.Greater(best, number(-math.inf))
     return op.Where(kept, index, integer(0)), kept
+
+
+def paste_masks(masks: Value, rows: Value, columns: Value) -> Value:
+    """``faster_rcnn::paste_masks``, see ``kernels.pasting.paste``.
+
+    Bilinear interpolation is a product of two matrices, for the rows and the columns.
+    """
+    cells = op.Shape(masks, start=2, end=3)
+    cells = op.Range(integer(0), op.Squeeze(cells), integer(1))
+    cells = op.Cast(cells, to=FLOAT)
+
+    def weights(at: Value) -> Value:
+        away = op.Abs(op.Sub(op.Unsqueeze(at, integers(2)), cells))
+        return op.Max(op.Sub(number(1), away), number(0))
+
+    across = op.Transpose(weights(columns), perm=(0, 2, 1))  # (D, S, W)
+    values = op.MatMul(weights(rows), op.MatMul(masks, across))
+    return op.GreaterOrEqual(values, number(0.5))

@@ -16,6 +16,11 @@ from .program import Inputs
 BOX_TOLERANCE = 0.05
 """Pixels of the original image."""
 SCORE_TOLERANCE = 1e-3
+MASK_TOLERANCE = 0.02
+"""Of a probability: a mask moves with its box."""
+MOVED_TOLERANCE = 1e-3
+"""Share of the keypoints and of the pixels of pasted masks that may differ, since
+rounding decides between equals."""
 
 
 class Differences(NamedTuple):
@@ -26,6 +31,10 @@ class Differences(NamedTuple):
         detections: number of the detector's detections above the threshold.
         box: largest difference of a coordinate, in original pixels.
         score: largest difference of a score.
+        mask: largest difference of a mask's probability.
+        points: number of keypoints, and of pixels that one of two pasted masks has.
+        moved: keypoints whose place differs by more than the tolerance of boxes, and
+            pixels that only one of two pasted masks has.
         unmatched: detections that only one of the two has, in words.
     """
 
@@ -33,14 +42,33 @@ class Differences(NamedTuple):
     detections: int = 0
     box: float = 0.0
     score: float = 0.0
+    mask: float = 0.0
+    points: int = 0
+    moved: int = 0
     unmatched: tuple[str, ...] = ()
 
     def __str__(self) -> str:
         """Return one line of text."""
+        points = f", {self.moved} of {self.points} keypoints and mask pixels"
         return (
             f"{self.images} images, {self.detections} detections: boxes differ by "
-            f"{self.box:.2g} px at most, scores by {self.score:.2g}, "
-            f"{len(self.unmatched)} without partner"
+            f"{self.box:.2g} px at most, scores by {self.score:.2g}"
+            + (f", masks by {self.mask:.2g}" if self.mask else "")
+            + (points if self.points else "")
+            + f", {len(self.unmatched)} without partner"
+        )
+
+    def __add__(self, other: "Differences") -> "Differences":  # type: ignore[override]
+        """Return the differences of both comparisons."""
+        return Differences(
+            self.images + other.images,
+            self.detections + other.detections,
+            max(self.box, other.box),
+            max(self.score, other.score),
+            max(self.mask, other.mask),
+            self.points + other.points,
+            self.moved + other.moved,
+            self.unmatched + other.unmatched,
         )
 
 
@@ -65,17 +93,15 @@ def compare(
     total = Differences()
     for batch in batches:
         inputs = Inputs(*(tensor.to(device) for tensor in batch))
-        ours, theirs = Detections(*eager(*inputs)), exported(inputs)
+        theirs = exported(inputs)
+        given = theirs._asdict().items()
+        names = [name for name, field in given if field is not None]
+        ours = Detections(**dict(zip(names, eager(*inputs), strict=True)))
         for i in range(len(inputs.pixels)):
             found = pair_image(_image(ours, i), _image(theirs, i), threshold=threshold)
             name = f"image {total.images + 1}: "
-            total = Differences(
-                total.images + 1,
-                total.detections + found.detections,
-                max(total.box, found.box),
-                max(total.score, found.score),
-                total.unmatched + tuple(name + text for text in found.unmatched),
-            )
+            unmatched = tuple(name + text for text in found.unmatched)
+            total += found._replace(unmatched=unmatched)
     return total
 
 
@@ -93,7 +119,7 @@ def pair_image(one: Detections, other: Detections, *, threshold: float) -> Diffe
         (d.valid & (d.scores > threshold - SCORE_TOLERANCE)).nonzero()[:, 0].tolist()
         for d in (one, other)
     ]
-    box = score = 0.0
+    total = Differences(images=1)
     unmatched: list[str] = []
     partners = set(pools[1])
     for i in pools[0]:
@@ -108,8 +134,7 @@ def pair_image(one: Detections, other: Detections, *, threshold: float) -> Diffe
         if fitting:
             j = min(fitting, key=gaps.__getitem__)
             partners.discard(j)
-            box = max(box, gaps[j])
-            score = max(score, abs(float(one.scores[i] - other.scores[j])))
+            total += _pair(one, i, other, j)
         elif one.scores[i] > threshold:
             text = f"only the detector found {_words(one, i)}"
             if gaps:
@@ -122,11 +147,39 @@ def pair_image(one: Detections, other: Detections, *, threshold: float) -> Diffe
         if other.scores[j] > threshold
     ]
     count = int((one.valid & (one.scores > threshold)).sum())
-    return Differences(1, count, box, score, tuple(unmatched))
+    return total._replace(detections=count, unmatched=tuple(unmatched))
+
+
+def _pair(one: Detections, i: int, other: Detections, j: int) -> Differences:
+    """Compare two detections of one object."""
+    mask, points, moved = 0.0, 0, 0
+    if one.masks is not None and other.masks is not None:
+        a, b = one.masks[i], other.masks[j]
+        if a.dtype == torch.bool:
+            points, moved = int((a | b).sum()), int((a ^ b).sum())
+        else:
+            mask = float((a - b).abs().max())
+    if one.keypoints is not None and other.keypoints is not None:
+        gap = (one.keypoints[i] - other.keypoints[j])[:, :2].abs().amax(1)
+        points, moved = points + len(gap), moved + int((gap > BOX_TOLERANCE).sum())
+    return Differences(
+        box=float((one.boxes[i] - other.boxes[j]).abs().max()),
+        score=abs(float(one.scores[i] - other.scores[j])),
+        mask=mask,
+        points=points,
+        moved=moved,
+    )
 
 
 def require_equal(found: Differences) -> None:
-    """Raise ExportError with the first differences, if any detection is unmatched."""
+    """Raise ExportError with the first differences, if there are notable ones."""
+    limit = MOVED_TOLERANCE * found.points
+    if found.mask > MASK_TOLERANCE or found.moved > limit:
+        raise ExportError(
+            f"the exported file differs from the detector ({found}; expected masks "
+            f"within {MASK_TOLERANCE}, and {MOVED_TOLERANCE:.1%} of keypoints more "
+            f"than {BOX_TOLERANCE} px away, or of pixels of pasted masks, at most)"
+        )
     if found.unmatched:
         shown = "\n  ".join(found.unmatched[:5])
         raise ExportError(

@@ -13,8 +13,9 @@ from torch.export import Dim
 from ..config.settings import BoxConfig, TestConfig
 from ..datasets.loading.batches import Batch
 from ..inference.postprocess import detections_of
+from ..layer_utils.mask_pasting import paste_masks
 from ..layer_utils.outputs import Predictions
-from ..layer_utils.structures import GroundTruth, Images
+from ..layer_utils.structures import Detections, GroundTruth, Images, replace
 from ..model.network import Network
 from ..utils.device import autocast
 
@@ -82,6 +83,7 @@ class DetectionProgram(nn.Module):
         test: TestConfig,
         padded: bool = True,
         dtype: torch.dtype = torch.float32,
+        paste: bool = False,
     ) -> None:
         """Wrap a detector.
 
@@ -91,6 +93,7 @@ class DetectionProgram(nn.Module):
             test: thresholds and limits; ``scales`` and ``flip`` have no effect.
             padded: whether images may be smaller than the input.
             dtype: type that the network computes in.
+            paste: whether masks come out pasted into the original images.
         """
         super().__init__()
         self.model = model.eval()
@@ -98,16 +101,20 @@ class DetectionProgram(nn.Module):
         self.test = test
         self.padded = padded
         self.dtype = dtype
+        self.paste = paste
 
     def forward(
         self, pixels: Tensor, sizes: Tensor, scales: Tensor, original_sizes: Tensor
-    ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    ) -> tuple[Tensor, ...]:
         """Detect objects; the arguments are the fields of `Inputs`.
 
         Returns:
-            The fields of ``Detections``: boxes ``(N, D, 4)`` as pixel edges of each
-            original image, scores ``(N, D)``, classes and valid, best first; unused
-            slots are zero.
+            The fields of ``Detections`` that the detector has: boxes ``(N, D, 4)`` as
+            pixel edges of each original image, scores ``(N, D)``, classes and valid,
+            best first; unused slots are zero. Masks are ``(N, D, S, S)`` probabilities
+            in the frames of the boxes; or, pasted, bool ``(N, D, H, W)`` with the
+            largest H and W of the original images. Keypoints are ``(N, D, K, 3)``: x
+            and y in continuous pixels of the original image, and score.
         """
         images = Images(pixels, sizes, self.padded)
         with autocast(pixels.device, self.dtype):
@@ -127,7 +134,35 @@ class DetectionProgram(nn.Module):
         # A legacy box ends on its last pixel; files speak of edges.
         far = torch.tensor([0, 0, self.boxes.offset, self.boxes.offset])
         far = found.valid[:, :, None] * far.to(found.boxes)
-        return found.boxes + far, found.scores, found.classes, found.valid
+        edges = replace(found, boxes=found.boxes + far)
+        if self.paste and edges.masks is not None:
+            masks = _pasted(edges, original_sizes, self.test.whole_pixel_masks)
+            edges = replace(edges, masks=masks)
+        return tuple(field for field in edges if field is not None)
+
+
+def _pasted(found: Detections, sizes: Tensor, whole_pixels: bool) -> Tensor:
+    """Paste masks into images of ``sizes (N, 2)``, the smaller ones padded."""
+    assert found.masks is not None
+    height, width = sizes.amax(dim=0).tolist()
+    # Sizes come from the values of an input here, which a trace is told to accept.
+    torch._check(height > 0)
+    torch._check(width > 0)
+    pasted = paste_masks(
+        found.masks.flatten(0, 1),
+        found.boxes.flatten(0, 1),
+        height=height,
+        width=width,
+        whole_pixels=whole_pixels,
+    )
+    rows, columns = (
+        torch.arange(side, device=sizes.device) for side in (height, width)
+    )
+    inside = (rows[:, None] < sizes[:, 0, None, None]) & (
+        columns < sizes[:, 1, None, None]
+    )  # (N, H, W)
+    kept = inside[:, None] & found.valid[:, :, None, None]
+    return pasted.view(*found.valid.shape, height, width) & kept
 
 
 def example_inputs(shape: Shape, device: torch.device) -> Inputs:

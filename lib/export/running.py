@@ -8,9 +8,12 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from ..detector import Result
+from ..inference.postprocess import to_image_detections
 from ..layer_utils.structures import Detections
 from .about import About
 from .export_error import INSTALL, ExportError
+from .photos import Picture, make_inputs
 from .program import Inputs
 
 
@@ -26,9 +29,40 @@ class Exported:
     def __call__(self, inputs: Inputs) -> Detections:
         """Detect objects in inputs of a permitted shape, from `photos.make_inputs`.
 
-        Boxes are pixel edges of each original image, best first.
+        Boxes are pixel edges of each original image, best first; masks and keypoints
+        are as `DetectionProgram.forward` describes them.
         """
-        return Detections(*self._call(inputs))
+        found = zip(self.about.outputs, self._call(inputs), strict=True)
+        return Detections(**dict(found))
+
+    def detect(self, pictures: Sequence[Picture]) -> list[Result]:
+        """Detect objects in pictures, and return what the detector would.
+
+        Args:
+            pictures: ``(h, w, 3)`` uint8 RGB each, as many as the file takes at once.
+        """
+        about = self.about
+        inputs = make_inputs(pictures, about)
+        with torch.inference_mode():
+            found = self(inputs)
+        entries = to_image_detections(
+            found,
+            [""] * len(pictures),
+            inputs.original_sizes,
+            offset=0,
+            whole_pixels=about.whole_pixel_masks,
+            pasted=about.pasted,
+        )
+        return [
+            Result.of(
+                entry,
+                size=picture.shape[:2],
+                path=None,
+                class_names=about.classes,
+                keypoint_names=about.keypoints,
+            )
+            for entry, picture in zip(entries, pictures, strict=True)
+        ]
 
 
 def load_exported(path: Path) -> Exported:

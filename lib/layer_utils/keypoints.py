@@ -110,7 +110,7 @@ def decode_keypoints(
     )
     fine = _at(padded[:, :, None], fine_rows, fine_columns, height, width)
     logits, index = fine.flatten(2).max(dim=2)  # (D, K)
-    span = len(around)
+    span = around.shape[0]  # len() would fix it in an exported graph
     which = index // span**2
     y = fine_rows.flatten(2).gather(2, (which * span + index // span % span)[..., None])
     x = fine_columns.flatten(2).gather(2, (which * span + index % span)[..., None])

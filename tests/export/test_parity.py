@@ -72,7 +72,7 @@ def test_batches_are_added_up():
     moved = batch._replace(boxes=batch.boxes + torch.tensor([0.01, 0, 0, 0]))
     inputs = Inputs(*(torch.zeros(2, 1) for _ in Inputs._fields))
     found = compare(
-        lambda *_: tuple(batch),
+        lambda *_: tuple(batch)[:4],
         lambda _: moved,
         [inputs, inputs],
         threshold=0.1,

@@ -66,14 +66,18 @@ def test_program_is_the_detector(tmp_path):
     detections = detect_batch(
         program.model, batch, boxes=config.boxes, test=config.test, dtype=torch.float32
     )
-    expected = to_image_detections(detections, batch.image_ids, offset=1)
+    expected = to_image_detections(
+        detections, batch.image_ids, batch.original_sizes, offset=1
+    )
     with torch.no_grad():
         found = Detections(
             *program(*batch.images[:2], batch.scales, batch.original_sizes)
         )
     assert not found.boxes[~found.valid].any()
     for entry, got in zip(
-        expected, to_image_detections(found, batch.image_ids, offset=0), strict=True
+        expected,
+        to_image_detections(found, batch.image_ids, batch.original_sizes, offset=0),
+        strict=True,
     ):
         assert len(entry.boxes) > 0
         assert (entry.boxes == got.boxes).all() and (entry.scores == got.scores).all()

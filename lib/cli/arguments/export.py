@@ -49,6 +49,12 @@ def build_parser(prog: str | None = None) -> Parser:
     )
     add("--int8", action="store_true", help="ONNX: quantize, and measure the loss")
     add(
+        "--masks",
+        default="small",
+        choices=("small", "pasted"),
+        help="small: probabilities in the frame of each box; pasted: in the image",
+    )
+    add(
         "--images",
         type=Path,
         metavar="DIR",

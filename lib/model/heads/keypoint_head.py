@@ -4,6 +4,8 @@ Letters: N images, R RoIs per image, D detections per image, K keypoints, S cell
 side of a heatmap.
 """
 
+from typing import cast
+
 import torch
 from torch import Tensor
 
@@ -69,11 +71,12 @@ class KeypointHead(Head):
         """Add the keypoints of the final detections."""
         boxes = found.boxes
         logits = self(features, boxes)
-        sides = features.maps[0].shape[-2:]
+        # max() would fix which is larger in an exported graph.
+        side = cast(int, torch.sym_max(*features.maps[0].shape[-2:]))
         points, scores, probabilities = decode_keypoints(
             logits.flatten(0, 1),
             boxes.flatten(0, 1),
-            max_side=max(sides) * self.regions.strides[0],
+            max_side=side * self.regions.strides[0],
         )
         if self.settings.score == "probability":
             scores = probabilities
