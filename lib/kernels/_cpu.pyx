@@ -71,7 +71,7 @@ cdef extern from "csrc/roi.h" nogil:
 
 
 # Increase this number with every change of a signature below; cpu.py checks it.
-interface = 3
+interface = 4
 
 float16 = bool(HAS_FLOAT16)
 

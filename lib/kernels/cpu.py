@@ -15,7 +15,7 @@ from . import _cpu
 from .pooling_layout import MAXIMA, Options, empty_grads, outputs_like
 from .reference import empty_matches
 
-INTERFACE = 3
+INTERFACE = 4
 if getattr(_cpu, "interface", 0) != INTERFACE:
     raise ImportError("the kernels were built from another version of the sources")
 

@@ -68,7 +68,8 @@ def test_a_recipe_without_multiples_is_free_in_size(tmp_path, kind, monkeypatch)
 
 
 def test_a_file_that_differs_is_not_kept(checkpoint, monkeypatch, caplog):
-    other = checking.Differences(1, 3, 0.2, 0.0, ("only the file found class 1",))
+    unmatched = ("only the file found class 1",)
+    other = checking.Differences(1, 3, 0.2, 0.0, unmatched=unmatched)
     monkeypatch.setattr(checking, "compare", lambda *_, **__: other)
     with pytest.raises(ExportError, match="only the file found class 1"):
         export(Job(checkpoint, **FIXED))

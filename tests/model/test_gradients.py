@@ -4,6 +4,7 @@ import pytest
 import torch
 from faster_rcnn.config.loading import load_config
 from faster_rcnn.config.recipes import find_recipes, net_settings, recipe_folder
+from faster_rcnn.datasets.loading.masks import pack_polygons
 from faster_rcnn.model.build import build_detector
 from faster_rcnn.nets.rpn import RPNPredictor
 from faster_rcnn.nets.vgg import VGG16
@@ -55,11 +56,24 @@ def recipes_and_nets():
     return cases.values()
 
 
-def gradients(model, dtype):
+def with_instances(truth, keypoints):
+    """Add the outline of each box as its mask, and its centre as every keypoint."""
+    boxes = [b[v].numpy() for b, v in zip(truth.boxes, truth.valid, strict=True)]
+    outlines = [[(b[[[0, 1], [2, 1], [2, 3], [0, 3]]],) for b in own] for own in boxes]
+    centres = (truth.boxes[..., :2] + truth.boxes[..., 2:]) / 2
+    points = torch.cat((centres, 2 * truth.valid[..., None]), 2)
+    return truth._replace(
+        masks=pack_polygons(outlines, slots=truth.boxes.shape[1]),
+        keypoints=points[:, :, None].expand(-1, -1, keypoints, -1).contiguous(),
+    )
+
+
+def gradients(model, dtype, keypoints):
     """Losses, and gradients by the parameters' names."""
     model.zero_grad()
     images = random_images((64, 96), (50, 90), multiple=32)
     truth = ground_truth([(1, 10, 12, 40, 45)], [(2, 30, 5, 60, 25), (1, 2, 2, 60, 49)])
+    truth = with_instances(truth, keypoints)
     with autocast(CPU, dtype):
         output = model(images, truth, torch.Generator().manual_seed(1))
     sum(output.losses.values()).backward()
@@ -77,10 +91,10 @@ def test_every_trained_parameter_has_its_gradient(config, monkeypatch):
     for norm in (m for m in model.modules() if hasattr(m, "momentum")):
         norm.momentum = 0.0  # equal statistics in all passes
     for dtype, closeness in ((torch.float32, 1e-3), (torch.bfloat16, 0.1)):
-        losses, found = gradients(model, dtype)
+        losses, found = gradients(model, dtype, config.keypoint.count)
         with monkeypatch.context() as patch:
             patch.setattr(RPNPredictor, "is_cheaper_at", lambda *_: False)
-            plain_losses, plain = gradients(model, dtype)
+            plain_losses, plain = gradients(model, dtype, config.keypoint.count)
         torch.testing.assert_close(losses, plain_losses, rtol=0.02, atol=1e-3)
         for name, want in plain.items():
             assert want is not None and want.any(), f"{name} has no gradient"

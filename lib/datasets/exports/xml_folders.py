@@ -52,6 +52,9 @@ def find_xml_folders(folder: Path) -> Export | None:
                 names.append(name)
                 link(view / "Annotations" / f"{name}.xml", item.annotation)
                 link(view / "JPEGImages" / f"{name}{item.image.suffix}", item.image)
+                mask = folder / "SegmentationObject" / f"{item.stem}.png"
+                if mask.is_file():
+                    link(view / "SegmentationObject" / f"{name}.png", mask)
             path = list_file(view, split)
             path.parent.mkdir(parents=True, exist_ok=True)
             path.write_text("".join(f"{name}\n" for name in names), encoding="utf-8")

@@ -24,18 +24,24 @@ def points(swapped=""):
 
 
 class Folder:
-    """A clean file with one image and one object per entry."""
+    """A clean file with one image and one object per entry, and a clean val."""
 
     def __init__(self, root):
         self.root = root
         (root / "annotations").mkdir()
-        (root / "train").mkdir()
+        for split in ("train", "val"):
+            (root / split).mkdir()
+        self.write("val", [{}], 100)
 
     def found(self, *changes):
         """Check objects with these changes; return kinds and details."""
+        self.write("train", changes, 1)
+        return found(self.root)
+
+    def write(self, split, changes, start):
         images, annotations = [], []
-        for i, change in enumerate(changes, start=1):
-            path = self.root / "train" / f"{i}.jpg"
+        for i, change in enumerate(changes, start=start):
+            path = self.root / split / f"{i}.jpg"
             path.write_bytes(encoded(picture(i)))
             size = {"width": 80, "height": 60}
             images.append({"id": i, "file_name": path.name, **size})
@@ -43,9 +49,8 @@ class Folder:
             annotations.append({k: v for k, v in row.items() if v is not None})
         content = {"images": images, "annotations": annotations}
         content["categories"] = [{"id": 1, "name": "cat", "keypoints": NAMES}]
-        file = self.root / "annotations" / "instances_train.json"
+        file = self.root / "annotations" / f"instances_{split}.json"
         file.write_text(json.dumps(content))
-        return found(self.root)
 
 
 def found(root):

@@ -24,7 +24,8 @@ class Folder:
             (root / name).mkdir()
         (root / "ImageSets" / "Main").mkdir(parents=True)
         (root / "ImageSets" / "Main" / "train.txt").write_text("a\nb\n")
-        for stem in "ab":
+        (root / "ImageSets" / "Main" / "val.txt").write_text("c\n")
+        for stem in "abc":
             self.annotate(stem, BOXES)
             Image.new("RGB", (40, 30)).save(root / "JPEGImages" / f"{stem}.jpg")
 
