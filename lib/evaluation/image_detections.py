@@ -46,16 +46,17 @@ class ImageDetections:
     masks: tuple[RunLengths, ...] | None = None
     keypoints: FloatArray | None = None
 
-    def pick(self, chosen: BoolArray) -> "ImageDetections":
-        """Return the detections where ``chosen (D,)`` is True."""
+    def pick(self, rows: BoolArray | IntArray) -> "ImageDetections":
+        """Return the detections of a mask ``(D,)``, or of places, in their order."""
+        kept = np.arange(len(self.scores))[rows]
         masks, points = self.masks, self.keypoints
         return ImageDetections(
             self.image_id,
-            self.boxes[chosen],
-            self.scores[chosen],
-            self.classes[chosen],
-            None if masks is None else tuple(itertools.compress(masks, chosen)),
-            None if points is None else points[chosen],
+            self.boxes[kept],
+            self.scores[kept],
+            self.classes[kept],
+            None if masks is None else tuple(masks[row] for row in kept.tolist()),
+            None if points is None else points[kept],
         )
 
 

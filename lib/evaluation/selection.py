@@ -17,7 +17,7 @@ def above_score(
     detections: Sequence[ImageDetections], threshold: float
 ) -> list[ImageDetections]:
     """Keep detections that score more than ``threshold``, as a test does."""
-    return [_rows(entry, entry.scores > threshold) for entry in detections]
+    return [entry.pick(entry.scores > threshold) for entry in detections]
 
 
 def best_of_image(
@@ -25,7 +25,7 @@ def best_of_image(
 ) -> list[ImageDetections]:
     """Keep the ``count`` best-scored detections of each image."""
     return [
-        _rows(entry, np.argsort(-entry.scores, kind="stable")[:count])
+        entry.pick(np.argsort(-entry.scores, kind="stable")[:count])
         for entry in detections
     ]
 
@@ -70,7 +70,7 @@ def only_classes(
                 keypoints=None if keypoints is None else keypoints[own],
             )
         )
-    found = [_rows(entry, number[entry.classes] > 0) for entry in detections]
+    found = [entry.pick(number[entry.classes] > 0) for entry in detections]
     return (
         replace(
             dataset,
@@ -102,7 +102,7 @@ def suppress(
             max_outputs=len(entry.scores),
             groups=groups,
         )
-        result.append(_rows(entry, picked[kept].numpy()))
+        result.append(entry.pick(picked[kept].numpy()))
     return result
 
 
@@ -121,7 +121,7 @@ def suppress_softly(
             decay=decay,
             groups=groups,
         )
-        rows = _rows(entry, picked[kept].numpy())
+        rows = entry.pick(picked[kept].numpy())
         result.append(replace(rows, scores=new_scores[kept].numpy()))
     return result
 
@@ -136,20 +136,4 @@ def _batch_of_one(
         scores,
         torch.ones_like(scores, dtype=torch.bool),
         torch.tensor(entry.classes)[None],
-    )
-
-
-def _rows(
-    entry: ImageDetections, rows: np.ndarray[tuple[int, ...], np.dtype[np.generic]]
-) -> ImageDetections:
-    """Select detections by a mask ``(D,)`` or by their places."""
-    kept = np.arange(len(entry.scores))[rows]
-    masks, keypoints = entry.masks, entry.keypoints
-    return ImageDetections(
-        entry.image_id,
-        entry.boxes[kept],
-        entry.scores[kept],
-        entry.classes[kept],
-        None if masks is None else tuple(masks[row] for row in kept.tolist()),
-        None if keypoints is None else keypoints[kept],
     )
