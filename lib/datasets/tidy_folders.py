@@ -6,7 +6,6 @@ one reader of each layout serves all of them. Images without a split of their ow
 split, and the file split.json keeps the choice.
 """
 
-import contextlib
 import hashlib
 import json
 import logging
@@ -17,6 +16,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
+from ..utils.files import write_atomic
 from ..utils.untrusted.json_files import read_json
 from .exports.coco_exports import find_coco_exports
 from .exports.export import Export
@@ -103,10 +103,8 @@ def _write(
             )
         except ValueError as error:
             raise ValueError(f"{folder} ({export.name}): {error}") from error
-        record.write_text(
-            json.dumps({"shares": kept.shares, "splits": splits}, indent=1),
-            encoding="utf-8",
-        )
+        content = {"shares": kept.shares, "splits": splits}
+        write_atomic(record, json.dumps(content, indent=1))
         counts = [list(splits.values()).count(split) for split in SPLITS]
         logger.warning(
             "%s has no split: %d images are for training, %d for validation and %d for "
@@ -123,8 +121,11 @@ def _write(
         export.write(temporary, splitter)
         temporary.chmod(0o755)
         # Earlier folders stay: a run that began before a change may read them.
-        with contextlib.suppress(OSError):  # another process was faster
+        try:
             temporary.rename(view)
+        except OSError:
+            if not view.is_dir():  # else another process was faster
+                raise
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
     logger.info("%s: %s, read through the links in %s", folder, export.name, view)
