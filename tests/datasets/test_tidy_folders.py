@@ -10,6 +10,7 @@ from faster_rcnn.cli.command_line import apply_split
 from faster_rcnn.config.settings import Config, DataConfig
 from faster_rcnn.datasets.catalog import load_dataset, validation_set
 from faster_rcnn.datasets.checks.dataset_files import find_sources
+from faster_rcnn.datasets.exports.object_tables import find_tables
 from faster_rcnn.datasets.folders import choose_split, recognise
 
 BOX = [4, 6, 24, 18]  # pixel edges, in pictures of 40 x 30
@@ -280,6 +281,23 @@ def test_shares(tmp_path):
         choose_split(own, "0.5/0.5")
 
 
+def test_labels_of_each_picture_are_all_read(tmp_path):
+    write(tmp_path / "annotations" / "p0.txt", "4,6,20,12,1,4,0,0\n")
+    picture(tmp_path / "images" / "p0.png", 0)
+    for i in range(1, 205):
+        for name in (f"annotations/p{i}.txt", f"images/p{i}.png"):
+            first = tmp_path / name.replace(f"p{i}", "p0")
+            shutil.copy(first, tmp_path / name)
+    assert len(find_tables(tmp_path).files) == 2 * 205
+
+
+def test_notes_are_no_labels(tmp_path):
+    pictures(tmp_path)
+    write(tmp_path / "notes.txt", "photos, of cells\n0 -10 x\n")
+    with pytest.raises(ValueError, match=r"found notes\.txt, p0\.png.*see docs"):
+        recognise(tmp_path)
+
+
 def test_faults_of_exports_name_the_file(tmp_path):
     csv_of_tensorflow(tmp_path / "a")
     path = tmp_path / "a" / "labels.csv"
@@ -289,6 +307,14 @@ def test_faults_of_exports_name_the_file(tmp_path):
     via(tmp_path / "b")
     write(tmp_path / "b" / "via_region_data.json", '{"regions": [')
     with pytest.raises(ValueError, match=r"via_region_data\.json: expected VIA's JSON"):
+        recognise(tmp_path / "b")
+    write(
+        tmp_path / "b" / "via_region_data.json",
+        '{"a": {"regions": [{}], "filename": 1}}',
+    )
+    with pytest.raises(
+        ValueError, match=r"region_data\.json: expected VIA's JSON, can"
+    ):
         recognise(tmp_path / "b")
     labelimg(tmp_path / "c")
     for i in range(1, COUNT):

@@ -1,5 +1,6 @@
 """labelme's JSON files beside their pictures, without a folder for each split."""
 
+import functools
 import json
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -42,11 +43,17 @@ def find_labelme_folders(folder: Path) -> Export | None:
 
 def _item(path: Path, folder: Path) -> _Item | None:
     """Pair a file with its picture; None if it is not there."""
-    named = Path(str(_read(path).get("imagePath")).replace("\\", "/"))
+    named = Path(_image_path(path, path.stat().st_mtime_ns))
     places = [path.parent / named, *(p / named.name for p in (path.parent, folder))]
     places += [folder / "images" / named.name]
     image = next((place for place in places if place.is_file()), None)
     return None if image is None else _Item(path, image)
+
+
+@functools.cache
+def _image_path(path: Path, _: int) -> str:
+    """Return imagePath; a file, which may hold its whole picture, is read once."""
+    return str(_read(path).get("imagePath")).replace("\\", "/")
 
 
 def _read(path: Path) -> dict[str, Any]:

@@ -51,13 +51,15 @@ def find_tables(folder: Path) -> Export | None:
     """Recognise a table of boxes with its pictures; see the module's description."""
     inside = [folder, *subfolders(folder)]
     for form in _FORMATS:
-        files = list(files_with(inside, form.pattern, form.inside))
+        files = list(files_with(inside, form.pattern, form.inside, limit=None))
+        if not files:
+            continue
         pictures = _pictures([*inside, *(s for p in inside[1:] for s in subfolders(p))])
         sets: dict[str, dict[Path, list[_Object]]] = {}
         for path in files:
             split = split_in(path.stem) or split_in(path.parent.name)
             own = sets.setdefault(split, {})
-            for name, found in form.read(path):
+            for name, found in _objects(form, path):
                 picture = _named(pictures, name, path.parent)
                 if picture is not None:
                     own.setdefault(picture, []).extend([found] if found else [])
@@ -65,6 +67,25 @@ def find_tables(folder: Path) -> Export | None:
         if sets:
             return _export(form.name, files, sets)
     return None
+
+
+def _objects(form: _Format, path: Path) -> Objects:
+    """Read a file; raise ValueError if it has another structure than its format."""
+    try:
+        yield from form.read(path)
+    except (LookupError, TypeError, AttributeError, UnicodeError, csv.Error) as error:
+        raise ValueError(
+            f"{path}: expected {form.name}, cannot read it ({error!r}); export it again"
+        ) from error
+
+
+def _numbers(words: Iterable[str]) -> list[float]:
+    """Parse words as finite numbers; return none if one is anything else."""
+    try:
+        values = [float(word) for word in words]
+    except ValueError:
+        return []
+    return values if all(map(math.isfinite, values)) else []
 
 
 def _export(
@@ -221,11 +242,12 @@ def _read_via(path: Path) -> Objects:
             continue
         regions = entry.get("regions") or []
         regions = list(regions.values()) if isinstance(regions, dict) else regions
-        yield entry["filename"], None
+        name = str(entry["filename"])
+        yield name, None
         for region in regions:
             found = _region(region)
             if found is not None:
-                yield entry["filename"], found
+                yield name, found
 
 
 def _region(region: Mapping[str, Any]) -> _Object | None:
@@ -260,8 +282,9 @@ def _read_kitti(path: Path) -> Objects:
     yield path.stem, None
     for line in read_lines(path):
         words = line.split()
-        if len(words) >= 15 and words[0] != "DontCare":
-            x1, y1, x2, y2 = map(float, words[4:8])
+        values = _numbers(words[1:])
+        if len(values) >= 14 and words[0] != "DontCare":
+            x1, y1, x2, y2 = values[3:7]
             yield path.stem, _Object(words[0], (x1, y1, x2, y2))
 
 
@@ -274,7 +297,7 @@ _VISDRONE = (
 def _read_visdrone(path: Path) -> Objects:
     yield path.stem, None
     for line in read_lines(path):
-        values = [float(word) for word in line.split(",") if word.strip()]
+        values = _numbers(word for word in line.split(",") if word.strip())
         if len(values) == 8 and 1 <= values[5] <= len(_VISDRONE) and values[4]:
             x, y, width, height = values[:4]
             label = _VISDRONE[int(values[5]) - 1]
@@ -284,12 +307,12 @@ def _read_visdrone(path: Path) -> Objects:
 def _read_wider(path: Path) -> Objects:
     name = ""
     for line in read_lines(path):
-        words = line.split()
+        values = _numbers(line.split())
         if line.strip().lower().endswith((".jpg", ".jpeg", ".png")):
             name = line.strip()
             yield name, None
-        elif len(words) == 10 and words[7] == "0":  # not marked as invalid
-            x, y, width, height = map(float, words[:4])
+        elif len(values) == 10 and values[7] == 0:  # not marked as invalid
+            x, y, width, height = values[:4]
             if width > 0 and height > 0:
                 yield name, _Object("face", (x, y, x + width, y + height))
 
