@@ -291,6 +291,17 @@ def test_labels_of_each_picture_are_all_read(tmp_path):
     assert len(find_tables(tmp_path).files) == 2 * 205
 
 
+def test_two_files_of_a_split(tmp_path):
+    names = pictures(tmp_path / "images")
+    for kind in ("instances", "person_keypoints"):
+        coco(tmp_path / "annotations" / f"{kind}_train.json", names[:4])
+    coco(tmp_path / "annotations" / "instances_train.json", names)
+    assert len(splits_of(tmp_path)) == COUNT  # the instances
+    coco(tmp_path / "annotations" / "my_train.json", names)
+    with pytest.raises(ValueError, match=r"one file .*my_train.json and instances_tr"):
+        recognise(tmp_path)
+
+
 def test_notes_are_no_labels(tmp_path):
     pictures(tmp_path)
     write(tmp_path / "notes.txt", "photos, of cells\n0 -10 x\n")

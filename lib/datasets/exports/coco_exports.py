@@ -5,6 +5,7 @@ file, of any name, beside the pictures or beside their folder.
 """
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -27,8 +28,10 @@ def find_coco_exports(folder: Path) -> Export | None:
     else:
         places = [folder, *(p for p in inside if p.name.lower() == "annotations")]
         found = list(files_with(places, "*.json", '"annotations"'))
-        found = [p for p in found if not p.name.startswith(("captions", "stuff"))]
-        sets = {split_in(p.stem): (p, _images_of(p, folder)) for p in found}
+        sets = {
+            split: (path, _images_of(path, folder))
+            for split, path in _by_split(found).items()
+        }
     if not sets or not all(images_in(images) for _, images in sets.values()):
         return None
 
@@ -43,6 +46,35 @@ def find_coco_exports(folder: Path) -> Export | None:
 
     files = [place for pair in sets.values() for place in pair]
     return Export("COCO's JSON", files, len(sets) > 1, write)
+
+
+_OTHERS = ("captions", "stuff", "panoptic")
+"""How the names of COCO's files without objects begin."""
+
+
+def _by_split(paths: Sequence[Path]) -> dict[str, Path]:
+    """Return the file of each split; instances are preferred to persons' keypoints.
+
+    Raises:
+        ValueError: a split has two files.
+    """
+    found: dict[str, Path] = {}
+
+    def rank(path: Path) -> int:
+        persons = path.name.startswith("person_keypoints")
+        return path.name.startswith("instances") - persons
+
+    for path in sorted(paths, key=rank):
+        if path.name.startswith(_OTHERS):
+            continue
+        earlier = found.get(split_in(path.stem))
+        if earlier and not earlier.name.startswith("person_keypoints"):
+            raise ValueError(
+                f"{path.parent}: expected one file of annotations for each split, "
+                f"found {earlier.name} and {path.name}; take one out"
+            )
+        found[split_in(path.stem)] = path
+    return found
 
 
 def _images_of(path: Path, folder: Path) -> Path:
