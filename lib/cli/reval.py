@@ -7,7 +7,6 @@ from pathlib import Path
 
 from ..datasets.catalog import load_dataset
 from ..datasets.records import BOXES, Dataset, Wanted
-from ..evaluation.coco_evaluators import IOU_THRESHOLDS
 from ..evaluation.ground_truth import read_annotations
 from ..evaluation.image_detections import ImageDetections
 from ..evaluation.page.report import write_report
@@ -22,7 +21,13 @@ from ..evaluation.selection import (
     suppress,
     suppress_softly,
 )
-from ..evaluation.tasks import MAX_DETECTIONS, CocoOptions, predicted_tasks
+from ..evaluation.tasks import (
+    AREAS,
+    IOU_THRESHOLDS,
+    MAX_DETECTIONS,
+    CocoParameters,
+    predicted_tasks,
+)
 from ..evaluation.voc_files import save_voc_files
 from ..nms import GaussianDecay, LinearDecay
 from ..utils.files import write_atomic
@@ -105,9 +110,9 @@ def measure_detections(dataset: Dataset, arguments: argparse.Namespace) -> None:
         detections,
         tasks=arguments.tasks,
         rules=arguments.rules,
-        iou_thresholds=arguments.iou,
+        iou_thresholds=arguments.iou or (),
         evaluator=arguments.evaluator,
-        **coco_arguments(dataset, arguments),
+        parameters=coco_arguments(dataset, arguments),
     )
     show(evaluation.table())
     if arguments.results:
@@ -140,8 +145,8 @@ def measure_detections(dataset: Dataset, arguments: argparse.Namespace) -> None:
             logger.info("archive to upload (%s): %s", task, archive)
 
 
-def coco_arguments(dataset: Dataset, arguments: argparse.Namespace) -> CocoOptions:
-    """Return the options that change COCO's rules.
+def coco_arguments(dataset: Dataset, arguments: argparse.Namespace) -> CocoParameters:
+    """Return the parameters of COCO's rules.
 
     Raises:
         ValueError: the limit is given for VOC's rules, which have none.
@@ -153,14 +158,13 @@ def coco_arguments(dataset: Dataset, arguments: argparse.Namespace) -> CocoOptio
             f"--max-dets {arguments.max_dets} applies to COCO's rules, found VOC's "
             "alone, which use all detections; request COCO's (--rules coco)"
         )
-    options: CocoOptions = {"max_detections": arguments.max_dets}
-    if arguments.max_dets is None and (arguments.max or 0) > MAX_DETECTIONS["bbox"]:
-        options["max_detections"] = arguments.max
-    if arguments.areas:
-        options["areas"] = (arguments.areas[0], arguments.areas[1])
-    if arguments.sigmas:
-        options["sigmas"] = arguments.sigmas
-    return options
+    limit = arguments.max_dets
+    if limit is None and (arguments.max or 0) > MAX_DETECTIONS["bbox"]:
+        limit = arguments.max
+    low, high = arguments.areas or AREAS
+    return CocoParameters(
+        arguments.iou or IOU_THRESHOLDS, limit, (low, high), arguments.sigmas or ()
+    )
 
 
 def choose(

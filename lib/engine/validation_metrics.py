@@ -20,7 +20,7 @@ from ..datasets.wanted_instances import wanted_instances
 from ..evaluation.image_detections import ImageDetections
 from ..evaluation.proposal_recall import ImageProposals, evaluate_proposals
 from ..evaluation.scoring import evaluate
-from ..evaluation.tasks import CocoOptions, coco_options
+from ..evaluation.tasks import CocoParameters, coco_parameters
 from ..inference.ordered_batches import ordered_batches
 from ..inference.postprocess import detections_of, to_image_detections
 from ..inference.proposal_evaluation import to_image_proposals
@@ -190,7 +190,7 @@ def _add_up(
     images = [entry for part in parts for batch in part for entry in batch.detections]
     order = {name: i for i, name in enumerate(as_records(dataset.records).image_ids)}
     images.sort(key=lambda entry: order[entry.image_id])
-    scores, headline = _scores(dataset, images, coco_options(config))
+    scores, headline = _scores(dataset, images, coco_parameters(config))
 
     by_name: defaultdict[str, list[tuple[float, float]]] = defaultdict(list)
     for part in parts:
@@ -208,7 +208,7 @@ def _add_up(
 def _scores(
     dataset: Dataset,
     images: list[ImageDetections | ImageProposals],
-    options: CocoOptions,
+    parameters: CocoParameters,
 ) -> tuple[dict[str, float], tuple[str, float]]:
     """Compute AP of detections or average recall of proposals, and the headline."""
     proposals = [entry for entry in images if isinstance(entry, ImageProposals)]
@@ -217,7 +217,7 @@ def _scores(
         recalls = result.average_recall
         return recalls, (_QUOTED_RECALL, recalls[_QUOTED_RECALL])
     found = [entry for entry in images if isinstance(entry, ImageDetections)]
-    evaluation = evaluate(dataset, found, **options)
+    evaluation = evaluate(dataset, found, parameters=parameters)
     return evaluation.scalars(), evaluation.headline
 
 

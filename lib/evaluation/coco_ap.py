@@ -1,13 +1,13 @@
 """The numbers of the COCO challenges, for all classes and for each."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 
 import numpy as np
 
 from ..datasets.index.indexed_records import as_records
 from ..datasets.records import Dataset
-from .coco_evaluators import IOU_THRESHOLDS, SIZES, Curves, Evaluator, coco_curves
+from .coco_evaluators import SIZES, Curves, Evaluator, coco_curves
 from .coco_objects import (
     CocoObjects,
     Float64Array,
@@ -16,7 +16,14 @@ from .coco_objects import (
     coco_objects,
 )
 from .image_detections import FlatDetections, ImageDetections, flatten
-from .tasks import AREAS, MAX_DETECTIONS, Task
+from .tasks import (
+    AREAS,
+    COCO,
+    IOU_THRESHOLDS,
+    MAX_DETECTIONS,
+    CocoParameters,
+    Task,
+)
 
 # In the order of COCOeval.stats. AP: mean over IoU 0.50:0.95; s, m, l: objects below
 # 32^2 pixels, between, and above 96^2; AR1: recall with one detection per image.
@@ -78,10 +85,7 @@ def coco_metrics(
     *,
     task: Task = "bbox",
     evaluator: Evaluator = "hotcoco",
-    iou_thresholds: Sequence[float] = IOU_THRESHOLDS,
-    max_detections: int | None = None,
-    areas: tuple[float, float] = AREAS,
-    sigmas: Sequence[float] = (),
+    parameters: CocoParameters = COCO,
 ) -> CocoResult:
     """Compute COCO's AP and AR of boxes, masks or keypoints.
 
@@ -94,25 +98,18 @@ def coco_metrics(
         detections: one entry per image of ``dataset``.
         task: what to match by: IoU of boxes or of masks, or OKS of keypoints.
         evaluator: "hotcoco" or, as its oracle, "pycocotools": equal, but much slower.
-        iou_thresholds: COCO's ten, or others; AP50 and AP75 are NaN without theirs.
-        max_detections: number of best detections of an image and class to consider; if
-            None, COCO's: 100, and 20 for keypoints.
-        areas: sides in pixels of the squares that separate small, medium and large.
-        sigmas: spread of each keypoint; see ``keypoint_sigmas``.
+        parameters: of the evaluation.
 
     Raises:
         ValueError: detections do not match the data set; the annotation file cannot be
-            read; the evaluator, a threshold, a limit or a sigma is invalid.
+            read; the evaluator or a sigma is invalid.
     """
     return coco_results(
         dataset,
         detections,
         tasks=(task,),
         evaluator=evaluator,
-        iou_thresholds=iou_thresholds,
-        max_detections=max_detections,
-        areas=areas,
-        sigmas=sigmas,
+        parameters=parameters,
     )[task]
 
 
@@ -122,29 +119,18 @@ def coco_results(
     *,
     tasks: Sequence[Task],
     evaluator: Evaluator = "hotcoco",
-    iou_thresholds: Sequence[float] = IOU_THRESHOLDS,
-    max_detections: int | None = None,
-    areas: tuple[float, float] = AREAS,
-    sigmas: Sequence[float] = (),
+    parameters: CocoParameters = COCO,
 ) -> dict[Task, CocoResult]:
     """Compute the numbers of several tasks; see ``coco_metrics``."""
-    if max_detections is not None and max_detections < 1:
-        raise ValueError(
-            f"expected max_detections of 1 or more, found {max_detections}"
-        )
     flat = flatten(dataset, detections)
-    limits = {task: max_detections or MAX_DETECTIONS[task] for task in tasks}
     if not dataset.records:
-        thresholds = tuple(iou_thresholds)
-        return {
-            task: _nothing(dataset, task, thresholds, limits[task]) for task in tasks
-        }
+        return {task: _nothing(dataset, task, parameters) for task in tasks}
     objects = coco_objects(dataset, tasks)
     _check_keypoints(flat, objects)
     found = coco_detections(dataset, flat)
     results: dict[Task, CocoResult] = {}
     for task in tasks:
-        limit = limits[task]
+        limit = parameters.limit(task)
         curves = coco_curves(
             coco_image_ids(dataset).tolist(),
             dataset.category_ids[1:],
@@ -153,13 +139,10 @@ def coco_results(
             task=task,
             sizes=as_records(dataset.records).sizes if task == "segm" else None,
             evaluator=evaluator,
-            iou_thresholds=iou_thresholds,
+            parameters=parameters,
             limits=sorted({min(1, limit), min(10, limit), limit}),
-            areas=areas,
-            sigmas=sigmas,
         )
-        result = _result(dataset, flat, curves, task, iou_thresholds, limit)
-        results[task] = replace(result, areas=areas)
+        results[task] = _result(dataset, flat, curves, task, parameters)
     return results
 
 
@@ -174,17 +157,15 @@ def _check_keypoints(flat: FlatDetections, objects: CocoObjects) -> None:
         )
 
 
-def _nothing(
-    dataset: Dataset, task: Task, iou_thresholds: tuple[float, ...], limit: int
-) -> CocoResult:
+def _nothing(dataset: Dataset, task: Task, parameters: CocoParameters) -> CocoResult:
     """Return the result without images: NaN everywhere."""
-    names = dataset.classes[1:]
+    names, limit = dataset.classes[1:], parameters.limit(task)
     none = dict.fromkeys(_names(task, limit), float("nan"))
     return CocoResult(
         none,
         dict.fromkeys(names, float("nan")),
         {name: dict(none) for name in names},
-        iou_thresholds,
+        tuple(parameters.iou_thresholds),
         max_detections=limit,
         task=task,
     )
@@ -195,23 +176,24 @@ def _result(
     flat: FlatDetections,
     curves: Curves,
     task: Task,
-    iou_thresholds: Sequence[float],
-    limit: int,
+    parameters: CocoParameters,
 ) -> CocoResult:
+    thresholds, limit = tuple(parameters.iou_thresholds), parameters.limit(task)
     # The curves' categories are sorted by id.
     places = np.argsort(np.argsort(dataset.category_ids[1:])).tolist()
     class_metrics = {
-        name: _averages(_of_class(curves, place), iou_thresholds, task, limit)
+        name: _averages(_of_class(curves, place), thresholds, task, limit)
         for name, place in zip(dataset.classes[1:], places, strict=True)
     }
     return CocoResult(
-        _averages(curves, iou_thresholds, task, limit),
+        _averages(curves, thresholds, task, limit),
         {name: numbers["AP"] for name, numbers in class_metrics.items()},
         class_metrics,
-        tuple(iou_thresholds),
+        thresholds,
         _left_out(flat, limit),
         limit,
         task,
+        parameters.areas,
     )
 
 

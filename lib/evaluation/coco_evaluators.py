@@ -14,12 +14,9 @@ import numpy as np
 import numpy.typing as npt
 
 from .coco_objects import CocoDetections, CocoObjects, Float64Array
-from .tasks import AREAS, Task, keypoint_sigmas
+from .tasks import COCO, CocoParameters, Task, keypoint_sigmas
 
 Evaluator = Literal["hotcoco", "pycocotools"]
-
-IOU_THRESHOLDS = tuple(np.linspace(0.5, 0.95, 10).tolist())
-"""0.50, 0.55, ... 0.95, the floats that COCO's own code makes of them."""
 
 SIZES = ("all", "small", "medium", "large")
 """Objects of all areas, and by their area; COCO has no small ones for keypoints."""
@@ -42,46 +39,36 @@ class Curves(NamedTuple):
 
 def coco_curves(
     image_ids: Sequence[int],
-    category_ids: Sequence[int],
+    category_ids: Sequence[int] | None,
     objects: CocoObjects,
     detections: CocoDetections,
     *,
     task: Task = "bbox",
     sizes: npt.NDArray[np.integer[Any]] | None = None,
     evaluator: Evaluator = "hotcoco",
-    iou_thresholds: Sequence[float] = IOU_THRESHOLDS,
+    parameters: CocoParameters = COCO,
     limits: Sequence[int] = (1, 10, 100),
-    areas: tuple[float, float] = AREAS,
-    sigmas: Sequence[float] = (),
-    by_class: bool = True,
 ) -> Curves:
     """Match detections with objects by COCO's rules.
 
     Args:
         image_ids: ids of the images to evaluate, including those without objects.
-        category_ids: ids of the categories to evaluate.
+        category_ids: ids of the categories to evaluate; if None, detections match
+            objects of any category.
         objects: objects of these images and categories.
         detections: detections of these images and categories.
         task: overlap to match by: of boxes, of masks, or OKS of keypoints.
         sizes: ``(I, 2)`` widths and heights of the images, for masks.
         evaluator: implementation to use.
-        iou_thresholds: overlaps that a match must reach.
+        parameters: of the evaluation, except for the limit on detections.
         limits: numbers of best-scored detections of an image (and class) to consider.
-        areas: sides in pixels of the squares that separate small, medium and large.
-        sigmas: spread of each keypoint; see ``keypoint_sigmas``.
-        by_class: whether detections match only objects of their category.
 
     Raises:
-        ValueError: the evaluator is unknown, or a threshold is outside (0, 1], or the
-            areas do not ascend, or a mask is damaged.
+        ValueError: the evaluator is unknown or a mask is damaged.
     """
     if evaluator not in get_args(Evaluator):
         names = " or ".join(get_args(Evaluator))
         raise ValueError(f"expected the evaluator {names}, found {evaluator!r}")
-    if not iou_thresholds or not all(0 < t <= 1 for t in iou_thresholds):
-        raise ValueError(f"expected IoUs in (0, 1], found {list(iou_thresholds)}")
-    if not 0 < areas[0] < areas[1]:
-        raise ValueError(f"expected two ascending sides of areas, found {list(areas)}")
     make = _hotcoco if evaluator == "hotcoco" else _pycocotools
     as_given: Callable[[Sequence[float]], Any] = (
         list if evaluator == "hotcoco" else np.array
@@ -90,21 +77,24 @@ def coco_curves(
     if sizes is not None:
         for image, (width, height) in zip(images, sizes.tolist(), strict=True):
             image |= {"width": width, "height": height}
-    categories = [{"id": int(i), "name": str(i)} for i in category_ids]
+    known: Sequence[int] | npt.NDArray[np.integer[Any]] | None = category_ids
+    if known is None:
+        known = np.union1d(objects.category_ids, detections.category_ids)
+    categories = [{"id": int(i), "name": str(i)} for i in known]
     # hotcoco warns that thresholds other than COCO's are not covered by its tests.
     with contextlib.redirect_stdout(io.StringIO()), warnings.catch_warnings():
         warnings.simplefilter("ignore")
         evaluation = make(images, categories, objects, detections, task)
-        parameters = evaluation.params
-        parameters.iouThrs = as_given(iou_thresholds)
-        parameters.maxDets = list(limits)
-        low, high = (side**2 for side in areas)
-        parameters.areaRng = [[0, 1e10], [0, low], [low, high], [high, 1e10]]
-        parameters.areaRngLbl = list(SIZES)
+        chosen = evaluation.params
+        chosen.iouThrs = as_given(parameters.iou_thresholds)
+        chosen.maxDets = list(limits)
+        low, high = (side**2 for side in parameters.areas)
+        chosen.areaRng = [[0, 1e10], [0, low], [low, high], [high, 1e10]]
+        chosen.areaRngLbl = list(SIZES)
         if objects.keypoints is not None and task == "keypoints":
-            spread = keypoint_sigmas(objects.keypoints.shape[1], sigmas)
-            parameters.kpt_oks_sigmas = as_given(spread)
-        parameters.useCats = by_class
+            spread = keypoint_sigmas(objects.keypoints.shape[1], parameters.sigmas)
+            chosen.kpt_oks_sigmas = as_given(spread)
+        chosen.useCats = category_ids is not None
         evaluation.evaluate()
         evaluation.accumulate()
     found = evaluation.eval

@@ -18,11 +18,12 @@ from ..datasets.formats.proposal_arrays import read_saved_proposals
 from ..datasets.index.indexed_records import as_records
 from ..datasets.records import Dataset, FloatArray
 from ..utils.files import atomic_path
-from .coco_evaluators import IOU_THRESHOLDS, SIZES, Evaluator, coco_curves
+from .coco_evaluators import SIZES, Evaluator, coco_curves
 from .coco_objects import Float64Array, coco_detections, coco_image_ids, coco_objects
 from .image_detections import FlatDetections, ImageDetections, flatten
 from .proposal_matching import proposal_recalls
 from .results_summary import cell, number
+from .tasks import IOU_THRESHOLDS, CocoParameters
 
 LIMITS = (100, 300, 1000, 2000)
 
@@ -154,13 +155,12 @@ def evaluate_proposals(
     else:
         curves = coco_curves(
             coco_image_ids(dataset).tolist(),
-            dataset.category_ids[1:],
+            None,
             objects,
             coco_detections(dataset, flat),
             evaluator=evaluator,
-            iou_thresholds=iou_thresholds,
+            parameters=CocoParameters(iou_thresholds),
             limits=limits,
-            by_class=False,
         )
         recalls = np.where(curves.recall < 0, np.nan, curves.recall)[:, 0]
     return ProposalResult(

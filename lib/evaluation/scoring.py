@@ -8,10 +8,10 @@ import numpy as np
 from ..datasets.index.indexed_records import as_records
 from ..datasets.records import Dataset
 from .coco_ap import CocoResult, coco_results
-from .coco_evaluators import IOU_THRESHOLDS, Evaluator
+from .coco_evaluators import Evaluator
 from .image_detections import ImageDetections
 from .results_summary import Evaluation, Rules, results_table, save_results
-from .tasks import AREAS, Task, keypoint_sigmas, settle_tasks
+from .tasks import COCO, CocoParameters, Task, keypoint_sigmas, settle_tasks
 from .voc_ap import Metric, VocResult, voc_average_precisions
 from .zero_cause import likely_cause
 
@@ -25,11 +25,9 @@ def evaluate(
     tasks: Sequence[Task] | None = None,
     rules: Sequence[Rules] | None = None,
     iou_threshold: float = 0.5,
-    iou_thresholds: Sequence[float] | None = None,
+    iou_thresholds: Sequence[float] = (),
     evaluator: Evaluator = "hotcoco",
-    max_detections: int | None = None,
-    areas: tuple[float, float] = AREAS,
-    sigmas: Sequence[float] = (),
+    parameters: CocoParameters = COCO,
 ) -> Evaluation:
     """Measure detections against a data set's ground truth.
 
@@ -42,15 +40,9 @@ def evaluate(
             twelve numbers, or both. By default those of the data set's layout. Masks
             and keypoints are always measured by COCO's.
         iou_threshold: overlap that a match must exceed by VOC's rules.
-        iou_thresholds: additional thresholds for VOC's rules, and the thresholds that
-            COCO's AP is averaged over; if None, none and COCO's own ten.
+        iou_thresholds: additional thresholds for VOC's rules.
         evaluator: implementation of COCO's numbers.
-        max_detections: number of best detections of an image and class that COCO's AP
-            and AR consider; if None, COCO's own: 100, and 20 for keypoints. VOC's rules
-            consider all.
-        areas: sides in pixels of the squares that separate COCO's small, medium and
-            large objects.
-        sigmas: spread of each keypoint, or one for all; see ``keypoint_sigmas``.
+        parameters: of COCO's rules. VOC's consider all detections.
 
     Raises:
         ValueError: the rules or tasks are unknown, a number does not apply to them, or
@@ -68,7 +60,7 @@ def evaluate(
         voc = voc_average_precisions(
             dataset,
             detections,
-            iou_thresholds=(iou_threshold, *(iou_thresholds or ())),
+            iou_thresholds=(iou_threshold, *iou_thresholds),
         )
     coco: dict[Task, CocoResult] = {}
     if by_coco:
@@ -77,14 +69,11 @@ def evaluate(
             detections,
             tasks=by_coco,
             evaluator=evaluator,
-            iou_thresholds=iou_thresholds or IOU_THRESHOLDS,
-            max_detections=max_detections,
-            areas=areas,
-            sigmas=sigmas,
+            parameters=parameters,
         )
     used: tuple[float, ...] = ()
     if "keypoints" in coco and dataset.keypoints is not None:
-        used = keypoint_sigmas(len(dataset.keypoints.names), sigmas)
+        used = keypoint_sigmas(len(dataset.keypoints.names), parameters.sigmas)
     records = as_records(dataset.records)
     ignored = records.difficult | records.crowd
     counts = np.bincount(records.classes[~ignored], minlength=len(dataset.classes))

@@ -1,7 +1,10 @@
 """What is measured: boxes, masks, keypoints, and by which of COCO's numbers."""
 
 from collections.abc import Collection, Sequence
-from typing import Literal, TypedDict
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
 
 from ..config.settings import Config
 from ..datasets.records import Dataset
@@ -27,25 +30,65 @@ COCO_SIGMAS = tuple(
 )
 """Spread of annotators per keypoint of COCO's persons, relative to the object."""
 
+IOU_THRESHOLDS = tuple(np.linspace(0.5, 0.95, 10).tolist())
+"""0.50, 0.55, ... 0.95, the floats that COCO's own code makes of them."""
+
 SIGMA = 0.05
 """The spread that other keypoints have unless one is given."""
 
 
-class CocoOptions(TypedDict, total=False):
-    """Where COCO's rules are to differ: arguments of ``evaluate``."""
+@dataclass(frozen=True)
+class CocoParameters:
+    """Parameters of COCO's evaluation; the defaults are COCO's own.
 
-    max_detections: int | None
-    areas: tuple[float, float]
-    sigmas: Sequence[float]
+    Attributes:
+        iou_thresholds: overlaps in (0, 1] that a match must reach. AP and AR are
+            averages over them; AP50 and AP75 are NaN without theirs.
+        max_detections: number of best detections of an image and class to consider; if
+            None, 100, and 20 for keypoints.
+        areas: sides in pixels of the squares that separate small, medium and large
+            objects.
+        sigmas: spread of each keypoint, or one for all; see ``keypoint_sigmas``.
+
+    Raises:
+        ValueError: a threshold is outside (0, 1], the limit is below 1, or the areas do
+            not ascend.
+    """
+
+    iou_thresholds: Sequence[float] = IOU_THRESHOLDS
+    max_detections: int | None = None
+    areas: tuple[float, float] = AREAS
+    sigmas: Sequence[float] = ()
+
+    def __post_init__(self) -> None:
+        thresholds, (low, high) = list(self.iou_thresholds), self.areas
+        if not thresholds or not all(0 < t <= 1 for t in thresholds):
+            raise ValueError(f"expected IoUs in (0, 1], found {thresholds}")
+        if self.max_detections is not None and self.max_detections < 1:
+            raise ValueError(
+                f"expected max_detections of 1 or more, found {self.max_detections}"
+            )
+        if not 0 < low < high:
+            raise ValueError(
+                f"expected two ascending sides of areas, found {[low, high]}"
+            )
+
+    def limit(self, task: Task) -> int:
+        """Return the number of detections of an image and class to consider."""
+        return self.max_detections or MAX_DETECTIONS[task]
 
 
-def coco_options(config: Config) -> CocoOptions:
-    """Return the options that a run's configuration sets."""
-    return {
-        "max_detections": config.test.max_detections,
-        "areas": config.test.areas,
-        "sigmas": config.keypoint.sigmas,
-    }
+COCO = CocoParameters()
+"""COCO's own parameters."""
+
+
+def coco_parameters(config: Config) -> CocoParameters:
+    """Return the parameters that a run's configuration sets."""
+    return CocoParameters(
+        max_detections=config.test.max_detections,
+        areas=config.test.areas,
+        sigmas=config.keypoint.sigmas,
+    )
 
 
 def keypoint_sigmas(count: int, given: Sequence[float] = ()) -> tuple[float, ...]:

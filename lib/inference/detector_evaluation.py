@@ -17,7 +17,7 @@ from ..evaluation.page.report import write_report
 from ..evaluation.pictures import detections_picture, truth_picture
 from ..evaluation.results import save_detections
 from ..evaluation.scoring import Evaluation, evaluate, save_results
-from ..evaluation.tasks import Task, coco_options
+from ..evaluation.tasks import Task, coco_parameters
 from ..evaluation.voc_files import save_voc_files
 from ..model.network import Network
 from ..utils.distributed import collectives
@@ -109,7 +109,7 @@ def evaluate_detector(
         found,
         tasks=options.tasks,
         evaluator=options.evaluator,
-        **coco_options(config),
+        parameters=coco_parameters(config),
     )
     save_results(
         folder / "results.json",

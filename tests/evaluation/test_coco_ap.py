@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from faster_rcnn.evaluation.coco_ap import METRICS, coco_metrics
 from faster_rcnn.evaluation.results import load_detections
+from faster_rcnn.evaluation.tasks import CocoParameters
 from pycocotools.coco import COCO
 from pycocotools.cocoeval import COCOeval
 
@@ -221,7 +222,7 @@ def test_numbers_of_each_class_by_size(record, dataset, found):
 def test_other_overlaps(three, found):
     """Overlap .72 passes one of two thresholds, for 1/3 of the objects."""
     detections = [found("x", [[50, 50, 100, 86]], [0.9]), found("y")]
-    result = coco_metrics(three, detections, iou_thresholds=(0.7, 0.75))
+    result = coco_metrics(three, detections, parameters=CocoParameters((0.7, 0.75)))
     assert result.iou_thresholds == (0.7, 0.75)
     assert result.metrics["AR100"] == pytest.approx(1 / 6)
     assert math.isnan(result.metrics["AP50"]) and result.metrics["AP75"] == 0
@@ -229,7 +230,9 @@ def test_other_overlaps(three, found):
 
 def test_a_threshold_in_decimals_is_recognised(three, found):
     detections = [found("x", [LARGE], [0.9]), found("y")]
-    metrics = coco_metrics(three, detections, iou_thresholds=(0.5, 0.75)).metrics
+    metrics = coco_metrics(
+        three, detections, parameters=CocoParameters((0.5, 0.75))
+    ).metrics
     assert metrics["AP50"] == metrics["AP75"] > 0
 
 
@@ -254,7 +257,9 @@ def test_a_hundred_detections_of_an_image_and_class(crowded, evaluator):
     plain = coco_metrics(*crowded, evaluator=evaluator)
     assert plain.metrics["AP"] == plain.metrics["AR100"] == 0
     assert (plain.left_out, plain.max_detections) == (50, 100)
-    result = coco_metrics(*crowded, evaluator=evaluator, max_detections=300)
+    result = coco_metrics(
+        *crowded, evaluator=evaluator, parameters=CocoParameters(max_detections=300)
+    )
     assert result.metrics["AP"] == pytest.approx(1 / 121)
     assert result.metrics["AR300"] == result.metrics["ARl"] == 1
     names = ["AR300" if name == "AR100" else name for name in METRICS]
@@ -264,9 +269,11 @@ def test_a_hundred_detections_of_an_image_and_class(crowded, evaluator):
 
 def test_fewer_than_a_hundred_detections(three, found):
     detections = [found("x", [LARGE, SMALL, MEDIUM], [0.9, 0.8, 0.7]), found("y")]
-    result = coco_metrics(three, detections, max_detections=2)
+    result = coco_metrics(
+        three, detections, parameters=CocoParameters(max_detections=2)
+    )
     assert result.metrics["AR2"] == result.metrics["AR10"] == pytest.approx(2 / 3)
     assert result.metrics["AR1"] == pytest.approx(1 / 3)
     assert result.left_out == 1
     with pytest.raises(ValueError, match="1 or more, found 0"):
-        coco_metrics(three, detections, max_detections=0)
+        CocoParameters(max_detections=0)

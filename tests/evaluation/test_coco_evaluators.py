@@ -8,11 +8,11 @@ import pytest
 from faster_rcnn.evaluation import coco_evaluators
 from faster_rcnn.evaluation.coco_ap import METRICS, _averages
 from faster_rcnn.evaluation.coco_evaluators import (
-    IOU_THRESHOLDS,
     _pycocotools,
     coco_curves,
 )
 from faster_rcnn.evaluation.coco_objects import CocoDetections, CocoObjects
+from faster_rcnn.evaluation.tasks import IOU_THRESHOLDS, CocoParameters
 
 SIDES = [0, 0.5, 8, 31.99, 32, 33, 64, 95.99, 96, 96.01, 128, 300]
 AREAS = [0, 1023.99, 1024, 1024.01, 9215.99, 9216, 9216.01, 1e10, 2e10]
@@ -64,8 +64,8 @@ CASES = {f"seed {seed}": {"seed": seed} for seed in range(12)} | {
 
 OPTIONS = {
     "as COCO": {},
-    "as proposals": {"by_class": False, "limits": (5, 30, 150, 400)},
-    "other IoUs": {"iou_thresholds": (0.1, 0.5, 1.0)},
+    "as proposals": {"limits": (5, 30, 150, 400)},
+    "other IoUs": {"parameters": CocoParameters((0.1, 0.5, 1.0))},
 }
 
 
@@ -80,6 +80,8 @@ OPTIONS = {
 )
 def test_hotcoco_gives_the_bits_of_pycocotools(case, way):
     scene, options = draw(**CASES[case]), OPTIONS[way]
+    if way == "as proposals":
+        scene = scene[0], None, *scene[2:]
     ours = coco_curves(*scene, evaluator="hotcoco", **options)
     oracle = coco_curves(*scene, evaluator="pycocotools", **options)
     np.testing.assert_array_equal(ours.precision, oracle.precision)
@@ -106,7 +108,7 @@ def test_twelve_numbers_are_those_of_summarize(seed):
 
 
 def test_nothing_is_printed_or_warned(capfd, recwarn):
-    coco_curves(*draw(0), iou_thresholds=(0.3,))
+    coco_curves(*draw(0), parameters=CocoParameters((0.3,)))
     assert capfd.readouterr() == ("", "") and not recwarn.list
 
 
@@ -116,7 +118,7 @@ def test_bad_options():
         coco_curves(*scene, evaluator="mine")
     for thresholds in ((), (0.0, 0.5), (1.5,)):
         with pytest.raises(ValueError, match=r"expected IoUs in \(0, 1\], found"):
-            coco_curves(*scene, iou_thresholds=thresholds)
+            CocoParameters(thresholds)
 
 
 def test_sizes_and_thresholds_are_those_of_pycocotools():

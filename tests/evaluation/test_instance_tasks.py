@@ -15,7 +15,12 @@ from faster_rcnn.evaluation.coco_objects import coco_objects
 from faster_rcnn.evaluation.ground_truth import read_annotations
 from faster_rcnn.evaluation.results import load_detections
 from faster_rcnn.evaluation.scoring import evaluate
-from faster_rcnn.evaluation.tasks import COCO_SIGMAS, SIGMA, keypoint_sigmas
+from faster_rcnn.evaluation.tasks import (
+    COCO_SIGMAS,
+    SIGMA,
+    CocoParameters,
+    keypoint_sigmas,
+)
 from pycocotools import mask as coco_mask
 from pycocotools.coco import COCO
 from pycocotools.cocoeval import COCOeval, Params
@@ -43,10 +48,13 @@ def oracle(path, results, task, *, sigmas=None, max_detections=None, areas=None)
     return np.where(evaluation.stats < 0, np.nan, evaluation.stats)
 
 
-def ours(path, results, task, **options):
+def ours(path, results, task, evaluator="hotcoco", **parameters):
     data = read_annotations(path)
     found = load_detections(results, data)
-    return coco_metrics(data, found, task=task, **options)
+    parameters = CocoParameters(**parameters)
+    return coco_metrics(
+        data, found, task=task, evaluator=evaluator, parameters=parameters
+    )
 
 
 @pytest.mark.parametrize("evaluator", ["hotcoco", "pycocotools"])

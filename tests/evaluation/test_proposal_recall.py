@@ -5,7 +5,6 @@ import math
 
 import numpy as np
 import pytest
-from faster_rcnn.evaluation.coco_evaluators import IOU_THRESHOLDS
 from faster_rcnn.evaluation.coco_objects import coco_image_ids, coco_objects, xywh
 from faster_rcnn.evaluation.proposal_recall import (
     LIMITS,
@@ -14,6 +13,7 @@ from faster_rcnn.evaluation.proposal_recall import (
     load_proposals,
     save_proposals,
 )
+from faster_rcnn.evaluation.tasks import IOU_THRESHOLDS
 
 SMALL, MEDIUM, LARGE = [0, 0, 20, 20], [50, 50, 100, 100], [120, 120, 300, 300]
 

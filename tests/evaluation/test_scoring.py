@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 from faster_rcnn.evaluation.coco_ap import METRICS
 from faster_rcnn.evaluation.scoring import evaluate, results_table, save_results
+from faster_rcnn.evaluation.tasks import CocoParameters
 
 BOX, OTHER = [10, 10, 20, 20], [50, 50, 70, 70]
 
@@ -213,7 +214,7 @@ def test_further_overlaps_in_table_and_json(pets, found):
 
 def test_coco_numbers_of_each_class_in_json(coco_pets, found):
     near = [found("1", [[10, 10, 20, 17]], [0.9])]
-    result = evaluate(coco_pets, near, iou_thresholds=(0.5, 0.6))
+    result = evaluate(coco_pets, near, parameters=CocoParameters((0.5, 0.6)))
     assert result.headline[1] == pytest.approx(1)
     content = json.loads(json.dumps(result.to_json(), allow_nan=False))
     assert content["coco_per_class"]["cat"]["ARs"] == pytest.approx(1)
@@ -235,6 +236,8 @@ def test_the_table_names_the_limit_of_detections(coco_pets, found):
     detections = [found("1", boxes, np.linspace(0.9, 0.1, 130))]
     table = evaluate(coco_pets, detections).table()
     assert "100 best detections of an image and class, like COCO's: 30 were" in table
-    evaluation = evaluate(coco_pets, detections, max_detections=300)
+    evaluation = evaluate(
+        coco_pets, detections, parameters=CocoParameters(max_detections=300)
+    )
     assert "with the 300 best detections of an image and class" in evaluation.table()
     assert evaluation.to_json()["coco_max_detections"] == 300

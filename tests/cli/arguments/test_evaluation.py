@@ -6,7 +6,7 @@ from faster_rcnn.cli.arguments.evaluation import (
     iou_list,
     split_measures,
 )
-from faster_rcnn.evaluation.coco_evaluators import IOU_THRESHOLDS
+from faster_rcnn.evaluation.tasks import IOU_THRESHOLDS
 
 
 @pytest.mark.parametrize(
