@@ -3,7 +3,7 @@
 from typing import NamedTuple
 
 from ..config.settings import Config
-from ..datasets.agreement import shared_pictures, with_known_classes
+from ..datasets.agreement import same_pictures, shared_pictures, with_known_classes
 from ..datasets.readiness import (
     expect_testable,
     expect_trainable,
@@ -53,8 +53,10 @@ def read_data_sets(word: str, config: Config) -> DataSets:
             use_difficult=data.use_difficult,
             max_unreadable=data.max_unreadable,
         )
-        tested = {d.name: d for d in (test, validation) if d is not None}
-        for dataset in tested.values():
+        tested = [test]
+        if validation is not None and not same_pictures(validation, test):
+            tested.append(validation)
+        for dataset in tested:
             concerns += expect_testable(dataset) + untrained_classes(train, dataset)
         concerns += shared_pictures(train, validation, test)
     return DataSets(train, test, validation, concerns)

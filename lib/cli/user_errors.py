@@ -6,6 +6,7 @@ import sys
 import traceback
 from collections.abc import Iterator
 
+from ..datasets.origins import own_files
 from ..engine.dry_run import DryRunError
 from ..engine.non_finite import NonFiniteLossError
 from ..engine.out_of_memory import (
@@ -48,7 +49,7 @@ def _failure(error: BaseException) -> Failure | None:
     if isinstance(error, Interrupted | KeyboardInterrupt):
         return Failure(130, str(error) or "interrupted", logging.WARNING)
     if isinstance(error, ValueError):
-        return Failure(2, str(error))
+        return Failure(2, own_files(str(error)))
     if isinstance(error, NonFiniteLossError | NotEnoughMemoryError | DryRunError):
         return Failure(1, str(error))
     if is_out_of_memory(error):

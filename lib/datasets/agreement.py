@@ -33,9 +33,10 @@ def with_known_classes(dataset: Dataset, train_set: Dataset) -> Dataset:
         names = sorted({classes[c] for c in records.classes[rows]} or classes[1:])
         first = [records[int(records.images[row])].path for row in rows[:1]]
         where = f", first in {first[0]}" if first else ""
+        count = f"{len(rows)} object{'s' * (len(rows) != 1)}"
         raise ValueError(
             f"{dataset.name}: expected classes that {train_set.name} has too, found "
-            f"{len(rows)} objects of {few(names)}{where}, which a detector cannot "
+            f"{count} of {few(names)}{where}, which a detector cannot "
             "learn; add them to the training set (to the categories of its file), or "
             "name the classes to use in data.classes"
         )

@@ -18,6 +18,8 @@ from typing import Any, Literal, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
+from .origins import own_files
+
 FloatArray = npt.NDArray[np.float32]
 IntArray = npt.NDArray[np.int64]
 BoolArray = npt.NDArray[np.bool_]
@@ -217,7 +219,9 @@ class Drops:
     def log(self, name: str) -> dict[str, int]:
         """Log one line per kind for the data set `name`, and return the counts."""
         for kind, (count, first) in self.found().items():
-            logger.warning("%s: %d x %s, first: %s", name, count, kind, first)
+            logger.warning(
+                "%s: %d x %s, first: %s", name, count, kind, own_files(first)
+            )
         return {kind: count for kind, (count, _) in self.found().items()}
 
 

@@ -104,10 +104,12 @@ def split_images(
         assign(group, max(lacking, key=lambda s: (lacking[s], wanted[s])))
     asked = [s for s, share in zip(SPLITS, shares, strict=True) if share]
     if not all(counts[s] for s in asked):
+        found_images = f"{len(images)} image{'s' if len(images) > 1 else ''}"
+        if len(members) < len(images):
+            found_images += f" of which only {len(members)} look different"
         raise ValueError(
-            f"expected images for the splits {', '.join(asked)}, "
-            f"found {len(images)} in {len(members)} groups that look "
-            "the same; annotate more, or split them by hand"
+            f"expected images for the splits {', '.join(asked)}, found "
+            f"{found_images}; annotate more, or split them by hand"
         )
     return found
 

@@ -25,6 +25,7 @@ from .exports.labelme_folders import find_labelme_folders
 from .exports.object_tables import find_tables
 from .exports.xml_folders import find_xml_folders
 from .index.index_files import cache_folders
+from .origins import note_origin
 from .splitting import DEFAULT_SHARES, SPLITS, split_images
 
 FINDERS = (
@@ -36,7 +37,7 @@ FINDERS = (
 )
 """Functions that recognise exports, asked in this order."""
 
-_VERSION = 1
+_VERSION = 2
 """Changes with what is written."""
 
 logger = logging.getLogger(__name__)
@@ -123,6 +124,7 @@ def _write(
         # Earlier folders stay: a run that began before a change may read them.
         try:
             temporary.rename(view)
+            note_origin(view, folder)
         except OSError:
             if not view.is_dir():  # else another process was faster
                 raise

@@ -120,7 +120,7 @@ def test_a_class_that_only_val_has(call, tmp_path):
     folder.add("val", 4, [1, 1, 5, 5], category=9)
     _, out, _ = call(folder.root)
     assert "cannot train" in out
-    assert "coco_train has too, found 1 objects of fox, first in" in out
+    assert "coco_train has too, found 1 object of fox, first in" in out
 
 
 @pytest.mark.parametrize("channels", ["grey", "rgba"])

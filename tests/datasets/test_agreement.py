@@ -37,7 +37,7 @@ def test_a_class_that_only_the_other_set_has_is_an_error(coco, tmp_path):
     edit(coco, "val", '"annotations": []', f'"annotations": [{thing}]')
     train, val = sets(coco, tmp_path, "train", "val")
     with pytest.raises(
-        ValueError, match=r"own_val: .*found 1 objects of fox, first in "
+        ValueError, match=r"own_val: .*found 1 object of fox, first in "
     ):
         with_known_classes(val, train)
 

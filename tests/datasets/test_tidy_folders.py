@@ -12,6 +12,7 @@ from faster_rcnn.datasets.catalog import load_dataset, validation_set
 from faster_rcnn.datasets.checks.dataset_files import find_sources
 from faster_rcnn.datasets.exports.object_tables import find_tables
 from faster_rcnn.datasets.folders import choose_split, recognise
+from faster_rcnn.datasets.origins import own_file, own_files
 
 BOX = [4, 6, 24, 18]  # pixel edges, in pictures of 40 x 30
 COUNT = 5
@@ -330,5 +331,22 @@ def test_faults_of_exports_name_the_file(tmp_path):
     labelimg(tmp_path / "c")
     for i in range(1, COUNT):
         shutil.copy(tmp_path / "c" / "p0.png", tmp_path / "c" / f"p{i}.png")
-    with pytest.raises(ValueError, match=r"c .XML files.*found 5 in 1 groups that"):
+    with pytest.raises(
+        ValueError, match=r"c .XML files.*found 5 images of which only 1 look"
+    ):
         recognise(tmp_path / "c")
+
+
+def test_messages_name_the_user_s_own_files(tmp_path):
+    folder = tmp_path / "my cells"
+    one_json(folder)
+    links = recognise(folder).folder
+    derived = links / "annotations" / "instances_train.json"
+    original = folder / "annotations" / "my cells.json"
+    assert own_file(derived) == original and derived.read_text() != ""
+    image = links / "images" / "val" / "p 1.png"
+    assert own_file(image) == folder / "photos" / "p 1.png"
+    assert own_file(links) == folder and own_file(folder) == folder
+    message = f"a: {derived}: bad, first: '{derived}' (in {links}); {folder}"
+    expected = f"a: {original}: bad, first: '{original}' (in {folder}); {folder}"
+    assert own_files(message) == expected

@@ -1,6 +1,6 @@
 """Read a COCO instances file without stopping at its faults."""
 
-from collections.abc import Iterator
+from collections.abc import Container, Iterator
 from concurrent.futures import Executor
 from pathlib import Path
 from typing import Any
@@ -11,7 +11,7 @@ from ...utils.untrusted.json_files import read_json
 from ..formats.coco_annotations import CENTRES
 from ..formats.coco_images import find_images
 from ..formats.coco_masks import mask_box, parse_mask
-from ..formats.coco_tables import is_without_objects
+from ..formats.coco_tables import is_without_objects, placeholders
 from ..formats.values import four_numbers, is_set, whole_number
 from ..formats.written_keypoints import clean_keypoints, flip_pairs
 from ..records import BACKGROUND, Drops, KeypointNames
@@ -32,10 +32,12 @@ def read_coco_entries(source: Source, _: Executor) -> ReadSource:
         detail = f"a {type(content).__name__}, expected an object with tables"
         return ReadSource([], [Defect(malformed, path, detail)], [])
     defects: list[Defect] = []
-    names = _names(content)
+    annotations = list(_rows(path, content, "annotations", defects))
+    used = {whole_number(row.get("category_id")) for _, row in annotations}
+    names = _names(content, used)
     keypoints = _keypoint_names(content)
     entries = _images(source, path, content, defects)
-    for place, row in _rows(path, content, "annotations", defects):
+    for place, row in annotations:
         owner = entries.get(whole_number(row.get("image_id")))
         where = f"annotations[{place}] (id {row.get('id')})"
         category = whole_number(row.get("category_id"))
@@ -115,13 +117,15 @@ def _keypoint_names(content: dict[str, Any]) -> KeypointNames | None:
     return None
 
 
-def _names(content: dict[str, Any]) -> dict[int, str]:
-    """Return the class names by category id; skip malformed rows."""
+def _names(content: dict[str, Any], used: Container[int | None]) -> dict[int, str]:
+    """Return the class names by category id; skip malformed rows and placeholders."""
     table = content.get("categories")
+    rows = [r for r in table if isinstance(r, dict)] if isinstance(table, list) else []
+    spare = placeholders(rows, used)
     names = {}
-    for row in table if isinstance(table, list) else ():
-        number = whole_number(row.get("id")) if isinstance(row, dict) else None
-        if number is not None and row.get("name"):
+    for place, row in enumerate(rows):
+        number = whole_number(row.get("id"))
+        if number is not None and row.get("name") and place not in spare:
             names[number] = str(row["name"])
     return names
 

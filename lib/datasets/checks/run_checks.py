@@ -4,12 +4,13 @@ import os
 from collections import Counter
 from collections.abc import Callable, Sequence, Set
 from concurrent.futures import Executor, ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal, NamedTuple
 
 from ..folders import Layout
 from ..formats.voc import list_file
+from ..origins import own_file, own_files
 from .annotations import check_boxes, check_classes, known_classes
 from .coco_entries import read_coco_entries
 from .coverage import Coverage, Recipe, measure_coverage
@@ -118,6 +119,9 @@ def check_dataset(
     defects += check_classes(entries, classes)
     defects += check_masks(entries)
     defects += check_keypoints(entries, keypoints)
+    defects = [
+        replace(d, file=own_file(d.file), detail=own_files(d.detail)) for d in defects
+    ]
     order = {kind: place for place, kind in enumerate(KINDS)}
     defects.sort(key=lambda defect: order[defect.kind])
     return Report(

@@ -11,6 +11,7 @@ from typing import Any
 
 from ...utils.untrusted.json_files import read_json
 from ..formats.coco_images import find_images
+from ..origins import write_derived
 from ..splitting import split_in
 from .export import Export, Splitter, files_with, images_in, link, subfolders
 
@@ -102,12 +103,13 @@ def _write_subsets(path: Path, folder: Path, view: Path, splitter: Splitter) -> 
     )
     names = find_images(folder, [str(row.get("file_name")) for row in images])
     splits = splitter([folder / (name or "missing") for name in names])
+    for row, name in zip(images, names, strict=True):
+        row["file_name"] = name or row.get("file_name")
     for split in dict.fromkeys(splits):
         own = [row for row, at in zip(images, splits, strict=True) if at == split]
         ids = {str(row.get("id")) for row in own}
         rows = [row for row in annotations if str(row.get("image_id")) in ids]
         place = view / "annotations" / f"instances_{split}.json"
-        place.parent.mkdir(parents=True, exist_ok=True)
         text = json.dumps({**content, "images": own, "annotations": rows})
-        place.write_text(text, encoding="utf-8")
+        write_derived(place, text, path)
         link(view / "images" / split, folder)

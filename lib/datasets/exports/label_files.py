@@ -12,8 +12,9 @@ from typing import Any
 import yaml
 
 from ..formats.values import read_lines
-from ..formats.yolo_folder import is_yolo, list_pairs, open_yolo
+from ..formats.yolo_folder import YoloFolder, is_yolo, list_pairs, open_yolo
 from ..formats.yolo_settings import read_settings
+from ..origins import write_derived
 from ..records import Drops
 from ..splitting import split_in
 from .export import (
@@ -33,11 +34,13 @@ def find_label_files(folder: Path) -> Export | None:
     """Recognise label files with their pictures; see the module's description."""
     sets: dict[str, list[Path]] = {}
     settings: dict[str, Any] = {}
+    yolo: YoloFolder | None = None
     names = _names_file([folder, *subfolders(folder)])
     files = visible(folder.glob("*.data"))
     if files:
         sets, names = _darknet(files[0])
-    elif is_yolo(folder) and (yolo := open_yolo(folder)).splits:
+    elif is_yolo(folder) and open_yolo(folder).splits:
+        yolo = open_yolo(folder)
         settings = read_settings(yolo.settings) if yolo.settings else {}
         settings["names"] = dict(yolo.names)
         folder = yolo.root
@@ -69,7 +72,8 @@ def find_label_files(folder: Path) -> Export | None:
         settings.pop("path", None)
         content = {**settings, **lists}
         text = yaml.safe_dump(content, sort_keys=False, allow_unicode=True)
-        (view / "data.yaml").write_text(text, encoding="utf-8")
+        origin = yolo.settings if yolo else files[0] if files else names
+        write_derived(view / "data.yaml", text, origin or folder)
 
     listed = [*([names] if names else []), *files, *everything]
     return Export("YOLO's label files", listed, len(sets) > 1, write)

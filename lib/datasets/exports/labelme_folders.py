@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from ...utils.untrusted.json_files import read_json
+from ..origins import write_derived
 from ..splitting import split_in
 from .export import Export, Splitter, chosen_splits, files_with, link, subfolders
 
@@ -34,8 +35,8 @@ def find_labelme_folders(folder: Path) -> Export | None:
                 content = {**_read(item.annotation), "imagePath": item.image.name}
                 content.pop("imageData", None)  # the picture once more
                 link(view / split / item.image.name, item.image)
-                text = json.dumps(content)
-                (view / split / item.annotation.name).write_text(text, encoding="utf-8")
+                place = view / split / item.annotation.name
+                write_derived(place, json.dumps(content), item.annotation)
 
     files = [path for item in everything for path in item]
     return Export("labelme's JSON", files, len(sets) > 1, write)

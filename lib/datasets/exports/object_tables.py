@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 from ...utils.untrusted.json_files import read_json
 from ..formats.values import read_lines
 from ..loading.images import image_size
+from ..origins import write_derived
 from ..splitting import split_in
 from .export import (
     Export,
@@ -100,8 +101,9 @@ def _export(
         for split, own in chosen_splits(items, splitter, pictures).items():
             content = _coco(own, ids, view / "images" / split)
             place = view / "annotations" / f"instances_{split}.json"
-            place.parent.mkdir(parents=True, exist_ok=True)
-            place.write_text(json.dumps(content), encoding="utf-8")
+            named = [path for path in files if split_in(path.stem) == split] or files
+            origin = named[0] if len(named) == 1 else named[0].parent
+            write_derived(place, json.dumps(content), origin)
 
     return Export(name, [*files, *pictures], len(sets) > 1, write)
 

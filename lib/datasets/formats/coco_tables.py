@@ -193,14 +193,36 @@ def is_background(category: Entry) -> bool:
     return whole_number(category.get("id")) == 0 and category.get("name") == BACKGROUND
 
 
+def placeholders(table: Sequence[Entry], used: Container[int | None]) -> set[int]:
+    """Return the positions of categories that only fill a place.
+
+    They have no objects, and have another's name or are the supercategory of the others
+    (Roboflow writes one for the project).
+
+    Args:
+        table: the categories as written.
+        used: category ids of the annotations.
+    """
+    rows = [(whole_number(e.get("id")), str(e.get("name"))) for e in table]
+    above = {str(entry.get("supercategory")) for entry in table}
+    found = set()
+    for place, (number, name) in enumerate(rows):
+        same = [n for n, title in rows if title == name]
+        is_root = name in above and table[place].get("supercategory") == "none"
+        # Of several unused categories with one name, the last is kept.
+        spare = len(same) > 1 and (number != same[-1] or any(n in used for n in same))
+        if number not in used and (spare or (is_root and len(table) > 1)):
+            found.add(place)
+    return found
+
+
 def read_categories(
-    path: Path, table: Sequence[Entry], used: Container[int], drops: Drops
+    path: Path, table: Sequence[Entry], used: Container[int | None], drops: Drops
 ) -> tuple[list[str], list[int]]:
     """Return the class names and their category ids, by ascending id.
 
-    Placeholders are dropped: categories without objects that have another's name, or
-    that are the supercategory of the others (Roboflow writes one for the project). The
-    background, which some exporters list as category 0, is dropped too.
+    `placeholders` are dropped, and so is the background, which some exporters list as
+    category 0.
 
     Args:
         path: path of the file, for errors.
@@ -213,16 +235,12 @@ def read_categories(
     """
     numbers = [get_whole(path, "categories", p, e, "id") for p, e in enumerate(table)]
     titles = [str(get(path, "categories", p, e, "name")) for p, e in enumerate(table)]
-    above = {str(entry.get("supercategory")) for entry in table}
+    spare = placeholders(table, used)
     names: dict[int, str] = {}
     for place, (number, name) in enumerate(zip(numbers, titles, strict=True)):
         if is_background(table[place]):
             continue
-        same = [n for n, title in zip(numbers, titles, strict=True) if title == name]
-        is_root = name in above and table[place].get("supercategory") == "none"
-        # Of several unused categories with one name, the last is kept.
-        spare = len(same) > 1 and (number != same[-1] or any(n in used for n in same))
-        if number not in used and (spare or (is_root and len(table) > 1)):
+        if place in spare:
             detail = f"{name!r} (id {number}) in {path}"
             drops.add("placeholder category without objects", detail)
             continue

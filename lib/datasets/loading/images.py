@@ -117,8 +117,9 @@ def expect_stated_size(
             "or annotate it as stored"
         )
     raise ImageError(
-        f"{sizes}; if the boxes fit the file, correct the size in the annotation, else "
-        "restore the image that they were drawn on"
+        f"{sizes}; if the boxes fit the file, correct the size in the annotation "
+        "(frcnn check --fix writes such a copy), else restore the image that they were "
+        "drawn on"
     )
 
 
