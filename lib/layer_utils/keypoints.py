@@ -13,6 +13,7 @@ from torch import Tensor
 _COARSE = 112  # positions per side that are looked at first
 _BEST = 8  # peaks around which all positions are looked at
 _CUBIC = -0.75  # PyTorch's bicubic kernel
+_AT_ONCE = 256  # heatmaps that are decoded at once: some 150 MB
 
 
 class KeypointTargets(NamedTuple):
@@ -76,6 +77,20 @@ def decode_keypoints(
         there, torchvision's scores; and Detectron2's scores ``(D, K)``, the probability
         of a cell with that logit.
     """
+    if torch.compiler.is_compiling():  # one graph, whatever D is
+        return _decode(heatmaps, boxes, max_side=max_side)
+    count = max(1, _AT_ONCE // heatmaps.shape[1])
+    parts = [
+        _decode(*part, max_side=max_side)
+        for part in zip(heatmaps.split(count), boxes.split(count), strict=True)
+    ]
+    points, logits, scores = map(torch.cat, zip(*parts, strict=True))
+    return points, logits, scores
+
+
+def _decode(
+    heatmaps: Tensor, boxes: Tensor, *, max_side: int
+) -> tuple[Tensor, Tensor, Tensor]:
     heatmaps = heatmaps.float()
     sides = (boxes[:, 2:] - boxes[:, :2]).clamp(min=1)  # (D, 2)
     pixels = sides.ceil().clamp(max=max_side)
@@ -91,7 +106,7 @@ def decode_keypoints(
     beyond = places > last
     unused = (beyond[:, 1, :, None] | beyond[:, 0, None])[:, None]
     used = coarse.masked_fill(unused, -torch.inf)
-    peak = used == F.max_pool2d(used, 3, stride=1, padding=1)
+    peak = used == _highest(_highest(used).mT).mT
     heights = _heights(coarse).masked_fill(unused | ~peak, -torch.inf)
     best = heights.flatten(2).topk(_BEST, dim=2).indices  # (D, K, 8)
     # 2. All pixels around them, (D, K, 8, F).
@@ -108,7 +123,7 @@ def decode_keypoints(
         )
         for at, i, count in zip((rows, columns), near, (height, width), strict=True)
     )
-    fine = _at(padded[:, :, None], fine_rows, fine_columns, height, width)
+    fine = _around(padded, fine_rows, fine_columns, height, width)
     logits, index = fine.flatten(2).max(dim=2)  # (D, K)
     span = around.shape[0]  # len() would fix it in an exported graph
     which = index // span**2
@@ -117,6 +132,15 @@ def decode_keypoints(
     points = (torch.cat((x, y), 2) + 0.5) * (sides / pixels)[:, None]
     scores = (logits - heatmaps.flatten(2).logsumexp(2)).exp()
     return points + boxes[:, None, :2], logits, scores
+
+
+def _highest(x: Tensor) -> Tensor:
+    """Take the maximum of each value and its neighbours in the last dimension.
+
+    Twice this is much faster on a CPU than `max_pool2d`.
+    """
+    wide = F.pad(x, (1, 1), value=-torch.inf)
+    return wide[..., :-2].maximum(wide[..., 2:]).maximum(x)
 
 
 def _heights(x: Tensor) -> Tensor:
@@ -138,25 +162,42 @@ def _at(
     """Interpolate at pixels of the enlarged heatmaps.
 
     Args:
-        padded: ``(D, ..., S + 4, S + 4)`` with two more cells on all sides.
-        rows: ``(D, ..., A)`` rows of the enlarged heatmap.
-        columns: ``(D, ..., B)`` columns.
+        padded: ``(D, K, S + 4, S + 4)`` with two more cells on all sides.
+        rows: ``(D, 1, A)`` rows of the enlarged heatmap.
+        columns: ``(D, 1, B)`` columns.
         height: ``(D,)`` rows that it has.
         width: ``(D,)`` columns.
 
     Returns:
-        ``(D, ..., A, B)``.
+        ``(D, K, A, B)``.
     """
     down = _bicubic(rows, height, padded.shape[-1])
     across = _bicubic(columns, width, padded.shape[-1])
     return down @ padded @ across.mT
 
 
+def _around(
+    padded: Tensor, rows: Tensor, columns: Tensor, height: Tensor, width: Tensor
+) -> Tensor:
+    """Do the same with rows and columns ``(D, K, P, F)`` around P peaks of each.
+
+    Returns:
+        ``(D, K, P, F, F)``.
+    """
+    down = _bicubic(rows.flatten(2), height, padded.shape[-1]) @ padded
+    across = _bicubic(columns, width, padded.shape[-1])
+    return down.unflatten(2, rows.shape[2:]) @ across.mT
+
+
 def _bicubic(at: Tensor, pixels: Tensor, cells: int) -> Tensor:
     """Compute the weights ``(..., A, cells)`` of the cells for pixels ``(..., A)``."""
     scale = ((cells - 4) / pixels).view(-1, *[1] * (at.dim() - 1))
     source = (at + 0.5) * scale - 0.5 + 2  # two cells were added before the first
-    away = (source[..., None] - torch.arange(cells, device=at.device)).abs()
+    first = source.floor() - 1
+    taps = first[..., None] + torch.arange(4, device=at.device)
+    away = (source[..., None] - taps).abs()
     near = ((_CUBIC + 2) * away - (_CUBIC + 3)) * away * away + 1
     far = ((away - 5) * away + 8) * away * _CUBIC - 4 * _CUBIC
-    return torch.where(away <= 1, near, far.masked_fill(away >= 2, 0.0))
+    weights = torch.where(away <= 1, near, far)
+    index = taps.long().clamp(0, cells - 1)  # of undefined boxes
+    return weights.new_zeros(*at.shape, cells).scatter(-1, index, weights)

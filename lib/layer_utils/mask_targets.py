@@ -53,6 +53,10 @@ def mask_targets(
     sizes = masks.sizes[image, matched].flatten(0, 1)  # (N * R, 2)
     pixels = (frames[..., 2:] - frames[..., :2]).clamp(min=1) / bitmaps.shape[-1]
     inside = (rois - frames[..., :2].repeat(1, 1, 2)) / pixels.repeat(1, 1, 2)
+    if soft:
+        # Without alignment, samples are half a pixel off: of the input, not of a bitmap
+        # that was shrunk.
+        inside = inside + (0.5 / pixels - 0.5).repeat(1, 1, 2)
     cropped = pool_rois(
         FeatureMaps([bitmaps.float() / 255], [sizes]),
         inside.view(-1, 1, 4),

@@ -75,6 +75,21 @@ def test_decoding_is_torchvisions(kind):
     assert ((scores > 0) & (scores < 1)).all()
 
 
+def test_many_boxes_are_decoded_as_one_is():
+    """More than are decoded at once, and none."""
+    rng = torch.Generator().manual_seed(3)
+    heatmaps = torch.randn(9, 100, 14, 14, generator=rng)
+    boxes = torch.cat((torch.zeros(9, 2), 60 * torch.rand(9, 2, generator=rng)), 1)
+    found = decode_keypoints(heatmaps, boxes, max_side=64)
+    for i in range(9):
+        own = slice(i, i + 1)
+        one = decode_keypoints(heatmaps[own], boxes[own], max_side=64)
+        for a, b in zip(found, one, strict=True):
+            torch.testing.assert_close(a[own], b)
+    points, logits, scores = decode_keypoints(heatmaps[:0], boxes[:0], max_side=64)
+    assert points.shape == (0, 100, 2) and logits.shape == scores.shape == (0, 100)
+
+
 @pytest.mark.slow
 def test_decoding_is_one_graph():
     heatmaps = torch.randn(3, 2, 56, 56, generator=torch.Generator().manual_seed(0))

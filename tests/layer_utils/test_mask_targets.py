@@ -89,7 +89,9 @@ def test_a_bitmap_of_the_box_is_as_good_as_one_of_the_image(soft):
     torch.testing.assert_close(found, expected, atol=1e-5, rtol=0)
 
 
+@needs_kernels
 def test_a_large_object_is_shrunk_little_by_little():
+    """Bitmaps of 192 pixels a side give the targets of exact ones, nowhere shifted."""
     mask = np.zeros((700, 900), np.bool_)
     rows, columns = np.mgrid[:700, :900]
     mask[((rows - 350) / 300) ** 2 + ((columns - 450) / 400) ** 2 < 1] = True
@@ -98,10 +100,12 @@ def test_a_large_object_is_shrunk_little_by_little():
     exact = pack_bitmaps([[mask]], slots=1, max_side=1024)
     small = pack_bitmaps([[mask]], slots=1)
     assert small.values.shape[-1] == 192
-    targets = [
-        mask_targets(m, rois, matched, size=28, soft=True) for m in (exact, small)
-    ]
-    assert (targets[0] - targets[1]).abs().max() < 0.1
+    for soft, worst in ((True, 0.06), (False, 1)):
+        one, other = (
+            mask_targets(m, rois, matched, size=28, soft=soft) for m in (exact, small)
+        )
+        assert (one - other).abs().max() <= worst
+        assert (one - other).abs().mean() < 0.002
 
 
 def test_a_hundred_masks_take_less_than_5_mb():
