@@ -8,9 +8,10 @@ interval of each ratio is narrow enough or the time limit is reached:
     python benchmarks/step.py --models res50 res50_fpn --threads 2 --json step.json
 
 torchvision's detector runs with its defaults (float32, contiguous) and, as
-``torchvision-bf16``, in bfloat16 and channels_last, which favour it. mmdet runs if it
-is installed. ``ours`` runs as train.sh and test.sh do. RetinaNet is retina_res50_fpn;
-torchvision has no Cascade R-CNN, so cascade_res50_fpn runs with ``--ways ours``.
+``torchvision-bf16``, in bfloat16 and channels_last, which favour it. mmdet and
+detectron2 run if they are installed. ``ours`` runs as train.sh and test.sh do.
+RetinaNet is retina_res50_fpn; torchvision has no Cascade R-CNN, so cascade_res50_fpn
+runs with ``--ways ours,detectron2``.
 """
 
 import argparse
@@ -143,6 +144,12 @@ def build_parser() -> argparse.ArgumentParser:
         default="ours",
         help="implementations whose C library keeps freed memory, as our tools do",
     )
+    add(
+        "--cpu-time",
+        action="store_true",
+        help="measure CPU time of the process instead of wall-clock time, on a machine "
+        "that is busy with other work",
+    )
     add_run_arguments(parser)
     return parser
 
@@ -188,6 +195,7 @@ def main() -> None:
                 until=arguments.until,
                 limit=arguments.limit,
                 repeats=arguments.repeats,
+                cpu_time=arguments.cpu_time,
                 peaks=document["peaks"],
             )
             document["results"].append(result)

@@ -24,6 +24,7 @@ def measure(
     repeats: int | None,
     peaks: dict[str, float],
     processes: bool = True,
+    cpu_time: bool = False,
 ) -> Result:
     """Time implementations on one piece of work.
 
@@ -39,6 +40,7 @@ def measure(
         repeats: see `time_until`.
         peaks: FLOPs per second by type.
         processes: run each implementation in its own process.
+        cpu_time: measure CPU time instead of wall-clock time.
 
     Returns:
         The work, and for each of ``ways`` its ``seconds``, the result of
@@ -52,7 +54,7 @@ def measure(
         for way in ways:
             ours = keep_memory == "ours" and way.startswith("ours")
             keeps = ours or keep_memory == "all"
-            setup = Setup(way, work, device, threads, keeps)
+            setup = Setup(way, work, device, threads, keeps, cpu_time)
             try:
                 worker = start(setup, processes=processes)
                 workers[way] = worker
@@ -81,6 +83,7 @@ def measure(
         "settings": list(work.settings),
         "keep_memory": keep_memory,
         "processes": processes,
+        "cpu_time": cpu_time,
         "ways": {way: found[way] for way in ways},
     }
 

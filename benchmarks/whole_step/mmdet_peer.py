@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from .call import Step
 from .models import Work, draw_batch
-from .packages import calm, images, package_step, recipe
+from .packages import calm, images, package_step, recipe, scale
 
 _MMDET = {
     "res50": "faster-rcnn_r50-caffe_c4-1x_coco.py",
@@ -105,13 +105,13 @@ def mmdet_step(
         maps = model.extract_feat(data["inputs"])
         rpn, head = model.rpn_head, model.roi_head.bbox_head
         scores, deltas = rpn(maps)
-        _scale(rpn.rpn_cls, scores, 2)
-        _scale(rpn.rpn_reg, deltas, 0.3)
+        scale(rpn.rpn_cls, scores, 2)
+        scale(rpn.rpn_reg, deltas, 0.3)
         found = rpn.predict(maps, data["data_samples"])
         rois = bbox2roi([image.bboxes for image in found])
         outputs = model.roi_head._bbox_forward(maps, rois)
-        _scale(head.fc_cls, [outputs["cls_score"]], 2)
-        _scale(head.fc_reg, [outputs["bbox_pred"]], 1)
+        scale(head.fc_cls, [outputs["cls_score"]], 2)
+        scale(head.fc_reg, [outputs["bbox_pred"]], 1)
 
     model.eval()
     spread()
@@ -149,8 +149,3 @@ def _compute_boxes_in_float32(model: Any) -> None:
     model.roi_head.bbox_roi_extractor.register_forward_pre_hook(pooled)
     for head in (model.rpn_head, model.roi_head.bbox_head):
         head.register_forward_hook(lambda _, __, found: floats(found))
-
-
-def _scale(layer: Any, outputs: list[Tensor], deviation: float) -> None:
-    """Scale a layer to a standard deviation of its outputs."""
-    layer.weight *= deviation / torch.cat([x.flatten() for x in outputs]).std()

@@ -31,6 +31,11 @@ def calm(model: nn.Module) -> None:
             tensor.fill_(0.2)
 
 
+def scale(layer: Any, outputs: list[Tensor], deviation: float) -> None:
+    """Scale a layer to a standard deviation of its outputs."""
+    layer.weight *= deviation / torch.cat([x.flatten() for x in outputs]).std()
+
+
 def images(batch: Batch) -> Any:
     """Yield pixels, boxes, classes and mask of each image."""
     return zip(batch.images.pixels, *batch.ground_truth[:3], strict=True)

@@ -20,13 +20,17 @@ _STATUS = Path("/proc/self/status")
 _CLEAR = Path("/proc/self/clear_refs")
 
 
-def seconds_of(step: Step, device: torch.device) -> float:
-    """Return the wall-clock time of a step, until the device has finished it."""
+def seconds_of(step: Step, device: torch.device, *, cpu_time: bool = False) -> float:
+    """Return the wall-clock time of a step, until the device has finished it.
+
+    With ``cpu_time``, return the CPU time of all threads of the process.
+    """
+    clock = time.process_time if cpu_time else time.perf_counter
     _wait(device)
-    started = time.perf_counter()
+    started = clock()
     step()
     _wait(device)
-    return time.perf_counter() - started
+    return clock() - started
 
 
 def reset_peak(device: torch.device) -> None:

@@ -35,6 +35,8 @@ WAYS = {
     "torchvision-bf16": "bfloat16",
     "mmdet": "float32",
     "mmdet-bf16": "bfloat16",
+    "detectron2": "float32",
+    "detectron2-bf16": "bfloat16",
 }
 """The implementations and their precisions; ``-bf16`` is with channels_last."""
 
@@ -59,7 +61,12 @@ def build_step(way: str, work: Work, device: torch.device) -> Step:
         return step
     if who == "torchvision":
         return _torchvision(work, config, device, dtype)
-    from .mmdet_peer import mmdet_step  # a rarely installed package
+    # Rarely installed packages.
+    if who == "detectron2":
+        from .detectron2_peer import detectron2_step
+
+        return detectron2_step(work, config, device, dtype)
+    from .mmdet_peer import mmdet_step
 
     return mmdet_step(work, config, device, dtype)
 

@@ -32,6 +32,7 @@ class Setup(NamedTuple):
         device: device of the computation.
         threads: PyTorch's threads; 0 for its own choice.
         keep_memory: whether the C library keeps freed memory (`keep_freed_memory`).
+        cpu_time: whether to measure CPU time instead of wall-clock time.
     """
 
     way: str
@@ -39,6 +40,7 @@ class Setup(NamedTuple):
     device: str = "cpu"
     threads: int = 0
     keep_memory: bool = False
+    cpu_time: bool = False
 
 
 class WayError(RuntimeError):
@@ -54,6 +56,7 @@ class LocalWorker:
         if setup.keep_memory:
             keep_freed_memory()
         self.device = torch.device(setup.device)
+        self.cpu_time = setup.cpu_time
         self.start_memory = probe.peak_memory(self.device)
         self.step = build_step(setup.way, setup.work, self.device)
 
@@ -65,7 +68,7 @@ class LocalWorker:
 
     def seconds(self) -> float:
         """Return the seconds of one step."""
-        return probe.seconds_of(self.step, self.device)
+        return probe.seconds_of(self.step, self.device, cpu_time=self.cpu_time)
 
     def details(self) -> dict[str, Any]:
         """Return all other measurements."""

@@ -1,4 +1,4 @@
-"""The detectors of other packages: what is mended in them, and mmdet's where it is."""
+"""The detectors of other packages: what is mended in them, and they where they are."""
 
 from types import SimpleNamespace
 
@@ -21,6 +21,8 @@ def tiny(phase, model="res50_fpn"):
 def test_a_network_without_a_recipe():
     with pytest.raises(ValueError, match=r"has res50.*res101_fpn; found 'vgg16'"):
         build_step("mmdet-bf16", Work("vgg16"), CPU)
+    with pytest.raises(ValueError, match=r"cascade_res50_fpn; found 'vgg16'"):
+        build_step("detectron2", Work("vgg16"), CPU)
 
 
 def test_scaled_outputs_have_the_given_deviation():
@@ -28,7 +30,7 @@ def test_scaled_outputs_have_the_given_deviation():
     layer = nn.Linear(4, 6, bias=False)
     inputs = torch.randn(50, 4)
     with torch.no_grad():
-        mmdet_peer._scale(layer, list(layer(inputs).split(30)), 0.3)
+        packages.scale(layer, list(layer(inputs).split(30)), 0.3)
         assert float(layer(inputs).std()) == pytest.approx(0.3)
 
 
@@ -98,3 +100,32 @@ def test_mmdet_detects(mmdet):
         assert found.scores.max() > 0.5  # of three classes, so they are spread
         assert found.labels.max() < 3
         assert found.bboxes.min() >= 0 and found.bboxes[:, 2].max() <= 96
+
+
+NETS = ["res50_fpn", "retina_res50_fpn", "cascade_res50_fpn"]
+
+
+@pytest.mark.parametrize("model", NETS)
+def test_detectron2_learns(model):
+    pytest.importorskip("detectron2", exc_type=ImportError)
+    sums = []
+    for way in ("detectron2", "detectron2-bf16"):
+        step = build_step(way, tiny("train", model), CPU)
+        losses = step()
+        assert len(losses) == {"res": 4, "ret": 2, "cas": 8}[model[:3]]
+        sums.append(sum(float(loss.detach()) for loss in losses.values()))
+        trained = [p for p in step.model.parameters() if p.requires_grad]
+        assert all(p.grad is not None for p in trained)
+    assert sums[1] == pytest.approx(sums[0], rel=0.1)
+
+
+@pytest.mark.parametrize("model", NETS)
+def test_detectron2_detects(model):
+    pytest.importorskip("detectron2", exc_type=ImportError)
+    for way in ("detectron2", "detectron2-bf16"):
+        (found,) = build_step(way, tiny("infer", model), CPU)()
+        # RetinaNet's mean score is .01, and a cascade takes the mean of three.
+        assert found.scores.max() > 0.15 and found.scores.min() < 0.1
+        assert found.pred_classes.max() < 3
+        boxes = found.pred_boxes.tensor
+        assert boxes.min() >= 0 and boxes[:, 2].max() <= 96

@@ -80,6 +80,7 @@ def test_stages_are_timed_by_hand(tmp_path, monkeypatch):
     table = read_table(tmp_path / "stages.txt")
     assert table["head"] == 6000 and table[WAITING] == 2000
     assert table["the rest"] == 1000 and table["update"] == 7000
+    assert "RPN" not in table  # never ran
     assert "work" not in vars(part)
 
 

@@ -58,10 +58,10 @@ class StageClock:
             self.events.append((name, first, last))
 
     def table(self, updates: int, warm_up: int) -> str:
-        """Format the means as text."""
+        """Format the means as text; a stage that never ran is left out."""
         waiting = self.seconds[WAITING]
         rest = self.total - sum(self.seconds.values())
-        rows = [(name, self.seconds[name]) for name in STAGES]
+        rows = [(name, self.seconds[name]) for name in STAGES if name in self.seconds]
         rows += [("the rest", rest), ("update", self.total - waiting)]
         rule = "-" * 33
         lines = [f"{'stage':<16}{'ms':>9}{'share':>8}", rule]
