@@ -82,7 +82,9 @@ def decode_keypoints(
     count = max(1, _AT_ONCE // heatmaps.shape[1])
     parts = [
         _decode(*part, max_side=max_side)
-        for part in zip(heatmaps.split(count), boxes.split(count), strict=True)
+        for part in zip(
+            torch.split(heatmaps, count), torch.split(boxes, count), strict=True
+        )
     ]
     points, logits, scores = map(torch.cat, zip(*parts, strict=True))
     return points, logits, scores
@@ -186,7 +188,7 @@ def _around(
     """
     down = _bicubic(rows.flatten(2), height, padded.shape[-1]) @ padded
     across = _bicubic(columns, width, padded.shape[-1])
-    return down.unflatten(2, rows.shape[2:]) @ across.mT
+    return down.view(*rows.shape, padded.shape[-1]) @ across.mT
 
 
 def _bicubic(at: Tensor, pixels: Tensor, cells: int) -> Tensor:
