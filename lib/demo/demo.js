@@ -57,10 +57,21 @@ function boxOf(detection, index) {
   box.style.top = `${100 * y1 / height}%`;
   box.style.width = `${100 * (x2 - x1) / width}%`;
   box.style.height = `${100 * (y2 - y1) / height}%`;
-  box.classList.toggle("low", y1 / height * at("view").clientHeight < 22);
-  box.classList.toggle("left", x1 / width > 0.8);
   box.append(made("span", `${detection.name} ${detection.score.toFixed(2)}`));
   return lightable(box, index);
+}
+
+function placeLabels() {  // in pixels of the screen, once the boxes are on the page
+  const {clientWidth, clientHeight} = at("view");
+  const [right, down] = [clientWidth / found.width, clientHeight / found.height];
+  const labels = [...at("boxes").children].map(box => box.firstChild);
+  const edges = shown.map(({box: [x1, y1, x2, y2]}) =>
+    [x1 * right, y1 * down, x2 * right, y2 * down]);
+  const sizes = labels.map(label => [label.offsetWidth, label.offsetHeight]);
+  labelPlaces(edges, sizes, clientWidth, clientHeight).forEach(([left, top], i) => {
+    labels[i].style.left = `${left - edges[i][0] - 2}px`;  // within the box's border
+    labels[i].style.top = `${top - edges[i][1] - 2}px`;
+  });
 }
 
 function rowOf(detection, index) {
@@ -106,6 +117,7 @@ function render() {
   at("boxes").replaceChildren(...shown.map(boxOf));
   [...at("boxes").children].forEach((box, i, all) =>
     box.style.zIndex = String(all.length - i));
+  placeLabels();
   paintInstances(at("overlay"), found, shown, info);
   at("rows").replaceChildren(...shown.map(rowOf));
   at("rows").closest("table").hidden = !shown.length;
@@ -209,16 +221,20 @@ function drawn() {
   const line = Math.max(2, Math.min(width, height) / 300), size = 7 * line;
   pen.font = `600 ${size}px system-ui, sans-serif`;
   pen.lineWidth = line;
-  for (const {box: [x1, y1, x2, y2], name, score, label} of [...shown].reverse()) {
-    const color = info.colors[label], text = `${name} ${score.toFixed(2)}`;
-    pen.strokeStyle = pen.fillStyle = color;
+  const texts = shown.map(({name, score}) => `${name} ${score.toFixed(2)}`);
+  const sizes = texts.map(text => [pen.measureText(text).width + size / 2, 1.3 * size]);
+  const places = labelPlaces(shown.map(({box}) => box), sizes, width, height);
+  for (let i = shown.length - 1; i >= 0; i--) {
+    const [x1, y1, x2, y2] = shown[i].box;
+    pen.strokeStyle = info.colors[shown[i].label];
     pen.strokeRect(x1, y1, x2 - x1, y2 - y1);
-    const wide = pen.measureText(text).width + size / 2, tall = 1.3 * size;
-    const left = Math.max(0, Math.min(x1, width - wide));
-    const top = y1 >= tall ? y1 - tall : y1;
-    pen.fillRect(left, top, wide, tall);
+  }
+  for (let i = shown.length - 1; i >= 0; i--) {
+    const color = info.colors[shown[i].label], [left, top] = places[i];
+    pen.fillStyle = color;
+    pen.fillRect(left, top, ...sizes[i]);
     pen.fillStyle = ink(color);
-    pen.fillText(text, left + size / 4, top + size);
+    pen.fillText(texts[i], left + size / 4, top + size);
   }
   return canvas;
 }

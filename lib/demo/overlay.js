@@ -1,5 +1,6 @@
 "use strict";
-// Masks and keypoints, drawn in the colours of their classes over the picture.
+// Masks and keypoints, drawn in the colours of their classes over the picture, and the
+// places of labels.
 
 const KEYPOINT_SCORE = 0.05;  // above which a keypoint is drawn
 
@@ -72,4 +73,48 @@ function paintInstances(canvas, {width, height}, detections, {colors, skeleton})
       pen.fill();
     }
   }
+}
+
+function common([left, top], [wide, tall], [x1, y1, x2, y2]) {  // area
+  return Math.max(0, Math.min(left + wide, x2) - Math.max(left, x1)) *
+    Math.max(0, Math.min(top + tall, y2) - Math.max(top, y1));
+}
+
+// As place_labels of utils/label_places.py: each label where it covers least.
+function labelPlaces(boxes, sizes, width, height) {
+  const taken = [];
+  return boxes.map((box, i) => {
+    const [x1, y1, x2, y2] = box, size = sizes[i], [wide, tall] = size;
+    const xs = [x1, x2 - wide, (x1 + x2 - wide) / 2], middle = (y1 + y2 - tall) / 2;
+    const rows = (...ys) => ys.flatMap(y => xs.map(x => [x, y]));
+    const beside = (...ys) => ys.flatMap(y => [[x2, y], [x1 - wide, y]]);
+    const near = [...rows(y1 - tall, y2), ...beside(y1, middle, y2 - tall),
+      ...rows(y1, y2 - tall)].map((place, rank) => [place, 0.02 * rank]);
+    for (let steps = 1; steps < 6; steps++)
+      for (const place of [
+        ...rows(y1 - (1 + steps) * tall, y2 + steps * tall),
+        ...[y1, middle].flatMap(y =>
+          [[x1 - (1 + steps / 4) * wide, y], [x2 + steps / 4 * wide, y]])])
+        near.push([place, 0.4 + 0.3 * steps]);
+    let best = null, least = Infinity;
+    for (const [[x, y], odd] of near) {
+      const place = [Math.max(0, Math.min(x, width - wide)),
+        Math.max(0, Math.min(y, height - tall))];
+      let cost = odd;
+      boxes.forEach((other, k) => {
+        const area = common(place, size, other);
+        if (!area) return;
+        const [left, top, right, bottom] = other;
+        cost += area / Math.max(1, (right - left) * (bottom - top)) +
+          0.3 * area * (k === i ? 0.5 : 1) / (wide * tall);
+      });
+      for (const label of taken) {
+        const hidden = common(place, size, label);
+        if (hidden) cost += 3 + 20 * hidden / (wide * tall);
+      }
+      if (cost < least) [best, least] = [place, cost];
+    }
+    taken.push([best[0], best[1], best[0] + wide, best[1] + tall]);
+    return best;
+  });
 }

@@ -260,18 +260,20 @@ class Result:
         colors = [class_color(hue) for hue in hues]
         if masks and self.run_lengths is not None:
             pixels = draw_masks(pixels, self.run_lengths, colors)
-        pixels = draw_boxes(
+        if self.keypoints is not None:
+            skeleton = self.keypoint_names.skeleton if self.keypoint_names else ()
+            points = self.keypoints.numpy()
+            pixels = draw_keypoints(
+                pixels, points, skeleton, colors, keypoint_threshold
+            )
+        # The labels come last, so that nothing crosses them.
+        return draw_boxes(
             pixels,
             np.asarray(self.boxes.numpy(), np.float32),
             labels=self.names if labels else None,
             scores=self.scores.tolist() if scores else None,
             colors=colors,
         )
-        if self.keypoints is None:
-            return pixels
-        skeleton = self.keypoint_names.skeleton if self.keypoint_names else ()
-        points = self.keypoints.numpy()
-        return draw_keypoints(pixels, points, skeleton, colors, keypoint_threshold)
 
 
 def class_labels(names: Sequence[str], class_names: Sequence[str]) -> list[int]:

@@ -31,7 +31,8 @@ class RunFolder:
         config_file: the resolved configuration.
         log_file: the log.
         metrics_file: one JSON line per logged iteration.
-        tensorboard: folder of event files.
+        tensorboard: folder of event files: the run's own, because TensorBoard names a
+            run after it. A run that began with a folder `tensorboard/` goes on there.
         best_checkpoint: the best state in validation; not one of `checkpoints`.
     """
 
@@ -40,7 +41,8 @@ class RunFolder:
         self.config_file = path / "config.yml"
         self.log_file = path / "train.log"
         self.metrics_file = path / "metrics.jsonl"
-        self.tensorboard = path / "tensorboard"
+        before = path / "tensorboard"
+        self.tensorboard = before if before.is_dir() else path
         self.best_checkpoint = path / "checkpoints" / "best.pth"
         self._lock: BaseFileLock | None = None
         self._locked: os.stat_result | None = None  # the lock file, when it was locked

@@ -19,7 +19,6 @@ from ..layer_utils.structures import Detections, map_tensors
 from ..model.network import Network
 from ..utils.closeable import Closeable
 from ..utils.device import autocast
-from ..utils.drawing import side_by_side
 from ..utils.monitoring.async_scalars import AsyncScalars
 from ..utils.monitoring.progress import Progress, memory_in_use_mb
 from ..utils.monitoring.summaries import MetricsFile, Summaries
@@ -205,7 +204,11 @@ class TrainRecord(Closeable):
     def _pictures(
         self, done: int, model: Network, batch: Batch, dtype: torch.dtype
     ) -> None:
-        """Draw the first image's ground truth, proposals and detections in a row."""
+        """Draw the first image's ground truth, proposals and detections.
+
+        Each is a picture of its own, of the size of the network input: TensorBoard
+        shrinks what is wider than its column.
+        """
         offset = self.config.boxes.offset
         first = _first_image(batch)
         model.eval()
@@ -213,7 +216,7 @@ class TrainRecord(Closeable):
             found = model(first.images, **first.given)
         proposals = found.proposals if model.detects else found
         pictures = {
-            "ground truth": ground_truth_picture(
+            "ground_truth": ground_truth_picture(
                 first.images,
                 first.ground_truth,
                 0,
@@ -235,8 +238,8 @@ class TrainRecord(Closeable):
                 skeleton=self.skeleton,
             )
         model.train()
-        picture = side_by_side(list(pictures.values()), list(pictures))
-        self.summaries.images(list(pictures)[-1], picture, done)
+        for name, picture in pictures.items():
+            self.summaries.images(f"pictures/{name}", picture, done)
 
     def _detections(
         self, model: Network, batch: Batch, dtype: torch.dtype

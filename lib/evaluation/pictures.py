@@ -61,8 +61,8 @@ def _draw(
     labels = [dataset.classes[c] for c in classes.tolist()]
     if masks is not None:
         pixels = draw_masks(pixels, masks, colors)
-    pixels = draw_boxes(pixels, boxes, labels=labels, scores=scores, colors=colors)
-    if keypoints is None:
-        return pixels
-    skeleton = dataset.keypoints.skeleton if dataset.keypoints else ()
-    return draw_keypoints(pixels, keypoints, skeleton, colors, keypoint_threshold)
+    if keypoints is not None:
+        skeleton = dataset.keypoints.skeleton if dataset.keypoints else ()
+        pixels = draw_keypoints(pixels, keypoints, skeleton, colors, keypoint_threshold)
+    # The labels come last, so that nothing crosses them.
+    return draw_boxes(pixels, boxes, labels=labels, scores=scores, colors=colors)

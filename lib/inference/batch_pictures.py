@@ -86,22 +86,23 @@ def _picture(
     size: int,
 ) -> Picture:
     canvas = batch.images.pixels[i].permute(1, 2, 0).contiguous().numpy()
-    canvas = _with_masks(canvas, batch.ground_truth, i)
+    truth = batch.ground_truth
+    canvas = _with_masks(canvas, truth, i)
     factor = size / max(canvas.shape[:2])
     area = cv2.INTER_AREA if factor < 1 else cv2.INTER_LINEAR
-    picture = cv2.resize(canvas, None, fx=factor, fy=factor, interpolation=area)
-    truth = batch.ground_truth
+    resized = cv2.resize(canvas, None, fx=factor, fy=factor, interpolation=area)
+    picture = np.asarray(resized, np.uint8)
+    picture = _with_keypoints(picture, truth, i, skeleton, factor=factor)
     classes = truth.classes[i][truth.valid[i]].tolist()
     trained = truth.boxes[i][truth.valid[i]].numpy()
     edges = np.concatenate([trained, batch.ignored[i]])
     edges[:, 2:] += offset
-    drawn = draw_boxes(
-        np.asarray(picture, np.uint8),
+    return draw_boxes(
+        picture,
         edges * factor,
         labels=[class_names[c] for c in classes] + ["ignored"] * len(batch.ignored[i]),
         colors=[class_color(c) for c in classes] + [GREY] * len(batch.ignored[i]),
     )
-    return _with_keypoints(drawn, truth, i, skeleton, factor=factor)
 
 
 def _with_masks(picture: Picture, truth: GroundTruth | Detections, i: int) -> Picture:
@@ -172,13 +173,13 @@ def ground_truth_picture(
     """Draw the annotated objects of image ``i``, each class in its colour."""
     valid = gt.valid[i]
     classes = gt.classes[i][valid].tolist()
-    drawn = draw_boxes(
-        _with_masks(picture_of(images, i), gt, i),
+    picture = _with_masks(picture_of(images, i), gt, i)
+    return draw_boxes(
+        _with_keypoints(picture, gt, i, skeleton),
         _pixel_edges(gt.boxes[i][valid], offset),
         labels=[class_names[c] for c in classes],
         colors=_colors(gt, i),
     )
-    return _with_keypoints(drawn, gt, i, skeleton)
 
 
 def proposals_picture(
@@ -213,14 +214,14 @@ def detections_picture(
     own = shown[i]
     edges = found.boxes.clone()
     edges[..., 2:] += offset
-    drawn = draw_boxes(
-        _with_masks(picture_of(images, i), found._replace(boxes=edges), i),
+    picture = _with_masks(picture_of(images, i), found._replace(boxes=edges), i)
+    return draw_boxes(
+        _with_keypoints(picture, found, i, skeleton, threshold=KEYPOINT_SCORE),
         _pixel_edges(found.boxes[i][own], offset),
         labels=[class_names[c] for c in found.classes[i][own].tolist()],
         scores=found.scores[i][own].tolist(),
         colors=_colors(found, i),
     )
-    return _with_keypoints(drawn, found, i, skeleton, threshold=KEYPOINT_SCORE)
 
 
 def _pixel_edges(boxes: Tensor, offset: float) -> BoxArray:

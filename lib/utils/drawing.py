@@ -18,15 +18,14 @@ import numpy as np
 import numpy.typing as npt
 
 from .files import write_atomic
+from .labels import draw_labels, put_text, text_scale, text_size
 from .printable import printable
 
 Picture: TypeAlias = npt.NDArray[np.uint8]
 BoxArray: TypeAlias = npt.NDArray[np.floating[Any]]
 Color: TypeAlias = tuple[int, int, int]
 
-_FONT = cv2.FONT_HERSHEY_SIMPLEX
 _GOLDEN_RATIO = (5**0.5 - 1) / 2
-_BLACK: Color = (0, 0, 0)
 _WHITE: Color = (255, 255, 255)
 _OPACITY = 0.4  # of a mask
 
@@ -104,14 +103,20 @@ def draw_boxes(
     for i, (x1, y1, x2, y2) in shown:
         # Not anti-aliased: upright lines need none, and it would blur them.
         cv2.rectangle(picture, (x1, y1), (x2, y2), palette[i], thickness)
+    # OpenCV ends the process at a lone surrogate.
+    texts = [printable(label) for label in labels or [""] * count]
+    if scores is not None:
+        texts = [
+            f"{t} {float(s):.2f}".strip() for t, s in zip(texts, scores, strict=True)
+        ]
     # All the texts come after all the boxes, so that no line crosses them.
-    for i, (x1, y1, _, _) in shown:
-        # OpenCV ends the process at a lone surrogate.
-        text = printable(labels[i]) if labels is not None else ""
-        if scores is not None:
-            text = f"{text} {float(scores[i]):.2f}".strip()
-        if text:
-            _draw_label(picture, text, x1, y1, palette[i])
+    best_first = shown[::-1]
+    draw_labels(
+        picture,
+        [texts[i] for i, _ in best_first],
+        np.array([corners for _, corners in best_first], float).reshape(-1, 4),
+        [palette[i] for i, _ in best_first],
+    )
     return picture
 
 
@@ -227,8 +232,9 @@ def side_by_side(pictures: Sequence[Picture], titles: Sequence[str]) -> Picture:
     for picture in pictures:
         _check_picture(picture)
     tallest = max(pictures, key=lambda picture: picture.shape[0])
-    scale = _text_scale(tallest)
-    bar = _text_size("Ag", scale)[1] + 6
+    scale = text_scale(tallest)
+    _, tall, depth = text_size("Ag", scale)
+    bar = tall + depth + 6
     gap = 4
     height = bar + tallest.shape[0]
     width = sum(picture.shape[1] + gap for picture in pictures) - gap
@@ -238,7 +244,7 @@ def side_by_side(pictures: Sequence[Picture], titles: Sequence[str]) -> Picture:
         h, w = picture.shape[:2]
         row[bar : bar + h, x : x + w] = picture
         head = np.full((bar, w, 3), 255, np.uint8)
-        _put_text(head, printable(title), 3, bar - 3, scale, _BLACK)
+        put_text(head, printable(title), 3, bar - depth - 3, scale, (0, 0, 0))
         row[:bar, x : x + w] = head
         x += w + gap
     return row
@@ -313,39 +319,8 @@ def _decoded(mask: EncodedMask) -> BitMask:
 def _thickness(picture: Picture) -> int:
     """Return the width of lines in pixels."""
     height, width, _ = picture.shape
-    pixels: int = max(1, round(min(height, width) / 350))
+    pixels: int = max(1, round(min(height, width) / 300))
     return pixels
-
-
-def _text_scale(picture: Picture) -> float:
-    height, width, _ = picture.shape
-    return float(np.clip(min(height, width) / 1100, 0.35, 1.5))
-
-
-def _text_size(text: str, scale: float) -> tuple[int, int, int]:
-    """Return width, height over the baseline and depth below it, in pixels."""
-    (width, height), depth = cv2.getTextSize(text, _FONT, scale, 1)
-    return width, height, depth
-
-
-def _put_text(
-    picture: Picture, text: str, x: int, y: int, scale: float, color: Color
-) -> None:
-    cv2.putText(picture, text, (x, y), _FONT, scale, color, 1, cv2.LINE_AA)
-
-
-def _draw_label(picture: Picture, text: str, x: int, y: int, color: Color) -> None:
-    """Write a label above (x, y) if there is room, else below, kept in the picture."""
-    scale = _text_scale(picture)
-    width, height, depth = _text_size(text, scale)
-    box_width, box_height = width + 4, height + depth + 3
-    top = y - box_height if y >= box_height else y
-    left = max(0, min(x, picture.shape[1] - box_width))
-    right, bottom = left + box_width - 1, top + box_height - 1
-    cv2.rectangle(picture, (left, top), (right, bottom), color, cv2.FILLED)
-    red, green, blue = color
-    ink = _BLACK if 0.299 * red + 0.587 * green + 0.114 * blue > 130 else _WHITE
-    _put_text(picture, text, left + 2, bottom - depth - 1, scale, ink)
 
 
 def contact_sheet(cells: list[tuple[Picture, str]], *, columns: int) -> Picture:

@@ -97,8 +97,8 @@ def test_boxes_threshold_classes_and_json(page, photo, tmp_path):
     ]
     page.run("at('rows').rows[1].dispatchEvent(new PointerEvent('pointerenter'))")
     assert page.run("[...at('boxes').children].map(box => box.className)") == [
-        "box low dim",
-        "box low lit",
+        "box dim",
+        "box lit",
     ]
     # A class is put away, and back, from the keyboard.
     page.run("at('classes').children[0].focus()")
@@ -142,8 +142,17 @@ def test_masks_and_keypoints(detector, page_of, photo, tmp_path):
     assert pixel(10, 45) == [0, 0, 0, 0]
     page.run("at('save-picture').click()")
     drawn = cv2.imread(str(downloaded(tmp_path, "_i_photo-detections.png")))
-    assert (drawn[20, 45] != 200).any() and (drawn[45, 10] == 200).all()
+    assert (drawn[20, 45] != 200).any() and (drawn[10, 10] == 200).all()
     assert page.problems == []
+
+
+def test_labels_of_a_crowd_lie_apart(page):
+    rows = [[20 + 9 * i, 90 + 7 * i, 44 + 9 * i, 116 + 7 * i] for i in range(8)]
+    places = page.run(f"labelPlaces({rows}, Array(8).fill([45, 15]), 240, 200)")
+    for i, (left, top) in enumerate(places):
+        assert 0 <= left <= 195 and 0 <= top <= 185
+        for x, y in places[:i]:
+            assert abs(x - left) >= 45 or abs(y - top) >= 15
 
 
 def test_turned_pictures(page, tmp_path):

@@ -29,12 +29,17 @@ def test_paths(tmp_path):
     assert run.config_file == tmp_path / "config.yml"
     assert run.log_file == tmp_path / "train.log"
     assert run.metrics_file == tmp_path / "metrics.jsonl"
-    assert run.tensorboard == tmp_path / "tensorboard"
+    assert run.tensorboard == tmp_path
     checkpoint = run.checkpoint(70)
     assert checkpoint == tmp_path / "checkpoints" / "iter_0000070.pth"
     folder = run.folder_of_test("voc_2007_test", checkpoint)
     assert folder == tmp_path / "test" / "voc_2007_test" / "iter_0000070"
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_run_that_began_with_a_folder_of_events_goes_on_there(tmp_path):
+    (tmp_path / "tensorboard").mkdir()
+    assert RunFolder(tmp_path).tensorboard == tmp_path / "tensorboard"
 
 
 def test_checkpoints_in_order_of_their_number(tmp_path):

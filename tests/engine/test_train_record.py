@@ -16,6 +16,7 @@ from tiny_runs import CLASSES, draw_dataset, tiny_config, tiny_detector, train_t
 
 LOSSES = ("rpn_cls", "rpn_box", "head_cls", "head_box")
 COUNTS = ("rpn_fg", "rpn_bg", "head_fg", "head_bg")
+PICTURES = [f"pictures/{name}" for name in ("ground_truth", "proposals", "detections")]
 
 
 def read(folder) -> EventAccumulator:
@@ -97,8 +98,11 @@ def test_tags_of_a_short_run(tmp_path):
         assert all(math.isfinite(value) for _, value in points)
     assert not any(tag.startswith("not_finite/") for tag in events.Tags()["scalars"])
     assert curve(events, "speed/images_per_second")[-1][1] > 0
-    assert events.Tags()["images"] == ["detections"]
-    assert [event.step for event in events.Images("detections")] == [1, 2, 3, 4]
+    assert events.Tags()["images"] == PICTURES
+    for name in PICTURES:  # as large as the network input
+        assert [event.step for event in events.Images(name)] == [1, 2, 3, 4]
+        for event in events.Images(name):
+            assert max(event.width, event.height) <= config.data.long_side
     histograms = set(events.Tags()["histograms"])
     weights = {f"weights/{name}" for name, p in model.named_parameters() if p.dim() > 1}
     assert weights < histograms and "weights/rpn.head.conv.weight" in weights
@@ -157,9 +161,9 @@ def test_picture_and_histogram_intervals(stepping, log_every, every, expected):
     kinds = ("train.picture_every", every, "train.histogram_every", every)
     steps = stepping("train.log_every", log_every, *kinds)
     events = steps.steps(*range(1, 11))
-    assert events.Tags()["images"] == (["detections"] if expected else [])
+    assert events.Tags()["images"] == (PICTURES if expected else [])
     if expected:
-        assert [event.step for event in events.Images("detections")] == expected
+        assert [event.step for event in events.Images(PICTURES[2])] == expected
         shown = events.Histograms("class_scores")
         assert [event.step for event in shown] == expected
 

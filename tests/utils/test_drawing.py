@@ -24,6 +24,7 @@ from faster_rcnn.utils.drawing import (
     save_image,
     side_by_side,
 )
+from faster_rcnn.utils.label_places import place_labels
 from pycocotools import mask as coco_mask
 
 GREY = 90
@@ -118,6 +119,58 @@ def test_labels_stay_in_the_picture_and_are_readable(corner):
     ink = (labelled > 200).all(axis=2).sum()  # white on red
     assert background > 0.3 * area
     assert ink > 10
+
+
+def test_labels_of_a_crowd_cover_neither_each_other_nor_small_boxes():
+    """Each label has as many pixels in its colour as it has alone."""
+    rows = [
+        *((20 + 9 * i, 90 + 7 * i, 44 + 9 * i, 116 + 7 * i) for i in range(6)),
+        (200, 0, 230, 20),  # no room above
+        (290, 200, 300, 240),  # nor at the right
+    ]
+    some = boxes(*rows)
+    colors = [(10 * i, 0, 200) for i in range(len(rows))]
+    image = blank(240, 300)
+
+    def filled(labels):
+        drawn = draw_boxes(image, some, labels=labels, colors=colors)
+        bare = draw_boxes(image, some, colors=colors)
+        changes = (drawn != bare).any(axis=2)
+        return [
+            int((changes & (drawn == c).all(axis=2)).sum()) for c in colors
+        ], changes
+
+    together, changes = filled(["person"] * len(rows))
+    alone = []
+    for i in range(len(rows)):
+        counts, _ = filled(["person" if k == i else "" for k in range(len(rows))])
+        alone.append(counts[i])
+    assert min(together) > 0.85 * max(alone)  # a part may be upon its box's line
+    for x1, y1, x2, y2 in rows:
+        assert changes[y1 + 1 : y2 - 1, x1 + 1 : x2 - 1].mean() < 0.4
+
+
+def test_labels_of_a_hidden_box_are_drawn_near_with_a_line():
+    rows = np.array([(40.0, 40, 60, 60)] * 12)
+    places = place_labels(rows, np.full((12, 2), (30, 10)), width=200, height=200)
+    corners = {(left, top) for left, top, _ in places}
+    for left, top in corners:
+        others = corners - {(left, top)}
+        assert not any(abs(x - left) < 30 and abs(y - top) < 10 for x, y in others)
+    assert len(corners) == 12
+    assert any(line for _, _, line in places)
+    assert places[0].line is None
+
+
+def test_texts_and_lines_grow_with_the_picture():
+    def share(side):
+        box = boxes((0.3 * side, 0.3 * side, 0.9 * side, 0.9 * side))
+        drawn = draw_boxes(blank(side, side), box, labels=["cat"], colors=[RED])
+        rows = [y for _, y in changed(drawn) if y < 0.29 * side]
+        return (max(rows) - min(rows)) / side
+
+    assert share(4000) == pytest.approx(share(2000), rel=0.1)
+    assert 100 * share(100) > 8  # of a small picture, the letters are readable
 
 
 def test_labels_are_dark_on_bright_colors():
@@ -324,7 +377,8 @@ def test_detections_picture_obeys_mask_and_threshold(images):
     assert picture[25, 2].tolist() == list(class_color(1))
     assert {y for _, y in changed(picture)} != {y for _, y in drawn}  # and a label
     lower = detections_picture(images, detections, 1, NAMES, offset=0, threshold=0.3)
-    assert {(x, y) for x, y in changed(lower) if y >= 20} == (
+    # The second label is below its box, because the first one is above both.
+    assert {(x, y) for x, y in changed(lower) if 20 <= y < 30} == (
         outline(2, 20, 10, 30) | outline(30, 20, 40, 30)
     )
 
@@ -352,4 +406,5 @@ def test_pictures_of_a_batch_show_masks_and_keypoints():
     found = Detections(boxes, scores, classes, some | True, masks, points)
     drawn = detections_picture(images, found, 0, names, offset=0)
     assert (drawn[22, 11:29] != GREY).any(axis=1).all()
-    assert (drawn[24:, 40:] == GREY).all()  # the score is below the threshold
+    # Of the second, the score is below the threshold.
+    assert (drawn[10:30, 56:] == GREY).all()
