@@ -16,7 +16,7 @@ from command_lines import REPOSITORY
 
 LIB = REPOSITORY / "lib"
 ORDER = (
-    *("cli", "__init__", "demo", "export", "detector", "engine", "inference"),
+    *("__init__", "api", "cli", "demo", "export", "detector", "engine", "inference"),
     *("weights", "evaluation", "model", "nets", "datasets", "config"),
     *("layer_utils", "nms", "kernels", "utils"),
 )

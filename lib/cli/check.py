@@ -17,11 +17,12 @@ from ..datasets.checks.check_page import write_page
 from ..datasets.checks.coverage import Recipe
 from ..datasets.checks.dataset_files import find_sources
 from ..datasets.checks.fix import expect_mendable, write_cleaned
-from ..datasets.checks.run_checks import Training, Verdict, check_dataset
+from ..datasets.checks.run_checks import Report, Training, Verdict, check_dataset
 from ..datasets.checks.text import report_text
 from ..datasets.wanted_instances import wanted_instances, with_keypoints_of
 from ..engine.validation import settle_validation
 from ..model.build import build_detector
+from ..utils.monitoring.slow_steps import slow_step
 from ..utils.printable import show
 from .command_line import apply_split, dataset_settings, fetch_dataset
 from .data_sets import read_data_sets
@@ -36,41 +37,56 @@ _STATUS: dict[Verdict, int] = {"fine": 0, "will train, but look": 1, "cannot tra
 def main(arguments: argparse.Namespace) -> None:
     """Read the files, check them, and show the findings."""
     with clear_errors():
-        name, _, _ = resolve(arguments.dataset)
-        recipes = find_recipes(arguments.dataset, arguments.net)
-        recipes += [recipe_file(arguments.cfg)] if arguments.cfg else []
-        given = [*net_settings(arguments.net), "data.root", str(data_root())]
-        apply_split(
-            arguments.dataset, load_config(recipes, [*given, *arguments.overrides])
-        )
-        given += dataset_settings(arguments.dataset)
-        config = load_config(recipes, [*given, *arguments.overrides])
-        keys = set(arguments.overrides[::2])
-        config = settle_validation(config, keys)
-        fetch_dataset(arguments.dataset, config, "train")
-        fetch_dataset(arguments.dataset, config, "test")
-        data = config.data
-        names = [data.train_set, *filter(None, [data.val_set]), data.test_set]
-        sources = find_sources(
-            names, root=config.data.root, keypoints=config.keypoint.enabled
-        )
-        if arguments.fix:
-            expect_mendable(sources, arguments.fix)
-        recipe = recipe_of(config, "+".join(path.stem for path in recipes))
-        training = _ask_training(arguments.dataset, config, keys)
+        sys.exit(_STATUS[run_check(arguments).verdict])
+
+
+def run_check(arguments: argparse.Namespace) -> Report:
+    """Do what the arguments of ``frcnn check`` ask for, and return the findings.
+
+    Raises:
+        ValueError: the files cannot be read, or the page or the copy not be written.
+    """
+    name, _, _ = resolve(arguments.dataset)
+    recipes = find_recipes(arguments.dataset, arguments.net)
+    recipes += [recipe_file(arguments.cfg)] if arguments.cfg else []
+    config, keys = _settle(arguments, recipes)
+    fetch_dataset(arguments.dataset, config, "train")
+    fetch_dataset(arguments.dataset, config, "test")
+    data = config.data
+    names = [data.train_set, *filter(None, [data.val_set]), data.test_set]
+    sources = find_sources(
+        names, root=config.data.root, keypoints=config.keypoint.enabled
+    )
+    if arguments.fix:
+        expect_mendable(sources, arguments.fix)
+    recipe = recipe_of(config, "+".join(path.stem for path in recipes))
+    training = _ask_training(arguments.dataset, config, keys)
+    with slow_step(f"checking {name}"):
         report = check_dataset(
             name, sources, recipe, jobs=arguments.jobs, training=training
         )
-        show(report_text(report))
-        page = arguments.html or output_root() / "check" / f"{name}.html"
-        with _writing(page):
-            write_page(page, report, pictures=arguments.pictures)
-        logger.info("the page is %s", page)
-        if arguments.fix:
-            with _writing(arguments.fix):
-                counts = write_cleaned(report, arguments.fix, alike=arguments.fix_alike)
-            logger.info("a corrected copy is in %s: %s", arguments.fix, counts)
-        sys.exit(_STATUS[report.verdict])
+    show(report_text(report))
+    page = arguments.html or output_root() / "check" / f"{name}.html"
+    with _writing(page), slow_step("drawing the page"):
+        write_page(page, report, pictures=arguments.pictures)
+    logger.info("the page is %s", page)
+    if arguments.fix:
+        with _writing(arguments.fix), slow_step("writing the corrected copy"):
+            counts = write_cleaned(report, arguments.fix, alike=arguments.fix_alike)
+        logger.info("a corrected copy is in %s: %s", arguments.fix, counts)
+    return report
+
+
+def _settle(
+    arguments: argparse.Namespace, recipes: list[Path]
+) -> tuple[Config, Set[str]]:
+    """Return the settings of a training run, and the keys that the arguments set."""
+    given = [*net_settings(arguments.net), "data.root", str(data_root())]
+    apply_split(arguments.dataset, load_config(recipes, [*given, *arguments.overrides]))
+    given += dataset_settings(arguments.dataset)
+    config = load_config(recipes, [*given, *arguments.overrides])
+    keys = set(arguments.overrides[::2])
+    return settle_validation(config, keys), keys
 
 
 def _ask_training(word: str, config: Config, given: Set[str]) -> Training:

@@ -28,6 +28,7 @@ from ..engine.run_folder import settings_name
 from ..engine.validation import settle_validation, validates
 from ..utils.device import pick_device, pick_dtype
 from ..utils.distributed import collectives
+from ..utils.monitoring.slow_steps import slow_step
 from .arguments.shared import SETTINGS
 from .roots import data_root
 
@@ -132,7 +133,8 @@ def apply_split(word: str, config: Config) -> None:
     """
     if config.data.split is not None:
         for part in [word] if is_folder(word) else word.split("+"):
-            with collectives.main_first():
+            splitting = slow_step(f"splitting the images of {part}")
+            with collectives.main_first(), splitting:
                 choose_split(Path(part).expanduser(), config.data.split)
 
 

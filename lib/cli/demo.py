@@ -11,6 +11,7 @@ from ..demo.sources import find_items, read_list
 from ..detector import Detector
 from ..detector.from_checkpoint import find_checkpoint
 from ..utils.device import keep_freed_memory
+from ..utils.monitoring.slow_steps import slow_step
 from .roots import output_root
 from .user_errors import clear_errors
 
@@ -23,13 +24,14 @@ def main(arguments: argparse.Namespace) -> None:
         folder = arguments.output or default_output(checkpoint)
         listed = read_list(sys.stdin.buffer) if "-" in arguments.sources else []
         items = find_items(arguments.sources, listed=listed, output=folder)
-        detector = Detector.from_checkpoint(
-            checkpoint,
-            device=arguments.device,
-            precision=arguments.precision,
-            compile=arguments.compile,
-            overrides=arguments.overrides,
-        )
+        with slow_step(f"loading {checkpoint}"):
+            detector = Detector.from_checkpoint(
+                checkpoint,
+                device=arguments.device,
+                precision=arguments.precision,
+                compile=arguments.compile,
+                overrides=arguments.overrides,
+            )
         if arguments.serve:
             serve(detector, name=checkpoint.name, port=arguments.port)
             return

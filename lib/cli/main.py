@@ -1,15 +1,18 @@
 """Find the command that a command line names, and pass it the remaining words."""
 
+import logging
 import os
 import sys
 from collections.abc import Sequence
-from importlib import import_module
+from importlib import import_module, metadata
 from pathlib import Path
 from typing import NamedTuple
 
-from .. import __version__
+from ..utils.monitoring.logs import setup_logging
 from ..utils.printable import printable, show
 from .parser import nearest
+
+logger = logging.getLogger(__name__)
 
 
 class Command(NamedTuple):
@@ -65,7 +68,7 @@ def main(words: Sequence[str] | None = None) -> None:
     elif words[0] in ("-h", "--help", "help"):
         show(overview())
     elif words[0] == "--version":
-        show(f"frcnn {__version__}")
+        show(f"frcnn {metadata.version('faster-rcnn')}")
     else:
         for count in (2, 1):
             name = " ".join(words[:count])
@@ -101,9 +104,12 @@ def run(name: str, words: Sequence[str], *, prog: str) -> None:
         SystemExit: the input is wrong, or the command ends with its own status.
     """
     module = COMMANDS[name].module
-    # The parser first: the command's module imports PyTorch, which takes a second.
+    # The parser first: the command's module imports PyTorch, which takes seconds.
     parser = import_module(f".arguments.{module}", __package__).build_parser(prog)
     arguments = parser.parse_args(words)
+    if "torch" not in sys.modules:
+        setup_logging()
+        logger.info("%s: loading PyTorch", prog)
     import_module(f".{module}", __package__).main(arguments)
 
 

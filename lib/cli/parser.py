@@ -107,6 +107,10 @@ def add_overrides(parser: argparse.ArgumentParser, example: str) -> None:
     )
 
 
+class UsageError(ValueError):
+    """Arguments that a command does not accept."""
+
+
 class Parser(argparse.ArgumentParser):
     """A parser that accepts no abbreviations, and suggests the nearest option.
 
@@ -134,12 +138,35 @@ class Parser(argparse.ArgumentParser):
         Raises:
             SystemExit: status 2 after an error message, or 0 after help.
         """
+        try:
+            return self.parse_words(args, namespace)
+        except UsageError as error:
+            super().error(str(error))
+
+    def parse_words(
+        self,
+        args: Sequence[str] | None = None,
+        namespace: argparse.Namespace | None = None,
+    ) -> argparse.Namespace:
+        """Parse words of a program, which has its own way with errors.
+
+        Raises:
+            UsageError: the command does not accept them.
+        """
         arguments, unknown = self.parse_known_args(args, namespace)
         if unknown:
             self._refuse(unknown)
         if problem := self._check(arguments):
             self.error(problem)
         return arguments
+
+    def error(self, message: str) -> NoReturn:
+        """Refuse the arguments.
+
+        Raises:
+            UsageError: always.
+        """
+        raise UsageError(message)
 
     def _print_message(self, message: str, file: Any = None) -> None:
         if file is sys.stdout:

@@ -28,6 +28,8 @@ def join_processes(arguments: argparse.Namespace) -> None:
             the processes cannot connect.
         SystemExit: in the parent, after the processes that it started.
     """
+    if collectives.is_distributed():
+        return  # since an earlier call of a program
     place = find_rank(os.environ)
     sharing: int = getattr(arguments, "procs_per_gpu", 1)
     if place is None:

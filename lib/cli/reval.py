@@ -7,11 +7,12 @@ from pathlib import Path
 
 from ..datasets.catalog import load_dataset
 from ..datasets.records import BOXES, Dataset, Wanted
+from ..evaluation.detection_tables import save_table_or_json
 from ..evaluation.ground_truth import read_annotations
 from ..evaluation.image_detections import ImageDetections
 from ..evaluation.page.report import write_report
 from ..evaluation.proposal_recall import evaluate_proposals
-from ..evaluation.results import save_coco_upload, save_detections
+from ..evaluation.results import save_coco_upload
 from ..evaluation.saved_detections import load_saved, load_saved_proposals, save_curves
 from ..evaluation.scoring import evaluate, save_results
 from ..evaluation.selection import (
@@ -127,7 +128,7 @@ def measure_detections(dataset: Dataset, arguments: argparse.Namespace) -> None:
     if arguments.curves:
         save_curves(arguments.curves, evaluation)
     if arguments.save:
-        save_detections(arguments.save, detections, dataset)
+        save_table_or_json(arguments.save, detections, dataset)
     if arguments.save_voc:
         comp = arguments.comp or "comp4"
         save_voc_files(arguments.save_voc, detections, dataset, comp=comp)

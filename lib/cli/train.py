@@ -4,11 +4,13 @@ import argparse
 import logging
 import os
 import shlex
+from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
 from ..datasets.given_proposals import proposal_file
 from ..datasets.wanted_instances import wanted_instances, with_keypoints_of
+from ..engine.callbacks import Callback
 from ..engine.checkpoint_evaluation import evaluate_checkpoint, settle_measure
 from ..engine.determinism import be_deterministic
 from ..engine.dry_run import dry_run
@@ -24,6 +26,7 @@ from ..model.network import Network
 from ..utils.device import keep_freed_memory, pick_dtype, seed_everything
 from ..utils.distributed import collectives
 from ..utils.monitoring.logs import setup_logging
+from ..utils.monitoring.slow_steps import slow_step
 from ..utils.monitoring.trackers import check_trackers
 from ..weights.checkpoint import load_checkpoint
 from ..weights.initial import load_first_weights
@@ -57,51 +60,88 @@ class _Plan(NamedTuple):
 
 def main(arguments: argparse.Namespace) -> None:
     """Check settings and data, build the detector, train it, and test it."""
-    keep_freed_memory()
     with clear_errors():
-        join_processes(arguments)
-        plan = _plan(arguments)
-        job, run, sets, _ = plan
-        if collectives.is_main() and not arguments.dry_run:
-            run.claim(job.config, extend=arguments.extend)
-            setup_logging(run.log_file)
+        train_and_test(arguments)
+
+
+def train_and_test(
+    arguments: argparse.Namespace, callbacks: Sequence[Callback] = ()
+) -> RunFolder:
+    """Do what the arguments ask for, and return the folder of the run.
+
+    Args:
+        arguments: of ``frcnn train``.
+        callbacks: functions that training calls.
+
+    Raises:
+        ValueError: a setting or a data set is invalid; the message says what to change.
+        Exception: see `engine.train.train`.
+    """
+    keep_freed_memory()
+    join_processes(arguments)
+    plan = _plan(arguments)
+    run = plan.run
+    if arguments.dry_run:
+        _log_plan(plan)
+        _dry_run(plan, arguments.picture)
+        return run
+    if collectives.is_main():
+        run.claim(plan.job.config, extend=arguments.extend)
+        setup_logging(run.log_file)
+    try:
         collectives.barrier()
         _log_plan(plan)
-        model = _build(plan)
-        device, dtype = job.device, job.dtype
-        if arguments.dry_run:
-            if collectives.is_main():
-                picture = arguments.picture or run.path / "first_batch.jpg"
-                dry_run(
-                    model,
-                    sets.train,
-                    job.config,
-                    device=device,
-                    dtype=dtype,
-                    picture=picture,
-                )
-            return
-        profile = make_profile(arguments, run.path, device=device)
-        with memory_advice(model, job.config, device=device, dtype=dtype):
-            train(
-                model,
-                sets.train,
-                job.config,
-                run,
-                device=device,
-                dtype=dtype,
-                profile=profile,
-                validation_set=sets.validation,
-            )
+        _train(plan, arguments, callbacks)
         if not arguments.no_test:
-            best = run.best_checkpoint
-            final = best if best.exists() else run.newest_checkpoint()
-            state = load_checkpoint(final)
-            evaluation = evaluate_checkpoint(
-                run, final, state, sets.test, job.config, device=device
-            )
-            if evaluation is not None:
-                _log_next_steps(final, evaluation.headline)
+            _test(plan)
+    finally:
+        run.release()
+    return run
+
+
+def _dry_run(plan: _Plan, picture: Path | None) -> None:
+    job, model = plan.job, _build(plan)
+    if collectives.is_main():
+        dry_run(
+            model,
+            plan.sets.train,
+            job.config,
+            device=job.device,
+            dtype=job.dtype,
+            picture=picture or plan.run.path / "first_batch.jpg",
+        )
+
+
+def _train(
+    plan: _Plan, arguments: argparse.Namespace, callbacks: Sequence[Callback]
+) -> None:
+    job, run, sets, _ = plan
+    model, device, dtype = _build(plan), job.device, job.dtype
+    profile = make_profile(arguments, run.path, device=device)
+    with memory_advice(model, job.config, device=device, dtype=dtype):
+        train(
+            model,
+            sets.train,
+            job.config,
+            run,
+            device=device,
+            dtype=dtype,
+            profile=profile,
+            validation_set=sets.validation,
+            callbacks=callbacks,
+        )
+
+
+def _test(plan: _Plan) -> None:
+    """Test the best checkpoint, or the final one, and say what to do next."""
+    job, run, sets, _ = plan
+    final = run.best_or_newest()
+    state = load_checkpoint(final)
+    evaluation = evaluate_checkpoint(
+        run, final, state, sets.test, job.config, device=job.device
+    )
+    if evaluation is not None:
+        _log_next_steps(final, evaluation.headline)
 
 
 def _plan(arguments: argparse.Namespace) -> _Plan:
@@ -184,8 +224,9 @@ def _build(plan: _Plan) -> Network:
     if config.train.deterministic:
         be_deterministic(plan.job.device)
     seed_everything(config.train.seed)
-    model = build_detector(config, len(classes))
-    if collectives.from_main(not plan.run.checkpoints()):
-        with collectives.main_first():
-            load_first_weights(model, config, classes)
+    with slow_step(f"building {config.net.full_name}"):
+        model = build_detector(config, len(classes))
+        if collectives.from_main(not plan.run.checkpoints()):
+            with collectives.main_first():
+                load_first_weights(model, config, classes)
     return model.to(plan.job.device)

@@ -26,22 +26,31 @@ logger = logging.getLogger(__name__)
 def clear_errors() -> Iterator[None]:
     """Show users the message of an expected error, without a stack trace.
 
-    Exit status: 2 for wrong input, 1 for a failed run, 130 for an interrupted one. If
-    there are several processes, all end with the first failure of any of them.
+    Exit status: 2 for wrong input, 1 for a failed run, 130 for an interrupted one.
     """
-    setup_logging()
     try:
-        yield
-        collectives.finish()
+        with shared_errors():
+            yield
+            collectives.finish()
     except (Exception, KeyboardInterrupt) as error:
         failure = _failure(error)
-        if collectives.is_distributed():
-            stack = "".join(traceback.format_exception(error))
-            collectives.end(failure or Failure(1, stack.rstrip()), error)
         if failure is None:
             raise
         logger.log(failure.level, "%s", failure.text)
         sys.exit(failure.status)
+
+
+@contextlib.contextmanager
+def shared_errors() -> Iterator[None]:
+    """Log to the console; let all processes end with the first failure of any."""
+    setup_logging()
+    try:
+        yield
+    except (Exception, KeyboardInterrupt) as error:
+        if collectives.is_distributed():
+            stack = "".join(traceback.format_exception(error))
+            collectives.end(_failure(error) or Failure(1, stack.rstrip()), error)
+        raise
 
 
 def _failure(error: BaseException) -> Failure | None:

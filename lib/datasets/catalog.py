@@ -18,6 +18,7 @@ from pathlib import Path
 
 from ..config.dataset_words import WORDS
 from ..config.settings import Config
+from ..utils.monitoring.slow_steps import slow_step
 from .allowed_names import check_class_names
 from .folders import (
     Split,
@@ -228,15 +229,17 @@ def _load(name_or_path: str, root: Path, split: Split, wanted: Wanted) -> Datase
         sets_too = "the name of a set such as voc_2007_trainval or coco_2014_minival, "
         raise _unknown(name_or_path, [*_words(), *sets], sets_too)
     name = f"{dataset_name(name_or_path)}_{'train' if split == 'trainval' else split}"
-    return read_folder(folder, split, name=name, wanted=wanted)
+    with slow_step(f"reading {name}"):
+        return read_folder(folder, split, name=name, wanted=wanted)
 
 
 def _voc(name: str, root: Path, wanted: Wanted) -> Dataset:
     chosen = VOC_SETS[name]
     folder = voc_files(name, root)
-    found = read_voc(
-        folder, chosen.split, name=name, classes=VOC_CLASSES, wanted=wanted
-    )
+    with slow_step(f"reading {name}"):
+        found = read_voc(
+            folder, chosen.split, name=name, classes=VOC_CLASSES, wanted=wanted
+        )
     return count_difficult(found) if chosen.difficult_counts else found
 
 
@@ -246,7 +249,8 @@ def _coco(name: str, root: Path, wanted: Wanted) -> Dataset:
     if chosen.side == "test":
         logger.info("%s has no ground truth: a test saves detections, and no AP", name)
     images = coco_images(annotations, chosen.images)
-    return read_coco(annotations, images, name=name, wanted=wanted)
+    with slow_step(f"reading {name}"):
+        return read_coco(annotations, images, name=name, wanted=wanted)
 
 
 def _shapes(split: str, root: Path, wanted: Wanted) -> Dataset:
@@ -255,7 +259,8 @@ def _shapes(split: str, root: Path, wanted: Wanted) -> Dataset:
 
     folder = root / "shapes"
     if not is_current(folder):
-        generate(folder)
+        with slow_step(f"drawing the images of shapes, into {folder}"):
+            generate(folder)
     return read(folder, split, wanted)
 
 

@@ -6,6 +6,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from ..utils.monitoring.slow_steps import slow_step
 from .index.indexed_records import as_records
 from .loading.images import ImageError, expect_stated_size, image_size
 from .records import Dataset, Record, few
@@ -189,7 +190,8 @@ def _account(dataset: Dataset, *, use_difficult: bool) -> _Account:
 def _image_faults(dataset: Dataset, rows: Iterable[int]) -> list[str]:
     """Describe why images cannot be used, according to their headers."""
     records = as_records(dataset.records)
-    with ThreadPoolExecutor(_READERS) as pool:
+    looking = slow_step(f"looking at images of {dataset.name}")
+    with looking, ThreadPoolExecutor(_READERS) as pool:
         found = pool.map(_image_fault, (records[row] for row in rows))
         return [fault for fault in found if fault]
 

@@ -43,7 +43,8 @@ def detect_into(
         settings: what the detections depend on, beside threshold and classes.
         options: what to write, and above which score.
         show: whether to show results in a window too.
-        out: file for the detections in all pictures of the folder, as COCO's results.
+        out: file for the detections in all pictures of the folder: COCO's results, or
+            a table in ``.csv``.
 
     Returns:
         Whether all items succeeded; bad ones are named in the log.
@@ -76,7 +77,7 @@ def detect_into(
             failed = demo.failed
         good = _finish(journal, failed, options.as_json)
         if out is not None:
-            journal.write_coco(out, coco_category_ids(detector.classes))
+            journal.write_out(out, coco_category_ids(detector.classes))
     if missing:
         raise Interrupted(
             f"stopped with {missing} of {len(items)} to do; the same command resumes "

@@ -4,11 +4,12 @@ import json
 import logging
 import os
 import shutil
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from ..detector.coco_rows import coco_row
+from ..evaluation.detection_tables import TableRow, write_table
 from ..utils.closeable import Closeable
 from ..utils.files import atomic_path, remove_stale, write_atomic
 from ..utils.locks import HeldElsewhereError, take_lock
@@ -129,13 +130,17 @@ class Journal(Closeable):
                 new.write((",\n" if i else "\n") + line.rstrip("\n"))
             new.write("\n]\n")
 
-    def write_coco(self, path: Path, category_ids: Sequence[int]) -> None:
-        """Write the detections in all pictures as one list of COCO's results.
+    def write_out(self, path: Path, category_ids: Sequence[int]) -> None:
+        """Write the detections in all pictures: a table in CSV, or COCO's results.
 
         Args:
-            path: the file, written in one step.
+            path: the file, written in one step; the suffix says which.
             category_ids: id of each class, the background's first.
         """
+        if path.suffix == ".csv":
+            with self._path.open(encoding="utf-8") as old:
+                write_table(path, _table_rows(map(json.loads, old)))
+            return
         with (
             atomic_path(path) as temporary,
             temporary.open("w", encoding="utf-8") as new,
@@ -196,6 +201,22 @@ class Journal(Closeable):
                 return lines
             file.truncate(whole)
         return self._read()
+
+
+def _table_rows(lines: Iterable[Mapping[str, Any]]) -> Iterator[TableRow]:
+    for line in lines:
+        name = line["name"]
+        if not line["source"].lower().endswith(".png"):
+            name = name.removesuffix(".png")  # of a picture that is written as PNG
+        for found in line.get("detections", ()):  # a video has none here
+            yield TableRow(
+                name,
+                line["width"],
+                line["height"],
+                found["name"],
+                found["score"],
+                *found["box"],
+            )
 
 
 def _is_number(stem: str) -> bool:

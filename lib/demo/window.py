@@ -2,14 +2,16 @@
 
 import os
 import sys
+from pathlib import Path
 
 import cv2
 import numpy as np
 
+from ..datasets.loading.images import read_image
 from ..utils.closeable import Closeable
 from ..utils.drawing import Picture
 
-_TITLE = "demo: q ends"
+_TITLE = "q ends, other keys continue"
 _ENDS = (ord("q"), 27)  # Esc
 
 
@@ -48,13 +50,24 @@ class Window(Closeable):
         cv2.destroyAllWindows()
 
 
+def show_pictures(folder: Path) -> None:
+    """Show the pictures of a folder, each until a key is pressed."""
+    with Window() as window:
+        for path in sorted(folder.rglob("*.jpg")):
+            if not window.show(read_image(path), wait=True):
+                return
+
+
 def expect_display() -> None:
     """Check that a window can be shown.
 
     Raises:
         ValueError: it cannot; the message says what to do.
     """
-    instead = "or leave out --show: results are in --output, and --serve shows a page"
+    instead = (
+        "or leave out --show: --show-dir DIR writes the pictures, and frcnn demo "
+        "CHECKPOINT --serve shows a page"
+    )
     if not _has_windows():
         raise ValueError(
             "--show needs an OpenCV with windows, found one without "

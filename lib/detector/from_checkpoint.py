@@ -30,8 +30,7 @@ def find_checkpoint(path_or_name: str | Path) -> Path:
     path = Path(path_or_name).expanduser()
     if path.is_dir():
         run = RunFolder(path.parent if path.name == "checkpoints" else path)
-        best = run.best_checkpoint
-        return best if best.is_file() else run.newest_checkpoint()
+        return run.best_or_newest()
     if path.exists():
         return path
     text = os.fspath(path_or_name)

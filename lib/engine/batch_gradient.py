@@ -45,6 +45,12 @@ class Update(NamedTuple):
     stepped: bool = False
     left_out: bool = False
 
+    def numbers(self) -> dict[str, float]:
+        """Return the losses, their sum and the norm, once the device has them."""
+        losses = {name: float(loss) for name, loss in self.output.losses.items()}
+        total = {"loss": sum(losses.values()), "gradient_norm": float(self.norm)}
+        return total | losses
+
 
 class BatchGradient:
     """Compute the gradient of the whole batch's loss in the parameters, clipped.

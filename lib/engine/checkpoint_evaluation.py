@@ -60,13 +60,7 @@ def evaluate_checkpoint(
     """
     measure = settle_measure(config, measure)
     classes = tuple(state["classes"])
-    places = class_places(classes, dataset.classes)
-    if places is None:
-        raise ValueError(
-            f"{checkpoint} knows the classes {', '.join(classes[1:])}, but "
-            f"{dataset.name} has {', '.join(dataset.classes[1:])}; test it on a set of "
-            "classes that it knows"
-        )
+    options = for_classes(options, classes, dataset, source=checkpoint)
     settings = _other_settings(config, config_from_checkpoint(state, []))
     if measure != "detection":
         config = with_many_proposals(config)
@@ -81,11 +75,9 @@ def evaluate_checkpoint(
         evaluator = "fast" if measure == "proposal_fast" else options.evaluator
         result = measure_proposals(model, dataset, config, evaluator=evaluator, **place)
         if result is not None:
-            _show(result.table())
+            show_table(result.table())
             logger.info("proposals and their recall are in %s", place["folder"])
         return None
-    if classes != dataset.classes:
-        options = options._replace(places=places)
     evaluation = evaluate_detector(model, dataset, config, options=options, **place)
     if evaluation is None:  # only the main process has a result
         return None
@@ -95,9 +87,31 @@ def evaluate_checkpoint(
         summaries.scalars(results, state["iteration"])
     with Trackers(config.train.trackers, run.path) as trackers:
         trackers.scalars(results, state["iteration"])
-    _show(evaluation.table())
+    show_table(evaluation.table())
     logger.info("detections, results and pictures are in %s", place["folder"])
     return evaluation
+
+
+def for_classes(
+    options: EvaluationOptions,
+    classes: tuple[str, ...],
+    dataset: Dataset,
+    *,
+    source: object,
+) -> EvaluationOptions:
+    """Return the options to evaluate a detector of these classes on a data set.
+
+    Raises:
+        ValueError: the detector of ``source`` does not know all classes of the set.
+    """
+    places = class_places(classes, dataset.classes)
+    if places is None:
+        raise ValueError(
+            f"{source} knows the classes {', '.join(classes[1:])}, but {dataset.name} "
+            f"has {', '.join(dataset.classes[1:])}; test it on a set of classes that "
+            "it knows"
+        )
+    return options if classes == dataset.classes else options._replace(places=places)
 
 
 class _Place(TypedDict):
@@ -132,7 +146,7 @@ def _other_settings(config: Config, stored: Config) -> str:
     return settings_name(**{k: v for k, (_, v) in differing.items() if k not in sets})
 
 
-def _show(table: str) -> None:
+def show_table(table: str) -> None:
     """Print a table for other programs to read, and keep it in the log."""
     show(table)
     logger.info("\n%s", table, extra=FILE_ONLY)

@@ -14,6 +14,7 @@ from ..layer_utils.outputs import TrainOutput
 from ..model.network import Network
 from ..utils.device import autocast
 from ..utils.drawing import contact_sheet, save_image
+from ..utils.monitoring.slow_steps import slow_step
 from ..utils.printable import show
 from .costs import count_flops, count_parameters, estimate_memory, largest_size
 from .non_finite import check_finite
@@ -57,24 +58,28 @@ def dry_run(
     """
     show(_parameter_table(model))
     size = largest_size(config.data)
-    flops = count_flops(model, size, dtype=dtype)
+    with slow_step("counting FLOPs"):
+        flops = count_flops(model, size, dtype=dtype)
     show(
         f"\nFLOPs of an image of {size[1]} x {size[0]}: {flops.test / 1e9:.1f} G in "
         f"testing, {flops.train / 1e9:.1f} G in training"
     )
-    memory = estimate_memory(model, config.train, size, dtype=dtype)
+    with slow_step("estimating memory"):
+        memory = estimate_memory(model, config.train, size, dtype=dtype)
     show("\n".join(memory_lines(memory, config, size)))
     show("\n" + "\n".join(schedule_lines(config.train, len(dataset.records))))
 
-    batch = first_batch(dataset, config)
-    draw_batch(picture, batch, dataset.classes, offset=config.boxes.offset)
+    with slow_step("loading and drawing the first batch"):
+        batch = first_batch(dataset, config)
+        draw_batch(picture, batch, dataset.classes, offset=config.boxes.offset)
     show(
         f"\nfirst batch: {len(batch.image_ids)} images, "
         f"{int(batch.ground_truth.valid.sum())} objects, "
         f"{' x '.join(map(str, reversed(batch.images.pixels.shape[-2:])))} pixels; "
         f"drawn in {picture}"
     )
-    with memory_advice(model, config, device=device, dtype=dtype):
+    passing = slow_step("a forward and a backward pass")
+    with memory_advice(model, config, device=device, dtype=dtype), passing:
         seconds, output = try_batch(
             model, batch, seed=config.train.seed, device=device, dtype=dtype
         )

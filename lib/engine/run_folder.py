@@ -74,6 +74,15 @@ class RunFolder:
             )
         return files[-1]
 
+    def best_or_newest(self) -> Path:
+        """Return the best checkpoint of the validations, or else the newest one.
+
+        Raises:
+            ValueError: there is none.
+        """
+        best = self.best_checkpoint
+        return best if best.is_file() else self.newest_checkpoint()
+
     def keep_newest(self, count: int) -> None:
         """Delete all but the newest ``count`` checkpoints; warn if that fails."""
         for file in self.checkpoints()[:-count]:
@@ -140,6 +149,12 @@ class RunFolder:
             write_atomic(self.config_file, config.to_yaml())
         for folder in (self.path, self.path / "checkpoints"):
             remove_stale(folder)
+
+    def release(self) -> None:
+        """Leave the folder to other processes. Safe to call twice."""
+        if self._lock is not None:
+            self._lock.release()
+            self._lock = None
 
     def _refusal(self, differing: dict[str, tuple[Any, Any]]) -> str:
         """Explain why a run with other settings cannot resume here, and what to do."""

@@ -1,6 +1,7 @@
 """Write a training run's files: curves, log lines, checkpoints."""
 
 import logging
+from collections.abc import Sequence
 from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 
@@ -10,6 +11,7 @@ from ..inference.batch_pictures import Skeleton
 from ..utils.closeable import Closeable
 from ..utils.distributed import collectives
 from .batch_gradient import Update
+from .callbacks import Callback, Callbacks
 from .run_folder import RunFolder
 from .train_record import TrainRecord
 from .train_state import TrainState
@@ -29,6 +31,7 @@ class RunWriter(Closeable):
         state: the state to save; its iteration counts the updates done.
         step: the training step, which changes the state.
         skeleton: pairs of keypoints that pictures connect.
+        callbacks: functions to call after updates and validations, and at the end.
     """
 
     def __init__(
@@ -40,6 +43,7 @@ class RunWriter(Closeable):
         step: TrainStep,
         *,
         skeleton: Skeleton = (),
+        callbacks: Sequence[Callback] = (),
     ) -> None:
         self.run = run
         self.config = config
@@ -47,6 +51,10 @@ class RunWriter(Closeable):
         self.state = state
         self.step = step
         self.record: TrainRecord | None = None
+        self.callbacks = Callbacks(
+            callbacks if collectives.is_main() else (),
+            *(run.path, config.train.iterations),
+        )
         if collectives.is_main():
             self.record = TrainRecord(
                 run,
@@ -89,6 +97,7 @@ class RunWriter(Closeable):
             waited=waited,
             dtype=self.step.dtype,
         )
+        self.callbacks.tell("update", done, lambda: update.numbers() | {"lr": rate})
 
     def validating(self) -> AbstractContextManager[None]:
         """Return the context of a validation, which shows its own progress."""
@@ -101,6 +110,7 @@ class RunWriter(Closeable):
             self.record.validation(self.state.iteration, measures.numbers(), summary)
         if best:
             self.save(self.run.best_checkpoint)
+        self.callbacks.tell("validation", self.state.iteration, measures.numbers)
 
     def save(self, path: Path | None = None) -> None:
         """Write a checkpoint, by default that of the current iteration.

@@ -2,7 +2,7 @@
 
 import logging
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import torch
 
@@ -14,6 +14,7 @@ from ..datasets.records import Dataset
 from ..model.network import Network
 from ..utils.distributed import collectives
 from .batch_gradient import BatchGradient
+from .callbacks import Callback
 from .ema import WeightAverage
 from .non_finite import NonFiniteLossError, check_finite
 from .profiling import WAITING, Profile
@@ -50,11 +51,13 @@ def train(
     dtype: torch.dtype,
     profile: Profile | None = None,
     validation_set: Dataset | None = None,
+    callbacks: Sequence[Callback] = (),
 ) -> None:
     """Train until ``train.iterations``, resuming from the run's newest checkpoint.
 
-    Training ends early if validations stop improving (``train.patience``). Several
-    processes share the work on each batch; the main process logs and saves.
+    Training ends early if validations stop improving (``train.patience``), or a
+    callback asks for it. Several processes share the work on each batch; the main
+    process logs, saves and calls.
 
     Args:
         model: the detector with its initial weights, on ``device``.
@@ -65,6 +68,8 @@ def train(
         dtype: dtype of the computation.
         profile: times some updates; None for no profile.
         validation_set: from ``get_validation_set``; None to never validate.
+        callbacks: called with a `TrainingEvent` after each update and validation, and
+            at the end.
 
     Raises:
         ValueError: all checkpoints are damaged or have other classes; a class name is
@@ -84,11 +89,23 @@ def train(
     resume(run, state, dataset)
     step = TrainStep(state, gradient, config)
     skeleton = dataset.keypoints.skeleton if dataset.keypoints else ()
-    writer = RunWriter(run, config, dataset.classes, state, step, skeleton=skeleton)
+    writer = RunWriter(
+        run,
+        config,
+        dataset.classes,
+        state,
+        step,
+        skeleton=skeleton,
+        callbacks=callbacks,
+    )
     next_batches = _feed(dataset, config, state.iteration, gradient, profile)
     _watch(profile, state, gradient)
     model.train()
-    with writer, profile, stop_signals() as stop_requested:
+    with writer, profile, stop_signals() as signalled:
+
+        def stop_requested() -> str:
+            return signalled() or writer.callbacks.stopping
+
         if validation.due(state.iteration):  # the run was stopped before it
             stopping = _validate(state, step, writer, stop_requested)
             writer.save()
@@ -105,13 +122,18 @@ def train(
             profile.step()
             stopping = heed(stop_requested(), told=update.stopping)
             stopping = stopping or _validate(state, step, writer, stop_requested)
+            stopping = stopping or heed(stop_requested(), told=False)
             done = state.iteration
             finished = done == settings.iterations or validation.exhausted
             if stopping or finished or done % settings.snapshot_every == 0:
                 writer.save()
+            if stopping and collectives.from_main(writer.callbacks.stopping):
+                logger.info("a callback stopped the run after iteration %d", done)
+                break
             stop_if(stopping, done)
         # A signal during the last save: the code after training would ignore it.
-        stop_if(agree_to_stop(stop_requested()), state.iteration)
+        stop_if(agree_to_stop(signalled()), state.iteration)
+        writer.callbacks.tell("end", state.iteration)
     collectives.barrier()  # the last checkpoint is written
 
 

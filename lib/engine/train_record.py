@@ -4,6 +4,7 @@ import logging
 import math
 
 import torch
+from torch import Tensor
 
 from ..config.settings import Config
 from ..datasets.loading.batches import Batch
@@ -20,7 +21,7 @@ from ..model.network import Network
 from ..utils.closeable import Closeable
 from ..utils.device import autocast
 from ..utils.monitoring.async_scalars import AsyncScalars
-from ..utils.monitoring.progress import Progress, memory_in_use_mb
+from ..utils.monitoring.progress import EARLY, Progress, memory_in_use_mb
 from ..utils.monitoring.summaries import MetricsFile, Summaries
 from ..utils.monitoring.trackers import Trackers
 from ..weights.checkpoint import Counts
@@ -74,8 +75,12 @@ class TrainRecord(Closeable):
         self.config = config
         self.classes = classes
         self.progress = Progress(
-            config.train.iterations, start=start, log_every=config.train.log_every
+            config.train.iterations,
+            start=start,
+            log_every=config.train.log_every,
+            early=True,
         )
+        self.start = start
         self._open(start)
         self.trackers = Trackers(
             config.train.trackers, run.path, config=config.model_dump(mode="json")
@@ -141,13 +146,17 @@ class TrainRecord(Closeable):
         """
         self.readback.flush()
         self.waited += waited
-        if done % self.settings.log_every and done != self.settings.iterations:
+        kept = done % self.settings.log_every == 0 or done == self.settings.iterations
+        if not kept and done - self.start not in EARLY:
             self.progress.update(done, images=images)
             return
         output, losses = update.output, update.output.losses
         loss = torch.stack(list(losses.values())).sum()
-        values = {"loss": loss, **losses, "gradient_norm": update.norm}
-        values |= output.counts
+        values = {"loss": loss, **losses}
+        if not kept:
+            self._show(done, values, images=images, rate=rate)
+            return
+        values |= {"gradient_norm": update.norm, **output.counts}
         known = {"lr": rate, "unreadable_images": float(self.counts.unreadable_images)}
         if self.settings.nonfinite == "skip":
             known["skipped_updates"] = float(self.counts.skipped_updates)
@@ -187,6 +196,18 @@ class TrainRecord(Closeable):
                 },
                 done,
             )
+
+    def _show(
+        self, done: int, values: dict[str, Tensor], *, images: int, rate: float
+    ) -> None:
+        """Show the numbers of an early update, which the files do not keep."""
+
+        def show(found: list[float]) -> None:
+            shown = dict(zip(values, found, strict=True)) | {"lr": rate}
+            self.progress.update(done, images=images, values=shown)
+
+        together = torch.stack([v.detach().float() for v in values.values()])
+        self.readback.send(together, show)
 
     def validation(self, done: int, numbers: dict[str, float], line: str) -> None:
         """Record a validation after ``done`` updates; ``line`` is for the log."""

@@ -15,6 +15,7 @@ from ..datasets.given_proposals import given_proposals
 from ..datasets.records import Dataset
 from ..model.network import Network
 from ..utils.distributed import collectives
+from ..utils.monitoring.slow_steps import slow_step
 from .ema import WeightAverage, weights_to_test
 from .validation_metrics import ValidationMetrics, measure
 
@@ -216,7 +217,9 @@ class Validation:
             The same on all processes; None if any was asked to stop.
         """
         assert self.dataset is not None
-        with weights_to_test(model, average):
+        images = len(self.dataset.records)
+        validating = slow_step(f"validating on {images} images")
+        with weights_to_test(model, average), validating:
             measures = measure(
                 model,
                 self.dataset,

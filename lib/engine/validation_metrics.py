@@ -5,7 +5,7 @@ Letters: L losses.
 
 import math
 from collections import defaultdict
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
 from typing import NamedTuple, cast
 
 import numpy as np
@@ -29,6 +29,7 @@ from ..layer_utils.structures import Proposals
 from ..model.network import Network
 from ..utils.device import autocast
 from ..utils.distributed import collectives
+from ..utils.monitoring.progress import Progress
 
 _QUOTED_RECALL = "AR@1000"
 
@@ -117,7 +118,7 @@ def measure(
     found: list[_BatchMeasures] = []
     stopped = False
     model.eval()
-    for turn, batch in enumerate(batches):
+    for turn, batch in enumerate(_shown(batches, len(dataset.records))):
         if stop_requested():
             stopped = True
             break
@@ -134,6 +135,19 @@ def measure(
     if collectives.is_main() and not any(stopped for _, stopped in parts):
         measures = _add_up(dataset, [found for found, _ in parts], config)
     return collectives.from_main(measures)
+
+
+def _shown(batches: Iterable[Batch], total: int) -> Iterator[Batch]:
+    """Show on a terminal how many of the images are done."""
+    place = collectives.process_rank()
+    with Progress(total, log_every=None) as progress:
+        done = 0
+        for batch in batches:
+            yield batch
+            if place.rank == 0:  # the shares of the other processes are as large
+                images = min(len(batch.image_ids) * place.processes, total - done)
+                done += images
+                progress.update(done, images=images)
 
 
 @torch.no_grad()

@@ -12,6 +12,7 @@ from ..datasets.given_proposals import given_proposals
 from ..datasets.loading.images import read_image
 from ..datasets.records import Dataset
 from ..evaluation.coco_evaluators import Evaluator
+from ..evaluation.detection_tables import save_table_or_json
 from ..evaluation.image_detections import ImageDetections
 from ..evaluation.page.report import write_report
 from ..evaluation.pictures import detections_picture, truth_picture
@@ -22,6 +23,7 @@ from ..evaluation.voc_files import save_voc_files
 from ..model.network import Network
 from ..utils.distributed import collectives
 from ..utils.drawing import save_image, side_by_side
+from ..utils.monitoring.slow_steps import slow_step
 from ..weights.class_names import in_places
 from .ordered_batches import gather_results
 from .postprocess import detect_images
@@ -39,7 +41,9 @@ class EvaluationOptions(NamedTuple):
         places: indices of the detector's classes among those of the set; None if the
             classes are the same.
         tasks: what to measure; None for all that the detector predicts and the set has.
-        out: another file for COCO results of all tasks; None for none.
+        out: another file for the detections, COCO results of all tasks or a table in
+            ``.csv``; None for none.
+        show_dir: folder for a picture of every image; None for none.
     """
 
     evaluator: Evaluator = "hotcoco"
@@ -47,6 +51,7 @@ class EvaluationOptions(NamedTuple):
     places: Sequence[int] | None = None
     tasks: Sequence[Task] | None = None
     out: Path | None = None
+    show_dir: Path | None = None
 
 
 def evaluate_detector(
@@ -101,16 +106,17 @@ def evaluate_detector(
         found = [in_places(entry, options.places) for entry in found]
     save_detections(folder / "detections.json", found, dataset)
     if options.out is not None:
-        save_detections(options.out, found, dataset)
+        save_table_or_json(options.out, found, dataset)
     if options.comp is not None:
         save_voc_files(folder / "voc", found, dataset, comp=options.comp)
-    evaluation = evaluate(
-        dataset,
-        found,
-        tasks=options.tasks,
-        evaluator=options.evaluator,
-        parameters=coco_parameters(config),
-    )
+    with slow_step("measuring average precision"):
+        evaluation = evaluate(
+            dataset,
+            found,
+            tasks=options.tasks,
+            evaluator=options.evaluator,
+            parameters=coco_parameters(config),
+        )
     save_results(
         folder / "results.json",
         evaluation,
@@ -128,8 +134,17 @@ def evaluate_detector(
         count=test.pictures,
         threshold=test.picture_threshold,
     )
+    if options.show_dir is not None:
+        save_pictures(
+            options.show_dir,
+            dataset,
+            found,
+            count=len(dataset.records),
+            threshold=test.picture_threshold,
+        )
     if test.report:
-        write_report(folder, dataset, found, evaluation)
+        with slow_step("analysing errors"):
+            write_report(folder, dataset, found, evaluation)
         logger.info("error analysis: %s", folder / "report.html")
     return evaluation
 
@@ -153,12 +168,23 @@ def save_pictures(
     """
     total = len(dataset.records)
     count = min(count, total)
-    for index in (i * total // count for i in range(count)):
-        record, entry = dataset.records[index], detections[index]
-        pixels = read_image(record.path)
-        truth = truth_picture(pixels, record, dataset)
-        found = detections_picture(pixels, entry, dataset, threshold=threshold)
-        save_image(
-            folder / f"{record.image_id}.jpg",
-            side_by_side([truth, found], ["ground truth", "detections"]),
-        )
+    with slow_step(f"drawing {count} pictures into {folder}"):
+        for index in (i * total // count for i in range(count)):
+            _save_picture(folder, dataset, index, detections[index], threshold)
+
+
+def _save_picture(
+    folder: Path,
+    dataset: Dataset,
+    index: int,
+    entry: ImageDetections,
+    threshold: float,
+) -> None:
+    record = dataset.records[index]
+    pixels = read_image(record.path)
+    truth = truth_picture(pixels, record, dataset)
+    found = detections_picture(pixels, entry, dataset, threshold=threshold)
+    save_image(
+        folder / f"{record.image_id}.jpg",
+        side_by_side([truth, found], ["ground truth", "detections"]),
+    )

@@ -91,7 +91,7 @@ def gather_results(
     place = collectives.process_rank()
     started = time.perf_counter()
     count, found = len(dataset.records), list[_E]()
-    with Progress(count, log_every=max(count // 5, 1)) as progress:
+    with Progress(count, log_every=max(count // 5, 1), early=True) as progress:
         for batch in results:
             found += batch
             if place.rank == 0:  # the shares of the other processes are as large

@@ -275,8 +275,11 @@ BAD_TRAINING = [
     ("tool", "line", "problem"),
     [
         *(("train_net", *case) for case in [*BAD_ARGUMENTS, *BAD_TRAINING]),
-        *(("test_net", *case) for case in BAD_ARGUMENTS),
+        *(("test_net", *case) for case in BAD_ARGUMENTS[1:]),
+        ("test_net", "", "give DATASET, or --checkpoint FILE"),
         ("test_net", "voc res18 --iters 5", "unrecognized arguments: --iters 5"),
+        ("test_net", "voc res18 --out r.pkl", "expected a file .json (COCO results)"),
+        ("test_net", "--checkpoint best", "give DATASET, or --checkpoint FILE"),
         ("test_net", "voc res18", "no checkpoint in "),
         ("test_net", "voc res18 --tag x", "no checkpoint in "),
         ("test_net", "voc res18 --checkpoint gone.pth", "gone.pth does not exist"),
@@ -307,7 +310,8 @@ def test_bad_argument_of_a_script(tmp_path):
         text=True,
     )
     assert (result.returncode, result.stdout) == (2, "")
-    (line,) = result.stderr.splitlines()
+    first, line = result.stderr.splitlines()
+    assert first.endswith(" train.sh: loading PyTorch")
     assert re.fullmatch(r"\S+ ERROR: --set: unknown key train\.ls; did .*", line), line
 
 

@@ -88,6 +88,18 @@ def test_coco_results_of_all_tasks(call, pictures, detector, tmp_path):
     assert json.loads(out.read_text()) == []
 
 
+def test_table_of_all_boxes(call, pictures, tmp_path):
+    (pictures / "b.png").rename(pictures / "b.bmp")
+    out = tmp_path / "results.csv"
+    assert call(drawn=False, out=out)
+    head, *rows = out.read_text().splitlines()
+    assert head.startswith("filename,width,height,class,score,xmin,ymin")
+    assert rows == [
+        f"{name},20,10,cat,0.75000,0.00,0.00,10.00,10.00"
+        for name in ("a.jpg", "b.bmp", "sub/c.jpg")
+    ]
+
+
 def test_json(call):
     assert call(as_json=True, drawn=False)
     assert files(call.output) == [

@@ -1,4 +1,4 @@
-"""The programs of docs/inference.md and docs/inference.ipynb run."""
+"""The programs of docs/inference.md and of the notebooks run."""
 
 import json
 import re
@@ -10,38 +10,45 @@ from command_lines import REPOSITORY
 from patience import PATIENCE
 from PIL import Image
 
-NOTEBOOK = REPOSITORY / "docs/inference.ipynb"
+NOTEBOOKS = [REPOSITORY / f"docs/{name}.ipynb" for name in ("inference", "training")]
+each_notebook = pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
 DOCUMENT = REPOSITORY / "docs/inference.md"
 
 
-def read_notebook(*, iterations):
-    """The notebook, with so short a training that it learns nothing."""
-    text = NOTEBOOK.read_text(encoding="utf-8")
+def read_notebook(path, *, iterations):
+    """A notebook, with so short a training that it learns nothing."""
+    text = path.read_text(encoding="utf-8")
     short, count = re.subn(r"\biterations = \d+", f"iterations = {iterations}", text)
     assert count == 1
     return json.loads(short)
 
 
 @pytest.mark.slow
-def test_the_notebook_runs(tmp_path, monkeypatch, capsys):
+@each_notebook
+def test_the_notebook_runs(path, tmp_path, monkeypatch, capsys):
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
     names = {"__name__": "notebook"}
-    cells = read_notebook(iterations=2)["cells"]
+    cells = read_notebook(path, iterations=2)["cells"]
     for number, cell in enumerate(cells):
         if cell["cell_type"] == "code":
             code = compile("".join(cell["source"]), f"cell {number}", "exec")
             exec(code, names)
-    assert len(names["results"]) == len(names["paths"]) == 6
-    assert "<annotation>" in capsys.readouterr().out
+    if path.stem == "training":
+        assert names["again"].headline == names["evaluation"].headline
+        assert len(names["losses"]) == 2
+    else:
+        assert len(names["results"]) == len(names["paths"]) == 6
+        assert "<annotation>" in capsys.readouterr().out
 
 
 @pytest.mark.slow
-def test_a_kernel_runs_the_notebook(tmp_path, monkeypatch):
+@each_notebook
+def test_a_kernel_runs_the_notebook(path, tmp_path, monkeypatch):
     nbformat = pytest.importorskip("nbformat")
     nbclient = pytest.importorskip("nbclient")
     pytest.importorskip("ipykernel")
     monkeypatch.setenv("TMPDIR", str(tmp_path))
-    text = json.dumps(read_notebook(iterations=2))
+    text = json.dumps(read_notebook(path, iterations=2))
     notebook = nbformat.reads(text, as_version=4)
     nbformat.validate(notebook)
     done = nbclient.NotebookClient(notebook, timeout=int(PATIENCE)).execute()
@@ -54,8 +61,9 @@ def test_a_kernel_runs_the_notebook(tmp_path, monkeypatch):
     assert len(pictures) == 1
 
 
-def test_the_notebook_holds_no_outputs():
-    cells = json.loads(NOTEBOOK.read_text(encoding="utf-8"))["cells"]
+@each_notebook
+def test_the_notebook_holds_no_outputs(path):
+    cells = json.loads(path.read_text(encoding="utf-8"))["cells"]
     code = [cell for cell in cells if cell["cell_type"] == "code"]
     assert len(code) > 5
     for cell in code:

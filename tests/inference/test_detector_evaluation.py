@@ -9,8 +9,11 @@ from faster_rcnn.evaluation import pictures
 from faster_rcnn.evaluation.image_detections import ImageDetections
 from faster_rcnn.evaluation.results import load_detections
 from faster_rcnn.inference import detector_evaluation
+from faster_rcnn.inference.detector_evaluation import (
+    EvaluationOptions,
+    save_pictures,
+)
 from faster_rcnn.inference.detector_evaluation import evaluate_detector as run_test
-from faster_rcnn.inference.detector_evaluation import save_pictures
 from tiny_runs import CPU, draw_dataset, tiny_config, tiny_detector
 
 
@@ -18,7 +21,7 @@ from tiny_runs import CPU, draw_dataset, tiny_config, tiny_detector
 def run(tmp_path):
     """Test an untrained detector; gives the folder it wrote and what it returned."""
 
-    def run(dataset, *overrides, dtype=torch.float32):
+    def run(dataset, *overrides, dtype=torch.float32, **options):
         config = tiny_config("data.test_short_side", 32, *overrides)
         folder = tmp_path / "test" / "tiny" / "iter_0000004"
         evaluation = run_test(
@@ -29,6 +32,7 @@ def run(tmp_path):
             device=CPU,
             dtype=dtype,
             checkpoint="iter_0000004.pth",
+            options=EvaluationOptions(**options),
         )
         return folder, evaluation
 
@@ -147,3 +151,11 @@ def test_unreadable_image_ends_the_test(tmp_path, run, workers):
     with pytest.raises(ImageError, match=r"image1\.png: expected an image"):
         run(dataset, "data.workers", workers)
     assert not (tmp_path / "test").exists()
+
+
+def test_pictures_of_all_images_and_a_table(tmp_path, run):
+    dataset = draw_dataset(tmp_path / "images", 3)
+    shown, table = tmp_path / "shown", tmp_path / "found.csv"
+    _, evaluation = run(dataset, "test.pictures", 1, show_dir=shown, out=table)
+    assert sorted(p.stem for p in shown.iterdir()) == ["image0", "image1", "image2"]
+    assert len(table.read_text().splitlines()) == 1 + evaluation.detections > 1

@@ -4,6 +4,7 @@ import argparse
 from pathlib import Path
 
 from ..parser import Parser, add_overrides, count
+from .results import add_result_arguments
 
 _EPILOG = (
     "Exit status: 0 all done, 1 some files failed (listed at the end), 2 wrong input, "
@@ -23,13 +24,12 @@ def build_parser(prog: str | None = None) -> Parser:
         help="pictures, videos, folders, patterns in quotes, a camera's number, or - "
         "for paths on stdin",
     )
-    add("--output", type=Path, help="folder of results; default output/demo/CHECKPOINT")
     add(
-        "--out",
+        *("--output", "--show-dir"),
         type=Path,
-        metavar="FILE",
-        help="detections in all pictures as COCO results: boxes, masks, keypoints",
+        help="folder of results; default output/demo/CHECKPOINT",
     )
+    add_result_arguments(parser)
     add("--json", action="store_true", help="a JSON file of each, and one of all")
     add("--no-pictures", action="store_true", help="draw nothing, only write JSON")
     add(
@@ -39,7 +39,6 @@ def build_parser(prog: str | None = None) -> Parser:
         help="scores must exceed it, default 0.5",
     )
     add("--classes", metavar="A,B", help="detect only these; default: all")
-    add("--show", action="store_true", help="also in a window: q ends, others continue")
     add(
         "--frames",
         type=count,

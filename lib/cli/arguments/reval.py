@@ -94,7 +94,7 @@ def _add_output(group: argparse._ArgumentGroup) -> None:
         ("--curves", "FILE", "VOC's curves as CSV"),
         ("--report", "FOLDER", "report.html and errors.json"),
         ("--earlier", "FOLDER", "folder of another test to compare with in the report"),
-        ("--save", "FILE", "detections as COCO results of all tasks"),
+        ("--save", "FILE", "detections as COCO results of all tasks, or a .csv"),
         ("--save-voc", "FOLDER", "VOC's files"),
     ):
         group.add_argument(option, type=Path, metavar=metavar, help=text)

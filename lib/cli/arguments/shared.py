@@ -75,9 +75,16 @@ SETTINGS = {
 """Options in words that other programs use too, for some of the settings."""
 
 
-def add_arguments(parser: argparse.ArgumentParser) -> None:
+def add_arguments(
+    parser: argparse.ArgumentParser, *, optional_dataset: bool = False
+) -> None:
     """Add the arguments that training and testing share."""
-    parser.add_argument("dataset", metavar="DATASET", help=_DATASET_HELP)
+    parser.add_argument(
+        "dataset",
+        metavar="DATASET",
+        nargs="?" if optional_dataset else None,
+        help=_DATASET_HELP,
+    )
     parser.add_argument(
         "net",
         metavar="NET",

@@ -26,6 +26,8 @@ logger = logging.getLogger(__name__)
 _WARM_UP = 3  # updates that allocate, tune and compile take longer than the rest
 _WINDOW = 200  # updates over which the rate is averaged
 _REDRAW_SECONDS = 0.1
+EARLY = (1, 10)
+"""Updates that are logged early: the first one, and one that knows the time left."""
 
 
 class Progress(Closeable):
@@ -36,7 +38,10 @@ class Progress(Closeable):
     Args:
         total: iterations of the whole loop.
         start: iterations done before, when a run resumes.
-        log_every: iterations between two log lines; the last one is always logged.
+        log_every: iterations between two log lines; the last one is always logged. If
+            None, only a terminal shows anything.
+        early: whether the first update is logged too, and the tenth, which knows the
+            time left.
         stream: stream of the line, stderr by default.
         clock: returns seconds.
     """
@@ -46,14 +51,16 @@ class Progress(Closeable):
         total: int,
         *,
         start: int = 0,
-        log_every: int,
+        log_every: int | None,
+        early: bool = False,
         stream: TextIO | None = None,
         clock: Callable[[], float] = time.perf_counter,
     ) -> None:
-        if log_every < 1:
+        if log_every is not None and log_every < 1:
             raise ValueError(f"log_every must be at least 1, found {log_every}")
         self._total = total
         self._log_every = log_every
+        self._early = EARLY if early else ()
         self._stream = sys.stderr if stream is None else stream
         self._clock = clock
         self._terminal = is_terminal(self._stream)
@@ -64,7 +71,7 @@ class Progress(Closeable):
         self._drawn = -math.inf
         self._shown = False
         self._closed = False
-        self._logged = start // log_every
+        self._logged = start // log_every if log_every else 0
         self._line = ""
         self._values: dict[str, float] = {}
         # (seconds, iterations, images), the oldest first
@@ -89,8 +96,9 @@ class Progress(Closeable):
         if self._updates >= _WARM_UP:
             self._window.append((now, iteration, self._images))
         last = iteration >= self._total
-        step = iteration // self._log_every
-        due = step > self._logged or last
+        step = iteration // self._log_every if self._log_every else 0
+        due = step > self._logged or last or self._updates in self._early
+        due = due and self._log_every is not None
         draw = self._terminal and (last or now - self._drawn >= _REDRAW_SECONDS)
         if not (due or draw):
             return

@@ -86,6 +86,29 @@ def test_log_lines_without_a_terminal(caplog):
     assert "loss 10.000" in caplog.messages[0]
 
 
+def test_early_lines_of_a_long_run(caplog):
+    caplog.set_level(logging.INFO, "faster_rcnn")
+    clock = Clock()
+    bar = Progress(
+        100, start=50, log_every=25, early=True, stream=io.StringIO(), clock=clock
+    )
+    for iteration in range(51, 76):
+        clock.now += 1
+        bar.update(iteration, images=1, values={"loss": 0.5})
+    firsts = [message.split()[0] for message in caplog.messages]
+    assert firsts == ["51/100", "60/100", "75/100"]
+    assert "eta --:--" in caplog.messages[0] and "loss 0.500" in caplog.messages[0]
+    assert "eta 0:40" in caplog.messages[1]
+
+
+def test_nothing_is_logged_without_an_interval(terminal, caplog):
+    caplog.set_level(logging.INFO, "faster_rcnn")
+    with Progress(2, log_every=None, stream=terminal) as bar:
+        bar.update(1, images=1)
+        bar.update(2, images=1)
+    assert "2/2 100.0%" in terminal.getvalue() and caplog.messages == []
+
+
 def test_resumed_run_logs_at_the_same_iterations(caplog):
     caplog.set_level(logging.INFO, "faster_rcnn")
     bar = Progress(40, start=15, log_every=10, stream=io.StringIO())

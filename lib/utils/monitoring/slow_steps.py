@@ -1,0 +1,37 @@
+"""A line in the log for what takes longer than a moment."""
+
+import logging
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+logger = logging.getLogger(__name__)
+
+SECONDS = 2.0
+"""Time after which a step is announced."""
+
+
+@contextmanager
+def slow_step(text: str) -> Iterator[None]:
+    """Log what a block does, if it is not done at once, and its seconds at the end.
+
+    Args:
+        text: what it does, such as ``reading the annotations``.
+    """
+    told = threading.Event()
+
+    def tell() -> None:
+        told.set()
+        logger.info("%s ...", text)
+
+    begun = time.monotonic()
+    timer = threading.Timer(SECONDS, tell)
+    timer.daemon = True
+    timer.start()
+    try:
+        yield
+    finally:
+        timer.cancel()
+    if told.is_set():
+        logger.info("%s: %.1f s", text, time.monotonic() - begun)

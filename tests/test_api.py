@@ -1,0 +1,151 @@
+"""The Python API: the commands' own code, with keywords for options."""
+
+import re
+import subprocess
+import sys
+
+import faster_rcnn as f
+import pytest
+from command_lines import REPOSITORY
+from faster_rcnn.config.loading import ConfigError
+from faster_rcnn.datasets import shapes
+from PIL import Image
+from tiny_runs import checkpoint_names, read_metrics, tiny_settings
+
+DOCUMENT = REPOSITORY / "docs/python.md"
+WORDS = tiny_settings("test.pictures", 0)
+TINY = dict(zip(WORDS[::2], WORDS[1::2], strict=True))
+
+
+@pytest.fixture(scope="module")
+def photos(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("data") / "photos"
+    shapes.generate(folder, train_images=4, test_images=2)
+    names = (folder / "ImageSets/Main/test.txt").read_text()
+    (folder / "ImageSets/Main/val.txt").write_text(names)
+    return folder
+
+
+@pytest.fixture
+def train(photos, tmp_path):
+    """Trains a tiny detector; options as for `faster_rcnn.train`."""
+
+    def train(**options):
+        settings = TINY | options.pop("settings", {})
+        options = {"output": tmp_path / "output", "device": "cpu"} | options
+        return f.train(photos, "mobile_v2", settings=settings, **options)
+
+    return train
+
+
+def test_the_package_imports_without_pytorch():
+    code = "import sys, faster_rcnn; sys.exit('torch' in sys.modules)"
+    subprocess.run([sys.executable, "-c", code], check=True)
+    assert {"train", "Run", "FasterRCNN", "load_config"} <= {*dir(f)}
+
+
+def test_train_test_and_evaluate(train, photos, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    events = []
+    run = train(name="run", callbacks=[events.append], **{"train.validate_every": 2})
+    assert run.folder == tmp_path / "output/mobile_v2/photos_train/run"
+    assert [(e.kind, e.iteration) for e in events] == [
+        *(("update", 1), ("update", 2), ("validation", 2)),
+        *(("update", 3), ("update", 4), ("validation", 4), ("end", 4)),
+    ]
+    assert {(e.iterations, e.folder) for e in events} == {(4, run.folder)}
+    rows = read_metrics(run.folder)
+    (validated,) = [row for row in rows if row["iteration"] == 4 and "val/loss" in row]
+    assert events[-2].metrics == {k: v for k, v in validated.items() if "val/" in k}
+    assert events[-1].metrics == {}
+
+    assert run.best == run.folder / "checkpoints/best.pth"
+    assert "mAP" not in capsys.readouterr().out  # training does not test
+    evaluation = run.test()
+    name, value = evaluation.headline
+    assert run.metrics[f"{name} on photos_test"] == pytest.approx(value)
+    again = f.evaluate(run.detector(device="cpu"), photos, output=tmp_path / "output")
+    assert again.headline == evaluation.headline
+    assert (tmp_path / "output/evaluate/photos_test/results.json").is_file()
+    assert repr(f.Run(run.folder)) == repr(run)
+
+
+def test_numbers_of_an_update_are_those_of_the_record(train):
+    found = []
+    run = train(callbacks=[lambda event: found.append(event.metrics)])
+    for row, metrics in zip(read_metrics(run.folder), found[:-1], strict=True):
+        assert metrics == pytest.approx({name: row[name] for name in metrics})
+        assert {"loss", "gradient_norm", "lr", "head_box"} <= metrics.keys()
+
+
+def test_a_callback_stops_the_run_and_the_same_call_continues(train, caplog):
+    def stop(event):
+        event.stop = event.iteration == 2
+
+    run = train(callbacks=[stop])
+    assert checkpoint_names(run.folder) == ["iter_0000002.pth"]
+    assert "a callback stopped the run after iteration 2" in caplog.text
+    events = []
+    assert train(callbacks=[events.append]).folder == run.folder
+    assert [event.iteration for event in events] == [3, 4, 4]
+
+
+def test_an_error_in_a_callback_ends_the_run(train):
+    def fail(event):
+        raise KeyError(event.kind)
+
+    with pytest.raises(KeyError, match="update"):
+        train(callbacks=[fail])
+    train()  # the folder is free
+
+
+@pytest.mark.parametrize(
+    ("options", "error", "text"),
+    [
+        ({"epoch": 3}, TypeError, "no keyword 'epoch'; did you mean epochs"),
+        ({"gpus": 2}, TypeError, "no keyword 'gpus'"),
+        ({"epochs": "many"}, ValueError, "--epochs: expected a number, found 'many'"),
+        ({"train.lrr": 1}, ConfigError, "did you mean train.lr"),
+        ({"lr": 0.5, "settings": {"lr": 1}}, ConfigError, "expected SECTION.KEY"),
+        ({"resume": True}, ValueError, "expected a checkpoint"),
+    ],
+)
+def test_wrong_arguments_are_raised(train, options, error, text):
+    with pytest.raises(error, match=text):
+        train(**options)
+
+
+def test_folder_that_is_no_run(tmp_path):
+    with pytest.raises(ValueError, match=r"expected the folder of a run.*config\.yml"):
+        f.Run(tmp_path)
+
+
+def test_check_returns_the_findings(photos, tmp_path, capsys):
+    report = f.check(photos, html=tmp_path / "check.html", pictures=1)
+    assert report.verdict in capsys.readouterr().out
+    assert len(report.entries) == 6
+
+
+@pytest.mark.slow
+def test_the_document_runs(photos, tmp_path, monkeypatch):
+    """Its blocks are one program, with a small detector in place of the named one."""
+    (tmp_path / "photos").symlink_to(photos)
+    Image.new("RGB", (80, 60)).save(tmp_path / "photo.jpg")
+    monkeypatch.chdir(tmp_path)
+    train = f.train
+
+    def train_tiny(data, *, net, settings=None, **options):
+        options = {"epochs": 1, "device": "cpu"} | options
+        if "iters" in options:
+            options |= {"epochs": None, "iters": 2}
+        return train(data, "mobile_v2", settings=TINY | (settings or {}), **options)
+
+    monkeypatch.setattr(f, "train", train_tiny)
+    text = DOCUMENT.read_text(encoding="utf-8")
+    blocks = re.findall(r"^```py\n(.*?)^```", text, re.MULTILINE | re.DOTALL)
+    assert len(blocks) >= 5
+    names = {"__name__": "document"}
+    for block in blocks:
+        exec(compile(block, DOCUMENT.name, "exec"), names)
+    assert checkpoint_names(names["run"].folder) == ["iter_0000003.pth"]
+    assert (tmp_path / "detections.csv").is_file()
