@@ -51,10 +51,6 @@ class Run:
 
     def __init__(self, folder: str | Path) -> None:
         self.folder = Path(folder)
-        if not self._files.config_file.is_file():
-            raise ValueError(
-                f"{folder}: expected the folder of a run, found no config.yml in it"
-            )
 
     def __repr__(self) -> str:
         """Return the folder as Python."""

@@ -115,9 +115,18 @@ def test_wrong_arguments_are_raised(train, options, error, text):
         train(**options)
 
 
+def test_a_full_disk_is_told_before_the_first_update(train, monkeypatch, caplog):
+    monkeypatch.setattr("faster_rcnn.cli.train.free_space", lambda _: 1000)
+    train(**{"train.snapshots_kept": 2})
+    (told,) = [r.getMessage() for r in caplog.records if "free space" in r.message]
+    assert "of free space for 3 checkpoints, found 1.0 kB; free some" in told
+
+
 def test_folder_that_is_no_run(tmp_path):
-    with pytest.raises(ValueError, match=r"expected the folder of a run.*config\.yml"):
-        f.Run(tmp_path)
+    with pytest.raises(ValueError, match="expected the folder of a run"):
+        f.Run(tmp_path).curves  # noqa: B018
+    with pytest.raises(ValueError, match="no checkpoint in"):
+        f.Run(tmp_path).best  # noqa: B018
 
 
 def test_check_returns_the_findings(photos, tmp_path, capsys):

@@ -8,10 +8,12 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
+from ..config.settings import Config
 from ..datasets.given_proposals import proposal_file
 from ..datasets.wanted_instances import wanted_instances, with_keypoints_of
 from ..engine.callbacks import Callback
 from ..engine.checkpoint_evaluation import evaluate_checkpoint, settle_measure
+from ..engine.costs import state_bytes
 from ..engine.determinism import be_deterministic
 from ..engine.dry_run import dry_run
 from ..engine.extension import describe_extension, extended_config
@@ -25,6 +27,7 @@ from ..model.build import build_detector
 from ..model.network import Network
 from ..utils.device import keep_freed_memory, pick_dtype, seed_everything
 from ..utils.distributed import collectives
+from ..utils.download.disk import amount, free_space
 from ..utils.monitoring.logs import setup_logging
 from ..utils.monitoring.slow_steps import slow_step
 from ..utils.monitoring.trackers import check_trackers
@@ -117,6 +120,7 @@ def _train(
 ) -> None:
     job, run, sets, _ = plan
     model, device, dtype = _build(plan), job.device, job.dtype
+    _look_at_space(run, model, job.config)
     profile = make_profile(arguments, run.path, device=device)
     with memory_advice(model, job.config, device=device, dtype=dtype):
         train(
@@ -129,6 +133,21 @@ def _train(
             profile=profile,
             validation_set=sets.validation,
             callbacks=callbacks,
+        )
+
+
+def _look_at_space(run: RunFolder, model: Network, config: Config) -> None:
+    """Warn if the run's checkpoints will not fit onto the disk."""
+    # One more while the oldest is not deleted yet, and the best one.
+    count = config.train.snapshots_kept + 1 + bool(config.train.validate_every)
+    there = len(run.checkpoints())
+    each = sum(state_bytes(model, config.train))
+    needed, free = (count - min(there, count)) * each, free_space(run.path)
+    if needed > free and collectives.is_main():
+        logger.warning(
+            "%s: expected %s of free space for %d checkpoints, found %s; free some, or "
+            "lower train.snapshots_kept",
+            *(run.path, amount(needed), count, amount(free)),
         )
 
 

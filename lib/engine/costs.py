@@ -148,14 +148,21 @@ def estimate_memory(
         peaks.append(live.peak)
     model.train(training)
     image = peaks[1] - peaks[0]
+    weights, optimizer = state_bytes(model, train)
+    return Memory(weights, optimizer, step=max(0, peaks[0] - image), image=image)
+
+
+def state_bytes(model: Network, train: TrainConfig) -> tuple[int, int]:
+    """Return the bytes of weights with their averages, and of the optimizer's state.
+
+    Together they are the size of a checkpoint.
+    """
     trainable = [p for p in model.parameters() if p.requires_grad]
     copies = 2 if train.ema else 1
     states = 2 if train.optimizer == "adamw" else int(train.momentum > 0)
-    return Memory(
-        weights=copies * _bytes([*model.parameters(), *model.buffers()]),
-        optimizer=states * _bytes(trainable),
-        step=max(0, peaks[0] - image),
-        image=image,
+    return (
+        copies * _bytes([*model.parameters(), *model.buffers()]),
+        states * _bytes(trainable),
     )
 
 

@@ -10,6 +10,7 @@ from typing import NamedTuple
 import torch
 from torch.export import ExportedProgram
 
+from ..utils.monitoring.slow_steps import named_step
 from .about import About
 from .export_error import INSTALL, ExportError
 from .program import DetectionProgram, Inputs, Shape, dynamic_shapes, example_inputs
@@ -29,10 +30,12 @@ def trace(program: DetectionProgram, shape: Shape) -> ExportedProgram:
     device = program.model.pixel_mean.device
     inputs = example_inputs(shape, device)
     # Kernels are chosen and checked at their first call, which must not be traced.
-    program(*inputs)
-    traced = torch.export.export(
-        program, tuple(inputs), dynamic_shapes=dynamic_shapes(shape)
-    )
+    with named_step("running the detector once"):
+        program(*inputs)
+    with named_step("tracing"):
+        traced = torch.export.export(
+            program, tuple(inputs), dynamic_shapes=dynamic_shapes(shape)
+        )
     for node in traced.graph.nodes:
         node.meta.pop("stack_trace", None)  # paths of this machine, in every file
     return traced
@@ -63,14 +66,15 @@ def write_package(traced: ExportedProgram, path: Path, about: About) -> None:
     from torch._inductor.exc import CppCompileError, InvalidCxxCompiler
 
     try:
-        torch._inductor.aoti_compile_and_package(
-            traced,
-            package_path=str(path),
-            inductor_configs={
-                "aot_inductor.use_runtime_constant_folding": True,
-                "aot_inductor.metadata": {About.KEY: about.to_json()},
-            },
-        )
+        with named_step("compiling, which takes minutes"):
+            torch._inductor.aoti_compile_and_package(
+                traced,
+                package_path=str(path),
+                inductor_configs={
+                    "aot_inductor.use_runtime_constant_folding": True,
+                    "aot_inductor.metadata": {About.KEY: about.to_json()},
+                },
+            )
     except (CppCompileError, InvalidCxxCompiler) as error:
         raise ExportError(
             "AOTInductor needs a C++ compiler (g++ or clang++) that builds its code; "
@@ -113,16 +117,20 @@ def write_onnx(traced: ExportedProgram, path: Path, about: About) -> None:
         ) from error
     with warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO()):
         warnings.simplefilter("ignore")  # of deprecated calls in other packages
-        written = torch.onnx.export(
-            traced,
-            dynamo=True,
-            opset_version=OPSET,
-            input_names=list(Inputs._fields),
-            output_names=list(about.outputs),
-            custom_translation_table=translations(),
-            verbose=False,
-        )
-    assert written is not None
+        with named_step("converting to ONNX"):
+            written = torch.onnx.export(
+                traced,
+                dynamo=True,
+                opset_version=OPSET,
+                input_names=list(Inputs._fields),
+                output_names=list(about.outputs),
+                custom_translation_table=translations(),
+                verbose=False,
+                optimize=False,
+            )
+        assert written is not None
+        with named_step("optimizing"):
+            written.optimize()
     file = written.model_proto
     onnx.helper.set_model_props(file, {About.KEY: about.to_json()})
     onnx.save(file, path)

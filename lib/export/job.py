@@ -5,7 +5,7 @@ import logging
 import math
 import os
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
 import torch
@@ -18,13 +18,15 @@ from ..evaluation.image_detections import ImageDetections
 from ..evaluation.scoring import evaluate
 from ..inference.postprocess import to_image_detections
 from ..utils.device import pick_device
+from ..utils.monitoring.progress import Progress
+from ..utils.monitoring.slow_steps import named_step
 from ..weights.stored_keypoints import stored_keypoints
 from ..weights.zoo import open_checkpoint
 from . import parity, photos
 from .about import About
 from .export_error import ExportError
 from .formats import FORMATS, check_expressible, trace
-from .program import LEAST_SIDE, MULTIPLE, DetectionProgram, Shape
+from .program import LEAST_SIDE, MULTIPLE, DetectionProgram, Inputs, Shape
 from .quantize import quantize
 from .running import load_exported
 
@@ -123,16 +125,17 @@ def export(job: Job) -> Path:
     with tempfile.TemporaryDirectory(dir=output.parent, prefix=".export-") as folder:
         # With its own end, which PyTorch insists on.
         path = Path(folder) / f"exported{FORMATS[job.to].suffix}"
-        logger.info("tracing %s", job.checkpoint)
+        logger.info("exporting %s", job.checkpoint)
         traced = trace(program, shape)
         FORMATS[job.to].write(traced, path, about)
-        found = parity.compare(
-            program,
-            load_exported(path),
-            photos.batches(pictures, about),
-            threshold=job.threshold,
-            device=device,
-        )
+        with named_step(f"comparing with the detector on {len(pictures)} images"):
+            found = parity.compare(
+                program,
+                load_exported(path),
+                _shown(photos.batches(pictures, about), len(pictures)),
+                threshold=job.threshold,
+                device=device,
+            )
         logger.info("beside the detector: %s", found)
         if job.precision == "float32":
             parity.require_equal(found)
@@ -205,7 +208,8 @@ def _measure(path: Path, dataset: Dataset) -> float:
             "of the same classes"
         )
     records, found = dataset.records, list[ImageDetections]()
-    for inputs in photos.batches([record.path for record in records], about):
+    batches = photos.batches([record.path for record in records], about)
+    for inputs in _shown(batches, len(records)):
         batch = records[len(found) : len(found) + len(inputs.sizes)]
         # A fixed batch may be filled up; and boxes are edges already.
         names = [record.image_id for record in batch]
@@ -221,6 +225,17 @@ def _measure(path: Path, dataset: Dataset) -> float:
     name, value = evaluate(dataset, found).headline
     logger.info("%s on %s: %s %.1f", about.precision, dataset.name, name, 100 * value)
     return value
+
+
+def _shown(batches: Iterable[Inputs], total: int) -> Iterator[Inputs]:
+    """Log how many of the images are done."""
+    with Progress(total, log_every=max(total // 5, 1), early=True) as progress:
+        done = 0
+        for inputs in batches:
+            yield inputs
+            images = min(len(inputs.pixels), total - done)  # a batch may be filled up
+            done += images
+            progress.update(done, images=images)
 
 
 def _pictures(job: Job, config: Config) -> Sequence[photos.Picture | Path]:

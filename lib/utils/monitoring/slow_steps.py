@@ -1,4 +1,4 @@
-"""A line in the log for what takes longer than a moment."""
+"""Lines in the log for what takes longer than a moment."""
 
 import logging
 import threading
@@ -13,8 +13,21 @@ SECONDS = 2.0
 
 
 @contextmanager
+def named_step(text: str) -> Iterator[None]:
+    """Log what a block does, and its seconds at the end.
+
+    Args:
+        text: what it does, such as ``compiling``.
+    """
+    logger.info("%s ...", text)
+    begun = time.monotonic()
+    yield
+    logger.info("%s: %.1f s", text, time.monotonic() - begun)
+
+
+@contextmanager
 def slow_step(text: str) -> Iterator[None]:
-    """Log what a block does, if it is not done at once, and its seconds at the end.
+    """Do as `named_step` if the block is not done at once, and nothing otherwise.
 
     Args:
         text: what it does, such as ``reading the annotations``.
