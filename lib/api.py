@@ -296,9 +296,10 @@ def _arguments(
             words.append(f"--{option}")
         elif value is not None and value is not False:
             words.append(f"--{option}={value}")
-    if settings:
-        words += ["--set", *(f"{key}={_text(settings[key])}" for key in settings)]
-    return parser.parse_words(words)
+    arguments = parser.parse_words(words)
+    for key, value in settings.items():
+        arguments.overrides += [key, _text(value)]
+    return arguments
 
 
 def _text(value: object) -> str:

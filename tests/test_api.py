@@ -13,7 +13,7 @@ from PIL import Image
 from tiny_runs import checkpoint_names, read_metrics, tiny_settings
 
 DOCUMENT = REPOSITORY / "docs/python.md"
-WORDS = tiny_settings("test.pictures", 0)
+WORDS = tiny_settings("test.pictures", 0, "train.validate_every", 0)
 TINY = dict(zip(WORDS[::2], WORDS[1::2], strict=True))
 
 
@@ -143,11 +143,12 @@ def test_the_document_runs(photos, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     train = f.train
 
+    tiny = {k: v for k, v in TINY.items() if k != "train.iterations"}
+    tiny["train.validate_every"] = 20
+
     def train_tiny(data, *, net, settings=None, **options):
-        options = {"epochs": 1, "device": "cpu"} | options
-        if "iters" in options:
-            options |= {"epochs": None, "iters": 2}
-        return train(data, "mobile_v2", settings=TINY | (settings or {}), **options)
+        settings = tiny | (settings or {})
+        return train(data, "mobile_v2", settings=settings, device="cpu", **options)
 
     monkeypatch.setattr(f, "train", train_tiny)
     text = DOCUMENT.read_text(encoding="utf-8")
