@@ -92,13 +92,14 @@ def _api_page(path: str) -> str | None:
 
 
 def _api_pages() -> dict[str, str]:
-    packages = sorted(path.parent.name for path in ROOT.glob("lib/*/__init__.py"))
+    folders = (path.parent.name for path in ROOT.glob("lib/*/__init__.py"))
+    packages = sorted(["api", *folders])
     pages = {f"api/{name}.md": f"::: faster_rcnn.{name}\n" for name in packages}
     rows = "\n".join(f"- [`faster_rcnn.{name}`]({name}.md)" for name in packages)
     pages["api/index.md"] = (
         "# API reference\n\nThe docstrings of each folder of `lib/`; "
-        "[architecture.md](../architecture.md) describes the folders. `Detector` and "
-        "`Result`, which `faster_rcnn` exports, are in "
+        "[architecture.md](../architecture.md) describes the folders. What "
+        "`faster_rcnn` itself exports is in [`faster_rcnn.api`](api.md) and "
         f"[`faster_rcnn.detector`](detector.md).\n\n{rows}\n"
     )
     return pages
