@@ -109,7 +109,7 @@ def run(name: str, words: Sequence[str], *, prog: str) -> None:
     arguments = parser.parse_args(words)
     if "torch" not in sys.modules:
         setup_logging()
-        logger.info("%s: loading PyTorch", prog)
+        logger.info("%s: starting", prog)
     import_module(f".{module}", __package__).main(arguments)
 
 

@@ -312,7 +312,7 @@ def test_bad_argument_of_a_script(tmp_path):
     )
     assert (result.returncode, result.stdout) == (2, "")
     first, line = result.stderr.splitlines()
-    assert first.endswith(" train.sh: loading PyTorch")
+    assert first.endswith(" train.sh: starting")
     assert re.fullmatch(r"\S+ ERROR: --set: unknown key train\.ls; did .*", line), line
 
 
