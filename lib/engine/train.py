@@ -13,6 +13,7 @@ from ..datasets.loading.training_stream import Passes
 from ..datasets.records import Dataset
 from ..model.network import Network
 from ..utils.distributed import collectives
+from ..utils.monitoring.slow_steps import slow_first
 from .batch_gradient import BatchGradient
 from .callbacks import Callback
 from .ema import WeightAverage
@@ -110,7 +111,8 @@ def train(
             stopping = _validate(state, step, writer, stop_requested)
             writer.save()
             stop_if(stopping, state.iteration)
-        for iteration in range(state.iteration, settings.iterations):
+        left = range(state.iteration, settings.iterations)
+        for iteration in slow_first("the first update", left):
             if validation.exhausted:
                 logger.info("stopped early after iteration %d", iteration)
                 break

@@ -1,10 +1,14 @@
 """Lines in the log for what takes longer than a moment."""
 
+import itertools
 import logging
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
+from typing import TypeVar
+
+_T = TypeVar("_T")
 
 logger = logging.getLogger(__name__)
 
@@ -48,3 +52,12 @@ def slow_step(text: str) -> Iterator[None]:
         timer.cancel()
     if told.is_set():
         logger.info("%s: %.1f s", text, time.monotonic() - begun)
+
+
+def slow_first(text: str, items: Iterable[_T]) -> Iterator[_T]:
+    """Yield all items; what a loop does with the first one is a `slow_step`."""
+    rest = iter(items)
+    for item in itertools.islice(rest, 1):
+        with slow_step(text):
+            yield item
+    yield from rest

@@ -4,7 +4,7 @@ import time
 
 import pytest
 from faster_rcnn.utils.monitoring import slow_steps
-from faster_rcnn.utils.monitoring.slow_steps import slow_step
+from faster_rcnn.utils.monitoring.slow_steps import slow_first, slow_step
 
 
 def test_a_fast_step_says_nothing(caplog):
@@ -31,3 +31,16 @@ def test_an_error_ends_the_step(caplog, monkeypatch):
         raise KeyError
     time.sleep(0.1)
     assert caplog.messages == []
+
+
+def test_the_first_turn_of_a_loop(caplog, monkeypatch):
+    caplog.set_level(logging.INFO, "faster_rcnn")
+    monkeypatch.setattr(slow_steps, "SECONDS", 0.01)
+    seen = []
+    for item in slow_first("the first", range(3)):
+        seen.append(item)
+        while not caplog.messages:
+            time.sleep(0.005)
+        assert len(caplog.messages) == min(item + 1, 2)
+    assert seen == [0, 1, 2] and list(slow_first("none", [])) == []
+    assert caplog.messages[0] == "the first ..."
