@@ -47,8 +47,8 @@ class Update(NamedTuple):
 
     def numbers(self) -> dict[str, float]:
         """Return the losses, their sum and the norm, once the device has them."""
-        losses = {name: float(loss) for name, loss in self.output.losses.items()}
-        total = {"loss": sum(losses.values()), "gradient_norm": float(self.norm)}
+        losses = {name: loss.item() for name, loss in self.output.losses.items()}
+        total = {"loss": sum(losses.values()), "gradient_norm": self.norm.item()}
         return total | losses
 
 

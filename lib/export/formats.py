@@ -10,6 +10,7 @@ from typing import NamedTuple
 import torch
 from torch.export import ExportedProgram
 
+from ..kernels.library import kernels_for
 from ..utils.monitoring.slow_steps import named_step
 from .about import About
 from .export_error import INSTALL, ExportError
@@ -17,6 +18,8 @@ from .program import DetectionProgram, Inputs, Shape, dynamic_shapes, example_in
 
 OPSET = 18
 """GridSample, RoiAlign with both shifts and ReduceMax by tensor need it."""
+
+_KERNELS = ("nms", "soft_nms", "roi_pool", "paste_masks")
 
 
 @torch.no_grad()
@@ -29,9 +32,8 @@ def trace(program: DetectionProgram, shape: Shape) -> ExportedProgram:
     """
     device = program.model.pixel_mean.device
     inputs = example_inputs(shape, device)
-    # Kernels are chosen and checked at their first call, which must not be traced.
-    with named_step("running the detector once"):
-        program(*inputs)
+    for kernel in _KERNELS:  # checked at their first use, which must not be traced
+        kernels_for(kernel, device.type)
     with named_step("tracing"):
         traced = torch.export.export(
             program, tuple(inputs), dynamic_shapes=dynamic_shapes(shape)

@@ -5,6 +5,7 @@ import logging
 import math
 import os
 import tempfile
+import time
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
@@ -33,6 +34,8 @@ from .running import load_exported
 logger = logging.getLogger(__name__)
 
 _CALIBRATION_PHOTOS = 32
+_COMPARED_PHOTOS = 8
+_COMPARISON_SECONDS = 30
 
 
 @dataclasses.dataclass(frozen=True)
@@ -53,7 +56,8 @@ class Job:
         paste: whether masks come out pasted into the original images.
         images: folder of photos to check on; if None, the configuration's test set, or
             generated shapes if that is not available.
-        count: number of photos to check on.
+        count: number of photos to check on; if None, up to eight, of which those that
+            take longer than half a minute are left out.
         calibration: folder of photos to calibrate the quantization on; if None, the
             training set.
         threshold: lowest score of detections that have to agree.
@@ -72,7 +76,7 @@ class Job:
     int8: bool = False
     paste: bool = False
     images: Path | None = None
-    count: int = 8
+    count: int | None = None
     calibration: Path | None = None
     threshold: float = 0.05
     measure: str | None = None
@@ -129,14 +133,17 @@ def export(job: Job) -> Path:
         traced = trace(program, shape)
         FORMATS[job.to].write(traced, path, about)
         with named_step(f"comparing with the detector on {len(pictures)} images"):
+            batches = _shown(photos.batches(pictures, about), len(pictures))
             found = parity.compare(
                 program,
                 load_exported(path),
-                _shown(photos.batches(pictures, about), len(pictures)),
+                batches if job.count else _in_time(batches),
                 threshold=job.threshold,
                 device=device,
             )
         logger.info("beside the detector: %s", found)
+        if found.images < len(pictures):
+            logger.info("--count %d compares all images, not the first", len(pictures))
         if job.precision == "float32":
             parity.require_equal(found)
         if job.int8:
@@ -238,16 +245,27 @@ def _shown(batches: Iterable[Inputs], total: int) -> Iterator[Inputs]:
             progress.update(done, images=images)
 
 
+def _in_time(batches: Iterable[Inputs]) -> Iterator[Inputs]:
+    """Yield a batch, and further ones as long as there is time for them."""
+    begun = time.monotonic()
+    for number, inputs in enumerate(batches, start=1):
+        yield inputs
+        taken = time.monotonic() - begun
+        if taken * (number + 1) / number > _COMPARISON_SECONDS:
+            return
+
+
 def _pictures(job: Job, config: Config) -> Sequence[photos.Picture | Path]:
     """Return the images to check the file on."""
+    count = job.count or _COMPARED_PHOTOS
     if job.images is not None:
-        return photos.find_photos(job.images, job.count)
+        return photos.find_photos(job.images, count)
     try:
         records = _dataset(config.data.test_set, config, "test").records
     except ValueError as error:
         logger.warning("checking on drawn shapes instead of photos: %s", error)
-        return photos.drawn_pictures(job.count)
-    return photos.spread([record.path for record in records], job.count)
+        return photos.drawn_pictures(count)
+    return photos.spread([record.path for record in records], count)
 
 
 def _dataset(name: str, config: Config, split: str) -> Dataset:

@@ -41,6 +41,21 @@ def test_written_beside_the_checkpoint(checkpoint, tmp_path, caplog):
     assert {p.name for p in path.parent.iterdir()} == {path.name, checkpoint.name}
 
 
+def test_photos_are_compared_for_a_limited_time(checkpoint, tmp_path, caplog):
+    """And steps are named."""
+    photos = tmp_path / "photos"
+    draw_dataset(photos, 3)
+    with (
+        caplog.at_level(logging.INFO, "faster_rcnn"),
+        pytest.MonkeyPatch.context() as p,
+    ):
+        p.setattr(exporting, "_COMPARISON_SECONDS", 0)
+        export(Job(checkpoint, images=photos, **FIXED))
+    assert "tracing: " in caplog.text
+    assert "beside the detector: 1 images" in caplog.text
+    assert "--count 3 compares all images" in caplog.text
+
+
 SMALL = ("net.fpn_channels", 16, "head.fc_channels", 16)
 KINDS = {
     "c4": (32, ("net.features", "c4", *SMALL)),

@@ -60,7 +60,12 @@ def build_parser(prog: str | None = None) -> Parser:
         metavar="DIR",
         help="photos to check on; default: those of the checkpoint's test set",
     )
-    add("--count", type=count, default=8, metavar="N", help="photos to check on")
+    add(
+        "--count",
+        type=count,
+        metavar="N",
+        help="photos to check on; default: up to 8, for half a minute",
+    )
     add(
         "--calibration",
         type=Path,
