@@ -95,13 +95,19 @@ class Run:
         return metrics
 
     def test(
-        self, data: str | Path | None = None, *, split: Split = "test", **options: Any
+        self,
+        data: str | Path | None = None,
+        *,
+        split: Split = "test",
+        settings: Mapping[str, Any] | None = None,
+        **options: Any,
     ) -> Evaluation | None:
         """Test the best checkpoint, as ``frcnn test`` does.
 
         Args:
             data: DATASET of the command; None for the run's own.
             split: ``test``, ``val`` or ``train``.
+            settings: settings by ``section.key``, as after ``--set``.
             options: further options and settings of the command.
 
         Returns:
@@ -110,7 +116,7 @@ class Run:
         Raises:
             ValueError: the data set or an option is invalid.
         """
-        return _test(self.best, data, {"split": split, **options})
+        return _test(self.best, data, {"split": split, **options}, settings)
 
     def detector(self, **options: Any) -> Detector:
         """Load the best checkpoint; options are those of `Detector.from_checkpoint`."""
@@ -231,18 +237,25 @@ def evaluate(
     return found
 
 
-def check(data: str | Path, net: str | None = None, **options: Any) -> Report:
+def check(
+    data: str | Path,
+    net: str | None = None,
+    *,
+    settings: Mapping[str, Any] | None = None,
+    **options: Any,
+) -> Report:
     """Check a data set, as ``frcnn check`` does, and return the findings.
 
     Args:
         data: DATASET of the command.
         net: net whose recipe gives the anchors.
+        settings: settings by ``section.key``, as after ``--set``.
         options: options and settings of the command.
 
     Raises:
         ValueError: the data set cannot be read, or an option is invalid.
     """
-    arguments = _arguments("check", [data, net], options)
+    arguments = _arguments("check", [data, net], options, settings)
     with shared_errors():
         return run_check(arguments)
 
@@ -276,12 +289,7 @@ def _arguments(
     """
     module = import_module(f".cli.arguments.{command}", __package__)
     parser: Parser = module.build_parser(f"{command}()")
-    known = {
-        text[2:]
-        for action in parser._actions
-        for text in action.option_strings
-        if text.startswith("--")
-    } - _NO_KEYWORDS
+    known = {text[2:] for text in parser.long_options()} - _NO_KEYWORDS
     settings = dict(settings or {})
     words = [str(word) for word in positional if word is not None]
     for keyword, value in options.items():
@@ -294,6 +302,8 @@ def _arguments(
             raise TypeError(f"{command}() has no keyword {keyword!r}{hint}")
         elif value is True:
             words.append(f"--{option}")
+        elif isinstance(value, list | tuple):
+            words += [f"--{option}", *map(str, value)]
         elif value is not None and value is not False:
             words.append(f"--{option}={value}")
     arguments = parser.parse_words(words)

@@ -61,7 +61,8 @@ def test_train_test_and_evaluate(train, photos, tmp_path, monkeypatch, capsys):
 
     assert run.best == run.folder / "checkpoints/best.pth"
     assert "mAP" not in capsys.readouterr().out  # training does not test
-    evaluation = run.test()
+    evaluation = run.test(eval=["bbox"], show_dir=tmp_path / "shown")
+    assert len([*(tmp_path / "shown").iterdir()]) == 2
     name, value = evaluation.headline
     assert run.metrics[f"{name} on photos_test"] == pytest.approx(value)
     again = f.evaluate(run.detector(device="cpu"), photos, output=tmp_path / "output")

@@ -160,6 +160,10 @@ class Parser(argparse.ArgumentParser):
             self.error(problem)
         return arguments
 
+    def long_options(self) -> list[str]:
+        """Return the names of the options, such as ``--lr``."""
+        return [name for name in self._option_string_actions if name[:2] == "--"]
+
     def error(self, message: str) -> NoReturn:
         """Refuse the arguments.
 
