@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Train our detector and torchvision's on the same data and compare their mAP.
+"""Train our detector and torchvision's on the same data and compare their AP.
 
 Both start from the same backbone weights, and use the same batches (loader,
 augmentation, seed), optimizer, schedule, precision and number of RoIs;
@@ -19,6 +19,7 @@ import itertools
 import json
 import logging
 import math
+import os
 import statistics
 import tempfile
 import time
@@ -33,24 +34,20 @@ from faster_rcnn.cli.parser import Parser
 from faster_rcnn.cli.user_errors import clear_errors
 from faster_rcnn.config.settings import Config
 from faster_rcnn.datasets.loading.batches import Batch
-from faster_rcnn.datasets.loading.loader import (
-    Inputs,
-    Loading,
-    evaluation_batches,
-    training_batches,
-)
-from faster_rcnn.datasets.loading.samples import Preparation
-from faster_rcnn.datasets.loading.training_stream import Augmentation, Passes
+from faster_rcnn.datasets.loading.training_stream import Passes
 from faster_rcnn.datasets.records import Dataset
+from faster_rcnn.datasets.wanted_instances import with_keypoints_of
 from faster_rcnn.engine.batch_gradient import clip_gradient
 from faster_rcnn.engine.run_folder import RunFolder
 from faster_rcnn.engine.solver import build_optimizer, learning_rate, set_learning_rate
 from faster_rcnn.engine.train import check_finite, train
+from faster_rcnn.engine.training_batches import stream_batches
 from faster_rcnn.evaluation.image_detections import ImageDetections
 from faster_rcnn.evaluation.scoring import evaluate
+from faster_rcnn.evaluation.tasks import coco_options
+from faster_rcnn.inference.ordered_batches import ordered_batches
 from faster_rcnn.inference.postprocess import detect_images
 from faster_rcnn.model.build import build_detector
-from faster_rcnn.nets.normalisation import NORMALISATIONS
 from faster_rcnn.utils.device import autocast, keep_freed_memory, seed_everything
 from faster_rcnn.utils.files import write_atomic
 from faster_rcnn.weights import load_initial_weights
@@ -59,7 +56,7 @@ from faster_rcnn.weights.checkpoint import (
     load_checkpoint,
     read_tensors,
 )
-from torch import Tensor
+from torchvision_data import detections_of, inputs, targets
 from torchvision_peer import (
     Peer,
     as_ours,
@@ -70,6 +67,12 @@ from torchvision_peer import (
 logger = logging.getLogger("faster_rcnn")
 
 Result = dict[str, Any]
+
+COLUMNS = (
+    *("mAP_07", "mAP_all", "AP", "AP75", "segm/AP", "segm/AP50", "segm/AP75"),
+    *("keypoints/AP", "keypoints/AP50", "cpu_seconds"),
+)
+"""What the comparison shows, where it was measured."""
 
 
 def run_ours(
@@ -163,96 +166,40 @@ def train_peer(
 def detect_peer(
     peer: Peer, batch: Batch, *, device: torch.device, dtype: torch.dtype
 ) -> list[ImageDetections]:
-    """Detect with torchvision's detector, in pixels of the original images.
-
-    Its RetinaNet may find objects of class 0, the background; these are left out.
-    """
+    """Detect with torchvision's detector, in pixels of the original images."""
     peer.eval()
     with autocast(device, dtype):
         found = peer(inputs(batch, device))
-    entries = []
-    for i, detections in enumerate(found):
-        height, width = batch.original_sizes[i].tolist()
-        limits = torch.tensor([width, height, width, height], dtype=torch.float32)
-        kept = detections["labels"] > 0
-        boxes, scores, classes = (
-            detections[name][kept].cpu() for name in ("boxes", "scores", "labels")
-        )
-        entries.append(
-            ImageDetections(
-                image_id=batch.image_ids[i],
-                boxes=torch.minimum(boxes.float() / batch.scales[i], limits).numpy(),
-                scores=scores.float().numpy(),
-                classes=classes.numpy(),
-            )
-        )
-    return entries
-
-
-def inputs(batch: Batch, device: torch.device) -> list[Tensor]:
-    """Return normalised images ``(3, h, w)`` without padding."""
-    mean, std = (
-        torch.tensor(values, device=device)[:, None, None]
-        for values in NORMALISATIONS["torchvision"]
-    )
-    pixels = (batch.images.pixels.to(device).float() - mean) / std
-    sizes = batch.images.sizes.tolist()
-    return [image[:, :h, :w] for image, (h, w) in zip(pixels, sizes, strict=True)]
-
-
-def targets(batch: Batch, device: torch.device) -> list[dict[str, Tensor]]:
-    """Return the valid objects of each image, as pixel edges of the network input."""
-    truth = batch.ground_truth
-    return [
-        {
-            "boxes": truth.boxes[i][truth.valid[i]].to(device),
-            "labels": truth.classes[i][truth.valid[i]].to(device),
-        }
-        for i in range(len(truth.boxes))
-    ]
+    return [detections_of(entry, batch, i) for i, entry in enumerate(found)]
 
 
 def training(dataset: Dataset, config: Config) -> Iterator[Batch]:
-    """Yield our detector's training batches, with boxes as pixel edges."""
-    data, images = config.data, config.train.batch_size
-    return training_batches(
-        Inputs(
-            dataset.records,
-            Preparation(
-                data.long_side,
-                offset=0,
-                size_multiple=data.size_multiple,
-                use_difficult=data.use_difficult,
-            ),
-        ),
-        Augmentation(
-            data.short_sides, flip=data.flip, colour_jitter=data.colour_jitter
-        ),
-        passes=Passes(images, images, total=1, mine=range(1)),
-        seed=config.train.seed,
-        loading=Loading(data.workers),
-    )
+    """Yield our detector's training batches, with pixel edges and bitmaps."""
+    changes = {
+        "boxes": config.boxes.model_copy(update={"offset": 0}),
+        "mask": config.mask.model_copy(update={"targets": "bitmap"}),
+    }
+    images = config.train.batch_size
+    passes = Passes(images, images, total=1, mine=range(1))
+    return stream_batches(dataset, config.model_copy(update=changes), passes=passes)
 
 
 def testing(
     dataset: Dataset, config: Config, *, offset: float, batch_size: int | None = None
 ) -> Iterator[Batch]:
     """Yield every test image at the recipe's test size."""
-    data = config.data
-    return evaluation_batches(
-        Inputs(
-            dataset.records,
-            Preparation(
-                data.test_long_side,
-                offset=offset,
-                size_multiple=data.size_multiple,
-                use_difficult=True,
-            ),
-        ),
-        batch_size=batch_size or config.test.batch_size,
-        short_side=data.test_short_side,
-        loading=Loading(data.workers),
-    )
+    batch_size = batch_size or config.test.batch_size
+    changes = {
+        "boxes": config.boxes.model_copy(update={"offset": offset}),
+        "test": config.test.model_copy(update={"batch_size": batch_size}),
+    }
+    return ordered_batches(dataset.records, config.model_copy(update=changes))
+
+
+def cpu_seconds() -> float:
+    """Return the processor time of this process and of its finished workers."""
+    times = os.times()
+    return sum(times[:4])
 
 
 def with_seed(config: Config, seed: int) -> Config:
@@ -290,14 +237,17 @@ def compare(
         if any(key.items() <= result.items() for result in results):
             continue
         logger.info("%s", key)
-        started = time.perf_counter()
+        started, used = time.perf_counter(), cpu_seconds()
         config = with_seed(job.config, seed)
         found = SYSTEMS[system](train_set, test_set, config, job.device, job.dtype)
-        evaluation = evaluate(test_set, found, rules=("voc", "coco"))
+        evaluation = evaluate(
+            test_set, found, rules=("voc", "coco"), **coco_options(config)
+        )
         facts = {
             "iterations": config.train.iterations,
             "precision": str(job.dtype).removeprefix("torch."),
             "seconds": round(time.perf_counter() - started, 1),
+            "cpu_seconds": round(cpu_seconds() - used, 1),
             "torch": torch.__version__,
             "per_class": evaluation.per_class,
         }
@@ -317,8 +267,10 @@ def summary(results: list[Result]) -> str:
     lines = []
     for (dataset, net, recipe, system), members in groups.items():
         columns = []
-        for metric in ("mAP_07", "mAP_all", "AP", "AP75"):
-            values = [member[metric] for member in members]
+        for metric in COLUMNS:
+            values = [member[metric] for member in members if metric in member]
+            if len(values) < len(members):
+                continue
             spread = statistics.stdev(values) if len(values) > 1 else math.nan
             columns.append(f"{metric} {statistics.mean(values):.4f} +- {spread:.4f}")
         each = " ".join(f"{m['mAP_07']:.4f}" for m in members)
@@ -361,8 +313,9 @@ def main() -> None:
         job = make_job(arguments)
         train_set = get_dataset(job.dataset, job.config, "train")
         test_set = get_dataset(job.dataset, job.config, "test")
+        config = with_keypoints_of(train_set, job.config, job.given)
         results = compare(
-            job,
+            job._replace(config=config),
             train_set,
             test_set,
             seeds=arguments.seeds,

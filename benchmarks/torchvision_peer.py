@@ -1,4 +1,6 @@
-"""torchvision's own Faster R-CNN or RetinaNet with the network of one of our recipes.
+"""torchvision's own detectors with the network of one of our recipes.
+
+They are Faster, Mask and Keypoint R-CNN, and RetinaNet.
 
 Backbone, pyramid, heads, anchors, RPN, RoIAlign, matching, sampling, losses and
 suppression are torchvision's; only the numbers come from the recipe. This module adds
@@ -16,11 +18,16 @@ import yaml
 from faster_rcnn.config.settings import Config
 from faster_rcnn.model.network import Network
 from torch import Tensor, nn
-from torchvision.models.detection import FasterRCNN, RetinaNet
+from torchvision.models.detection import (
+    FasterRCNN,
+    KeypointRCNN,
+    MaskRCNN,
+    RetinaNet,
+)
 from torchvision.models.detection.backbone_utils import BackboneWithFPN
 from torchvision.models.detection.rpn import AnchorGenerator
-from torchvision.ops import MultiScaleRoIAlign
 from torchvision.ops.feature_pyramid_network import LastLevelP6P7
+from torchvision_instances import instance_heads, pooler
 from torchvision_parts import (
     Net,
     PeerPredictor,
@@ -69,14 +76,14 @@ def build_peer(
 ) -> Peer:
     """Build torchvision's detector for a recipe, with random weights and frozen norms.
 
-    Backbone, pyramid and head, frozen blocks, anchors, RPN width and counts, RoIs per
+    Backbone, pyramid and heads, frozen blocks, anchors, RPN width and counts, RoIs per
     image and test thresholds are the recipe's. Matching, sampling, losses,
     initialisation of output layers, the shift of RoIAlign and the centres of anchors
     are torchvision's defaults.
 
     Args:
         config: configuration of the run; net mobile_v2 or res50, or mobile_v2, res18 or
-            res50 with a pyramid, also as RetinaNet.
+            res50 with a pyramid, also as RetinaNet and with masks or keypoints.
         num_classes: C, background included.
         memory_format: memory format of weights and images.
 
@@ -106,7 +113,12 @@ def _faster_rcnn(
     config: Config, num_classes: int, net: Net, anchors: AnchorGenerator
 ) -> FasterRCNN:
     rpn, head, test = config.rpn, config.head, config.test
-    return FasterRCNN(
+    build = FasterRCNN
+    if config.mask.enabled:
+        build = MaskRCNN
+    elif config.keypoint.enabled:
+        build = KeypointRCNN
+    return build(
         net.backbone,
         rpn_anchor_generator=anchors,
         rpn_head=PeerRPNHead(
@@ -123,11 +135,7 @@ def _faster_rcnn(
         rpn_bg_iou_thresh=rpn.negative_overlap,
         rpn_batch_size_per_image=rpn.batch_size,
         rpn_positive_fraction=rpn.fg_fraction,
-        box_roi_pool=MultiScaleRoIAlign(
-            [str(level) for level in range(net.pooled)],
-            config.pooling.size,
-            config.pooling.sampling_ratio or -1,
-        ),
+        box_roi_pool=pooler(config, net.pooled, config.pooling.size),
         box_head=net.box_head,
         box_predictor=PeerPredictor(net.head_channels, num_classes),
         box_score_thresh=test.score_threshold,
@@ -138,6 +146,7 @@ def _faster_rcnn(
         box_batch_size_per_image=head.rois_per_image,
         box_positive_fraction=head.fg_fraction,
         bbox_reg_weights=tuple(1 / std for std in config.boxes.delta_std),
+        **instance_heads(config, net, num_classes),
     )
 
 
@@ -180,9 +189,9 @@ def as_ours(peer: Peer) -> nn.Module:
     if isinstance(peer, RetinaNet):
         new.append(peer.head)
     else:
-        box_head, predictor = peer.roi_heads.box_head, peer.roi_heads.box_predictor
-        (new or backbone).append(box_head)
-        new += [peer.rpn, predictor]
+        heads = dict(peer.roi_heads.named_children())
+        (new or backbone).append(heads.pop("box_head"))
+        new += [peer.rpn, *heads.values()]
     parts = {"backbone": nn.ModuleList(backbone), "heads": nn.ModuleList(new)}
     return nn.ModuleDict(parts)
 

@@ -18,9 +18,9 @@ from faster_rcnn.inference import postprocess
 from faster_rcnn.inference.postprocess import detect_batch, to_image_detections
 from faster_rcnn.utils.device import autocast, pick_dtype
 from faster_rcnn.utils.distributed import collectives
-from quality import inputs, targets
 from torch import Tensor
 from torchvision.models.detection import RetinaNet
+from torchvision_data import inputs, targets
 from torchvision_peer import Peer, as_ours
 
 from .call import Step, pinned, training

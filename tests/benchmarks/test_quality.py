@@ -1,21 +1,34 @@
 """The comparison with torchvision's detector, on a few drawn images."""
 
+import dataclasses
+
 import numpy as np
 import pytest
 import quality
 import torch
+from drawn_instances import with_instances
 from faster_rcnn.cli.command_line import Job
 from faster_rcnn.engine.solver import build_optimizer
 from faster_rcnn.evaluation.image_detections import ImageDetections
+from faster_rcnn.evaluation.scoring import evaluate
 from tiny_runs import CPU, RETINANET, draw_dataset, tiny_config, tiny_detector
+from torchvision.ops import roi_align
+from torchvision_data import detections_of, inputs, targets
 from torchvision_peer import as_ours, build_peer
 
 pytestmark = pytest.mark.slow
 
 PYRAMID = ("net.features", "fpn", "net.fpn_channels", 32, "head.fc_channels", 64)
 DENSE = (*RETINANET, "net.name", "mobile_v2", "dense.norm", "group")
+MASK = (*PYRAMID, "mask.enabled", "true", "mask.channels", 8, "mask.convs", 1)
+KEYPOINT = (
+    *(*PYRAMID, "keypoint.enabled", "true", "keypoint.count", 2),
+    *("keypoint.channels", 8, "keypoint.convs", 1),
+)
 KINDS = pytest.mark.parametrize(
-    "kind", [(), PYRAMID, DENSE], ids=["c4", "fpn", "retina"]
+    "kind",
+    [(), PYRAMID, DENSE, MASK, KEYPOINT],
+    ids=["c4", "fpn", "retina", "mask", "keypoint"],
 )
 FIXED = tuple(
     f"backbone.{body}.{block}." for body in ("features", "body") for block in range(5)
@@ -25,7 +38,7 @@ SETTINGS = ("net.norm", "frozen", "train.iterations", 2, "test.score_threshold",
 
 @pytest.fixture(scope="module")
 def drawn(tmp_path_factory):
-    return draw_dataset(tmp_path_factory.mktemp("drawn"), 5)
+    return with_instances(draw_dataset(tmp_path_factory.mktemp("drawn"), 5))
 
 
 def job(*overrides) -> Job:
@@ -45,6 +58,11 @@ def test_each_system_trains_and_detects(drawn, system, precision, kind):
         assert (np.diff(entry.scores) <= 0).all()
         assert entry.boxes.min() >= 0
         assert (entry.boxes.max(0) <= (80, 64, 80, 64)).all()
+        count = len(entry.scores)
+        assert (entry.masks is not None) == (kind == MASK)
+        assert kind != MASK or {m.size for m in entry.masks} == {(64, 80)}
+        assert (entry.keypoints is not None) == (kind == KEYPOINT)
+        assert kind != KEYPOINT or entry.keypoints.shape == (count, 2, 3)
 
 
 @KINDS
@@ -86,11 +104,9 @@ def test_decay_is_that_of_our_detector(kind):
 
 def test_inputs_and_targets_are_those_of_each_image(drawn):
     batch = next(quality.training(drawn, job().config))
-    images = quality.inputs(batch, CPU)
+    images = inputs(batch, CPU)
     mean = torch.tensor([123.675, 116.28, 103.53])
-    for i, (image, target) in enumerate(
-        zip(images, quality.targets(batch, CPU), strict=True)
-    ):
+    for i, (image, target) in enumerate(zip(images, targets(batch, CPU), strict=True)):
         height, width = batch.images.sizes[i].tolist()
         assert image.shape == (3, height, width)
         want = (batch.images.pixels[i, :, 5, 7] - mean) / torch.tensor(
@@ -100,6 +116,32 @@ def test_inputs_and_targets_are_those_of_each_image(drawn):
         count = int(batch.ground_truth.valid[i].sum())
         assert 2 <= count == len(target["boxes"]) == len(target["labels"])
         assert target["labels"].min() >= 1
+
+
+@pytest.mark.parametrize("kind", [MASK, KEYPOINT], ids=["mask", "keypoint"])
+def test_targets_given_back_as_detections_are_the_objects(drawn, kind):
+    # An image twice as large, so that the scale of the detections counts.
+    large = ("data.short_sides", "[128]", "data.long_side", 192, "data.flip", "false")
+    batch = next(quality.training(drawn, job(*kind, *large).config))
+    found = []
+    for i, target in enumerate(targets(batch, CPU)):
+        perfect = {**target, "scores": torch.ones(len(target["boxes"]))}
+        if kind == MASK:
+            # The mask in its box, as torchvision's head predicts it.
+            boxes = target["boxes"]
+            rois = torch.cat((torch.arange(len(boxes))[:, None], boxes), 1)
+            crops = roi_align(target["masks"][:, None].float(), rois, 28)
+            perfect["masks"] = crops
+        else:
+            perfect["keypoints_scores"] = torch.ones(target["keypoints"].shape[:2])
+        found.append(detections_of(perfect, batch, i))
+    shown = {entry.image_id for entry in found}
+    records = [record for record in drawn.records if record.image_id in shown]
+    assert len(records) == 2
+    part = dataclasses.replace(drawn, records=tuple(records))
+    task = "segm" if kind == MASK else "keypoints"
+    result = evaluate(part, found, tasks=[task], rules=["coco"]).totals
+    assert result[f"{task}/AP"] > (0.9 if kind == MASK else 0.99)
 
 
 def test_finished_runs_are_left_out(drawn, tmp_path, monkeypatch):

@@ -2,11 +2,10 @@
 
 import dataclasses
 
-import numpy as np
 import pytest
 import torch
+from drawn_instances import with_instances
 from equality import assert_equal
-from faster_rcnn.datasets.records import KeypointNames
 from faster_rcnn.datasets.wanted_instances import with_keypoints_of
 from faster_rcnn.engine.run_folder import RunFolder
 from faster_rcnn.engine.training_batches import stream_batches
@@ -16,7 +15,6 @@ from faster_rcnn.weights.checkpoint import load_checkpoint
 from many_processes import in_processes
 from tiny_runs import draw_dataset, read_metrics, tiny_config, train_tiny
 
-NAMES = KeypointNames(("left", "right"), ((0, 1),))
 HEADS = (
     *("net.features", "fpn", "net.fpn_channels", 16, "head.fc_channels", 32),
     *("mask.enabled", "true", "mask.channels", 8, "mask.convs", 1),
@@ -24,28 +22,6 @@ HEADS = (
     *("keypoint.count", 2, "rpn.border", -1, "anchors.scales", "[2]"),
     *("head.fg_fraction", 0.5, "net.norm", "frozen"),
 )
-
-
-def with_instances(dataset):
-    """Add an ellipse in each box, and a keypoint at its left and right end."""
-    angle = np.linspace(0, 2 * np.pi, 20, endpoint=False)
-    circle = np.stack((np.cos(angle), np.sin(angle)), 1)
-    records = []
-    for record in dataset.records:
-        middle = (record.boxes[:, :2] + record.boxes[:, 2:]) / 2
-        half = (record.boxes[:, 2:] - record.boxes[:, :2]) / 2
-        masks = [
-            (np.float32(m + h * circle),) for m, h in zip(middle, half, strict=True)
-        ]
-        keypoints = np.full((len(middle), 2, 3), 2, np.float32)
-        for k, sign in enumerate((-1, 1)):
-            keypoints[:, k, :2] = middle + half * (0.8 * sign, 0)
-        records.append(
-            dataclasses.replace(record, masks=tuple(masks), keypoints=keypoints)
-        )
-    return dataclasses.replace(
-        dataset, records=tuple(records), has_masks=True, keypoints=NAMES
-    )
 
 
 @pytest.fixture(scope="module")
