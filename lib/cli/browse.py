@@ -9,6 +9,7 @@ from ..datasets.wanted_instances import with_keypoints_of
 from ..engine.training_batches import stream_batches
 from ..inference.batch_pictures import network_pictures
 from ..utils.drawing import contact_sheet, save_image
+from ..utils.monitoring.slow_steps import slow_step
 from .command_line import get_dataset, make_job
 from .roots import output_root
 from .user_errors import clear_errors
@@ -36,7 +37,8 @@ def main(arguments: argparse.Namespace) -> None:
         output = arguments.output or output_root() / "browse" / name
         per_sheet = arguments.columns * arguments.rows
         for number in range(1, -(-arguments.count // per_sheet) + 1):
-            cells = list(itertools.islice(pictures, per_sheet))
+            with slow_step("drawing the images"):
+                cells = list(itertools.islice(pictures, per_sheet))
             alone = len(cells) == arguments.count
             path = output if alone else output.with_stem(f"{output.stem}_{number}")
             save_image(path, contact_sheet(cells, columns=arguments.columns))

@@ -92,7 +92,7 @@ class Demo:
         total, done = before + len(items), 0
         every = max(1, total // _LOG_LINES)
         read = iter(read_ahead(items, ahead=2 * self.batch + 2))
-        with Progress(total, start=before, log_every=every) as progress:
+        with Progress(total, start=before, log_every=every, early=True) as progress:
             while chunk := list(itertools.islice(read, self.batch)):
                 self._picture_batch(chunk)
                 done += len(chunk)

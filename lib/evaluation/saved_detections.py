@@ -7,6 +7,7 @@ import numpy as np
 
 from ..datasets.records import Dataset
 from ..utils.files import atomic_path
+from ..utils.monitoring.slow_steps import slow_step
 from .image_detections import ImageDetections
 from .proposal_recall import ImageProposals, load_proposals
 from .results import load_detections
@@ -14,6 +15,7 @@ from .results_summary import Evaluation
 from .voc_files import load_voc_files
 
 
+@slow_step("reading the detections")
 def load_saved(
     source: Path, dataset: Dataset, *, comp: str | None = None
 ) -> list[ImageDetections]:

@@ -7,6 +7,7 @@ import numpy as np
 
 from ..datasets.index.indexed_records import as_records
 from ..datasets.records import Dataset
+from ..utils.monitoring.slow_steps import slow_step
 from .coco_ap import CocoResult, coco_results
 from .coco_evaluators import Evaluator
 from .image_detections import ImageDetections
@@ -18,6 +19,7 @@ from .zero_cause import likely_cause
 __all__ = ["Evaluation", "Rules", "evaluate", "results_table", "save_results"]
 
 
+@slow_step("measuring average precision")
 def evaluate(
     dataset: Dataset,
     detections: Sequence[ImageDetections],

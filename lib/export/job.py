@@ -185,8 +185,8 @@ def _quantized(job: Job, config: Config, source: Path, about: About) -> Path:
     else:
         records = _dataset(config.data.train_set, config, "train").records
         chosen = photos.spread([r.path for r in records], _CALIBRATION_PHOTOS)
-    logger.info("quantizing by %d photos", len(chosen))
-    done = quantize(source, path, photos.batches(chosen, about), about)
+    with named_step(f"quantizing by {len(chosen)} photos"):
+        done = quantize(source, path, photos.batches(chosen, about), about)
     logger.info(
         "int8: %s; float32: %s, and all that is no convolution or matrix product",
         ", ".join(f"{count} {kind}" for kind, count in done.nodes.items()),

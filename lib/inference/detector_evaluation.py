@@ -109,14 +109,13 @@ def evaluate_detector(
         save_table_or_json(options.out, found, dataset)
     if options.comp is not None:
         save_voc_files(folder / "voc", found, dataset, comp=options.comp)
-    with slow_step("measuring average precision"):
-        evaluation = evaluate(
-            dataset,
-            found,
-            tasks=options.tasks,
-            evaluator=options.evaluator,
-            parameters=coco_parameters(config),
-        )
+    evaluation = evaluate(
+        dataset,
+        found,
+        tasks=options.tasks,
+        evaluator=options.evaluator,
+        parameters=coco_parameters(config),
+    )
     save_results(
         folder / "results.json",
         evaluation,
@@ -143,8 +142,7 @@ def evaluate_detector(
             threshold=test.picture_threshold,
         )
     if test.report:
-        with slow_step("analysing errors"):
-            write_report(folder, dataset, found, evaluation)
+        write_report(folder, dataset, found, evaluation)
         logger.info("error analysis: %s", folder / "report.html")
     return evaluation
 

@@ -6,6 +6,7 @@ from pathlib import Path
 
 from ...datasets.records import Dataset
 from ...utils.files import write_atomic
+from ...utils.monitoring.slow_steps import slow_step
 from ...utils.pages.render import render
 from ...utils.untrusted.json_files import read_json
 from ..analysis.comparison import compare_results
@@ -23,6 +24,7 @@ _PAIRS = 24  # images of the comparison with an earlier test
 _MASKS = 30  # masks with a low overlap
 
 
+@slow_step("analysing errors")
 def write_report(
     folder: Path,
     dataset: Dataset,
