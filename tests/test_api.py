@@ -145,11 +145,16 @@ def test_the_document_runs(photos, tmp_path, monkeypatch):
     train = f.train
 
     tiny = {k: v for k, v in TINY.items() if k != "train.iterations"}
-    tiny["train.validate_every"] = 20
+    tiny["train.validate_every"] = 4
+    watching = {"watched": 20}  # by name of the run, epochs
 
-    def train_tiny(data, *, net, settings=None, **options):
+    def train_tiny(data, *, net, settings=None, name=None, **options):
+        options = {k: v for k, v in options.items() if k not in ("epochs", "iters")}
+        options["epochs"] = watching.get(name, 2)
         settings = tiny | (settings or {})
-        return train(data, "mobile_v2", settings=settings, device="cpu", **options)
+        return train(
+            data, "mobile_v2", settings=settings, name=name, device="cpu", **options
+        )
 
     monkeypatch.setattr(f, "train", train_tiny)
     text = DOCUMENT.read_text(encoding="utf-8")
