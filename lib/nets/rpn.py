@@ -101,7 +101,11 @@ class RPNPredictor(nn.Module):
         """
         weight = self.conv.weight.permute(0, 2, 3, 1).flatten(1)  # (C', 9 C)
         x = F.relu(F.linear(patches.flatten(1), weight, self.conv.bias), inplace=True)
-        scores = F.linear(x, self.scores.weight.flatten(1), self.scores.bias).float()
+        # Through channels_last too, so that the gradient has the memory layout of the
+        # weight; DistributedDataParallel would warn and copy it otherwise.
+        scores, deltas = (
+            F.linear(x, layer.weight.permute(0, 2, 3, 1).flatten(1), layer.bias).float()
+            for layer in (self.scores, self.deltas)
+        )
         background, objects = scores.chunk(2, dim=1)
-        deltas = F.linear(x, self.deltas.weight.flatten(1), self.deltas.bias).float()
         return objects - background, deltas.view(deltas.shape[0], -1, 4)

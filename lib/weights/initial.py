@@ -124,7 +124,19 @@ def load_initial_weights(
         entry = imagenet_entry(net.name) if imagenet else find_entry(net.weights)
         weights = import_weights(fetch_entry(entry), normalisation=entry.normalisation)
     _check_settings(weights, net)
-    left = load_weights(model, weights, fine_tuning=True, classes=classes)
+    try:
+        left = load_weights(model, weights, fine_tuning=True, classes=classes)
+    except CheckpointError as error:
+        others = [
+            f"{key} {value}"
+            for key, value in weights.settings.items()
+            if key.startswith("net.") and getattr(net, key[4:], value) != value
+        ]
+        if not others:
+            raise
+        raise CheckpointError(
+            f"{error}. Its settings differ: give --set {' '.join(others)}"
+        ) from error
     if left:
         logger.warning(
             "%s: other shape, left random: %s", weights.source, ", ".join(left)

@@ -66,6 +66,14 @@ def test_other_classes_leave_the_output_layers(tmp_path, caplog):
         assert torch.equal(theirs[key], ours[key]), key
 
 
+def test_checkpoint_of_a_pyramid_with_norms(tmp_path):
+    source, config = built(*KINDS["fpn"], "net.fpn_norm", "batch")
+    path = save_model(tmp_path / "iter.pth", source, config)
+    target, _ = built(*KINDS["fpn"])
+    with pytest.raises(CheckpointError, match=r"give --set net\.fpn_norm batch$"):
+        load(target, path)
+
+
 def test_detector_with_other_features(tmp_path):
     source, config = built(*KINDS["fpn"])
     path = save_model(tmp_path / "iter.pth", source, config)
