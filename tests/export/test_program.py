@@ -25,7 +25,7 @@ from faster_rcnn.export.program import Inputs, Shape, example_inputs
 from faster_rcnn.inference.postprocess import detect_batch, to_image_detections
 from faster_rcnn.layer_utils.structures import Detections, tensors_of
 from loader_words import evaluation_batches_of as loaded_batches
-from tiny_runs import CASCADE, draw_dataset
+from tiny_runs import CASCADE, RETINANET, draw_dataset
 
 pytestmark = pytest.mark.slow
 
@@ -100,6 +100,7 @@ NETS = {
         *("head.fcs", 2, "head.fc_channels", 64),
     ),
     "cascade": CASCADE,
+    "retinanet": (*RETINANET, "dense.convs", 1),
 }
 
 

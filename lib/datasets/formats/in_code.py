@@ -94,7 +94,7 @@ def make_dataset(
         boxes=np.concatenate(boxes),
         classes=np.array(labels, np.int64),
         masks=masks.add(packed) if any(packed) else None,
-        keypoints=keypoints and _all_keypoints(given, keypoints, name, drops),
+        keypoints=_all_keypoints(given, keypoints, name, drops) if keypoints else None,
     )
     buffer = io.BytesIO()
     pack(
@@ -196,13 +196,14 @@ def _all_keypoints(
     values, places = [np.zeros((0, count, 3))], []
     for image in images:
         shape = (len(image.classes), count, 3)
+        own: npt.NDArray[np.float64] = np.zeros(shape)
         try:
-            own = np.zeros(shape)
             if image.keypoints is not None:
                 own = np.array(image.keypoints, np.float64)
-                own = own.reshape(shape) if own.size == 0 else own
         except (TypeError, ValueError) as error:
             raise ValueError(f"{name}: {image.path}: keypoints: {error}") from None
+        if own.size == 0 == shape[0]:
+            own = np.zeros(shape)
         if own.shape != shape:
             raise ValueError(
                 f"{name}: {image.path}: expected keypoints {shape} for {shape[0]} "
