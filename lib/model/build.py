@@ -99,7 +99,7 @@ def _two_stage(
             rpn=config.rpn,
             box_gradient=config.pooling.box_gradient,
         )
-    pooled = pooled_strides(backbone.strides)
+    pooled = pooled_strides([s for s in backbone.strides if s >= strides[0]])
     heads = {}
     if net.modules != "rpn":
         pooling = Pooling(**config.pooling.model_dump())

@@ -3,7 +3,7 @@ import re
 
 import pytest
 from command_lines import run_command
-from exported_detectors import small_config
+from exported_detectors import PYRAMID, small_config
 from faster_rcnn.export import ExportError, load_exported
 from faster_rcnn.export import job as exporting
 from faster_rcnn.export import parity as checking
@@ -59,7 +59,7 @@ def test_photos_are_compared_for_a_limited_time(checkpoint, tmp_path, caplog):
 SMALL = ("net.fpn_channels", 16, "head.fc_channels", 16)
 KINDS = {
     "c4": (32, ("net.features", "c4", *SMALL)),
-    "fpn": (64, ("net.features", "fpn", *SMALL)),
+    "fpn": (64, (*PYRAMID, *SMALL)),
 }
 
 

@@ -4,6 +4,7 @@ import pytest
 import torch
 from exported_detectors import (
     FREE,
+    PYRAMID,
     CallsOperators,
     facts,
     pictures,
@@ -96,7 +97,7 @@ def test_exported_program(small, tmp_path):
 
 NETS = {
     "faster_rcnn": (
-        *("net.features", "fpn", "net.fpn_channels", 32, "anchors.scales", "[2]"),
+        *PYRAMID,
         *("head.fcs", 2, "head.fc_channels", 64),
     ),
     "cascade": CASCADE,

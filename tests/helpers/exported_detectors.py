@@ -6,6 +6,12 @@ from faster_rcnn.export.about import About
 from faster_rcnn.export.program import DetectionProgram, Shape
 from tiny_runs import CLASSES, randomise, tiny_config, tiny_detector
 
+PYRAMID = (
+    *("net.features", "fpn", "net.fpn_finest", 16, "net.fpn_channels", 32),
+    *("anchors.scales", "[2]"),
+)
+"""Overrides of a pyramid of three levels: two to pool from, and one for the RPN."""
+
 
 def small_config(*overrides):
     """ResNet-18, whose graph is the smallest; inputs of about 100 pixels."""

@@ -34,6 +34,13 @@ def test_other_nets_run(net, options):
         assert tensor.isfinite().all()
 
 
+def test_regions_are_pooled_from_the_levels_that_there_are():
+    words = ("net.name", "res18", "net.features", "fpn", "net.fpn_finest", 16)
+    model = tiny_detector(tiny_config(*words, "head.fc_channels", 8))
+    assert model.rpn.grid.base.shape[0] == 3
+    assert model.box_head.regions.strides == (16, 32)
+
+
 def test_build_detector_follows_the_weights():
     scratch = tiny_detector(tiny_config("net.name", "res18"))
     assert all(p.requires_grad for p in scratch.parameters())
