@@ -2,19 +2,11 @@ import math
 
 import numpy as np
 import pytest
+from box_oracles import slow_iou
 from faster_rcnn.evaluation.voc_ap import voc_average_precision, voc_average_precisions
 
 BOX = [10, 10, 20, 20]
 OTHER = [50, 50, 70, 70]
-
-
-def overlap(a, b):
-    width = min(a[2], b[2]) - max(a[0], b[0])
-    height = min(a[3], b[3]) - max(a[1], b[1])
-    if width <= 0 or height <= 0:
-        return 0.0
-    areas = [(c[2] - c[0]) * (c[3] - c[1]) for c in (a, b)]
-    return width * height / (sum(areas) - width * height)
 
 
 def slow_class(dataset, detections, c, threshold):
@@ -43,8 +35,8 @@ def slow_class(dataset, detections, c, threshold):
     for _, image_id, box in queue:
         best, best_overlap = None, 0.0
         for candidate in objects[image_id]:
-            if overlap(box, candidate["box"]) > best_overlap:
-                best, best_overlap = candidate, overlap(box, candidate["box"])
+            if slow_iou(box, candidate["box"], 0) > best_overlap:
+                best, best_overlap = candidate, slow_iou(box, candidate["box"], 0)
         if best is None or best_overlap <= threshold:
             misses += 1
         elif not best["skip"]:

@@ -10,9 +10,7 @@ import numpy as np
 import pytest
 import torch
 from faster_rcnn.config.settings import Config
-from faster_rcnn.datasets.loading.batches import Batch
 from faster_rcnn.datasets.loading.masks import pack_bitmaps, pack_polygons
-from faster_rcnn.inference.postprocess import detect_batch
 from faster_rcnn.layer_utils.structures import (
     Bitmaps,
     Detections,
@@ -26,6 +24,7 @@ from faster_rcnn.weights.layouts import layouts, nearest_layout
 from faster_rcnn.weights.writing import detector_config
 from formula_weights import family_state
 from golden_masks import golden_outlines, unpacked
+from tiny_runs import detect_images
 
 
 class GoldenCase:
@@ -82,20 +81,7 @@ class GoldenCase:
 
     def detect(self) -> Detections:
         """Detections of the detector in the image."""
-        batch = Batch(
-            images=self.images,
-            ground_truth=self.boxes,
-            scales=torch.ones(1),
-            original_sizes=self.images.sizes,
-            image_ids=("0",),
-        )
-        return detect_batch(
-            self.model,
-            batch,
-            boxes=self.config.boxes,
-            test=self.config.test,
-            dtype=torch.float32,
-        )
+        return detect_images(self.model, self.config, self.images)
 
     def detections(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """Golden boxes, scores and classes, background being 0."""

@@ -10,13 +10,16 @@ import pytest
 import torch
 from faster_rcnn.config.loading import load_config
 from faster_rcnn.config.settings import Config
+from faster_rcnn.datasets.loading.batches import Batch
 from faster_rcnn.datasets.records import Dataset, Record
 from faster_rcnn.engine.run_folder import RunFolder
 from faster_rcnn.engine.train import train
 from faster_rcnn.engine.train_record import TrainRecord
 from faster_rcnn.inference.detector_evaluation import evaluate_detector
-from faster_rcnn.layer_utils.structures import GroundTruth, Images
+from faster_rcnn.inference.postprocess import detect_batch
+from faster_rcnn.layer_utils.structures import Detections, GroundTruth, Images
 from faster_rcnn.model.build import build_detector
+from faster_rcnn.model.network import Network
 from faster_rcnn.model.two_stage import TwoStage
 from faster_rcnn.nets.box_predictor import BoxPredictor
 from faster_rcnn.nets.dense_predictor import DensePredictor
@@ -219,6 +222,37 @@ def ground_truth(*objects: list[tuple[int, float, float, float, float]], slots=4
             classes[i, j] = label
             valid[i, j] = True
     return GroundTruth(boxes, classes, valid, crowd=torch.zeros_like(valid))
+
+
+def one_graph(model: Network) -> Network:
+    """Trace a detector, as one graph, at its first call."""
+    torch._dynamo.reset()
+    return torch.compile(model, fullgraph=True, backend="eager")
+
+
+def without_padding(images: Images) -> list[torch.Tensor]:
+    """Images in 0..1 as torchvision's detectors take them."""
+    return [
+        pixels[:, :height, :width] / 255
+        for pixels, (height, width) in zip(
+            images.pixels, images.sizes.tolist(), strict=True
+        )
+    ]
+
+
+def detect_images(model: Network, config: Config, images: Images) -> Detections:
+    """Detections in images that were not resized, in float32."""
+    count = len(images.sizes)
+    batch = Batch(
+        images=images,
+        ground_truth=ground_truth(*[[]] * count),
+        scales=torch.ones(count),
+        original_sizes=images.sizes,
+        image_ids=tuple(map(str, range(count))),
+    )
+    return detect_batch(
+        model, batch, boxes=config.boxes, test=config.test, dtype=torch.float32
+    )
 
 
 @torch.no_grad()

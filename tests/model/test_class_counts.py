@@ -2,13 +2,12 @@
 
 import pytest
 import torch
-from faster_rcnn.datasets.loading.batches import Batch
-from faster_rcnn.inference.postprocess import detect_batch
 from faster_rcnn.nets.box_predictor import BoxPredictor
 from faster_rcnn.nets.dense_predictor import DensePredictor
 from tiny_runs import (
     CASCADE,
     RETINANET,
+    detect_images,
     ground_truth,
     random_images,
     tiny_config,
@@ -53,18 +52,5 @@ def test_step_and_detections(net, classes):
             assert parameter.grad is not None and parameter.grad.isfinite().all(), name
     with torch.no_grad():
         prefer_last(model)
-    batch = Batch(
-        images=images,
-        ground_truth=truth,
-        scales=torch.ones(2),
-        original_sizes=images.sizes,
-        image_ids=("0", "1"),
-    )
-    found = detect_batch(
-        model.eval(),
-        batch,
-        boxes=config.boxes,
-        test=config.test,
-        dtype=torch.float32,
-    )
+    found = detect_images(model.eval(), config, images)
     assert (found.classes[:, 0] == last).all() and (found.scores[:, 0] > 0.5).all()

@@ -1,10 +1,11 @@
 import pytest
 import torch
 from faster_rcnn.layer_utils.outputs import Predictions
-from faster_rcnn.layer_utils.structures import Images
 from faster_rcnn.model.two_stage import TwoStage
 from tiny_runs import (
+    bare,
     ground_truth,
+    one_graph,
     random_images,
     randomise,
     tiny_config,
@@ -33,13 +34,6 @@ def random_detector(*overrides) -> TwoStage:
     model = tiny_detector(tiny_config(*overrides))
     randomise(model)
     return model.eval()
-
-
-def bare(images: Images, index: int) -> Images:
-    """One image of a batch without its padding."""
-    height, width = images.sizes[index].tolist()
-    pixels = images.pixels[index : index + 1, :, :height, :width]
-    return Images(pixels, images.sizes[index : index + 1], padded=False)
 
 
 def assert_same_predictions(got: Predictions, index: int, want: Predictions):
@@ -264,17 +258,12 @@ def test_activations_are_detached():
     assert not any(t.requires_grad for t in output.activations.values())
 
 
-def traced(model: TwoStage) -> TwoStage:
-    torch._dynamo.reset()
-    return torch.compile(model, fullgraph=True, backend="eager")
-
-
 @pytest.mark.slow
 @pytest.mark.parametrize("net", ["res18", "res18_fpn"])
 def test_training_is_one_graph(net):
     images, truth = random_images((64, 80), (50, 64)), ground_truth([ONE], [])
     results = []
-    for wrap in (lambda model: model, traced):
+    for wrap in (lambda model: model, one_graph):
         model = tiny_detector(tiny_config(*NETS[net])).train()
         torch.manual_seed(7)
         output = wrap(model)(images, truth)
@@ -294,7 +283,7 @@ def test_inference_is_one_graph(net, other):
     model = random_detector(*NETS[net])
     images = random_images((64, 80), other)
     assert images.padded == (net == "res18")
-    got, want = traced(model)(images), model(images)
+    got, want = one_graph(model)(images), model(images)
     torch.testing.assert_close(tuple(got.proposals), tuple(want.proposals))
     torch.testing.assert_close(tuple(got[1:]), tuple(want[1:]))
 

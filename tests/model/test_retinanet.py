@@ -6,6 +6,7 @@ from tiny_runs import (
     RETINANET,
     bare,
     ground_truth,
+    one_graph,
     random_images,
     randomise,
     tiny_config,
@@ -120,17 +121,12 @@ def test_running_mean_of_the_positives():
     assert other.dense_head.positives.value == 100
 
 
-def traced(model):
-    torch._dynamo.reset()
-    return torch.compile(model, fullgraph=True, backend="eager")
-
-
 @pytest.mark.slow
 @pytest.mark.parametrize("options", ["detectron2", "v2"])
 def test_is_one_graph(options):
     images, truth = random_images((64, 80), (50, 64)), ground_truth(*TRUTH)
     results = []
-    for wrap in (lambda model: model, traced):
+    for wrap in (lambda model: model, one_graph):
         model = detector(*OPTIONS[options])
         output = wrap(model.train())(images, truth)
         output.total().backward()

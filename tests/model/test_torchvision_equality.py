@@ -2,11 +2,16 @@
 
 import pytest
 import torch
-from faster_rcnn.datasets.loading.batches import Batch
-from faster_rcnn.inference.postprocess import detect_batch
 from faster_rcnn.layer_utils.structures import Images
 from faster_rcnn.model.two_stage import TwoStage
-from tiny_runs import ground_truth, random_images, randomise, tiny_config, tiny_detector
+from tiny_runs import (
+    detect_images,
+    ground_truth,
+    random_images,
+    randomise,
+    tiny_config,
+    tiny_detector,
+)
 from torchvision_peer import (
     CONVENTION,
     RETINANET,
@@ -35,7 +40,7 @@ PYRAMID = (
 NETS = {
     "mobile_v2": ("net.name", "mobile_v2", "net.head_stride", 2),
     "mobile_v2, stride 1": ("net.name", "mobile_v2", "net.head_stride", 1),
-    "res50": ("net.name", "res50", "net.head_stride", 1),
+    "res50": ("net.name", "res50", "net.head_stride", 1, "rpn.test_post_nms", 20),
     "mobile_v2_fpn": ("net.name", "mobile_v2", *PYRAMID),
     "res18_fpn": ("net.name", "res18", *PYRAMID),
 }
@@ -72,16 +77,6 @@ def spread(model: TwoStage, images: Images) -> None:
     predictor.deltas.weight *= 1 / deltas.std()
 
 
-def batch_of(images: Images) -> Batch:
-    return Batch(
-        images=images,
-        ground_truth=ground_truth(*([] for _ in images.sizes)),
-        scales=torch.ones(len(images.sizes)),
-        original_sizes=images.sizes,
-        image_ids=tuple(map(str, range(len(images.sizes)))),
-    )
-
-
 def bare_inputs(model: TwoStage, images: Images) -> list[torch.Tensor]:
     """Images as torchvision's body expects them."""
     pixels = (images.pixels.float() - model.pixel_mean) / model.pixel_std
@@ -101,13 +96,7 @@ def torchvisions(ours, peer, images: Images) -> list[dict[str, torch.Tensor]]:
 
 def assert_same(ours, config, images: Images, wanted) -> None:
     """Our detections of the batch, padded or not, are the wanted ones."""
-    found = detect_batch(
-        ours,
-        batch_of(images),
-        boxes=config.boxes,
-        test=config.test,
-        dtype=torch.float32,
-    )
+    found = detect_images(ours, config, images)
     for i, want in enumerate(wanted):
         valid = found.valid[i]
         assert valid.sum() == len(want["scores"])

@@ -7,8 +7,6 @@ import cv2
 import pytest
 import torch
 from faster_rcnn.config.settings import Config
-from faster_rcnn.datasets.loading.batches import Batch
-from faster_rcnn.inference.postprocess import detect_batch
 from faster_rcnn.layer_utils.structures import Images
 from faster_rcnn.model.build import build_detector
 from faster_rcnn.weights import import_weights, load_weights
@@ -18,7 +16,7 @@ from faster_rcnn.weights.class_names import COCO_CLASSES, read_classes
 from faster_rcnn.weights.recognition import recognise_weights
 from faster_rcnn.weights.writing import detector_config
 from lively_torchvision import randomise, spread
-from tiny_runs import ground_truth, random_images
+from tiny_runs import detect_images, random_images
 from torchvision.models import detection
 
 # On these sizes, multiples of 64, all strides of torchvision's anchors are whole, and
@@ -76,17 +74,7 @@ def photos(shared):
 @torch.no_grad()
 def assert_same(model, config, theirs, images):
     """Our detections in each image are torchvision's."""
-    count = len(images.sizes)
-    batch = Batch(
-        images=images,
-        ground_truth=ground_truth(*([] for _ in range(count))),
-        scales=torch.ones(count),
-        original_sizes=images.sizes,
-        image_ids=tuple(map(str, range(count))),
-    )
-    found = detect_batch(
-        model, batch, boxes=config.boxes, test=config.test, dtype=torch.float32
-    )
+    found = detect_images(model, config, images)
     wanted = theirs([pixels / 255 for pixels in images.pixels])
     for i, want in enumerate(wanted):
         assert len(want["scores"]) > 20 and want["scores"].std() > 0.01

@@ -10,16 +10,14 @@ import functools
 import pytest
 import torch
 from faster_rcnn.config.settings import Config
-from faster_rcnn.datasets.loading.batches import Batch
 from faster_rcnn.datasets.loading.masks import pack_bitmaps
-from faster_rcnn.inference.postprocess import detect_batch
 from faster_rcnn.layer_utils.structures import map_tensors, replace
 from faster_rcnn.model.build import build_detector
 from faster_rcnn.weights import load_weights
 from faster_rcnn.weights.recognition import recognise_weights
 from faster_rcnn.weights.writing import detector_config
 from lively_torchvision import randomise, spread
-from tiny_runs import ground_truth, random_images
+from tiny_runs import detect_images, ground_truth, random_images, without_padding
 from torch import nn
 from torchvision.models import detection
 
@@ -69,16 +67,6 @@ def ours(name):
     return model, config
 
 
-def bare(images):
-    """Each image alone, as torchvision takes them."""
-    return [
-        pixels[:, :height, :width] / 255
-        for pixels, (height, width) in zip(
-            images.pixels, images.sizes.tolist(), strict=True
-        )
-    ]
-
-
 def one_image(index):
     return random_images(SIZES[index], multiple=64, seed=index)
 
@@ -87,31 +75,14 @@ def one_truth(truth, index):
     return map_tensors(truth, lambda field: field[index : index + 1])
 
 
-def batch_of(images):
-    count = len(images.sizes)
-    return Batch(
-        images=images,
-        ground_truth=ground_truth(*([] for _ in range(count))),
-        scales=torch.ones(count),
-        original_sizes=images.sizes,
-        image_ids=tuple(map(str, range(count))),
-    )
-
-
 @pytest.mark.parametrize("name", NAMES)
 @torch.no_grad()
 def test_detections_masks_and_keypoints_equal(name):
     model, config = ours(name)
     images = random_images(*SIZES, multiple=64, seed=1)
     assert images.padded
-    found = detect_batch(
-        model,
-        batch_of(images),
-        boxes=config.boxes,
-        test=config.test,
-        dtype=torch.float32,
-    )
-    for i, image in enumerate(bare(images)):
+    found = detect_images(model, config, images)
+    for i, image in enumerate(without_padding(images)):
         (want,) = peer(name)([image])
         assert len(want["scores"]) == 12 and want["scores"].std() > 0.005
         assert torch.equal(found.classes[i], want["labels"])
@@ -198,7 +169,7 @@ def test_training_losses_equal(name):
         image = one_image(index)
         output = model.train()(image, one_truth(mine, index))
         model.eval()
-        want = theirs(bare(image), [targets[index]])
+        want = theirs(without_padding(image), [targets[index]])
         want = {ours: float(want[key]) for ours, key in names.items()}
         got = {key: float(value) for key, value in output.losses.items()}
         assert min(want.values()) > 1e-4

@@ -6,8 +6,6 @@ import functools
 import pytest
 import torch
 from faster_rcnn.config.settings import Config
-from faster_rcnn.datasets.loading.batches import Batch
-from faster_rcnn.inference.postprocess import detect_batch
 from faster_rcnn.layer_utils.structures import replace
 from faster_rcnn.model.build import build_detector
 from faster_rcnn.weights import load_weights
@@ -15,7 +13,7 @@ from faster_rcnn.weights import torchvision as names
 from faster_rcnn.weights.layouts import layouts
 from faster_rcnn.weights.recognition import recognise_weights
 from faster_rcnn.weights.writing import detector_config
-from tiny_runs import ground_truth, random_images
+from tiny_runs import detect_images, ground_truth, random_images, without_padding
 from torch import nn
 from torchvision.models import detection
 
@@ -79,29 +77,6 @@ def ours(theirs, **changes):
     return model, config
 
 
-def detect(model, config, images):
-    batch = Batch(
-        images=images,
-        ground_truth=ground_truth(*([] for _ in images.sizes)),
-        scales=torch.ones(len(images.sizes)),
-        original_sizes=images.sizes,
-        image_ids=tuple(map(str, range(len(images.sizes)))),
-    )
-    return detect_batch(
-        model, batch, boxes=config.boxes, test=config.test, dtype=torch.float32
-    )
-
-
-def bare(images):
-    """torchvision's input: a list of images without padding."""
-    return [
-        pixels[:, :height, :width] / 255
-        for pixels, (height, width) in zip(
-            images.pixels, images.sizes.tolist(), strict=True
-        )
-    ]
-
-
 @pytest.mark.parametrize("masked", [True, False])
 @pytest.mark.parametrize("name", NAMES)
 def test_detections_equal(name, masked):
@@ -113,10 +88,10 @@ def test_detections_equal(name, masked):
     sizes = SIZES if masked else OTHER_SIZES
     model.masks_padding = masked
     images = random_images(*sizes, multiple=128 if masked else 32, seed=3)
-    found = detect(model, config, images)
+    found = detect_images(model, config, images)
     with torch.no_grad():
-        wanted = [peer(name)([image])[0] for image in bare(images)]
-        in_batch = peer(name)(bare(images))
+        wanted = [peer(name)([image])[0] for image in without_padding(images)]
+        in_batch = peer(name)(without_padding(images))
     assert not torch.equal(wanted[1]["scores"], in_batch[1]["scores"])
     for i, want in enumerate(wanted if masked else in_batch):
         # torchvision may find objects of class 0, and then fewer of others.
@@ -156,7 +131,9 @@ def test_losses_and_gradients_equal(name):
     ]
     for part in (theirs, theirs.transform):
         part.training = True  # and not its norms
-    want = theirs(bare(images._replace(pixels=images.pixels.double())), targets)
+    want = theirs(
+        without_padding(images._replace(pixels=images.pixels.double())), targets
+    )
     sum(want.values()).backward()
     output = model(images, truth)
     output.total().backward()

@@ -5,6 +5,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from box_oracles import slow_iou
 from faster_rcnn.evaluation.analysis.error_costs import KINDS, split_errors
 from faster_rcnn.evaluation.analysis.matches import match_detections
 
@@ -125,15 +126,6 @@ def slow_ap(judged, objects):
     return area / objects if objects else (0.0 if judged else 1.0)
 
 
-def iou(a, b):
-    width = min(a[2], b[2]) - max(a[0], b[0])
-    height = min(a[3], b[3]) - max(a[1], b[1])
-    if width <= 0 or height <= 0:
-        return 0.0
-    areas = [(c[2] - c[0]) * (c[3] - c[1]) for c in (a, b)]
-    return width * height / (sum(areas) - width * height)
-
-
 def slow_split(dataset, detections, low, high):
     """Kinds and gains, one detection and one object at a time."""
     objects, found = [], []
@@ -157,8 +149,8 @@ def slow_split(dataset, detections, low, high):
         ]
     for d in sorted(found, key=lambda d: -d["score"]):
         own = [o for o in d["objects"] if o["class"] == d["class"]]
-        best = max(own, key=lambda o: iou(d["box"], o["box"]), default=None)
-        hit = best is not None and iou(d["box"], best["box"]) > high
+        best = max(own, key=lambda o: slow_iou(d["box"], o["box"], 0), default=None)
+        hit = best is not None and slow_iou(d["box"], best["box"], 0) > high
         d["kind"] = "skip" if hit and best["skip"] else "false"
         if hit and not best["skip"]:
             d["kind"], d["at"] = ("duplicate" if best["hit"] else "true"), best
@@ -169,10 +161,12 @@ def slow_split(dataset, detections, low, high):
         counted = [o for o in d["objects"] if not o["skip"]]
         own = [o for o in counted if o["class"] == d["class"]]
         others = [o for o in counted if o["class"] != d["class"]]
-        best_own = max(own, key=lambda o: iou(d["box"], o["box"]), default=None)
-        best_other = max(others, key=lambda o: iou(d["box"], o["box"]), default=None)
-        a = iou(d["box"], best_own["box"]) if best_own else 0
-        b = iou(d["box"], best_other["box"]) if best_other else 0
+        best_own = max(own, key=lambda o: slow_iou(d["box"], o["box"], 0), default=None)
+        best_other = max(
+            others, key=lambda o: slow_iou(d["box"], o["box"], 0), default=None
+        )
+        a = slow_iou(d["box"], best_own["box"], 0) if best_own else 0
+        b = slow_iou(d["box"], best_other["box"], 0) if best_other else 0
         if d["kind"] == "false" and low <= a <= high:
             d["kind"], d["at"] = "localisation", best_own
         elif b > high:

@@ -11,6 +11,7 @@ from tiny_runs import (
     CASCADE,
     bare,
     ground_truth,
+    one_graph,
     random_images,
     randomise,
     tiny_config,
@@ -176,8 +177,7 @@ def test_one_graph(train):
     for wrapped in (False, True):
         model = cascade("c4").train(train)
         if wrapped:
-            torch._dynamo.reset()
-            model = torch.compile(model, fullgraph=True, backend="eager")
+            model = one_graph(model)
         torch.manual_seed(7)
         if train:
             output = model(images, TRUTH)
