@@ -1,6 +1,8 @@
 """Fixtures shared by all tests."""
 
+import gc
 import logging
+import os
 from collections.abc import Generator, Iterator
 from pathlib import Path
 
@@ -10,6 +12,15 @@ from chromium import CHROMIUM, Browser
 from faster_rcnn.utils.device import random_states, restore_random_states
 from tiny_runs import draw_dataset
 from web_server import Server, serving
+
+# Workers and the processes they start share the cores: threads that wait must not spin.
+os.environ.setdefault("OMP_WAIT_POLICY", "passive")
+
+
+def pytest_collection_finish() -> None:
+    """Collect garbage less often: tracing a network makes millions of objects."""
+    gc.freeze()
+    gc.set_threshold(20_000, 20, 50)
 
 
 @pytest.hookimpl(wrapper=True)
@@ -29,6 +40,14 @@ def pytest_runtest_makereport() -> Generator[
 def _one_thread() -> None:
     """Keep parallel test workers from fighting over the cores."""
     torch.set_num_threads(1)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _no_fsync() -> Iterator[None]:
+    """Wait for no disk: the thousands of files that tests write need not last."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("os.fsync", os.fstat)  # an error still is one
+        yield
 
 
 @pytest.fixture(scope="session", autouse=True)

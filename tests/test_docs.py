@@ -3,6 +3,8 @@ import re
 
 import pytest
 from command_lines import REPOSITORY
+from faster_rcnn.config import loading
+from faster_rcnn.config.loading import load_config
 
 BLOCK = re.compile(r"^```python\n(.*?)^```", re.MULTILINE | re.DOTALL)
 DOCUMENTS = [
@@ -10,6 +12,12 @@ DOCUMENTS = [
     for path in [REPOSITORY / "README.md", *sorted(REPOSITORY.glob("docs/**/*.md"))]
     if BLOCK.search(path.read_text(encoding="utf-8"))
 ]
+
+
+def load_with_few_regions(recipes=(), overrides=()):
+    """Load settings with few regions, since heads take the longest."""
+    few = ["rpn.test_post_nms", "32", "head.rois_per_image", "32"]
+    return load_config(recipes, [*few, *overrides])
 
 
 @pytest.mark.slow
@@ -23,6 +31,7 @@ def test_python_of_a_document_runs(path, tmp_path, monkeypatch):
         code = block[1].splitlines()
         lines[first : first + len(code)] = code
     monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(loading, "load_config", load_with_few_regions)
     exec(compile("\n".join(lines), str(path), "exec"), {"__name__": "document"})
 
 

@@ -1,17 +1,22 @@
+import functools
 import itertools
 import json
+from copy import deepcopy
 
 import pytest
 import torch
 import yaml
 from command_lines import REPOSITORY, SCRIPTS, check_command, script_commands
+from faster_rcnn.config import loading
 from faster_rcnn.config.dataset_words import WORDS
 from faster_rcnn.config.loading import load_config
 from faster_rcnn.config.recipes import find_recipes, net_settings, recipe_folder
 from faster_rcnn.config.settings import NET_NAMES
 from faster_rcnn.engine.solver import build_optimizer
 from faster_rcnn.layer_utils.structures import FeatureMaps
+from faster_rcnn.model import build
 from faster_rcnn.model.build import build_detector
+from faster_rcnn.nets import build_backbone
 
 RECIPES = recipe_folder()
 RESNETS = [net for net in NET_NAMES if net.startswith("res")]
@@ -74,6 +79,15 @@ BUILT_FROM = {
     *("net", "anchors", "boxes", "rpn", "pooling", "head", "mask", "keypoint")
 }
 _built = set()
+_build_backbone = functools.cache(build_backbone)
+_read_recipe = functools.cache(loading._read_recipe)
+
+
+@pytest.fixture
+def parts_once(monkeypatch):
+    """Build each backbone and read each recipe once, on which nearly all time goes."""
+    monkeypatch.setattr(build, "build_backbone", _build_backbone)
+    monkeypatch.setattr(loading, "_read_recipe", lambda p: deepcopy(_read_recipe(p)))
 
 
 def check_builds(config):
@@ -127,6 +141,7 @@ def test_nets_by_name():
 
 
 @pytest.mark.slow
+@pytest.mark.usefixtures("parts_once")
 @pytest.mark.parametrize("path", FILES, ids=stem)
 def test_recipe_builds(path):
     nets = nets_of(path)
@@ -151,6 +166,7 @@ DEEP = ("101", "152", "cascade_", "mask_mob", "mask_res3", "mask_v", "keypoint_"
 """Parts of the names of nets whose building takes long."""
 
 
+@pytest.mark.usefixtures("parts_once")
 @pytest.mark.parametrize(
     "net",
     [

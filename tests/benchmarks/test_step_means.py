@@ -18,12 +18,12 @@ CPU = torch.device("cpu")
 TINY = (
     *("net.head_stride", "2", "pooling.size", "4", "anchors.scales", "[1,2]"),
     *("rpn.channels", "16", "rpn.batch_size", "4096"),
-    *("rpn.train_pre_nms", "150", "rpn.train_post_nms", "40"),
+    *("rpn.train_pre_nms", "150", "rpn.train_post_nms", "20"),
 )
 
 
 def tiny(phase="train"):
-    return Work("res50", phase, size=(64, 96), rois=(128, 12), classes=3, settings=TINY)
+    return Work("res50", phase, size=(64, 96), rois=(64, 12), classes=3, settings=TINY)
 
 
 @pytest.fixture(scope="module")

@@ -13,7 +13,7 @@ pytestmark = [
     pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork"),
 ]
 
-START = """
+PROGRAM = """
 import multiprocessing, os, sys, threading
 import torch
 sys.path.insert(0, {helpers!r})
@@ -26,23 +26,7 @@ detector = Detector(
     tiny_detector(config), config, CLASSES, device=CPU, dtype=torch.float32
 )
 image = torch.arange(3 * 640 * 800).reshape(3, 640, 800).to(torch.uint8)
-"""
 
-
-def run(code):
-    """Output of a program; one that hangs is killed."""
-    done = subprocess.run(
-        [sys.executable, "-c", START.format(helpers=str(HELPERS)) + code],
-        capture_output=True,
-        text=True,
-        timeout=PATIENCE,
-    )
-    assert done.returncode == 0, done.stderr
-    return done.stdout.splitlines()
-
-
-def test_a_forked_process_detects_what_its_parent_does():
-    parent, *children = run("""
 def detect(_=None):
     return detector(image).boxes.tolist()
 
@@ -63,31 +47,55 @@ queue = fork.Queue()
 processes = [fork.Process(target=child, args=(queue,), daemon=True) for _ in range(2)]
 for process in processes:
     process.start()
-found = [queue.get(timeout=30) for _ in processes]
+found = [queue.get(timeout={patience}) for _ in processes]
 for process in processes:
-    process.join(60)
+    process.join({patience})
 print(detect() == before, torch.get_num_threads())
 for process, each in zip(processes, found):
     print(process.exitcode, *each)
-""")
+
+def print_error_of_a_fork():
+    sys.stdout.flush()
+    pid = os.fork()
+    if pid:
+        assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 0
+        return
+    try:
+        detector(image)
+    except RuntimeError as error:
+        print(error, flush=True)
+    os._exit(0)
+
+device = detector.device
+detector.device = torch.device("cuda")
+print_error_of_a_fork()
+detector.device = device
+detector.model.compile()
+print_error_of_a_fork()
+"""
+
+
+@pytest.fixture(scope="module")
+def lines():
+    """Output of the program, which is killed if it hangs."""
+    done = subprocess.run(
+        [sys.executable, "-c", PROGRAM.format(helpers=str(HELPERS), patience=PATIENCE)],
+        capture_output=True,
+        text=True,
+        timeout=PATIENCE,
+    )
+    assert done.returncode == 0, done.stderr
+    return done.stdout.splitlines()
+
+
+def test_a_forked_process_detects_what_its_parent_does(lines):
+    parent, *children = lines[:3]
     assert parent == "True 2"
     assert children == ["0 1 True", "0 1 True"]
 
 
-@pytest.mark.parametrize(
-    "change", ["detector.model.compile()", "detector.device = gpu"]
-)
-def test_detectors_that_a_fork_breaks_are_refused_at_once(change):
-    (line,) = run(f"""
-gpu = torch.device("cuda")
-{change}
-pid = os.fork()
-if pid:
-    sys.exit(os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]))
-try:
-    detector(image)
-except RuntimeError as error:
-    print(error, flush=True)
-os._exit(0)
-""")
-    assert "loaded before a fork" in line and "spawn" in line
+def test_detectors_that_a_fork_breaks_are_refused_at_once(lines):
+    errors = lines[3:]
+    assert len(errors) == 2  # on a GPU, and compiled
+    for error in errors:
+        assert "loaded before a fork" in error and "spawn" in error

@@ -5,6 +5,7 @@ import math
 import re
 import zlib
 from collections.abc import Mapping, Sequence
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -22,10 +23,16 @@ _GAINS = {
 
 def formula_tensor(key: str, shape: Sequence[int]) -> Tensor:
     """The value of one entry of a family state dict."""
+    large = math.prod(shape) > 1 << 22  # VGG16's; a ResNet-50's are drawn once
+    return (_formula.__wrapped__ if large else _formula)(key, tuple(shape)).clone()
+
+
+@lru_cache(maxsize=500)
+def _formula(key: str, shape: tuple[int, ...]) -> Tensor:
     if key.endswith("num_batches_tracked"):
         return torch.tensor(0)
     generator = np.random.default_rng(zlib.crc32(key.encode()))
-    z = generator.standard_normal(tuple(shape))
+    z = generator.standard_normal(shape)
     if key.endswith("running_var"):
         value = 1 + 0.1 * np.abs(z)
     elif key.endswith((".bias", "running_mean")):

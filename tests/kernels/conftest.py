@@ -53,6 +53,38 @@ def _index_by_numpy(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(interpreter, "_patch_lang_tensor", patch)
 
 
+def _patch_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let Triton's interpreter patch the language once for each launch of a kernel.
+
+    At each call of a function by a kernel it would search all modules again.
+    """
+    from triton import language
+    from triton.runtime import interpreter
+
+    patch_lang, patched = interpreter._patch_lang, set()
+
+    def patch(function: Any) -> Any:
+        known = (language, language.core)
+        values = function.__globals__.values()
+        modules = {id(module) for module in known if any(v is module for v in values)}
+        if modules <= patched:
+            return interpreter._LangPatchScope()
+        scope, first = patch_lang(function), not patched
+        patched.update(modules)
+        if first:
+            restore = scope.restore
+
+            def restore_all() -> None:
+                restore()
+                patched.clear()
+
+            scope.restore = restore_all
+        return scope
+
+    if hasattr(interpreter, "_LangPatchScope"):
+        monkeypatch.setattr(interpreter, "_patch_lang", patch)
+
+
 @pytest.fixture
 def gpu(monkeypatch: pytest.MonkeyPatch) -> torch.device:
     """Where the GPU kernels run: on the CPU, interpreted, if there is no GPU."""
@@ -62,4 +94,5 @@ def gpu(monkeypatch: pytest.MonkeyPatch) -> torch.device:
     monkeypatch.setenv("TRITON_INTERPRET", "1")
     _interpret()
     _index_by_numpy(monkeypatch)
+    _patch_once(monkeypatch)
     return torch.device("cpu")

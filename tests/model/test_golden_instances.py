@@ -22,9 +22,10 @@ class Case(GoldenCase):
 
     def __init__(self, folder, name):
         self.kind = "mask" if "mask" in name else "keypoint"
+        # Places for the 48 to 52 foreground RoIs, and for one of background at least.
         settings = {
             "rpn": {"test_pre_nms": 300, "test_post_nms": 60},
-            "head": {"fg_fraction": 1, "rois_per_image": 100},
+            "head": {"fg_fraction": 1, "rois_per_image": 54},
         }
         super().__init__(folder, name, settings, "mask0" if "mask" in name else "kp0")
 
