@@ -17,12 +17,14 @@ from torch.utils._pytree import tree_leaves
 
 from ..config.settings import DataConfig, TrainConfig
 from ..layer_utils.outputs import TrainOutput
-from ..layer_utils.structures import GroundTruth, Images, Proposals
+from ..layer_utils.structures import GroundTruth, Images, Polygons, Proposals
+from ..model.heads.keypoint_head import KeypointHead
 from ..model.network import Network
 from ..utils.device import autocast
 
 _PARTS = ("backbone", "pyramid", "RPN", "head", "predictor")
 _OBJECTS = 32  # ground-truth slots; their number hardly matters
+_VERTICES = 64  # of an outline, likewise
 _PROPOSALS = 2000  # given proposals in training; their number hardly matters
 _TEST_PROPOSALS = 300
 
@@ -221,6 +223,12 @@ def _step(
                 classes=empty(_OBJECTS, of=torch.int64),
                 valid=empty(_OBJECTS, of=torch.bool),
                 crowd=empty(_OBJECTS, of=torch.bool),
+                masks=Polygons(
+                    vertices=empty(_OBJECTS, _VERTICES, 2, of=torch.float32),
+                    parts=empty(_OBJECTS, _VERTICES, of=torch.int16),
+                    num_parts=1,
+                ),
+                keypoints=empty(_OBJECTS, _keypoints(model), 3, of=torch.float32),
             )
         given = {}
         if model.reads_proposals:
@@ -234,6 +242,12 @@ def _step(
             output = torch.func.functional_call(model, state, (images, truth), given)
         if isinstance(output, TrainOutput):
             torch.autograd.backward(output.total())
+
+
+def _keypoints(model: Network) -> int:
+    """Return the keypoints of an object that the detector learns; 0 for none."""
+    heads = [part for part in model.modules() if isinstance(part, KeypointHead)]
+    return heads[0].settings.count if heads else 0
 
 
 class _LiveBytes(TorchDispatchMode):  # type: ignore[no-untyped-call]

@@ -132,6 +132,16 @@ def test_memory_grows_with_the_image_and_shrinks_with_precision(model):
     assert model.training and all(p.grad is None for p in model.parameters())
 
 
+@pytest.mark.parametrize("head", ["mask", "keypoint"])
+def test_other_heads_have_costs_too(model, head):
+    """They need ground truth of their own."""
+    more = tiny_detector(tiny_config(f"{head}.enabled", "true"))
+    sizes = {"size": (64, 96), "dtype": torch.float32}
+    assert count_flops(more, **sizes).train > count_flops(model, **sizes).train
+    train = tiny_config().train
+    assert estimate_memory(more, train, **sizes).step > 0
+
+
 def test_live_bytes_by_hand():
     gc.collect()
     with costs._LiveBytes() as live:
