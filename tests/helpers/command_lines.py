@@ -125,14 +125,15 @@ def _check_tool(script, words):
         return
     word = arguments.dataset
     assert word in WORDS or "/" in word, f"{line}: unknown data set {word}"
-    recipes = find_recipes(word, arguments.net)
+    net = arguments.net or "mobile_v2_fpn"  # what a CPU trains if none is named
+    recipes = find_recipes(word, net)
     if getattr(arguments, "cfg", None) is not None:
         in_repository = REPOSITORY / arguments.cfg
         recipes.append(
             in_repository if in_repository.is_file() else recipe_file(arguments.cfg)
         )
-    settings = [*net_settings(arguments.net), *arguments.overrides]
-    assert load_config(recipes, settings).net.full_name == arguments.net
+    settings = [*net_settings(net), *arguments.overrides]
+    assert load_config(recipes, settings).net.full_name == net
     options = {"train.iterations": "iters", "train.seed": "seed"}
     for key, option in options.items():
         value = getattr(arguments, option, None)
