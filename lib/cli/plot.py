@@ -4,7 +4,7 @@ import argparse
 import logging
 
 from ..evaluation.page.run_page import write_run_plots
-from ..utils.monitoring.curves import read_runs
+from ..utils.monitoring.curves import differing_settings, read_runs
 from .user_errors import clear_errors
 
 logger = logging.getLogger(__name__)
@@ -23,4 +23,9 @@ def main(arguments: argparse.Namespace) -> None:
         files = write_run_plots(
             arguments.output, runs, window=window, wanted=arguments.curves
         )
+        for key, values in differing_settings(runs).items():
+            listed = ", ".join(
+                f"{r.name} {v}" for r, v in zip(runs, values, strict=True)
+            )
+            logger.info("%s differs: %s", key, listed)
         logger.info("curves of %d runs: %s and %s", len(runs), *files)

@@ -123,7 +123,12 @@ def measure_detections(dataset: Dataset, arguments: argparse.Namespace) -> None:
         save_results(arguments.results, evaluation, settings=settings)
     if arguments.report:
         write_report(
-            arguments.report, dataset, detections, evaluation, earlier=arguments.earlier
+            arguments.report,
+            dataset,
+            detections,
+            evaluation,
+            earlier=arguments.earlier,
+            known={"detections": str(arguments.source)},
         )
     if arguments.curves:
         save_curves(arguments.curves, evaluation)

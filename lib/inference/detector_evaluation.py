@@ -142,7 +142,10 @@ def evaluate_detector(
             threshold=test.picture_threshold,
         )
     if test.report:
-        write_report(folder, dataset, found, evaluation)
+        known = {"net": config.net.full_name, "checkpoint": checkpoint}
+        if folder.parent.parent.name == "test":  # in the folder of a run
+            known["run"] = "/".join(folder.parts[-6:-3])
+        write_report(folder, dataset, found, evaluation, known=known)
         logger.info("error analysis: %s", folder / "report.html")
     return evaluation
 

@@ -35,7 +35,7 @@ def test_the_page_s_own_place(folder, run_tool, monkeypatch):
 
 def test_clean_folder_passes(folder, call):
     status, out, _ = call(folder.root, "--jobs", 1)
-    assert status == 0 and out.endswith("\nfine\n")
+    assert status == 0 and out.endswith("\ntrains\n")
     assert (
         "sides 32 64 128 256 512 px at strides 16, short side 600" in out
     )  # own_data.yml
@@ -45,7 +45,7 @@ def test_defects_fail_page_and_copy(folder, call, tmp_path):
     folder.annotate("a", thing(), thing(box=(9, 1, 9, 9)))
     page, copy = tmp_path / "page.html", tmp_path / "copy"
     status, out, err = call(folder.root, "--html", page, "--fix", copy)
-    assert status == 1 and out.endswith("\nwill train, but look: 1 defect\n")
+    assert status == 1 and out.endswith("\ntrains; 1 box left out\n")
     assert f"{folder.annotation_path('a')}: cell 2: (9, 1, 9, 9) in 80 x 60" in out
     assert "6/6 100.0%" in err and str(page) in err and str(copy) in err
     assert page.read_text().startswith("<!doctype html>")

@@ -6,7 +6,7 @@ from ..parser import Parser, add_overrides, count
 from .shared import NET_HELP, net_argument
 
 _EPILOG = (
-    "Exit status: 0 fine, 1 will train, but look, 2 cannot train (frcnn train would "
+    "Exit status: 0 trains, 1 trains, but look, 2 cannot train (frcnn train would "
     "also end with 2), wrong arguments, or no space to write."
 )
 

@@ -9,11 +9,20 @@ from markupsafe import Markup
 from ...utils.files import write_atomic
 from ...utils.pages.canvas import Drawing
 from ...utils.pages.elements import Cell, Value, table
+from ...utils.pages.facts import facts
 from ...utils.pages.render import render
 from .data_plots import bars, histogram, scatter
 from .entries import KINDS
 from .run_checks import Report
-from .text import Rows, class_table, coverage_lines, kind_table, size_lines
+from .text import (
+    Rows,
+    class_table,
+    coverage_lines,
+    kind_table,
+    recommended_setting,
+    size_lines,
+    verdict_words,
+)
 from .worst_images import worst_pictures
 
 _ROWS = 2000
@@ -27,7 +36,7 @@ def write_page(path: Path, report: Report, *, pictures: int = 30) -> None:
         report: results of the checks.
         pictures: number of images on the page, the worst first.
     """
-    defects = [["kind", "weight", "file", "what"]]
+    defects = [["kind", "weight", "file", "what was found"]]
     for defect in report.defects[:_ROWS]:
         weight = KINDS[defect.kind].weight
         defects.append([defect.kind, weight, str(defect.file), defect.detail])
@@ -35,13 +44,17 @@ def write_page(path: Path, report: Report, *, pictures: int = 30) -> None:
         "datasets/checks/check.html",
         name=report.name,
         verdict=report.verdict,
+        words=verdict_words(report),
+        facts=facts(data=report.name, recipe=report.coverage.recipe.name),
+        advice=recommended_setting(report.coverage),
+        poor=(report.coverage.poor, report.coverage.suggested_poor),
         sizes=size_lines(report),
         kinds=report.kinds and _table(kind_table(report), "kinds of defects"),
         defects=report.defects and _table(defects, "defects"),
         left=len(report.defects) - _ROWS,
         coverage=coverage_lines(report.coverage),
         plots=[plot for plot in _plots(report) if plot],
-        classes=_table(class_table(report), "classes"),
+        classes=_classes(report),
         pictures=worst_pictures(report, most=pictures),
     )
     write_atomic(path, page)
@@ -88,6 +101,21 @@ def _plots(report: Report) -> list[Drawing | None]:
             label="objects per class",
         ),
     ]
+
+
+def _classes(report: Report) -> Markup:
+    """Return the table of classes; its heads say what the columns count."""
+    _, *rows = class_table(report)
+    heads = [
+        "class",
+        *(f"objects in {split}" for split in report.splits),
+        "images",
+        "side, pixels",
+        "height / width",
+        "best IoU",
+        "IoU below 0.5",
+    ]
+    return _table([heads, *rows], "classes")
 
 
 def _table(rows: Rows, name: str) -> Markup:

@@ -120,10 +120,6 @@ class Coverage:
 def measure_coverage(entries: Sequence[Entry], recipe: Recipe) -> Coverage:
     """Match the objects with the anchors of a recipe, and with proposed ones."""
     objects = network_objects(entries, recipe)
-    # The levels of a pyramid are its scales.
-    single = len(recipe.strides) == 1
-    suggested = suggest_scales(objects.sides, stride=recipe.strides[0])
-    suggested = suggested if single else ()
 
     def overlaps(scales: Sequence[Sequence[float]], border: float) -> Array:
         best = np.zeros(len(objects.boxes))
@@ -143,15 +139,27 @@ def measure_coverage(entries: Sequence[Entry], recipe: Recipe) -> Coverage:
             best = np.maximum(best, found)
         return best
 
+    if len(recipe.strides) == 1:
+        options = [suggest_scales(objects.sides, stride=recipe.strides[0])]
+    else:  # the levels of a pyramid are its scales: all may be halved or doubled
+        options = [
+            tuple(factor * scale for scale in recipe.scales[0])
+            for factor in (0.5, 2)
+            if len(set(recipe.scales)) == 1
+        ]
+    measured = {
+        option: overlaps([option] * len(recipe.strides), recipe.border)
+        for option in options
+        if option and len(objects.boxes)
+    }
+    suggested = max(measured, key=lambda s: float(measured[s].mean()), default=())
     return Coverage(
         recipe=recipe,
         objects=objects,
         overlaps=overlaps(recipe.scales, recipe.border),
         free_overlaps=overlaps(recipe.scales, -1),
         suggested=suggested,
-        suggested_overlaps=(
-            overlaps([suggested], recipe.border) if suggested else np.zeros(0)
-        ),
+        suggested_overlaps=measured.get(suggested, np.zeros(0)),
     )
 
 

@@ -8,7 +8,7 @@ import numpy.typing as npt
 from ...utils.pages.axes import Axes, dot
 from ...utils.pages.canvas import Box, Drawing, Line, Shape, Text
 
-_WIDTH, _HEIGHT = 360, 176
+_WIDTH, _HEIGHT = 360, 180
 _LEFT, _TOP = 44, 10
 
 Values = Sequence[float] | npt.NDArray[np.float64]

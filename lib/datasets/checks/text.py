@@ -7,8 +7,9 @@ import numpy as np
 
 from ...utils.printable import printable
 from ...utils.tables import aligned
+from ..records import BOX_FAULTS
 from .coverage import POOR, Array, Coverage
-from .entries import KINDS
+from .entries import KINDS, REFUSED
 from .run_checks import Report
 
 Rows = list[list[str]]
@@ -68,8 +69,10 @@ def coverage_lines(coverage: Coverage) -> list[str]:
         f"of those, {coverage.at_border} only because training anchors stay inside the "
         f"image (rpn.border {recipe.border:g})",
     ]
+    setting, left = recommended_setting(coverage), coverage.suggested_poor
+    advice = [f"try {setting}: below {POOR} for {left}"] if setting else []
     if len(recipe.strides) > 1:
-        return lines
+        return lines + advice
     lines.append(
         f"scales by the objects' sizes: {numbers(coverage.suggested)}: "
         f"{coverage.suggested_overlaps.mean():.3f} on average, below {POOR} for "
@@ -81,15 +84,51 @@ def coverage_lines(coverage: Coverage) -> list[str]:
             f"objects too small for the smallest scale: {small}; scale {scale:g} would "
             "suit them"
         )
-    if coverage.suggested_poor < coverage.poor:
-        values = ", ".join(f"{scale:g}" for scale in coverage.suggested)
-        lines.append(f'try --set anchors.scales "[{values}]"')
+    lines += advice
     if coverage.suggested and min(coverage.suggested) < 1:
         lines.append(
             "many objects are smaller than a cell of the feature map; larger images "
             "(data.short_sides, data.long_side) help more than smaller anchors"
         )
     return lines
+
+
+def recommended_setting(coverage: Coverage) -> str:
+    """Return the option to paste that makes anchors meet more objects, if there is one.
+
+    Its scales leave fewer objects without an anchor that meets them by half.
+    """
+    if not coverage.suggested or coverage.suggested_poor >= coverage.poor:
+        return ""
+    values = ", ".join(f"{scale:g}" for scale in coverage.suggested)
+    return f'--set anchors.scales "[{values}]"'
+
+
+def verdict_words(report: Report) -> str:
+    """Say whether training is possible, what it leaves out, and what to look at."""
+    counts = {kind: n for kind, n in report.kinds.items() if KINDS[kind].look}
+    if REFUSED in counts:
+        others = sum(counts.values()) - counts[REFUSED]
+        errors = numbered(counts[REFUSED], "error")
+        return f"cannot train: {errors}" + (
+            f", {others} more to look at" * (others > 0)
+        )
+    clipped = counts.pop("clipped box", 0)
+    left_out = sum(counts.pop(kind, 0) for kind in BOX_FAULTS)
+    parts = [
+        *([f"{numbered(left_out, 'box')} left out"] if left_out else []),
+        *([f"{numbered(clipped, 'box')} clipped"] if clipped else []),
+    ]
+    if counts:
+        listed = ", ".join(f"{kind} ({n})" for kind, n in counts.items())
+        parts.append(f"look at {listed}")
+    return "; ".join(["trains", *parts])
+
+
+def numbered(count: int, noun: str) -> str:
+    """Return a number and its noun: 1 box, 2 boxes."""
+    ending = "" if count == 1 else "es" if noun.endswith("x") else "s"
+    return f"{count} {noun}{ending}"
 
 
 def size_lines(report: Report) -> list[str]:
@@ -138,7 +177,5 @@ def report_text(report: Report, *, shown: int = 5) -> str:
         if count > shown:
             lines.append(f"  and {count - shown} more")
         blocks.append(lines)
-    count = sum(n for kind, n in report.kinds.items() if KINDS[kind].look)
-    defects = f": {count} defect{'s' if count > 1 else ''}" if count else ""
-    blocks.append([f"{report.verdict}{defects}"])
+    blocks.append([verdict_words(report)])
     return "\n\n".join("\n".join(block) for block in blocks)

@@ -44,11 +44,14 @@ def curve_plot(
     means = [("mean over the classes", mean, "mark", False)]
     if earlier is not None:
         means.insert(0, ("mean, earlier test", earlier, "earlier", True))
-    for place, (name, curve, color, dashed) in enumerate(means):
+    # The legend is above the curves, from the right.
+    right, y = _SQUARE.width - _SQUARE.right, 8.0
+    for name, curve, color, dashed in means:
         shapes.append(Line(_curve(curve, _SQUARE), color, 2.5, dashed, title=name))
-        left, y = _SQUARE.left, _SQUARE.ground - 14 - 18 * place
-        shapes.append(Line([(left + 12, y), (left + 40, y)], color, 2.5, dashed))
-        shapes.append(Text(left + 48, y + 4, name, "ink", "start"))
+        shapes.append(Text(right, y + 4, name, "ink", "end"))
+        right -= 6.2 * len(name) + 6
+        shapes.append(Line([(right - 24, y), (right, y)], color, 2.5, dashed))
+        right -= 38
     return _SQUARE.drawing("precision against recall", shapes)
 
 
@@ -74,7 +77,7 @@ def error_plot(errors: ErrorSplit, earlier: ErrorSplit | None) -> Drawing:
     """Draw the cost of each kind of error, in points of mean AP."""
     now, past = _losses(errors), _losses(earlier) if earlier else {}
     most = max([0.01, *(v for v in [*now.values(), *past.values()] if v == v)])
-    width, left, step, gap = 460.0, 140.0, 30.0, 12.0
+    width, left, step, gap = 400.0, 140.0, 30.0, 12.0
     shapes: list[Shape] = []
     for place, (name, lost) in enumerate(now.items()):
         before = past.get(name)
@@ -128,14 +131,12 @@ def reliability_plot(calibrated: Calibration) -> Drawing:
                 bar.x + bar.width / 2,
                 below + tall + 11,
                 count_text(int(count)),
-                size=9.5,
+                size=10,
             ),
         ]
     diagonal = [axes.place(0, 0), axes.place(1, 1)]
     shapes.append(Line(diagonal, "mark", 1.5, dashed=True))
-    shapes.append(
-        Text(axes.left - 6, axes.height + 24, "count", anchor="end", size=9.5)
-    )
+    shapes.append(Text(axes.left - 6, axes.height + 24, "count", anchor="end", size=10))
     return Drawing(
         "precision against score, and detections per bin",
         axes.width,
@@ -152,8 +153,8 @@ def group_plot(groups: Sequence[Group], names: Sequence[str], *, label: str) -> 
         names: names of the groups.
         label: label of the horizontal axis.
     """
-    # The room above 1 is for a text on top of a bar.
-    axes = Axes((0, max(len(groups), 1)), (0, 1.07))
+    # The room above 1 is for the texts on top of a bar.
+    axes = Axes((0, max(len(groups), 1)), (0, 1.16))
     ticks = [(place + 0.5, name) for place, name in enumerate(names)]
     shapes = axes.frame(label, ticks, _TICKS, beside="mean AP")
     for place, (group, name) in enumerate(zip(groups, names, strict=True)):
@@ -163,8 +164,8 @@ def group_plot(groups: Sequence[Group], names: Sequence[str], *, label: str) -> 
             continue
         title = f"{name}: AP {group.ap:.3f}, {group.objects} objects"
         shapes.append(axes.bar(place + 0.14, place + 0.86, group.ap, title))
-        text = f"{group.ap:.2f}  (n={count_text(group.objects)})"
-        shapes.append(Text(x, y - 5, text, "ink", size=10))
+        shapes.append(Text(x, y - 17, f"{group.ap:.2f}", "ink"))
+        shapes.append(Text(x, y - 5, f"n={count_text(group.objects)}", size=10))
     return axes.drawing(f"mean AP by {label}", shapes)
 
 

@@ -1,12 +1,14 @@
 """Write the report of a test: one self-contained HTML file, plots and JSON."""
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from types import MappingProxyType
 
 from ...datasets.records import Dataset
 from ...utils.files import write_atomic
 from ...utils.monitoring.slow_steps import slow_step
+from ...utils.pages.facts import facts
 from ...utils.pages.render import render
 from ...utils.untrusted.json_files import read_json
 from ..analysis.comparison import compare_results
@@ -32,6 +34,7 @@ def write_report(
     evaluation: Evaluation,
     *,
     earlier: Path | None = None,
+    known: Mapping[str, str] = MappingProxyType({}),
     pictures: int = 160,
     resamples: int = 1000,
 ) -> ErrorAnalysis:
@@ -43,6 +46,7 @@ def write_report(
         detections: one entry per image of ``dataset``.
         evaluation: evaluation of those detections.
         earlier: folder of another test on the same data set, to compare with.
+        known: further facts for the header, by their names, such as the net.
         pictures: largest number of false detections and misses in the gallery.
         resamples: number of draws for the intervals.
 
@@ -90,7 +94,8 @@ def write_report(
         write_atomic(folder / "plots" / f"{stem}.png", plot.png())
     page = render(
         "evaluation/page/report.html",
-        name=evaluation.dataset,
+        title=f"{known.get('net', 'detections')} on {evaluation.dataset}",
+        facts=facts(**known, data=evaluation.dataset),
         class_names=analysis.matches.classes[1:],
         summary=summary(evaluation, analysis, _settings(folder)),
         classes=classes(evaluation, analysis),

@@ -8,10 +8,17 @@ import numpy as np
 from markupsafe import Markup
 
 from ...utils.files import write_atomic
-from ...utils.monitoring.curves import Curve, RunCurves, smoothed, thinned
+from ...utils.monitoring.curves import (
+    Curve,
+    RunCurves,
+    differing_settings,
+    smoothed,
+    thinned,
+)
 from ...utils.pages.axes import Axes, count_text, dot, round_ticks
 from ...utils.pages.canvas import Drawing, Line, Shape, Text
 from ...utils.pages.elements import Cell, Value, shown, table
+from ...utils.pages.facts import facts
 from ...utils.pages.render import render
 
 _POINTS = 400  # largest number of points of a line
@@ -63,6 +70,8 @@ def write_run_plots(
         ),
         plots=plots.values(),
         numbers=_numbers(runs, names, window),
+        facts=facts(),
+        differences=_differences(runs),
     )
     write_atomic(page, content)
     return picture, page
@@ -248,6 +257,15 @@ def _numbers(runs: Sequence[RunCurves], names: Sequence[str], window: int) -> Ma
         rows.append(row)
     heads = ["run", "iterations", *names]
     return table(heads, rows, name="last values of the curves")
+
+
+def _differences(runs: Sequence[RunCurves]) -> Markup:
+    """Return a table of the settings that differ, with a column for each run."""
+    rows: list[list[Value]] = [
+        [key, *map(str, values)] for key, values in differing_settings(runs).items()
+    ]
+    heads = ["setting", *(run.name for run in runs)]
+    return table(heads, rows, name="settings that differ") if rows else Markup()
 
 
 def _key(place: int) -> Drawing:

@@ -3,14 +3,17 @@
 import itertools
 import json
 import logging
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from types import MappingProxyType
 from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
+import yaml
 
 from ..untrusted.json_files import read_json
+from ..untrusted.safe_yaml import read_yaml
 
 logger = logging.getLogger(__name__)
 
@@ -35,10 +38,12 @@ class RunCurves(NamedTuple):
     Attributes:
         name: a name that differs from the other runs'.
         curves: curves by the name of the quantity.
+        settings: its recorded settings by ``section.key``; empty if unknown.
     """
 
     name: str
     curves: dict[str, Curve]
+    settings: Mapping[str, object] = MappingProxyType({})
 
 
 def read_runs(paths: Sequence[Path]) -> list[RunCurves]:
@@ -56,7 +61,11 @@ def read_runs(paths: Sequence[Path]) -> list[RunCurves]:
         if folders.count(folder) > 1:
             raise ValueError(f"{folder} is given twice; name each run once")
     return [
-        RunCurves(name, _read_metrics(file) | _read_tests(folder))
+        RunCurves(
+            name,
+            _read_metrics(file) | _read_tests(folder),
+            _read_settings(folder / "config.yml"),
+        )
         for name, file, folder in zip(run_names(folders), files, folders, strict=True)
     ]
 
@@ -119,6 +128,39 @@ def _metrics_file(path: Path) -> Path:
         f"expected the folder of a run, with {_METRICS} in it, found none at {path}; "
         "give output/<net>/<train set>/<tag>"
     )
+
+
+def _read_settings(file: Path) -> dict[str, object]:
+    """Read a run's settings as ``section.key``; none if the file is not readable."""
+    if not file.is_file():
+        return {}
+    try:
+        content = read_yaml(file.read_text(encoding="utf-8"))
+    except (ValueError, OSError, yaml.YAMLError) as error:
+        logger.warning("left out the settings of %s: %s", file, error)
+        return {}
+    return {
+        f"{section}.{key}": value
+        for section, values in content.items()
+        if isinstance(values, dict)
+        for key, value in values.items()
+    }
+
+
+def differing_settings(
+    runs: Sequence[RunCurves],
+) -> dict[str, list[object]]:
+    """Return the settings that differ between runs, with the value of each run.
+
+    Runs without recorded settings are not compared; their values are empty.
+    """
+    known = [run.settings for run in runs if run.settings]
+    keys = dict.fromkeys(key for settings in known for key in settings)
+    return {
+        key: [run.settings.get(key, "") for run in runs]
+        for key in keys
+        if any(settings.get(key) != known[0].get(key) for settings in known)
+    }
 
 
 def _read_metrics(file: Path) -> dict[str, Curve]:

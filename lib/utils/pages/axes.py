@@ -15,8 +15,8 @@ class Axes:
 
     x: tuple[float, float] = (0, 1)
     y: tuple[float, float] = (0, 1)
-    width: float = 460
-    height: float = 280
+    width: float = 400
+    height: float = 260
     left: float = 52
     right: float = 18
     top: float = 26

@@ -15,7 +15,7 @@ from faster_rcnn.datasets.checks.coverage import (
 )
 from faster_rcnn.datasets.checks.dataset_files import find_sources
 from faster_rcnn.datasets.checks.run_checks import check_dataset
-from faster_rcnn.datasets.checks.text import coverage_lines
+from faster_rcnn.datasets.checks.text import coverage_lines, recommended_setting
 from faster_rcnn.layer_utils.anchors import base_anchors, grid_anchors
 from faster_rcnn.layer_utils.boxes import inside_image, pairwise_iou
 from pairwise import pairwise
@@ -141,6 +141,18 @@ def test_advice_that_helps(tmp_path):
     assert coverage.suggested == (4,) and coverage.poor == 6
     text = "\n".join(coverage_lines(coverage))
     assert ('try --set anchors.scales "[4]"' in text) == (coverage.suggested_poor < 6)
+
+
+def test_advice_for_a_pyramid(tmp_path):
+    """The levels have one scale: half of it meets objects of half the size."""
+    folder = VocFolder(tmp_path / "own")
+    for stem in "abcdef":
+        folder.annotate(stem, thing(box=(27, 27, 36, 36)))
+    recipe = replace(RECIPE, strides=(4, 8), scales=((5,), (5,)), border=-1)
+    coverage = measure_coverage(read(folder.root).entries, recipe)
+    assert coverage.suggested == (2.5,)
+    assert (coverage.poor, coverage.suggested_poor) == (6, 0)
+    assert recommended_setting(coverage) == '--set anchors.scales "[2.5]"'
 
 
 def test_objects_at_the_border(tmp_path):

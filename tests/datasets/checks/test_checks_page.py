@@ -41,7 +41,10 @@ def test_page(folder, tmp_path):
     assert page.count["svg"] == 6 and page.count["table"] == 3
     assert page.count["img"] == len(links) >= 3
     assert page.count["script"] == 1  # the class called so is written out
-    assert "own &lt;set&gt; <span class=look>will train, but look</span>" in text
+    assert "<h1>own &lt;set&gt;</h1>" in text
+    verdict = "trains; 2 boxes left out; 1 box clipped"
+    assert f"<b class=look>{verdict}</b>" in text
+    assert "objects in train" in text and "what was found" in text
     assert str(folder.annotation_path("b")).replace("<b> &", "&lt;b&gt; &amp;") in text
     assert "prefers-color-scheme:dark" in text and "width=device-width" in text
 
@@ -50,7 +53,7 @@ def test_page_without_defects(tmp_path):
     folder = VocFolder(tmp_path / "own")
     write_page(tmp_path / "own.html", read(folder))
     text = (tmp_path / "own.html").read_text()
-    assert "<span class=fine>fine</span>" in text and "None found." in text
+    assert "<b class=fine>trains</b>" in text and "None found." in text
 
 
 def test_page_of_nothing(tmp_path):
@@ -92,7 +95,7 @@ def test_text(folder):
     assert "2 x zero-area box: no width or no height\n" in text
     assert "  and 1 more" in text
     assert f"  {folder.annotation_path('b')}: cell 2: (70, 1, 82, 9) in 80 x 60" in text
-    assert text.endswith("\nwill train, but look: 3 defects")
+    assert text.endswith("\ntrains; 2 boxes left out; 1 box clipped")
 
 
 def test_class_table(folder):

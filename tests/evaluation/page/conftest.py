@@ -69,6 +69,7 @@ def report(tested, found) -> Path:
         tested.detections,
         tested.evaluation,
         earlier=earlier,
+        known={"net": "res18", "run": "res18/<mine>", "nothing": ""},
         resamples=50,
     )
     return tested.folder / "report.html"

@@ -18,6 +18,7 @@ from faster_rcnn.evaluation.page.gallery import (
 from faster_rcnn.evaluation.page.gallery_images import gallery_data, thumbnail
 from faster_rcnn.evaluation.page.report import write_report
 from faster_rcnn.evaluation.scoring import evaluate
+from faster_rcnn.utils.pages.facts import running_command
 
 
 def page_data(text):
@@ -33,7 +34,7 @@ def test_page(report):
     assert "pets &lt;test&gt; &amp; co" in text and "<test>" not in text
     assert "prefers-color-scheme:dark" in text and "width=device-width" in text
     assert page.count["table"] == 7
-    assert page.count["section"] == 6
+    assert page.count["section"] == 7
     assert "&lt;best&gt;" in text and "test.nms" in text
     assert re.search("[012] of 2 classes differ by more than chance", text)
 
@@ -164,3 +165,27 @@ def test_earlier_folder_without_detections(tested, tmp_path):
             earlier=tmp_path / "nowhere",
         )
     assert not (tested.folder / "report.html").exists()
+
+
+def test_the_header_tells_what_was_tested(report, monkeypatch):
+    header, _, rest = report.read_text().partition("</header>")
+    assert "<h1>res18 on pets &lt;test&gt; &amp; co</h1>" in header
+    assert "<dt>run</dt><dd>res18/&lt;mine&gt;</dd>" in header
+    assert re.search(r"<dt>date</dt><dd>20\d\d-\d\d-\d\d \d\d:\d\d", header)
+    assert "nothing" not in header  # a fact without a value
+    last = rest.rindex("<section")
+    assert rest[last:].startswith("<section id=settings>") and "test.nms" in rest[last:]
+    assert "test.nms" not in rest[:last]
+
+
+@pytest.mark.parametrize(
+    ("words", "command"),
+    [
+        (["/usr/bin/frcnn", "test", "a b"], "frcnn test 'a b'"),
+        (["/x/tools/test_net.py", "voc"], "python tools/test_net.py voc"),
+        (["/x/pytest", "voc"], ""),
+    ],
+)
+def test_the_running_command(monkeypatch, words, command):
+    monkeypatch.setattr("sys.argv", words)
+    assert running_command() == command

@@ -10,7 +10,12 @@ from faster_rcnn.evaluation.page.run_page import (
     together,
     write_run_plots,
 )
-from faster_rcnn.utils.monitoring.curves import Curve, RunCurves
+from faster_rcnn.utils.monitoring.curves import (
+    Curve,
+    RunCurves,
+    differing_settings,
+    read_runs,
+)
 from PIL import Image
 
 
@@ -66,13 +71,28 @@ def test_gap_where_a_value_is_not_finite():
     assert len([s for s in lines(plot, "short") if not s.filled]) == 2
 
 
+def test_settings_that_differ_are_named(tmp_path):
+    for name, rate in (("slow", 0.01), ("fast", 0.1)):
+        (tmp_path / name).mkdir()
+        config = f"train:\n  lr: {rate}\n  epochs: null\nnet:\n  name: res18\n"
+        (tmp_path / name / "config.yml").write_text(config)
+        (tmp_path / name / "metrics.jsonl").write_text('{"iteration": 1, "loss": 1}\n')
+    runs = read_runs([tmp_path / "slow", tmp_path / "fast"])
+    assert differing_settings(runs) == {"train.lr": [0.01, 0.1]}
+    _, page = write_run_plots(tmp_path / "curves", runs, window=0)
+    text = page.read_text()
+    assert "<td>train.lr</td>" in text and "net.name" not in text
+    unknown = run("unknown", loss=([1], [1]))
+    assert differing_settings([*runs, unknown]) == {"train.lr": [0.01, 0.1, ""]}
+
+
 def test_runs_of_different_length_share_the_axes():
     plot = quantity_plot("loss", [LONG, SHORT], window=100)
     ends = {
         name: max(x for s in lines(plot, name) for x, _ in s.points)
         for name in ("long <run>", "short")
     }
-    assert ends["short"] < 80 < 400 < ends["long <run>"]
+    assert ends["short"] < 80 < 350 < ends["long <run>"]
     strong = [s for s in lines(plot, "long <run>") if s.opacity == 1]
     faint = [s for s in lines(plot, "long <run>") if s.opacity < 1]
     assert len(strong) == len(faint) == 1

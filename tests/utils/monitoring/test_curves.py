@@ -34,8 +34,8 @@ def test_curves_of_what_a_run_writes(tmp_path):
         metrics.append(20, {"loss": 2.0, "lr": 0.1})
         metrics.append(40, {"loss": math.nan, "lr": 0.1, "mAP": 0.5, "note": "text"})
         metrics.append(60, {"loss": math.inf, "lr": 0.01, "list": [1]})
-    ((name, curves),) = read_runs([tmp_path / "run"])
-    assert name == "run"
+    ((name, curves, settings),) = read_runs([tmp_path / "run"])
+    assert name == "run" and settings == {}
     assert list(curves) == ["loss", "lr", "mAP"]
     assert curves["loss"].iterations.tolist() == [20, 40, 60]
     np.testing.assert_array_equal(curves["loss"].values, [2, np.nan, np.inf])
