@@ -101,7 +101,8 @@ def _instance(row: dict[str, Any], names: KeypointNames | None) -> dict[str, Any
             kinds.append(f"num_keypoints {stated}, but {labelled} are labelled")
     except (TypeError, ValueError):
         number = len(given) if isinstance(given, list) else 1
-        kinds = [f"expected {3 * count} numbers, found {number}"]
+        what = number if number != 3 * count else f"{given!r:.60}"
+        kinds = [f"expected {3 * count} numbers, found {what}"]
     found["keypoint_faults"] = tuple(kinds)
     return found
 

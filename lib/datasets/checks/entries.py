@@ -100,7 +100,10 @@ KINDS: dict[str, Kind] = {
         False, "none", "COCO's AP by size goes by the area", warns=True
     ),
     "malformed keypoints": Kind(
-        False, "none", "training on keypoints stops at a wrong number", warns=True
+        False,
+        "none",
+        "training stops at a wrong number of values, and leaves out lost keypoints",
+        warns=True,
     ),
     "keypoint apart from its box": Kind(
         False, "none", "half a box or more outside", warns=True

@@ -101,6 +101,7 @@ def test_clean(folder):
         ({"area": 500}, "area of another mask", "area 500, its mask covers 900"),
         ({"keypoints": [1, 2, 2]}, "malformed keypoints", "21 numbers, found 3"),
         ({"keypoints": 5}, "malformed keypoints", "21 numbers, found 1"),
+        ({"keypoints": ["a"] * 21}, "malformed keypoints", "found ['a', 'a'"),
         (
             {"keypoints": points(), "num_keypoints": 3},
             "malformed keypoints",
