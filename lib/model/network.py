@@ -16,7 +16,8 @@ from ..nets.fpn import FeaturePyramid
 from ..nets.layers import zero_padding
 from ..nets.normalisation import Normalisation
 
-NOT_WEIGHTS = ("pixel_mean", "pixel_std", "dense_head.positives.value")
+OF_A_RUN = ("dense_head.positives.value",)
+NOT_WEIGHTS = ("pixel_mean", "pixel_std", *OF_A_RUN)
 """Keys of state dicts that no file of weights of another program has."""
 
 

@@ -8,6 +8,7 @@ from torch import Tensor
 from ..config.loading import ConfigError
 from ..config.settings import Config
 from ..model.build import build_detector
+from ..model.network import OF_A_RUN
 from ..utils.shape_only import shape_only
 from .checkpoint import CheckpointError
 from .imported import Layout, Numbers, Shape
@@ -150,7 +151,11 @@ def check_fit(
         raise ConfigError(
             f"{source}: its settings make no detector: {error}"
         ) from error
-    shapes = {key: tuple(tensor.shape) for key, tensor in own.items()}
+    shapes = {
+        key: tuple(tensor.shape)
+        for key, tensor in own.items()
+        if key in weights or key not in OF_A_RUN
+    }
     faults = [
         f"{key} is {tuple(weights[key].shape) if key in weights else 'missing'}, "
         f"expected {shape}"

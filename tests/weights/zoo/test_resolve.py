@@ -1,3 +1,5 @@
+import json
+
 import pytest
 import torch
 from faster_rcnn.config.loading import ConfigError, config_from_checkpoint
@@ -106,6 +108,25 @@ def test_detector_of_detectron2(file):
     assert state["classes"] == ["__background__", *COCO_CLASSES]
     assert state["config"]["net"]["name"] == "res50"
     assert state["config"]["pooling"]["size"] == 14
+    load(state)
+
+
+FAMILY = ("d2_retinanet_R_50_FPN", "tv_retinanet_resnet50_fpn")
+
+
+@pytest.mark.parametrize("name", FAMILY)
+def test_retinanet_of_another_program(shared, file, name):
+    """Whose file has no running mean of ours, and 80 classes instead of 5."""
+    rows = {45: 80 * 9, 54: 91 * 9}
+    text = (shared / "golden" / "family" / f"{name}_state.json").read_text()
+    given = {
+        key: torch.zeros(()).expand(rows.get(shape[0], shape[0]), *shape[1:])
+        if shape
+        else torch.tensor(0)
+        for key, shape, *_ in json.loads(text)["entries"]
+    }
+    state = open_checkpoint(file(given))
+    assert state["config"]["net"]["detector"] == "retinanet"
     load(state)
 
 
