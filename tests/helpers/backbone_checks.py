@@ -2,6 +2,7 @@
 
 import torch
 from faster_rcnn.nets.backbone import Backbone
+from faster_rcnn.nets.resnet import ResNet
 from torch import Tensor, nn
 
 
@@ -44,3 +45,12 @@ def only_map(
     """The map of a backbone that has one, and the images' true sizes in it."""
     (features,), cells = backbone.feature_maps(pixels, sizes)
     return features, None if cells is None else cells[0]
+
+
+def shorten(backbone: ResNet) -> ResNet:
+    """Keep one block in each stage; further ones are the same code."""
+    for name in ("layer1", "layer2", "layer3", "layer4"):
+        stage = getattr(backbone, name)
+        if isinstance(stage, nn.Sequential):  # else removed, the head of a C4 net
+            setattr(backbone, name, stage[:1])
+    return backbone

@@ -1,5 +1,6 @@
 import pytest
 import torch
+from backbone_checks import shorten
 from faster_rcnn.layer_utils.outputs import Predictions
 from faster_rcnn.model.two_stage import TwoStage
 from tiny_runs import (
@@ -265,6 +266,7 @@ def test_training_is_one_graph(net):
     results = []
     for wrap in (lambda model: model, one_graph):
         model = tiny_detector(tiny_config(*NETS[net])).train()
+        shorten(model.backbone)
         torch.manual_seed(7)
         output = wrap(model)(images, truth)
         sum(output.losses.values()).backward()
@@ -281,6 +283,7 @@ def test_training_is_one_graph(net):
 @torch.no_grad()
 def test_inference_is_one_graph(net, other):
     model = random_detector(*NETS[net])
+    shorten(model.backbone)
     images = random_images((64, 80), other)
     assert images.padded == (net == "res18")
     got, want = one_graph(model)(images), model(images)

@@ -5,7 +5,7 @@ from functools import partial
 import pytest
 import torch
 import torchvision.models as peers
-from backbone_checks import images, load_classifier, only_map, randomise
+from backbone_checks import images, load_classifier, only_map, randomise, shorten
 from faster_rcnn.kernels.convolution import is_depthwise
 from faster_rcnn.nets.backbone import Backbone
 from faster_rcnn.nets.layers import Norm
@@ -121,11 +121,7 @@ def test_frozen_blocks_get_no_graph_and_no_statistics(build, blocks, trained_fro
 
 
 def short(*args: object, **options: object) -> ResNet:
-    """One block in each stage."""
-    backbone = ResNet(*args, **options)
-    for name in ("layer1", "layer2", "layer3", "layer4"):
-        setattr(backbone, name, getattr(backbone, name)[:1])
-    return backbone
+    return shorten(ResNet(*args, **options))
 
 
 @pytest.mark.slow

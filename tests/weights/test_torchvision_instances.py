@@ -38,9 +38,9 @@ def peer(name):
     model = getattr(detection, name)(
         **{"weights": None, "weights_backbone": None, "num_classes": 6},
         **{"min_size": 128, "max_size": 1024},
-        **{"rpn_post_nms_top_n_test": 30, "box_detections_per_img": 12},
-        **{"rpn_post_nms_top_n_train": 30, "rpn_batch_size_per_image": EVERYTHING},
-        **{"box_batch_size_per_image": 70, "box_positive_fraction": 0.5},
+        **{"rpn_post_nms_top_n_test": 30, "box_detections_per_img": 6},
+        **{"rpn_post_nms_top_n_train": 16, "rpn_batch_size_per_image": EVERYTHING},
+        **{"box_batch_size_per_image": 40, "box_positive_fraction": 0.5},
     ).eval()
     randomise(model)
     spread(model, random_images(SIZES[0], multiple=64, seed=9))
@@ -54,13 +54,13 @@ def ours(name):
     """The detector that torchvision's weights make, and its configuration."""
     weights = recognise_weights(peer(name).state_dict(), "FILE")
     settings = detector_config(weights, []).model_dump(mode="json")
-    settings["rpn"] |= {"test_post_nms": 30, "train_post_nms": 30}
+    settings["rpn"] |= {"test_post_nms": 30, "train_post_nms": 16}
     # How torchvision trains, on all there is.
     settings["rpn"] |= {"batch_size": EVERYTHING, "border": -1, "sigma": 3}
     settings["rpn"] |= {"train_pre_nms": 2000}
-    settings["head"] |= {"rois_per_image": 70, "fg_fraction": 0.5, "sigma": 3}
+    settings["head"] |= {"rois_per_image": 40, "fg_fraction": 0.5, "sigma": 3}
     settings["head"] |= {"add_ground_truth": True, "replacement": False}
-    settings["test"]["detections_per_image"] = 12
+    settings["test"]["detections_per_image"] = 6
     config = Config.model_validate(settings)
     model = build_detector(config, weights.num_classes).eval()
     assert load_weights(model, weights) == []
@@ -84,7 +84,7 @@ def test_detections_masks_and_keypoints_equal(name):
     found = detect_images(model, config, images)
     for i, image in enumerate(without_padding(images)):
         (want,) = peer(name)([image])
-        assert len(want["scores"]) == 12 and want["scores"].std() > 0.005
+        assert len(want["scores"]) == 6 and want["scores"].std() > 0.005
         assert torch.equal(found.classes[i], want["labels"])
         assert (found.scores[i] - want["scores"]).abs().max() < 1e-4
         assert (found.boxes[i] - want["boxes"]).abs().max() < 0.02
