@@ -11,6 +11,7 @@ from typing import Any
 
 import yaml
 
+from ..formats.longest_tail import longest_tail
 from ..formats.values import read_lines
 from ..formats.yolo_folder import YoloFolder, is_yolo, list_pairs, open_yolo
 from ..formats.yolo_settings import read_settings
@@ -110,12 +111,5 @@ def _darknet(settings: Path) -> tuple[dict[str, list[Path]], Path | None]:
 
 
 def _place(folder: Path, name: str) -> Path | None:
-    """Find a path by its longest end that exists in the folder or its pictures'."""
-    parts = [
-        part for part in name.replace("\\", "/").split("/") if part not in ("", "..")
-    ]
-    for start in range(len(parts)):
-        place = folder.joinpath(*parts[start:])
-        if place.exists():
-            return place
-    return None
+    tail = longest_tail(folder, name)
+    return None if tail is None else folder / tail

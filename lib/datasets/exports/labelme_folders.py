@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from ...utils.untrusted.json_files import read_json
+from ..formats.longest_tail import longest_tail
 from ..origins import write_derived
 from ..splitting import split_in
 from .export import Export, Splitter, chosen_splits, files_with, link, subfolders
@@ -44,11 +45,12 @@ def find_labelme_folders(folder: Path) -> Export | None:
 
 def _item(path: Path, folder: Path) -> _Item | None:
     """Pair a file with its picture; None if it is not there."""
-    named = Path(_image_path(path, path.stat().st_mtime_ns))
-    places = [path.parent / named, *(p / named.name for p in (path.parent, folder))]
-    places += [folder / "images" / named.name]
-    image = next((place for place in places if place.is_file()), None)
-    return None if image is None else _Item(path, image)
+    named = _image_path(path, path.stat().st_mtime_ns)
+    for place in (path.parent, folder, folder / "images"):
+        tail = longest_tail(place, named)
+        if tail is not None and (place / tail).is_file():
+            return _Item(path, place / tail)
+    return None
 
 
 @functools.cache

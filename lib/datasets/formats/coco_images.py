@@ -6,15 +6,15 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from ..records import few
+from .longest_tail import longest_tail
 
 
 def find_images(folder: Path, names: Sequence[str]) -> list[str | None]:
     """Return the images' names as stored in their folder; None for missing ones.
 
-    A name that does not exist is tried with slashes for backslashes, as Windows writes
-    them; then without the folder's own name, as if it started one folder above; then
-    without any folders, which exporters add from where the images were. The last is
-    only tried if no other name has the same ending.
+    Of a name that does not exist, or that leads out of the folder by ``..``, the
+    longest end that exists is taken, see `longest_tail`. It must not be another image's
+    too; an end without any folder must not even be the end of another name.
 
     Args:
         folder: folder of the images.
@@ -26,17 +26,18 @@ def find_images(folder: Path, names: Sequence[str]) -> list[str | None]:
     def is_there(name: str) -> bool:
         return name in there or ("/" in name and (folder / name).is_file())
 
-    found = [name if is_there(name) else None for name in names]
-    if None not in found:
-        return found
-    slashed = [name.replace("\\", "/") for name in names]
-    bases = [name.rpartition("/")[2] for name in slashed]
-    ends = Counter(bases)
-    for row, place in enumerate(found):
-        if place is None:
-            choices = [slashed[row], slashed[row].removeprefix(f"{folder.name}/")]
-            choices += [bases[row]] if ends[bases[row]] == 1 else []
-            found[row] = next(filter(is_there, choices), None)
+    found = [
+        name if is_there(name) and not os.path.normpath(name).startswith("..") else None
+        for name in names
+    ]
+    missing = [row for row, name in enumerate(found) if name is None]
+    for row in missing:
+        found[row] = longest_tail(folder, names[row], is_there)
+    counts = Counter(found)
+    ends = Counter(name.replace("\\", "/").rpartition("/")[2] for name in names)
+    for row in missing:
+        if max(counts[found[row]], ends[found[row] or ""]) > 1:
+            found[row] = None
     return found
 
 

@@ -8,6 +8,7 @@ Points are continuous pixels of the image, so polygons need no change.
 
 import json
 import math
+import os
 from array import array
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -28,6 +29,7 @@ from ..index.indexed_records import Part, Records
 from ..index.packed_masks import MaskBytes
 from ..records import BOXES, Dataset, Drops, RawObjects, Wanted, few
 from .coco_masks import parse_polygons
+from .longest_tail import longest_tail
 from .values import Fault, refuse
 from .yolo import image_ids
 
@@ -238,11 +240,17 @@ class _Source:
 
 
 def image_path(path: Path, found: LabelmeFile) -> Path:
-    """Return the image of a file: where imagePath says, else of its name beside it."""
-    place = path.parent / found.image
-    if found.image.startswith("/") or not place.is_file():
-        return path.parent / place.name
-    return place
+    """Return the image of a file: where imagePath says, else by the `longest_tail`."""
+    folder = path.parent
+    place = folder / found.image
+    root = os.path.join(os.path.normpath(folder.parent), "")
+    if place.is_file() and os.path.normpath(place).startswith(root):
+        return place
+    for parent in (folder, folder.parent):
+        tail = longest_tail(parent, found.image)
+        if tail is not None:
+            return parent / tail
+    return folder / place.name
 
 
 def parse_labelme(data: bytes, fault: Fault) -> LabelmeFile:

@@ -19,6 +19,7 @@ from typing import Any, NamedTuple
 
 from ..loading.images import IMAGE_SUFFIXES
 from ..records import Drops
+from .longest_tail import longest_tail
 from .values import read_lines
 from .yolo_settings import (
     NAMES_FILES,
@@ -65,7 +66,7 @@ class Pair(NamedTuple):
 
 def is_yolo(folder: Path) -> str | None:
     """Return the sign by which a folder has YOLO layout; None if it has not."""
-    for path in _settings_files(folder):
+    for path in settings_files(folder):
         return path.name
     for name in (
         "labels",
@@ -87,7 +88,7 @@ def open_yolo(folder: Path) -> YoloFolder:
     Raises:
         ValueError: the settings are malformed, or contain no class names.
     """
-    found = _settings_files(folder)
+    found = settings_files(folder)
     if len(found) > 1:
         raise ValueError(
             f"{folder}: expected one file of settings, found "
@@ -107,7 +108,7 @@ def open_yolo(folder: Path) -> YoloFolder:
     return YoloFolder(root, settings, names, splits, pose)
 
 
-def _settings_files(folder: Path) -> list[Path]:
+def settings_files(folder: Path) -> list[Path]:
     """Return the files of settings: those of the usual names, else those with names."""
     usual = [folder / name for name in _SETTINGS if (folder / name).is_file()]
     if usual:
@@ -154,10 +155,10 @@ def _place(root: Path, value: str) -> Path:
     if not place.exists() and "\\" in value:  # as Windows writes paths
         value = value.replace("\\", "/")
         place = Path(os.path.normpath(root / value))
-    # Exporters write ../train/images for a train/images beside data.yaml.
-    if not place.exists() and value.startswith("../"):
-        return root / value.removeprefix("../")
-    return place
+    # Exporters write ../train/images for a train/images beside data.yaml, or the path
+    # on the machine that wrote it.
+    tail = None if place.exists() else longest_tail(root, value)
+    return place if tail is None else root / tail
 
 
 def list_pairs(yolo: YoloFolder, split: str, drops: Drops) -> list[Pair]:
@@ -218,7 +219,11 @@ def _listed(path: Path, root: Path) -> list[str]:
     places = (path.parent, root, root.parent)
     homes = [p for p in places if entries and (p / entries[0]).is_file()]
     home = homes[0] if homes else path.parent
-    return [os.path.normpath(os.path.join(home, entry)) for entry in entries]
+    found = [os.path.normpath(os.path.join(home, entry)) for entry in entries]
+    for row, place in enumerate(found):
+        if not os.path.isfile(place) and (tail := longest_tail(root, entries[row])):
+            found[row] = os.path.normpath(os.path.join(root, tail))
+    return found
 
 
 def _relative(path: str, root: Path) -> str:

@@ -84,6 +84,9 @@ def test_images_elsewhere_and_without_size(folder):
     assert a.path.name == "a.png" and (a.width, a.height) == (40, 30)
     assert c.path == folder.root / "train" / "c.png"
     assert d.path.resolve() == folder.root / "val" / "b.png"
+    (folder.root.parent / "c.png").touch()  # outside of the data
+    folder.write("train/c", imagePath="../../c.png")
+    assert folder.read().records[1].path == folder.root / "train" / "c.png"
     (folder.root / "train" / "c.png").unlink()
     with pytest.raises(ValueError, match=r"1 of 3 images .*train/c.png; put each"):
         folder.read()

@@ -105,6 +105,8 @@ def test_no_names(folder):
         "[images/train/a.jpg]",
         "lists/train.txt",
         "{root}/images/train",
+        "/content/cells/images/train",  # of another machine
+        "'C:\\cells\\images\\train'",
     ],
 )
 @pytest.mark.parametrize(
@@ -119,6 +121,16 @@ def test_places_of_a_split(folder, train, path):
     (record,) = folder.settings(text).read().records
     assert record.path == folder.root / "images" / "train" / "a.jpg"
     assert record.boxes.tolist() == [[15, 5, 25, 15]]
+
+
+@pytest.mark.parametrize(
+    "line", ["/content/own/images/train/a.jpg", r"images\train\a.jpg"]
+)
+def test_list_of_another_machine(folder, line):
+    (folder.root / "train.txt").write_text(line)
+    folder.settings("names: [cat, dog]\ntrain: train.txt\n")
+    (record,) = folder.read().records
+    assert record.path == folder.root / "images" / "train" / "a.jpg"
 
 
 def test_root_elsewhere(folder, tmp_path):
