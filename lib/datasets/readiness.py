@@ -1,5 +1,6 @@
 """Checks before the first update that a data set can be trained or tested on."""
 
+import logging
 from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import NamedTuple
@@ -8,8 +9,11 @@ import numpy as np
 
 from ..utils.monitoring.slow_steps import slow_step
 from .index.indexed_records import as_records
-from .loading.images import ImageError, expect_stated_size, image_size
+from .loading.images import ImageError
+from .loading.orientation import is_annotated_turned
 from .records import Dataset, Record, few
+
+logger = logging.getLogger(__name__)
 
 _SAMPLE = 200
 """Number of images of a training set that are checked before training."""
@@ -188,18 +192,30 @@ def _account(dataset: Dataset, *, use_difficult: bool) -> _Account:
 
 
 def _image_faults(dataset: Dataset, rows: Iterable[int]) -> list[str]:
-    """Describe why images cannot be used, according to their headers."""
+    """Describe why images cannot be used, and count those that EXIF turns."""
     records = as_records(dataset.records)
     looking = slow_step(f"looking at images of {dataset.name}")
     with looking, ThreadPoolExecutor(_READERS) as pool:
-        found = pool.map(_image_fault, (records[row] for row in rows))
-        return [fault for fault in found if fault]
+        found = list(pool.map(_look_at, (records[row] for row in rows)))
+    turned = found.count(_TURNED)
+    if turned:
+        logger.info(
+            "%s: %d of %d images looked at are turned as EXIF says: their annotations "
+            "have the turned picture's size",
+            dataset.name,
+            turned,
+            len(found),
+        )
+    return [fault for fault in found if fault not in ("", _TURNED)]
 
 
-def _image_fault(record: Record) -> str:
+_TURNED = "turned"
+
+
+def _look_at(record: Record) -> str:
+    """Return the fault of an image; `_TURNED` if EXIF turns it, else ""."""
     try:
-        stated = record.width, record.height
-        expect_stated_size(record.path, image_size(record.path), stated)
+        turned = is_annotated_turned(record.path, (record.width, record.height))
     except ImageError as error:
         return str(error)
-    return ""
+    return _TURNED if turned else ""

@@ -16,8 +16,8 @@ import torch
 from PIL import Image, ImageOps
 from torch import Tensor
 
-from ..datasets.checks.image_files import upright
 from ..datasets.loading.images import ImageError, read_image
+from ..datasets.loading.orientation import orientation_of, upright
 from ..utils.drawing import Picture
 
 ImageInput: TypeAlias = (
@@ -29,9 +29,6 @@ _KINDS = (
     "the path of a file, a uint8 array (H, W, 3) RGB, a PIL image, or a tensor "
     "(3, H, W)"
 )
-_ORIENTATION = 274
-"""EXIF tag of an image's orientation."""
-
 _ROUNDING = 1e-3
 """How far values of a float tensor may leave [0, 1], as after resizing."""
 
@@ -81,7 +78,7 @@ def to_pixels(image: ImageInput, *, exif: bool = True, name: str = "image") -> P
     """
     if isinstance(image, str | os.PathLike):
         pixels = read_image(Path(image))
-        return upright(pixels, _orientation(Path(image))) if exif else pixels
+        return upright(pixels, orientation_of(Path(image))) if exif else pixels
     if isinstance(image, Image.Image):
         return _from_pil(image, exif=exif, name=getattr(image, "filename", "") or name)
     if isinstance(image, Tensor):
@@ -89,15 +86,6 @@ def to_pixels(image: ImageInput, *, exif: bool = True, name: str = "image") -> P
     if isinstance(image, np.ndarray):
         return _from_array(image, name)
     raise ValueError(f"{name}: expected {_KINDS}, found {type(image).__name__}")
-
-
-def _orientation(path: Path) -> int:
-    """Read EXIF's orientation, 1 to 8; 1, which is upright, if none can be read."""
-    try:
-        with Image.open(path) as image:
-            return int(image.getexif().get(_ORIENTATION, 1))
-    except Exception:  # damaged tags raise errors of any type in Pillow
-        return 1
 
 
 def _from_pil(image: Image.Image, *, exif: bool, name: str) -> Picture:

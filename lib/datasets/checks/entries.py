@@ -70,6 +70,9 @@ KINDS: dict[str, Kind] = {
     "EXIF rotation": Kind(
         True, "pixels", "viewers rotate the image, training reads it as stored"
     ),
+    "stated EXIF rotation": Kind(
+        False, "pixels", "training turns the image if its annotation has turned sides"
+    ),
     "wrong size": Kind(True, "size", "annotation and file differ"),
     "wrong channel count": Kind(
         False, "pixels", "annotation and file differ; training reads any as RGB"
@@ -200,6 +203,17 @@ class Entry:
             and facts.width != facts.height
             and (self.width, self.height) == (facts.height, facts.width)
         )
+
+    @property
+    def states_turn(self) -> bool:
+        """Return whether the annotated size tells the turned picture from the stored.
+
+        Labels of YOLO have no size.
+        """
+        sides = self.facts.width, self.facts.height
+        stated = self.source.layout != "yolo" and self.width != self.height
+        fits = (self.width, self.height) in (sides, sides[::-1])
+        return stated and fits and self.facts.orientation >= 5
 
     @property
     def box_faults(self) -> list[str | None]:

@@ -19,6 +19,7 @@ from ...utils.drawing import save_image
 from ...utils.untrusted.json_files import read_json
 from ..formats.values import whole_number
 from ..loading.images import read_image
+from ..loading.orientation import upright
 from .annotations import misspelt_names
 from .cleaned_folder import CleanedFolder
 from .entries import (
@@ -31,7 +32,6 @@ from .entries import (
     Written,
     are_apart,
 )
-from .image_files import upright
 from .run_checks import Report
 
 LIKENESSES: tuple[Likeness, ...] = get_args(Likeness)

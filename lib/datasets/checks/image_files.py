@@ -6,16 +6,13 @@ from collections.abc import Iterable
 from concurrent.futures import Executor
 from pathlib import Path
 
-import numpy as np
-import numpy.typing as npt
 from PIL import Image
 
 from ...utils.monitoring.progress import Progress
 from ..likeness import look_of
 from ..loading.images import ImageError, read_image
+from ..loading.orientation import orientation_of
 from .entries import Defect, Entry, FileFacts
-
-_ORIENTATION = 0x0112  # EXIF tag
 
 
 def inspect_files(entries: Iterable[Entry], *, pool: Executor) -> None:
@@ -41,7 +38,7 @@ def inspect_file(path: Path) -> FileFacts:
         pixels = read_image(path)
         with Image.open(io.BytesIO(data)) as image:
             channels = _channels(image)
-            orientation = _orientation(image)
+            orientation = orientation_of(image)
     except (ImageError, OSError, ValueError, SyntaxError) as error:
         problem = str(error).removeprefix(f"{path}: ")
         return FileFacts(digest=digest, problem=problem)
@@ -52,29 +49,10 @@ def inspect_file(path: Path) -> FileFacts:
     )
 
 
-def upright(pixels: npt.NDArray[np.uint8], orientation: int) -> npt.NDArray[np.uint8]:
-    """Rotate or mirror an image by its EXIF orientation, 1 (upright) to 8."""
-    if orientation in (5, 6, 7, 8):
-        pixels = pixels.transpose(1, 0, 2)
-    if orientation in (2, 3, 6, 7):
-        pixels = pixels[:, ::-1]
-    if orientation in (3, 4, 7, 8):
-        pixels = pixels[::-1]
-    return np.ascontiguousarray(pixels)
-
-
 def _channels(image: Image.Image) -> int:
     if image.mode == "P":
         return 4 if "transparency" in image.info else 3
     return len(image.getbands())
-
-
-def _orientation(image: Image.Image) -> int:
-    try:
-        value = image.getexif().get(_ORIENTATION, 1)
-    except Exception:  # damaged EXIF raises errors of any type in Pillow
-        return 1
-    return value if value in range(1, 9) else 1
 
 
 def check_files(entries: Iterable[Entry]) -> list[Defect]:
@@ -97,7 +75,8 @@ def check_files(entries: Iterable[Entry]) -> list[Defect]:
                 f"orientation {facts.orientation}, stored {stored}, annotated on "
                 f"{frame}"
             )
-            defects.append(Defect("EXIF rotation", file, detail, entry))
+            kind = "stated EXIF rotation" if entry.states_turn else "EXIF rotation"
+            defects.append(Defect(kind, file, detail, entry))
         differ = (entry.width, entry.height) != (facts.width, facts.height)
         if min(entry.width, entry.height) > 0 and differ and not entry.turned:
             swapped = (entry.height, entry.width) == (facts.width, facts.height)

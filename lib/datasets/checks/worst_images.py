@@ -8,9 +8,9 @@ import numpy as np
 
 from ...utils.drawing import class_color, draw_boxes, jpeg_text, shrunk
 from ..loading.images import ImageError, read_image
+from ..loading.orientation import upright
 from .coverage import POOR
 from .entries import KINDS, Defect, Entry
-from .image_files import upright
 from .run_checks import Report
 
 _SIDE = 480

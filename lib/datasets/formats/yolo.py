@@ -14,7 +14,6 @@ from typing import BinaryIO
 
 import numpy as np
 import numpy.typing as npt
-from PIL import Image
 
 from ..index.index_files import (
     AnnotationFiles,
@@ -26,6 +25,7 @@ from ..index.index_files import (
 from ..index.index_writer import RawImages, pack
 from ..index.indexed_records import Part, Records
 from ..index.packed_masks import MaskBytes
+from ..loading.orientation import orientation_of
 from ..records import BOXES, Dataset, Drops, FloatArray, RawObjects, Wanted, few
 from .coco_masks import parse_polygons
 from .values import refuse
@@ -33,8 +33,6 @@ from .written_keypoints import clean_keypoints
 from .yolo_folder import Pair, YoloFolder, list_pairs, open_yolo
 from .yolo_labels import Row, parse_labels
 from .yolo_settings import Pose
-
-_ORIENTATION = 274  # EXIF's tag
 
 
 def read_yolo(
@@ -249,7 +247,7 @@ def _expect_upright(yolo: YoloFolder, pairs: Sequence[Pair]) -> None:
     Labelling tools show it rotated, training reads it as stored, and labels contain no
     size by which to distinguish the two.
     """
-    turned = [p.image for p in pairs if _orientation(yolo.root / p.image) != 1]
+    turned = [p.image for p in pairs if orientation_of(yolo.root / p.image) != 1]
     if turned:
         raise ValueError(
             f"{yolo.root}: expected upright images, found {len(turned)} of "
@@ -257,11 +255,3 @@ def _expect_upright(yolo: YoloFolder, pairs: Sequence[Pair]) -> None:
             "viewers show them (mogrify -auto-orient) if the labels were drawn so, "
             "else remove the tag"
         )
-
-
-def _orientation(path: Path) -> int:
-    try:
-        with Image.open(path) as image:
-            return int(image.getexif().get(_ORIENTATION, 1)) or 1
-    except Exception:  # `measure` reports unreadable files; EXIF may raise anything
-        return 1

@@ -1,7 +1,6 @@
 """Read image files.
 
-VOC and COCO annotations refer to the pixels as stored, so EXIF orientation is applied
-neither to the pixels nor to the size.
+EXIF orientation is applied neither to the pixels nor to the size; see `orientation`.
 """
 
 import contextlib
@@ -112,9 +111,8 @@ def expect_stated_size(
     )
     if found == stated[::-1]:
         raise ImageError(
-            f"{sizes}; annotations refer to the pixels as stored, without EXIF's "
-            "orientation: store the image rotated (by jpegtran or exiftran), "
-            "or annotate it as stored"
+            f"{sizes}, and no EXIF orientation that exchanges the sides: correct the "
+            "size in the annotation if the boxes fit the file, else rotate the image"
         )
     raise ImageError(
         f"{sizes}; if the boxes fit the file, correct the size in the annotation "

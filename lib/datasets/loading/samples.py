@@ -15,9 +15,9 @@ from ..formats.proposals import ScoredBoxes
 from ..records import BoolArray, FloatArray, Record
 from ..wanted_instances import Instances
 from .colours import recolour
-from .images import expect_stated_size, read_image
 from .instances import place_keypoints, place_masks
 from .masks import ObjectMask
+from .orientation import read_annotated
 from .resizing import Cut, choose_cut, resize_image, resize_scale
 from .training_stream import Draw
 
@@ -179,9 +179,8 @@ def _read(
     An image is mirrored before the resize: mirroring an image of rounded width would
     shift it by a fraction of a pixel.
     """
-    pixels = read_image(record.path)
-    height, width = pixels.shape[:2]
-    expect_stated_size(record.path, (width, height), (record.width, record.height))
+    pixels = read_annotated(record.path, (record.width, record.height))
+    width = record.width
     if flip:
         pixels = np.asarray(cv2.flip(pixels, 1), np.uint8)
         edges = edges.copy()

@@ -2,10 +2,13 @@
 
 import logging
 from collections.abc import Iterable, Sequence
-from pathlib import Path
 
-from ...datasets.loading.images import ImageError, read_image
-from ...datasets.records import Dataset
+import numpy as np
+import numpy.typing as npt
+
+from ...datasets.loading.images import ImageError
+from ...datasets.loading.orientation import read_annotated
+from ...datasets.records import Dataset, Record
 from ...utils.drawing import jpeg_text, shrunk
 from ..analysis.error_analysis import ErrorAnalysis
 from .gallery import Item, Mark, image_marks
@@ -45,7 +48,7 @@ def gallery_data(
     problems: list[ImageError] = []
     for image in wanted:
         try:
-            jpegs[image] = thumbnail(dataset.records[image].path)
+            jpegs[image] = _thumbnail(dataset.records[image])
         except ImageError as error:
             problems.append(error)
     if problems:
@@ -91,17 +94,19 @@ def gallery_data(
     }
 
 
-def thumbnail(path: Path, *, side: int = SIDE) -> str:
-    """Read an image, and return it as a small JPEG in base64.
+def _thumbnail(record: Record) -> str:
+    size = record.width, record.height
+    return thumbnail(read_annotated(record.path, size))
+
+
+def thumbnail(pixels: npt.NDArray[np.uint8], *, side: int = SIDE) -> str:
+    """Return an image as a small JPEG in base64.
 
     Args:
-        path: image file.
+        pixels: ``(H, W, 3)`` RGB.
         side: largest longer side in pixels.
-
-    Raises:
-        ImageError: the file cannot be read or is no image.
     """
-    return jpeg_text(shrunk(read_image(path), side), _QUALITY)
+    return jpeg_text(shrunk(pixels, side), _QUALITY)
 
 
 def _plain(marks: Iterable[Mark], shapes: Overlays) -> list[list[object]]:

@@ -119,6 +119,11 @@ def turned_image(voc):
     return voc.image_path("a"), detail
 
 
+def half_turn(voc):
+    voc.image("a", encoded(picture(0), orientation=3))
+    return voc.image_path("a"), "orientation 3, stored 80 x 60, annotated on the pict"
+
+
 def turned_annotation(voc):
     voc.image("a", encoded(picture(0), orientation=6))
     voc.annotate("a", thing(box=(5, 65, 50, 75)), size=(60, 80))
@@ -188,8 +193,9 @@ DEFECTS = [
     ("wrong size", wrong_size),
     ("wrong channel count", grey_image),
     ("wrong channel count", transparent_image),
-    ("EXIF rotation", turned_image),
-    ("EXIF rotation", turned_annotation),
+    ("stated EXIF rotation", turned_image),
+    ("stated EXIF rotation", turned_annotation),
+    ("EXIF rotation", half_turn),
     (
         "box with a NaN or infinite coordinate",
         box_kind(("nan", 1, 9, 9), "cell 2: (nan, 1, 9, 9)"),

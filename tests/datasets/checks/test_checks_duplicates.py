@@ -12,8 +12,9 @@ from faster_rcnn.datasets.checks.entries import (
     Written,
     are_apart,
 )
-from faster_rcnn.datasets.checks.image_files import inspect_file, upright
+from faster_rcnn.datasets.checks.image_files import inspect_file
 from faster_rcnn.datasets.formats.voc import VOC_CLASSES
+from faster_rcnn.datasets.loading.orientation import upright
 from PIL import Image, ImageOps
 
 

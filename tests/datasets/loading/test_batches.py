@@ -7,6 +7,7 @@ from faster_rcnn.datasets.loading.colours import recolour
 from faster_rcnn.datasets.loading.images import ImageError
 from loader_words import sample_of
 from pairwise import pairwise
+from PIL import Image, ImageOps
 from tiny_runs import make_record
 
 
@@ -215,9 +216,27 @@ def test_window_is_always_filled(image):
         np.testing.assert_allclose(full.boxes, whole, rtol=1e-5)
 
 
-def test_image_turned_against_its_annotation_is_refused(image):
-    with pytest.raises(ImageError, match=r"expected 20 x 40 .* found 40 x 20.*EXIF"):
-        sample(make_record(image(40, 20), 20, 40))
+@pytest.mark.parametrize("orientation", [None, 3, 5, 6, 7, 8])
+def test_image_turned_against_its_annotation(tmp_path, orientation):
+    exif = Image.Exif()
+    if orientation:
+        exif[0x0112] = orientation
+    pixels = np.random.default_rng(0).integers(0, 256, (20, 40, 3), np.uint8)
+    Image.fromarray(pixels).save(tmp_path / "a.png", exif=exif)
+    stored = sample(make_record(tmp_path / "a.png", 40, 20))
+    np.testing.assert_array_equal(stored.pixels, pixels)
+    turned = make_record(tmp_path / "a.png", 20, 40)
+    if orientation in (None, 3):
+        with pytest.raises(
+            ImageError, match=r"expected 20 x 40 .* found 40 x 20.*EXIF"
+        ):
+            sample(turned)
+        return
+    with Image.open(tmp_path / "a.png") as image:
+        shown = np.asarray(ImageOps.exif_transpose(image))
+    np.testing.assert_array_equal(sample(turned).pixels, shown)
+    mirrored = sample(turned, flip=True)
+    np.testing.assert_array_equal(mirrored.pixels, shown[:, ::-1])
 
 
 @pytest.mark.parametrize("stated", [(41, 20), (80, 40), (2_000_000_000, 20)])

@@ -1,0 +1,79 @@
+"""The orientation that EXIF states, and images in the frame of their annotations.
+
+An annotation with a width and a height says which way up its boxes are: the size is
+that of the pixels as stored, or that of the picture as EXIF turns it by 90 degrees.
+Where it does not say so (a square, a half turn, a mirrored image, no size), pixels are
+taken as stored.
+"""
+
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+from PIL import Image
+
+from .images import expect_stated_size, image_size, read_image
+
+_TAG = 0x0112
+
+
+def orientation_of(image: Path | Image.Image) -> int:
+    """Read EXIF's orientation, 1 to 8; 1, which is upright, if none can be read."""
+    try:
+        if isinstance(image, Image.Image):
+            value = image.getexif().get(_TAG, 1)
+            return value if value in range(1, 9) else 1
+        with Image.open(image) as opened:
+            return orientation_of(opened)
+    except Exception:  # damaged EXIF raises errors of any type in Pillow
+        return 1
+
+
+def upright(pixels: npt.NDArray[np.uint8], orientation: int) -> npt.NDArray[np.uint8]:
+    """Rotate or mirror an image by its EXIF orientation, 1 (upright) to 8."""
+    if orientation in (5, 6, 7, 8):
+        pixels = pixels.transpose(1, 0, 2)
+    if orientation in (2, 3, 6, 7):
+        pixels = pixels[:, ::-1]
+    if orientation in (3, 4, 7, 8):
+        pixels = pixels[::-1]
+    return np.ascontiguousarray(pixels)
+
+
+def read_annotated(path: Path, stated: tuple[int, int]) -> npt.NDArray[np.uint8]:
+    """Decode an image, turned if its annotation was made on the turned picture.
+
+    Args:
+        path: the image file.
+        stated: width and height in its annotation.
+
+    Returns:
+        ``(H, W, 3)`` RGB of the stated size.
+
+    Raises:
+        ImageError: the file cannot be used, or its size is another one.
+    """
+    pixels = read_image(path)
+    height, width = pixels.shape[:2]
+    if is_turned(path, (width, height), stated):
+        return upright(pixels, orientation_of(path))
+    expect_stated_size(path, (width, height), stated)
+    return pixels
+
+
+def is_annotated_turned(path: Path, stated: tuple[int, int]) -> bool:
+    """Return whether an annotation was made on the turned picture, by the headers.
+
+    Raises:
+        ImageError: the file cannot be read, or its size is another one.
+    """
+    found = image_size(path)
+    turned = is_turned(path, found, stated)
+    if not turned:
+        expect_stated_size(path, found, stated)
+    return turned
+
+
+def is_turned(path: Path, found: tuple[int, int], stated: tuple[int, int]) -> bool:
+    """Return whether the stated size is the stored one as EXIF turns it."""
+    return found != stated and found == stated[::-1] and orientation_of(path) >= 5
