@@ -6,6 +6,7 @@ import logging
 from pathlib import Path
 
 from ..datasets.catalog import load_dataset
+from ..datasets.given_files import as_folders
 from ..datasets.records import BOXES, Dataset, Wanted
 from ..evaluation.detection_tables import save_table_or_json
 from ..evaluation.ground_truth import read_annotations
@@ -49,6 +50,8 @@ def main(arguments: argparse.Namespace) -> None:
     """Read the ground truth and the results, select detections, evaluate."""
     with clear_errors():
         measure, arguments.tasks = split_measures(arguments.eval)
+        if Path(arguments.dataset).suffix != ".json":
+            arguments.dataset = as_folders(arguments.dataset)
         dataset = ground_truth(arguments)
         if measure != "detection" or arguments.source.suffix == ".npz":
             measure_proposals(dataset, arguments)

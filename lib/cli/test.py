@@ -18,7 +18,7 @@ from ..utils.monitoring.logs import setup_logging
 from ..weights.zoo import open_checkpoint
 from ..weights.zoo.cache import locate
 from .arguments.evaluation import split_measures
-from .command_line import dataset_settings, get_dataset, run_parent
+from .command_line import dataset_settings, get_dataset, open_data, run_parent
 from .processes import join_processes
 from .roots import data_root
 from .user_errors import clear_errors
@@ -46,6 +46,8 @@ def run_test(arguments: argparse.Namespace) -> Evaluation | None:
         expect_display()
     measure, options = evaluation_options(arguments)
     join_processes(arguments)
+    if arguments.dataset is not None:
+        arguments.dataset = open_data(arguments.dataset)
     checkpoint, run = _find_checkpoint(arguments)
     state = open_checkpoint(checkpoint)
     word = arguments.dataset

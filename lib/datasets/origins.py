@@ -17,7 +17,9 @@ def write_derived(path: Path, text: str, origin: Path) -> None:
 
 def note_origin(path: Path, origin: Path) -> None:
     """Note that a file or folder was made from one of the user's."""
-    _note_of(path).symlink_to(origin.absolute())
+    note = _note_of(path)
+    if not note.is_symlink():
+        note.symlink_to(origin.absolute())
 
 
 def own_file(path: Path) -> Path:
@@ -30,7 +32,7 @@ def own_file(path: Path) -> Path:
             break
         for link in (_note_of(place), place):
             if link.is_symlink():
-                return Path(os.readlink(link)) / path.relative_to(place)
+                return own_file(Path(os.readlink(link)) / path.relative_to(place))
     return path
 
 

@@ -63,7 +63,20 @@ def tidy_folder(folder: Path, *, shares: Sequence[float] | None = None) -> Path 
             f"{folder} ({found.name}): expected images without a split for data.split, "
             "found splits; leave out data.split, or merge them first"
         )
-    name = f"{folder.resolve().name}-{_hash(str(folder.resolve()))}"
+    name = f"{folder.resolve().name}-{short_hash(str(folder.resolve()))}"
+    return _write(folder, found, cache_home(folder, name), shares)
+
+
+def cache_home(folder: Path, name: str) -> Path:
+    """Make a folder in the cache for what is derived from an export.
+
+    Args:
+        folder: the user's folder.
+        name: a readable name with a hash, see `origins`.
+
+    Raises:
+        ValueError: no such folder can be written.
+    """
     for place in cache_folders(folder):
         home = place / "exports" / name
         try:
@@ -71,7 +84,7 @@ def tidy_folder(folder: Path, *, shares: Sequence[float] | None = None) -> Path 
         except OSError as error:
             logger.debug("no links in %s: %s", place, error)
             continue
-        return _write(folder, found, home, shares)
+        return home
     raise ValueError(
         f"{folder}: expected a folder for links to the files of this export, can write "
         "neither into it nor into the cache; set FRCNN_INDEX to a folder"
@@ -92,7 +105,7 @@ def _write(
     if shares is not None and tuple(shares) != kept.shares:
         kept = _Record(tuple(shares), {})
     state = [(str(p), _stamp(p)) for p in export.files]
-    view = home / _hash(json.dumps([_VERSION, kept.shares, state]))
+    view = home / short_hash(json.dumps([_VERSION, kept.shares, state]))
     if view.is_dir():
         return view
 
@@ -152,5 +165,6 @@ def _stamp(path: Path) -> tuple[int, int]:
     return found.st_size, found.st_mtime_ns
 
 
-def _hash(text: str) -> str:
+def short_hash(text: str) -> str:
+    """Return 16 hexadecimal digits that differ for different texts."""
     return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()[:16]

@@ -303,6 +303,15 @@ def test_two_files_of_a_split(tmp_path):
         recognise(tmp_path)
 
 
+def test_images_before_annotations_in_a_long_file(tmp_path):
+    one_json(tmp_path)
+    file = tmp_path / "annotations" / "my cells.json"
+    content = json.loads(file.read_text())
+    content = {"images": content.pop("images"), "info": "x" * 70_000, **content}
+    write(file, json.dumps(content))
+    assert recognise(tmp_path).layout == "coco"
+
+
 def test_notes_are_no_labels(tmp_path):
     pictures(tmp_path)
     write(tmp_path / "notes.txt", "photos, of cells\n0 -10 x\n")

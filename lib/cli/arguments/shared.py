@@ -12,7 +12,8 @@ from ..roots import output_root
 
 _DATASET_HELP = (
     "shapes, voc (2007), voc0712, coco, the path of a folder (VOC, COCO, YOLO and what "
-    "labelling tools export: docs/own_data.md), or several joined by +"
+    "labelling tools export: docs/own_data.md), of a data.yaml, a COCO JSON or a zip, "
+    "or several of these joined by +"
 )
 
 

@@ -21,19 +21,19 @@ def find_coco_exports(folder: Path) -> Export | None:
     inside = subfolders(folder)
     per_split = {
         split_in(path.parent.name): path
-        for path in files_with(inside, "*.json", '"annotations"')
+        for path in files_with(inside, "*.json", *_SIGNS)
         if split_in(path.parent.name) and images_in(path.parent)
     }
     if per_split:
         sets = {split: (path, path.parent) for split, path in per_split.items()}
     else:
         places = [folder, *(p for p in inside if p.name.lower() == "annotations")]
-        found = list(files_with(places, "*.json", '"annotations"'))
+        found = list(files_with(places, "*.json", *_SIGNS))
         sets = {
             split: (path, _images_of(path, folder))
             for split, path in _by_split(found).items()
         }
-    if not sets or not all(images_in(images) for _, images in sets.values()):
+    if not sets or not all(_has_images(images) for _, images in sets.values()):
         return None
 
     def write(view: Path, splitter: Splitter) -> None:
@@ -48,6 +48,16 @@ def find_coco_exports(folder: Path) -> Export | None:
     files = [place for pair in sets.values() for place in pair]
     return Export("COCO's JSON", files, len(sets) > 1, write)
 
+
+def _has_images(folder: Path) -> bool:
+    """Return whether there is an image in a folder or below it."""
+    if images_in(folder):
+        return True
+    return folder.is_dir() and any(_has_images(place) for place in subfolders(folder))
+
+
+_SIGNS = ('"annotations"', '"images"')
+"""One of COCO's tables is named near the start of its files."""
 
 _OTHERS = ("captions", "stuff", "panoptic")
 """How the names of COCO's files without objects begin."""
@@ -89,7 +99,9 @@ def _images_of(path: Path, folder: Path) -> Path:
         if n
     ]
     places += [*inside, path.parent, *subfolders(folder)]
-    return next((place for place in places if images_in(place)), folder)
+    found = next((place for place in places if images_in(place)), None)
+    # Without pictures in any of them, those below belong to it.
+    return found or next((place for place in places if place.is_dir()), folder)
 
 
 def _write_subsets(path: Path, folder: Path, view: Path, splitter: Splitter) -> None:

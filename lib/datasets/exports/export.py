@@ -72,19 +72,20 @@ def images_in(folder: Path) -> dict[str, Path]:
 
 
 def files_with(
-    folders: Iterable[Path], pattern: str, inside: str, *, limit: int | None = _FILES
+    folders: Iterable[Path], pattern: str, *inside: str, limit: int | None = _FILES
 ) -> Iterator[Path]:
-    """Yield files whose first bytes contain a text.
+    """Yield files whose first bytes contain one of some texts.
 
     Args:
         folders: folders to search, without their subfolders.
         pattern: pattern of the files' names.
-        inside: the text; "" for any file.
+        inside: the texts; "" for any file.
         limit: files of a folder that are examined; if None, all.
     """
     for folder in folders:
         for path in itertools.islice(visible(folder.glob(pattern)), limit):
-            if not inside or inside in _start_of(path):
+            start = _start_of(path) if any(inside) else ""
+            if any(text in start for text in inside):
                 yield path
 
 
