@@ -41,6 +41,7 @@ COMMANDS = {
     "fetch data": Command("fetch_data", "fetch and unpack public data sets"),
     "fetch weights": Command("fetch_weights", "fetch published weights"),
     "check": Command("check", "check a data set before anything is trained on it"),
+    "split": Command("split", "write lists of the images of each set"),
     "browse": Command("browse", "show the network's input in training"),
     "plot": Command("plot", "plot the curves of several runs together"),
     "tensorboard": Command("tensorboard", "open TensorBoard on the runs"),
