@@ -6,6 +6,7 @@ import logging
 
 from ..datasets.catalog import dataset_name
 from ..datasets.wanted_instances import with_keypoints_of
+from ..engine.fit_to_data import fit_to_data
 from ..engine.training_batches import stream_batches
 from ..inference.batch_pictures import network_pictures
 from ..utils.drawing import contact_sheet, save_image
@@ -23,6 +24,9 @@ def main(arguments: argparse.Namespace) -> None:
         job = make_job(arguments)
         dataset = get_dataset(job.dataset, job.config, "train")
         config = with_keypoints_of(dataset, job.config, job.given)
+        config, _ = fit_to_data(
+            config, dataset, fixed=job.fixed, recorded=None, fits=lambda _: True
+        )
         data = config.data.model_copy(update={"workers": 0})  # the stream is the same
         batches = stream_batches(dataset, config.model_copy(update={"data": data}))
         pictures = network_pictures(

@@ -7,24 +7,21 @@ from collections.abc import Iterator, Set
 from contextlib import contextmanager
 from pathlib import Path
 
-import torch
-
 from ..config.loading import load_config
 from ..config.recipes import find_recipes, net_settings, recipe_file
 from ..config.settings import Config
 from ..datasets.catalog import resolve
 from ..datasets.checks.check_page import write_page
-from ..datasets.checks.coverage import Recipe
 from ..datasets.checks.dataset_files import find_sources
 from ..datasets.checks.fix import expect_mendable, write_cleaned
 from ..datasets.checks.run_checks import Report, Training, Verdict, check_dataset
 from ..datasets.checks.text import report_text
 from ..datasets.wanted_instances import wanted_instances, with_keypoints_of
+from ..engine.fit_to_data import anchor_recipe
 from ..engine.validation import settle_validation
-from ..model.build import build_detector
 from ..utils.monitoring.slow_steps import slow_step
 from ..utils.printable import show
-from .command_line import apply_split, dataset_settings, fetch_dataset
+from .command_line import apply_split, dataset_settings, fetch_dataset, open_data
 from .data_sets import read_data_sets
 from .roots import data_root, output_root
 from .user_errors import clear_errors
@@ -46,6 +43,7 @@ def run_check(arguments: argparse.Namespace) -> Report:
     Raises:
         ValueError: the files cannot be read, or the page or the copy not be written.
     """
+    arguments.dataset = open_data(arguments.dataset)
     name, _, _ = resolve(arguments.dataset)
     recipes = find_recipes(arguments.dataset, arguments.net)
     recipes += [recipe_file(arguments.cfg)] if arguments.cfg else []
@@ -59,7 +57,7 @@ def run_check(arguments: argparse.Namespace) -> Report:
     )
     if arguments.fix:
         expect_mendable(sources, arguments.fix)
-    recipe = recipe_of(config, "+".join(path.stem for path in recipes))
+    recipe = anchor_recipe(config, "+".join(path.stem for path in recipes))
     training = _ask_training(arguments.dataset, config, keys)
     with slow_step(f"checking {name}"):
         report = check_dataset(
@@ -97,26 +95,6 @@ def _ask_training(word: str, config: Config, given: Set[str]) -> Training:
         return Training(concerns=sets.concerns)
     except ValueError as error:
         return Training(refusals=[str(error)])
-
-
-def recipe_of(config: Config, name: str) -> Recipe:
-    """Return the settings that the coverage of objects by anchors depends on."""
-    sides = sorted(config.data.short_sides)
-    with torch.device("meta"):
-        strides = build_detector(config, 2).strides
-    return Recipe(
-        name=name,
-        short_side=sides[len(sides) // 2],
-        long_side=config.data.long_side,
-        strides=strides,
-        ratios=config.anchors.ratios,
-        scales=tuple(config.anchors.level_scales(strides)),
-        offset=config.boxes.offset,
-        border=config.rpn.border,
-        centre=config.anchors.centre,
-        rounding=config.anchors.rounding,
-        use_ignored=config.data.use_difficult,
-    )
 
 
 @contextmanager

@@ -8,8 +8,8 @@ from typing import NamedTuple
 import torch
 
 from ..config.dataset_words import WORDS
-from ..config.loading import load_config
-from ..config.recipes import find_recipes, net_settings, recipe_file
+from ..config.loading import load_config, recipe_keys
+from ..config.recipes import find_recipes, net_settings, recipe_file, recipe_folder
 from ..config.settings import Config
 from ..datasets.catalog import (
     Split,
@@ -23,6 +23,7 @@ from ..datasets.catalog import (
 )
 from ..datasets.download import ensure_downloaded
 from ..datasets.folders import choose_split
+from ..datasets.given_files import as_folders
 from ..datasets.records import Dataset
 from ..engine.run_folder import settings_name
 from ..engine.validation import settle_validation, validates
@@ -44,6 +45,7 @@ class Job(NamedTuple):
         device: device to run on.
         dtype: dtype to compute in.
         given: keys that the command line sets itself, ``section.key``.
+        fixed: these, and the keys of the user's own recipes.
     """
 
     dataset: str
@@ -53,6 +55,7 @@ class Job(NamedTuple):
     device: torch.device
     dtype: torch.dtype
     given: frozenset[str] = frozenset()
+    fixed: frozenset[str] = frozenset()
 
 
 def make_job(arguments: argparse.Namespace) -> Job:
@@ -74,26 +77,30 @@ def make_job(arguments: argparse.Namespace) -> Job:
     # Last, so that a key without a value does not take another option as its value.
     overrides += arguments.overrides
     device = pick_device(arguments.device)
-    net = arguments.net or default_net(arguments.dataset, device)
-    recipes = find_recipes(arguments.dataset, net)
+    dataset = open_data(arguments.dataset)
+    net = arguments.net or default_net(dataset, device)
+    recipes = find_recipes(dataset, net)
+    own = [path for path in recipes if path.parent != recipe_folder()]
     if arguments.cfg is not None:
-        recipes.append(recipe_file(arguments.cfg))
+        own.append(recipe_file(arguments.cfg))
+        recipes.append(own[-1])
     given = [*net_settings(net), "data.root", str(data_root())]
     if arguments.workers is not None:  # not part of the run's name: results are equal
         given += ["data.workers", str(arguments.workers)]
     keys = frozenset(key.lower() for key in overrides[::2])
     # Whether there is a validation set may depend on the split.
-    apply_split(arguments.dataset, load_config(recipes, [*given, *overrides]))
-    given += dataset_settings(arguments.dataset)
+    apply_split(dataset, load_config(recipes, [*given, *overrides]))
+    given += dataset_settings(dataset)
     config = settle_validation(load_config(recipes, [*given, *overrides]), keys)
     return Job(
-        dataset=arguments.dataset,
+        dataset=dataset,
         config=config,
         recipes=recipes,
         tag=arguments.tag or automatic_tag(arguments.cfg, overrides),
         device=device,
         dtype=pick_dtype(config.train.precision, device),
         given=keys,
+        fixed=keys.union(*map(recipe_keys, own)),
     )
 
 
@@ -107,6 +114,12 @@ def default_net(dataset: str, device: torch.device) -> str:
     if dataset == "shapes":
         return "res18"
     return "mobile_v2_fpn" if device.type == "cpu" else "res50_fpn"
+
+
+def open_data(word: str) -> str:
+    """Return DATASET with a folder in place of each file, see `as_folders`."""
+    with collectives.main_first():
+        return as_folders(word)
 
 
 def dataset_settings(word: str) -> list[str]:

@@ -4,7 +4,7 @@ import argparse
 import logging
 import os
 import shlex
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -17,6 +17,7 @@ from ..engine.costs import state_bytes
 from ..engine.determinism import be_deterministic
 from ..engine.dry_run import dry_run
 from ..engine.extension import describe_extension, extended_config
+from ..engine.fit_to_data import fit_to_data, fits_memory
 from ..engine.out_of_memory import memory_advice
 from ..engine.profiling import make_profile
 from ..engine.run_folder import RunFolder
@@ -188,6 +189,9 @@ def _plan(arguments: argparse.Namespace) -> _Plan:
     config = resume_without_validation(config, job.given, recorded)
     sets = read_data_sets(job.dataset, config)
     config = with_keypoints_of(sets.train, config, job.given)
+    config, fitted = fit_to_data(
+        config, sets.train, fixed=job.fixed, recorded=recorded, fits=_fits(job, sets)
+    )
     for dataset in filter(None, (sets.train, sets.validation)):
         wanted_instances(dataset, config)
     if not arguments.no_test:
@@ -201,11 +205,25 @@ def _plan(arguments: argparse.Namespace) -> _Plan:
         recorded=recorded,
         train_images=len(sets.train.records),
     )
+    lines = fitted + lines
     if arguments.extend and recorded is not None:
         done = collectives.from_main(run.iterations_saved())
         lines += describe_extension(recorded, config, done)
     dtype = pick_dtype(config.train.precision, job.device)
     return _Plan(job._replace(config=config, dtype=dtype), run, sets, lines)
+
+
+def _fits(job: Job, sets: DataSets) -> Callable[[Config], bool]:
+    """Return a function that tells whether a step fits into the GPU's memory."""
+
+    def fits(config: Config) -> bool:
+        dtype = pick_dtype(config.train.precision, job.device)
+        classes = len(sets.train.classes)
+        return collectives.from_main(
+            fits_memory(config, classes=classes, device=job.device, dtype=dtype)
+        )
+
+    return fits
 
 
 def _log_plan(plan: _Plan) -> None:

@@ -62,6 +62,12 @@ def config_from_checkpoint(
     return _validate(merged, source="checkpoint")
 
 
+def recipe_keys(path: Path) -> set[str]:
+    """Return the keys that a recipe sets, ``section.key``."""
+    sections = _read_recipe(path).items()
+    return {f"{name}.{key}" for name, values in sections for key in values or ()}
+
+
 _SHOWN = 20  # errors per message
 
 _RENAMED = {("net", "fixed_trunk"): "fixed_shared"}

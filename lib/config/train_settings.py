@@ -10,6 +10,11 @@ from .section import Count, Positive, Section, Share, Whole
 class TrainConfig(Section):
     """Optimisation, logging and checkpoints."""
 
+    auto: bool = False
+    """Choose iterations (and the intervals that go with them), image size, scales of
+    anchors, and passes of an update by the training set and the memory, as far as
+    neither the command line nor a recipe of the user names them. The run records the
+    chosen values."""
     iterations: Count = 70000
     epochs: Positive | None = None
     """Length of the run in epochs, in place of ``iterations``; lr_steps keep their

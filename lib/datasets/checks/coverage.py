@@ -11,8 +11,10 @@ import numpy as np
 import numpy.typing as npt
 
 from ...layer_utils.anchors import Centre, Rounding, base_anchors
+from ..index.indexed_records import as_records
 from ..loading.resizing import resize_scale
 from ..readiness import is_tiny
+from ..records import Dataset
 from .entries import Entry
 
 Array = npt.NDArray[np.float64]
@@ -119,7 +121,11 @@ class Coverage:
 
 def measure_coverage(entries: Sequence[Entry], recipe: Recipe) -> Coverage:
     """Match the objects with the anchors of a recipe, and with proposed ones."""
-    objects = network_objects(entries, recipe)
+    return cover(network_objects(entries, recipe), recipe)
+
+
+def cover(objects: Objects, recipe: Recipe) -> Coverage:
+    """Match objects with the anchors of a recipe, and with proposed ones."""
 
     def overlaps(scales: Sequence[Sequence[float]], border: float) -> Array:
         best = np.zeros(len(objects.boxes))
@@ -199,6 +205,28 @@ def network_objects(entries: Sequence[Entry], recipe: Recipe) -> Objects:
         extents=boxes[:, 2:] - boxes[:, :2] + recipe.offset,
         sizes=np.array(sizes, np.float64).reshape(-1, 2),
     )
+
+
+def dataset_objects(dataset: Dataset, recipe: Recipe) -> Objects:
+    """Return the objects of a data set that are trained on, resized likewise.
+
+    Their entries, places and names stay empty.
+    """
+    records = as_records(dataset.records)
+    left = ~records.crowd & (recipe.use_ignored | ~records.difficult)
+    left &= (records.boxes[:, 2:] - records.boxes[:, :2] > 1).any(axis=1)
+    scales = np.array(
+        [
+            resize_scale(height, width, recipe.short_side, recipe.long_side)
+            for width, height in records.sizes.tolist()
+        ]
+    )
+    images = records.images[left]
+    edges = records.boxes[left].astype(np.float64)
+    boxes = (edges - (0, 0, recipe.offset, recipe.offset)) * scales[images, None]
+    sizes = np.round(records.sizes[images] * scales[images, None])
+    extents = boxes[:, 2:] - boxes[:, :2] + recipe.offset
+    return Objects([], [], [], boxes, extents, sizes)
 
 
 def best_overlaps(
