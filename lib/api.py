@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from .cli.check import run_check
-from .cli.command_line import dataset_settings, get_dataset
+from .cli.command_line import dataset_settings, get_dataset, open_data
 from .cli.parser import Parser
 from .cli.roots import data_root
 from .cli.test import evaluation_options, run_test
@@ -213,6 +213,7 @@ def evaluate(
         checkpoint = detector.best if isinstance(detector, Run) else detector
         return _test(checkpoint, data, given, settings)
     arguments = _arguments("test", [data], given, settings)
+    arguments.dataset = open_data(arguments.dataset)
     overrides = ["data.root", str(data_root()), *dataset_settings(arguments.dataset)]
     config = config_from_checkpoint(
         {"config": detector.config.model_dump(mode="json")},
