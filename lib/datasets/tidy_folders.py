@@ -25,7 +25,7 @@ from .exports.labelme_folders import find_labelme_folders
 from .exports.object_tables import find_tables
 from .exports.xml_folders import find_xml_folders
 from .index.index_files import cache_folders
-from .origins import note_origin
+from .origins import note_origin, own_file
 from .splitting import DEFAULT_SHARES, SPLITS, split_images
 
 FINDERS = (
@@ -124,7 +124,7 @@ def _write(
             "%s has no split: %d images are for training, %d for validation and %d for "
             "testing, those that look the same together; %s keeps the choice, and "
             "data.split sets other shares",
-            folder,
+            own_file(folder),
             *counts,
             record,
         )
@@ -143,7 +143,8 @@ def _write(
                 raise
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
-    logger.info("%s: %s, read through the links in %s", folder, export.name, view)
+    text = "%s: %s, read through the links in %s"
+    logger.info(text, own_file(folder), export.name, view)
     return view
 
 

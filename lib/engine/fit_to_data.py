@@ -46,8 +46,8 @@ _MOST = 2.0
 """Largest factor on the image size, and largest enlargement of the images."""
 _ROOM = 0.85
 """Share of a GPU's memory that a step may need by the estimate."""
-_MANY_POOR = 0.1
-"""Share of objects without a good anchor with which other scales are chosen."""
+_HELPED = 0.1
+"""Share of objects that must get a good anchor by other scales for their choice."""
 
 
 def fit_to_data(
@@ -170,9 +170,8 @@ def _anchors(
     recipe = anchor_recipe(config, "")
     found = cover(dataset_objects(dataset, recipe), recipe)
     total = len(found.overlaps)
-    if found.poor <= _MANY_POOR * total or 2 * found.suggested_poor > found.poor:
-        return {}, []
-    if not found.suggested:
+    helped = found.poor - found.suggested_poor
+    if not found.suggested or helped <= _HELPED * total:
         return {}, []
     scales = " ".join(f"{scale:g}" for scale in found.suggested)
     told = (
