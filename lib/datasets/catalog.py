@@ -302,7 +302,7 @@ def _unknown(word: str, known: Iterable[str], besides: str) -> ValueError:
             "holds it"
         )
     if "/" in word or "\\" in word:
-        return ValueError(f"data set {word!r}: no such folder; check the path")
+        return ValueError(f"data set {word!r}: no such folder or file; check the path")
     return ValueError(
         f"unknown data set {word!r}{did_you_mean(word, known)}; expected one of "
         f"{', '.join(_words())}, {besides}or the path of a folder in VOC, COCO or YOLO "
