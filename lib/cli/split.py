@@ -6,14 +6,15 @@ import os
 from pathlib import Path
 
 from ..datasets.catalog import dataset_name
-from ..datasets.folders import FORMATS, choose_split, read_folder, recognise
+from ..datasets.folders import FORMATS, Split, choose_split, read_folder, recognise
 from ..datasets.index.indexed_records import as_records
 from ..datasets.origins import own_file
-from ..datasets.splitting import SPLITS
 from ..utils.files import write_atomic
 from .command_line import open_data
 from .roots import output_root
 from .user_errors import clear_errors
+
+_SPLITS: tuple[Split, ...] = ("train", "val", "test")
 
 logger = logging.getLogger(__name__)
 
@@ -34,7 +35,7 @@ def main(arguments: argparse.Namespace) -> None:
         there = FORMATS[found.layout].splits(found.folder)
         output = arguments.output or output_root() / "split" / name
         output.mkdir(parents=True, exist_ok=True)
-        for split in SPLITS:
+        for split in _SPLITS:
             if split in there:
                 dataset = read_folder(folder, split, name=f"{name}_{split}")
                 paths = [own_file(Path(p)) for p in as_records(dataset.records).paths]

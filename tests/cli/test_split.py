@@ -1,11 +1,11 @@
 """Lists of the images of each set."""
 
 import itertools
-import os
+import shutil
 
 import pytest
+from checked_folders import VocFolder
 from faster_rcnn.cli.main import run
-from test_tidy_folders import labelimg, roboflow_coco
 
 
 @pytest.fixture
@@ -28,26 +28,27 @@ def lists(folder):
 
 
 def test_images_without_a_split(tmp_path, split):
-    data, out = tmp_path / "cells", tmp_path / "lists"
-    labelimg(data)
-    words = ("--shares", "0.6/0.2/0.2", "--output", out)
-    status, _, err = split(data, *words)
+    data, out = VocFolder(tmp_path / "cells").root, tmp_path / "lists"
+    shutil.rmtree(data / "ImageSets")
+    status, _, err = split(data, "--shares", "0.5/0.25/0.25", "--output", out)
     assert status == 0 and f"{out / 'train.txt'}: 3 images" in err
     found = lists(out)
-    assert {name: len(lines) for name, lines in found.items()} == {
-        **{"train": 3, "val": 1, "test": 1}
-    }
-    assert sorted(itertools.chain(*found.values())) == [f"p{i}.png" for i in range(5)]
+    images = sorted(path.name for path in (data / "JPEGImages").iterdir())
+    assert found.keys() == {"train", "val", "test"}
+    named = sorted(itertools.chain(*found.values()))
+    assert named == [f"JPEGImages/{name}" for name in images]
     assert split(data, "--output", out)[0] == 0 and lists(out) == found
 
 
-def test_splits_of_an_export(tmp_path, split):
-    roboflow_coco(tmp_path / "cells")
-    assert split(tmp_path / "cells", "--output", tmp_path / "lists")[0] == 0
+def test_a_set_with_splits(tmp_path, split):
+    folder = VocFolder(tmp_path / "cells")
+    folder.list("train", "ab")
+    folder.list("val", "c")
+    assert split(folder.root, "--output", tmp_path / "lists")[0] == 0
     found = lists(tmp_path / "lists")
-    assert found["train"] == [os.path.join("train", f"p{i}.png") for i in range(4)]
-    assert found.keys() == {"train", "val"}
-    status, _, err = split(tmp_path / "cells", "--shares", "0.5/0.5")
+    assert found["train"] == ["JPEGImages/a.jpg", "JPEGImages/b.jpg"]
+    assert found["val"] == ["JPEGImages/c.jpg"]
+    status, _, err = split(folder.root, "--shares", "0.5/0.5")
     assert status == 2 and "leave out data.split" in err
 
 
