@@ -132,7 +132,8 @@ def test_folder_that_is_no_run(tmp_path):
 
 def test_check_returns_the_findings(photos, tmp_path, capsys):
     report = f.check(photos, html=tmp_path / "check.html", pictures=1)
-    assert report.verdict in capsys.readouterr().out
+    assert report.verdict == "will train, but look"
+    assert "\ntrains; look at " in capsys.readouterr().out
     assert len(report.entries) == 6
 
 
