@@ -3,6 +3,7 @@
 import re
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 
 import faster_rcnn as f
 import pytest
@@ -121,6 +122,12 @@ def test_a_full_disk_is_told_before_the_first_update(train, monkeypatch, caplog)
     train(**{"train.snapshots_kept": 2})
     (told,) = [r.getMessage() for r in caplog.records if "free space" in r.message]
     assert "of free space for 3 checkpoints, found 1.0 kB; free some" in told
+
+
+def test_training_in_a_thread(train):
+    with ThreadPoolExecutor(1) as pool:
+        run = pool.submit(train).result()
+    assert checkpoint_names(run.folder) == ["iter_0000004.pth"]
 
 
 def test_folder_that_is_no_run(tmp_path):

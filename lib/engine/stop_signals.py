@@ -2,6 +2,7 @@
 
 import logging
 import signal
+import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from types import FrameType
@@ -27,8 +28,12 @@ class Interrupted(Exception):
 def stop_signals() -> Iterator[Callable[[], str]]:
     """Turn the first SIGINT or SIGTERM into a request; the second acts at once.
 
-    Afterwards the previous handlers are restored.
+    Afterwards the previous handlers are restored. Only the main thread of a program can
+    take signals; in another thread there are none.
     """
+    if threading.current_thread() is not threading.main_thread():
+        yield str
+        return
     received: list[str] = []
     before: dict[int, Any] = {}
 
