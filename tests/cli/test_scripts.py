@@ -280,6 +280,7 @@ BAD_TRAINING = [
         ("test_net", "", "give DATASET, or --checkpoint FILE"),
         ("test_net", "voc res18 --iters 5", "unrecognized arguments: --iters 5"),
         ("test_net", "voc res18 --out r.pkl", "expected a file .json (COCO results)"),
+        ("test_net", "voc res18 --show", "--show needs "),
         ("test_net", "--checkpoint best", "give DATASET, or --checkpoint FILE"),
         ("test_net", "voc res18", "no checkpoint in "),
         ("test_net", "voc res18 --tag x", "no checkpoint in "),
@@ -288,6 +289,7 @@ BAD_TRAINING = [
 )
 def test_bad_arguments(monkeypatch, capsys, tmp_path, tool, line, problem):
     monkeypatch.setattr(torch.backends.mps, "is_available", lambda: False)
+    monkeypatch.setattr("faster_rcnn.demo.window._has_windows", lambda: False)
     words = [*line.split(), "--output", tmp_path] if line else []
     status, out, err = call(tool, monkeypatch, capsys, *words)
     assert (status, out) == (2, "")
