@@ -28,8 +28,10 @@ def join_processes(arguments: argparse.Namespace) -> None:
             the processes cannot connect.
         SystemExit: in the parent, after the processes that it started.
     """
-    if collectives.is_distributed():
-        return  # since an earlier call of a program
+    if collectives.is_distributed():  # since an earlier call of a program
+        if not collectives.is_main():
+            _limit_logging(collectives.process_rank().rank)
+        return
     place = find_rank(os.environ)
     sharing: int = getattr(arguments, "procs_per_gpu", 1)
     if place is None:
