@@ -62,16 +62,17 @@ def _patch_once(monkeypatch: pytest.MonkeyPatch) -> None:
     from triton.runtime import interpreter
 
     patch_lang, patched = interpreter._patch_lang, set()
+    scope_of_nothing = getattr(interpreter, "_LangPatchScope", lambda: None)
 
     def patch(function: Any) -> Any:
         known = (language, language.core)
         values = function.__globals__.values()
         modules = {id(module) for module in known if any(v is module for v in values)}
         if modules <= patched:
-            return interpreter._LangPatchScope()
+            return scope_of_nothing()
         scope, first = patch_lang(function), not patched
         patched.update(modules)
-        if first:
+        if first and scope is not None:  # Triton before 3.8 leaves all patched
             restore = scope.restore
 
             def restore_all() -> None:
@@ -81,8 +82,7 @@ def _patch_once(monkeypatch: pytest.MonkeyPatch) -> None:
             scope.restore = restore_all
         return scope
 
-    if hasattr(interpreter, "_LangPatchScope"):
-        monkeypatch.setattr(interpreter, "_patch_lang", patch)
+    monkeypatch.setattr(interpreter, "_patch_lang", patch)
 
 
 @pytest.fixture
