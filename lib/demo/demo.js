@@ -113,10 +113,10 @@ function render() {
   const above = found.detections.filter(each => each.score > threshold);
   shown = above.filter(each => !off.has(each.label));
   chips(above);
-  // The best come last, and so on top; the order of rows is that of the list.
   at("boxes").replaceChildren(...shown.map(boxOf));
   [...at("boxes").children].forEach((box, i, all) =>
-    box.style.zIndex = String(all.length - i));
+    // The labels are above all boxes, so that no line crosses them, the best on top.
+    box.firstChild.style.zIndex = String(all.length - i));
   placeLabels();
   paintInstances(at("overlay"), found, shown, info);
   at("rows").replaceChildren(...shown.map(rowOf));
