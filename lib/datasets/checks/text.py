@@ -113,11 +113,13 @@ def verdict_words(report: Report) -> str:
         return f"cannot train: {errors}" + (
             f", {others} more to look at" * (others > 0)
         )
+    warned = counts.pop("training warns", 0)
     clipped = counts.pop("clipped box", 0)
     left_out = sum(counts.pop(kind, 0) for kind in BOX_FAULTS)
     parts = [
         *([f"{numbered(left_out, 'box')} left out"] if left_out else []),
         *([f"{numbered(clipped, 'box')} clipped"] if clipped else []),
+        *([numbered(warned, "warning")] if warned else []),
     ]
     if counts:
         listed = ", ".join(f"{kind} ({n})" for kind, n in counts.items())
