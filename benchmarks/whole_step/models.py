@@ -72,7 +72,8 @@ class Work:
             ValueError: unknown net, key or value.
         """
         given = net_settings(self.model)
-        train, test = self.rois or ROIS.get(given[-1], (128, 300))
+        usual = next((ROIS[word] for word in given if word in ROIS), (128, 300))
+        train, test = self.rois or usual
         counts = {
             "rpn.train_post_nms": 2000,
             "rpn.test_post_nms": test,
