@@ -4,6 +4,7 @@ from typing import NamedTuple
 
 from ..config.settings import Config
 from ..datasets.agreement import same_pictures, shared_pictures, with_known_classes
+from ..datasets.origins import own_files
 from ..datasets.readiness import (
     expect_testable,
     expect_trainable,
@@ -59,4 +60,4 @@ def read_data_sets(word: str, config: Config) -> DataSets:
         for dataset in tested:
             concerns += expect_testable(dataset) + untrained_classes(train, dataset)
         concerns += shared_pictures(train, validation, test)
-    return DataSets(train, test, validation, concerns)
+    return DataSets(train, test, validation, list(map(own_files, concerns)))
