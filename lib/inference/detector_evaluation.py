@@ -88,6 +88,12 @@ def evaluate_detector(
         ValueError: an image has no proposals for Fast R-CNN alone.
     """
     test, place = config.test, collectives.process_rank()
+    if (test.max_detections or 0) > test.detections_per_image:
+        logger.warning(
+            "test.max_detections %d has no effect beyond test.detections_per_image %d: "
+            "raise that too",
+            *(test.max_detections, test.detections_per_image),
+        )
     batches = view_batches(
         dataset.records,
         config,

@@ -159,3 +159,12 @@ def test_pictures_of_all_images_and_a_table(tmp_path, run):
     _, evaluation = run(dataset, "test.pictures", 1, show_dir=shown, out=table)
     assert sorted(p.stem for p in shown.iterdir()) == ["image0", "image1", "image2"]
     assert len(table.read_text().splitlines()) == 1 + evaluation.detections > 1
+
+
+def test_a_limit_without_effect_is_told(tmp_path, run, caplog):
+    dataset = draw_dataset(tmp_path / "images", 1)
+    run(dataset, "test.max_detections", 300)
+    assert "300 has no effect beyond test.detections_per_image 100" in caplog.text
+    caplog.clear()
+    run(dataset, "test.max_detections", 300, "test.detections_per_image", 300)
+    assert "no effect" not in caplog.text
