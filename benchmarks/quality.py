@@ -44,7 +44,7 @@ from faster_rcnn.engine.train import check_finite, train
 from faster_rcnn.engine.training_batches import stream_batches
 from faster_rcnn.evaluation.image_detections import ImageDetections
 from faster_rcnn.evaluation.scoring import evaluate
-from faster_rcnn.evaluation.tasks import coco_options
+from faster_rcnn.evaluation.tasks import coco_parameters
 from faster_rcnn.inference.ordered_batches import ordered_batches
 from faster_rcnn.inference.postprocess import detect_images
 from faster_rcnn.model.build import build_detector
@@ -241,7 +241,10 @@ def compare(
         config = with_seed(job.config, seed)
         found = SYSTEMS[system](train_set, test_set, config, job.device, job.dtype)
         evaluation = evaluate(
-            test_set, found, rules=("voc", "coco"), **coco_options(config)
+            test_set,
+            found,
+            rules=("voc", "coco"),
+            parameters=coco_parameters(config),
         )
         facts = {
             "iterations": config.train.iterations,

@@ -3,7 +3,7 @@
 import re
 
 from command_lines import REPOSITORY
-from test_imports import IMPORTS, ORDER
+from test_imports import ORDER, imports
 
 TEXT = (REPOSITORY / "docs" / "architecture.md").read_text(encoding="utf-8")
 
@@ -11,7 +11,7 @@ TEXT = (REPOSITORY / "docs" / "architecture.md").read_text(encoding="utf-8")
 def imported_folders():
     """The folders that each folder imports, without what follows from the others."""
     direct = {folder: set() for folder in ORDER}
-    for file, targets in IMPORTS.items():
+    for file, targets in imports().items():
         direct[file[0]] |= {target[0] for target in targets} - {file[0]}
     below = {}
     for folder in reversed(ORDER):  # those below come first
