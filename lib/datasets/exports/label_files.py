@@ -40,8 +40,8 @@ def find_label_files(folder: Path) -> Export | None:
     files = visible(folder.glob("*.data"))
     if files:
         sets, names = _darknet(files[0])
-    elif is_yolo(folder) and open_yolo(folder).splits:
-        yolo = open_yolo(folder)
+    elif is_yolo(folder) and (opened := open_yolo(folder)).splits:
+        yolo = opened
         settings = read_settings(yolo.settings) if yolo.settings else {}
         settings["names"] = dict(yolo.names)
         folder = yolo.root
