@@ -25,12 +25,8 @@ _LENGTHS = (
 )
 """Settings in updates that keep their share of the run."""
 _SCALED = (
-    "iterations",
-    "lr_steps",
-    "lr",
-    "ema",
-    "reference_batch",
-    "images_per_update",
+    *("iterations", "lr_steps", "lr", "ema"),
+    *("reference_batch", "images_per_update"),
 )
 """Settings that `settle_schedule` has fitted to the batch of a run."""
 _PASSES = ("batch_size", "accumulate")
@@ -138,8 +134,10 @@ def _image_size(
 ) -> tuple[dict[str, Any], list[str]]:
     """Choose larger images if many objects are small."""
     keys = [f"data.{name}" for name in _SIZES]
+    if set(keys) & set(fixed):
+        return {}, []
     objects = dataset_objects(dataset, anchor_recipe(config, ""))
-    if set(keys) & set(fixed) or not len(objects.boxes):
+    if not len(objects.boxes):
         return {}, []
     small = float(np.quantile(objects.sides, 0.25))
     stored = float(np.median(as_records(dataset.records).sizes.min(axis=1)))
