@@ -196,8 +196,8 @@ def _image_faults(dataset: Dataset, rows: Iterable[int]) -> list[str]:
     records = as_records(dataset.records)
     looking = slow_step(f"looking at images of {dataset.name}")
     with looking, ThreadPoolExecutor(_READERS) as pool:
-        found = list(pool.map(_look_at, (records[row] for row in rows)))
-    turned = found.count(_TURNED)
+        found = list(pool.map(_inspect, (records[row] for row in rows)))
+    turned = sum(is_turned for _, is_turned in found)
     if turned:
         logger.info(
             "%s: %d of %d images looked at are turned as EXIF says: their annotations "
@@ -206,16 +206,12 @@ def _image_faults(dataset: Dataset, rows: Iterable[int]) -> list[str]:
             turned,
             len(found),
         )
-    return [fault for fault in found if fault not in ("", _TURNED)]
+    return [fault for fault, _ in found if fault]
 
 
-_TURNED = "turned"
-
-
-def _look_at(record: Record) -> str:
-    """Return the fault of an image; `_TURNED` if EXIF turns it, else ""."""
+def _inspect(record: Record) -> tuple[str, bool]:
+    """Return the fault of an image, "" for none, and whether EXIF turns it."""
     try:
-        turned = is_annotated_turned(record.path, (record.width, record.height))
+        return "", is_annotated_turned(record.path, (record.width, record.height))
     except ImageError as error:
-        return str(error)
-    return _TURNED if turned else ""
+        return str(error), False
