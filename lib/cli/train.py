@@ -121,7 +121,7 @@ def _train(
 ) -> None:
     job, run, sets, _ = plan
     model, device, dtype = _build(plan), job.device, job.dtype
-    _look_at_space(run, model, job.config)
+    _check_disk_space(run, model, job.config)
     profile = make_profile(arguments, run.path, device=device)
     with memory_advice(model, job.config, device=device, dtype=dtype):
         train(
@@ -137,7 +137,7 @@ def _train(
         )
 
 
-def _look_at_space(run: RunFolder, model: Network, config: Config) -> None:
+def _check_disk_space(run: RunFolder, model: Network, config: Config) -> None:
     """Warn if the run's checkpoints will not fit onto the disk."""
     # One more while the oldest is not deleted yet, and the best one.
     count = config.train.snapshots_kept + 1 + bool(config.train.validate_every)
