@@ -213,14 +213,14 @@ def evaluate(
         checkpoint = detector.best if isinstance(detector, Run) else detector
         return _test(checkpoint, data, given, settings)
     arguments = _arguments("test", [data], given, settings)
-    arguments.dataset = open_data(arguments.dataset)
-    overrides = ["data.root", str(data_root()), *dataset_settings(arguments.dataset)]
-    config = config_from_checkpoint(
-        {"config": detector.config.model_dump(mode="json")},
-        [*overrides, *arguments.overrides],
-    )
     with shared_errors():
-        dataset = get_dataset(arguments.dataset, config, arguments.split)
+        word = open_data(arguments.dataset)
+        overrides = ["data.root", str(data_root()), *dataset_settings(word)]
+        config = config_from_checkpoint(
+            {"config": detector.config.model_dump(mode="json")},
+            [*overrides, *arguments.overrides],
+        )
+        dataset = get_dataset(word, config, arguments.split)
         _, options_given = evaluation_options(arguments)
         classes = detector.classes
         found = evaluate_detector(

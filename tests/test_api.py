@@ -1,6 +1,7 @@
 """The Python API: the commands' own code, with keywords for options."""
 
 import re
+import shutil
 import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
@@ -128,6 +129,18 @@ def test_training_in_a_thread(train):
     with ThreadPoolExecutor(1) as pool:
         run = pool.submit(train).result()
     assert checkpoint_names(run.folder) == ["iter_0000004.pth"]
+
+
+def test_errors_name_the_user_s_files(photos, tmp_path):
+    """Not the links in the cache through which an export is read."""
+    export = tmp_path / "cells"
+    shutil.copytree(photos / "JPEGImages", export)
+    shutil.copytree(photos / "Annotations", export, dirs_exist_ok=True)
+    damaged = min(export.glob("*.xml"))
+    damaged.write_text("<annotation><object>")
+    options = {"device": "cpu", "output": tmp_path / "output", "settings": TINY}
+    with pytest.raises(ValueError, match=re.escape(str(damaged))):
+        f.train(export, "mobile_v2", **options)
 
 
 def test_folder_that_is_no_run(tmp_path):

@@ -42,11 +42,16 @@ def clear_errors() -> Iterator[None]:
 
 @contextlib.contextmanager
 def shared_errors() -> Iterator[None]:
-    """Log to the console; let all processes end with the first failure of any."""
+    """Log to the console; let all processes end with the first failure of any.
+
+    Messages of ValueErrors name the user's own files, not those in the cache.
+    """
     setup_logging()
     try:
         yield
     except (Exception, KeyboardInterrupt) as error:
+        if isinstance(error, ValueError) and len(error.args) == 1:
+            error.args = (own_files(str(error)),)
         if collectives.is_distributed():
             stack = "".join(traceback.format_exception(error))
             collectives.end(_failure(error) or Failure(1, stack.rstrip()), error)
@@ -58,7 +63,7 @@ def _failure(error: BaseException) -> Failure | None:
     if isinstance(error, Interrupted | KeyboardInterrupt):
         return Failure(130, str(error) or "interrupted", logging.WARNING)
     if isinstance(error, ValueError):
-        return Failure(2, own_files(str(error)))
+        return Failure(2, str(error))
     if isinstance(error, NonFiniteLossError | NotEnoughMemoryError | DryRunError):
         return Failure(1, str(error))
     if is_out_of_memory(error):
