@@ -9,6 +9,7 @@ from concurrent.futures import ThreadPoolExecutor
 import faster_rcnn as f
 import pytest
 from command_lines import REPOSITORY
+from documents import run_document
 from faster_rcnn.config.loading import ConfigError
 from faster_rcnn.datasets import shapes
 from PIL import Image
@@ -178,11 +179,6 @@ def test_the_document_runs(photos, tmp_path, monkeypatch):
         )
 
     monkeypatch.setattr(f, "train", train_tiny)
-    text = DOCUMENT.read_text(encoding="utf-8")
-    blocks = re.findall(r"^```py\n(.*?)^```", text, re.MULTILINE | re.DOTALL)
-    assert len(blocks) >= 5
-    names = {"__name__": "document"}
-    for block in blocks:
-        exec(compile(block, DOCUMENT.name, "exec"), names)
+    names = run_document(DOCUMENT)
     assert checkpoint_names(names["run"].folder) == ["iter_0000003.pth"]
     assert (tmp_path / "detections.csv").is_file()

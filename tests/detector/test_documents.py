@@ -7,6 +7,7 @@ import shutil
 import numpy as np
 import pytest
 from command_lines import REPOSITORY
+from documents import run_document
 from patience import PATIENCE
 from PIL import Image
 
@@ -81,11 +82,6 @@ def test_the_document_runs(checkpoint, tmp_path, monkeypatch):
     for name in ("photo.jpg", "other.png", "photos/1.jpg", "photos/2.jpg"):
         Image.fromarray(photo).save(tmp_path / name)
     monkeypatch.chdir(tmp_path)
-    text = DOCUMENT.read_text(encoding="utf-8")
-    blocks = re.findall(r"^```py\n(.*?)^```", text, re.MULTILINE | re.DOTALL)
-    assert len(blocks) >= 5
-    names = {"__name__": "document"}
-    for block in blocks:
-        exec(compile(block, DOCUMENT.name, "exec"), names)
+    run_document(DOCUMENT)
     assert (tmp_path / "photo_boxes.png").is_file()
     assert (tmp_path / "photo.xml").is_file()
