@@ -13,7 +13,7 @@ from faster_rcnn.utils.device import random_states, restore_random_states
 from tiny_runs import draw_dataset
 from web_server import Server, serving
 
-# Workers and the processes they start share the cores: threads that wait must not spin.
+# The processes that tests start share the cores: their waiting threads must not spin.
 os.environ.setdefault("OMP_WAIT_POLICY", "passive")
 
 

@@ -166,7 +166,7 @@ def test_earlier_folder_without_detections(tested, tmp_path):
     assert not (tested.folder / "report.html").exists()
 
 
-def test_the_header_tells_what_was_tested(report, monkeypatch):
+def test_the_header_tells_what_was_tested(report):
     header, _, rest = report.read_text().partition("</header>")
     assert "<h1>res18 on pets &lt;test&gt; &amp; co</h1>" in header
     assert "<dt>run</dt><dd>res18/&lt;mine&gt;</dd>" in header
