@@ -83,6 +83,10 @@ class TrainConfig(Section):
     or ``skip`` the step, which leaves the weights unchanged."""
     nonfinite_limit: Count = 10
     """Largest number of updates in a row that may be skipped before the run stops."""
+    class_weights: Literal["balanced"] | dict[str, Positive] | None = None
+    """Weights of classes in the classification loss of the head: {cat: 2}, and 1 for
+    all others; or ``balanced``, objects / (classes x objects of the class), between
+    0.1 and 10. Background weighs 1."""
     precision: Literal["auto", "float32", "bfloat16"] = "auto"
     """``auto``: bfloat16 autocast if the hardware supports it natively."""
     compile: Literal["none", "default", "reduce-overhead", "max-autotune"] = "none"
