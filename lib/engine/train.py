@@ -129,8 +129,9 @@ def train(
             stopping = stopping or heed(stop_requested(), told=False)
             done = state.iteration
             finished = done == settings.iterations or validation.exhausted
-            if stopping or finished or done % settings.snapshot_every == 0:
-                writer.save()
+            ending = bool(stopping) or finished
+            if ending or done % settings.snapshot_every == 0:
+                writer.save(wait=ending)
             if stopping and collectives.from_main(writer.callbacks.stopping):
                 logger.info("a callback stopped the run after iteration %d", done)
                 break
