@@ -189,6 +189,44 @@ class Detector:
         groups = in_order(prepared, call.batch_size)
         return (result for group in groups for result in self._detect(group, call))
 
+    def prepare(
+        self,
+        image: ImageInput,
+        *,
+        number: int = 0,
+        exif: bool = True,
+        name: str = "image",
+    ) -> Prepared:
+        """Read and resize one image, as a call does, for `detect_prepared`.
+
+        Args:
+            image: see `__call__`.
+            number: index of the image among others.
+            exif: see `__call__`.
+            name: name of the image in error messages if it has no path.
+
+        Raises:
+            ImageError, ValueError: see `__call__`.
+        """
+        pixels = to_pixels(image, exif=exif, name=name)
+        sizes = view_sizes(self.config.data, self.config.test)
+        path = Path(image) if isinstance(image, str | os.PathLike) else None
+        return Prepared(number, [to_sample(pixels, *size) for size in sizes], path)
+
+    def detect_prepared(
+        self, prepared: Sequence[Prepared], *, score_threshold: float | None = None
+    ) -> list[Result]:
+        """Detect objects in one batch of images that `prepare` returned.
+
+        Args:
+            prepared: images, which may come from different threads.
+            score_threshold: see `__call__`.
+
+        Returns:
+            One result per image.
+        """
+        return self._detect(prepared, self._check(score_threshold, None, None, True))
+
     def _check(
         self,
         score_threshold: float | None,
@@ -232,12 +270,9 @@ class Detector:
         self, images: Iterable[ImageInput], call: "_Call"
     ) -> Iterator[Prepared]:
         """Read and resize images one by one, as for data sets."""
-        sizes = view_sizes(self.config.data, call.test)
         for number, image in enumerate(images):
-            pixels = to_pixels(image, exif=call.exif, name=f"image {number}")
-            samples = [to_sample(pixels, *size) for size in sizes]
-            path = Path(image) if isinstance(image, str | os.PathLike) else None
-            yield Prepared(number, samples, path)
+            name = f"image {number}"
+            yield self.prepare(image, number=number, exif=call.exif, name=name)
 
     def _detect(self, group: Sequence[Prepared], call: "_Call") -> list[Result]:
         """Run the network on one batch, at each scale of the configuration."""

@@ -3,7 +3,7 @@
 import argparse
 from pathlib import Path
 
-from ..parser import Parser, add_overrides, count
+from ..parser import Parser, add_overrides, count, score
 from .results import add_result_arguments
 
 _EPILOG = (
@@ -34,7 +34,7 @@ def build_parser(prog: str | None = None) -> Parser:
     add("--no-pictures", action="store_true", help="draw nothing, only write JSON")
     add(
         "--threshold",
-        type=_score,
+        type=score,
         default=0.5,
         help="scores must exceed it, default 0.5",
     )
@@ -63,12 +63,3 @@ def build_parser(prog: str | None = None) -> Parser:
 def _check(arguments: argparse.Namespace) -> str | None:
     both_or_neither = bool(arguments.sources) == arguments.serve
     return "give either SOURCE... or --serve" if both_or_neither else None
-
-
-def _score(text: str) -> float:
-    try:
-        if 0 <= float(text) <= 1:
-            return float(text)
-    except ValueError:
-        pass
-    raise argparse.ArgumentTypeError(f"expected a number from 0 to 1, found {text!r}")
