@@ -12,6 +12,7 @@ from pairwise import pairwise
 
 pytestmark = [
     pytest.mark.slow,
+    pytest.mark.gpu,
     pytest.mark.skipif(
         kernels_for("match_boxes", "cpu") is None,
         reason="the compiled kernels are not built",

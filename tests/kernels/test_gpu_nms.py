@@ -8,7 +8,7 @@ import torch
 from faster_rcnn.nms import nms
 from faster_rcnn.nms.nms import _float32_limit
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.gpu]
 
 
 @pytest.fixture

@@ -8,6 +8,7 @@ from faster_rcnn.kernels.pooling_layout import MODES, Options
 
 pytestmark = [
     pytest.mark.slow,
+    pytest.mark.gpu,
     pytest.mark.skipif(
         kernels_for("roi_pool", "cpu") is None,
         reason="the compiled kernels are not built",
