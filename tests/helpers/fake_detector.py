@@ -1,9 +1,11 @@
 """A detector that finds what it is told to, without a network."""
 
 import threading
+from types import SimpleNamespace
 
 import numpy as np
 import torch
+from faster_rcnn.config.settings import TestConfig
 from faster_rcnn.datasets.mask_encoding import encode_masks
 from faster_rcnn.datasets.records import KeypointNames
 from faster_rcnn.detector import Result
@@ -28,6 +30,7 @@ class FakeDetector:
     def __init__(self):
         self.classes = CLASSES
         self.keypoints = None
+        self.config = SimpleNamespace(test=TestConfig())
         self.device = torch.device("cpu")
         self.seen = []
         self.together = []

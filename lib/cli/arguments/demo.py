@@ -31,12 +31,30 @@ def build_parser(prog: str | None = None) -> Parser:
     )
     add_result_arguments(parser)
     add("--json", action="store_true", help="a JSON file of each, and one of all")
+    add(
+        "--features",
+        action="store_true",
+        help="write the arrays of each picture's boxes to NAME.npz, among them the "
+        "vectors that the box head's predictor gets",
+    )
+    add(
+        "--all-scores",
+        action="store_true",
+        help="add the probabilities of all classes to JSON and .npz",
+    )
     add("--no-pictures", action="store_true", help="draw nothing, only write JSON")
     add(
         "--threshold",
         type=score,
         default=0.5,
         help="scores must exceed it, default 0.5",
+    )
+    add(
+        "--thresholds",
+        type=Path,
+        metavar="RUN|FILE",
+        help="the thresholds of best F1 of each class, from the errors.json of a test; "
+        "of a run its newest test's. --threshold applies to classes that it lacks",
     )
     add("--classes", metavar="A,B", help="detect only these; default: all")
     add(

@@ -8,6 +8,7 @@ from torch import Tensor, nn
 from ...layer_utils.outputs import Predictions, TrainOutput
 from ...layer_utils.proposal_targets import RoISamples
 from ...layer_utils.structures import Detections, FeatureMaps, GroundTruth, Proposals
+from ...nets.roi_features import RoIFeatures
 
 
 class Head(nn.Module):
@@ -50,6 +51,8 @@ class Head(nn.Module):
 
 class ClassifyingHead(Head):
     """A head that samples the RoIs for training, and predicts classes and boxes."""
+
+    regions: RoIFeatures  # before its last predictor
 
     def sample(
         self,
