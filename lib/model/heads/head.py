@@ -21,6 +21,7 @@ class Head(nn.Module):
         timed: methods that a profile times in a training step, and their stages.
     """
 
+    regions: RoIFeatures  # of a cascade, its last stage's
     timed: ClassVar[tuple[tuple[str, str], ...]] = (("losses", "head"),)
 
     def losses(
@@ -51,8 +52,6 @@ class Head(nn.Module):
 
 class ClassifyingHead(Head):
     """A head that samples the RoIs for training, and predicts classes and boxes."""
-
-    regions: RoIFeatures  # before its last predictor
 
     def sample(
         self,
