@@ -38,6 +38,9 @@ class TrainConfig(Section):
     """Compute norm statistics over the passes of all processes; affects only trained
     batch normalisation (``net.norm``)."""
     optimizer: Literal["sgd", "adamw"] = "sgd"
+    shard_optimizer: bool = False
+    """Divide the optimizer's state among the processes: each keeps momenta of its share
+    of the parameters. Checkpoints contain the whole state."""
     lr: Positive = 0.001
     lr_steps: tuple[Count, ...] = (50000,)
     """Iterations after which the learning rate is multiplied by gamma."""
@@ -123,6 +126,11 @@ class TrainConfig(Section):
             raise ValueError(
                 f"train.cuda_graphs cannot be used with train.compile {self.compile}, "
                 "which makes graphs of its own; turn off one of the two"
+            )
+        if self.cuda_graphs and self.shard_optimizer:
+            raise ValueError(
+                "train.cuda_graphs cannot be used with train.shard_optimizer, whose "
+                "processes exchange weights after each step; turn off one of the two"
             )
         if self.cuda_graphs and self.nonfinite == "skip":
             raise ValueError(

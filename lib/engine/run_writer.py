@@ -142,6 +142,7 @@ class RunWriter(Closeable):
                 checkpoints are intact.
         """
         self.step.settle()
+        self.state.gather()
         if self.record is None:
             return
         self._finish_save()

@@ -53,6 +53,12 @@ class TrainState:
     iteration: int = 0
     keypoints: KeypointNames | None = None
 
+    def gather(self) -> None:
+        """Prepare all processes for a save of the main process."""
+        gather = getattr(self.optimizer, "gather", None)
+        if gather is not None:  # a `ShardedOptimizer`
+            gather()
+
     def begin_save(
         self, path: Path, config: Config, classes: tuple[str, ...]
     ) -> ExitStack:
