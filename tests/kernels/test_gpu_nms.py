@@ -139,6 +139,13 @@ def test_any_number_of_boxes(check, count):
     check(*clusters(count), max_outputs=40)
 
 
+def test_other_types_and_strides(check):
+    boxes, scores, valid, groups = (x.repeat_interleave(2, 1) for x in clusters(35))
+    boxes, scores = boxes.double(), scores.bfloat16()
+    check(*(x[:, ::2] for x in (boxes, scores, valid, groups)), max_outputs=1)
+    check(*(x[:0] for x in (boxes, scores, valid, groups)), max_outputs=1)
+
+
 def test_nothing_valid_and_no_slots(check):
     boxes, scores, valid, groups = clusters(70)
     check(boxes, scores, valid & False, groups)
