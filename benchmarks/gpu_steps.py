@@ -55,7 +55,7 @@ def work_of(model: str, phase: str, batch: int, *, tiny: bool) -> Work:
 def measure_machine(keep: Keep, device: str, tiny: bool) -> None:
     """Measure the peaks that the other steps are compared with."""
     where = torch.device(device)
-    found: dict[str, Any] = {"machine": machine(where), "load": os.getloadavg()}
+    found: dict[str, Any] = {"machine": machine(where)}
     keep({**found, "lines": [found["machine"]]})
     if tiny:
         with mock.patch.multiple(peak, _CONVS=(), _PRODUCTS=((64, 64, 64),)):
@@ -64,7 +64,6 @@ def measure_machine(keep: Keep, device: str, tiny: bool) -> None:
         found["peaks"] = peak.measure_peaks(where, seconds=2)
     lines = [
         found["machine"],
-        f"load {found['load'][0]:.2f} before the first step",
         *(
             f"{name}: {rate / 1e12:.4g} TFLOP/s"
             for name, rate in found["peaks"].items()
