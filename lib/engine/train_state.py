@@ -3,7 +3,6 @@
 import dataclasses
 import logging
 from collections.abc import Mapping
-from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +16,7 @@ from ..weights.checkpoint import (
     Counts,
     DamagedFileError,
     Snapshot,
-    begin_checkpoint,
+    save_checkpoint,
 )
 from ..weights.stored_keypoints import store_keypoints
 from .ema import WeightAverage
@@ -53,24 +52,13 @@ class TrainState:
     iteration: int = 0
     keypoints: KeypointNames | None = None
 
-    def gather(self) -> None:
-        """Prepare all processes for a save of the main process."""
-        gather = getattr(self.optimizer, "gather", None)
-        if gather is not None:  # a `ShardedOptimizer`
-            gather()
-
-    def begin_save(
-        self, path: Path, config: Config, classes: tuple[str, ...]
-    ) -> ExitStack:
-        """Write a checkpoint that appears when the returned stack is closed.
+    def save(self, path: Path, config: Config, classes: tuple[str, ...]) -> None:
+        """Write a checkpoint.
 
         Args:
             path: the file; it appears whole or not at all.
             config: configuration of the run.
             classes: class names, background first.
-
-        Returns:
-            See `begin_checkpoint`.
 
         Raises:
             OSError: the disk is full or not writable; earlier checkpoints are intact.
@@ -84,7 +72,7 @@ class TrainState:
             self.counts,
             extra | store_keypoints(self.keypoints),
         )
-        return begin_checkpoint(path, snapshot, config, classes)
+        save_checkpoint(path, snapshot, config, classes)
 
     def load(self, state: Mapping[str, Any], path: Path) -> None:
         """Load the content of a checkpoint.

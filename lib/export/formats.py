@@ -3,11 +3,12 @@
 import contextlib
 import io
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
+import torch.fx.config
 from torch.export import ExportedProgram
 
 from ..kernels.library import kernels_for
@@ -19,6 +20,7 @@ from .program import DetectionProgram, Inputs, Shape, dynamic_shapes, example_in
 OPSET = 18
 """GridSample, RoiAlign with both shifts and ReduceMax by tensor need it."""
 
+_STACK_TRACES = "do_not_emit_stack_traces"
 _KERNELS = ("nms", "soft_nms", "roi_pool", "paste_masks")
 
 
@@ -34,13 +36,25 @@ def trace(program: DetectionProgram, shape: Shape) -> ExportedProgram:
     inputs = example_inputs(shape, device)
     for kernel in _KERNELS:  # checked at their first use, which must not be traced
         kernels_for(kernel, device.type)
-    with named_step("tracing"):
+    with named_step("tracing"), _without_stack_traces():
         traced = torch.export.export(
             program, tuple(inputs), dynamic_shapes=dynamic_shapes(shape)
         )
     for node in traced.graph.nodes:
         node.meta.pop("stack_trace", None)  # paths of this machine, in every file
     return traced
+
+
+@contextlib.contextmanager
+def _without_stack_traces() -> Iterator[None]:
+    """Record no lines of Python per node, which takes a quarter of a trace's time."""
+    config = torch.fx.config
+    before = getattr(config, _STACK_TRACES, False)  # unknown to older PyTorch
+    setattr(config, _STACK_TRACES, True)
+    try:
+        yield
+    finally:
+        setattr(config, _STACK_TRACES, before)
 
 
 def write_program(traced: ExportedProgram, path: Path, about: About) -> None:
@@ -119,7 +133,7 @@ def write_onnx(traced: ExportedProgram, path: Path, about: About) -> None:
         ) from error
     with warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO()):
         warnings.simplefilter("ignore")  # of deprecated calls in other packages
-        with named_step("converting to ONNX"):
+        with named_step("converting to ONNX"), _without_stack_traces():
             written = torch.onnx.export(
                 traced,
                 dynamo=True,
@@ -132,10 +146,32 @@ def write_onnx(traced: ExportedProgram, path: Path, about: About) -> None:
             )
         assert written is not None
         with named_step("optimizing"):
-            written.optimize()
+            _optimize(written.model)
     file = written.model_proto
     onnx.helper.set_model_props(file, {About.KEY: about.to_json()})
     onnx.save(file, path)
+
+
+def _optimize(model: Any) -> None:
+    """Fold constants, and remove nodes that are unused or equal to another.
+
+    ``ONNXProgram.optimize`` also matches patterns, in a time that is quadratic in the
+    number of nodes; it removes few more nodes, and runtimes do that when they load.
+    """
+    from onnx_ir.passes import Sequential, common
+    from onnxscript import optimizer
+
+    common.InlinePass()(model)
+    optimizer.fold_constants(model, onnx_shape_inference=True)
+    optimizer.remove_unused_functions(model)
+    Sequential(
+        common.RemoveUnusedNodesPass(),
+        common.RemoveUnusedOpsetsPass(),
+        common.LiftConstantsToInitializersPass(lift_all_constants=True, size_limit=0),
+        common.DeduplicateInitializersPass(),
+        common.CommonSubexpressionEliminationPass(),
+        common.NameFixPass(),
+    )(model)
 
 
 class Format(NamedTuple):

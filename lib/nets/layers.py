@@ -199,10 +199,11 @@ def zero_padding(x: Tensor, sizes: Tensor | None) -> Tensor:
     """
     if sizes is None:
         return x
-    rows = torch.arange(x.shape[2], device=x.device) < sizes[:, :1]  # (N, H)
-    columns = torch.arange(x.shape[3], device=x.device) < sizes[:, 1:]  # (N, W)
-    inside = rows[:, None, :, None] & columns[:, None, None, :]  # (N, 1, H, W)
-    return x * inside.to(x.dtype)
+    # Few operations of free sizes, which take most of the time of an export.
+    heights, widths = sizes[:, :, None, None, None].unbind(1)  # (N, 1, 1, 1)
+    rows = torch.arange(x.shape[2], device=x.device).unsqueeze(1) < heights
+    columns = torch.arange(x.shape[3], device=x.device) < widths
+    return x * (rows & columns).to(x.dtype)  # (N, 1, H, W)
 
 
 def shrink(sizes: Tensor | None, stride: int, *, ceil: bool = True) -> Tensor | None:
