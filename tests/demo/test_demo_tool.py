@@ -54,8 +54,6 @@ def test_the_options(call, pictures):
                 "precision": "float32",
                 "compile": False,
                 "overrides": ["test.nms_threshold", "0.4"],
-                "features": False,
-                "all_scores": False,
             },
         )
     ]

@@ -1,6 +1,6 @@
 import logging
+import os
 import re
-import zipfile
 
 import pytest
 from command_lines import run_command
@@ -8,7 +8,7 @@ from exported_detectors import PYRAMID, small_config
 from faster_rcnn.export import ExportError, load_exported
 from faster_rcnn.export import job as exporting
 from faster_rcnn.export import parity as checking
-from faster_rcnn.export.about import About
+from faster_rcnn.export.formats import trace
 from faster_rcnn.export.job import Job, export
 from faster_rcnn.export.program import Shape
 from tiny_checkpoints import save_tiny
@@ -17,20 +17,47 @@ from tiny_runs import CLASSES, draw_dataset
 pytestmark = pytest.mark.slow
 
 
-@pytest.fixture
-def checkpoint(tmp_path):
-    return save_detector(tmp_path)
-
-
-def save_detector(tmp_path, *overrides):
+def save_detector(folder, *overrides):
     """A checkpoint whose test set is not at hand."""
-    config = small_config("data.test_set", tmp_path / "nothing", *overrides)
-    return save_tiny(tmp_path / "run" / "iter_0000004.pth", config)
+    config = small_config("data.test_set", folder / "nothing", *overrides)
+    return save_tiny(folder / "run" / "iter_0000004.pth", config)
+
+
+@pytest.fixture(scope="module")
+def saved(tmp_path_factory):
+    return save_detector(tmp_path_factory.mktemp("saved"))
+
+
+@pytest.fixture
+def checkpoint(saved, tmp_path):
+    """In a folder of its own."""
+    link = tmp_path / "run" / saved.name
+    link.parent.mkdir()
+    os.link(saved, link)
+    return link
+
+
+@pytest.fixture(scope="module")
+def traces():
+    return {}
+
+
+@pytest.fixture
+def traced_once(traces, monkeypatch):
+    """Traces the detector for the first test only."""
+
+    def trace_once(program, shape):
+        if shape not in traces:
+            traces[shape] = trace(program, shape)
+        return traces[shape]
+
+    monkeypatch.setattr(exporting, "trace", trace_once)
 
 
 FIXED = {"to": "program", "batch": 1, "size": (96, 128)}
 
 
+@pytest.mark.usefixtures("traced_once")
 def test_written_beside_the_checkpoint(checkpoint, tmp_path, caplog):
     draw_dataset(tmp_path / "photos", 3)
     with caplog.at_level(logging.INFO, "faster_rcnn"):
@@ -43,6 +70,7 @@ def test_written_beside_the_checkpoint(checkpoint, tmp_path, caplog):
     assert {p.name for p in path.parent.iterdir()} == {path.name, checkpoint.name}
 
 
+@pytest.mark.usefixtures("traced_once")
 def test_photos_are_compared_for_a_limited_time(checkpoint, tmp_path, caplog):
     """And steps are named."""
     photos = tmp_path / "photos"
@@ -53,7 +81,7 @@ def test_photos_are_compared_for_a_limited_time(checkpoint, tmp_path, caplog):
     ):
         p.setattr(exporting, "_COMPARISON_SECONDS", 0)
         export(Job(checkpoint, images=photos, **FIXED))
-    assert "tracing: " in caplog.text
+    assert "comparing with the detector on 3 images: " in caplog.text
     assert "beside the detector: 1 images" in caplog.text
     assert "--count 3 compares all images" in caplog.text
 
@@ -67,27 +95,22 @@ KINDS = {
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_a_recipe_without_multiples_is_free_in_size(tmp_path, kind, monkeypatch):
-    """PyTorch before 2.14 traces no pool of odd rows, and a pyramid needs a fit."""
+    """PyTorch before 2.14 traces no pool of odd rows, and a pyramid needs a fit.
+
+    That a detector is free in size, test_program.py shows.
+    """
     multiple, settings = KINDS[kind]
     checkpoint = save_detector(tmp_path, "data.size_multiple", 1, *settings)
-    job = Job(checkpoint, to="program", count=1)
-    if kind != "c4":
-        path = export(job)  # and compares what it loads
-        with zipfile.ZipFile(path) as file:
-            (name,) = (name for name in file.namelist() if About.KEY in name)
-            about = About.from_json(file.read(name).decode(), source=path)
-        assert about.shape == Shape(multiple=multiple)
-        return
-    # That a detector without a pyramid is free in size, test_program.py shows.
 
     def refuse(_, shape):
         raise ExportError(str(shape))
 
     monkeypatch.setattr(exporting, "trace", refuse)
     with pytest.raises(ExportError, match=re.escape(str(Shape(multiple=multiple)))):
-        export(job)
+        export(Job(checkpoint, to="program", count=1))
 
 
+@pytest.mark.usefixtures("traced_once")
 def test_a_file_that_differs_is_not_kept(checkpoint, monkeypatch, caplog):
     unmatched = ("only the file found class 1",)
     other = checking.Differences(1, 3, 0.2, 0.0, unmatched=unmatched)

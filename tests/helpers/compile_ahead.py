@@ -1,10 +1,7 @@
-"""Compiles every GPU kernel for the GPUs named on the command line.
+"""Compiles every GPU kernel for the GPUs named on the command line, such as 80 90.
 
-    python tests/helpers/compile_ahead.py 90 80 100 120 gfx942
-
-The first one gets all variants, each further one every kernel in one variant. No GPU is
-needed, but Triton's compiler, which TRITON_INTERPRET would turn off. Prints registers,
-spilled bytes, shared memory and seconds of each.
+No GPU is needed, but Triton's compiler, which TRITON_INTERPRET would turn off. Prints
+registers, spilled bytes and seconds of each.
 """
 
 import re
@@ -109,11 +106,9 @@ def compile_for(capability, kernel, types, constants, warps):
     }
     source = ASTSource(kernel, signature, constexprs=constants, attrs=attributes)
     options = {"num_warps": warps, "enable_fp_fusion": False}
-    amd = capability.startswith("gfx")
-    target = GPUTarget("hip", capability, 64)
-    if not amd:
-        target = GPUTarget("cuda", int(capability), 32)
-    return triton.compile(source, target=target, options=options)
+    return triton.compile(
+        source, target=GPUTarget("cuda", capability, 32), options=options
+    )
 
 
 def _leaves(kind):
@@ -123,38 +118,28 @@ def _leaves(kind):
 
 
 def resources(compiled):
-    """Registers, spilled bytes and shared memory, as the assembler's listing says."""
-    if "cubin" in compiled.asm:
-        tool = Path(triton.__file__).parent / "backends/nvidia/bin/cuobjdump"
-        with tempfile.NamedTemporaryFile(suffix=".cubin") as file:
-            file.write(compiled.asm["cubin"])
-            file.flush()
-            text = subprocess.run(
-                [tool, "-res-usage", file.name], capture_output=True, text=True
-            ).stdout
-        # Blackwell's files are for a newer cuobjdump than some versions of Triton have.
-        registers, spilled = r"REG:(\d+)", r"STACK:(\d+)"
-    else:
-        text = compiled.asm["amdgcn"]
-        registers, spilled = (
-            r"\.vgpr_count: *(\d+)",
-            r"\.private_segment_fixed_size: *(\d+)",
-        )
-    found = (re.search(pattern, text) for pattern in (registers, spilled))
-    numbers = [int(match[1]) if match else "unknown" for match in found]
-    return [*numbers, compiled.metadata.shared]
+    """Registers and spilled bytes, as the assembler's listing has them."""
+    tool = Path(triton.__file__).parent / "backends/nvidia/bin/cuobjdump"
+    with tempfile.NamedTemporaryFile(suffix=".cubin") as file:
+        file.write(compiled.asm["cubin"])
+        file.flush()
+        text = subprocess.run(
+            [tool, "-res-usage", file.name], capture_output=True, text=True
+        ).stdout
+    found = re.search(r"REG:(\d+) STACK:(\d+) SHARED:(\d+) LOCAL:(\d+)", text)
+    return [int(n) for n in found.groups()] if found else "unknown"
 
 
 def main():
     kernels = [*nms_kernels(), *matching_kernels(), *pooling_kernels()]
-    for capability in sys.argv[1:]:
+    for capability in map(int, sys.argv[1:]):
         for name, *kernel in kernels:
             start = time.monotonic()
             compiled = compile_for(capability, *kernel)
             # Fused only where the kernel asks for it.
-            fused = len(re.findall(r"\bfma\.rn\.f32", compiled.asm.get("ptx", "")))
+            fused = len(re.findall(r"\bfma\.rn\.f32", compiled.asm["ptx"]))
             print(
-                f"{capability} {name}: registers, spilled, shared",
+                f"sm_{capability} {name}: registers, stack, shared, local",
                 f"{resources(compiled)}, {fused} fused,",
                 f"{time.monotonic() - start:.1f} s",
                 flush=True,

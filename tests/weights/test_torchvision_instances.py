@@ -26,8 +26,8 @@ MASK, MASK_V2, KEYPOINT = NAMES = (
     "maskrcnn_resnet50_fpn_v2",
     "keypointrcnn_resnet50_fpn",
 )
-# Of multiples of 64 torchvision's strides are whole; it does not resize a side of 128.
-SIZES = (128, 192), (192, 128)
+# Of multiples of 64 torchvision's strides are whole; it does not resize a side of 64.
+SIZES = (64, 128), (128, 64)
 EVERYTHING = 100_000  # more than there is to sample
 
 
@@ -37,10 +37,10 @@ def peer(name):
     torch.manual_seed(0)
     model = getattr(detection, name)(
         **{"weights": None, "weights_backbone": None, "num_classes": 6},
-        **{"min_size": 128, "max_size": 1024},
+        **{"min_size": 64, "max_size": 1024},
         **{"rpn_post_nms_top_n_test": 30, "box_detections_per_img": 6},
         **{"rpn_post_nms_top_n_train": 16, "rpn_batch_size_per_image": EVERYTHING},
-        **{"box_batch_size_per_image": 40, "box_positive_fraction": 0.5},
+        **{"box_batch_size_per_image": 24, "box_positive_fraction": 0.5},
     ).eval()
     randomise(model)
     spread(model, random_images(SIZES[0], multiple=64, seed=9))
@@ -58,7 +58,7 @@ def ours(name):
     # How torchvision trains, on all there is.
     settings["rpn"] |= {"batch_size": EVERYTHING, "border": -1, "sigma": 3}
     settings["rpn"] |= {"train_pre_nms": 2000}
-    settings["head"] |= {"rois_per_image": 40, "fg_fraction": 0.5, "sigma": 3}
+    settings["head"] |= {"rois_per_image": 24, "fg_fraction": 0.5, "sigma": 3}
     settings["head"] |= {"add_ground_truth": True, "replacement": False}
     settings["test"]["detections_per_image"] = 6
     config = Config.model_validate(settings)
@@ -105,8 +105,8 @@ def assert_close(found, i, want):
 def truth():
     """Objects of the two images, as torchvision takes them and as we do."""
     boxes = (
-        [(1, 10, 12, 70, 90), (3, 100, 40, 180, 120), (4, 60.5, 70.25, 92, 110.5)],
-        [(2, 30, 20, 120, 100), (5, 70, 60, 120, 180)],
+        [(1, 5, 6, 45, 60), (3, 60, 10, 120, 62), (4, 40.5, 20.25, 62, 50.5)],
+        [(2, 5, 20, 60, 70), (5, 10, 50, 60, 120)],
     )
     generator = torch.Generator().manual_seed(3)
     masks, keypoints = [], []
