@@ -18,12 +18,19 @@ DOCS = Path(__file__).resolve().parents[1] / "docs"
 
 
 def machine(device: torch.device) -> str:
-    """Return machine, threads and versions in one line."""
+    """Return machine, threads, versions and the load of the last minute in one line."""
     if device.type == "cuda":
         name = torch.cuda.get_device_name(device)
     else:
         name = f"{_processor()}, {torch.get_num_threads()} threads"
-    return f"{name}; torch {torch.__version__}, torchvision {torchvision.__version__}"
+    versions = {
+        "Python": platform.python_version(),
+        "torch": torch.__version__,
+        "torchvision": torchvision.__version__,
+    }
+    told = ", ".join(f"{package} {version}" for package, version in versions.items())
+    load = f"; load {os.getloadavg()[0]:.2g}" if hasattr(os, "getloadavg") else ""
+    return f"{name}; {told}{load}"
 
 
 def _processor() -> str:

@@ -33,18 +33,20 @@ def inputs(batch: Batch, device: torch.device) -> list[Tensor]:
 def targets(batch: Batch, device: torch.device) -> list[dict[str, Tensor]]:
     """Return the valid objects of each image, as pixel edges of the network input.
 
-    Masks, which the batch must have as bitmaps, are ``(G, h, w)``.
+    Masks are ``(G, h, w)``.
     """
     truth = batch.ground_truth
     found = []
     for i, valid in enumerate(truth.valid):
         objects = {"boxes": truth.boxes[i][valid], "labels": truth.classes[i][valid]}
         if truth.masks is not None:
-            assert isinstance(truth.masks, Bitmaps)
             height, width = batch.images.sizes[i].tolist()
-            objects["masks"] = whole_masks(
-                *(field[i][valid] for field in truth.masks), height, width
-            )
+            if isinstance(truth.masks, Bitmaps):
+                fields = (field[i][valid] for field in truth.masks)
+                objects["masks"] = whole_masks(*fields, height, width)
+            else:
+                outlines = truth.masks.vertices[i][valid], truth.masks.parts[i][valid]
+                objects["masks"] = filled_outlines(*outlines, height, width)
         if truth.keypoints is not None:
             objects["keypoints"] = truth.keypoints[i][valid]
         found.append({name: value.to(device) for name, value in objects.items()})
@@ -66,6 +68,15 @@ def whole_masks(
         if all(shape):  # an empty mask has no frame
             own = cv2.resize(bitmap[:rows, :columns], shape)
             mask[y : y + shape[1], x : x + shape[0]] = own > 127
+    return torch.from_numpy(masks)
+
+
+def filled_outlines(vertices: Tensor, parts: Tensor, height: int, width: int) -> Tensor:
+    """Draw the outlines of objects, see `Polygons`, to the nearest pixel."""
+    masks = np.zeros((len(vertices), height, width), np.uint8)
+    for mask, points, of in zip(masks, vertices, parts, strict=True):
+        for part in of[of >= 0].unique():
+            cv2.fillPoly(mask, [points[of == part].round().int().numpy()], 1)
     return torch.from_numpy(masks)
 
 

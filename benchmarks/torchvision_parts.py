@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 import torch
 from faster_rcnn.config.settings import Config
 from torch import Tensor, nn
-from torchvision.models import mobilenet_v2, resnet18, resnet50
+from torchvision.models import mobilenet_v2, resnet18, resnet50, resnet101
 from torchvision.models.detection.backbone_utils import BackboneWithFPN
 from torchvision.models.detection.faster_rcnn import FastRCNNPredictor, TwoMLPHead
 from torchvision.models.detection.image_list import ImageList
@@ -26,7 +26,7 @@ from torchvision.ops.misc import Conv2dNormActivation
 _PADDED_TO = 32
 """torchvision's. The anchors' stride is the padded size divided by the map's."""
 
-_RESNETS = {"res18": resnet18, "res50": resnet50}
+_RESNETS = {"res18": resnet18, "res50": resnet50, "res101": resnet101}
 
 
 class Net(NamedTuple):
@@ -158,8 +158,8 @@ def build_net(config: Config) -> Net:
     if kind == "c4" and name == "res50":
         return _res50(config.net.head_stride)
     raise ValueError(
-        "net: expected mobile_v2, res50, mobile_v2_fpn, res18_fpn or res50_fpn, found "
-        f"{config.net.full_name!r}"
+        "net: expected mobile_v2, res50, mobile_v2_fpn, res18_fpn, res50_fpn or "
+        f"res101_fpn, found {config.net.full_name!r}"
     )
 
 
@@ -199,7 +199,7 @@ def _pyramid(config: Config) -> Net:
     name, settings = config.net.name, config.net
     if name != "mobile_v2" and name not in _RESNETS:
         raise ValueError(
-            f"net: expected mobile_v2, res18 or res50 with _fpn, found {name!r}"
+            f"net: expected mobile_v2, {', '.join(_RESNETS)} with _fpn, found {name!r}"
         )
     if settings.fpn_norm != "none":
         raise ValueError("torchvision's pyramid has no norms; leave out net.fpn_norm")

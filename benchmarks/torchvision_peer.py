@@ -82,8 +82,9 @@ def build_peer(
     are torchvision's defaults.
 
     Args:
-        config: configuration of the run; net mobile_v2 or res50, or mobile_v2, res18 or
-            res50 with a pyramid, also as RetinaNet and with masks or keypoints.
+        config: configuration of the run; net mobile_v2 or res50, or mobile_v2, res18,
+            res50 or res101 with a pyramid, also as RetinaNet and with masks or
+            keypoints.
         num_classes: C, background included.
         memory_format: memory format of weights and images.
 
@@ -215,7 +216,7 @@ def load_classification_weights(peer: Peer, state: Mapping[str, Tensor]) -> None
 def copy_weights(ours: Network, peer: Peer) -> None:
     """Copy the weights of our detector of the same configuration to torchvision's.
 
-    RetinaNet's subnets must have no norms.
+    RetinaNet's subnets and the mask head must have no norms.
 
     Our RPN scores background and object; torchvision's single logit is their
     difference.
@@ -247,6 +248,16 @@ def copy_weights(ours: Network, peer: Peer) -> None:
     _copy(head, peer.rpn.head, names)
     names = {"scores": "cls_score", "deltas": "bbox_pred"}
     _copy(_under(ours, "box_head.predictor."), peer.roi_heads.box_predictor, names)
+    if isinstance(peer, MaskRCNN):
+        convs = range(len(peer.roi_heads.mask_head))
+        names = {f"layers.convs.{i}": f"mask_head.{i}.0" for i in convs}
+        names["layers.deconv"] = "mask_predictor.conv5_mask"
+        names["predictor"] = "mask_predictor.mask_fcn_logits"
+        heads = nn.ModuleDict(
+            (name, peer.roi_heads.get_submodule(name))
+            for name in ("mask_head", "mask_predictor")
+        )
+        _copy(_under(ours, "mask_head."), heads, names)
 
 
 def _under(model: nn.Module, prefix: str) -> dict[str, Tensor]:

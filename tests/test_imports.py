@@ -17,8 +17,8 @@ from command_lines import REPOSITORY
 
 LIB = REPOSITORY / "lib"
 ORDER = (
-    *("__init__", "api", "cli", "demo", "export", "detector", "engine", "inference"),
-    *("weights", "evaluation", "model", "nets", "datasets", "config"),
+    *("__init__", "api", "cli", "serving", "demo", "export", "detector", "engine"),
+    *("inference", "weights", "evaluation", "model", "nets", "datasets", "config"),
     *("layer_utils", "nms", "kernels", "utils"),
 )
 """Folders of lib/, each above those that it may import; ``__init__`` is lib/'s own."""

@@ -7,6 +7,7 @@ from unittest import mock
 
 import torch
 from faster_rcnn.config.settings import Config
+from faster_rcnn.datasets.loading.batches import Batch
 from faster_rcnn.engine.batch_gradient import clip_gradient
 from faster_rcnn.engine.solver import build_optimizer
 from torch import Tensor, nn
@@ -105,15 +106,6 @@ def training(
     return call
 
 
-def pinned(batch: Any, device: torch.device) -> Any:
+def pinned(batch: Batch, device: torch.device) -> Batch:
     """Page-lock a batch, as loaders do, so that copies to a GPU are asynchronous."""
-    if device.type != "cuda":
-        return batch
-    images = batch.images._replace(
-        pixels=batch.images.pixels.pin_memory(), sizes=batch.images.sizes.pin_memory()
-    )
-    truth = batch.ground_truth
-    fields = {
-        name: x.pin_memory() for name, x in truth._asdict().items() if x is not None
-    }
-    return batch._replace(images=images, ground_truth=truth._replace(**fields))
+    return batch.map(torch.Tensor.pin_memory) if device.type == "cuda" else batch

@@ -7,11 +7,14 @@ images, so that they do the same work.
 
 from dataclasses import dataclass
 
+import numpy as np
+import numpy.typing as npt
 import torch
 from faster_rcnn.config.loading import load_config
 from faster_rcnn.config.recipes import find_recipes, net_settings
 from faster_rcnn.config.settings import Config
 from faster_rcnn.datasets.loading.batches import Batch
+from faster_rcnn.datasets.loading.masks import pack_polygons
 from faster_rcnn.layer_utils.structures import GroundTruth, Images
 from faster_rcnn.model.build import build_detector
 from faster_rcnn.model.heads.box_head import BoxHead
@@ -111,13 +114,25 @@ def draw_batch(work: Work, config: Config) -> Batch:
     labels = torch.zeros(images, slots, dtype=torch.int64)
     labels[:, : work.objects] = classes
     sizes = torch.tensor([work.size] * images)
+    truth = GroundTruth(boxes, labels, valid=labels > 0)
+    if config.mask.enabled:
+        outlines = [[(_octagon(box),) for box in b[: work.objects]] for b in boxes]
+        truth = truth._replace(masks=pack_polygons(outlines, slots=slots))
     return Batch(
         images=Images(pixels, sizes, padded=tuple(padded) != tuple(work.size)),
-        ground_truth=GroundTruth(boxes, labels, valid=labels > 0),
+        ground_truth=truth,
         scales=torch.ones(images),
         original_sizes=sizes,
         image_ids=tuple(map(str, range(images))),
     )
+
+
+def _octagon(box: Tensor) -> npt.NDArray[np.float32]:
+    """Return the eight vertices ``(8, 2)`` of an object that fills its box."""
+    angles = np.arange(8) * (np.pi / 4)
+    around = np.stack((np.cos(angles), np.sin(angles)), 1)
+    corner, side = box[:2].numpy(), (box[2:] - box[:2]).numpy()
+    return np.asarray(corner + side * (1 + around) / 2, np.float32)
 
 
 def build_ours(work: Work, config: Config) -> Network:

@@ -137,6 +137,8 @@ def _torchvision(
     layout = torch.channels_last if in_favour else torch.contiguous_format
     peer = build_torchvision(work, config, layout).to(device)
     batch = pinned(draw_batch(work, config), device)
+    # Masks are drawn beforehand, as by torchvision's loader.
+    objects = targets(batch, torch.device("cpu"))
     step = Step(peer, dtype)
     _watch_torchvision(step, peer)
     if work.phase == "train":
@@ -144,9 +146,13 @@ def _torchvision(
 
         def losses() -> dict[str, Tensor]:
             with step.stage("data"):
-                images, objects = inputs(batch, device), targets(batch, device)
+                images = inputs(batch, device)
+                truth = [
+                    {name: value.to(device) for name, value in image.items()}
+                    for image in objects
+                ]
             with autocast(device, dtype):
-                found: dict[str, Tensor] = peer(images, objects)
+                found: dict[str, Tensor] = peer(images, truth)
             return found
 
         step.call = training(step, as_ours(peer), losses, config, fused=in_favour)

@@ -8,7 +8,7 @@ from ..demo.folder import checkpoint_settings, detect_into
 from ..demo.run import DemoOptions
 from ..demo.server import serve
 from ..demo.sources import find_items, read_list
-from ..detector import Detector
+from ..detector import Detector, read_thresholds
 from ..detector.from_checkpoint import find_checkpoint
 from ..utils.device import keep_freed_memory
 from ..utils.monitoring.slow_steps import slow_step
@@ -23,6 +23,9 @@ def main(arguments: argparse.Namespace) -> None:
         checkpoint = find_checkpoint(arguments.checkpoint)
         folder = arguments.output or default_output(checkpoint)
         listed = read_list(sys.stdin.buffer) if "-" in arguments.sources else []
+        by_class = {}
+        if arguments.thresholds is not None:
+            by_class = read_thresholds(arguments.thresholds)
         items = find_items(arguments.sources, listed=listed, output=folder)
         with slow_step(f"loading {checkpoint}"):
             detector = Detector.from_checkpoint(
@@ -31,18 +34,27 @@ def main(arguments: argparse.Namespace) -> None:
                 precision=arguments.precision,
                 compile=arguments.compile,
                 overrides=arguments.overrides,
+                features=arguments.features,
+                all_scores=arguments.all_scores,
             )
         if arguments.serve:
             serve(detector, name=checkpoint.name, port=arguments.port)
             return
         settings = checkpoint_settings(checkpoint, arguments.overrides)
+        by_class = {**detector.config.test.class_thresholds, **by_class}
+        usual = dict.fromkeys(detector.classes[1:], arguments.threshold)
         good = detect_into(
             folder,
             items,
             detector,
-            settings={**settings, "precision": arguments.precision},
+            settings={
+                **settings,
+                "precision": arguments.precision,
+                "features": arguments.features,
+                "all_scores": arguments.all_scores,
+            },
             options=DemoOptions(
-                threshold=arguments.threshold,
+                threshold={**usual, **by_class} if by_class else arguments.threshold,
                 classes=arguments.classes and arguments.classes.split(","),
                 batch=arguments.batch,
                 drawn=not arguments.no_pictures,

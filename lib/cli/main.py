@@ -35,6 +35,7 @@ COMMANDS = {
     "reval": Command("reval", "evaluate saved detections again, without the network"),
     "detect": Command("demo", "detect objects in pictures and videos"),
     "demo": Command("demo", "the same, and with --serve on a page in the browser"),
+    "serve": Command("serve", "answer requests with pictures over HTTP"),
     "export": Command("export", "torch.export program, AOTInductor package or ONNX"),
     "publish": Command("publish", "make a checkpoint ready for others"),
     "convert": Command("convert", "recognise a file of weights, and convert it"),

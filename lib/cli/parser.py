@@ -26,6 +26,16 @@ def count(text: str) -> int:
     return int(text)
 
 
+def score(text: str) -> float:
+    """Parse a score from 0 to 1, as the type of an argument."""
+    try:
+        if 0 <= float(text) <= 1:
+            return float(text)
+    except ValueError:
+        pass
+    raise argparse.ArgumentTypeError(f"expected a number from 0 to 1, found {text!r}")
+
+
 OTHER_PROGRAMS = {
     "--learning-rate": "--lr",
     "--lr0": "--lr",

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from ..config.settings import Config
+from ..datasets.class_balance import describe_balance
 from ..datasets.given_proposals import proposal_file
 from ..datasets.wanted_instances import wanted_instances, with_keypoints_of
 from ..engine.callbacks import Callback
@@ -205,7 +206,7 @@ def _plan(arguments: argparse.Namespace) -> _Plan:
         recorded=recorded,
         train_images=len(sets.train.records),
     )
-    lines = fitted + lines
+    lines = fitted + lines + describe_balance(sets.train, config)
     if arguments.extend and recorded is not None:
         done = collectives.from_main(run.iterations_saved())
         lines += describe_extension(recorded, config, done)

@@ -32,6 +32,13 @@ class DataConfig(Section):
     classes: Annotated[tuple[str, ...], Field(min_length=1)] | None = None
     """Names of the classes to learn, in order, out of those in the data; objects of
     other classes are ignored. null: all classes of the data."""
+    repeat_threshold: Share | None = None
+    """Draw images with rare classes more often: a class in less than this share of the
+    images (f) has the factor sqrt(threshold / f), and an image the largest of its
+    classes' factors (LVIS: 0.001). null: draw every image once per epoch."""
+    set_shares: Annotated[tuple[Positive, ...], Field(min_length=1)] | None = None
+    """Proportions in which training draws from the joined sets of ``train_set``, such
+    as [3, 1]. null: by their numbers of images."""
     short_sides: Annotated[tuple[Count, ...], Field(min_length=1)] = (600,)
     """Training scales: lengths of the short side in pixels; one is drawn per batch."""
     long_side: Count = 1000

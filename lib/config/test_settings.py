@@ -14,6 +14,8 @@ class TestConfig(Section):
 
     batch_size: Count = 1
     score_threshold: Share = 0
+    class_thresholds: dict[str, Share] = Field(default={})
+    """Score thresholds of some classes, by name, in place of ``score_threshold``."""
     min_size: float = Field(default=0, ge=0)
     """Least side of a detection in pixels of the original image (torchvision: .01)."""
     clip_first: bool = True
@@ -53,6 +55,11 @@ class TestConfig(Section):
     """Lowest score of a detection that is drawn."""
     report: bool = True
     """Write report.html and errors.json: a few seconds per test."""
+
+    @property
+    def least_score(self) -> float:
+        """Return the lowest score threshold of any class."""
+        return min(self.score_threshold, *self.class_thresholds.values(), 1.0)
 
     @field_validator("areas")
     @classmethod

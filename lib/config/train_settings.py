@@ -38,6 +38,9 @@ class TrainConfig(Section):
     """Compute norm statistics over the passes of all processes; affects only trained
     batch normalisation (``net.norm``)."""
     optimizer: Literal["sgd", "adamw"] = "sgd"
+    shard_optimizer: bool = False
+    """Divide the optimizer's state among the processes: each keeps momenta of its share
+    of the parameters. Checkpoints contain the whole state."""
     lr: Positive = 0.001
     lr_steps: tuple[Count, ...] = (50000,)
     """Iterations after which the learning rate is multiplied by gamma."""
@@ -83,6 +86,10 @@ class TrainConfig(Section):
     or ``skip`` the step, which leaves the weights unchanged."""
     nonfinite_limit: Count = 10
     """Largest number of updates in a row that may be skipped before the run stops."""
+    class_weights: Literal["balanced"] | dict[str, Positive] | None = None
+    """Weights of classes in the classification loss of the head: {cat: 2}, and 1 for
+    all others; or ``balanced``, objects / (classes x objects of the class), between
+    0.1 and 10. Background weighs 1."""
     precision: Literal["auto", "float32", "bfloat16"] = "auto"
     """``auto``: bfloat16 autocast if the hardware supports it natively."""
     compile: Literal["none", "default", "reduce-overhead", "max-autotune"] = "none"
@@ -119,6 +126,11 @@ class TrainConfig(Section):
             raise ValueError(
                 f"train.cuda_graphs cannot be used with train.compile {self.compile}, "
                 "which makes graphs of its own; turn off one of the two"
+            )
+        if self.cuda_graphs and self.shard_optimizer:
+            raise ValueError(
+                "train.cuda_graphs cannot be used with train.shard_optimizer, whose "
+                "processes exchange weights after each step; turn off one of the two"
             )
         if self.cuda_graphs and self.nonfinite == "skip":
             raise ValueError(

@@ -152,6 +152,7 @@ def join(parts: Sequence[Dataset]) -> Dataset:
         category_ids=first.category_ids,
         has_masks=first.has_masks,
         keypoints=first.keypoints,
+        joined=tuple((part.name, len(part.records)) for part in parts),
     )
 
 

@@ -135,6 +135,8 @@ class Dataset:
             the class index itself.
         has_masks: whether records have masks.
         keypoints: the keypoints of the records; None if they have none.
+        joined: name and number of images of each set that the records come from, in
+            order; empty if they are of one set.
     """
 
     name: str
@@ -146,6 +148,7 @@ class Dataset:
     category_ids: tuple[int, ...]
     has_masks: bool = False
     keypoints: KeypointNames | None = None
+    joined: tuple[tuple[str, int], ...] = ()
 
     @classmethod
     def with_voc_rules(

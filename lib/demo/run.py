@@ -4,7 +4,7 @@ import contextlib
 import itertools
 import json
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import cv2
@@ -28,7 +28,7 @@ class DemoOptions:
     """Options of a run.
 
     Attributes:
-        threshold: score above which a detection counts.
+        threshold: score above which a detection counts; of each class, if by name.
         classes: names of the classes that count; None for all.
         batch: images or frames per forward pass; None for the device's default.
         drawn: whether to write images and videos with boxes.
@@ -36,7 +36,7 @@ class DemoOptions:
         frames: number of frames after which a camera ends; None for no end.
     """
 
-    threshold: float = 0.5
+    threshold: float | Mapping[str, float] = 0.5
     classes: Sequence[str] | None = None
     batch: int | None = None
     drawn: bool = True
@@ -153,6 +153,8 @@ class Demo:
             json_file = f"{item.output}.json"
             text = json.dumps({"source": item.source, **found}, indent=1)
             write_atomic(self.journal.folder / json_file, text + "\n")
+        if result.features is not None:
+            result.save(self.journal.folder / f"{item.output}.npz")
         self.journal.add(item, found, output=output, json_file=json_file)
         self.found.update(result.names)
         self.finished += 1

@@ -1,25 +1,32 @@
 """A trained detector: images in, results out."""
 
 import os
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import NamedTuple, TypeAlias
 
+import numpy.typing as npt
 import torch
+from torch import Tensor
 
 from ..config.settings import Config, TestConfig
 from ..datasets.loading.batches import collate
 from ..datasets.records import KeypointNames
+from ..evaluation.score_thresholds import class_thresholds
+from ..inference.box_vectors import embed_boxes, expect_box_head, network_boxes
 from ..inference.postprocess import detect_views, to_image_detections
 from ..inference.test_time_augmentation import view_sizes
 from ..model.network import Network
-from ..utils.device import pick_device, pick_dtype
+from ..utils.device import autocast, pick_device, pick_dtype
 from ..utils.forking import forks, survive_forks
 from ..weights.stored_keypoints import stored_keypoints
 from .batching import Prepared, in_order, of_like_shape, to_sample
 from .from_checkpoint import find_checkpoint, open_detector
 from .inputs import ImageInput, as_images, is_one_image, to_pixels
 from .result import Result, class_labels
+
+Threshold: TypeAlias = float | Mapping[str, float] | None
+"""A score, scores by class name, or None for the configuration's."""
 
 _PRECISIONS = ("auto", "float32", "bfloat16")
 
@@ -38,6 +45,8 @@ class Detector:
         keypoints: the K keypoints; None if it predicts none.
         device: device of the network.
         dtype: dtype of the computation.
+        features: whether results have the features of each box (`Result.features`).
+        all_scores: whether results have the probabilities of all classes.
     """
 
     def __init__(
@@ -49,11 +58,18 @@ class Detector:
         device: torch.device,
         dtype: torch.dtype,
         keypoints: KeypointNames | None = None,
+        features: bool = False,
+        all_scores: bool = False,
     ) -> None:
         survive_forks()
         self._forks = forks()
         model = model.to(memory_format=torch.channels_last).to(device)
         self.model = model.requires_grad_(False).eval()
+        if features:
+            expect_box_head(model)
+            model.keeps_features = True
+        self.features = features
+        self.all_scores = all_scores
         self.config = config
         self.classes = tuple(classes)
         self.device = device
@@ -69,6 +85,8 @@ class Detector:
         precision: str = "auto",
         compile: bool = False,
         overrides: Sequence[str] = (),
+        features: bool = False,
+        all_scores: bool = False,
     ) -> "Detector":
         """Load a trained detector.
 
@@ -85,6 +103,9 @@ class Detector:
                 calls then take long.
             overrides: overrides of the checkpoint's settings, ``SECTION.KEY`` and value
                 in turn, as after ``--set``: ``["test.nms_threshold", "0.5"]``.
+            features: add to results what the box head's predictor gets of each box.
+            all_scores: add to results the probabilities of all classes.
+
         Raises:
             CheckpointError: the file is missing, damaged or not a checkpoint.
             ConfigError: an override is invalid.
@@ -106,7 +127,14 @@ class Detector:
         dtype = pick_dtype(precision, device)
         names = stored_keypoints(state, config)
         detector = cls(
-            model, config, classes, device=device, dtype=dtype, keypoints=names
+            model,
+            config,
+            classes,
+            device=device,
+            dtype=dtype,
+            keypoints=names,
+            features=features,
+            all_scores=all_scores,
         )
         if compile:
             detector.model.compile(dynamic=True)
@@ -116,7 +144,7 @@ class Detector:
         self,
         images: ImageInput | Iterable[ImageInput],
         *,
-        score_threshold: float | None = None,
+        score_threshold: Threshold = None,
         classes: Sequence[str] | None = None,
         batch_size: int | None = None,
         exif: bool = True,
@@ -131,8 +159,10 @@ class Detector:
                 files; uint8 arrays ``(H, W, 3)`` RGB, ``(H, W, 4)`` or grey ``(H, W)``;
                 PIL images; tensors ``(3, H, W)``, uint8 or floats from 0 to 1, or a
                 batch ``(N, 3, H, W)`` of them.
-            score_threshold: scores must exceed it; if None, the configuration's
-                ``test.score_threshold``, which evaluations use.
+            score_threshold: scores must exceed it; by class name for several, such as
+                `read_thresholds` returns. Of classes without one, and if None, the
+                configuration's, which evaluations use: ``test.class_thresholds`` and
+                ``test.score_threshold``.
             classes: names of the classes to return; if None, all classes.
             batch_size: images in one pass of the network; if None, ``test.batch_size``.
             exif: rotate files and PIL images upright by their EXIF data, as viewers do.
@@ -162,7 +192,7 @@ class Detector:
         self,
         images: Iterable[ImageInput],
         *,
-        score_threshold: float | None = None,
+        score_threshold: Threshold = None,
         classes: Sequence[str] | None = None,
         batch_size: int | None = None,
         exif: bool = True,
@@ -189,9 +219,79 @@ class Detector:
         groups = in_order(prepared, call.batch_size)
         return (result for group in groups for result in self._detect(group, call))
 
+    def prepare(
+        self,
+        image: ImageInput,
+        *,
+        number: int = 0,
+        exif: bool = True,
+        name: str = "image",
+    ) -> Prepared:
+        """Read and resize one image, as a call does, for `detect_prepared`.
+
+        Args:
+            image: see `__call__`.
+            number: index of the image among others.
+            exif: see `__call__`.
+            name: name of the image in error messages if it has no path.
+
+        Raises:
+            ImageError, ValueError: see `__call__`.
+        """
+        pixels = to_pixels(image, exif=exif, name=name)
+        sizes = view_sizes(self.config.data, self.config.test)
+        path = Path(image) if isinstance(image, str | os.PathLike) else None
+        return Prepared(number, [to_sample(pixels, *size) for size in sizes], path)
+
+    def detect_prepared(
+        self, prepared: Sequence[Prepared], *, score_threshold: Threshold = None
+    ) -> list[Result]:
+        """Detect objects in one batch of images that `prepare` returned.
+
+        Args:
+            prepared: images, which may come from different threads.
+            score_threshold: see `__call__`.
+
+        Returns:
+            One result per image.
+        """
+        return self._detect(prepared, self._check(score_threshold, None, None, True))
+
+    @torch.inference_mode()
+    def embed(
+        self, image: ImageInput, boxes: npt.ArrayLike | Tensor, *, exif: bool = True
+    ) -> Tensor:
+        """Compute the features of given boxes, as of those that it detects itself.
+
+        They are what the box head's predictor gets of a box. Those of
+        ``result.boxes`` are ``result.features``, up to rounding.
+
+        Args:
+            image: an image of any type that a call supports.
+            boxes: ``(D, 4)`` x1, y1, x2, y2, pixel edges of the image.
+            exif: see `__call__`.
+
+        Returns:
+            ``(D, F)`` float32 on the CPU.
+
+        Raises:
+            ImageError: a file cannot be read.
+            ValueError: the boxes are malformed, or the detector has no box head.
+        """
+        expect_box_head(self.model)
+        self._expect_usable()
+        sample = self.prepare(image, exif=exif).samples[0]
+        data = self.config.data
+        batch = collate([sample], size_multiple=data.size_multiple).to(self.device)
+        with autocast(self.device, self.dtype):
+            maps = self.model.features(batch.images)
+            edges = network_boxes(boxes, offset=self.config.boxes.offset)
+            inside = edges[None].to(self.device) * sample.scale
+            return embed_boxes(self.model, maps, inside)[0].cpu()
+
     def _check(
         self,
-        score_threshold: float | None,
+        score_threshold: Threshold,
         classes: Sequence[str] | None,
         batch_size: int | None,
         exif: bool,
@@ -203,18 +303,29 @@ class Detector:
             batch_size = test.batch_size
         if not isinstance(batch_size, int) or batch_size < 1:
             raise ValueError(f"expected a batch_size of 1 or more, found {batch_size}")
-        if score_threshold is not None:
+        names, usual, by_name = (
+            self.classes,
+            test.score_threshold,
+            test.class_thresholds,
+        )
+        if isinstance(score_threshold, Mapping):
+            by_name = {**by_name, **score_threshold}
+        elif score_threshold is not None:
             if not 0 <= score_threshold <= 1:
                 raise ValueError(
                     f"expected a score_threshold from 0 to 1, found {score_threshold}"
                 )
-            # Where boxes are averaged, boxes of lower score take part too: a higher
-            # threshold returns fewer of the same detections, a lower one finds more.
-            least = min(float(score_threshold), test.score_threshold)
-            test = test.model_copy(update={"score_threshold": least})
+            usual, by_name = score_threshold, {}
+        # Where boxes are averaged, boxes of lower score take part too: a higher
+        # threshold returns fewer of the same detections, a lower one finds more.
+        least = min(usual, *by_name.values(), test.least_score)
+        test = test.model_copy(
+            update={"score_threshold": least, "class_thresholds": {}}
+        )
+        limits = torch.from_numpy(class_thresholds(names, usual, by_name))
         if classes is not None:
-            class_labels(classes, self.classes)
-        return _Call(test, score_threshold, classes, batch_size, exif)
+            class_labels(classes, names)
+        return _Call(test, limits, classes, batch_size, exif)
 
     def _expect_usable(self) -> None:
         """Raise an error instead of waiting for the threads of another process."""
@@ -232,12 +343,9 @@ class Detector:
         self, images: Iterable[ImageInput], call: "_Call"
     ) -> Iterator[Prepared]:
         """Read and resize images one by one, as for data sets."""
-        sizes = view_sizes(self.config.data, call.test)
         for number, image in enumerate(images):
-            pixels = to_pixels(image, exif=call.exif, name=f"image {number}")
-            samples = [to_sample(pixels, *size) for size in sizes]
-            path = Path(image) if isinstance(image, str | os.PathLike) else None
-            yield Prepared(number, samples, path)
+            name = f"image {number}"
+            yield self.prepare(image, number=number, exif=call.exif, name=name)
 
     def _detect(self, group: Sequence[Prepared], call: "_Call") -> list[Result]:
         """Run the network on one batch, at each scale of the configuration."""
@@ -252,6 +360,8 @@ class Detector:
             boxes=boxes,
             test=call.test,
             dtype=self.dtype,
+            features=self.features,
+            all_scores=self.all_scores,
         )
         entries = to_image_detections(
             detections,
@@ -260,7 +370,7 @@ class Detector:
             offset=boxes.offset,
             whole_pixels=call.test.whole_pixel_masks,
         )
-        return [
+        results = [
             Result.of(
                 entry,
                 size=item.samples[0].original_size,
@@ -268,16 +378,22 @@ class Detector:
                 class_names=self.classes,
                 exif=call.exif,
                 keypoint_names=self.keypoints,
-            ).filter(call.score_threshold, call.classes)
+            )
             for item, entry in zip(group, entries, strict=True)
+        ]
+        return [
+            result.pick(result.scores > call.limits[result.labels]).filter(
+                classes=call.classes
+            )
+            for result in results
         ]
 
 
 class _Call(NamedTuple):
-    """The options of a call; `test` has a threshold low enough for it."""
+    """The options of a call; `test` has a threshold as low as the `limits (C,)`."""
 
     test: TestConfig
-    score_threshold: float | None
+    limits: Tensor
     classes: Sequence[str] | None
     batch_size: int
     exif: bool

@@ -4,7 +4,6 @@ import importlib
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
-from itertools import compress
 from pathlib import Path
 from typing import Any
 
@@ -14,8 +13,9 @@ import torch
 from torch import Tensor
 
 from ..datasets.mask_encoding import decode_masks
-from ..datasets.records import KeypointNames, RunLengths, did_you_mean
+from ..datasets.records import FloatArray, KeypointNames, RunLengths, did_you_mean
 from ..evaluation.image_detections import ImageDetections
+from ..evaluation.score_thresholds import class_thresholds
 from ..utils.drawing import (
     Picture,
     class_color,
@@ -23,9 +23,13 @@ from ..utils.drawing import (
     draw_keypoints,
     draw_masks,
 )
-from .coco_rows import coco_row
+from ..utils.files import atomic_path
+from .coco_rows import categories_of, coco_row
 from .inputs import ImageInput, to_pixels
 from .voc_xml import voc_annotation
+
+_COLUMNS = ("boxes", "scores", "labels", "keypoints", "features", "all_scores")
+"""Tensors with a row of each detection."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -46,6 +50,11 @@ class Result:
         keypoints: ``(D, K, 3)`` float32 x and y in continuous pixels of the image, and
             score; None if the detector predicts none.
         keypoint_names: what the K keypoints are, and the skeleton that joins them.
+        features: ``(D, F)`` float32, what the box head's predictor gets of each box;
+            None unless the detector has ``features``.
+        all_scores: ``(D, C)`` float32 probabilities of all classes, background first,
+            of the RoI that each detection comes from; None unless the detector has
+            ``all_scores``.
     """
 
     boxes: Tensor
@@ -58,17 +67,20 @@ class Result:
     run_lengths: tuple[RunLengths, ...] | None = field(default=None, repr=False)
     keypoints: Tensor | None = None
     keypoint_names: KeypointNames | None = field(default=None, repr=False)
+    features: Tensor | None = field(default=None, repr=False)
+    all_scores: Tensor | None = field(default=None, repr=False)
 
     @classmethod
     def of(cls, found: ImageDetections, **fields: Any) -> "Result":
         """Make a result of detections; ``fields`` are the remaining attributes."""
-        points = found.keypoints
         return cls(
             boxes=torch.from_numpy(found.boxes),
             scores=torch.from_numpy(found.scores),
             labels=torch.from_numpy(found.classes),
             run_lengths=found.masks,
-            keypoints=None if points is None else torch.from_numpy(points),
+            keypoints=_tensor(found.keypoints),
+            features=_tensor(found.features),
+            all_scores=_tensor(found.class_scores),
             **fields,
         )
 
@@ -96,7 +108,8 @@ class Result:
 
         Its keys are ``box`` (x1, y1, x2, y2 as pixel edges), ``score``, ``label`` and
         ``name``; with masks ``mask`` (COCO's run lengths: ``size`` and ``counts``),
-        with keypoints ``keypoints`` (x, y in continuous pixels, and score of each).
+        with keypoints ``keypoints`` (x, y in continuous pixels, and score of each); and
+        with ``all_scores`` these by the names of the classes.
         """
         columns = (self.boxes.tolist(), self.scores.tolist(), self.labels.tolist())
         rows = [
@@ -108,42 +121,65 @@ class Result:
         if self.keypoints is not None:
             for row, points in zip(rows, self.keypoints.tolist(), strict=True):
                 row["keypoints"] = points
+        if self.all_scores is not None:
+            for row, own in zip(rows, self.all_scores.tolist(), strict=True):
+                row["all_scores"] = dict(zip(self.class_names, own, strict=True))
         return rows
 
     def filter(
-        self, score_threshold: float | None = None, classes: Sequence[str] | None = None
+        self,
+        score_threshold: float | Mapping[str, float] | None = None,
+        classes: Sequence[str] | None = None,
     ) -> "Result":
-        """Select detections above a threshold and of given classes.
+        """Select detections of given classes that score more than a threshold.
+
+        Thresholds by class name leave the other classes as they are.
 
         Raises:
             ValueError: the detector does not know a class.
         """
         kept = torch.ones_like(self.labels, dtype=torch.bool)
-        if score_threshold is not None:
+        if isinstance(score_threshold, Mapping):
+            limits = class_thresholds(self.class_names, 0, score_threshold)
+            kept &= self.scores > torch.from_numpy(limits)[self.labels]
+        elif score_threshold is not None:
             kept &= self.scores > score_threshold
         if classes is not None:
             known = class_labels(classes, self.class_names)
             kept &= torch.isin(self.labels, torch.tensor(known, dtype=torch.int64))
-        runs, points = self.run_lengths, self.keypoints
-        return replace(
-            self,
-            boxes=self.boxes[kept],
-            scores=self.scores[kept],
-            labels=self.labels[kept],
-            run_lengths=None if runs is None else tuple(compress(runs, kept)),
-            keypoints=None if points is None else points[kept],
-        )
+        return self.pick(kept)
+
+    def pick(self, kept: Tensor) -> "Result":
+        """Select the detections of a mask ``(D,)`` bool, or of indices, in order."""
+        rows = torch.arange(len(self))[kept]
+        values = {key: getattr(self, key) for key in _COLUMNS}
+        fields: dict[str, Any] = {
+            key: None if v is None else v[rows] for key, v in values.items()
+        }
+        runs = self.run_lengths
+        if runs is not None:
+            fields["run_lengths"] = tuple(runs[row] for row in rows.tolist())
+        return replace(self, **fields)
 
     def numpy(self) -> dict[str, npt.NDArray[Any]]:
-        """Return boxes, scores, labels, and masks and keypoints if there are any.
+        """Return boxes, scores, labels, and whatever else there is.
 
         Arrays by the names of the attributes, which share their memory.
         """
-        keys = ("boxes", "scores", "labels", "masks", "keypoints")
-        tensors = {key: getattr(self, key) for key in keys}
+        tensors = {key: getattr(self, key) for key in (*_COLUMNS, "masks")}
         return {
             k: tensor.numpy() for k, tensor in tensors.items() if tensor is not None
         }
+
+    def save(self, path: str | Path) -> None:
+        """Write the arrays of `numpy`, ``class_names`` and ``size`` as an .npz file.
+
+        ``numpy.load(path)`` reads it; masks are bool ``(D, H, W)``, compressed.
+        """
+        arrays: dict[str, Any] = {**self.numpy(), "size": self.size}
+        arrays["class_names"] = np.array(self.class_names, np.str_)
+        with atomic_path(Path(path)) as temporary, temporary.open("wb") as file:
+            np.savez_compressed(file, **arrays)
 
     def to_coco(
         self,
@@ -163,7 +199,7 @@ class Result:
         Raises:
             ValueError: a class has no category.
         """
-        ids = _category_ids(self, category_ids)
+        ids = categories_of(self.class_names, self.names, category_ids)
         return [coco_row(row, image_id, ids[row["label"]]) for row in self]
 
     def to_voc(self) -> str:
@@ -276,6 +312,10 @@ class Result:
         )
 
 
+def _tensor(values: FloatArray | None) -> Tensor | None:
+    return None if values is None else torch.from_numpy(values)
+
+
 def class_labels(names: Sequence[str], class_names: Sequence[str]) -> list[int]:
     """Look up the labels of class names.
 
@@ -308,26 +348,3 @@ def _supervision() -> Any:
             "conversion to supervision's classes needs the package supervision, which "
             f"cannot be imported here ({error}); pip install supervision"
         ) from error
-
-
-def _category_ids(
-    result: Result, given: Sequence[int] | Mapping[str, int] | None
-) -> Mapping[int, int]:
-    """Look up the category of each label that occurs or may occur."""
-    names = result.class_names
-    if given is None:
-        return dict(enumerate(range(len(names))))
-    if isinstance(given, Mapping):
-        missing = sorted(set(result.names) - given.keys())
-        if missing:
-            raise ValueError(
-                f"expected a category id of every class, found none of "
-                f"{', '.join(missing)}; add them, or filter the classes"
-            )
-        return {label: given[name] for label, name in enumerate(names) if name in given}
-    if len(given) != len(names):
-        raise ValueError(
-            f"expected {len(names)} category ids, background's first as in the classes "
-            f"({', '.join(names)}), found {len(given)}"
-        )
-    return dict(enumerate(given))

@@ -71,11 +71,12 @@ def join_modules(rpn: Path, fast_rcnn: Path, run: RunFolder, *, iteration: int) 
 def _joined_config(state: dict[str, Any], iteration: int) -> Config:
     """Return the last step's configuration without the settings of a module alone."""
     config = config_from_checkpoint(state, [])
+    train = {"iterations": iteration, "shard_optimizer": False}
     none = {"proposals": None, "test_proposals": None, "val_proposals": None}
     return config.model_copy(
         update={
             "net": config.net.model_copy(update={"modules": "both"}),
             "data": config.data.model_copy(update=none),
-            "train": config.train.model_copy(update={"iterations": iteration}),
+            "train": config.train.model_copy(update=train),
         }
     )

@@ -21,6 +21,7 @@ from .non_finite import check_finite
 from .out_of_memory import memory_advice, memory_lines
 from .schedule import images_per_update
 from .solver import learning_rate
+from .train import weigh_classes
 from .training_batches import stream_batches
 
 _MOST_SHOWN = 16  # images of the first batch
@@ -57,6 +58,7 @@ def dry_run(
         ValueError: the file's suffix names no image format; or no image can be read.
     """
     show(_parameter_table(model))
+    weigh_classes(model, dataset, config)
     size = largest_size(config.data)
     with slow_step("counting FLOPs"):
         flops = count_flops(model, size, dtype=dtype)

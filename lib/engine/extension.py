@@ -12,7 +12,7 @@ CHANGEABLE = frozenset(
         *("iterations", "epochs", "lr", "lr_steps", "lr_epochs", "gamma", "schedule"),
         *("power", "warmup_iterations", "warmup_factor", "clip_norm", "patience"),
         *("validate_every", "validate_epochs", "snapshot_every", "snapshots_kept"),
-        *("log_every", "picture_every", "histogram_every"),
+        *("log_every", "picture_every", "histogram_every", "shard_optimizer"),
     )
 )
 """Settings that no state in a checkpoint depends on: a run may change them."""

@@ -2,7 +2,8 @@
 
 import logging
 from collections.abc import Sequence
-from contextlib import AbstractContextManager, nullcontext
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import AbstractContextManager, ExitStack, nullcontext
 from pathlib import Path
 
 from ..config.settings import Config
@@ -51,6 +52,8 @@ class RunWriter(Closeable):
         self.state = state
         self.step = step
         self.record: TrainRecord | None = None
+        self._flusher = ThreadPoolExecutor(1, "checkpoint")
+        self._saving: Future[Path] | None = None  # the checkpoint not yet on the disk
         self.callbacks = Callbacks(
             callbacks if collectives.is_main() else (),
             *(run.path, config.train.iterations),
@@ -66,9 +69,17 @@ class RunWriter(Closeable):
             )
 
     def close(self) -> None:
-        """Close the record. Safe to call twice."""
-        if self.record:
-            self.record.close()
+        """Finish the last checkpoint, and close the record. Safe to call twice.
+
+        Raises:
+            OSError: the checkpoint could not be written.
+        """
+        try:
+            self._finish_save()
+        finally:
+            self._flusher.shutdown()
+            if self.record:
+                self.record.close()
 
     def update(
         self, update: Update, batch: Batch, *, rate: float, waited: float
@@ -80,9 +91,14 @@ class RunWriter(Closeable):
             batch: batch of this process's last pass.
             rate: learning rate.
             waited: seconds spent waiting for the batch.
+
+        Raises:
+            OSError: the checkpoint before this update could not be written.
         """
         if self.record is None:
             return
+        if self._saving and self._saving.done():
+            self._finish_save()
         done, images = self.state.iteration, self.step.passes.images
         if update.left_out:
             self.record.skip(done, images=images, waited=waited)
@@ -112,21 +128,42 @@ class RunWriter(Closeable):
             self.save(self.run.best_checkpoint)
         self.callbacks.tell("validation", self.state.iteration, measures.numbers)
 
-    def save(self, path: Path | None = None) -> None:
+    def save(self, path: Path | None = None, *, wait: bool = True) -> None:
         """Write a checkpoint, by default that of the current iteration.
+
+        Args:
+            path: the file.
+            wait: whether to wait until it is on the disk, which otherwise happens
+                beside the next updates.
 
         Raises:
             NonFiniteLossError: a number of the last update is not finite.
-            OSError: the file cannot be written; earlier checkpoints are intact.
+            OSError: this file, or the one before, cannot be written; earlier
+                checkpoints are intact.
         """
         self.step.settle()
+        self.state.gather()
         if self.record is None:
             return
+        self._finish_save()
         done = self.state.iteration
         path = path or self.run.checkpoint(done)
         if self.run.make_good(self.config):
             self.record.reopen(done)
         self.record.flush()  # a run resumed from here will not write it again
-        self.state.save(path, self.config, self.classes)
+        written = self.state.begin_save(path, self.config, self.classes)
+        self._saving = self._flusher.submit(self._flush, written, path)
+        if wait:
+            self._finish_save()
+
+    def _flush(self, written: ExitStack, path: Path) -> Path:
+        """Bring a checkpoint to the disk; only then delete an older one."""
+        written.close()
         self.run.keep_newest(self.config.train.snapshots_kept)
-        logger.info("saved %s", path)
+        return path
+
+    def _finish_save(self) -> None:
+        """Wait for the checkpoint that is being written, if any."""
+        saving, self._saving = self._saving, None
+        if saving is not None:
+            logger.info("saved %s", saving.result())

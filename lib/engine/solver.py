@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from ..config.settings import TrainConfig
 from ..nets import is_depthwise
+from ..utils.distributed import collectives
 
 _NORMS = (nn.BatchNorm2d, nn.GroupNorm)
 
@@ -22,7 +23,9 @@ def build_optimizer(model: nn.Module, train: TrainConfig) -> torch.optim.Optimiz
     rate with ``double_bias``. Depthwise convolutions have decay only with
     ``depthwise_decay``.
 
-    Each group stores its relative rate as ``lr_factor``, for `set_learning_rate`.
+    Each group stores its relative rate as ``lr_factor``, for `set_learning_rate`. With
+    ``shard_optimizer``, each of several processes keeps the state of a share of the
+    parameters.
     """
     groups: dict[tuple[float, float], list[nn.Parameter]] = {}
     for path, module in model.named_modules():
@@ -46,10 +49,15 @@ def build_optimizer(model: nn.Module, train: TrainConfig) -> torch.optim.Optimiz
         for (factor, decay), members in groups.items()
     ]
     options: dict[str, Any] = {"lr": train.lr, "fused": True}
-    if train.optimizer == "adamw":
-        return _quick(torch.optim.AdamW)(parameters, **options)
-    options["momentum"] = train.momentum
-    return _quick(torch.optim.SGD)(parameters, **options)
+    kind: type[torch.optim.Optimizer] = torch.optim.AdamW
+    if train.optimizer == "sgd":
+        kind = torch.optim.SGD
+        options["momentum"] = train.momentum
+    if train.shard_optimizer and collectives.is_distributed():
+        from .sharded_optimizer import ShardedOptimizer  # half a second to import
+
+        return ShardedOptimizer(parameters, _quick(kind), **options)
+    return _quick(kind)(parameters, **options)
 
 
 def _quick(kind: type[torch.optim.Optimizer]) -> type[torch.optim.Optimizer]:

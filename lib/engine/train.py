@@ -8,6 +8,7 @@ import torch
 
 from ..config.settings import Config
 from ..datasets.allowed_names import check_class_names
+from ..datasets.class_balance import class_weights
 from ..datasets.loading.batches import Batch
 from ..datasets.loading.training_stream import Passes
 from ..datasets.records import Dataset
@@ -84,6 +85,7 @@ def train(
     check_class_names(dataset.classes, dataset.name)
     settings = config.train
     profile = profile or Profile(None)
+    weigh_classes(model, dataset, config)
     validation = Validation(validation_set, config, device=device, dtype=dtype)
     state, gradient = _begin(model, config, validation, device=device, dtype=dtype)
     state.keypoints = dataset.keypoints if config.keypoint.enabled else None
@@ -127,8 +129,9 @@ def train(
             stopping = stopping or heed(stop_requested(), told=False)
             done = state.iteration
             finished = done == settings.iterations or validation.exhausted
-            if stopping or finished or done % settings.snapshot_every == 0:
-                writer.save()
+            ending = bool(stopping) or finished
+            if ending or done % settings.snapshot_every == 0:
+                writer.save(wait=ending)
             if stopping and collectives.from_main(writer.callbacks.stopping):
                 logger.info("a callback stopped the run after iteration %d", done)
                 break
@@ -137,6 +140,15 @@ def train(
         stop_if(agree_to_stop(signalled()), state.iteration)
         writer.callbacks.tell("end", state.iteration)
     collectives.barrier()  # the last checkpoint is written
+
+
+def weigh_classes(model: Network, dataset: Dataset, config: Config) -> None:
+    """Give the heads that classify the weights of ``train.class_weights``."""
+    weights = class_weights(dataset, config)
+    for module in model.modules():
+        if weights is not None and hasattr(module, "class_weights"):
+            values = torch.tensor(weights, dtype=torch.float32)
+            module.class_weights = values.to(model.pixel_mean.device)
 
 
 def _begin(

@@ -3,6 +3,7 @@
 import dataclasses
 import logging
 from collections.abc import Mapping
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +17,7 @@ from ..weights.checkpoint import (
     Counts,
     DamagedFileError,
     Snapshot,
-    save_checkpoint,
+    begin_checkpoint,
 )
 from ..weights.stored_keypoints import store_keypoints
 from .ema import WeightAverage
@@ -52,13 +53,24 @@ class TrainState:
     iteration: int = 0
     keypoints: KeypointNames | None = None
 
-    def save(self, path: Path, config: Config, classes: tuple[str, ...]) -> None:
-        """Write a checkpoint.
+    def gather(self) -> None:
+        """Prepare all processes for a save of the main process."""
+        gather = getattr(self.optimizer, "gather", None)
+        if gather is not None:  # a `ShardedOptimizer`
+            gather()
+
+    def begin_save(
+        self, path: Path, config: Config, classes: tuple[str, ...]
+    ) -> ExitStack:
+        """Write a checkpoint that appears when the returned stack is closed.
 
         Args:
             path: the file; it appears whole or not at all.
             config: configuration of the run.
             classes: class names, background first.
+
+        Returns:
+            See `begin_checkpoint`.
 
         Raises:
             OSError: the disk is full or not writable; earlier checkpoints are intact.
@@ -72,7 +84,7 @@ class TrainState:
             self.counts,
             extra | store_keypoints(self.keypoints),
         )
-        save_checkpoint(path, snapshot, config, classes)
+        return begin_checkpoint(path, snapshot, config, classes)
 
     def load(self, state: Mapping[str, Any], path: Path) -> None:
         """Load the content of a checkpoint.

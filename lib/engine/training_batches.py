@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 
 from ..config.settings import Config
+from ..datasets.class_balance import repeat_factors
 from ..datasets.given_proposals import given_proposals
 from ..datasets.loading.batches import Batch
 from ..datasets.loading.loader import Inputs, Loading, training_batches
@@ -33,7 +34,8 @@ def stream_batches(
     Raises:
         ImageError: too many files cannot be read.
         ValueError: the set has no images, or lacks the masks or keypoints to train on,
-            or Fast R-CNN alone the proposals of an image.
+            or Fast R-CNN alone the proposals of an image; or ``data.set_shares`` does
+            not suit it.
     """
     data = config.data
     return training_batches(
@@ -62,4 +64,5 @@ def stream_batches(
         start=start,
         loading=Loading(data.workers, pin),
         max_unreadable=data.max_unreadable,
+        factors=repeat_factors(dataset, config),
     )

@@ -199,8 +199,8 @@ def _result(
 
 def _left_out(flat: FlatDetections, limit: int) -> int:
     """Count detections beyond the ``limit`` best of their image and class."""
-    pairs = np.stack([flat.images, flat.classes])
-    _, counts = np.unique(pairs, axis=1, return_counts=True)
+    pairs = flat.images * (1 + flat.classes.max(initial=0)) + flat.classes
+    _, counts = np.unique(pairs, return_counts=True)
     return int((counts - limit).clip(0).sum())
 
 

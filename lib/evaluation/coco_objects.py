@@ -114,7 +114,7 @@ def _objects_of_records(dataset: Dataset, tasks: Sequence[Task]) -> CocoObjects:
     masks: list[Segmentation] | None = None
     keypoints = None
     if "segm" in tasks:
-        masks = [segmentation(m) for r in dataset.records for m in r.masks or ()]
+        masks = list(map(segmentation, records.masks()))
     if "keypoints" in tasks:
         points = [r.keypoints for r in dataset.records if r.keypoints is not None]
         keypoints = pixel_indices(np.concatenate(points))
@@ -133,7 +133,9 @@ def coco_detections(dataset: Dataset, flat: FlatDetections) -> CocoDetections:
     """Convert detections to COCO's ids, boxes, masks and keypoints."""
     masks: list[Segmentation] | None = None
     if flat.masks is not None:
-        masks = [{"size": [*size], "counts": counts} for counts, size in flat.masks]
+        # One list for all masks of a size: the garbage collector counts lists.
+        sizes = {size: [*size] for _, size in flat.masks}
+        masks = [{"size": sizes[size], "counts": text} for text, size in flat.masks]
     return CocoDetections(
         coco_image_ids(dataset)[flat.images],
         np.array(dataset.category_ids, np.int64)[flat.classes],

@@ -37,6 +37,8 @@ class ImageDetections:
         masks: D masks of the original image; None if the detector predicts none.
         keypoints: ``(D, K, 3)`` float32 x and y in continuous pixels of the original
             image, and score; None if the detector predicts none.
+        features: ``(D, F)`` float32 vector of each box; None unless requested.
+        class_scores: ``(D, C)`` float32 probabilities; None unless requested.
     """
 
     image_id: str
@@ -45,18 +47,20 @@ class ImageDetections:
     classes: IntArray
     masks: tuple[RunLengths, ...] | None = None
     keypoints: FloatArray | None = None
+    features: FloatArray | None = None
+    class_scores: FloatArray | None = None
 
     def pick(self, rows: BoolArray | IntArray) -> "ImageDetections":
         """Return the detections of a mask ``(D,)``, or of places, in their order."""
         kept = np.arange(len(self.scores))[rows]
-        masks, points = self.masks, self.keypoints
+        masks, others = self.masks, (self.keypoints, self.features, self.class_scores)
         return ImageDetections(
             self.image_id,
             self.boxes[kept],
             self.scores[kept],
             self.classes[kept],
             None if masks is None else tuple(masks[row] for row in kept.tolist()),
-            None if points is None else points[kept],
+            *(None if values is None else values[kept] for values in others),
         )
 
 

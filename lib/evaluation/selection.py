@@ -7,16 +7,21 @@ from dataclasses import replace
 import numpy as np
 import torch
 
-from ..datasets.records import Dataset, did_you_mean
+from ..datasets.records import Dataset, FloatArray, did_you_mean
 from ..nms.nms import nms
 from ..nms.soft_nms import Decay, soft_nms
 from .image_detections import ImageDetections
 
 
 def above_score(
-    detections: Sequence[ImageDetections], threshold: float
+    detections: Sequence[ImageDetections], threshold: float | FloatArray
 ) -> list[ImageDetections]:
-    """Keep detections that score more than ``threshold``, as a test does."""
+    """Keep detections that score more than a threshold, or than their class's ``(C,)``.
+
+    As in a test, scores must exceed it.
+    """
+    if isinstance(threshold, np.ndarray):
+        return [e.pick(e.scores > threshold[e.classes]) for e in detections]
     return [entry.pick(entry.scores > threshold) for entry in detections]
 
 

@@ -71,7 +71,7 @@ class About:
             long_side=config.data.test_long_side,
             precision=precision,
             device=device,
-            score_threshold=config.test.score_threshold,
+            score_threshold=config.test.least_score,
             outputs=(
                 *("boxes", "scores", "classes", "valid"),
                 *(["masks"] if config.mask.enabled else []),

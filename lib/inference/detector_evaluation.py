@@ -17,7 +17,9 @@ from ..evaluation.image_detections import ImageDetections
 from ..evaluation.page.report import write_report
 from ..evaluation.pictures import detections_picture, truth_picture
 from ..evaluation.results import save_detections
+from ..evaluation.score_thresholds import class_thresholds
 from ..evaluation.scoring import Evaluation, evaluate, save_results
+from ..evaluation.selection import above_score
 from ..evaluation.tasks import Task, coco_parameters
 from ..evaluation.voc_files import save_voc_files
 from ..model.network import Network
@@ -94,6 +96,9 @@ def evaluate_detector(
             "raise that too",
             *(test.max_detections, test.detections_per_image),
         )
+    limits = class_thresholds(
+        dataset.classes, test.score_threshold, test.class_thresholds
+    )
     batches = view_batches(
         dataset.records,
         config,
@@ -108,6 +113,8 @@ def evaluate_detector(
     if gathered is None:
         return None
     found, seconds = gathered
+    if test.class_thresholds:
+        found = above_score(found, limits)
     if options.places is not None:
         found = [in_places(entry, options.places) for entry in found]
     save_detections(folder / "detections.json", found, dataset)

@@ -14,7 +14,7 @@ from torch import Tensor
 from ..config.settings import BoxConfig, TestConfig
 from ..datasets.loading.batches import Batch
 from ..datasets.mask_encoding import encode_masks
-from ..datasets.records import RunLengths
+from ..datasets.records import FloatArray, RunLengths
 from ..evaluation.image_detections import ImageDetections
 from ..layer_utils.boxes import BoxCoder, clip
 from ..layer_utils.detections import candidates
@@ -23,6 +23,7 @@ from ..layer_utils.outputs import Predictions
 from ..layer_utils.structures import Detections, map_tensors, replace
 from ..model.network import Network
 from ..utils.device import autocast
+from .box_vectors import embed_boxes, every_score, with_class_scores
 from .test_time_augmentation import (
     merge_views,
     mirror,
@@ -55,6 +56,8 @@ def detect_views(
     boxes: BoxConfig,
     test: TestConfig,
     dtype: torch.dtype,
+    features: bool = False,
+    all_scores: bool = False,
 ) -> Detections:
     """Detect objects in images at several scales.
 
@@ -71,6 +74,10 @@ def detect_views(
         boxes: the box convention.
         test: thresholds and limits.
         dtype: dtype of the computation.
+        features: also return the vector of each box, at the first scale; the model must
+            have ``keeps_features``.
+        all_scores: also return the probabilities of all classes of the RoI, or anchor,
+            that each detection comes from.
 
     Returns:
         Detections, with boxes and keypoints in pixels of each original image, and masks
@@ -81,21 +88,36 @@ def detect_views(
     """
     _check_same_images(views)
     found: list[Detections] = []
+    scores: list[Tensor] = []  # (N, R, C) of each view
     shown: list[Predictions] = []  # at the first scale: as stored, then mirrored
+
+    def take(predictions: Predictions, batch: Batch) -> None:
+        own = _candidates(predictions, batch, boxes, test)
+        assert own.rows is not None
+        before = sum(each.shape[1] for each in scores)
+        found.append(replace(own, rows=own.rows + before))
+        scores.append(every_score(predictions))
+
     for batch in views:
         predictions = _predict(model, batch, dtype)
-        found.append(_candidates(predictions, batch, boxes, test))
+        take(predictions, batch)
         shown += [] if batch is not views[0] else [predictions]
         if test.flip:
             predictions = _predict(model, _mirrored(batch, boxes.offset), dtype)
             sizes = batch.images.sizes
-            unmirrored = unmirror(predictions, sizes, offset=boxes.offset)
-            found.append(_candidates(unmirrored, batch, boxes, test))
+            take(unmirror(predictions, sizes, offset=boxes.offset), batch)
             shown += [] if batch is not views[0] else [predictions]
         del predictions  # which may hold feature maps
     detections = _merged(found, views[0], boxes, test)
+    if all_scores:
+        detections = with_class_scores(detections, scores)
     with autocast(views[0].images.pixels.device, dtype):
-        return _finished(model, shown, views[0], detections, offset=boxes.offset)
+        done = _finished(model, shown, views[0], detections, offset=boxes.offset)
+        if features:
+            inside = done.boxes * _scales(views[0])
+            vectors = embed_boxes(model, shown[0].features, inside)
+            done = replace(done, features=vectors)
+        return done
 
 
 def detections_of(
@@ -125,6 +147,7 @@ def _finished(
     The views are the batch as stored and, if there is a second one, mirrored.
     """
     plain, *mirrored = views
+    found = replace(found, rows=None)  # has served its purpose
     if plain.features is None:
         return found
     scales = _scales(batch)
@@ -167,7 +190,7 @@ def _candidates(
         predictions.class_scores,
         predictions.pred_deltas,
         _original_sizes(batch),
-        score_threshold=test.score_threshold,
+        score_threshold=test.least_score,
         coder=BoxCoder(boxes.offset, boxes.max_log_size, clips=test.clip_first),
         min_size=test.min_size,
         classes=predictions.classes,
@@ -293,7 +316,6 @@ def to_image_detections(
                 masks = encode_masks(own[:, : size[0], : size[1]].cpu().numpy())
             else:
                 masks = _paste(own, edges.boxes[i, rows], size, whole_pixels)
-        points = None if host.keypoints is None else host.keypoints[i][kept[i]]
         entries.append(
             ImageDetections(
                 image_id=image_id,
@@ -301,10 +323,17 @@ def to_image_detections(
                 scores=host.scores[i][kept[i]].float().numpy(),
                 classes=host.classes[i][kept[i]].numpy(),
                 masks=masks,
-                keypoints=None if points is None else points.float().numpy(),
+                keypoints=_rows(host.keypoints, i, kept),
+                features=_rows(host.features, i, kept),
+                class_scores=_rows(host.class_scores, i, kept),
             )
         )
     return entries
+
+
+def _rows(values: Tensor | None, image: int, kept: Tensor) -> FloatArray | None:
+    """Return the values of an image's detections ``(D, ...)``, if there are any."""
+    return None if values is None else values[image][kept[image]].float().numpy()
 
 
 def _paste(

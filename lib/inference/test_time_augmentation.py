@@ -150,7 +150,7 @@ def merge_views(
             views=len(views),
             threshold=test.fusion_threshold,
             max_detections=test.detections_per_image,
-            min_score=test.score_threshold,
+            min_score=test.least_score,
             offset=boxes.nms_offset,
         )
     if test.suppression == "nms":
@@ -162,7 +162,7 @@ def merge_views(
         _together(views),
         decay=decay,
         max_detections=test.detections_per_image,
-        min_score=test.score_threshold,
+        min_score=test.least_score,
         offset=boxes.nms_offset,
     )
 

@@ -26,11 +26,13 @@ def dense_candidates(output: DenseOutput, *, count: int) -> Predictions:
     deltas = output.pred_deltas.gather(1, index[:, :, None].expand(-1, -1, 4))
     # Background takes part in the selection, as in torchvision, and ends here.
     valid = (logits > -torch.inf) & (classes > 0)
+    every = index[:, :, None].expand(-1, -1, output.class_logits.shape[2])
     return Predictions(
         Proposals(output.anchors[index], logits, valid),
         class_scores=logits.sigmoid()[:, :, None],
         pred_deltas=deltas[:, :, None],
         classes=classes,
+        anchor_scores=output.class_logits.gather(1, every).sigmoid(),
     )
 
 

@@ -18,13 +18,20 @@ BoxLoss = Literal["l1", "smooth_l1", "giou", "diou", "ciou"]
 
 
 def dense_class_losses(
-    class_logits: Tensor, classes: Tensor, *, alpha: float | None, gamma: float
+    class_logits: Tensor,
+    classes: Tensor,
+    class_weights: Tensor | None = None,
+    *,
+    alpha: float | None,
+    gamma: float,
 ) -> Tensor:
     """Sum the focal loss over all anchors that are not ignored, and all classes.
 
     Args:
         class_logits: ``(N, A, C)``.
         classes: ``(N, A)`` 1..C-1, 0 for background, -1 for ignored.
+        class_weights: ``(C,)`` factors on the loss of an anchor by its class; None for
+            1.
         alpha: see `sigmoid_focal_loss`.
         gamma: see `sigmoid_focal_loss`.
 
@@ -39,6 +46,8 @@ def dense_class_losses(
     losses = sigmoid_focal_loss(
         class_logits.masked_fill(ignored, 0.0), targets, alpha=alpha, gamma=gamma
     )
+    if class_weights is not None:
+        losses = losses * class_weights[classes.clamp(min=0)][:, :, None]
     return losses.masked_fill(ignored, 0.0).sum(dim=(1, 2))
 
 

@@ -60,7 +60,8 @@ def detect(
         coder=coder,
         min_size=min_size,
     )
-    return suppress(found, suppression, max_detections=max_detections)
+    kept = suppress(found, suppression, max_detections=max_detections)
+    return replace(kept, rows=None)
 
 
 def candidates(
@@ -102,9 +103,16 @@ def candidates(
     finite = (boxes.isfinite() & pred_deltas.isfinite()).all(dim=3)
     large = coder.at_least(boxes, min_size)  # (N, R, C - 1 or 1)
     boxes = boxes.expand(-1, -1, labels.shape[2], -1).reshape(images, -1, 4)
+    rows = torch.arange(labels.shape[1], device=labels.device)[:, None]
     # 2. Scores, (N, B).
     usable = proposals.valid[:, :, None] & finite & large & (scores > score_threshold)
-    return Detections(boxes, scores.flatten(1), labels.flatten(1), usable.flatten(1))
+    return Detections(
+        boxes,
+        scores.flatten(1),
+        labels.flatten(1),
+        usable.flatten(1),
+        rows=rows.expand_as(labels).flatten(1),
+    )
 
 
 def _foreground(
@@ -192,9 +200,11 @@ def suppress_softly(
 def pick(found: Detections, index: Tensor, kept: Tensor) -> Detections:
     """Select rows ``index (N, D)``; a row is zero where ``kept (N, D)`` is False."""
     boxes = found.boxes.gather(1, index[:, :, None].expand(-1, -1, 4))
+    rows = found.rows
     return Detections(
         boxes=boxes.masked_fill(~kept[:, :, None], 0.0),
         scores=found.scores.gather(1, index).masked_fill(~kept, 0.0),
         classes=found.classes.gather(1, index).masked_fill(~kept, 0),
         valid=kept,
+        rows=None if rows is None else rows.gather(1, index).masked_fill(~kept, 0),
     )

@@ -134,6 +134,7 @@ def head_loss_sums(
     *,
     sigma: float,
     per_image: int | None = None,
+    class_weights: Tensor | None = None,
 ) -> tuple[Loss, Loss]:
     """Compute the classification loss and the box loss of the Fast R-CNN head.
 
@@ -145,6 +146,8 @@ def head_loss_sums(
         valid: ``(N, S)`` bool.
         sigma: sigma of the smooth L1.
         per_image: valid RoIs that an image usually has.
+        class_weights: ``(C,)`` factors on the cross entropy by the RoI's class; None
+            for 1.
 
     Returns:
         The cross entropy of the valid RoIs and the smooth L1 of the foreground RoIs,
@@ -155,7 +158,10 @@ def head_loss_sums(
     classes = classes.masked_fill(~valid, 0)
     class_logits = class_logits.float().masked_fill(~valid[..., None], 0.0)
     cross_entropy = F.cross_entropy(
-        class_logits.flatten(0, 1), classes.flatten(), reduction="none"
+        class_logits.flatten(0, 1),
+        classes.flatten(),
+        weight=class_weights,
+        reduction="none",
     )
     cls_loss = cross_entropy.masked_fill(~valid.flatten(), 0.0).sum()
     if pred_deltas.shape[2] == 1:

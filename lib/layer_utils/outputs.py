@@ -59,6 +59,8 @@ class Predictions(NamedTuple):
         classes: ``(N, R)`` int64, the only class of each row; None if every row has all
             classes.
         features: maps from which heads on final boxes pool; None without such heads.
+        anchor_scores: ``(N, R, C)`` probabilities of all classes where ``classes``
+            gives one; None otherwise.
     """
 
     proposals: Proposals
@@ -66,3 +68,4 @@ class Predictions(NamedTuple):
     pred_deltas: Tensor
     classes: Tensor | None = None
     features: FeatureMaps | None = None
+    anchor_scores: Tensor | None = None

@@ -231,6 +231,12 @@ class Detections(NamedTuple):
             mask head.
         keypoints: ``(N, D, K, 3)`` x and y in the frame of the boxes, and score; None
             without a keypoint head.
+        rows: ``(N, D)`` int64 row of the predictions that each comes from; None where
+            several are averaged.
+        features: ``(N, D, F)`` vector of each box before the predictor; None unless
+            requested.
+        class_scores: ``(N, D, C)`` probabilities, background first; None unless
+            requested.
     """
 
     boxes: Tensor
@@ -239,3 +245,6 @@ class Detections(NamedTuple):
     valid: Tensor
     masks: Tensor | None = None
     keypoints: Tensor | None = None
+    rows: Tensor | None = None
+    features: Tensor | None = None
+    class_scores: Tensor | None = None

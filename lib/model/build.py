@@ -103,10 +103,8 @@ def _two_stage(
     heads = {}
     if net.modules != "rpn":
         pooling = Pooling(**config.pooling.model_dump())
-        fg_slots = max(round(config.head.fg_fraction * config.head.rois_per_image), 1)
-        context = HeadContext(
-            backbone, channels, pooled, pooling, num_classes, fg_slots
-        )
+        slots = max(round(config.head.fg_fraction * config.head.rois_per_image), 1)
+        context = HeadContext(backbone, channels, pooled, pooling, num_classes, slots)
         heads = build_heads(config, context, region_head)
     model = TwoStage(
         backbone,

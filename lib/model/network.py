@@ -15,6 +15,7 @@ from ..nets.backbone import Backbone
 from ..nets.fpn import FeaturePyramid
 from ..nets.layers import zero_padding
 from ..nets.normalisation import Normalisation
+from ..nets.roi_features import RoIFeatures
 
 OF_A_RUN = ("dense_head.positives.value",)
 NOT_WEIGHTS = ("pixel_mean", "pixel_std", *OF_A_RUN)
@@ -38,6 +39,8 @@ class Network(nn.Module):
         detects: whether the detector predicts classes; if not, only proposals.
         reads_proposals: whether the detector needs proposals as an input.
         masks_padding: whether padding stays zero in every layer, and without anchors.
+        regions: turns boxes into vectors for the predictor; None without a box head.
+        keeps_features: whether predictions hold the feature maps in any case.
         timed: methods that a profile times in a training step, and their stages. Any
             module may have some, of its own or of an attribute ("regions.pool").
     """
@@ -47,6 +50,8 @@ class Network(nn.Module):
     masks_padding = True
     detects = True
     reads_proposals = False
+    regions: RoIFeatures | None = None
+    keeps_features = False
     timed = (("features", "backbone"),)
 
     def __init__(
@@ -133,8 +138,7 @@ class Network(nn.Module):
         pixels = (images.pixels.float() - self.pixel_mean) / self.pixel_std
         pixels = pixels.contiguous(memory_format=torch.channels_last)
         pixels = zero_padding(pixels, sizes)
-        if not self.masks_padding:
-            sizes = None
+        sizes = sizes if self.masks_padding else None
         features = self.backbone.feature_maps(pixels, sizes)
         return features if self.pyramid is None else self.pyramid(features)
 

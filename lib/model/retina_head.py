@@ -29,6 +29,7 @@ class RetinaHead(DenseHead):
     """Classify and regress every anchor; all anchors are trained on (section 4.1)."""
 
     timed = (("forward", "head"), ("targets", "targets"), ("losses", "losses"))
+    class_weights: Tensor | None = None  # set by training
 
     def __init__(
         self,
@@ -83,9 +84,9 @@ class RetinaHead(DenseHead):
     ) -> TrainOutput:
         """Compute the focal loss and the box loss of all anchors."""
         classes, gt_boxes = self.targets(output, ground_truth, image_sizes)
-        dense, boxes = self.settings, self.boxes
+        dense, boxes, weights = self.settings, self.boxes, self.class_weights
         of_classes = dense_class_losses(
-            output.class_logits, classes, alpha=dense.alpha, gamma=dense.gamma
+            output.class_logits, classes, weights, alpha=dense.alpha, gamma=dense.gamma
         )
         of_boxes = dense_box_losses(
             output,

@@ -61,6 +61,7 @@ class TwoStage(Network):
         for name, head in heads.items():
             self.add_module(name, head)
         self.detects = bool(heads)
+        self.regions = self.classifier.regions if heads else None
         self.reads_proposals = proposer.reads_proposals
 
     @property
@@ -93,7 +94,7 @@ class TwoStage(Network):
         regions = self.proposer(features, proposals)
         proposals = self.proposer.propose(regions, sizes)
         output: TrainOutput | None = None
-        found: Predictions | Proposals | None = None
+        found: Predictions | Proposals | None = proposals if predict else None
         if ground_truth is not None:
             targets = self.proposer.sample(regions, ground_truth, sizes, generator)
             samples = None
@@ -102,10 +103,8 @@ class TwoStage(Network):
             output = self.losses(
                 features, regions, targets, samples, ground_truth, sizes
             )
-        if predict:
-            found = proposals
-            if self.detects:
-                found = self.predict(features, proposals, sizes)
+        if predict and self.detects:
+            found = self.predict(features, proposals, sizes)
         return output, found
 
     def propose(self, images: Images) -> Proposals:
@@ -151,8 +150,9 @@ class TwoStage(Network):
     ) -> Predictions:
         """Predict classes and boxes of proposals from the given feature maps."""
         found = self.classifier.predict(features, proposals, image_sizes)
-        # Predictions keep the features in memory, so only if a head needs them.
-        return replace(found, features=features) if len(self.heads) > 1 else found
+        # Predictions keep the features in memory, so only if they are needed.
+        needed = self.keeps_features or len(self.heads) > 1
+        return replace(found, features=features) if needed else found
 
     def finish(self, predictions: Predictions, found: Detections) -> Detections:
         """Run the other heads on final boxes, in pixels of the network input."""

@@ -34,8 +34,8 @@ def nms(
         valid: ``(N, R)`` bool; other boxes are neither kept nor suppress any.
         threshold: a box is dropped if its IoU with a kept box is above this.
         max_outputs: K.
-        groups: ``(N, R)`` int64; boxes suppress only boxes of their own group (class
-            or pyramid level). If None, all boxes are one group.
+        groups: ``(N, R)`` int64 within the range of int32; boxes suppress only boxes of
+            their own group (class or pyramid level). If None, all boxes are one group.
         offset: added to widths and heights, 1 for legacy and 0 for continuous boxes.
         inclusive: drop at an IoU equal to the threshold too.
 

@@ -1,5 +1,6 @@
 """Checkpoints: a run's whole state in one file, written atomically."""
 
+import contextlib
 import dataclasses
 import os
 import pickle
@@ -86,6 +87,20 @@ def save_checkpoint(
     Raises:
         OSError: the disk is full or not writable; earlier checkpoints stay intact.
     """
+    begin_checkpoint(path, snapshot, config, classes).close()
+
+
+def begin_checkpoint(
+    path: Path, snapshot: Snapshot, config: Config, classes: tuple[str, ...]
+) -> contextlib.ExitStack:
+    """Write a checkpoint to a temporary file, as `save_checkpoint` does.
+
+    The states may change afterwards: the system has a copy of the bytes.
+
+    Returns:
+        Its ``close``, in any thread, waits until the file is on the disk and then
+        renames it.
+    """
     state = {
         "format": FORMAT,
         "iteration": snapshot.iteration,
@@ -99,8 +114,9 @@ def save_checkpoint(
         **snapshot.extra,
     }
     path.parent.mkdir(parents=True, exist_ok=True)
-    with atomic_path(path) as temporary:
-        torch.save(state, temporary)
+    with contextlib.ExitStack() as stack:
+        torch.save(state, stack.enter_context(atomic_path(path)))
+        return stack.pop_all()
 
 
 def read_tensors(path: Path) -> dict[str, Any]:

@@ -54,6 +54,8 @@ def test_the_options(call, pictures):
                 "precision": "float32",
                 "compile": False,
                 "overrides": ["test.nms_threshold", "0.4"],
+                "features": False,
+                "all_scores": False,
             },
         )
     ]

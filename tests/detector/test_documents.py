@@ -77,6 +77,10 @@ def test_the_document_runs(checkpoint, tmp_path, monkeypatch):
     folder = tmp_path / "output/res18/shapes_train/default/checkpoints"
     folder.mkdir(parents=True)
     shutil.copy(checkpoint, folder)
+    test = folder.parent / "test/shapes_test/iter_0000004"
+    test.mkdir(parents=True)
+    table = {"per_class": {"box": {"best_score": 0.5}}}
+    (test / "errors.json").write_text(json.dumps(table))
     photo = np.random.default_rng(0).integers(0, 256, (60, 80, 3)).astype(np.uint8)
     (tmp_path / "photos").mkdir()
     for name in ("photo.jpg", "other.png", "photos/1.jpg", "photos/2.jpg"):
@@ -85,3 +89,4 @@ def test_the_document_runs(checkpoint, tmp_path, monkeypatch):
     run_document(DOCUMENT)
     assert (tmp_path / "photo_boxes.png").is_file()
     assert (tmp_path / "photo.xml").is_file()
+    assert (tmp_path / "photo.npz").is_file()

@@ -14,8 +14,17 @@ from faster_rcnn.engine.dry_run import (
     try_batch,
 )
 from faster_rcnn.engine.non_finite import NonFiniteLossError
+from faster_rcnn.engine.train import weigh_classes
 from faster_rcnn.engine.training_batches import stream_batches
-from tiny_runs import CLASSES, CPU, draw_dataset, tiny_config, tiny_detector
+from tiny_runs import (
+    CASCADE,
+    CLASSES,
+    CPU,
+    RETINANET,
+    draw_dataset,
+    tiny_config,
+    tiny_detector,
+)
 from torch import nn
 
 PLACE = {"device": CPU, "dtype": torch.float32}
@@ -129,3 +138,21 @@ def test_gradient_that_is_not_finite():
         DryRunError, match=r"8 of 8 .* not finite: 0\.weight, .*, \.\.\."
     ):
         check_gradients(model)
+
+
+@pytest.mark.parametrize("net", [(), CASCADE, RETINANET], ids=["two", "cascade", "one"])
+def test_class_weights_reach_every_classifier(dataset, net):
+    def losses(*changes):
+        config = tiny_config(*net, *changes)
+        model = tiny_detector(config)
+        weigh_classes(model, dataset, config)
+        batch = first_batch(dataset, config)
+        return try_batch(model, batch, seed=1, **PLACE)[1].losses
+
+    plain, weighed = losses(), losses("train.class_weights", "{box: 3, disc: 3}")
+    classifying = [name for name in plain if name.endswith("_cls")]
+    for name, loss in plain.items():
+        if name in classifying and name != "rpn_cls":
+            assert 1 < weighed[name] / loss < 3, name
+        elif name in ("rpn_cls", "rpn_box", "head_box", "dense_box"):
+            assert weighed[name] == loss, name

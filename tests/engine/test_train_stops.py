@@ -4,6 +4,7 @@ import errno
 import logging
 import os
 import signal
+import threading
 import time
 
 import pytest
@@ -13,6 +14,7 @@ from faster_rcnn.engine import train_record
 from faster_rcnn.engine.run_folder import RunFolder
 from faster_rcnn.engine.train import Interrupted, NonFiniteLossError, check_finite
 from faster_rcnn.model import region_proposals
+from faster_rcnn.utils import files
 from faster_rcnn.weights.checkpoint import load_checkpoint
 from patience import PATIENCE
 from tiny_runs import (
@@ -225,3 +227,45 @@ def test_full_disk_leaves_the_earlier_checkpoint(tmp_path, dataset, monkeypatch)
     monkeypatch.setattr(torch, "save", save)
     train_tiny(dataset, config, tmp_path)
     assert checkpoint_names(tmp_path) == [f"iter_{i:07d}.pth" for i in (2, 4, 6)]
+
+
+@pytest.fixture
+def slow_disk(monkeypatch):
+    """Let a checkpoint reach the disk only after the third update, and maybe fail."""
+    updated, sync = threading.Event(), files._sync_file
+
+    def set_up(fail):
+        def slow(path):
+            if path.name.startswith(".iter_0000002"):
+                assert updated.wait(PATIENCE), "training waits for the disk"
+                fail()
+            sync(path)
+
+        at_iteration(monkeypatch, 3, updated.set)
+        monkeypatch.setattr(files, "_sync_file", slow)
+
+    return set_up
+
+
+CONFIG = tiny_config("train.iterations", 4, "train.snapshot_every", 2)
+
+
+def test_disk_is_written_beside_the_next_update(tmp_path, dataset, slow_disk):
+    slow_disk(lambda: None)
+    train_tiny(dataset, CONFIG, tmp_path)
+    assert checkpoint_names(tmp_path) == ["iter_0000002.pth", "iter_0000004.pth"]
+    # It holds the weights of its iteration, not those of the update beside it.
+    first = load_checkpoint(RunFolder(tmp_path).checkpoint(2))
+    plain = tmp_path / "plain"
+    train_tiny(dataset, CONFIG, plain)
+    assert_equal(first, load_checkpoint(RunFolder(plain).checkpoint(2)))
+
+
+def test_disk_that_fails_beside_the_next_update(tmp_path, dataset, slow_disk):
+    def full():
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    slow_disk(full)
+    with pytest.raises(OSError, match=r"disk is full, so iter_0000002\.pth"):
+        train_tiny(dataset, CONFIG, tmp_path)
+    assert not list((tmp_path / "checkpoints").iterdir())

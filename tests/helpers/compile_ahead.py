@@ -1,7 +1,10 @@
-"""Compiles every GPU kernel for the GPUs named on the command line, such as 80 90.
+"""Compiles every GPU kernel for the GPUs named on the command line.
 
-No GPU is needed, but Triton's compiler, which TRITON_INTERPRET would turn off. Prints
-registers, spilled bytes and seconds of each.
+    python tests/helpers/compile_ahead.py 90 80 100 120 gfx942
+
+The first one gets all variants, each further one every kernel in one variant. No GPU is
+needed, but Triton's compiler, which TRITON_INTERPRET would turn off. Prints registers,
+spilled bytes, shared memory and seconds of each.
 """
 
 import re
@@ -106,9 +109,11 @@ def compile_for(capability, kernel, types, constants, warps):
     }
     source = ASTSource(kernel, signature, constexprs=constants, attrs=attributes)
     options = {"num_warps": warps, "enable_fp_fusion": False}
-    return triton.compile(
-        source, target=GPUTarget("cuda", capability, 32), options=options
-    )
+    amd = capability.startswith("gfx")
+    target = GPUTarget("hip", capability, 64)
+    if not amd:
+        target = GPUTarget("cuda", int(capability), 32)
+    return triton.compile(source, target=target, options=options)
 
 
 def _leaves(kind):
@@ -118,28 +123,38 @@ def _leaves(kind):
 
 
 def resources(compiled):
-    """Registers and spilled bytes, as the assembler's listing has them."""
-    tool = Path(triton.__file__).parent / "backends/nvidia/bin/cuobjdump"
-    with tempfile.NamedTemporaryFile(suffix=".cubin") as file:
-        file.write(compiled.asm["cubin"])
-        file.flush()
-        text = subprocess.run(
-            [tool, "-res-usage", file.name], capture_output=True, text=True
-        ).stdout
-    found = re.search(r"REG:(\d+) STACK:(\d+) SHARED:(\d+) LOCAL:(\d+)", text)
-    return [int(n) for n in found.groups()] if found else "unknown"
+    """Registers, spilled bytes and shared memory, as the assembler's listing says."""
+    if "cubin" in compiled.asm:
+        tool = Path(triton.__file__).parent / "backends/nvidia/bin/cuobjdump"
+        with tempfile.NamedTemporaryFile(suffix=".cubin") as file:
+            file.write(compiled.asm["cubin"])
+            file.flush()
+            text = subprocess.run(
+                [tool, "-res-usage", file.name], capture_output=True, text=True
+            ).stdout
+        # Blackwell's files are for a newer cuobjdump than some versions of Triton have.
+        registers, spilled = r"REG:(\d+)", r"STACK:(\d+)"
+    else:
+        text = compiled.asm["amdgcn"]
+        registers, spilled = (
+            r"\.vgpr_count: *(\d+)",
+            r"\.private_segment_fixed_size: *(\d+)",
+        )
+    found = (re.search(pattern, text) for pattern in (registers, spilled))
+    numbers = [int(match[1]) if match else "unknown" for match in found]
+    return [*numbers, compiled.metadata.shared]
 
 
 def main():
     kernels = [*nms_kernels(), *matching_kernels(), *pooling_kernels()]
-    for capability in map(int, sys.argv[1:]):
+    for capability in sys.argv[1:]:
         for name, *kernel in kernels:
             start = time.monotonic()
             compiled = compile_for(capability, *kernel)
             # Fused only where the kernel asks for it.
-            fused = len(re.findall(r"\bfma\.rn\.f32", compiled.asm["ptx"]))
+            fused = len(re.findall(r"\bfma\.rn\.f32", compiled.asm.get("ptx", "")))
             print(
-                f"sm_{capability} {name}: registers, stack, shared, local",
+                f"{capability} {name}: registers, spilled, shared",
                 f"{resources(compiled)}, {fused} fused,",
                 f"{time.monotonic() - start:.1f} s",
                 flush=True,

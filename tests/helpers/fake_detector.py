@@ -1,12 +1,15 @@
 """A detector that finds what it is told to, without a network."""
 
 import threading
+from types import SimpleNamespace
 
 import numpy as np
 import torch
+from faster_rcnn.config.settings import TestConfig
 from faster_rcnn.datasets.mask_encoding import encode_masks
 from faster_rcnn.datasets.records import KeypointNames
 from faster_rcnn.detector import Result
+from faster_rcnn.detector.batching import Prepared, to_sample
 from faster_rcnn.detector.inputs import to_pixels
 
 CLASSES = ("background", "cat", "dog <b>")
@@ -27,6 +30,7 @@ class FakeDetector:
     def __init__(self):
         self.classes = CLASSES
         self.keypoints = None
+        self.config = SimpleNamespace(test=TestConfig())
         self.device = torch.device("cpu")
         self.seen = []
         self.together = []
@@ -43,6 +47,14 @@ class FakeDetector:
         return list(
             self.stream(images, score_threshold=score_threshold, classes=classes)
         )
+
+    def prepare(self, image, *, number=0):
+        pixels = to_pixels(image)
+        return Prepared(number, [to_sample(pixels, 10, 20)], None)
+
+    def detect_prepared(self, prepared, *, score_threshold=None):
+        blank = [np.zeros((*p.samples[0].original_size, 3), np.uint8) for p in prepared]
+        return self(blank, score_threshold=score_threshold)
 
     def stream(self, images, *, score_threshold=None, classes=None):
         with self._lock:

@@ -12,6 +12,7 @@ from pairwise import pairwise
 
 pytestmark = [
     pytest.mark.slow,
+    pytest.mark.gpu,
     pytest.mark.skipif(
         kernels_for("match_boxes", "cpu") is None,
         reason="the compiled kernels are not built",
@@ -79,5 +80,7 @@ def test_nothing_to_match(check):
     check(boxes, gt_boxes, torch.zeros(2, 3, dtype=torch.bool))
     check(boxes, gt_boxes[:, :0], torch.zeros(2, 0, dtype=torch.bool))
     check(boxes[:0], gt_boxes, torch.ones(2, 3, dtype=torch.bool))
+    check(boxes[:1], gt_boxes[:, :1].contiguous(), torch.ones(2, 1, dtype=torch.bool))
+    check(boxes, gt_boxes[:0], torch.ones(0, 3, dtype=torch.bool))
     nothing_usable = torch.zeros(2, 40, dtype=torch.bool)
     check(boxes, gt_boxes, torch.ones(2, 3, dtype=torch.bool), usable=nothing_usable)

@@ -8,7 +8,7 @@ import torch
 from faster_rcnn.nms import nms
 from faster_rcnn.nms.nms import _float32_limit
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.gpu]
 
 
 @pytest.fixture
@@ -137,6 +137,13 @@ def test_no_division_decides_as_a_division():
 @pytest.mark.parametrize("count", [0, 1, 31, 64, 65])
 def test_any_number_of_boxes(check, count):
     check(*clusters(count), max_outputs=40)
+
+
+def test_other_types_and_strides(check):
+    boxes, scores, valid, groups = (x.repeat_interleave(2, 1) for x in clusters(35))
+    boxes, scores = boxes.double(), scores.bfloat16()
+    check(*(x[:, ::2] for x in (boxes, scores, valid, groups)), max_outputs=1)
+    check(*(x[:0] for x in (boxes, scores, valid, groups)), max_outputs=1)
 
 
 def test_nothing_valid_and_no_slots(check):

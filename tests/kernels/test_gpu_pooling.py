@@ -8,6 +8,7 @@ from faster_rcnn.kernels.pooling_layout import MODES, Options
 
 pytestmark = [
     pytest.mark.slow,
+    pytest.mark.gpu,
     pytest.mark.skipif(
         kernels_for("roi_pool", "cpu") is None,
         reason="the compiled kernels are not built",
@@ -174,6 +175,29 @@ def test_no_numbers(check, mode):
     check([features(channels=2, cells=(3, 4))], rois, mode=mode, size=2)
 
 
+@pytest.mark.parametrize("mode", MODES)
+def test_smallest_maps(check, mode):
+    rois = HARD_ROIS * 0.2
+    check([features(channels=1, cells=(1, 1))], rois[:, :1], mode=mode, size=2)
+    fmt = FORMATS[1]
+    check([features(channels=7, cells=(1, 5), fmt=fmt)], rois[:, 1:2], mode=mode)
+    sizes = [torch.tensor([[0, 0], [2, -1]])]  # nothing but padding
+    check([features(channels=3, cells=(2, 3))], rois[:, :2], sizes, mode=mode, size=2)
+
+
+@pytest.mark.parametrize(("images", "channels"), [(0, 2), (2, 0)])
+def test_nothing_to_pool(gpu, images, channels):
+    from faster_rcnn.kernels.gpu import pooling as gpu_pooling
+
+    data = torch.ones(images, channels, 3, 4, device=gpu)
+    rois = HARD_ROIS[:images].to(gpu)
+    how = Options([1 / 16], 2, MODES["align"], 0, False, False, 224.0, 0)
+    pooled, places = gpu_pooling.roi_pool([data], rois, None, how)
+    assert pooled.shape == (4 * images, channels, 2, 2)
+    args = (pooled, places, rois, None, [3, 4], True, how)
+    assert gpu_pooling.roi_pool_backward(*args)[0].shape == data.shape
+
+
 def test_no_rois(check):
     pooled, grads = check([features(channels=2)], HARD_ROIS[:, :0])
     assert pooled.shape[0] == 0 and not grads[0].any()
@@ -190,3 +214,25 @@ def test_maxima_of_nothing_and_of_no_numbers(gpu):
     lowest = torch.finfo(torch.float32).min
     assert pooled.flatten().tolist() == [lowest, 5.0, 0.0]
     assert places.flatten().tolist() == [-1, 3, -1]
+
+
+@pytest.mark.parametrize("fmt", FORMATS)
+@pytest.mark.parametrize("mode", ["align", "pool"])
+def test_offsets_beyond_31_bits(gpu, fmt, mode):
+    """Only the last cells of a map of 4 GB are touched; the rest needs no memory."""
+    from faster_rcnn.kernels.gpu import pooling as gpu_pooling
+
+    channels, rows, columns = 33, 8200, 8200
+    assert channels * rows * columns > 2**31
+    data = torch.empty(
+        (1, channels, rows, columns),
+        dtype=torch.bfloat16, device=gpu, memory_format=fmt,
+    )  # fmt: skip
+    corner = torch.randn(channels, 4, 4, generator=torch.Generator().manual_seed(0))
+    data[0, :, -4:, -4:] = corner.to(data)
+    rois = torch.tensor([[[8196.0, 8196, 8199, 8199]]])
+    how = Options([1.0], 2, MODES[mode], 2, False, False, 224.0, 0)
+    pooled, _ = gpu_pooling.roi_pool([data], rois.to(gpu), None, how)
+    near = corner[None].to(torch.bfloat16).contiguous(memory_format=fmt)
+    want, _ = gpu_pooling.roi_pool([near.to(gpu)], rois.to(gpu) - 8196, None, how)
+    assert want.any() and torch.equal(pooled, want)

@@ -3,7 +3,7 @@
 import pytest
 from faster_rcnn.kernels import self_check
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.gpu]
 
 
 @pytest.mark.parametrize("name", ["nms", "match_boxes", "roi_pool"])

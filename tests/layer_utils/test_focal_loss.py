@@ -3,6 +3,7 @@ import math
 import numpy as np
 import pytest
 import torch
+from faster_rcnn.layer_utils.dense_losses import dense_class_losses
 from faster_rcnn.layer_utils.focal_loss import sigmoid_focal_loss
 from torchvision.ops import sigmoid_focal_loss as torchvisions
 
@@ -70,3 +71,17 @@ def test_golden(shared):
             np.testing.assert_allclose(
                 got.numpy(), data[name], rtol=1e-5, atol=1e-6, err_msg=name
             )
+
+
+def test_class_weights_scale_the_loss_of_their_anchors():
+    generator = torch.Generator().manual_seed(0)
+    logits = torch.randn(2, 6, 4, generator=generator)
+    classes = torch.tensor([[0, 1, 2, 3, -1, 0], [3, 3, -1, 0, 1, 2]])
+    weights = torch.tensor([1, 0.5, 2, 7])
+    options = {"alpha": 0.25, "gamma": 2.0}
+    got = dense_class_losses(logits, classes, weights, **options)
+    want = sum(
+        weight * dense_class_losses(logits, classes.where(classes == c, -1), **options)
+        for c, weight in enumerate(weights)
+    )
+    torch.testing.assert_close(got, want)

@@ -284,3 +284,14 @@ def test_golden_head_losses(shared):
     found = (*losses, *backward(losses, logits, pred))
     names = "cross_entropy", "loss_box", "cls_score_grad", "bbox_pred_grad"
     check_golden(found, [data[name] for name in names])
+
+
+def test_class_weights_scale_the_cross_entropy_of_their_rois():
+    logits, deltas, classes, targets, valid = random_head()
+    arguments = (logits, deltas, classes, targets, valid)
+    weights = torch.tensor([1, 0.5, 3, 1, 2])
+    found, _ = head_losses(*arguments, sigma=1, class_weights=weights)
+    each = torch.nn.functional.cross_entropy(
+        logits[valid], classes[valid], reduction="none"
+    )
+    torch.testing.assert_close(found, (each * weights[classes[valid]]).mean())

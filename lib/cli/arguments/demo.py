@@ -3,7 +3,7 @@
 import argparse
 from pathlib import Path
 
-from ..parser import Parser, add_overrides, count
+from ..parser import Parser, add_overrides, count, score
 from .results import add_result_arguments
 
 _EPILOG = (
@@ -31,12 +31,30 @@ def build_parser(prog: str | None = None) -> Parser:
     )
     add_result_arguments(parser)
     add("--json", action="store_true", help="a JSON file of each, and one of all")
+    add(
+        "--features",
+        action="store_true",
+        help="write the arrays of each picture's boxes to NAME.npz, among them the "
+        "vectors that the box head's predictor gets",
+    )
+    add(
+        "--all-scores",
+        action="store_true",
+        help="add the probabilities of all classes to JSON and .npz",
+    )
     add("--no-pictures", action="store_true", help="draw nothing, only write JSON")
     add(
         "--threshold",
-        type=_score,
+        type=score,
         default=0.5,
         help="scores must exceed it, default 0.5",
+    )
+    add(
+        "--thresholds",
+        type=Path,
+        metavar="RUN|FILE",
+        help="the thresholds of best F1 of each class, from the errors.json of a test; "
+        "of a run its newest test's. --threshold applies to classes that it lacks",
     )
     add("--classes", metavar="A,B", help="detect only these; default: all")
     add(
@@ -63,12 +81,3 @@ def build_parser(prog: str | None = None) -> Parser:
 def _check(arguments: argparse.Namespace) -> str | None:
     both_or_neither = bool(arguments.sources) == arguments.serve
     return "give either SOURCE... or --serve" if both_or_neither else None
-
-
-def _score(text: str) -> float:
-    try:
-        if 0 <= float(text) <= 1:
-            return float(text)
-    except ValueError:
-        pass
-    raise argparse.ArgumentTypeError(f"expected a number from 0 to 1, found {text!r}")

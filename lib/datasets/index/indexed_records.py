@@ -5,7 +5,7 @@ N  objects
 """
 
 import itertools
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, overload
@@ -13,7 +13,7 @@ from typing import Any, overload
 import numpy as np
 import numpy.typing as npt
 
-from ..records import BoolArray, FloatArray, IntArray, Record
+from ..records import BoolArray, FloatArray, IntArray, Mask, Record
 from .index_format import OBJECT_COLUMNS, Array, Index, image_columns, object_columns
 from .packed_masks import MaskBytes, pack_mask, unpack_mask
 
@@ -124,6 +124,13 @@ class Records(Sequence[Record]):
         """``(N,)`` square pixels."""
         return self._column("areas")
 
+    def masks(self) -> Iterator[Mask]:
+        """Yield the N masks; none of a data set without masks."""
+        for part in self.parts:
+            columns = part.index.columns
+            if "masks" in columns:
+                yield from _masks(columns, slice(None))
+
     def _column(self, name: str) -> Array:
         columns = [part.index.columns[name] for part in self.parts]
         empty = _NO_SIZES if name == "sizes" else OBJECT_COLUMNS[name]
@@ -137,9 +144,7 @@ def _record(part: Part, row: int) -> Record:
     objects = {name: columns[name][own].copy() for name in object_columns(columns)}
     objects["classes"] = objects["classes"].astype(np.int64)
     if "masks" in objects:
-        packed = columns["mask_bytes"]
-        spans = objects["masks"].tolist()
-        objects["masks"] = tuple(unpack_mask(packed[a:b]) for a, b in spans)
+        objects["masks"] = tuple(_masks(columns, own))
     return Record(
         image_id=part.prefix + part.index.string("id", row),
         path=part.folder / part.index.string("name", row),
@@ -147,6 +152,12 @@ def _record(part: Part, row: int) -> Record:
         height=height,
         **objects,
     )
+
+
+def _masks(columns: Mapping[str, Array], objects: slice) -> Iterator[Mask]:
+    packed = columns["mask_bytes"]
+    for start, end in columns["masks"][objects].tolist():
+        yield unpack_mask(packed[start:end])
 
 
 def as_records(records: Sequence[Record]) -> Records:

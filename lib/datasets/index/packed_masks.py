@@ -62,6 +62,8 @@ def unpack_mask(data: Any) -> Mask:
     count, *size = np.frombuffer(own, np.int32, 3).tolist()
     if count == 0:
         return RunLengths(bytes(own[12:]), (size[0], size[1]))
-    ends = np.cumsum(np.frombuffer(own, np.int32, count, 4))
     vertices = np.frombuffer(own, np.float32, -1, 4 + 4 * count).reshape(-1, 2)
-    return tuple(np.split(vertices, ends[:-1])) if count > 1 else (vertices,)
+    if count == 1:
+        return (vertices,)
+    ends = np.cumsum(np.frombuffer(own, np.int32, count, 4))
+    return tuple(np.split(vertices, ends[:-1]))

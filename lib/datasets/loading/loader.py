@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
+import numpy.typing as npt
 from torch.utils.data import Dataset as TorchDataset
 
 from ..formats.proposals import GivenProposals
@@ -147,6 +148,7 @@ def training_batches(
     start: int = 0,
     loading: Loading = IN_PROCESS,
     max_unreadable: float = 1.0,
+    factors: npt.NDArray[np.float64] | None = None,
 ) -> Iterator[Batch]:
     """Yield training batches without end, from iteration ``start`` on.
 
@@ -162,6 +164,7 @@ def training_batches(
         loading: the processes that prepare batches.
         max_unreadable: largest share of the images that may be unreadable; unreadable
             images are replaced by others.
+        factors: how many times an epoch has each image; if None, once.
 
     Raises:
         ImageError: too many files cannot be read or do not have the annotated size,
@@ -171,7 +174,9 @@ def training_batches(
     records = inputs.records
     if not records:
         raise ValueError("the training set has no images; check its list of images")
-    stream = training_stream(records, augmentation, batch_size=passes.images, seed=seed)
+    stream = training_stream(
+        records, augmentation, batch_size=passes.images, seed=seed, factors=factors
+    )
     draws = split_passes(itertools.islice(stream, start, None), passes)
     batches = _load(_TrainingSet(inputs), draws, loading)
     return _stop_at_many_problems(batches, len(records), max_unreadable)

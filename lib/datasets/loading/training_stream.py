@@ -86,8 +86,12 @@ def training_stream(
     *,
     batch_size: int,
     seed: int,
+    factors: npt.NDArray[np.float64] | None = None,
 ) -> Iterator[list[Draw]]:
     """Yield batches of draws without end: every image once per epoch, in random order.
+
+    With ``factors``, an epoch has each image so many times on average: a fraction is
+    rounded up or down at random in each epoch.
 
     A batch holds images of similar shape and one scale, to avoid padding. Images that
     do not fill a batch wait for the next epoch, so that no image is left out or drawn
@@ -96,12 +100,12 @@ def training_stream(
     Disabled augmentations draw no random numbers, and mosaic, hue and zoom draw theirs
     last: batches, scales, flips and colours do not depend on them.
     """
-    wanted = augmentation
+    wanted, images = augmentation, len(records)
     groups = shape_groups(as_records(records).sizes).tolist()
     waiting: dict[int, list[int]] = {}
     batches = 0
     for epoch in itertools.count():
-        order = np.random.default_rng((seed, 0, epoch)).permutation(len(records))
+        order = _draw_order(np.random.default_rng((seed, 0, epoch)), images, factors)
         for index in map(int, order):
             group = waiting.setdefault(groups[index], [])
             group.append(index)
@@ -120,7 +124,7 @@ def training_stream(
             ]
             if wanted.mosaic:
                 draws = [
-                    _draw_mosaic(rng, draw, len(records), wanted)
+                    _draw_mosaic(rng, draw, images, wanted)
                     if rng.random() < wanted.mosaic
                     else draw
                     for draw in draws
@@ -130,6 +134,17 @@ def training_stream(
             yield draws
             batches += 1
             group.clear()
+
+
+def _draw_order(
+    rng: np.random.Generator, images: int, factors: npt.NDArray[np.float64] | None
+) -> npt.NDArray[np.int64]:
+    """Draw the images of an epoch, in order."""
+    if factors is None:
+        return rng.permutation(images)
+    whole = np.floor(factors)
+    times = whole + (rng.random(images) < factors - whole)
+    return rng.permutation(np.repeat(np.arange(images), times.astype(np.int64)))
 
 
 def split_passes(batches: Iterator[list[Draw]], passes: Passes) -> Iterator[list[Draw]]:

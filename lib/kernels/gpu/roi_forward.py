@@ -3,6 +3,9 @@
 A program computes one row of output cells of one RoI, for a slice of the channels. Its
 block is cells x channels if channels are contiguous in memory (LAST), else channels x
 cells, so that neighbouring threads read neighbouring memory as far as possible.
+
+A map may have over 2^31 numbers: offsets of images, rows and channels are int64, only
+those within a row, or a cell's number on the map, are int32.
 """
 
 # mypy: allow-untyped-defs, allow-incomplete-defs, allow-untyped-calls
@@ -43,6 +46,7 @@ def _bilinear(
     """Compute means of bilinear samples; with maxima, also which of 2x2 is largest."""
     M: tl.constexpr = 2 if MAXIMA else 1
     SIDE: tl.constexpr = M * P
+    row_step = width.to(tl.int64) * x_stride
     start_y, step_y, samples_y = axis_of(y1, y2, scale, SIDE, MODE, RATIO, ALIGNED)
     start_x, step_x, samples_x = axis_of(x1, x2, scale, SIDE, MODE, RATIO, ALIGNED)
     best = tl.zeros(here.shape, tl.float32)
@@ -53,8 +57,8 @@ def _bilinear(
         for k in range(samples_y):
             at_y = position(start_y, step_y, samples_y, down, k, SIDE, MODE)
             y, upper, lower = corners(at_y, rows, MODE)
-            row = data + y * width * x_stride
-            below = row + width * x_stride
+            row = data + y * row_step
+            below = row + row_step
             for s in range(samples_x):
                 at_x = position(start_x, step_x, samples_x, across, s, SIDE, MODE)
                 x, left, right = corners(at_x, columns, MODE)
@@ -83,13 +87,14 @@ def _largest(
     best = tl.full(here.shape, LOWEST, tl.float32)
     place = tl.full(here.shape, -1, tl.int32)
     widest = tl.max(tl.where(j < P, right - left, 0))
+    row_step = width.to(tl.int64) * x_stride
     for y in range(top, bottom):
+        row = data + y * row_step
         for k in range(widest):
             x = left + k
-            at = y * width + x
-            value = tl.load(data + at * x_stride, mask=(x < right) & here, other=LOWEST)
+            value = tl.load(row + x * x_stride, mask=(x < right) & here, other=LOWEST)
             value = value.to(tl.float32)
-            place = tl.where(value > best, at, place)
+            place = tl.where(value > best, y * width + x, place)
             best = tl.where(value > best, value, best)
     empty = (top >= bottom) | (left >= right)
     return tl.where(empty, 0.0, best), place
@@ -127,7 +132,7 @@ def roi_forward(
     else:
         j = tl.arange(0, CELLS)[None, :]
         c = tl.program_id(1) * BLOCK + tl.arange(0, BLOCK)[:, None]
-        data += c * (height * width)
+        data += c.to(tl.int64) * (height * width)
         x_stride = 1
         to = (roi * channels + c) * (P * P) + i * P + j
     here = (c < channels) & (j < P)

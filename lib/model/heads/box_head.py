@@ -40,6 +40,7 @@ class BoxHead(ClassifyingHead):
         ("terms", "losses"),
     )
     delta_std: Tensor
+    class_weights: Tensor | None = None  # set by training
 
     def __init__(
         self,
@@ -153,5 +154,6 @@ class BoxHead(ClassifyingHead):
             samples.valid,
             sigma=self.settings.sigma,
             per_image=self.settings.rois_per_image,
+            class_weights=self.class_weights,
         )
         return {f"{self.name}_cls": cls_loss, f"{self.name}_box": box_loss}

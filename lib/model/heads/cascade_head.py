@@ -47,6 +47,7 @@ class CascadeHead(ClassifyingHead):
     ) -> None:
         super().__init__()
         self.coder = BoxCoder(boxes.offset, boxes.max_log_size)
+        self.regions = regions[-1]
         self.criteria = [
             RoICriteria(overlap, overlap, 0.0, boxes.offset, head.crowd_overlap)
             for overlap in head.cascade

@@ -8,6 +8,7 @@ from torch import Tensor, nn
 from ...layer_utils.outputs import Predictions, TrainOutput
 from ...layer_utils.proposal_targets import RoISamples
 from ...layer_utils.structures import Detections, FeatureMaps, GroundTruth, Proposals
+from ...nets.roi_features import RoIFeatures
 
 
 class Head(nn.Module):
@@ -20,6 +21,7 @@ class Head(nn.Module):
         timed: methods that a profile times in a training step, and their stages.
     """
 
+    regions: RoIFeatures  # of a cascade, its last stage's
     timed: ClassVar[tuple[tuple[str, str], ...]] = (("losses", "head"),)
 
     def losses(

@@ -29,8 +29,7 @@ class MaskHead(Head):
         super().__init__()
         self.settings = settings
         self.fg_slots = context.fg_slots
-        c4 = config.net.features == "c4"
-        backbone = context.backbone
+        c4, backbone = config.net.features == "c4", context.backbone
         self.layers = MaskLayers(
             backbone.head_channels if c4 else context.channels,
             settings.channels,
@@ -40,9 +39,8 @@ class MaskHead(Head):
         classes = 1 if settings.class_agnostic else context.num_classes
         self.predictor = MaskPredictor(settings.channels, classes)
         self.last_stage = LastStage(backbone, average=False) if c4 else None
-        self.regions = context.roi_features(
-            self.last_stage or self.layers, size=settings.size
-        )
+        body = self.last_stage or self.layers
+        self.regions = context.roi_features(body, size=settings.size)
 
     def forward(self, features: FeatureMaps, boxes: Tensor, classes: Tensor) -> Tensor:
         """Predict mask logits ``(N, R, S, S)`` of boxes ``(N, R, 4)`` of classes."""

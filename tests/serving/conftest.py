@@ -1,0 +1,13 @@
+"""A detector without a network, for servers in this process."""
+
+from importlib.util import find_spec
+
+import pytest
+from fake_detector import FakeDetector
+
+collect_ignore = [] if find_spec("fastapi") else ["test_service.py"]
+
+
+@pytest.fixture
+def detector():
+    return FakeDetector()
