@@ -19,6 +19,8 @@ from .user_errors import clear_errors
 def main(arguments: argparse.Namespace) -> None:
     """Find the sources, load the detector, write the detections."""
     keep_freed_memory()
+    if arguments.tiles is not None:
+        arguments.overrides += ["test.tiles", str(arguments.tiles)]
     with clear_errors():
         checkpoint = find_checkpoint(arguments.checkpoint)
         folder = arguments.output or default_output(checkpoint)

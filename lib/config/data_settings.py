@@ -5,7 +5,7 @@ from typing import Annotated
 
 from pydantic import Field, model_validator
 
-from .section import Count, Positive, Section, Share, Whole
+from .section import Count, Positive, Section, Share, TileSide, Whole
 
 
 class DataConfig(Section):
@@ -55,9 +55,17 @@ class DataConfig(Section):
     usual size are cropped. Large-scale jitter (Ghiasi et al. 2021): [0.1, 2]."""
     mosaic: Share = 0
     """Share of the training images that are mosaics of four images (YOLOv4)."""
+    crop: TileSide | None = None
+    """Sides in pixels of the crops to train on of larger images, at random places. A
+    crop is resized like an image of its own: ``test.tiles`` in training. null: whole
+    images."""
+    crop_around: Share = 0.8
+    """Share of the crops that contain an object drawn at random; others are anywhere,
+    also on plain background."""
     min_visible: Share = 0.25
-    """Least share of an object's area that must remain after scale jitter or mosaic;
-    objects cropped further are not trained on."""
+    """Least share of an object's area that must remain after scale jitter, mosaic or
+    crop; objects cut further are not trained on, and count as crowd regions where
+    these are not background (``rpn.crowd_overlap``, ``head.crowd_overlap``)."""
     max_unreadable: Share = 0.5
     """Share of the training images that may be unreadable, and are replaced by others,
     before training stops."""

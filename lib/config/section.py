@@ -9,6 +9,8 @@ Positive = Annotated[float, Field(gt=0)]
 Share = Annotated[float, Field(ge=0, le=1)]
 Count = Annotated[int, Field(ge=1)]
 Whole = Annotated[int, Field(ge=0)]
+TileSide = Annotated[int, Field(ge=32)]
+"""Sides of a tile or crop: a least one bounds the number of tiles."""
 
 
 class Section(BaseModel):

@@ -1,10 +1,10 @@
 """Tests: views of an image, post-processing, evaluation."""
 
-from typing import Literal
+from typing import Annotated, Literal
 
 from pydantic import Field, field_validator
 
-from .section import Count, Positive, Section, Share, Whole
+from .section import Count, Positive, Section, Share, TileSide, Whole
 
 
 class TestConfig(Section):
@@ -47,6 +47,15 @@ class TestConfig(Section):
     ``data.test_short_side``; the limit of the long side grows in proportion."""
     flip: bool = False
     """Run each test image mirrored too, at every scale."""
+    tiles: TileSide | None = None
+    """Sides in pixels of overlapping tiles, into which larger images are cut as stored.
+    Each tile is resized like an image of its own, and what cuts an object is merged.
+    null: images are not cut."""
+    tile_overlap: Annotated[float, Field(ge=0, le=0.9)] = 0.25
+    """Least share of its sides that a tile has in common with its neighbours. Objects
+    up to this size are whole in a tile."""
+    tile_whole: bool = True
+    """Run the whole reduced image beside its tiles, for objects that are larger."""
     whole_pixel_masks: bool = False
     """Round boxes to whole pixels before masks are pasted into them, as torchvision."""
     pictures: Whole = 20

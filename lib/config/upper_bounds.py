@@ -35,6 +35,7 @@ _LARGEST = {
     "data.size_multiple": 1 << 12,
     "data.scale_jitter": 100,
     "data.workers": 1 << 9,
+    **dict.fromkeys(("data.crop", "test.tiles"), 1 << 15),
     "test.scales": 1 << 14,
     **dict.fromkeys(("rpn.train_pre_nms", "rpn.train_post_nms"), 1 << 20),
     **dict.fromkeys(("rpn.test_pre_nms", "rpn.test_post_nms"), 1 << 20),

@@ -166,7 +166,7 @@ class Demo:
             images,
             score_threshold=self.options.threshold,
             classes=self.options.classes,
-            batch_size=len(images),
+            batch_size=self.batch,  # of tiles too
         )
         return results if isinstance(results, list) else [results]
 

@@ -7,8 +7,9 @@ from typing import NamedTuple
 
 import numpy as np
 
-from ..datasets.loading.resizing import resize_image, resize_scale
+from ..datasets.loading.resizing import cut_tile, resize_image, resize_scale
 from ..datasets.loading.samples import Sample
+from ..datasets.loading.tiling import Tile
 from ..datasets.loading.training_stream import shape_groups
 from ..utils.drawing import Picture
 
@@ -18,21 +19,33 @@ class Prepared(NamedTuple):
 
     Attributes:
         number: index of the image in its call.
-        samples: the image at each scale.
+        size: its height and width in pixels.
+        samples: the image at each scale; none if it is to be cut into tiles.
         path: path of the file, if it is one.
+        stored: the image, if it is to be cut into tiles.
     """
 
     number: int
+    size: tuple[int, int]
     samples: list[Sample]
     path: Path | None
+    stored: Picture | None = None
 
 
-def to_sample(pixels: Picture, short_side: int, long_side: int) -> Sample:
-    """Resize an image to one scale, as for data sets, without objects."""
+def to_sample(
+    pixels: Picture, short_side: int, long_side: int, tile: Tile | None = None
+) -> Sample:
+    """Resize an image or a tile to one scale, as for data sets, without objects."""
     height, width = pixels.shape[:2]
-    scale = resize_scale(height, width, short_side, long_side)
+    if tile is None:
+        scale = resize_scale(height, width, short_side, long_side)
+        pixels = resize_image(pixels, scale)
+    else:
+        cut = cut_tile(tile, short_side, long_side)
+        pixels, scale = cut.resize(pixels), cut.scale
+        height, width = cut.height, cut.width
     return Sample(
-        pixels=resize_image(pixels, scale),
+        pixels=pixels,
         boxes=np.zeros((0, 4), np.float32),
         classes=np.zeros(0, np.int64),
         ignored=np.zeros((0, 4), np.float32),
@@ -40,14 +53,19 @@ def to_sample(pixels: Picture, short_side: int, long_side: int) -> Sample:
         scale=scale,
         original_size=(height, width),
         image_id="",
+        tile=tile,
     )
 
 
 def in_order(prepared: Iterable[Prepared], batch_size: int) -> Iterator[list[Prepared]]:
-    """Yield batches of images in order."""
-    rest = iter(prepared)
-    while group := list(itertools.islice(rest, batch_size)):
-        yield group
+    """Yield batches of images in order; an image for tiles is alone."""
+    for cut, images in itertools.groupby(prepared, _is_cut):
+        while group := list(itertools.islice(images, 1 if cut else batch_size)):
+            yield group
+
+
+def _is_cut(item: Prepared) -> bool:
+    return item.stored is not None
 
 
 def of_like_shape(
@@ -55,11 +73,15 @@ def of_like_shape(
 ) -> Iterator[list[Prepared]]:
     """Yield batches of images from one bucket of aspect ratios, as in tests.
 
-    At most one batch per bucket waits for more images, already resized.
+    At most one batch per bucket waits for more images, already resized. An image for
+    tiles is alone.
     """
     waiting: dict[int, list[Prepared]] = {}
     for item in prepared:
-        height, width = item.samples[0].original_size
+        if _is_cut(item):
+            yield [item]
+            continue
+        height, width = item.size
         bucket = int(shape_groups(np.array([[width, height]], np.int32))[0])
         group = waiting.setdefault(bucket, [])
         group.append(item)

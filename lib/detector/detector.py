@@ -10,12 +10,13 @@ import torch
 from torch import Tensor
 
 from ..config.settings import Config, TestConfig
-from ..datasets.loading.batches import collate
+from ..datasets.loading.batches import Batch, collate
+from ..datasets.loading.samples import Sample
 from ..datasets.records import KeypointNames
 from ..evaluation.score_thresholds import class_thresholds
 from ..inference.box_vectors import embed_boxes, expect_box_head, network_boxes
-from ..inference.postprocess import detect_views, to_image_detections
-from ..inference.test_time_augmentation import view_sizes
+from ..inference.postprocess import detect_images
+from ..inference.test_time_augmentation import tiling_of, view_sizes
 from ..model.network import Network
 from ..utils.device import autocast, pick_device, pick_dtype
 from ..utils.forking import forks, survive_forks
@@ -147,6 +148,7 @@ class Detector:
         score_threshold: Threshold = None,
         classes: Sequence[str] | None = None,
         batch_size: int | None = None,
+        tiles: int | None = None,
         exif: bool = True,
     ) -> Result | list[Result]:
         """Detect objects in one image or several.
@@ -164,7 +166,10 @@ class Detector:
                 configuration's, which evaluations use: ``test.class_thresholds`` and
                 ``test.score_threshold``.
             classes: names of the classes to return; if None, all classes.
-            batch_size: images in one pass of the network; if None, ``test.batch_size``.
+            batch_size: images, or tiles, in one pass of the network; if None,
+                ``test.batch_size``.
+            tiles: sides in pixels of the tiles into which larger images are cut; if
+                None, ``test.tiles``.
             exif: rotate files and PIL images upright by their EXIF data, as viewers do.
                 Boxes are in pixels of the rotated image. (Data sets are always read as
                 stored, because annotations refer to stored pixels.)
@@ -179,7 +184,7 @@ class Detector:
             RuntimeError: the process was forked since loading, and the detector is on a
                 GPU or compiled.
         """
-        call = self._check(score_threshold, classes, batch_size, exif)
+        call = self._check(score_threshold, classes, batch_size, tiles, exif)
         prepared = self._prepare(as_images(images), call)
         found: dict[int, Result] = {}
         for group in of_like_shape(prepared, call.batch_size):
@@ -195,6 +200,7 @@ class Detector:
         score_threshold: Threshold = None,
         classes: Sequence[str] | None = None,
         batch_size: int | None = None,
+        tiles: int | None = None,
         exif: bool = True,
     ) -> Iterator[Result]:
         """Detect objects in any number of images, such as a long folder or a video.
@@ -206,6 +212,7 @@ class Detector:
             score_threshold: see `__call__`.
             classes: see `__call__`.
             batch_size: see `__call__`.
+            tiles: see `__call__`.
             exif: see `__call__`.
 
         Returns:
@@ -214,7 +221,7 @@ class Detector:
         Raises:
             ImageError, ValueError: see `__call__`; raised by the iterator.
         """
-        call = self._check(score_threshold, classes, batch_size, exif)
+        call = self._check(score_threshold, classes, batch_size, tiles, exif)
         prepared = self._prepare(as_images(images), call)
         groups = in_order(prepared, call.batch_size)
         return (result for group in groups for result in self._detect(group, call))
@@ -224,6 +231,7 @@ class Detector:
         image: ImageInput,
         *,
         number: int = 0,
+        tiles: int | None = None,
         exif: bool = True,
         name: str = "image",
     ) -> Prepared:
@@ -232,6 +240,7 @@ class Detector:
         Args:
             image: see `__call__`.
             number: index of the image among others.
+            tiles: see `__call__`.
             exif: see `__call__`.
             name: name of the image in error messages if it has no path.
 
@@ -239,9 +248,14 @@ class Detector:
             ImageError, ValueError: see `__call__`.
         """
         pixels = to_pixels(image, exif=exif, name=name)
-        sizes = view_sizes(self.config.data, self.config.test)
         path = Path(image) if isinstance(image, str | os.PathLike) else None
-        return Prepared(number, [to_sample(pixels, *size) for size in sizes], path)
+        height, width = pixels.shape[:2]
+        item = Prepared(number, (height, width), [], path)
+        tiles = self.config.test.tiles if tiles is None else tiles
+        if tiles is not None and max(height, width) > tiles:
+            return item._replace(stored=pixels)
+        sizes = view_sizes(self.config.data, self.config.test)
+        return item._replace(samples=[to_sample(pixels, *size) for size in sizes])
 
     def detect_prepared(
         self, prepared: Sequence[Prepared], *, score_threshold: Threshold = None
@@ -255,7 +269,9 @@ class Detector:
         Returns:
             One result per image.
         """
-        return self._detect(prepared, self._check(score_threshold, None, None, True))
+        call = self._check(score_threshold, None, None, None, True)
+        groups = in_order(prepared, max(len(prepared), 1))
+        return [found for group in groups for found in self._detect(group, call)]
 
     @torch.inference_mode()
     def embed(
@@ -280,8 +296,9 @@ class Detector:
         """
         expect_box_head(self.model)
         self._expect_usable()
-        sample = self.prepare(image, exif=exif).samples[0]
-        data = self.config.data
+        data, test = self.config.data, self.config.test
+        pixels = to_pixels(image, exif=exif)
+        sample = to_sample(pixels, *view_sizes(data, test)[0])
         batch = collate([sample], size_multiple=data.size_multiple).to(self.device)
         with autocast(self.device, self.dtype):
             maps = self.model.features(batch.images)
@@ -294,6 +311,7 @@ class Detector:
         score_threshold: Threshold,
         classes: Sequence[str] | None,
         batch_size: int | None,
+        tiles: int | None,
         exif: bool,
     ) -> "_Call":
         """Check the arguments of a call."""
@@ -303,6 +321,10 @@ class Detector:
             batch_size = test.batch_size
         if not isinstance(batch_size, int) or batch_size < 1:
             raise ValueError(f"expected a batch_size of 1 or more, found {batch_size}")
+        if tiles is not None:
+            if not isinstance(tiles, int) or tiles < 32:
+                raise ValueError(f"expected tiles of 32 pixels or more, found {tiles}")
+            test = test.model_copy(update={"tiles": tiles})
         names, usual, by_name = (
             self.classes,
             test.score_threshold,
@@ -344,42 +366,36 @@ class Detector:
     ) -> Iterator[Prepared]:
         """Read and resize images one by one, as for data sets."""
         for number, image in enumerate(images):
-            name = f"image {number}"
-            yield self.prepare(image, number=number, exif=call.exif, name=name)
+            name, tiles = f"image {number}", call.test.tiles
+            yield self.prepare(
+                image, number=number, exif=call.exif, tiles=tiles, name=name
+            )
 
     def _detect(self, group: Sequence[Prepared], call: "_Call") -> list[Result]:
-        """Run the network on one batch, at each scale of the configuration."""
-        multiple, boxes = self.config.data.size_multiple, self.config.boxes
-        views = [
-            collate(samples, size_multiple=multiple)
-            for samples in zip(*(item.samples for item in group), strict=True)
-        ]
-        detections = detect_views(
+        """Run the network on one batch, or an image's tiles, at each scale."""
+        tiled = group[0].stored is not None
+        whole = [item.samples for item in group]
+        batches = self._tiles(group[0], call) if tiled else [self._collate(whole)]
+        entries = detect_images(
             self.model,
-            [view.to(self.device) for view in views],
-            boxes=boxes,
+            batches,
+            boxes=self.config.boxes,
             test=call.test,
+            device=self.device,
             dtype=self.dtype,
             features=self.features,
             all_scores=self.all_scores,
         )
-        entries = to_image_detections(
-            detections,
-            views[0].image_ids,
-            views[0].original_sizes,
-            offset=boxes.offset,
-            whole_pixels=call.test.whole_pixel_masks,
-        )
         results = [
             Result.of(
                 entry,
-                size=item.samples[0].original_size,
+                size=item.size,
                 path=item.path,
                 class_names=self.classes,
                 exif=call.exif,
                 keypoint_names=self.keypoints,
             )
-            for item, entry in zip(group, entries, strict=True)
+            for item, entry in zip(group, next(entries), strict=True)
         ]
         return [
             result.pick(result.scores > call.limits[result.labels]).filter(
@@ -387,6 +403,24 @@ class Detector:
             )
             for result in results
         ]
+
+    def _tiles(self, item: Prepared, call: "_Call") -> Iterator[tuple[Batch, ...]]:
+        """Cut an image into tiles, a batch at a time."""
+        tiling, pixels = tiling_of(call.test), item.stored
+        assert tiling is not None and pixels is not None
+        sizes = view_sizes(self.config.data, call.test)
+        for tiles in tiling.groups(*item.size, call.batch_size):
+            yield self._collate(
+                [[to_sample(pixels, *size, tile) for size in sizes] for tile in tiles]
+            )
+
+    def _collate(self, images: Sequence[Sequence[Sample]]) -> tuple[Batch, ...]:
+        """Stack the samples of each image at each scale into a batch per scale."""
+        multiple = self.config.data.size_multiple
+        return tuple(
+            collate(samples, size_multiple=multiple)
+            for samples in zip(*images, strict=True)
+        )
 
 
 class _Call(NamedTuple):

@@ -225,4 +225,5 @@ def anchor_recipe(config: Config, name: str) -> Recipe:
         centre=config.anchors.centre,
         rounding=config.anchors.rounding,
         use_ignored=config.data.use_difficult,
+        crop=config.data.crop,
     )

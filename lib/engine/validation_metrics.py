@@ -22,8 +22,9 @@ from ..evaluation.proposal_recall import ImageProposals, evaluate_proposals
 from ..evaluation.scoring import evaluate
 from ..evaluation.tasks import CocoParameters, coco_parameters
 from ..inference.ordered_batches import ordered_batches
-from ..inference.postprocess import detections_of, to_image_detections
+from ..inference.postprocess import ImageResults, detections_of
 from ..inference.proposal_evaluation import to_image_proposals
+from ..inference.test_time_augmentation import tiling_of
 from ..layer_utils.outputs import Predictions
 from ..layer_utils.structures import Proposals
 from ..model.network import Network
@@ -114,7 +115,9 @@ def measure(
         use_difficult=config.data.use_difficult,
         proposals=proposals,
         instances=wanted_instances(dataset, config),
+        tiling=tiling_of(config.test) if model.detects else None,
     )
+    results = ImageResults(config.boxes, config.test)
     found: list[_BatchMeasures] = []
     stopped = False
     model.eval()
@@ -128,7 +131,9 @@ def measure(
         seed = int(sequence.generate_state(1, np.uint32)[0])
         generator = torch.Generator(device).manual_seed(seed)
         found.append(
-            _measure_batch(model, batch.to(device), config, generator, dtype=dtype)
+            _measure_batch(
+                model, batch.to(device), config, generator, results, dtype=dtype
+            )
         )
     parts = collectives.gather((found, stopped))
     measures = None
@@ -141,11 +146,15 @@ def _shown(batches: Iterable[Batch], total: int) -> Iterator[Batch]:
     """Show on a terminal how many of the images are done."""
     place = collectives.process_rank()
     with Progress(total, log_every=None) as progress:
-        done = 0
+        done, last = 0, ""
         for batch in batches:
             yield batch
+            images = len(batch.image_ids)
+            if batch.tiles:
+                images = int(batch.image_ids[0] != last)
+            last = batch.image_ids[0]
             if place.rank == 0:  # the shares of the other processes are as large
-                images = min(len(batch.image_ids) * place.processes, total - done)
+                images = min(images * place.processes, total - done)
                 done += images
                 progress.update(done, images=images)
 
@@ -156,6 +165,7 @@ def _measure_batch(
     batch: Batch,
     config: Config,
     generator: torch.Generator,
+    results: ImageResults,
     *,
     dtype: torch.dtype,
 ) -> _BatchMeasures:
@@ -169,13 +179,17 @@ def _measure_batch(
     counts = torch.stack([loss.count for loss in terms]).double()
     pairs = torch.stack((totals, counts), dim=1).tolist()  # (L, 2)
     return _BatchMeasures(
-        _leave_network(model, found, batch, config),
+        _leave_network(model, found, batch, config, results),
         dict(zip(output.terms, map(tuple, pairs), strict=True)),
     )
 
 
 def _leave_network(
-    model: Network, found: Predictions | Proposals, batch: Batch, config: Config
+    model: Network,
+    found: Predictions | Proposals,
+    batch: Batch,
+    config: Config,
+    results: ImageResults,
 ) -> list[ImageDetections] | list[ImageProposals]:
     """Convert detections to pixels of the original images, image by image."""
     offset = config.boxes.offset
@@ -188,13 +202,7 @@ def _leave_network(
         boxes=config.boxes,
         test=config.test,
     )
-    return to_image_detections(
-        detections,
-        batch.image_ids,
-        batch.original_sizes,
-        offset=offset,
-        whole_pixels=config.test.whole_pixel_masks,
-    )
+    return results.add(detections, batch)
 
 
 def _add_up(

@@ -11,6 +11,7 @@ from ..datasets.index.indexed_records import as_records
 from ..datasets.loading.batches import Batch
 from ..datasets.loading.loader import Inputs, Loading, evaluation_batches
 from ..datasets.loading.samples import Preparation
+from ..datasets.loading.tiling import Tiling
 from ..datasets.records import Dataset, Record
 from ..datasets.wanted_instances import Instances
 from ..utils.distributed import collectives
@@ -40,6 +41,7 @@ def ordered_batches(
     use_difficult: bool = True,
     proposals: GivenProposals | None = None,
     instances: Instances = Instances(),  # noqa: B008  (immutable)
+    tiling: Tiling | None = None,
 ) -> Iterator[Batch]:
     """Yield every image once, prepared for a test.
 
@@ -53,6 +55,7 @@ def ordered_batches(
         size: short side and limit of the long side in pixels; if None, those of tests.
         workers: loader processes; if None, ``data.workers``.
         instances: which masks and keypoints the ground truth has.
+        tiling: see ``evaluation_batches``.
 
     Raises:
         ImageError: a file cannot be read.
@@ -64,6 +67,7 @@ def ordered_batches(
         offset=config.boxes.offset,
         size_multiple=data.size_multiple,
         use_difficult=use_difficult,
+        min_visible=data.min_visible,
         instances=instances,
     )
     return evaluation_batches(
@@ -72,6 +76,7 @@ def ordered_batches(
         short_side=short_side,
         share=share,
         loading=Loading(data.workers if workers is None else workers, pin),
+        tiling=tiling,
     )
 
 

@@ -13,6 +13,7 @@ from torch import Tensor
 
 from ..config.settings import BoxConfig, TestConfig
 from ..datasets.loading.batches import Batch
+from ..datasets.loading.tiling import Tile
 from ..datasets.mask_encoding import encode_masks
 from ..datasets.records import FloatArray, RunLengths
 from ..evaluation.image_detections import ImageDetections
@@ -29,8 +30,10 @@ from .test_time_augmentation import (
     mirror,
     mirror_boxes,
     mirror_proposals,
+    tiling_of,
     unmirror,
 )
+from .tiles import merge_tiles
 
 _PIXELS = 1 << 27
 """Pixels of pasted masks that are in memory at once."""
@@ -240,6 +243,8 @@ def detect_images(
     test: TestConfig,
     device: torch.device,
     dtype: torch.dtype,
+    features: bool = False,
+    all_scores: bool = False,
 ) -> Iterator[list[ImageDetections]]:
     """Detect objects batch by batch.
 
@@ -251,11 +256,14 @@ def detect_images(
         test: thresholds and limits.
         device: the model's device.
         dtype: dtype of the computation.
+        features: see `detect_views`.
+        all_scores: see `detect_views`.
 
     Yields:
         The images of each batch, boxes as pixel edges of the original image.
     """
     model.eval()
+    results = ImageResults(boxes, test)
     for batch in batches:
         # A batch is itself a tuple.
         views = (batch,) if isinstance(batch, Batch) else batch
@@ -265,14 +273,65 @@ def detect_images(
             boxes=boxes,
             test=test,
             dtype=dtype,
+            features=features,
+            all_scores=all_scores,
         )
-        yield to_image_detections(
-            detections,
-            views[0].image_ids,
-            views[0].original_sizes,
-            offset=boxes.offset,
-            whole_pixels=test.whole_pixel_masks,
+        if entries := results.add(detections, views[0]):
+            yield entries
+
+
+class ImageResults:
+    """Converts the detections of batches to those of images, and merges tiles.
+
+    Args:
+        boxes: the box convention.
+        test: thresholds and limits; they hold for a tile and for its image.
+    """
+
+    def __init__(self, boxes: BoxConfig, test: TestConfig) -> None:
+        self._boxes, self._test = boxes, test
+        self._found: list[Detections] = []
+        self._tiles: list[Tile] = []
+        self._scales: list[float] = []
+
+    def add(self, found: Detections, batch: Batch) -> list[ImageDetections]:
+        """Return the images that a batch completes: all, but of tiles only the last.
+
+        Args:
+            found: detections of the batch, in pixels of its images or tiles.
+            batch: the batch; those of an image's tiles come one after another.
+        """
+        sizes = batch.original_sizes
+        if batch.tiles:
+            host = map_tensors(found, lambda field: field.cpu())
+            self._found += [_of_image(host, i) for i in range(len(host.valid))]
+            self._tiles += batch.tiles
+            self._scales += batch.scales.tolist()
+            first, tiling = self._tiles[0], tiling_of(self._test)
+            assert tiling is not None
+            height, width = first.image_height, first.image_width
+            if len(self._tiles) < len(tiling.tiles(height, width)):
+                return []
+            found = merge_tiles(
+                *(self._found, self._tiles, self._scales),
+                boxes=self._boxes,
+                test=self._test,
+            )
+            self._found, self._tiles, self._scales = [], [], []
+            sizes = torch.tensor([[height, width]])
+        return to_image_detections(
+            found,
+            batch.image_ids[:1] if batch.tiles else batch.image_ids,
+            sizes,
+            offset=self._boxes.offset,
+            whole_pixels=self._test.whole_pixel_masks,
         )
+
+
+def _of_image(found: Detections, i: int) -> Detections:
+    """Return the detections of image ``i``, without empty slots."""
+    kept = found.valid[i]
+    return map_tensors(found, lambda field: field[i : i + 1, kept])
 
 
 def to_image_detections(

@@ -14,6 +14,7 @@ from torch import Tensor
 from ..config.settings import BoxConfig, Config, DataConfig, TestConfig
 from ..datasets.formats.proposals import GivenProposals
 from ..datasets.loading.batches import Batch
+from ..datasets.loading.tiling import Tiling
 from ..datasets.records import Record
 from ..layer_utils.box_fusion import weighted_boxes_fusion
 from ..layer_utils.detections import suppress, suppress_softly
@@ -31,6 +32,13 @@ def view_sizes(data: DataConfig, test: TestConfig) -> list[tuple[int, int]]:
     return [(side, round(cap * side / usual)) for side in sides]
 
 
+def tiling_of(test: TestConfig) -> Tiling | None:
+    """Return how a test cuts images into tiles; None if it does not."""
+    if test.tiles is None:
+        return None
+    return Tiling(test.tiles, test.tile_overlap, test.tile_whole)
+
+
 def view_batches(
     records: Sequence[Record],
     config: Config,
@@ -39,7 +47,7 @@ def view_batches(
     share: tuple[int, int] = (0, 1),
     proposals: GivenProposals | None = None,
 ) -> Iterator[tuple[Batch, ...]]:
-    """Yield every test image once, at all scales, for `detect_images`.
+    """Yield every test image once, at all scales and in tiles, for `detect_images`.
 
     Args:
         records: the test set.
@@ -65,6 +73,7 @@ def view_batches(
                 size=size,
                 workers=-(-config.data.workers // len(sizes)),
                 proposals=proposals,
+                tiling=tiling_of(config.test),
             )
             for size in sizes
         ),

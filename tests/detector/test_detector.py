@@ -92,6 +92,37 @@ def test_detections_are_those_of_a_test(tmp_path, paths, net, settings):
         np.testing.assert_array_equal(result.labels.numpy(), entry.classes)
 
 
+TILES = ["test.tiles", "48", "test.batch_size", "3"]
+
+
+@pytest.mark.parametrize("settings", [TILES, [*TILES, *VIEWS]])
+def test_tiled_detections_are_those_of_a_test(checkpoint, paths, settings):
+    detector = Detector.from_checkpoint(checkpoint, device="cpu", overrides=settings)
+    few = paths[3:5] if settings is TILES else paths[4:5]
+    entries = found_in_test(detector, few)
+    for results in (detector(few), list(detector.stream(few))):
+        for result, entry in zip(results, entries, strict=True):
+            assert len(result) > 3 and result.size == entry_size(result)
+            np.testing.assert_array_equal(result.boxes.numpy(), entry.boxes)
+            np.testing.assert_array_equal(result.scores.numpy(), entry.scores)
+
+
+def entry_size(result):
+    with Image.open(result.path) as image:
+        return image.size[::-1]
+
+
+def test_tiles_change_only_images_larger_than_a_tile(detector, paths):
+    small, large = paths[0], paths[3]
+    for found, alone in zip(
+        detector([small, large], tiles=80), detector([small, large]), strict=True
+    ):
+        same = np.array_equal(found.boxes.numpy(), alone.boxes.numpy())
+        assert same == (found.path == small)
+    with pytest.raises(ValueError, match="tiles of 32 pixels or more, found 0"):
+        detector(small, tiles=0)
+
+
 def test_legacy_boxes_become_pixel_edges(tmp_path, paths):
     config = tiny_config("boxes.offset", 1, "test.batch_size", 1)
     path = save_tiny(tmp_path / "a.pth", config)

@@ -120,11 +120,12 @@ def measure_here(model, dataset, *words, **options):
     return measure(model, dataset, config, device=CPU, dtype=torch.float32, **options)
 
 
-def test_scores_are_those_of_a_test(model, dataset, tmp_path):
-    config = tiny_config("net.norm", "frozen")
+@pytest.mark.parametrize("words", [(), ("test.tiles", 48, "test.batch_size", 2)])
+def test_scores_are_those_of_a_test(model, dataset, tmp_path, words):
+    config = tiny_config("net.norm", "frozen", *words)
     place = {"device": CPU, "dtype": torch.float32}
     want = run_test(model, dataset, config, folder=tmp_path, checkpoint="", **place)
-    found = measure_here(model, dataset)
+    found = measure_here(model, dataset, *words)
     assert found.scores == want.scalars() and found.headline == want.headline
     assert found.scores["mAP_07"] > 0
 

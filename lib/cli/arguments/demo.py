@@ -69,6 +69,12 @@ def build_parser(prog: str | None = None) -> Parser:
         metavar="N",
         help="images at once; default 8 on CUDA, else 1",
     )
+    add(
+        "--tiles",
+        type=count,
+        metavar="PIXELS",
+        help="cut larger pictures and frames into tiles of this size (docs/tiles.md)",
+    )
     add("--device", default="auto", choices=("auto", "cpu", "cuda", "mps"))
     add("--precision", default="auto", choices=("auto", "float32", "bfloat16"))
     add("--compile", action="store_true", help="slow to start, then faster on a GPU")

@@ -12,7 +12,7 @@ import numpy.typing as npt
 
 from ...layer_utils.anchors import Centre, Rounding, base_anchors
 from ..index.indexed_records import as_records
-from ..loading.resizing import resize_scale
+from ..loading.samples import Preparation
 from ..readiness import is_tiny
 from ..records import Dataset
 from .entries import Entry
@@ -40,6 +40,7 @@ class Recipe:
         centre: see `base_anchors`.
         rounding: see `base_anchors`.
         use_ignored: whether difficult objects are trained on.
+        crop: sides of the crops of larger images; None for whole images.
     """
 
     name: str
@@ -53,6 +54,12 @@ class Recipe:
     centre: Centre
     rounding: Rounding
     use_ignored: bool
+    crop: int | None = None
+
+    def scale(self, height: int, width: int) -> float:
+        """Return network pixels per pixel of an image, or of its crops."""
+        preparation = Preparation(self.long_side, self.offset, crop=self.crop)
+        return preparation.usual(height, width, self.short_side).scale
 
     @property
     def sides(self) -> list[float]:
@@ -181,7 +188,7 @@ def network_objects(entries: Sequence[Entry], recipe: Recipe) -> Objects:
         width, height = entry.size
         if not entry.splits or min(width, height) < 1:
             continue
-        scale = resize_scale(height, width, recipe.short_side, recipe.long_side)
+        scale = recipe.scale(height, width)
         for written, fault in zip(entry.objects, entry.box_faults, strict=True):
             if fault not in (None, "clipped box") or is_tiny(written.box):
                 continue
@@ -216,10 +223,7 @@ def dataset_objects(dataset: Dataset, recipe: Recipe) -> Objects:
     left = ~records.crowd & (recipe.use_ignored | ~records.difficult)
     left &= (records.boxes[:, 2:] - records.boxes[:, :2] > 1).any(axis=1)
     scales = np.array(
-        [
-            resize_scale(height, width, recipe.short_side, recipe.long_side)
-            for width, height in records.sizes.tolist()
-        ]
+        [recipe.scale(height, width) for width, height in records.sizes.tolist()]
     )
     images = records.images[left]
     edges = records.boxes[left].astype(np.float64)

@@ -19,6 +19,7 @@ from ...layer_utils.structures import (
 )
 from .masks import pack_masks
 from .samples import Sample
+from .tiling import Tile
 
 _GT_SLOTS = 8
 """Fewest ground-truth slots; larger numbers are powers of two, so shapes repeat."""
@@ -38,6 +39,7 @@ class Batch(NamedTuple):
             crowd regions, difficult objects, objects cropped too much. For pictures.
         proposals: R given proposals of each image, best first, in pixels of the network
             input; None if the network computes its own.
+        tiles: the parts of images that these are; empty if they are whole images.
     """
 
     images: Images
@@ -48,6 +50,7 @@ class Batch(NamedTuple):
     problems: tuple[str, ...] = ()
     ignored: tuple[npt.NDArray[np.float32], ...] = ()
     proposals: Proposals | None = None
+    tiles: tuple[Tile, ...] = ()
 
     @property
     def given(self) -> dict[str, Proposals]:
@@ -132,6 +135,7 @@ def collate(
         problems=problems,
         ignored=tuple(sample.ignored for sample in samples),
         proposals=_stack_proposals(samples, proposal_slots),
+        tiles=tuple(sample.tile for sample in samples if sample.tile is not None),
     )
 
 

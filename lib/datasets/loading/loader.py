@@ -15,8 +15,9 @@ from ..records import Record
 from .batches import Batch, collate
 from .images import ImageError
 from .mosaic import join_mosaic, mosaic_windows
-from .resizing import resize_scale
+from .orientation import read_annotated
 from .samples import Preparation, Sample, make_sample
+from .tiling import Tiling
 from .training_stream import (
     Augmentation,
     Draw,
@@ -45,13 +46,19 @@ class Inputs(NamedTuple):
     preparation: Preparation
     proposals: GivenProposals | None = None
 
-    def sample(self, draw: Draw, window: tuple[int, int] | None = None) -> Sample:
+    def sample(
+        self,
+        draw: Draw,
+        window: tuple[int, int] | None = None,
+        stored: npt.NDArray[np.uint8] | None = None,
+    ) -> Sample:
         """Prepare a drawn image, see `make_sample`."""
         return make_sample(
             self.records[draw.image],
             draw,
             self.preparation,
             window=window,
+            stored=stored,
             proposals=self.proposals.of(draw.image) if self.proposals else None,
         )
 
@@ -81,7 +88,7 @@ class Loading(NamedTuple):
 IN_PROCESS = Loading()
 
 
-@dataclass(frozen=True)
+@dataclass
 class _BatchSet(TorchDataset["Batch | ImageError"]):
     """Makes the batch of a list of draws; runs in the workers.
 
@@ -101,6 +108,25 @@ class _BatchSet(TorchDataset["Batch | ImageError"]):
         return self.inputs.collate([self.inputs.sample(draw) for draw in draws])
 
 
+@dataclass
+class _TileSet(_BatchSet):
+    """Reads each image once, though its tiles are in several batches."""
+
+    last: tuple[int, npt.NDArray[np.uint8]] | None = None
+
+    def batch(self, draws: list[Draw]) -> Batch:
+        number = draws[0].image
+        if self.last is None or self.last[0] != number:
+            self.last = None  # free its memory before the next one is read
+            record = self.inputs.records[number]
+            stored = read_annotated(record.path, (record.width, record.height))
+            self.last = number, stored
+        stored = self.last[1]
+        return self.inputs.collate(
+            [self.inputs.sample(draw, stored=stored) for draw in draws]
+        )
+
+
 class _TrainingSet(_BatchSet):
     """Joins mosaics, and replaces images that cannot be used."""
 
@@ -114,9 +140,8 @@ class _TrainingSet(_BatchSet):
         if not draw.partners:
             return self._read(draw, None, problems)
         record, preparation = self.inputs.records[draw.image], self.inputs.preparation
-        height, width = record.height, record.width
-        scale = resize_scale(height, width, draw.short_side, preparation.long_side)
-        size = round(scale * height), round(scale * width)
+        usual = preparation.usual(record.height, record.width, draw.short_side)
+        size = usual.window
         parts, windows = (draw, *draw.partners), mosaic_windows(size, draw.centre)
         return join_mosaic(
             [self._read(*pair, problems) for pair in zip(parts, windows, strict=True)]
@@ -205,6 +230,7 @@ def evaluation_batches(
     short_side: int,
     share: tuple[int, int] = (0, 1),
     loading: Loading = IN_PROCESS,
+    tiling: Tiling | None = None,
 ) -> Iterator[Batch]:
     """Yield every image once, images of similar shape together.
 
@@ -218,12 +244,23 @@ def evaluation_batches(
         share: (r, n) for batches r, r + n, r + 2n, ... only. The n shares together are
             the batches that a single process would make.
         loading: the processes that prepare batches.
+        tiling: cut images into tiles: a batch holds tiles of one image, or the whole
+            reduced image, and the batches of an image come one after another. The
+            shares then are shares of the images.
 
     Raises:
         ImageError: a file cannot be read, or does not have the annotated size.
     """
     sizes = as_records(inputs.records).sizes
     order = np.argsort(sizes[:, 0] / sizes[:, 1], kind="stable")
+    if tiling is not None:
+        tiles = (
+            [Draw(row, short_side, tile=tile) for tile in group]
+            for row in order[share[0] :: share[1]].tolist()
+            for width, height in [sizes[row].tolist()]
+            for group in tiling.groups(height, width, batch_size)
+        )
+        return _load(_TileSet(inputs), tiles, loading)
     groups = shape_groups(sizes[order])
     batches = [
         [Draw(int(row), short_side) for row in bucket[start : start + batch_size]]

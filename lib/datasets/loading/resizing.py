@@ -8,6 +8,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ..records import FloatArray
+from .tiling import Tile
 
 _Pixel = TypeVar("_Pixel", np.uint8, np.float32)
 
@@ -116,6 +117,7 @@ def choose_cut(
     scale: float,
     window: tuple[int, int],
     place: tuple[float, float],
+    around: FloatArray | None = None,
 ) -> Cut:
     """Choose the part of an image that fills a window, or the whole image if smaller.
 
@@ -124,15 +126,18 @@ def choose_cut(
         width: width of the image in pixels.
         scale: output pixels per pixel of the image.
         window: largest height and width of the output.
-        place: position of the part in the image, x and y in [0, 1).
+        place: position of the part, x and y in [0, 1), among all that it may have.
+        around: box in pixels of the image that the part contains; if the box is larger,
+            it contains the part. None for a part that may be anywhere.
     """
     tall = min(height, math.ceil(window[0] / scale))
     wide = min(width, math.ceil(window[1] / scale))
     # At least one output pixel remains.
     scale = max(scale, 1 / min(tall, wide))
+    x1, y1, x2, y2 = (0, 0, width, height) if around is None else around.tolist()
     return Cut(
-        x=int(place[0] * (width - wide + 1)),
-        y=int(place[1] * (height - tall + 1)),
+        x=_start(x1, x2, part=wide, whole=width, place=place[0]),
+        y=_start(y1, y2, part=tall, whole=height, place=place[1]),
         width=wide,
         height=tall,
         scale=scale,
@@ -141,3 +146,37 @@ def choose_cut(
             min(window[1], round(scale * wide)),
         ),
     )
+
+
+def _start(low: float, high: float, *, part: int, whole: int, place: float) -> int:
+    """Place a part of an image's side so that it contains an interval, or lies in it.
+
+    Args:
+        low: start of the interval.
+        high: its end.
+        part: length of the part.
+        whole: length of the side.
+        place: position in [0, 1) among the possible ones.
+    """
+    first, last = sorted((math.ceil(high) - part, math.floor(low)))
+    first, last = max(first, 0), min(last, whole - part)
+    return first + int(place * (max(last - first, 0) + 1))
+
+
+def cut_tile(tile: Tile, short_side: int, long_side: int) -> Cut:
+    """Return the cut that shows a tile, resized like a square image of its longer side.
+
+    So all tiles have one scale, also those of an image that is lower than a tile. The
+    whole image has its usual scale.
+
+    Args:
+        tile: the tile.
+        short_side: target of the shorter side in pixels.
+        long_side: upper limit of the longer side in pixels.
+    """
+    x, y, width, height = tile[:4]
+    longest = max(height, width)
+    square = (height, width) if tile.whole else (longest, longest)
+    scale = resize_scale(*square, short_side, long_side)
+    shown = max(round(scale * height), 1), max(round(scale * width), 1)
+    return Cut(x, y, width, height, scale, shown)

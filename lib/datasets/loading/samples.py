@@ -18,7 +18,8 @@ from .colours import recolour
 from .instances import place_keypoints, place_masks
 from .masks import ObjectMask
 from .orientation import read_annotated
-from .resizing import Cut, choose_cut, resize_image, resize_scale
+from .resizing import Cut, choose_cut, cut_tile, resize_image, resize_scale
+from .tiling import Tile
 from .training_stream import Draw
 
 
@@ -30,7 +31,8 @@ class Sample(NamedTuple):
         boxes: ``(G, 4)``.
         classes: ``(G,)``.
         ignored: ``(I, 4)``, boxes of visible objects that are not trained on.
-        crowd: ``(I,)``, which of those are crowd regions.
+        crowd: ``(I,)``, which of those are crowd regions, or objects of which too
+            little is visible.
         scale: network pixels per original pixel.
         original_size: height and width that ``scale`` refers to: of the stored image,
             or of its visible part.
@@ -38,6 +40,7 @@ class Sample(NamedTuple):
         proposals: given proposals; None if the network computes its own.
         masks: G masks; None if they are not wanted.
         keypoints: ``(G, K, 3)``; None if they are not wanted.
+        tile: the visible part, if the image was cut into tiles.
     """
 
     pixels: npt.NDArray[np.uint8]
@@ -51,6 +54,7 @@ class Sample(NamedTuple):
     proposals: ScoredBoxes | None = None
     masks: tuple[ObjectMask, ...] | None = None
     keypoints: FloatArray | None = None
+    tile: Tile | None = None
 
 
 class Preparation(NamedTuple):
@@ -63,6 +67,8 @@ class Preparation(NamedTuple):
         use_difficult: keep VOC's difficult objects.
         min_visible: least share of its area that a crop must leave of an object.
         instances: which masks and keypoints to load.
+        crop: sides of the crops of larger images, in pixels of the stored image; None
+            for whole images.
     """
 
     long_side: int
@@ -71,6 +77,30 @@ class Preparation(NamedTuple):
     use_difficult: bool = False
     min_visible: float = 0.25
     instances: Instances = Instances()
+    crop: int | None = None
+
+    def usual(self, height: int, width: int, short_side: int) -> "Usual":
+        """Return what is shown of an image of this size that nothing else changes."""
+        if self.crop is None or max(height, width) <= self.crop:
+            scale = resize_scale(height, width, short_side, self.long_side)
+            return Usual(scale, (round(scale * height), round(scale * width)), False)
+        scale = resize_scale(self.crop, self.crop, short_side, self.long_side)
+        side = round(scale * self.crop)
+        return Usual(scale, (side, side), True)
+
+
+class Usual(NamedTuple):
+    """How an image is shown if no zoom or mosaic changes it.
+
+    Attributes:
+        scale: network pixels per original pixel.
+        window: height and width in network pixels.
+        cropped: whether that is only a part of the image.
+    """
+
+    scale: float
+    window: tuple[int, int]
+    cropped: bool
 
 
 def make_sample(
@@ -80,6 +110,7 @@ def make_sample(
     *,
     window: tuple[int, int] | None = None,
     proposals: ScoredBoxes | None = None,
+    stored: npt.NDArray[np.uint8] | None = None,
 ) -> Sample:
     """Read and resize an image and its objects.
 
@@ -93,6 +124,7 @@ def make_sample(
         window: height and width to fill; the scale is raised if the image would not
             fill it. If None, the image has its usual size.
         proposals: given proposals of this image, as pixel edges.
+        stored: the image, if it has been read already.
 
     Raises:
         ImageError: the file cannot be decoded, or does not have the annotated size.
@@ -100,32 +132,29 @@ def make_sample(
     offset, objects = preparation.offset, len(record.boxes)
     given = [] if proposals is None else [proposals.boxes]
     edges = np.concatenate([record.boxes, *given])
-    pixels, edges = _read(record, edges, flip=draw.flip)
+    if stored is None:
+        stored = read_annotated(record.path, (record.width, record.height))
+    pixels, edges = _mirror(stored, edges) if draw.flip else (stored, edges)
     height, width = pixels.shape[:2]
     boxes = edges - np.array([0, 0, offset, offset], dtype=np.float32)
     wanted = ~record.crowd
     if not preparation.use_difficult:
         wanted = wanted & ~record.difficult
-    seen = np.ones(len(edges), np.bool_)
-    scale = resize_scale(height, width, draw.short_side, preparation.long_side)
-    cut = Cut(0, 0, width, height, scale, (height, width))
-    if draw.zoom == 1 and window is None:
+    seen, cut_off = np.ones(len(edges), np.bool_), np.zeros(objects, np.bool_)
+    cut = _choose_cut(
+        (height, width), draw, preparation, window, edges[:objects][wanted]
+    )
+    if cut is None:
+        scale = preparation.usual(height, width, draw.short_side).scale
         pixels = resize_image(pixels, scale)
-        cut = cut._replace(shown=pixels.shape[:2])
+        cut = Cut(0, 0, width, height, scale, pixels.shape[:2])
         boxes = (boxes * scale).astype(np.float32, copy=False)
     else:
-        usual = round(scale * height), round(scale * width)
-        scale *= draw.zoom
-        if window is not None:
-            scale = max(scale, window[0] / height, window[1] / width)
-        cut = choose_cut(
-            height, width, scale=scale, window=window or usual, place=draw.place
-        )
-        scale, height, width = cut.scale, cut.height, cut.width
         pixels, boxes = cut.resize(pixels), cut.move(boxes, offset=offset)
         share = cut.visible_share(edges)
         seen = (share > 0) & (boxes[:, 2:] + offset > boxes[:, :2]).all(axis=1)
-        wanted = wanted & seen[:objects] & (share[:objects] >= preparation.min_visible)
+        cut_off = wanted & (share[:objects] < preparation.min_visible)
+        wanted = wanted & seen[:objects] & ~cut_off
     if draw.colour is not None or draw.hue:
         pixels = recolour(pixels, draw.colour or (1.0, 1.0, 1.0), hue=draw.hue)
     if proposals is not None:
@@ -141,13 +170,46 @@ def make_sample(
         boxes=boxes[wanted],
         classes=record.classes[wanted],
         ignored=boxes[seen & ~wanted],
-        crowd=record.crowd[seen & ~wanted],
-        scale=scale,
-        original_size=(height, width),
+        crowd=(record.crowd | cut_off)[seen & ~wanted],
+        scale=cut.scale,
+        original_size=(cut.height, cut.width),
         image_id=record.image_id,
         proposals=proposals,
         masks=masks,
         keypoints=keypoints,
+        tile=draw.tile,
+    )
+
+
+def _choose_cut(
+    size: tuple[int, int],
+    draw: Draw,
+    preparation: Preparation,
+    window: tuple[int, int] | None,
+    objects: FloatArray,
+) -> Cut | None:
+    """Choose the visible part of an image of this height and width; None for all.
+
+    Args:
+        size: height and width of the image.
+        draw: see `make_sample`.
+        preparation: see `make_sample`.
+        window: see `make_sample`.
+        objects: ``(G, 4)`` pixel edges of the objects to train on.
+    """
+    if draw.tile is not None:
+        return cut_tile(draw.tile, draw.short_side, preparation.long_side)
+    scale, usual, cropped = preparation.usual(*size, draw.short_side)
+    if draw.zoom == 1 and window is None and not cropped:
+        return None
+    scale *= draw.zoom
+    if window is not None:
+        scale = max(scale, window[0] / size[0], window[1] / size[1])
+    around = None
+    if cropped and draw.focus is not None and len(objects):
+        around = objects[int(draw.focus * len(objects))]
+    return choose_cut(
+        *size, scale=scale, window=window or usual, place=draw.place, around=around
     )
 
 
@@ -171,18 +233,14 @@ def _instances(
     return masks, keypoints
 
 
-def _read(
-    record: Record, edges: FloatArray, *, flip: bool
+def _mirror(
+    pixels: npt.NDArray[np.uint8], edges: FloatArray
 ) -> tuple[npt.NDArray[np.uint8], FloatArray]:
-    """Read an image, and mirror it and the pixel edges of its boxes if asked.
+    """Mirror an image and the pixel edges of its boxes.
 
     An image is mirrored before the resize: mirroring an image of rounded width would
     shift it by a fraction of a pixel.
     """
-    pixels = read_annotated(record.path, (record.width, record.height))
-    width = record.width
-    if flip:
-        pixels = np.asarray(cv2.flip(pixels, 1), np.uint8)
-        edges = edges.copy()
-        edges[:, 0::2] = width - edges[:, 2::-2]
-    return pixels, edges
+    edges = edges.copy()
+    edges[:, 0::2] = pixels.shape[1] - edges[:, 2::-2]
+    return np.asarray(cv2.flip(pixels, 1), np.uint8), edges

@@ -13,6 +13,7 @@ import numpy.typing as npt
 
 from ..index.indexed_records import as_records
 from ..records import Record
+from .tiling import Tile
 
 _MOSAIC_ZOOM = 0.5
 """Images of a mosaic are half as large, so that the same part of them is visible."""
@@ -31,6 +32,9 @@ class Draw(NamedTuple):
         place: position of the visible part, x and y in [0, 1).
         partners: the three other images of the mosaic that this image begins, if any.
         centre: point where the images of the mosaic meet, x and y in [0, 1].
+        tile: part of the image to read, in a test; None for all of it.
+        focus: the object that a crop contains, as a position in [0, 1) among those of
+            the image; None for a crop that is anywhere.
     """
 
     image: int
@@ -42,6 +46,8 @@ class Draw(NamedTuple):
     place: tuple[float, float] = (0.5, 0.5)
     partners: tuple["Draw", ...] = ()
     centre: tuple[float, float] = (0.5, 0.5)
+    tile: Tile | None = None
+    focus: float | None = None
 
 
 class Augmentation(NamedTuple):
@@ -54,6 +60,7 @@ class Augmentation(NamedTuple):
         hue_jitter: largest rotation of the hue, as a fraction of the full circle.
         scale_jitter: range of a random factor on each image's scale; if None, 1.
         mosaic: share of the images that are joined from four.
+        crop_around: share of the crops that contain a drawn object; None for no crops.
     """
 
     short_sides: Sequence[int]
@@ -62,6 +69,7 @@ class Augmentation(NamedTuple):
     hue_jitter: float = 0.0
     scale_jitter: tuple[float, float] | None = None
     mosaic: float = 0.0
+    crop_around: float | None = None
 
 
 class Passes(NamedTuple):
@@ -97,8 +105,8 @@ def training_stream(
     do not fill a batch wait for the next epoch, so that no image is left out or drawn
     twice. The three other images of a mosaic are any images, in addition to the epoch.
 
-    Disabled augmentations draw no random numbers, and mosaic, hue and zoom draw theirs
-    last: batches, scales, flips and colours do not depend on them.
+    Disabled augmentations draw no random numbers, and mosaic, hue, zoom and crops draw
+    theirs last: batches, scales, flips and colours do not depend on them.
     """
     wanted, images = augmentation, len(records)
     groups = shape_groups(as_records(records).sizes).tolist()
@@ -131,6 +139,8 @@ def training_stream(
                 ]
             if wanted.hue_jitter or wanted.scale_jitter:
                 draws = [_vary(rng, draw, wanted) for draw in draws]
+            if wanted.crop_around is not None:
+                draws = [_draw_crop(rng, draw, wanted.crop_around) for draw in draws]
             yield draws
             batches += 1
             group.clear()
@@ -214,3 +224,13 @@ def _vary(rng: np.random.Generator, draw: Draw, wanted: Augmentation) -> Draw:
         draw = draw._replace(zoom=zoom, place=(float(x), float(y)))
     partners = (_vary(rng, other, wanted) for other in draw.partners)
     return draw._replace(partners=tuple(partners))
+
+
+def _draw_crop(rng: np.random.Generator, draw: Draw, around: float) -> Draw:
+    """Draw the place of a crop, and of its partners in a mosaic."""
+    x, y, chance, focus = map(float, rng.random(4))
+    return draw._replace(
+        place=(x, y),
+        focus=focus if chance < around else None,
+        partners=tuple(_draw_crop(rng, other, around) for other in draw.partners),
+    )
