@@ -50,7 +50,7 @@ class FakeDetector:
 
     def prepare(self, image, *, number=0):
         pixels = to_pixels(image)
-        return Prepared(number, [to_sample(pixels, 10, 20)], None)
+        return Prepared(number, pixels.shape[:2], [to_sample(pixels, 10, 20)], None)
 
     def detect_prepared(self, prepared, *, score_threshold=None):
         blank = [np.zeros((*p.samples[0].original_size, 3), np.uint8) for p in prepared]
