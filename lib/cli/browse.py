@@ -37,7 +37,9 @@ def main(arguments: argparse.Namespace) -> None:
             size=arguments.size,
             skeleton=dataset.keypoints.skeleton if dataset.keypoints else (),
         )
-        name = f"{dataset_name(job.dataset)}_{config.net.full_name}.jpg"
+        name = f"{dataset_name(job.dataset)}_{config.net.full_name}.jpg".replace(
+            "/", "_"
+        )
         output = arguments.output or output_root() / "browse" / name
         per_sheet = arguments.columns * arguments.rows
         for number in range(1, -(-arguments.count // per_sheet) + 1):

@@ -221,4 +221,4 @@ def run_parent(output: Path, net: str, train_set: str) -> Path:
     name = dataset_name(train_set)
     if is_folder(train_set):
         name += "_train"
-    return output / net / name
+    return output / net.replace("/", "_") / name

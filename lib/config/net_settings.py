@@ -1,10 +1,11 @@
 """The backbone: its name on the command line, its features, its initial weights."""
 
 import difflib
+import re
 from itertools import combinations, product
-from typing import Literal, NamedTuple
+from typing import Annotated, Literal, NamedTuple
 
-from pydantic import model_validator
+from pydantic import AfterValidator, model_validator
 
 from .section import Count, Section, Share, Whole
 
@@ -21,6 +22,9 @@ NET_NAMES = (
     "mobile_v3",
 )
 
+TIMM = "timm/"
+"""Prefix of the nets of timm, such as ``timm/convnext_atto.d2_in1k``."""
+
 FEATURE_KINDS = ("c4", "dc5", "fpn")
 _ADDITIONS = ("cascade", "mask", "keypoint")
 _TWO_STAGE = {
@@ -28,6 +32,8 @@ _TWO_STAGE = {
     for count in range(len(_ADDITIONS) + 1)
     for added in combinations(_ADDITIONS, count)
 }
+_TIMM_NAME = rf"{TIMM}[a-z0-9][a-z0-9_.]*?"
+_OF_TIMM = re.compile(rf"(?P<name>{_TIMM_NAME})(_fpn|_dc5|)$")
 DETECTORS = {**_TWO_STAGE, "retinanet": "retina_"}
 """Kinds of detectors, and how NET begins on the command line."""
 
@@ -37,7 +43,7 @@ class Net(NamedTuple):
 
     Attributes:
         detector: one of `DETECTORS`.
-        name: one of `NET_NAMES`, the backbone.
+        name: one of `NET_NAMES`, or ``timm/`` and a model of timm, the backbone.
         features: one of `FEATURE_KINDS`.
     """
 
@@ -85,20 +91,32 @@ def split_net(net: str) -> Net:
     Raises:
         ValueError: there is no such net; the message names the nearest one.
     """
+    within = _OF_TIMM.search(net)
+    stand_in = NET_NAMES[0]  # has all kinds of features
+    words = net if within is None else net.replace(within["name"], stand_in)
     nets = [
         *map(Net._make, product(_TWO_STAGE, NET_NAMES, FEATURE_KINDS)),
         *(Net("retinanet", name, "fpn") for name in NET_NAMES),
     ]
     known = {str(each): each for each in nets}
-    if net not in known:
+    if words not in known:
         near = difflib.get_close_matches(net, known, 1)
         hint = f"; did you mean {near[0]}?" if near else ""
         raise ValueError(
-            f"expected one of {', '.join(NET_NAMES)}, or one with the suffix _fpn or "
+            f"expected one of {', '.join(NET_NAMES)}, or timm/ and the name of a model "
+            "of timm, or one with the suffix _fpn or "
             "_dc5, or with the prefixes cascade_, mask_ and keypoint_, in this order, "
             f"or with the prefix retina_ and the suffix _fpn; found {net!r}{hint}"
         )
-    return known[net]
+    found = known[words]
+    return found if within is None else found._replace(name=within["name"])
+
+
+def _backbone_name(name: str) -> str:
+    if name not in NET_NAMES and not re.fullmatch(_TIMM_NAME, name):
+        known = ", ".join(map(repr, NET_NAMES))
+        raise ValueError(f"expected {known} or timm/ and the name of a model of timm")
+    return name
 
 
 class NetConfig(Section):
@@ -110,7 +128,9 @@ class NetConfig(Section):
     anchors in one stage. On the command line NET begins with these words:
     cascade_mask_res50_fpn, retina_res50_fpn. Masks and keypoints are named whenever
     they are enabled."""
-    name: Literal[NET_NAMES] = "res101"  # type: ignore[valid-type]
+    name: Annotated[str, AfterValidator(_backbone_name)] = "res101"
+    """One of `NET_NAMES`, or ``timm/`` and a model of timm, which may have the tag of
+    its weights: ``timm/convnext_atto.d2_in1k``."""
     features: Literal[FEATURE_KINDS] = "c4"  # type: ignore[valid-type]
     """How the backbone is used: c4, the map at stride 16, with the layers after it as
     the head; dc5, the last map, dilated to stride 16; fpn, a pyramid over the maps at
@@ -131,11 +151,12 @@ class NetConfig(Section):
     proposal network alone, or the Fast R-CNN detector alone, on proposals from a file
     (``data.proposals``). See docs/proposals.md."""
     weights: str = "imagenet"
-    """``imagenet`` (torchvision's), ``none`` (random), a name from docs/zoo.md, or the
-    path of a file."""
+    """``imagenet`` (torchvision's, or timm's for its nets), ``none`` (random), a name
+    from docs/zoo.md, or the path of a file."""
     normalisation: Literal["auto", "torchvision", "caffe", "detectron2"] = "auto"
     """Input normalisation that the weights expect; ``auto``: the one recorded with the
-    weights, or recognised from them. Any other value must agree with that."""
+    weights, or recognised from them, or timm's for its nets. Any other value must agree
+    with that."""
     style: Literal["pytorch", "caffe"] = "pytorch"
     """ResNet variant of the weights: stride in the 3x3 convolution (torchvision), or in
     the 1x1 (Caffe). Other nets have only one variant."""
@@ -152,7 +173,8 @@ class NetConfig(Section):
     that an image in a batch has the same features and detections as alone. torchvision
     and Detectron2 do not (docs/weights.md)."""
     head_stride: Literal[1, 2] = 1
-    """Stride of the stage that serves as the head (ResNet conv5)."""
+    """Stride of the stage that serves as the head (ResNet conv5); timm's nets keep
+    theirs."""
     dropout: Share = 0.5
     """Dropout probability after fc6 and fc7 of VGG16."""
 

@@ -10,6 +10,7 @@ from pathlib import Path
 
 from .dataset_words import WORDS
 from .loading import ConfigError
+from .net_settings import TIMM
 from .settings import split_net
 
 PACKAGE = "faster_rcnn.recipes"
@@ -40,7 +41,7 @@ def find_recipes(dataset: str, net: str) -> list[Path]:
     ``res50_fpn``; for ``cascade_mask_res50_fpn`` those of ``cascade``, ``mask`` and
     ``cascade_mask``. A user's own data set of any name uses ``own_data.yml``,
     ``own_data_fpn.yml`` and so on, and then the recipes in its folder: ``recipe.yml``,
-    ``recipe_fpn.yml`` and so on.
+    ``recipe_fpn.yml`` and so on. In these names every net of timm is ``timm``.
 
     Args:
         dataset: DATASET as given on the command line: a word, a path, or several
@@ -52,6 +53,8 @@ def find_recipes(dataset: str, net: str) -> list[Path]:
             or for own data; defaults alone are not enough to train with.
     """
     parsed = split_net(net)
+    if parsed.name.startswith(TIMM):
+        parsed = parsed._replace(name="timm")
     _, name, kind = parsed
     parts = [name] if kind == "c4" else [kind, name, f"{name}_{kind}"]
     if kind != "c4":
@@ -62,7 +65,7 @@ def find_recipes(dataset: str, net: str) -> list[Path]:
             _expect([prefix], f"nets with {prefix}_")
         parts += [prefix, f"{prefix}_{kind}"]
     if prefixes:
-        parts.append(net)
+        parts.append(str(parsed))
     published = dataset in WORDS
     name = dataset if published else "own_data"
     own = [name, *(f"{name}_{part}" for part in parts)]

@@ -52,8 +52,7 @@ def build_detector(config: Config, num_classes: int) -> Network:
             finest=net.fpn_finest,
         )
     # Pretrained weights bring their own normalisation; see `load_initial_weights`.
-    known = "torchvision" if net.normalisation == "auto" else net.normalisation
-    normalisation = NORMALISATIONS[known]
+    normalisation = NORMALISATIONS.get(net.normalisation, backbone.normalisation)
     model: Network
     if net.detector == "retinanet":
         assert pyramid is not None

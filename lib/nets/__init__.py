@@ -17,6 +17,9 @@ from .vgg import VGG16
 __all__ = ["BACKBONES", "Backbone", "FeatureKind", "build_backbone", "is_depthwise"]
 
 
+_TIMM = "timm/"  # before the name of a model of timm
+
+
 @dataclass(frozen=True)
 class _Options:
     kind: FeatureKind
@@ -74,6 +77,19 @@ BACKBONES: dict[str, Callable[[_Options], Backbone]] = {
 }
 
 
+def _timm(name: str) -> Callable[[_Options], Backbone]:
+    try:
+        from .timm_backbone import TimmBackbone
+    except ModuleNotFoundError as error:
+        if error.name != "timm":
+            raise
+        raise ValueError(
+            f"net {name} needs timm, which is not installed; pip install "
+            "'faster-rcnn[timm]' (or pip install timm)"
+        ) from error
+    return lambda o: TimmBackbone(name.removeprefix(_TIMM), kind=o.kind, norm=o.norm)
+
+
 def build_backbone(
     name: str,
     *,
@@ -87,7 +103,7 @@ def build_backbone(
     """Build a backbone by its name, with random weights.
 
     Args:
-        name: a key of `BACKBONES`.
+        name: a key of `BACKBONES`, or ``timm/`` with the name of a model of timm.
         features: see `FeatureKind`.
         style: where ResNet's bottlenecks have their stride, "pytorch" (in the 3x3) or
             "caffe" (in the 1x1). Ignored by other nets.
@@ -95,13 +111,14 @@ def build_backbone(
             VGG16, which has no norms.
         fixed_blocks: number of frozen blocks of shared layers, 0 for none; if None, the
             default of the architecture.
-        head_stride: stride of the head's first layer, 1 or 2.
+        head_stride: stride of the head's first layer, 1 or 2. Ignored by timm's nets,
+            which keep their own.
         dropout: dropout probability in VGG16's head, 0 <= dropout < 1.
 
     Raises:
         ValueError: an argument is not one of the values above.
     """
-    if name not in BACKBONES:
+    if name not in BACKBONES and not name.startswith(_TIMM):
         near = get_close_matches(name, BACKBONES, 1)
         hint = f"; did you mean {near[0]}?" if near else ""
         raise ValueError(
@@ -117,7 +134,8 @@ def build_backbone(
             raise ValueError(f"{key}: expected {expected}, found {value!r}")
     if not 0 <= dropout < 1:
         raise ValueError(f"dropout: expected 0 <= dropout < 1, found {dropout}")
-    backbone = BACKBONES[name](
+    build = _timm(name) if name.startswith(_TIMM) else BACKBONES[name]
+    backbone = build(
         _Options(
             cast(FeatureKind, features),
             cast(Style, style),

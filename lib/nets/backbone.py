@@ -15,6 +15,7 @@ from torch import Tensor, nn
 
 from ..layer_utils.structures import FeatureMaps
 from .layers import freeze
+from .normalisation import NORMALISATIONS
 
 Stage = tuple[Tensor, Tensor | None]  # a map, and the true sizes of the images in it
 
@@ -43,6 +44,7 @@ class Backbone(nn.Module, ABC):
         kinds: the kinds that the network supports.
         default_fixed_blocks: number of blocks that are frozen by default if pretrained.
         classifier_prefixes: key prefixes of the classifier, which is not used.
+        normalisation: normalisation of the input unless the weights bring another.
     """
 
     strides: tuple[int, ...] = (16,)
@@ -51,6 +53,7 @@ class Backbone(nn.Module, ABC):
     kinds: ClassVar[tuple[FeatureKind, ...]] = ("c4", "fpn")
     default_fixed_blocks: ClassVar[int]
     classifier_prefixes: tuple[str, ...]
+    normalisation = NORMALISATIONS["torchvision"]
 
     def __init__(self, kind: FeatureKind) -> None:
         """Initialise the backbone.

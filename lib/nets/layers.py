@@ -9,6 +9,7 @@ from collections.abc import Callable, Sequence
 from typing import Literal, TypeVar, cast
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ..kernels.convolution import convolve
@@ -110,6 +111,71 @@ def folded_norm(conv: nn.Conv2d, norm: Norm) -> tuple[Tensor, Tensor]:
     scale = norm.weight * torch.rsqrt(norm.running_var + norm.eps)
     shift = norm.bias - norm.running_mean * scale
     return conv.weight * scale[:, None, None, None], shift
+
+
+class NormAct(Norm):
+    """The batch norm of another library, with its activation.
+
+    Attributes:
+        folded: whether the `FoldingConv` before it applies the stored statistics.
+    """
+
+    folded = False
+
+    @staticmethod
+    def adopt(norm: nn.BatchNorm2d, kind: NormKind) -> None:
+        """Turn a norm into a `NormAct`, with its state, epsilon and activation."""
+        norm.__class__ = NormAct
+        assert isinstance(norm, NormAct)
+        norm.frozen = False
+        if kind == "frozen":
+            norm.freeze()
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Normalise ``(N, C, H, W)`` unless that is done, and activate."""
+        if self.training or not self.folded:
+            x = super().forward(x)
+        for name in ("drop", "act"):
+            if name in self._modules:
+                x = self.get_submodule(name)(x)
+        return x
+
+
+class FoldingConv(nn.Conv2d):
+    """A convolution of another library that applies the norm after it, if it can.
+
+    Attributes:
+        norm: the norm; in a tuple, because it is a submodule elsewhere.
+        pad: pads the input for a convolution with TensorFlow's padding, or None.
+    """
+
+    norm: tuple[NormAct]
+    pad: Callable[..., Tensor] | None
+
+    @staticmethod
+    def adopt(
+        conv: nn.Conv2d, norm: nn.Module, pad: Callable[..., Tensor] | None
+    ) -> None:
+        """Turn a convolution without bias into a `FoldingConv`."""
+        assert isinstance(norm, NormAct) and conv.bias is None
+        conv.__class__ = FoldingConv
+        assert isinstance(conv, FoldingConv)
+        conv.norm, conv.pad, norm.folded = (norm,), pad, True
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Map ``(N, C, H, W)`` to ``(N, C', H', W')``; see `conv_norm`."""
+        (norm,) = self.norm
+        weight, shift = self.weight, None
+        if not norm.training:
+            weight, shift = folded_norm(self, norm)
+        if self.pad is not None:
+            x = self.pad(x, self.kernel_size, self.stride, self.dilation)
+        elif self.padding == tuple(size // 2 for size in self.kernel_size):
+            return convolve(x, self, weight, shift)
+        padding = cast(tuple[int, int], self.padding)
+        return F.conv2d(
+            x, weight, shift, self.stride, padding, self.dilation, self.groups
+        )
 
 
 class ConvNorm(nn.Sequential):

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from ..utils.distributed import collectives
-from .layers import Norm
+from .layers import Norm, NormAct
 
 
 class SyncNorm(Norm):
@@ -38,6 +38,10 @@ class SyncNorm(Norm):
         return normalised.to(x.dtype)
 
 
+class SyncNormAct(NormAct, SyncNorm):
+    """A `SyncNorm` with an activation."""
+
+
 def synchronise_norms(model: nn.Module) -> int:
     """Replace every trained norm by a `SyncNorm` with the same state.
 
@@ -46,7 +50,7 @@ def synchronise_norms(model: nn.Module) -> int:
     """
     norms = [m for m in model.modules() if isinstance(m, Norm) and not m.frozen]
     for norm in norms:
-        norm.__class__ = SyncNorm
+        norm.__class__ = SyncNormAct if isinstance(norm, NormAct) else SyncNorm
     return len(norms)
 
 

@@ -92,9 +92,10 @@ class ImportedWeights:
     Attributes:
         source: origin of the weights.
         kind: description in words.
-        net: one of `NET_NAMES`.
+        net: one of `NET_NAMES`, or a net of timm.
         style: style of the ResNet, ``pytorch`` or ``caffe``; None for other nets.
-        normalisation: normalisation that they expect, a key of `NORMALISATIONS`.
+        normalisation: normalisation that they expect, a key of `NORMALISATIONS`;
+            ``auto``: that of the net, for timm's.
         reason: how the normalisation is known.
         state: float32 by the keys of the detector's state dict; for a backbone file
             only those that start with ``backbone.``. Always complete, always for RGB.

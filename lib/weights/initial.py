@@ -8,6 +8,7 @@ from typing import Any
 import torch
 
 from ..config.loading import config_from_checkpoint
+from ..config.net_settings import TIMM
 from ..config.settings import Config, NetConfig, split_net
 from ..model.build import build_detector
 from ..model.network import NOT_WEIGHTS, Network
@@ -17,6 +18,7 @@ from .imported import ImportedWeights
 from .layout_check import few
 from .output_rows import known_classes, rows_by_name
 from .recognition import import_weights
+from .timm_weights import fetch_timm, read_timm
 from .zoo.cache import fetch_entry, looks_like_a_name
 from .zoo.table import find_entry, imagenet_entry
 
@@ -99,10 +101,11 @@ def load_initial_weights(
     """Load the weights that ``net.weights`` names into a new detector.
 
     ``none`` keeps random weights, ``imagenet`` downloads torchvision's classification
-    weights, a name from docs/zoo.md selects published weights; anything else is the
-    path of a file of any kind that `import_weights` reads. Of a detector everything
-    that fits is loaded: rows of output layers by class names; layers for other anchors
-    stay random. The detector takes over the normalisation that the weights expect.
+    weights (for a net of timm, timm's), a name from docs/zoo.md selects published
+    weights; anything else is the path of a file of any kind that `import_weights` reads
+    (`read_timm`). Of a detector everything that fits is loaded: rows of output layers
+    by class names; layers for other anchors stay random. The detector takes over the
+    normalisation that the weights expect.
 
     Args:
         model: the detector.
@@ -117,12 +120,7 @@ def load_initial_weights(
     """
     if net.weights == "none":
         return
-    path, imagenet = Path(net.weights).expanduser(), net.weights == "imagenet"
-    if not imagenet and (path.exists() or not looks_like_a_name(net.weights)):
-        weights = import_weights(path)
-    else:
-        entry = imagenet_entry(net.name) if imagenet else find_entry(net.weights)
-        weights = import_weights(fetch_entry(entry), normalisation=entry.normalisation)
+    weights = _find_weights(model, net)
     _check_settings(weights, net)
     try:
         left = load_weights(model, weights, fine_tuning=True, classes=classes)
@@ -146,9 +144,24 @@ def load_initial_weights(
         logger.info("its detector was made for %s", ", ".join(demands))
 
 
+def _find_weights(model: Network, net: NetConfig) -> ImportedWeights:
+    path, imagenet = Path(net.weights).expanduser(), net.weights == "imagenet"
+    of_timm = net.name.startswith(TIMM)
+    if not imagenet and (path.exists() or not looks_like_a_name(net.weights)):
+        if of_timm:
+            return read_timm(model.backbone, net.name, path)
+        return import_weights(path)
+    if of_timm and (imagenet or net.weights.startswith(TIMM)):
+        word = net.name if imagenet else net.weights
+        return fetch_timm(model.backbone, net.name, word)
+    entry = imagenet_entry(net.name) if imagenet else find_entry(net.weights)
+    return import_weights(fetch_entry(entry), normalisation=entry.normalisation)
+
+
 def _check_settings(weights: ImportedWeights, net: NetConfig) -> None:
     found = f"{weights.source} holds {weights.kind}"
-    if weights.net != net.name:
+    # Tags of timm's nets name weights, not nets.
+    if weights.net.partition(".")[0] != net.name.partition(".")[0]:
         raise CheckpointError(
             f"{found}, of the net {weights.net}, but NET is {net.name}; "
             f"give NET as {weights.net}, or weights of {net.name}"
@@ -236,7 +249,9 @@ def load_weights(
         )
     fitting = {k: v for k, v in state.items() if k not in other}
     model.load_state_dict(fitting, strict=False)
-    normalisation = NORMALISATIONS[weights.normalisation]
+    normalisation = NORMALISATIONS.get(
+        weights.normalisation, model.backbone.normalisation
+    )
     for buffer, values in zip(
         (model.pixel_mean, model.pixel_std), normalisation, strict=True
     ):

@@ -9,6 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from ..config.net_settings import TIMM
 from ..model.network import NOT_WEIGHTS
 from ..nets.normalisation import NORMALISATIONS
 from .checkpoint import CheckpointError
@@ -39,16 +40,19 @@ def own_checkpoint(content: Mapping[str, Any], source: str) -> ImportedWeights:
     if "ema" in content:  # the averaged weights, which tests use too
         model |= _mapping(_mapping(content, "ema", source), "weights", source)
     pixels = [model.pop(key, None) for key in NOT_WEIGHTS][:2]
-    net = nearest_layout(model, own_layouts(), source=source).net
     config = _mapping(content, "config", source)
+    section = config.get("net")
+    section = section if isinstance(section, Mapping) else {}
+    net = section.get("name")
+    if not isinstance(net, str) or not net.startswith(TIMM):
+        net = nearest_layout(model, own_layouts(), source=source).net
     words = {key: key.split(".") for key in _SHAPING}
     settings = {
         key: config[section][name]
         for key, (section, name) in words.items()
         if isinstance(config.get(section), Mapping) and name in config[section]
     }
-    section = config.get("net")
-    modules = section.get("modules") if isinstance(section, Mapping) else None
+    modules = section.get("modules")
     if modules not in (None, "both"):
         raise CheckpointError(
             f"{source}: expected a whole detector, found the module {modules} alone "
@@ -71,7 +75,7 @@ def own_checkpoint(content: Mapping[str, Any], source: str) -> ImportedWeights:
         kind=f"{layout.kind} with {layout.net}",
         net=layout.net,
         style=style,
-        normalisation=_recorded(pixels, source),
+        normalisation=_recorded(pixels, net, source),
         reason="recorded with the weights",
         state=state,
         unused={},
@@ -82,12 +86,14 @@ def own_checkpoint(content: Mapping[str, Any], source: str) -> ImportedWeights:
     )
 
 
-def _recorded(pixels: list[Any], source: str) -> str:
+def _recorded(pixels: list[Any], net: str, source: str) -> str:
     """Return the name of a recorded mean and deviation."""
     found = [p.flatten().tolist() if isinstance(p, Tensor) else None for p in pixels]
     for name, values in NORMALISATIONS.items():
         if found == [torch.tensor(value).tolist() for value in values]:
             return name
+    if net.startswith(TIMM):
+        return "auto"
     raise CheckpointError(
         f"{source}: expected pixel_mean and pixel_std of one of "
         f"{', '.join(NORMALISATIONS)}, found {found[0]} and {found[1]}; the file is "

@@ -134,7 +134,7 @@ def recognise_weights(
 def _foreign(
     content: Mapping[str, Any], source: str, given: str | None, norm_eps: float | None
 ) -> ImportedWeights:
-    tensors, beside = _unwrap(content)
+    tensors, beside = unwrap(content)
     layout = nearest_layout(tensors, layouts(), source=source)
     numbers = None if layout.backbone_only else read_numbers(tensors, layout)
     expected = expected_shapes(layout, numbers or Numbers(0, 0, 0))
@@ -188,7 +188,7 @@ def _style(layout: Layout, normalisation: str) -> str | None:
     return "pytorch" if rgb or layout.net == "resx101" else "caffe"
 
 
-def _unwrap(content: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, str]]:
+def unwrap(content: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, str]]:
     """Return the tensors by name, and the reason for each entry that is not used."""
     beside: dict[str, str] = {}
     for wrapper in ("state_dict", "model", "blobs"):

@@ -18,9 +18,10 @@ _DATASET_HELP = (
 
 
 NET_HELP = (
-    f"{', '.join(NET_NAMES)}; with the suffix _fpn for a pyramid, _dc5 for a dilated "
-    "last stage, the prefix cascade_ for Cascade R-CNN, mask_ and keypoint_ for heads "
-    "of these; with the prefix retina_ and the suffix _fpn for RetinaNet"
+    f"{', '.join(NET_NAMES)}, or timm/ and the name of a model of timm; with the "
+    "suffix _fpn for a pyramid, _dc5 for a dilated last stage, the prefix cascade_ for "
+    "Cascade R-CNN, mask_ and keypoint_ for heads of these; with the prefix retina_ "
+    "and the suffix _fpn for RetinaNet"
 )
 
 
@@ -118,8 +119,8 @@ def add_training_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--weights",
         metavar="imagenet|none|NAME|FILE",
-        help="initial weights: torchvision's, random ones, those of a name in "
-        "docs/zoo.md, or those of a file",
+        help="initial weights: torchvision's (timm's for its nets), random ones, those "
+        "of a name in docs/zoo.md, or those of a file",
     )
     for option, setting in SETTINGS.items():
         parser.add_argument(option, type=setting.type, help=setting.help)
