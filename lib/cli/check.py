@@ -16,7 +16,7 @@ from ..datasets.checks.dataset_files import find_sources
 from ..datasets.checks.fix import expect_mendable, write_cleaned
 from ..datasets.checks.run_checks import Report, Training, Verdict, check_dataset
 from ..datasets.checks.text import report_text
-from ..datasets.wanted_instances import wanted_instances, with_keypoints_of
+from ..datasets.wanted_instances import training_instances, with_keypoints_of
 from ..engine.fit_to_data import anchor_recipe
 from ..engine.validation import settle_validation
 from ..utils.monitoring.slow_steps import slow_step
@@ -91,7 +91,7 @@ def _ask_training(word: str, config: Config, given: Set[str]) -> Training:
     """Read the data sets as a training run does, and collect errors and warnings."""
     try:
         sets = read_data_sets(word, config)
-        wanted_instances(sets.train, with_keypoints_of(sets.train, config, given))
+        training_instances(sets.train, with_keypoints_of(sets.train, config, given))
         return Training(concerns=sets.concerns)
     except ValueError as error:
         return Training(refusals=[str(error)])

@@ -24,6 +24,7 @@ from ..engine.profiling import make_profile
 from ..engine.run_folder import RunFolder
 from ..engine.schedule import settle_schedule
 from ..engine.train import train
+from ..engine.training_batches import training_preparation
 from ..engine.validation import log_validation, resume_without_validation
 from ..model.build import build_detector
 from ..model.network import Network
@@ -193,8 +194,9 @@ def _plan(arguments: argparse.Namespace) -> _Plan:
     config, fitted = fit_to_data(
         config, sets.train, fixed=job.fixed, recorded=recorded, fits=_fits(job, sets)
     )
-    for dataset in filter(None, (sets.train, sets.validation)):
-        wanted_instances(dataset, config)
+    training_preparation(sets.train, config)
+    if sets.validation is not None:
+        wanted_instances(sets.validation, config)
     if not arguments.no_test:
         settle_measure(config, None)
     if config.net.reads_proposals:

@@ -1,11 +1,14 @@
 """Data sets, and the processing of their images."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 from pydantic import Field, model_validator
 
 from .section import Count, Positive, Section, Share, TileSide, Whole
+
+LIBRARIES = ("torchvision.transforms.v2.", "albumentations.")
+"""Where the names of ``data.transforms`` may begin in a recipe that comes with data."""
 
 
 class DataConfig(Section):
@@ -46,6 +49,11 @@ class DataConfig(Section):
     test_short_side: Count = 600
     test_long_side: Count = 1000
     flip: bool = True
+    """Mirror half of the training images left to right."""
+    vertical_flip: bool = False
+    """Mirror half of the training images top to bottom."""
+    rotate90: bool = False
+    """Turn training images by a random multiple of 90 degrees."""
     colour_jitter: Share = 0
     """Largest relative change of brightness, contrast and saturation in training."""
     hue_jitter: Annotated[float, Field(ge=0, le=0.5)] = 0
@@ -62,10 +70,21 @@ class DataConfig(Section):
     crop_around: Share = 0.8
     """Share of the crops that contain an object drawn at random; others are anywhere,
     also on plain background."""
+    copy_paste: Share = 0
+    """Share of the training images that get objects of another image, cut out by their
+    masks (Ghiasi et al. 2021)."""
+    transforms: tuple[
+        str | Annotated[dict[str, dict[str, Any]], Field(min_length=1, max_length=1)],
+        ...,
+    ] = ()
+    """Further transforms of training images as stored, before those above: dotted names
+    of torchvision.transforms.v2 or albumentations, or of functions that return such,
+    alone or with arguments, such as [torchvision.transforms.v2.RandomRotation:
+    {degrees: 10}]."""
     min_visible: Share = 0.25
-    """Least share of an object's area that must remain after scale jitter, mosaic or
-    crop; objects cut further are not trained on, and count as crowd regions where
-    these are not background (``rpn.crowd_overlap``, ``head.crowd_overlap``)."""
+    """Least share of an object's area that must remain after scale jitter, mosaic, crop
+    or transforms; objects cut further are not trained on, and count as crowd regions
+    where these are not background (``rpn.crowd_overlap``, ``head.crowd_overlap``)."""
     max_unreadable: Share = 0.5
     """Share of the training images that may be unreadable, and are replaced by others,
     before training stops."""
@@ -75,6 +94,15 @@ class DataConfig(Section):
     """Padded height and width are multiples of this, so that shapes repeat."""
     workers: Whole = 2
     """Loader processes; 0 loads in the main process."""
+
+    @model_validator(mode="after")
+    def _proposals_stay(self) -> "DataConfig":
+        if self.proposals and (self.transforms or self.copy_paste):
+            raise ValueError(
+                "data.transforms and data.copy_paste do not move the boxes of "
+                "data.proposals; leave out the one or the other"
+            )
+        return self
 
     @model_validator(mode="after")
     def _range_rises(self) -> "DataConfig":

@@ -15,6 +15,7 @@ import yaml
 from pydantic import BaseModel, ValidationError
 
 from ..utils.untrusted.safe_yaml import brief, read_settings_file, read_yaml
+from .data_settings import LIBRARIES
 from .net_settings import named_detector
 from .settings import Config, Section
 from .upper_bounds import excesses, too_many
@@ -66,6 +67,25 @@ def recipe_keys(path: Path) -> set[str]:
     """Return the keys that a recipe sets, ``section.key``."""
     sections = _read_recipe(path).items()
     return {f"{name}.{key}" for name, values in sections for key in values or ()}
+
+
+def refuse_code(path: Path) -> None:
+    """Refuse a recipe that comes with a data set and names code of its own.
+
+    Raises:
+        ConfigError: ``data.transforms`` names something outside the two libraries.
+    """
+    data = _read_recipe(path).get("data")
+    entries = data.get("transforms") if isinstance(data, dict) else None
+    for entry in entries if isinstance(entries, list) else []:
+        for name in entry if isinstance(entry, dict) else [entry]:
+            if not str(name).startswith(LIBRARIES):
+                raise ConfigError(
+                    f"{path}: data.transforms: expected transforms of torchvision or "
+                    f"albumentations in a recipe that comes with data, found "
+                    f"{brief(name)}, which would be run; if you trust it, take it out "
+                    "there and give it by --cfg or --set"
+                )
 
 
 _SHOWN = 20  # errors per message

@@ -9,7 +9,7 @@ from importlib.resources import files
 from pathlib import Path
 
 from .dataset_words import WORDS
-from .loading import ConfigError
+from .loading import ConfigError, refuse_code
 from .net_settings import TIMM
 from .settings import split_net
 
@@ -50,7 +50,8 @@ def find_recipes(dataset: str, net: str) -> list[Path]:
 
     Raises:
         ConfigError: there is no recipe for the kind of net, for a published data set,
-            or for own data; defaults alone are not enough to train with.
+            or for own data; defaults alone are not enough to train with. Or a recipe in
+            the data's folder names code of its own.
     """
     parsed = split_net(net)
     if parsed.name.startswith(TIMM):
@@ -76,7 +77,10 @@ def find_recipes(dataset: str, net: str) -> list[Path]:
     found = _recipes([*parts, *own])
     if dataset and not published:
         names = ["recipe", *(f"recipe_{part}" for part in parts)]
-        found += _recipes(names, Path(dataset).expanduser())
+        with_data = _recipes(names, Path(dataset).expanduser())
+        for path in with_data:
+            refuse_code(path)
+        found += with_data
     return found
 
 

@@ -197,8 +197,9 @@ def load_dataset(
 
 
 def wanted_by(config: Config) -> Wanted:
-    """Return the annotations that the heads of a detector need besides boxes."""
-    return Wanted(config.mask.enabled, config.keypoint.enabled)
+    """Return the annotations besides boxes that heads or augmentations need."""
+    masks = config.mask.enabled or config.data.copy_paste > 0
+    return Wanted(masks, config.keypoint.enabled)
 
 
 def _parts(name_or_path: str, split: Split) -> list[str]:

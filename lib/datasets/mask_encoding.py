@@ -4,11 +4,24 @@ Letters: D masks, H, W height and width of the image.
 """
 
 from collections.abc import Sequence
+from typing import Any
 
 import hotcoco.mask
 import numpy as np
 
-from .records import BoolArray, RunLengths
+from .records import BoolArray, Mask, RunLengths
+
+
+def run_lengths(mask: Mask, height: int, width: int) -> RunLengths:
+    """Rasterise a record's mask as COCO's tools do."""
+    if isinstance(mask, RunLengths):
+        return mask
+    if mask:
+        parts: Any = [part.reshape(-1).tolist() for part in mask]
+        drawn = hotcoco.mask.merge(hotcoco.mask.frPyObjects(parts, height, width))
+    else:
+        drawn = hotcoco.mask.encode(np.zeros((height, width), np.uint8, order="F"))
+    return RunLengths(drawn["counts"], (height, width))
 
 
 def encode_masks(masks: BoolArray) -> tuple[RunLengths, ...]:

@@ -6,17 +6,19 @@ from typing import Literal, NamedTuple
 from ..config.settings import Config
 from .records import Dataset, KeypointNames, few
 
+MaskKind = Literal["polygons", "bitmaps", "pasted"]
+
 
 class Instances(NamedTuple):
     """What to load besides boxes.
 
     Attributes:
-        masks: what masks become in a batch, polygons only if all are outlines; None to
-            leave them out.
+        masks: what masks become in a batch, polygons only if all are outlines; or
+            "pasted" to use them only to paste objects; None to leave them out.
         keypoints: the keypoints of the records; None to leave them out.
     """
 
-    masks: Literal["polygons", "bitmaps"] | None = None
+    masks: MaskKind | None = None
     keypoints: KeypointNames | None = None
 
 
@@ -43,10 +45,8 @@ def wanted_instances(dataset: Dataset, config: Config) -> Instances:
     Raises:
         ValueError: the data set has no masks, or no or other keypoints.
     """
-    masks: Literal["polygons", "bitmaps"] | None = None
-    place = dataset.name
-    if dataset.annotation_file is not None:
-        place = f"{dataset.name} ({dataset.annotation_file})"
+    masks: MaskKind | None = None
+    place = _place(dataset)
     if config.mask.enabled:
         if not dataset.has_masks:
             raise ValueError(
@@ -70,3 +70,30 @@ def wanted_instances(dataset: Dataset, config: Config) -> Instances:
             f"{place}: {few(found.names)}; set keypoint.count {len(found.names)}"
         )
     return Instances(masks, found)
+
+
+def training_instances(dataset: Dataset, config: Config) -> Instances:
+    """Return what training needs of a data set: for the heads, and to paste objects.
+
+    Raises:
+        ValueError: see `wanted_instances`; or objects are to be pasted without masks.
+    """
+    wanted, data = wanted_instances(dataset, config), config.data
+    if data.copy_paste and not dataset.has_masks:
+        raise ValueError(
+            f"data.copy_paste: expected masks to cut objects out by, found none in "
+            f"{_place(dataset)}; add outlines or run lengths (COCO's segmentation), or "
+            "set it to 0"
+        )
+    if wanted.masks is None:
+        return wanted._replace(masks="pasted") if data.copy_paste else wanted
+    if data.copy_paste or data.transforms:
+        # Of a kind that does not depend on the batch.
+        return wanted._replace(masks="bitmaps")
+    return wanted
+
+
+def _place(dataset: Dataset) -> str:
+    if dataset.annotation_file is None:
+        return dataset.name
+    return f"{dataset.name} ({dataset.annotation_file})"

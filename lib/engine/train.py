@@ -26,7 +26,7 @@ from .run_writer import RunWriter
 from .schedule import share_passes
 from .solver import build_optimizer, learning_rate, set_learning_rate
 from .stop_signals import Interrupted, agree_to_stop, heed, stop_if, stop_signals
-from .train_record import UnreadableFiles
+from .train_record import LoadingFaults
 from .train_state import TrainState
 from .train_step import TrainStep
 from .training_batches import stream_batches
@@ -202,7 +202,7 @@ def _feed(
     device, passes = gradient.device, gradient.passes
     pin = device.type == "cuda"
     stream = stream_batches(dataset, config, start=start, pin=pin, passes=passes)
-    unreadable = UnreadableFiles()
+    faults = LoadingFaults()
 
     def take() -> tuple[list[Batch], float]:
         begun = time.perf_counter()
@@ -210,7 +210,7 @@ def _feed(
             own = [next(stream) for _ in passes.mine]
         waited = time.perf_counter() - begun
         for batch in own:
-            unreadable.tell(batch.problems)
+            faults.tell(batch)
         with profile.stage("data"):
             return [batch.to(device) for batch in own], waited
 

@@ -33,17 +33,37 @@ logger = logging.getLogger(__name__)
 _MOST_PROBLEMS_LOGGED = 10
 
 
-class UnreadableFiles:
-    """Log the first training images that cannot be read."""
+class LoadingFaults:
+    """Log what is missing from the batches of this process.
+
+    These are the first images that cannot be read, and the number of objects that
+    transforms lose, at each power of ten.
+    """
 
     def __init__(self) -> None:
         self._told = 0
+        self._objects = self._lost = 0
+        self._next = 10
 
-    def tell(self, problems: tuple[str, ...]) -> None:
-        """Log the files that this process could not read, up to a limit."""
+    def tell(self, batch: Batch) -> None:
+        """Log what a batch lacks."""
+        problems = batch.problems
         for problem in problems[: max(0, _MOST_PROBLEMS_LOGGED - self._told)]:
             logger.warning("replaced by another image: %s", problem)
         self._told += len(problems)
+        if not batch.lost and not self._lost:
+            return
+        self._lost += batch.lost
+        self._objects += batch.lost + int(batch.ground_truth.valid.sum())
+        if self._lost >= self._next:
+            self._next = 10 * self._next
+            logger.info(
+                "augmentation: %d of %d objects lost so far, by data.transforms "
+                "(outside the image, or less than data.min_visible left) or hidden by "
+                "data.copy_paste",
+                self._lost,
+                self._objects,
+            )
 
 
 class TrainRecord(Closeable):

@@ -175,18 +175,6 @@ def segmentation(mask: Mask) -> Segmentation:
     return [part.reshape(-1).tolist() for part in mask]
 
 
-def run_lengths(mask: Mask, height: int, width: int) -> RunLengths:
-    """Rasterise a record's mask as COCO's tools do."""
-    if isinstance(mask, RunLengths):
-        return mask
-    if mask:
-        parts: Any = segmentation(mask)
-        drawn = hotcoco.mask.merge(hotcoco.mask.frPyObjects(parts, height, width))
-    else:
-        drawn = hotcoco.mask.encode(np.zeros((height, width), np.uint8, order="F"))
-    return RunLengths(drawn["counts"], (height, width))
-
-
 def _with_box_for_mask(objects: CocoObjects) -> CocoObjects:
     """Let objects without a mask be crowds, whose mask is the box."""
     masks, crowd = list(objects.masks or ()), objects.crowd.copy()

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from ..datasets.mask_encoding import run_lengths
 from ..datasets.records import Dataset, FloatArray, IntArray, Record, RunLengths
 from ..utils.drawing import (
     Picture,
@@ -12,7 +13,6 @@ from ..utils.drawing import (
     draw_keypoints,
     draw_masks,
 )
-from .coco_objects import run_lengths
 from .image_detections import ImageDetections
 
 KEYPOINT_SCORE = 0.05

@@ -8,7 +8,7 @@ import numpy as np
 from torch import Tensor
 
 from ..datasets.loading.batches import Batch
-from ..evaluation.coco_objects import run_lengths
+from ..datasets.mask_encoding import run_lengths
 from ..evaluation.pictures import KEYPOINT_SCORE
 from ..layer_utils.mask_pasting import paste_masks
 from ..layer_utils.structures import (

@@ -117,3 +117,14 @@ def test_recipes_by_file_or_name(recipes, tmp_path):
     for gone in ("schedule3x", "elsewhere/schedule_3x.yml"):
         with pytest.raises(ConfigError, match=r"cannot be read: .*such as schedule_3x"):
             recipe_file(Path(gone))
+
+
+def test_recipes_that_come_with_data_name_no_code(tmp_path):
+    recipe = tmp_path / "recipe.yml"
+    for entry in ("albumentations.Affine: {rotate: 9}", "torchvision.transforms.v2.X"):
+        recipe.write_text(f"data:\n  transforms:\n    - {entry}\n")
+        assert recipe in find_recipes(str(tmp_path), "res18")
+    for entry in ("os.system: {command: ls}", "my_module.make", "albumentations_.f"):
+        recipe.write_text(f"data:\n  transforms:\n    - {entry}\n")
+        with pytest.raises(ConfigError, match=r"recipe\.yml: data\.transforms.*--cfg"):
+            find_recipes(str(tmp_path), "res18")

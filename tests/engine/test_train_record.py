@@ -7,7 +7,7 @@ import torch
 from faster_rcnn.datasets.loading.batches import collate
 from faster_rcnn.engine.batch_gradient import Update
 from faster_rcnn.engine.run_folder import RunFolder
-from faster_rcnn.engine.train_record import TrainRecord, UnreadableFiles
+from faster_rcnn.engine.train_record import LoadingFaults, TrainRecord
 from faster_rcnn.layer_utils.losses import Loss
 from faster_rcnn.layer_utils.outputs import TrainOutput
 from loader_words import sample_of
@@ -57,6 +57,7 @@ def stepping(tmp_path):
             self.model = tiny_detector(self.config).train()
             self.run = RunFolder(tmp_path / "run")
             self.record = TrainRecord(self.run, self.config, CLASSES, start=start)
+            self.batch = batch
 
         def steps(self, *numbers):
             with self.record:
@@ -180,16 +181,27 @@ def test_pictures_leave_the_detector_as_it_was(stepping):
 
 
 def test_unreadable_files_are_counted_and_the_first_ones_logged(stepping, caplog):
-    steps, told = stepping(), UnreadableFiles()
+    steps, told = stepping(), LoadingFaults()
     with caplog.at_level(logging.WARNING, "faster_rcnn"):
         for number in range(6):
             problems = (f"a{number}.jpg: broken", f"b{number}.jpg: broken")
-            told.tell(problems)
+            told.tell(steps.batch._replace(problems=problems))
     assert len(caplog.messages) == 10
     assert caplog.messages[0] == "replaced by another image: a0.jpg: broken"
     steps.record.counts.unreadable_images = 12
     steps.steps(1)
     assert metrics(steps.run)[0]["unreadable_images"] == 12
+
+
+def test_lost_objects_are_counted_at_powers_of_ten(stepping, caplog):
+    told, batch = LoadingFaults(), stepping().batch
+    there = int(batch.ground_truth.valid.sum())
+    with caplog.at_level(logging.INFO, "faster_rcnn"):
+        for _ in range(40):
+            told.tell(batch._replace(lost=3))
+    first, second = caplog.messages
+    assert f"12 of {4 * (there + 3)} objects lost so far" in first
+    assert f"102 of {34 * (there + 3)} objects" in second
 
 
 def test_resumed_record_replaces_what_comes_after_the_checkpoint(stepping):

@@ -40,6 +40,7 @@ class Batch(NamedTuple):
         proposals: R given proposals of each image, best first, in pixels of the network
             input; None if the network computes its own.
         tiles: the parts of images that these are; empty if they are whole images.
+        lost: number of objects that transforms and pasting have removed.
     """
 
     images: Images
@@ -51,6 +52,7 @@ class Batch(NamedTuple):
     ignored: tuple[npt.NDArray[np.float32], ...] = ()
     proposals: Proposals | None = None
     tiles: tuple[Tile, ...] = ()
+    lost: int = 0
 
     @property
     def given(self) -> dict[str, Proposals]:
@@ -136,6 +138,7 @@ def collate(
         ignored=tuple(sample.ignored for sample in samples),
         proposals=_stack_proposals(samples, proposal_slots),
         tiles=tuple(sample.tile for sample in samples if sample.tile is not None),
+        lost=sum(sample.lost for sample in samples),
     )
 
 

@@ -11,13 +11,12 @@ import numpy as np
 from ..records import FloatArray, Mask, RunLengths
 from .masks import ObjectBitmap, ObjectMask, cut_out
 from .resizing import Cut
+from .turns import Turn
 
 _LEAST_CORNERS = 3
 
 
-def place_masks(
-    masks: Sequence[Mask], cut: Cut, mirrored: int | None
-) -> tuple[ObjectMask, ...]:
+def place_masks(masks: Sequence[Mask], cut: Cut, turn: Turn) -> tuple[ObjectMask, ...]:
     """Move masks into the network input.
 
     Outlines keep the vertices that the crop leaves out: a sampled RoI lies inside the
@@ -26,13 +25,13 @@ def place_masks(
 
     Args:
         masks: in pixels of the stored image.
-        cut: visible part of the image, after it was mirrored.
-        mirrored: width of the stored image if it was mirrored.
+        cut: visible part of the image, after it was turned.
+        turn: of the stored image.
     """
     return tuple(
-        _place_bitmap(mask, cut, mirrored)
+        _place_bitmap(mask, cut, turn)
         if isinstance(mask, RunLengths)
-        else tuple(_place_points(part, cut, mirrored) for part in mask)
+        else tuple(_place_points(part, cut, turn) for part in mask)
         for mask in masks
     )
 
@@ -40,23 +39,20 @@ def place_masks(
 def place_keypoints(
     keypoints: FloatArray,
     cut: Cut,
-    mirrored: int | None,
+    turn: Turn,
     flip_pairs: Sequence[tuple[int, int]],
 ) -> FloatArray:
     """Move keypoints into the network input; those outside it count as not labelled.
 
     Args:
         keypoints: ``(G, K, 3)``, in pixels of the stored image.
-        cut: visible part of the image, after it was mirrored.
-        mirrored: width of the stored image if it was mirrored.
+        cut: visible part of the image, after it was turned.
+        turn: of the stored image.
         flip_pairs: keypoints that a mirrored image exchanges.
     """
-    if mirrored is not None:
-        order = np.arange(keypoints.shape[1])
-        for one, other in flip_pairs:
-            order[[one, other]] = other, one
-        keypoints = keypoints[:, order]
-    points = _place_points(keypoints[..., :2], cut, mirrored)
+    if turn.mirrored:
+        keypoints = exchange(keypoints, flip_pairs)
+    points = _place_points(keypoints[..., :2], cut, turn)
     height, width = cut.shown
     inside = ((points >= 0) & (points <= (width, height))).all(axis=2)
     labelled = inside & (keypoints[..., 2] > 0)
@@ -64,17 +60,25 @@ def place_keypoints(
     return np.asarray(placed * labelled[..., None], np.float32)
 
 
-def _place_points(points: FloatArray, cut: Cut, mirrored: int | None) -> FloatArray:
+def exchange(
+    keypoints: FloatArray, flip_pairs: Sequence[tuple[int, int]]
+) -> FloatArray:
+    """Exchange pairs of keypoints ``(G, K, 3)`` as in a mirrored image."""
+    order = np.arange(keypoints.shape[1])
+    for one, other in flip_pairs:
+        order[[one, other]] = other, one
+    return keypoints[:, order]
+
+
+def _place_points(points: FloatArray, cut: Cut, turn: Turn) -> FloatArray:
     """Move points ``(..., 2)``."""
-    if mirrored is not None:
-        points = np.stack([mirrored - points[..., 0], points[..., 1]], axis=-1)
+    points = turn.points(points)
     return np.asarray((points - (cut.x, cut.y)) * cut.scale, np.float32)
 
 
-def _place_bitmap(mask: RunLengths, cut: Cut, mirrored: int | None) -> ObjectBitmap:
+def _place_bitmap(mask: RunLengths, cut: Cut, turn: Turn) -> ObjectBitmap:
     whole = hotcoco.mask.decode({"size": list(mask.size), "counts": mask.counts})
-    if mirrored is not None:
-        whole = whole[:, ::-1]
+    whole = turn.mask(whole)
     part = whole[cut.y : cut.y + cut.height, cut.x : cut.x + cut.width]
     values, frame = cut_out(part.view(np.bool_))
     return ObjectBitmap(values, frame * np.float32(cut.scale))

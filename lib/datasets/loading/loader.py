@@ -13,6 +13,7 @@ from ..formats.proposals import GivenProposals
 from ..index.indexed_records import as_records
 from ..records import Record
 from .batches import Batch, collate
+from .copy_paste import paste_objects
 from .images import ImageError
 from .mosaic import join_mosaic, mosaic_windows
 from .orientation import read_annotated
@@ -26,6 +27,8 @@ from .training_stream import (
     split_passes,
     training_stream,
 )
+from .transforms import TransformError
+from .turns import Turn
 from .workers import load
 
 _MOST_REPLACEMENTS = 20
@@ -64,12 +67,15 @@ class Inputs(NamedTuple):
 
     def collate(self, samples: Sequence[Sample], problems: Sequence[str] = ()) -> Batch:
         """Stack samples into a batch, see `collate`."""
+        instances = self.preparation.instances
+        if instances.masks == "pasted":
+            samples = [sample._replace(masks=None) for sample in samples]
         return collate(
             samples,
             size_multiple=self.preparation.size_multiple,
             problems=tuple(problems),
             proposal_slots=self.proposals.most if self.proposals else 0,
-            bitmaps=self.preparation.instances.masks == "bitmaps",
+            bitmaps=instances.masks == "bitmaps",
         )
 
 
@@ -89,7 +95,7 @@ IN_PROCESS = Loading()
 
 
 @dataclass
-class _BatchSet(TorchDataset["Batch | ImageError"]):
+class _BatchSet(TorchDataset["Batch | ImageError | TransformError"]):
     """Makes the batch of a list of draws; runs in the workers.
 
     An error is returned as a value: raised in a worker, it would reach the main process
@@ -98,10 +104,10 @@ class _BatchSet(TorchDataset["Batch | ImageError"]):
 
     inputs: Inputs
 
-    def __getitem__(self, draws: list[Draw]) -> Batch | ImageError:
+    def __getitem__(self, draws: list[Draw]) -> Batch | ImageError | TransformError:
         try:
             return self.batch(draws)
-        except ImageError as error:
+        except (ImageError, TransformError) as error:
             return error
 
     def batch(self, draws: list[Draw]) -> Batch:
@@ -136,12 +142,21 @@ class _TrainingSet(_BatchSet):
         return self.inputs.collate(samples, problems)
 
     def _sample(self, draw: Draw, problems: list[str]) -> Sample:
+        """Prepare the drawn image, or its mosaic, with what is pasted into it."""
+        sample = self._joined(draw, problems)
+        if draw.pasted is None:
+            return sample
+        other = self._read(draw.pasted, None, problems)
+        offset = self.inputs.preparation.offset
+        return paste_objects(sample, other, offset=offset, seed=draw.pasted.seed)
+
+    def _joined(self, draw: Draw, problems: list[str]) -> Sample:
         """Prepare the drawn image, or the mosaic that it begins."""
         if not draw.partners:
             return self._read(draw, None, problems)
         record, preparation = self.inputs.records[draw.image], self.inputs.preparation
-        usual = preparation.usual(record.height, record.width, draw.short_side)
-        size = usual.window
+        turn = Turn(record.width, record.height, quarters=draw.quarters)
+        size = preparation.usual(*turn.size, draw.short_side).window
         parts, windows = (draw, *draw.partners), mosaic_windows(size, draw.centre)
         return join_mosaic(
             [self._read(*pair, problems) for pair in zip(parts, windows, strict=True)]
@@ -194,6 +209,7 @@ def training_batches(
     Raises:
         ImageError: too many files cannot be read or do not have the annotated size,
             in total or in a row.
+        TransformError: a transform failed.
         ValueError: there are no records.
     """
     records = inputs.records
@@ -277,6 +293,6 @@ def _load(
     for result in load(
         dataset, draws, workers=loading.workers, pin_memory=loading.pin_memory
     ):
-        if isinstance(result, ImageError):
+        if not isinstance(result, Batch):
             raise result
         yield result

@@ -27,6 +27,7 @@ slots take no time."""
 MAX_VERTICES = 1024
 """V at most; a batch with a more detailed outline gets bitmaps."""
 _BITMAP_SIDE = 32
+_HALF = 127
 MAX_SIDE = 192
 """B at most: 100 objects take less than 4 MB."""
 
@@ -157,6 +158,25 @@ def cut_out(mask: npt.NDArray[np.bool_]) -> ObjectBitmap:
     bottom, right = np.minimum((rows[-1] + 2, columns[-1] + 2), mask.shape)
     crop = mask[top:bottom, left:right].astype(np.uint8) * np.uint8(255)
     return ObjectBitmap(crop, np.array([left, top, right, bottom], np.float32))
+
+
+def mask_bounds(mask: npt.NDArray[np.bool_]) -> npt.NDArray[np.float32]:
+    """Return the pixel edges ``x1, y1, x2, y2`` of a mask that is not empty."""
+    rows, columns = np.flatnonzero(mask.any(1)), np.flatnonzero(mask.any(0))
+    edges = [columns[0], rows[0], columns[-1] + 1, rows[-1] + 1]
+    return np.array(edges, np.float32)
+
+
+def draw_whole(mask: ObjectMask, size: tuple[int, int]) -> npt.NDArray[np.bool_]:
+    """Draw a mask at the pixels of its image, of this height and width."""
+    values, frame = mask if isinstance(mask, ObjectBitmap) else _draw(mask, size)
+    whole = np.zeros(size, np.bool_)
+    x, y, right, bottom = np.rint(frame).astype(int).tolist()
+    if right > x and bottom > y:
+        fitted = cv2.resize(values, (right - x, bottom - y)) > _HALF
+        seen = fitted[max(-y, 0) : size[0] - y, max(-x, 0) : size[1] - x]
+        whole[max(y, 0) : bottom, max(x, 0) : right] = seen
+    return whole
 
 
 def _draw(outline: Outline, size: tuple[int, int]) -> ObjectBitmap:

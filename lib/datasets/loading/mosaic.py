@@ -52,6 +52,7 @@ def join_mosaic(parts: Sequence[Sample]) -> Sample:
         proposals=ScoredBoxes(*map(np.concatenate, zip(*given, strict=True)))
         if given
         else None,
+        lost=sum(part.lost for part in parts),
         **_join_instances(parts, corners),
     )
 

@@ -1,4 +1,4 @@
-"""Turn records into samples: flip, resize, crop, recolour.
+"""Turn records into samples: flip, rotate, resize, crop, recolour.
 
 This is the only place where file boxes (pixel edges of the stored image) become boxes
 of the network input in the configured convention.
@@ -7,7 +7,6 @@ of the network input in the configured convention.
 import itertools
 from typing import NamedTuple
 
-import cv2
 import numpy as np
 import numpy.typing as npt
 
@@ -21,6 +20,8 @@ from .orientation import read_annotated
 from .resizing import Cut, choose_cut, cut_tile, resize_image, resize_scale
 from .tiling import Tile
 from .training_stream import Draw
+from .transforms import Transforms
+from .turns import Turn
 
 
 class Sample(NamedTuple):
@@ -41,6 +42,7 @@ class Sample(NamedTuple):
         masks: G masks; None if they are not wanted.
         keypoints: ``(G, K, 3)``; None if they are not wanted.
         tile: the visible part, if the image was cut into tiles.
+        lost: number of objects that transforms or pasting have removed.
     """
 
     pixels: npt.NDArray[np.uint8]
@@ -55,6 +57,7 @@ class Sample(NamedTuple):
     masks: tuple[ObjectMask, ...] | None = None
     keypoints: FloatArray | None = None
     tile: Tile | None = None
+    lost: int = 0
 
 
 class Preparation(NamedTuple):
@@ -69,6 +72,7 @@ class Preparation(NamedTuple):
         instances: which masks and keypoints to load.
         crop: sides of the crops of larger images, in pixels of the stored image; None
             for whole images.
+        transforms: further transforms of images as stored; None for none.
     """
 
     long_side: int
@@ -78,6 +82,7 @@ class Preparation(NamedTuple):
     min_visible: float = 0.25
     instances: Instances = Instances()
     crop: int | None = None
+    transforms: Transforms | None = None
 
     def usual(self, height: int, width: int, short_side: int) -> "Usual":
         """Return what is shown of an image of this size that nothing else changes."""
@@ -128,27 +133,36 @@ def make_sample(
 
     Raises:
         ImageError: the file cannot be decoded, or does not have the annotated size.
+        TransformError: a transform failed.
     """
+    if stored is None:
+        stored = read_annotated(record.path, (record.width, record.height))
+    before, lost = Turn(record.width, record.height, draw.flip, draw.quarters), 0
+    if preparation.transforms is not None:
+        lost = len(record.boxes)
+        names = preparation.instances.keypoints
+        stored, record = preparation.transforms(stored, record, draw.seed, names)
+        lost -= len(record.boxes)
     offset, objects = preparation.offset, len(record.boxes)
     given = [] if proposals is None else [proposals.boxes]
     edges = np.concatenate([record.boxes, *given])
-    if stored is None:
-        stored = read_annotated(record.path, (record.width, record.height))
-    pixels, edges = _mirror(stored, edges) if draw.flip else (stored, edges)
-    height, width = pixels.shape[:2]
+    # Before the resize: turning an image of rounded size would shift it by a fraction
+    # of a pixel.
+    turn = before._replace(width=record.width, height=record.height)
+    pixels, edges = turn.image(stored), turn.boxes(edges)
     boxes = edges - np.array([0, 0, offset, offset], dtype=np.float32)
     wanted = ~record.crowd
     if not preparation.use_difficult:
         wanted = wanted & ~record.difficult
     seen, cut_off = np.ones(len(edges), np.bool_), np.zeros(objects, np.bool_)
-    cut = _choose_cut(
-        (height, width), draw, preparation, window, edges[:objects][wanted]
-    )
+    usual = _usual_after(before, turn, preparation, draw.short_side)
+    cut = _choose_cut(turn.size, draw, usual, window, edges[:objects][wanted])
+    if draw.tile is not None:
+        cut = cut_tile(draw.tile, draw.short_side, preparation.long_side)
     if cut is None:
-        scale = preparation.usual(height, width, draw.short_side).scale
-        pixels = resize_image(pixels, scale)
-        cut = Cut(0, 0, width, height, scale, pixels.shape[:2])
-        boxes = (boxes * scale).astype(np.float32, copy=False)
+        pixels = resize_image(pixels, usual.scale)
+        cut = Cut(0, 0, *turn.size[::-1], usual.scale, pixels.shape[:2])
+        boxes = (boxes * usual.scale).astype(np.float32, copy=False)
     else:
         pixels, boxes = cut.resize(pixels), cut.move(boxes, offset=offset)
         share = cut.visible_share(edges)
@@ -162,9 +176,7 @@ def make_sample(
             boxes[objects:][seen[objects:]], proposals.scores[seen[objects:]]
         )
     boxes, seen = boxes[:objects], seen[:objects]
-    masks, keypoints = _instances(
-        record, wanted, cut, preparation.instances, flip=draw.flip
-    )
+    masks, keypoints = _instances(record, wanted, cut, preparation.instances, turn)
     return Sample(
         pixels=pixels,
         boxes=boxes[wanted],
@@ -178,13 +190,29 @@ def make_sample(
         masks=masks,
         keypoints=keypoints,
         tile=draw.tile,
+        lost=lost,
     )
+
+
+def _usual_after(
+    before: Turn, turn: Turn, preparation: Preparation, short_side: int
+) -> Usual:
+    """Return what is shown of an image: transformed, it takes no more room than before.
+
+    Otherwise images of a batch, which have similar shapes, would be padded a lot.
+    """
+    usual = preparation.usual(*before.size, short_side)
+    if turn.size == before.size or usual.cropped:
+        return usual
+    height, width = turn.size
+    scale = min(usual.window[0] / height, usual.window[1] / width)
+    return usual._replace(scale=max(scale, 1 / min(turn.size)))
 
 
 def _choose_cut(
     size: tuple[int, int],
     draw: Draw,
-    preparation: Preparation,
+    usual: Usual,
     window: tuple[int, int] | None,
     objects: FloatArray,
 ) -> Cut | None:
@@ -193,54 +221,58 @@ def _choose_cut(
     Args:
         size: height and width of the image.
         draw: see `make_sample`.
-        preparation: see `make_sample`.
+        usual: what is shown of it without zoom and window.
         window: see `make_sample`.
         objects: ``(G, 4)`` pixel edges of the objects to train on.
     """
-    if draw.tile is not None:
-        return cut_tile(draw.tile, draw.short_side, preparation.long_side)
-    scale, usual, cropped = preparation.usual(*size, draw.short_side)
-    if draw.zoom == 1 and window is None and not cropped:
+    scale = usual.scale
+    if draw.zoom == 1 and window is None and not usual.cropped:
         return None
     scale *= draw.zoom
     if window is not None:
         scale = max(scale, window[0] / size[0], window[1] / size[1])
     around = None
-    if cropped and draw.focus is not None and len(objects):
+    if usual.cropped and draw.focus is not None and len(objects):
         around = objects[int(draw.focus * len(objects))]
     return choose_cut(
-        *size, scale=scale, window=window or usual, place=draw.place, around=around
+        *size,
+        scale=scale,
+        window=window or usual.window,
+        place=draw.place,
+        around=around,
     )
 
 
+def _usual_scale(
+    stored: Turn, turn: Turn, draw: Draw, preparation: Preparation
+) -> float:
+    """Return the scale of an image; a transformed one takes no more room than before.
+
+    Otherwise images of a batch, which have similar shapes, would be padded a lot.
+    """
+    height, width = stored.size
+    scale = resize_scale(height, width, draw.short_side, preparation.long_side)
+    if turn.size == stored.size:
+        return scale
+    room = round(scale * height), round(scale * width)
+    tight = min(room[0] / turn.size[0], room[1] / turn.size[1])
+    return max(tight, 1 / min(turn.size))
+
+
 def _instances(
-    record: Record, wanted: BoolArray, cut: Cut, instances: Instances, *, flip: bool
+    record: Record, wanted: BoolArray, cut: Cut, instances: Instances, turn: Turn
 ) -> tuple[tuple[ObjectMask, ...] | None, FloatArray | None]:
     """Move the masks and keypoints of some objects into the network input."""
-    mirrored = record.width if flip else None
     masks, keypoints = None, None
     if instances.masks:
         own = record.masks or ((),) * len(wanted)
-        masks = place_masks(list(itertools.compress(own, wanted)), cut, mirrored)
+        masks = place_masks(list(itertools.compress(own, wanted)), cut, turn)
     names = instances.keypoints
     if names is not None:
         shape = (int(wanted.sum()), len(names.names), 3)
         keypoints = np.zeros(shape, np.float32)
         if record.keypoints is not None:
             keypoints = place_keypoints(
-                record.keypoints[wanted], cut, mirrored, names.flip_pairs
+                record.keypoints[wanted], cut, turn, names.flip_pairs
             )
     return masks, keypoints
-
-
-def _mirror(
-    pixels: npt.NDArray[np.uint8], edges: FloatArray
-) -> tuple[npt.NDArray[np.uint8], FloatArray]:
-    """Mirror an image and the pixel edges of its boxes.
-
-    An image is mirrored before the resize: mirroring an image of rounded width would
-    shift it by a fraction of a pixel.
-    """
-    edges = edges.copy()
-    edges[:, 0::2] = pixels.shape[1] - edges[:, 2::-2]
-    return np.asarray(cv2.flip(pixels, 1), np.uint8), edges

@@ -26,6 +26,7 @@ class Draw(NamedTuple):
         image: index of its record.
         short_side: target of the shorter side in pixels.
         flip: mirror left to right.
+        quarters: then turn by 90 degrees clockwise, 0 to 3 times.
         colour: factors of brightness, contrast and saturation; if None, all 1.
         hue: rotation of the hue, as a fraction of the full circle.
         zoom: factor on the scale.
@@ -35,6 +36,8 @@ class Draw(NamedTuple):
         tile: part of the image to read, in a test; None for all of it.
         focus: the object that a crop contains, as a position in [0, 1) among those of
             the image; None for a crop that is anywhere.
+        pasted: image whose objects are pasted into this one, if any.
+        seed: of the random numbers of transforms and pasting.
     """
 
     image: int
@@ -48,6 +51,9 @@ class Draw(NamedTuple):
     centre: tuple[float, float] = (0.5, 0.5)
     tile: Tile | None = None
     focus: float | None = None
+    quarters: int = 0
+    pasted: "Draw | None" = None
+    seed: int = 0
 
 
 class Augmentation(NamedTuple):
@@ -61,6 +67,10 @@ class Augmentation(NamedTuple):
         scale_jitter: range of a random factor on each image's scale; if None, 1.
         mosaic: share of the images that are joined from four.
         crop_around: share of the crops that contain a drawn object; None for no crops.
+        vertical_flip: mirror half of the images top to bottom.
+        rotate90: turn images by a random multiple of 90 degrees.
+        copy_paste: share of the images that get objects of another one.
+        seeded: give each image a seed, for transforms.
     """
 
     short_sides: Sequence[int]
@@ -70,6 +80,10 @@ class Augmentation(NamedTuple):
     scale_jitter: tuple[float, float] | None = None
     mosaic: float = 0.0
     crop_around: float | None = None
+    vertical_flip: bool = False
+    rotate90: bool = False
+    copy_paste: float = 0.0
+    seeded: bool = False
 
 
 class Passes(NamedTuple):
@@ -101,22 +115,28 @@ def training_stream(
     With ``factors``, an epoch has each image so many times on average: a fraction is
     rounded up or down at random in each epoch.
 
-    A batch holds images of similar shape and one scale, to avoid padding. Images that
-    do not fill a batch wait for the next epoch, so that no image is left out or drawn
-    twice. The three other images of a mosaic are any images, in addition to the epoch.
+    A batch holds images of similar shape (once turned) and one scale, to avoid padding.
+    Images that do not fill a batch wait for the next epoch, so that no image is left
+    out or drawn twice. The three other images of a mosaic, and an image to paste from,
+    are any images, in addition to the epoch.
 
-    Disabled augmentations draw no random numbers, and mosaic, hue, zoom and crops draw
-    theirs last: batches, scales, flips and colours do not depend on them.
+    Disabled augmentations draw no random numbers, and mosaic, hue, zoom and those that
+    follow draw theirs last: batches, scales, flips and colours do not depend on them.
+    Turns by 90 degrees have random numbers of their own.
     """
     wanted, images = augmentation, len(records)
     groups = shape_groups(as_records(records).sizes).tolist()
-    waiting: dict[int, list[int]] = {}
+    waiting: dict[int, list[tuple[int, int]]] = {}
     batches = 0
     for epoch in itertools.count():
         order = _draw_order(np.random.default_rng((seed, 0, epoch)), images, factors)
-        for index in map(int, order):
-            group = waiting.setdefault(groups[index], [])
-            group.append(index)
+        turns = np.zeros(len(order), np.int64)
+        if wanted.rotate90:
+            turns = np.random.default_rng((seed, 2, epoch)).integers(4, size=len(order))
+        for index, quarters in zip(order.tolist(), turns.tolist(), strict=True):
+            shape = -groups[index] if quarters % 2 else groups[index]
+            group = waiting.setdefault(shape, [])
+            group.append((index, quarters))
             if len(group) < batch_size:
                 continue
             rng = np.random.default_rng((seed, 1, batches))
@@ -127,8 +147,9 @@ def training_stream(
                     short_side=short_side,
                     flip=bool(wanted.flip and rng.random() < 0.5),
                     colour=_draw_colour(rng, wanted.colour_jitter),
+                    quarters=quarters,
                 )
-                for member in group
+                for member, quarters in group
             ]
             if wanted.mosaic:
                 draws = [
@@ -137,10 +158,11 @@ def training_stream(
                     else draw
                     for draw in draws
                 ]
-            if wanted.hue_jitter or wanted.scale_jitter:
-                draws = [_vary(rng, draw, wanted) for draw in draws]
+            draws = [_vary(rng, draw, wanted) for draw in draws]
             if wanted.crop_around is not None:
                 draws = [_draw_crop(rng, draw, wanted.crop_around) for draw in draws]
+            if wanted.copy_paste:
+                draws = [_draw_pasted(rng, draw, images, wanted) for draw in draws]
             yield draws
             batches += 1
             group.clear()
@@ -198,22 +220,14 @@ def _draw_mosaic(
         return draw._replace(zoom=_MOSAIC_ZOOM, place=(float(x), float(y)))
 
     partners = [
-        part(
-            Draw(
-                image=int(rng.integers(images)),
-                short_side=first.short_side,
-                flip=bool(wanted.flip and rng.random() < 0.5),
-                colour=_draw_colour(rng, wanted.colour_jitter),
-            )
-        )
-        for _ in range(3)
+        part(_draw_other(rng, first.short_side, images, wanted)) for _ in range(3)
     ]
     x, y = rng.uniform(0.3, 0.7, 2)
     return part(first)._replace(partners=tuple(partners), centre=(float(x), float(y)))
 
 
 def _vary(rng: np.random.Generator, draw: Draw, wanted: Augmentation) -> Draw:
-    """Draw hue, zoom and place of an image, and of its partners in a mosaic."""
+    """Draw hue, zoom, place and so on of an image, and of its partners in a mosaic."""
     if wanted.hue_jitter:
         draw = draw._replace(
             hue=float(rng.uniform(-wanted.hue_jitter, wanted.hue_jitter))
@@ -222,6 +236,11 @@ def _vary(rng: np.random.Generator, draw: Draw, wanted: Augmentation) -> Draw:
         x, y = rng.random(2)
         zoom = draw.zoom * float(rng.uniform(*wanted.scale_jitter))
         draw = draw._replace(zoom=zoom, place=(float(x), float(y)))
+    if wanted.vertical_flip and rng.random() < 0.5:
+        # Mirrored left to right once more, before turns that now go the other way.
+        draw = draw._replace(flip=not draw.flip, quarters=(2 - draw.quarters) % 4)
+    if wanted.seeded:
+        draw = draw._replace(seed=int(rng.integers(1 << 32)))
     partners = (_vary(rng, other, wanted) for other in draw.partners)
     return draw._replace(partners=tuple(partners))
 
@@ -233,4 +252,31 @@ def _draw_crop(rng: np.random.Generator, draw: Draw, around: float) -> Draw:
         place=(x, y),
         focus=focus if chance < around else None,
         partners=tuple(_draw_crop(rng, other, around) for other in draw.partners),
+    )
+
+
+def _draw_pasted(
+    rng: np.random.Generator, draw: Draw, images: int, wanted: Augmentation
+) -> Draw:
+    """Draw whether objects of another image are pasted into one, and of which."""
+    if rng.random() >= wanted.copy_paste:
+        return draw
+    other = _draw_other(rng, draw.short_side, images, wanted)
+    other = _vary(rng, other, wanted)
+    if wanted.crop_around is not None:
+        other = _draw_crop(rng, other, wanted.crop_around)
+    seed = int(rng.integers(1 << 32))
+    return draw._replace(pasted=other._replace(seed=seed))
+
+
+def _draw_other(
+    rng: np.random.Generator, short_side: int, images: int, wanted: Augmentation
+) -> Draw:
+    """Draw another image for a mosaic, or to paste from."""
+    return Draw(
+        image=int(rng.integers(images)),
+        short_side=short_side,
+        flip=bool(wanted.flip and rng.random() < 0.5),
+        colour=_draw_colour(rng, wanted.colour_jitter),
+        quarters=int(rng.integers(4)) if wanted.rotate90 else 0,
     )

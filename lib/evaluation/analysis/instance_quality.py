@@ -9,8 +9,8 @@ from dataclasses import dataclass
 import hotcoco.mask
 import numpy as np
 
+from ...datasets.mask_encoding import run_lengths
 from ...datasets.records import Dataset, FloatArray, IntArray
-from ..coco_objects import run_lengths
 from ..results_summary import number
 from ..voc_matching import Float64Array
 from .matches import Matches

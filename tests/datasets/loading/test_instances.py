@@ -82,7 +82,7 @@ def record(tmp_path):
         for (x, y), shade in zip(EYES.astype(int), SHADES, strict=True):
             pixels[y - 4 : y + 5, x - 4 : x + 5, 0] = shade
         cv2.imwrite(str(tmp_path / "image.png"), pixels)
-        plain = make_record(tmp_path / "image.png", WIDTH, HEIGHT, boxes)
+        plain = make_record(tmp_path / "image.png", WIDTH, HEIGHT, boxes, (1, 2))
         masks = tuple(tuple(map(np.float32, parts)) for parts in OUTLINES)
         if form == "run lengths":
             masks = tuple(map(run_lengths, OUTLINES))
@@ -114,10 +114,10 @@ def expect_followed(result, *, flip, scale, regions=None):
     whole = [np.ones((height, width), bool)] * len(result.masks)
     assert len(result.masks) == len(result.boxes) == len(result.keypoints)
     for g, region in enumerate(regions or whole):
-        picture = np.float32(result.pixels[..., g % 2] / 255) * region
+        picture = np.float32(result.pixels[..., result.classes[g] - 1] / 255) * region
         expect_equal(drawn(result.masks[g], height, width), picture, scale)
     order = (1, 0, 2) if flip else (0, 1, 2)
-    for points in result.keypoints[::2]:
+    for points in result.keypoints[result.classes == 1]:
         for k, (x, y, visibility) in enumerate(points):
             if visibility:
                 assert 0 <= x <= width and 0 <= y <= height
@@ -127,13 +127,14 @@ def expect_followed(result, *, flip, scale, regions=None):
                 assert visibility == (2, 1, 2)[order[k]]
             else:
                 assert x == y == 0
-    assert not result.keypoints[1::2].any()  # objects without keypoints
+    assert not result.keypoints[result.classes == 2].any()  # objects without keypoints
 
 
 @pairwise(
     {
         "form": ["outlines", "run lengths"],
         "flip": [False, True],
+        "quarters": [0, 1, 2, 3],
         "short_side": [35, 51, 70, 133],
         "zoom, window, place": [
             (1, None, (0.5, 0.5)),
@@ -146,10 +147,10 @@ def expect_followed(result, *, flip, scale, regions=None):
     }
 )
 def test_masks_and_keypoints_follow(
-    record, form, flip, short_side, zoom, window, place
+    record, form, flip, quarters, short_side, zoom, window, place
 ):
-    options = {"flip": flip, "short_side": short_side, "zoom": zoom, "place": place}
-    result = sample(record(form), window=window, **options)
+    options = {"flip": flip, "quarters": quarters, "zoom": zoom, "place": place}
+    result = sample(record(form), window=window, short_side=short_side, **options)
     expect_followed(result, flip=flip, scale=result.scale)
 
 
