@@ -5,13 +5,12 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import torch
-
 from ..config.loading import config_from_checkpoint
 from ..config.settings import Config
 from ..engine.run_folder import RunFolder
 from ..model.build import build_detector
 from ..model.network import Network
+from ..utils.shape_only import WithoutDraws
 from ..weights.checkpoint import CheckpointError, detector_weights
 from ..weights.layout_check import check_fit
 
@@ -74,8 +73,7 @@ def open_detector(
     weights = detector_weights(state, averaged=config.train.ema > 0)
     advice = "leave out overrides that change the network"
     check_fit(weights, config, len(classes), source=source, remedy=advice)
-    # Building draws random numbers, which must not change those of the program.
-    with torch.random.fork_rng(devices=[]):
+    with WithoutDraws():
         model = build_detector(config, len(classes))
     model.load_state_dict(weights)
     return model.requires_grad_(False).eval(), config, classes

@@ -8,6 +8,7 @@ import torch
 from ..config.loading import config_from_checkpoint
 from ..config.settings import Config
 from ..model.build import build_detector
+from ..utils.shape_only import WithoutDraws
 from ..weights.checkpoint import (
     CheckpointError,
     Snapshot,
@@ -51,7 +52,8 @@ def join_modules(rpn: Path, fast_rcnn: Path, run: RunFolder, *, iteration: int) 
             f"{', '.join(other[1:])}; train both on one data set"
         )
     config = _joined_config(states["fast_rcnn"], iteration)
-    model = build_detector(config, len(own))
+    with WithoutDraws():
+        model = build_detector(config, len(own))
     first, second = (detector_weights(s, averaged=True) for s in states.values())
     for key in sorted(model.shared_keys()):
         if not (key in first and key in second and first[key].equal(second[key])):

@@ -20,6 +20,7 @@ from ..utils.monitoring.logs import FILE_ONLY
 from ..utils.monitoring.summaries import Summaries
 from ..utils.monitoring.trackers import Trackers
 from ..utils.printable import show
+from ..utils.shape_only import WithoutDraws
 from ..weights.checkpoint import detector_weights
 from ..weights.class_names import class_places
 from .run_folder import RunFolder, settings_name
@@ -125,7 +126,8 @@ class _Place(TypedDict):
 
 def _load_detector(checkpoint: Path, state: dict[str, Any], config: Config) -> Network:
     """Build the detector with the weights to test: the averaged ones, if any."""
-    model = build_detector(config, len(state["classes"]))
+    with WithoutDraws():
+        model = build_detector(config, len(state["classes"]))
     try:
         model.load_state_dict(detector_weights(state, averaged=config.train.ema > 0))
     except RuntimeError as error:

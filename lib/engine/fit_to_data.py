@@ -16,6 +16,7 @@ from ..datasets.checks.coverage import POOR, Recipe, cover, dataset_objects
 from ..datasets.index.indexed_records import as_records
 from ..datasets.records import Dataset
 from ..model.build import build_detector
+from ..utils.shape_only import shape_only
 from .costs import estimate_memory, largest_size
 from .schedule import images_per_update
 
@@ -211,7 +212,7 @@ def fits_memory(
 def anchor_recipe(config: Config, name: str) -> Recipe:
     """Return the settings that the coverage of objects by anchors depends on."""
     sides = sorted(config.data.short_sides)
-    with torch.device("meta"):
+    with shape_only():
         strides = build_detector(config, 2).strides
     return Recipe(
         name=name,

@@ -1,4 +1,4 @@
-"""Build modules that have shapes but no memory."""
+"""Build modules whose weights are not drawn, with or without memory."""
 
 import contextlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -14,8 +14,12 @@ _DRAWS = (
 )
 
 
-class _WithoutDraws(TorchFunctionMode):
-    """Skip random initialisation: on the meta device it would import the compiler."""
+class WithoutDraws(TorchFunctionMode):
+    """Skip random initialisation in this context.
+
+    It takes most of the time of a build, in vain where all weights are loaded after;
+    and on the meta device it would import the compiler.
+    """
 
     def __torch_function__(
         self,
@@ -33,5 +37,5 @@ class _WithoutDraws(TorchFunctionMode):
 @contextlib.contextmanager
 def shape_only() -> Iterator[None]:
     """Build modules in this context on the meta device, without memory."""
-    with torch.device("meta"), _WithoutDraws():
+    with torch.device("meta"), WithoutDraws():
         yield
