@@ -9,6 +9,7 @@ from ..datasets.index.indexed_records import as_records
 from ..datasets.records import Dataset
 from .coco_evaluators import SIZES, Curves, Evaluator, coco_curves
 from .coco_objects import (
+    CocoImages,
     CocoObjects,
     Float64Array,
     coco_detections,
@@ -128,16 +129,17 @@ def coco_results(
     objects = coco_objects(dataset, tasks)
     _check_keypoints(flat, objects)
     found = coco_detections(dataset, flat)
+    sizes = as_records(dataset.records).sizes if "segm" in tasks else None
+    images = CocoImages(coco_image_ids(dataset), sizes)
     results: dict[Task, CocoResult] = {}
     for task in tasks:
         limit = parameters.limit(task)
         curves = coco_curves(
-            coco_image_ids(dataset).tolist(),
+            images,
             dataset.category_ids[1:],
             objects,
             found,
             task=task,
-            sizes=as_records(dataset.records).sizes if task == "segm" else None,
             evaluator=evaluator,
             parameters=parameters,
             limits=sorted({min(1, limit), min(10, limit), limit}),

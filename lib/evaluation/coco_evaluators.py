@@ -13,7 +13,7 @@ from typing import Any, Literal, NamedTuple, get_args
 import numpy as np
 import numpy.typing as npt
 
-from .coco_objects import CocoDetections, CocoObjects, Float64Array
+from .coco_objects import CocoDetections, CocoImages, CocoObjects, Float64Array
 from .tasks import COCO, CocoParameters, Task, keypoint_sigmas
 
 Evaluator = Literal["hotcoco", "pycocotools"]
@@ -38,13 +38,12 @@ class Curves(NamedTuple):
 
 
 def coco_curves(
-    image_ids: Sequence[int],
+    images: CocoImages,
     category_ids: Sequence[int] | None,
     objects: CocoObjects,
     detections: CocoDetections,
     *,
     task: Task = "bbox",
-    sizes: npt.NDArray[np.integer[Any]] | None = None,
     evaluator: Evaluator = "hotcoco",
     parameters: CocoParameters = COCO,
     limits: Sequence[int] = (1, 10, 100),
@@ -52,13 +51,12 @@ def coco_curves(
     """Match detections with objects by COCO's rules.
 
     Args:
-        image_ids: ids of the images to evaluate, including those without objects.
+        images: images to evaluate, with sizes if the task is ``segm``.
         category_ids: ids of the categories to evaluate; if None, detections match
             objects of any category.
         objects: objects of these images and categories.
         detections: detections of these images and categories.
         task: overlap to match by: of boxes, of masks, or OKS of keypoints.
-        sizes: ``(I, 2)`` widths and heights of the images, for masks.
         evaluator: implementation to use.
         parameters: of the evaluation, except for the limit on detections.
         limits: numbers of best-scored detections of an image (and class) to consider.
@@ -73,10 +71,10 @@ def coco_curves(
     as_given: Callable[[Sequence[float]], Any] = (
         list if evaluator == "hotcoco" else np.array
     )
-    images: Rows = [{"id": int(i)} for i in image_ids]
-    if sizes is not None:
-        for image, (width, height) in zip(images, sizes.tolist(), strict=True):
-            image |= {"width": width, "height": height}
+    rows: Rows = [{"id": int(i)} for i in images.ids]
+    if images.sizes is not None:
+        for row, (width, height) in zip(rows, images.sizes.tolist(), strict=True):
+            row |= {"width": width, "height": height}
     known: Sequence[int] | npt.NDArray[np.integer[Any]] | None = category_ids
     if known is None:
         known = np.union1d(objects.category_ids, detections.category_ids)
@@ -84,7 +82,7 @@ def coco_curves(
     # hotcoco warns that thresholds other than COCO's are not covered by its tests.
     with contextlib.redirect_stdout(io.StringIO()), warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        evaluation = make(images, categories, objects, detections, task)
+        evaluation = make(rows, categories, objects, detections, task)
         chosen = evaluation.params
         chosen.iouThrs = as_given(parameters.iou_thresholds)
         chosen.maxDets = list(limits)

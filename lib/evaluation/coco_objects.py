@@ -33,6 +33,18 @@ Segmentation = list[list[float]] | dict[str, Any]
 """A mask as in COCO's files: polygons, or a dict of run lengths."""
 
 
+class CocoImages(NamedTuple):
+    """Images to evaluate, including those without objects.
+
+    Attributes:
+        ids: I ids.
+        sizes: ``(I, 2)`` widths and heights, for masks; None if not requested.
+    """
+
+    ids: Sequence[int] | IntArray
+    sizes: npt.NDArray[np.integer[Any]] | None = None
+
+
 class CocoObjects(NamedTuple):
     """Ground-truth objects.
 

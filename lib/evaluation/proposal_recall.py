@@ -19,7 +19,13 @@ from ..datasets.index.indexed_records import as_records
 from ..datasets.records import Dataset, FloatArray
 from ..utils.files import atomic_path
 from .coco_evaluators import SIZES, Evaluator, coco_curves
-from .coco_objects import Float64Array, coco_detections, coco_image_ids, coco_objects
+from .coco_objects import (
+    CocoImages,
+    Float64Array,
+    coco_detections,
+    coco_image_ids,
+    coco_objects,
+)
 from .image_detections import FlatDetections, ImageDetections, flatten
 from .proposal_matching import proposal_recalls
 from .results_summary import cell, number
@@ -154,7 +160,7 @@ def evaluate_proposals(
         )
     else:
         curves = coco_curves(
-            coco_image_ids(dataset).tolist(),
+            CocoImages(coco_image_ids(dataset)),
             None,
             objects,
             coco_detections(dataset, flat),

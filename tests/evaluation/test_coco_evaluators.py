@@ -11,7 +11,7 @@ from faster_rcnn.evaluation.coco_evaluators import (
     _pycocotools,
     coco_curves,
 )
-from faster_rcnn.evaluation.coco_objects import CocoDetections, CocoObjects
+from faster_rcnn.evaluation.coco_objects import CocoDetections, CocoImages, CocoObjects
 from faster_rcnn.evaluation.tasks import IOU_THRESHOLDS, CocoParameters
 
 SIDES = [0, 0.5, 8, 31.99, 32, 33, 64, 95.99, 96, 96.01, 128, 300]
@@ -50,7 +50,7 @@ def draw(seed, *, most=120, empty_objects=False, empty_found=False):
         detections.boxes[near] = np.maximum(moved, 0)
         detections.image_ids[near] = true.image_ids[rows]
         detections.category_ids[near] = true.category_ids[rows]
-    return images.tolist(), categories.tolist(), true, detections
+    return CocoImages(images.tolist()), categories.tolist(), true, detections
 
 
 CASES = {f"seed {seed}": {"seed": seed} for seed in range(12)} | {
@@ -95,7 +95,9 @@ def test_hotcoco_gives_the_bits_of_pycocotools(case, way):
 @pytest.mark.parametrize("seed", range(4))
 def test_twelve_numbers_are_those_of_summarize(seed):
     images, categories, objects, found = draw(seed)
-    rows = [[{"id": i, "name": str(i)} for i in ids] for ids in (images, categories)]
+    rows = [
+        [{"id": i, "name": str(i)} for i in ids] for ids in (images.ids, categories)
+    ]
     with contextlib.redirect_stdout(io.StringIO()):
         evaluation = _pycocotools(*rows, objects, found)
         evaluation.evaluate()
