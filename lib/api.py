@@ -224,7 +224,7 @@ def evaluate(
         _, options_given = evaluation_options(arguments)
         classes = detector.classes
         found = evaluate_detector(
-            detector.model,
+            detector.expect_network(),
             dataset,
             config,
             folder=arguments.output / "evaluate" / dataset.name,

@@ -12,7 +12,9 @@ from faster_rcnn.config.dataset_words import WORDS
 from faster_rcnn.config.loading import load_config
 from faster_rcnn.config.recipes import find_recipes, net_settings, recipe_folder
 from faster_rcnn.config.settings import NET_NAMES
+from faster_rcnn.detector.about import Shape
 from faster_rcnn.engine.solver import build_optimizer
+from faster_rcnn.export.program import input_multiple
 from faster_rcnn.layer_utils.structures import FeatureMaps
 from faster_rcnn.model import build
 from faster_rcnn.model.build import build_detector
@@ -125,7 +127,17 @@ def check_builds(config):
                 assert logits.shape == (2, 21)
                 assert deltas.shape == (2, 1 if cascade else 21, 4)
     assert proposer.grid.base.shape == (len(strides), anchors, 4)
+    check_exports(config, strides)
     assert any(parameter.requires_grad for parameter in backbone.parameters())
+
+
+def check_exports(config, strides):
+    """Assert that an export of free size finds whole maps of more than one cell."""
+    multiple = input_multiple(config.data.size_multiple, strides)
+    assert multiple % config.data.size_multiple == 0
+    for stride in strides:
+        assert multiple % stride == 0 and Shape(multiple=multiple).least >= 2 * stride
+    assert config.test.suppression == "nms"  # the only one that ONNX has
 
 
 def test_there_are_recipes():

@@ -1,4 +1,4 @@
-"""Export a checkpoint's detector: torch.export program, AOTInductor package or ONNX."""
+"""Export a checkpoint's detector: torch.export program, AOTInductor, ONNX, OpenVINO."""
 
 import argparse
 

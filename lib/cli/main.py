@@ -36,7 +36,7 @@ COMMANDS = {
     "detect": Command("demo", "detect objects in pictures and videos"),
     "demo": Command("demo", "the same, and with --serve on a page in the browser"),
     "serve": Command("serve", "answer requests with pictures over HTTP"),
-    "export": Command("export", "torch.export program, AOTInductor package or ONNX"),
+    "export": Command("export", "torch.export program, AOTInductor, ONNX or OpenVINO"),
     "publish": Command("publish", "make a checkpoint ready for others"),
     "convert": Command("convert", "recognise a file of weights, and convert it"),
     "fetch data": Command("fetch_data", "fetch and unpack public data sets"),

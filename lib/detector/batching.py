@@ -44,6 +44,16 @@ def to_sample(
         cut = cut_tile(tile, short_side, long_side)
         pixels, scale = cut.resize(pixels), cut.scale
         height, width = cut.height, cut.width
+    return without_objects(pixels, scale, (height, width), tile)
+
+
+def without_objects(
+    pixels: Picture,
+    scale: float,
+    original_size: tuple[int, int],
+    tile: Tile | None = None,
+) -> Sample:
+    """Make a sample of a resized image."""
     return Sample(
         pixels=pixels,
         boxes=np.zeros((0, 4), np.float32),
@@ -51,7 +61,7 @@ def to_sample(
         ignored=np.zeros((0, 4), np.float32),
         crowd=np.zeros(0, np.bool_),
         scale=scale,
-        original_size=(height, width),
+        original_size=original_size,
         image_id="",
         tile=tile,
     )

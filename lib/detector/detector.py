@@ -13,6 +13,7 @@ from ..config.settings import Config, TestConfig
 from ..datasets.loading.batches import Batch, collate
 from ..datasets.loading.samples import Sample
 from ..datasets.records import KeypointNames
+from ..evaluation.image_detections import ImageDetections
 from ..evaluation.score_thresholds import class_thresholds
 from ..inference.box_vectors import embed_boxes, expect_box_head, network_boxes
 from ..inference.postprocess import detect_images
@@ -22,9 +23,11 @@ from ..utils.device import autocast, pick_device, pick_dtype
 from ..utils.forking import forks, survive_forks
 from ..weights.stored_keypoints import stored_keypoints
 from .batching import Prepared, in_order, of_like_shape, to_sample
+from .file_inputs import fit
 from .from_checkpoint import find_checkpoint, open_detector
 from .inputs import ImageInput, as_images, is_one_image, to_pixels
 from .result import Result, class_labels
+from .running import FILE_SUFFIXES, Exported, load_exported
 
 Threshold: TypeAlias = float | Mapping[str, float] | None
 """A score, scores by class name, or None for the configuration's."""
@@ -40,8 +43,9 @@ class Detector:
     compiled.
 
     Attributes:
-        model: the network, in evaluation mode.
-        config: configuration of the run, with overrides.
+        model: the network, in evaluation mode, or an exported file.
+        config: configuration of the run, with overrides; of an exported file what is
+            known of it.
         classes: the C class names, background first.
         keypoints: the K keypoints; None if it predicts none.
         device: device of the network.
@@ -52,7 +56,7 @@ class Detector:
 
     def __init__(
         self,
-        model: Network,
+        model: Network | Exported,
         config: Config,
         classes: Sequence[str],
         *,
@@ -64,11 +68,14 @@ class Detector:
     ) -> None:
         survive_forks()
         self._forks = forks()
-        model = model.to(memory_format=torch.channels_last).to(device)
-        self.model = model.requires_grad_(False).eval()
+        if isinstance(model, Network):
+            model = model.to(memory_format=torch.channels_last).to(device)
+            model = model.requires_grad_(False).eval()
+        self.model = model
         if features:
-            expect_box_head(model)
-            model.keeps_features = True
+            network = self.expect_network()
+            expect_box_head(network)
+            network.keeps_features = True
         self.features = features
         self.all_scores = all_scores
         self.config = config
@@ -92,10 +99,10 @@ class Detector:
         """Load a trained detector.
 
         Args:
-            path_or_name: a checkpoint, or another program's detector that the importers
-                read; the folder of a run, whose best checkpoint is used, or its newest
-                if there was no validation; or a name from the model zoo, which is
-                downloaded once.
+            path_or_name: a checkpoint, a file of ``frcnn export``, or another program's
+                detector that the importers read; the folder of a run, whose best
+                checkpoint is used, or its newest if there was no validation; or a name
+                from the model zoo, which is downloaded once.
             device: ``auto`` (CUDA, then MPS, then the CPU), ``cuda``, ``mps``, ``cpu``,
                 or a PyTorch device.
             precision: ``float32``, ``bfloat16``, or ``auto`` for the precision that the
@@ -116,11 +123,30 @@ class Detector:
             raise ValueError(
                 f"expected a precision of {', '.join(_PRECISIONS)}, found {precision!r}"
             )
+        checkpoint = find_checkpoint(path_or_name)
+        if checkpoint.suffix in FILE_SUFFIXES:
+            exported = load_exported(checkpoint)
+            about = exported.about
+            about.expect_options(
+                device=str(device),
+                precision=precision,
+                compile=compile,
+                overrides=[*overrides],
+                features=features,
+                all_scores=all_scores,
+            )
+            return cls(
+                exported,
+                about.config(),
+                about.classes,
+                device=torch.device(about.device),
+                dtype=about.dtype,
+                keypoints=about.keypoints,
+            )
         if not isinstance(device, torch.device):
             device = pick_device(device)
         from ..weights.zoo import open_checkpoint  # recognises formats; imports much
 
-        checkpoint = find_checkpoint(path_or_name)
         state = open_checkpoint(checkpoint)
         model, config, classes = open_detector(checkpoint, state, overrides)
         if precision == "auto":
@@ -138,7 +164,7 @@ class Detector:
             all_scores=all_scores,
         )
         if compile:
-            detector.model.compile(dynamic=True)
+            model.compile(dynamic=True)
         return detector
 
     def __call__(
@@ -251,6 +277,8 @@ class Detector:
         path = Path(image) if isinstance(image, str | os.PathLike) else None
         height, width = pixels.shape[:2]
         item = Prepared(number, (height, width), [], path)
+        if isinstance(self.model, Exported):
+            return item._replace(samples=[fit(pixels, self.model.about)])
         tiles = self.config.test.tiles if tiles is None else tiles
         if tiles is not None and max(height, width) > tiles:
             return item._replace(stored=pixels)
@@ -294,17 +322,18 @@ class Detector:
             ImageError: a file cannot be read.
             ValueError: the boxes are malformed, or the detector has no box head.
         """
-        expect_box_head(self.model)
+        network = self.expect_network()
+        expect_box_head(network)
         self._expect_usable()
         data, test = self.config.data, self.config.test
         pixels = to_pixels(image, exif=exif)
         sample = to_sample(pixels, *view_sizes(data, test)[0])
         batch = collate([sample], size_multiple=data.size_multiple).to(self.device)
         with autocast(self.device, self.dtype):
-            maps = self.model.features(batch.images)
+            maps = network.features(batch.images)
             edges = network_boxes(boxes, offset=self.config.boxes.offset)
             inside = edges[None].to(self.device) * sample.scale
-            return embed_boxes(self.model, maps, inside)[0].cpu()
+            return embed_boxes(network, maps, inside)[0].cpu()
 
     def _check(
         self,
@@ -322,6 +351,7 @@ class Detector:
         if not isinstance(batch_size, int) or batch_size < 1:
             raise ValueError(f"expected a batch_size of 1 or more, found {batch_size}")
         if tiles is not None:
+            self.expect_network()
             if not isinstance(tiles, int) or tiles < 32:
                 raise ValueError(f"expected tiles of 32 pixels or more, found {tiles}")
             test = test.model_copy(update={"tiles": tiles})
@@ -349,12 +379,29 @@ class Detector:
             class_labels(classes, names)
         return _Call(test, limits, classes, batch_size, exif)
 
+    def expect_network(self) -> Network:
+        """Return the network.
+
+        Raises:
+            ValueError: the detector is an exported file.
+        """
+        if isinstance(self.model, Exported):
+            raise ValueError(
+                "expected a checkpoint for this, found an exported file, whose graph "
+                "is fixed; load the checkpoint"
+            )
+        return self.model
+
     def _expect_usable(self) -> None:
         """Raise an error instead of waiting for the threads of another process."""
-        compiled = getattr(self.model, "_compiled_call_impl", None) is not None
-        if forks() <= self._forks or not (compiled or self.device.type != "cpu"):
+        if isinstance(self.model, Exported):
+            kind = "an exported file"
+        elif getattr(self.model, "_compiled_call_impl", None) is not None:
+            kind = "compiled"
+        else:
+            kind = f"on {self.device.type}"
+        if forks() <= self._forks or kind == "on cpu":
             return
-        kind = "compiled" if compiled else f"on {self.device.type}"
         raise RuntimeError(
             f"expected a detector of this process, found one that is {kind} and was "
             "loaded before a fork; load it in each process, and start processes by "
@@ -372,20 +419,8 @@ class Detector:
             )
 
     def _detect(self, group: Sequence[Prepared], call: "_Call") -> list[Result]:
-        """Run the network on one batch, or an image's tiles, at each scale."""
-        tiled = group[0].stored is not None
-        whole = [item.samples for item in group]
-        batches = self._tiles(group[0], call) if tiled else [self._collate(whole)]
-        entries = detect_images(
-            self.model,
-            batches,
-            boxes=self.config.boxes,
-            test=call.test,
-            device=self.device,
-            dtype=self.dtype,
-            features=self.features,
-            all_scores=self.all_scores,
-        )
+        """Detect objects in one batch, or in an image's tiles."""
+        found = self._entries(group, call)
         results = [
             Result.of(
                 entry,
@@ -395,7 +430,7 @@ class Detector:
                 exif=call.exif,
                 keypoint_names=self.keypoints,
             )
-            for item, entry in zip(group, next(entries), strict=True)
+            for item, entry in zip(group, found, strict=True)
         ]
         return [
             result.pick(result.scores > call.limits[result.labels]).filter(
@@ -403,6 +438,28 @@ class Detector:
             )
             for result in results
         ]
+
+    def _entries(
+        self, group: Sequence[Prepared], call: "_Call"
+    ) -> list[ImageDetections]:
+        """Run the network, at each scale, or the exported file."""
+        whole = [item.samples for item in group]
+        if isinstance(self.model, Exported):
+            return self.model.detect([sample for (sample,) in whole])
+        tiled = group[0].stored is not None
+        batches = self._tiles(group[0], call) if tiled else [self._collate(whole)]
+        return next(
+            detect_images(
+                self.model,
+                batches,
+                boxes=self.config.boxes,
+                test=call.test,
+                device=self.device,
+                dtype=self.dtype,
+                features=self.features,
+                all_scores=self.all_scores,
+            )
+        )
 
     def _tiles(self, item: Prepared, call: "_Call") -> Iterator[tuple[Batch, ...]]:
         """Cut an image into tiles, a batch at a time."""

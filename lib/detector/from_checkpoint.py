@@ -13,6 +13,7 @@ from ..model.network import Network
 from ..utils.shape_only import WithoutDraws
 from ..weights.checkpoint import CheckpointError, detector_weights
 from ..weights.layout_check import check_fit
+from .running import FILE_SUFFIXES
 
 
 def find_checkpoint(path_or_name: str | Path) -> Path:
@@ -34,10 +35,11 @@ def find_checkpoint(path_or_name: str | Path) -> Path:
         return path
     text = os.fspath(path_or_name)
     is_path = isinstance(path_or_name, Path) or text[:1] in (".", "/", "~")
-    if is_path or path.suffix == ".pth":  # names of the zoo may have a slash
+    is_file = path.suffix in (".pth", *FILE_SUFFIXES)
+    if is_path or is_file:  # names of the zoo may have a slash
         raise CheckpointError(
-            f"{text} does not exist; give a .pth file, a run's folder, or a name from "
-            "the model zoo"
+            f"{text} does not exist; give a .pth file, a file of frcnn export, a run's "
+            "folder, or a name from the model zoo"
         )
     from ..weights.zoo import fetch
 

@@ -1,4 +1,4 @@
-"""Write a detector as an exported program, an AOTInductor package or an ONNX file."""
+"""Write a detector in each of the formats."""
 
 import contextlib
 import io
@@ -11,11 +11,13 @@ import torch
 import torch.fx.config
 from torch.export import ExportedProgram
 
+from ..detector.about import About, Shape
+from ..detector.export_error import INSTALL, ExportError
+from ..detector.file_inputs import Inputs
 from ..kernels.library import kernels_for
 from ..utils.monitoring.slow_steps import named_step
-from .about import About
-from .export_error import INSTALL, ExportError
-from .program import DetectionProgram, Inputs, Shape, dynamic_shapes, example_inputs
+from .onnx_sizes import sizes_from_pixels
+from .program import DetectionProgram, dynamic_shapes, example_inputs
 
 OPSET = 18
 """GridSample, RoiAlign with both shifts and ReduceMax by tensor need it."""
@@ -148,6 +150,7 @@ def write_onnx(traced: ExportedProgram, path: Path, about: About) -> None:
         with named_step("optimizing"):
             _optimize(written.model)
     file = written.model_proto
+    sizes_from_pixels(file)
     onnx.helper.set_model_props(file, {About.KEY: about.to_json()})
     onnx.save(file, path)
 
@@ -174,6 +177,23 @@ def _optimize(model: Any) -> None:
     )(model)
 
 
+def convert_to_openvino(source: Path, path: Path) -> None:
+    """Convert an ONNX file, of floats or int8, to OpenVINO's format.
+
+    Raises:
+        ExportError: openvino is not installed.
+    """
+    try:
+        import openvino
+    except ImportError as error:
+        raise ExportError(
+            "export to OpenVINO needs openvino; pip install "
+            "faster-rcnn[export,openvino]"
+        ) from error
+    model = openvino.Core().read_model(source)  # with the facts
+    openvino.save_model(model, path, compress_to_fp16=False)
+
+
 class Format(NamedTuple):
     """A kind of file: suffix of the name, and function that writes a traced program."""
 
@@ -185,4 +205,5 @@ FORMATS = {
     "program": Format(".program.pt2", write_program),
     "aoti": Format(".aoti.pt2", write_package),
     "onnx": Format(".onnx", write_onnx),
+    "openvino": Format(".xml", write_onnx),  # which `convert_to_openvino` reads
 }

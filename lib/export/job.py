@@ -2,11 +2,11 @@
 
 import dataclasses
 import logging
-import math
 import os
 import tempfile
 import time
 from collections.abc import Iterable, Iterator, Sequence
+from importlib.util import find_spec
 from pathlib import Path
 
 import torch
@@ -14,25 +14,27 @@ import torch
 from ..config.settings import Config
 from ..datasets.catalog import load_dataset, wanted_by
 from ..datasets.records import Dataset
+from ..detector.about import LEAST_SIDE, About, Shape
+from ..detector.export_error import ExportError
+from ..detector.file_inputs import Inputs
 from ..detector.from_checkpoint import open_detector
+from ..detector.running import Exported, load_exported
 from ..evaluation.image_detections import ImageDetections
 from ..evaluation.scoring import evaluate
-from ..inference.postprocess import to_image_detections
 from ..utils.device import pick_device
+from ..utils.drawing import Picture
 from ..utils.monitoring.progress import Progress
 from ..utils.monitoring.slow_steps import named_step
 from ..weights.stored_keypoints import stored_keypoints
 from ..weights.zoo import open_checkpoint
 from . import parity, photos
-from .about import About
-from .export_error import ExportError
-from .formats import FORMATS, check_expressible, trace
-from .program import LEAST_SIDE, MULTIPLE, DetectionProgram, Inputs, Shape
+from .formats import FORMATS, check_expressible, convert_to_openvino, trace
+from .program import DetectionProgram, input_multiple
 from .quantize import quantize
-from .running import load_exported
 
 logger = logging.getLogger(__name__)
 
+_BY_ONNX = ("onnx", "openvino")
 _CALIBRATION_PHOTOS = 32
 _COMPARED_PHOTOS = 8
 _COMPARISON_SECONDS = 30
@@ -96,21 +98,20 @@ def export(job: Job) -> Path:
     """
     state = open_checkpoint(job.checkpoint)
     model, config, classes = open_detector(job.checkpoint, state, job.overrides)
-    # A pyramid's coarsest map is every other cell of the one before, and PyTorch before
-    # 2.14 cannot trace that where a row is left over.
-    multiple = math.lcm(config.data.size_multiple, MULTIPLE, *model.strides)
+    multiple = input_multiple(config.data.size_multiple, model.strides)
     shape = Shape(job.batch, job.size, multiple, job.padded)
     _check(job, shape)
     device = pick_device(job.device)
+    low = job.precision == "bfloat16" and job.to != "openvino"  # which rounds itself
     program = DetectionProgram(
         model.to(device),
         boxes=config.boxes,
         test=config.test,
         padded=job.padded,
-        dtype=torch.bfloat16 if job.precision == "bfloat16" else torch.float32,
+        dtype=torch.bfloat16 if low else torch.float32,
         paste=job.paste,
     )
-    if job.to == "onnx":
+    if job.to in _BY_ONNX:
         check_expressible(program)
     about = About.of(
         job.to,
@@ -128,30 +129,57 @@ def export(job: Job) -> Path:
     output.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=output.parent, prefix=".export-") as folder:
         # With its own end, which PyTorch insists on.
-        path = Path(folder) / f"exported{FORMATS[job.to].suffix}"
+        end = ".onnx" if job.to in _BY_ONNX else FORMATS[job.to].suffix
+        path = Path(folder) / f"exported{end}"
         logger.info("exporting %s", job.checkpoint)
-        traced = trace(program, shape)
-        FORMATS[job.to].write(traced, path, about)
-        with named_step(f"comparing with the detector on {len(pictures)} images"):
-            batches = _shown(photos.batches(pictures, about), len(pictures))
-            found = parity.compare(
-                program,
-                load_exported(path),
-                batches if job.count else _in_time(batches),
-                threshold=job.threshold,
-                device=device,
-            )
-        logger.info("beside the detector: %s", found)
-        if found.images < len(pictures):
-            logger.info("--count %d compares all images, not the first", len(pictures))
-        if job.precision == "float32":
-            parity.require_equal(found)
+        FORMATS[job.to].write(trace(program, shape), path, about)
+        for name, exported in _loaded(path, about):
+            with named_step(
+                f"{name}: comparing with the detector on {len(pictures)} images"
+            ):
+                batches = _shown(photos.batches(pictures, about), len(pictures))
+                found = parity.compare(
+                    program,
+                    exported,
+                    batches if job.count else _in_time(batches),
+                    threshold=job.threshold,
+                    device=device,
+                )
+            logger.info("%s beside the detector: %s", name, found)
+            if found.images < len(pictures):
+                logger.info(
+                    "--count %d compares all images, not the first", len(pictures)
+                )
+            if job.precision == "float32":
+                parity.require_equal(found)
         if job.int8:
             path = _quantized(job, config, path, about)
         elif job.measure is not None:
-            _measure(path, _dataset(job.measure, config, "test"))
+            _measure(path, about, _dataset(job.measure, config, "test"))
+        if job.to == "openvino":
+            path = _as_openvino(path)
+            os.replace(path.with_suffix(".bin"), output.with_suffix(".bin"))
         os.replace(path, output)
     return output
+
+
+def _as_openvino(path: Path) -> Path:
+    """Convert an ONNX file to OpenVINO's ``.xml`` and ``.bin`` beside it."""
+    converted = path.with_suffix(".xml")
+    if not converted.exists():
+        convert_to_openvino(path, converted)
+    return converted
+
+
+def _loaded(path: Path, about: About) -> Iterator[tuple[str, Exported]]:
+    """Load a file in each runtime that is meant for it and installed."""
+    if about.kind not in _BY_ONNX:
+        yield about.kind, load_exported(path)
+        return
+    if about.kind == "onnx":
+        yield "ONNX Runtime", load_exported(path)
+    if about.kind == "openvino" or find_spec("openvino"):
+        yield "OpenVINO", load_exported(_as_openvino(path))
 
 
 def _check(job: Job, shape: Shape) -> None:
@@ -162,10 +190,14 @@ def _check(job: Job, shape: Shape) -> None:
             f"--to {job.to} writes {suffix} files, found --output {job.output}; give "
             f"it the end {suffix}"
         )
-    if job.to == "onnx" and job.device != "cpu":
-        raise ExportError("ONNX files are made on the CPU; leave out --device")
-    if job.int8 and job.to != "onnx":
-        raise ExportError(f"--int8 is for --to onnx, found --to {job.to}")
+    if job.to in _BY_ONNX and job.device != "cpu":
+        raise ExportError(
+            f"files of --to {job.to} are made on the CPU; leave out --device"
+        )
+    if job.int8 and job.to not in _BY_ONNX:
+        raise ExportError(
+            f"--int8 is for --to {' and '.join(_BY_ONNX)}, found --to {job.to}"
+        )
     if job.size is not None and min(job.size) < LEAST_SIDE:
         raise ExportError(
             f"--size: expected at least {LEAST_SIDE} pixels, found "
@@ -178,7 +210,7 @@ def _check(job: Job, shape: Shape) -> None:
 def _quantized(job: Job, config: Config, source: Path, about: About) -> Path:
     """Quantize an ONNX file to int8, and report the loss in accuracy."""
     path = source.with_name("int8.onnx")
-    about = dataclasses.replace(about, precision="int8")
+    full, about = about, dataclasses.replace(about, precision="int8")
     chosen: Sequence[Path]
     if job.calibration is not None:
         chosen = photos.find_photos(job.calibration, _CALIBRATION_PHOTOS)
@@ -199,38 +231,42 @@ def _quantized(job: Job, config: Config, source: Path, about: About) -> Path:
             raise
         logger.warning("what int8 costs was NOT MEASURED: %s", error)
         return path
-    before, after = _measure(source, dataset), _measure(path, dataset)
-    logger.info("int8 costs %.1f points of mAP", 100 * (before - after))
+    before, after = (
+        _measure(file, facts, dataset)
+        for file, facts in ((source, full), (path, about))
+    )
+    for (name, whole), value in zip(before.items(), after.values(), strict=True):
+        logger.info("%s: int8 costs %.1f points of mAP", name, 100 * (whole - value))
     return path
 
 
-def _measure(path: Path, dataset: Dataset) -> float:
-    """Run a file on all images of a data set, and return its headline."""
-    exported = load_exported(path)
-    about = exported.about
+def _measure(path: Path, about: About, dataset: Dataset) -> dict[str, float]:
+    """Run a file on all images of a data set; return its headline in each runtime."""
     if about.classes != dataset.classes:
         raise ExportError(
             f"the detector knows the classes {', '.join(about.classes[1:])}, but "
             f"{dataset.name} has {', '.join(dataset.classes[1:])}; measure it on a set "
             "of the same classes"
         )
+    return {
+        name: _mean_ap(name, exported, dataset)
+        for name, exported in _loaded(path, about)
+    }
+
+
+def _mean_ap(runtime: str, exported: Exported, dataset: Dataset) -> float:
+    about = exported.about
     records, found = dataset.records, list[ImageDetections]()
     batches = photos.batches([record.path for record in records], about)
     for inputs in _shown(batches, len(records)):
         batch = records[len(found) : len(found) + len(inputs.sizes)]
-        # A fixed batch may be filled up; and boxes are edges already.
+        # A fixed batch may be filled up.
         names = [record.image_id for record in batch]
-        sizes = inputs.original_sizes[: len(batch)]
-        found += to_image_detections(
-            exported(inputs),
-            names,
-            sizes,
-            offset=0,
-            whole_pixels=about.whole_pixel_masks,
-            pasted=about.pasted,
-        )
+        names += names[-1:] * (len(inputs.sizes) - len(names))
+        found += exported.entries(exported(inputs), inputs, names)[: len(batch)]
     name, value = evaluate(dataset, found).headline
-    logger.info("%s on %s: %s %.1f", about.precision, dataset.name, name, 100 * value)
+    text = "%s, %s on %s: %s %.1f"
+    logger.info(text, runtime, about.precision, dataset.name, name, 100 * value)
     return value
 
 
@@ -255,7 +291,7 @@ def _in_time(batches: Iterable[Inputs]) -> Iterator[Inputs]:
             return
 
 
-def _pictures(job: Job, config: Config) -> Sequence[photos.Picture | Path]:
+def _pictures(job: Job, config: Config) -> Sequence[Picture | Path]:
     """Return the images to check the file on."""
     count = job.count or _COMPARED_PHOTOS
     if job.images is not None:

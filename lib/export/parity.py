@@ -9,9 +9,9 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from ..detector.export_error import ExportError
+from ..detector.file_inputs import Inputs
 from ..layer_utils.structures import Detections, map_tensors
-from .export_error import ExportError
-from .program import Inputs
 
 BOX_TOLERANCE = 0.05
 """Pixels of the original image."""

@@ -4,7 +4,8 @@ Letters: N images, D detections per image, H x W padded input.
 """
 
 import math
-from typing import Any, NamedTuple
+from collections.abc import Sequence
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -12,64 +13,14 @@ from torch.export import Dim
 
 from ..config.settings import BoxConfig, TestConfig
 from ..datasets.loading.batches import Batch
+from ..detector.about import MULTIPLE, Shape
+from ..detector.file_inputs import Inputs
 from ..inference.postprocess import detections_of
 from ..layer_utils.mask_pasting import paste_masks
 from ..layer_utils.outputs import Predictions
 from ..layer_utils.structures import Detections, GroundTruth, Images, replace
 from ..model.network import Network
 from ..utils.device import autocast
-
-LEAST_SIDE = 65
-"""Least H and W: with a pyramid, more than one cell of the coarsest map."""
-
-
-MULTIPLE = 32
-"""Free H and W are multiples of this, whatever ``data.size_multiple``.
-
-It is the stride of a backbone's coarsest map: the maps of a pyramid then fit onto each
-other, and no pool leaves a remainder, which PyTorch before 2.14 cannot trace.
-"""
-
-
-class Inputs(NamedTuple):
-    """Inputs of an exported detector, in this order and by these names.
-
-    Attributes:
-        pixels: ``(N, 3, H, W)`` uint8 RGB, zero beyond each image's own size.
-        sizes: ``(N, 2)`` int64, height and width of each image without padding.
-        scales: ``(N,)`` float32, input pixels per original pixel.
-        original_sizes: ``(N, 2)`` int64, height and width of each original image.
-    """
-
-    pixels: Tensor
-    sizes: Tensor
-    scales: Tensor
-    original_sizes: Tensor
-
-
-class Shape(NamedTuple):
-    """The dimensions of the inputs that are fixed.
-
-    Attributes:
-        batch: N; None for any.
-        size: H and W; None for any that are multiples of ``multiple``.
-        multiple: divisor of H and W, where they are free.
-        padded: whether images may be smaller than H x W. If not, no masks are computed.
-    """
-
-    batch: int | None = None
-    size: tuple[int, int] | None = None
-    multiple: int = MULTIPLE
-    padded: bool = True
-
-    @property
-    def least(self) -> int:
-        """Return the least H and W where they are free.
-
-        It is more than one cell of every map: PyTorch's graphs treat 1 as a special
-        case. The multiple is at least the coarsest stride.
-        """
-        return max(-(-LEAST_SIDE // self.multiple), 2) * self.multiple
 
 
 class DetectionProgram(nn.Module):
@@ -163,6 +114,15 @@ def _pasted(found: Detections, sizes: Tensor, whole_pixels: bool) -> Tensor:
     )  # (N, H, W)
     kept = inside[:, None] & found.valid[:, :, None, None]
     return pasted.view(*found.valid.shape, height, width) & kept
+
+
+def input_multiple(size_multiple: int, strides: Sequence[int]) -> int:
+    """Return what free H and W are multiples of, for maps of these strides.
+
+    A pyramid's coarsest map is every other cell of the one before, and PyTorch before
+    2.14 cannot trace that where a row is left over.
+    """
+    return math.lcm(size_multiple, MULTIPLE, *strides)
 
 
 def example_inputs(shape: Shape, device: torch.device) -> Inputs:

@@ -15,9 +15,9 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from .about import About
-from .export_error import INSTALL, ExportError
-from .program import Inputs
+from ..detector.about import About
+from ..detector.export_error import INSTALL, ExportError
+from ..detector.file_inputs import Inputs
 
 _FOLLOWING = frozenset(("Relu", "Clip", "MaxPool", "AveragePool", "Resize"))
 """Operators that pass on a feature map, and can do so in int8."""
@@ -145,7 +145,7 @@ def _is_last_layer(name: str) -> bool:
 @contextlib.contextmanager
 def _quiet() -> Iterator[None]:
     """Suppress the output and log of the tools."""
-    level = logging.root.level
+    level, handlers = logging.root.level, list(logging.root.handlers)
     logging.root.setLevel(logging.ERROR)
     try:
         # The tools divide by a range of 0 before they replace it.
@@ -153,3 +153,4 @@ def _quiet() -> Iterator[None]:
             yield
     finally:
         logging.root.setLevel(level)
+        logging.root.handlers[:] = handlers  # the tools add one

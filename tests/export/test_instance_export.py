@@ -2,18 +2,25 @@
 
 import json
 from functools import cache
+from importlib.util import find_spec
 
 import pytest
 import torch
 from exported_detectors import PYRAMID, facts, pictures, small_config
 from faster_rcnn.datasets.records import KeypointNames
 from faster_rcnn.detector import Detector
-from faster_rcnn.export import ExportError, load_exported
-from faster_rcnn.export.about import About
-from faster_rcnn.export.formats import trace, write_onnx, write_program
+from faster_rcnn.detector.about import About, Shape
+from faster_rcnn.detector.running import Exported
+from faster_rcnn.export import ExportError
+from faster_rcnn.export.formats import (
+    convert_to_openvino,
+    trace,
+    write_onnx,
+    write_program,
+)
 from faster_rcnn.export.parity import Differences, compare, pair_image, require_equal
 from faster_rcnn.export.photos import batches
-from faster_rcnn.export.program import DetectionProgram, Shape
+from faster_rcnn.export.program import DetectionProgram
 from faster_rcnn.inference.postprocess import to_image_detections
 from faster_rcnn.layer_utils.structures import Detections
 from tiny_runs import CLASSES, randomise, tiny_detector
@@ -70,15 +77,24 @@ def test_a_file_is_the_detector(traced, kind, paste, tmp_path):
     about = About.of(kind, own.config, CLASSES, shape, pasted=paste, keypoints=NAMES)
     path = tmp_path / ("a.onnx" if kind == "onnx" else "a.pt2")
     (write_onnx if kind == "onnx" else write_program)(graph, path, about)
-    loaded = load_exported(path)
-    assert loaded.about == about
+    expect_the_detector(path, own, program)
+    if kind == "onnx" and find_spec("openvino"):
+        convert_to_openvino(path, path.with_suffix(".xml"))
+        expect_the_detector(path.with_suffix(".xml"), own, program)
+
+
+def expect_the_detector(path, own, program):
+    detector = Detector.from_checkpoint(path)
+    loaded = detector.model
+    paste = loaded.about.pasted
     photos = pictures(*SIZES)
     made = batches(photos, loaded.about)
     found = compare(program, loaded, made, threshold=0.05, device=CPU)
     require_equal(found)
     assert found.detections > 5 and found.points > (500 if paste else 20)
-    # The loaded file gives the detector's own results.
-    for result, photo in zip(loaded.detect(photos), photos, strict=True):
+    # The loaded file gives the detector's own results, a lone picture filled up.
+    assert detector(photos[0]).names == own(photos[0]).names
+    for result, photo in zip(detector(photos), photos, strict=True):
         wanted = own(photo)
         assert result.size == wanted.size and result.class_names == CLASSES
         assert result.names == wanted.names and len(result) > 2
@@ -140,6 +156,25 @@ def test_other_masks_and_keypoints_are_found():
     ):
         with pytest.raises(ExportError, match="differs from the detector"):
             require_equal(pair_image(one, two, threshold=0.1))
+
+
+def test_what_a_file_fixes():
+    (photo,) = pictures((96, 140))
+    about = About.of("onnx", small_config(), CLASSES, Shape(batch=2))
+    config = about.config()
+    assert config.test.batch_size == 2 and config.data.test_short_side == 96
+    file = Exported(about, lambda inputs: [])
+    found = Detector(file, config, CLASSES, device=CPU, dtype=about.dtype)
+    for call in (
+        lambda: found(photo, tiles=64),
+        lambda: found.embed(photo, [[0, 0, 9, 9]]),
+    ):
+        with pytest.raises(ValueError, match="load the checkpoint"):
+            call()
+    about.expect_options(device="cpu", precision="float32", compile=False)
+    for option in ({"compile": True}, {"device": "cuda"}, {"overrides": ["a.b", "1"]}):
+        with pytest.raises(ExportError, match=f"found {next(iter(option))}"):
+            about.expect_options(**option)
 
 
 def test_facts_survive():

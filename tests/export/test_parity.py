@@ -1,8 +1,8 @@
 import pytest
 import torch
-from faster_rcnn.export.export_error import ExportError
+from faster_rcnn.detector.export_error import ExportError
+from faster_rcnn.detector.file_inputs import Inputs
 from faster_rcnn.export.parity import Differences, compare, pair_image, require_equal
-from faster_rcnn.export.program import Inputs
 from faster_rcnn.layer_utils.structures import Detections, map_tensors
 
 pytestmark = pytest.mark.slow

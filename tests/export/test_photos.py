@@ -2,7 +2,8 @@ import numpy as np
 import pytest
 import torch
 from exported_detectors import facts, pictures, small_config
-from faster_rcnn.export.export_error import ExportError
+from faster_rcnn.detector.about import Shape
+from faster_rcnn.detector.export_error import ExportError
 from faster_rcnn.export.photos import (
     batches,
     drawn_pictures,
@@ -10,7 +11,6 @@ from faster_rcnn.export.photos import (
     make_inputs,
     spread,
 )
-from faster_rcnn.export.program import Shape
 
 CONFIG = small_config()
 

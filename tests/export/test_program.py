@@ -11,8 +11,8 @@ from exported_detectors import (
     small_config,
     small_program,
 )
+from faster_rcnn.detector.about import About
 from faster_rcnn.export import ExportError, load_exported
-from faster_rcnn.export.about import About
 from faster_rcnn.export.formats import (
     check_expressible,
     trace,

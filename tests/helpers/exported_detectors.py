@@ -2,7 +2,7 @@
 
 import numpy as np
 import torch
-from faster_rcnn.export.about import About
+from faster_rcnn.detector.about import About
 from faster_rcnn.export.program import DetectionProgram, Shape
 from tiny_runs import CLASSES, randomise, tiny_config, tiny_detector
 

@@ -1,4 +1,4 @@
-"""Export a checkpoint's detector: torch.export program, AOTInductor package or ONNX.
+"""Export a checkpoint's detector: torch.export program, AOTInductor, ONNX, OpenVINO.
 
 The file is compared with the detector on photos before it gets its final name; a file
 that gives other detections is not kept.
@@ -18,7 +18,7 @@ def build_parser(prog: str | None = None) -> Parser:
     add(
         "--to",
         required=True,
-        choices=("program", "aoti", "onnx"),
+        choices=("program", "aoti", "onnx", "openvino"),
         help="format to write",
     )
     add("--output", type=Path, metavar="FILE", help="default: beside the checkpoint")
@@ -45,9 +45,13 @@ def build_parser(prog: str | None = None) -> Parser:
         "--precision",
         default="float32",
         choices=("float32", "bfloat16"),
-        help="bfloat16: autocast, stored in the file; not for ONNX",
+        help="bfloat16: part of the file; not for ONNX",
     )
-    add("--int8", action="store_true", help="ONNX: quantize, and measure the loss")
+    add(
+        "--int8",
+        action="store_true",
+        help="ONNX and OpenVINO: quantize, and measure the loss",
+    )
     add(
         "--masks",
         default="small",

@@ -2,12 +2,50 @@
 
 import dataclasses
 import json
-from typing import Any, ClassVar
+from typing import Any, ClassVar, NamedTuple
 
+import torch
+
+from ..config.loading import load_config
 from ..config.settings import Config
 from ..datasets.records import KeypointNames
 from .export_error import ExportError
-from .program import Shape
+
+LEAST_SIDE = 65
+"""Least H and W: with a pyramid, more than one cell of the coarsest map."""
+
+
+MULTIPLE = 32
+"""Free H and W are multiples of this, whatever ``data.size_multiple``.
+
+It is the stride of a backbone's coarsest map: the maps of a pyramid then fit onto each
+other, and no pool leaves a remainder, which PyTorch before 2.14 cannot trace.
+"""
+
+
+class Shape(NamedTuple):
+    """The dimensions of the inputs that are fixed.
+
+    Attributes:
+        batch: N; None for any.
+        size: H and W; None for any that are multiples of ``multiple``.
+        multiple: divisor of H and W, where they are free.
+        padded: whether images may be smaller than H x W. If not, no masks are computed.
+    """
+
+    batch: int | None = None
+    size: tuple[int, int] | None = None
+    multiple: int = MULTIPLE
+    padded: bool = True
+
+    @property
+    def least(self) -> int:
+        """Return the least H and W where they are free.
+
+        It is more than one cell of every map: PyTorch's graphs treat 1 as a special
+        case. The multiple is at least the coarsest stride.
+        """
+        return max(-(-LEAST_SIDE // self.multiple), 2) * self.multiple
 
 
 @dataclasses.dataclass(frozen=True)
@@ -15,7 +53,7 @@ class About:
     """Facts of an exported detector, stored in its file as JSON.
 
     Attributes:
-        kind: ``program``, ``aoti`` or ``onnx``.
+        kind: ``program``, ``aoti``, ``onnx`` or ``openvino``.
         classes: names, background first.
         short_side: pixels that the shorter side of an image is resized to.
         long_side: cap of the longer side in pixels.
@@ -33,6 +71,8 @@ class About:
     """
 
     KEY: ClassVar[str] = "faster_rcnn.json"
+    RT_INFO: ClassVar[list[str]] = ["framework", KEY]
+    """The key in OpenVINO, which puts an ONNX file's metadata under its framework."""
 
     kind: str
     classes: tuple[str, ...]
@@ -87,6 +127,39 @@ class About:
     def shape(self) -> Shape:
         """Return which dimensions of the inputs are fixed."""
         return Shape(self.batch, self.size, self.multiple, self.padded)
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """Return the dtype of what is neither int8 nor a box."""
+        return torch.bfloat16 if self.precision == "bfloat16" else torch.float32
+
+    def expect_options(self, **given: Any) -> None:
+        """Check that a caller asks for nothing that the file is not.
+
+        Raises:
+            ExportError: it is fixed otherwise.
+        """
+        own = {"device": self.device, "precision": self.precision}
+        for name, value in given.items():
+            if value and value not in ("auto", own.get(name)):
+                found = f"{name} {value}"
+                raise ExportError(
+                    f"an exported file is fixed ({self.kind}, {self.precision}, on "
+                    f"{self.device}), found {found}; leave it out, or load the "
+                    "checkpoint"
+                )
+
+    def config(self) -> Config:
+        """Return the settings that the facts imply; the others are the defaults."""
+        settings = {
+            "data.test_short_side": self.short_side,
+            "data.test_long_side": self.long_side,
+            "data.size_multiple": self.multiple,
+            "test.score_threshold": self.score_threshold,
+            "test.batch_size": self.batch or 1,
+        }
+        words = [str(word) for pair in settings.items() for word in pair]
+        return load_config((), words)
 
     def to_json(self) -> str:
         """Return the facts as text."""
