@@ -12,6 +12,7 @@ from ..detector import Detector, read_thresholds
 from ..detector.from_checkpoint import find_checkpoint
 from ..utils.device import keep_freed_memory
 from ..utils.monitoring.slow_steps import slow_step
+from ..utils.shared_cores import share_cores
 from .roots import output_root
 from .user_errors import clear_errors
 
@@ -19,6 +20,7 @@ from .user_errors import clear_errors
 def main(arguments: argparse.Namespace) -> None:
     """Find the sources, load the detector, write the detections."""
     keep_freed_memory()
+    share_cores()
     if arguments.tiles is not None:
         arguments.overrides += ["test.tiles", str(arguments.tiles)]
     with clear_errors():

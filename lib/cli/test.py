@@ -15,6 +15,7 @@ from ..inference.detector_evaluation import EvaluationOptions
 from ..utils.device import keep_freed_memory, pick_device
 from ..utils.distributed import collectives
 from ..utils.monitoring.logs import setup_logging
+from ..utils.shared_cores import share_cores
 from ..weights.zoo import open_checkpoint
 from ..weights.zoo.cache import locate
 from .arguments.evaluation import split_measures
@@ -28,6 +29,7 @@ logger = logging.getLogger(__name__)
 
 def main(arguments: argparse.Namespace) -> None:
     """Find the checkpoint, build its detector, and test it."""
+    share_cores()
     with clear_errors():
         run_test(arguments)
 

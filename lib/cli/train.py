@@ -34,6 +34,7 @@ from ..utils.download.disk import amount, free_space
 from ..utils.monitoring.logs import setup_logging
 from ..utils.monitoring.slow_steps import slow_step
 from ..utils.monitoring.trackers import check_trackers
+from ..utils.shared_cores import keep_threads, share_cores
 from ..weights.checkpoint import load_checkpoint
 from ..weights.initial import load_first_weights
 from .command_line import (
@@ -66,6 +67,7 @@ class _Plan(NamedTuple):
 
 def main(arguments: argparse.Namespace) -> None:
     """Check settings and data, build the detector, train it, and test it."""
+    share_cores()
     with clear_errors():
         train_and_test(arguments)
 
@@ -263,6 +265,7 @@ def _build(plan: _Plan) -> Network:
     config, classes = plan.job.config, plan.sets.train.classes
     if config.train.deterministic:
         be_deterministic(plan.job.device)
+        keep_threads()
     seed_everything(config.train.seed)
     with slow_step(f"building {config.net.full_name}"):
         model = build_detector(config, len(classes))

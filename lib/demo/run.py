@@ -14,6 +14,7 @@ from ..detector import Detector, Result
 from ..utils.drawing import Picture, save_image
 from ..utils.files import concerns_one_file, write_atomic
 from ..utils.monitoring.progress import Progress
+from ..utils.shared_cores import adapt_threads
 from .journal import Journal
 from .picture_input import read_ahead
 from .sources import Item
@@ -162,6 +163,7 @@ class Demo:
 
     def detect(self, images: list[Picture]) -> list[Result]:
         """Detect objects in ``(H, W, 3)`` RGB images in one pass."""
+        adapt_threads()
         results = self.detector(
             images,
             score_threshold=self.options.threshold,

@@ -18,6 +18,7 @@ from typing import Any
 from ..datasets.loading.images import ImageError
 from ..detector import Detector
 from ..utils.drawing import class_color
+from ..utils.shared_cores import adapt_threads
 from .demo_page import PAGE, POLICY
 from .picture_input import UPLOAD_FORMATS, decode_upload
 from .timed_reader import TimedReader
@@ -226,6 +227,7 @@ class DemoServer(ThreadingHTTPServer):
         """
         picture = decode_upload(data, max_pixels=MAX_PIXELS)
         with self._detecting:
+            adapt_threads()
             start = time.perf_counter()
             [result] = self._detector.stream([picture], score_threshold=LOWEST_SCORE)
             seconds = time.perf_counter() - start

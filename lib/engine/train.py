@@ -15,6 +15,7 @@ from ..datasets.records import Dataset
 from ..model.network import Network
 from ..utils.distributed import collectives
 from ..utils.monitoring.slow_steps import slow_first
+from ..utils.shared_cores import adapt_threads
 from .batch_gradient import BatchGradient
 from .callbacks import Callback
 from .ema import WeightAverage
@@ -119,6 +120,7 @@ def train(
                 logger.info("stopped early after iteration %d", iteration)
                 break
             own, waited = next_batches()
+            adapt_threads()
             rate = learning_rate(iteration, settings)
             set_learning_rate(state.optimizer, rate)
             update = step(own, stopping=bool(stop_requested()))

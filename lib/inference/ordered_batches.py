@@ -16,6 +16,7 @@ from ..datasets.records import Dataset, Record
 from ..datasets.wanted_instances import Instances
 from ..utils.distributed import collectives
 from ..utils.monitoring.progress import Progress
+from ..utils.shared_cores import adapt_threads
 
 logger = logging.getLogger(__name__)
 
@@ -98,6 +99,7 @@ def gather_results(
     count, found = len(dataset.records), list[_E]()
     with Progress(count, log_every=max(count // 5, 1), early=True) as progress:
         for batch in results:
+            adapt_threads()
             found += batch
             if place.rank == 0:  # the shares of the other processes are as large
                 done = min(len(found) * place.processes, count)
