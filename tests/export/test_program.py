@@ -90,11 +90,7 @@ def test_exported_program(tmp_path):
     assert_same(program, exported, [(96, 140), (100, 100), (180, 96)])
 
 
-NETS = {
-    "faster_rcnn": (
-        *PYRAMID,
-        *("head.fcs", 2, "head.fc_channels", 64),
-    ),
+NETS = {  # Faster R-CNN with a pyramid, masks and keypoints: test_instance_export.py
     "cascade": CASCADE,
     "retinanet": (*RETINANET, "dense.convs", 1),
 }

@@ -13,6 +13,7 @@ from faster_rcnn.config.settings import Config
 from faster_rcnn.datasets.loading.masks import pack_bitmaps
 from faster_rcnn.layer_utils.structures import map_tensors, replace
 from faster_rcnn.model.build import build_detector
+from faster_rcnn.utils.shape_only import WithoutDraws
 from faster_rcnn.weights import load_weights
 from faster_rcnn.weights.recognition import recognise_weights
 from faster_rcnn.weights.writing import detector_config
@@ -62,7 +63,8 @@ def ours(name):
     settings["head"] |= {"add_ground_truth": True, "replacement": False}
     settings["test"]["detections_per_image"] = 6
     config = Config.model_validate(settings)
-    model = build_detector(config, weights.num_classes).eval()
+    with WithoutDraws():
+        model = build_detector(config, weights.num_classes).eval()
     assert load_weights(model, weights) == []
     return model, config
 
