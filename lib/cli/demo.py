@@ -64,9 +64,12 @@ def main(arguments: argparse.Namespace) -> None:
                 drawn=not arguments.no_pictures,
                 as_json=arguments.json,
                 frames=arguments.frames,
+                track=arguments.track,
+                mot=arguments.mot,
             ),
             show=arguments.show,
             out=arguments.out,
+            exports=arguments.export,
         )
         sys.exit(0 if good else 1)
 

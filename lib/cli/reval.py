@@ -11,6 +11,7 @@ from ..datasets.records import BOXES, Dataset, Wanted
 from ..evaluation.detection_tables import save_table_or_json
 from ..evaluation.ground_truth import read_annotations
 from ..evaluation.image_detections import ImageDetections
+from ..evaluation.page.label_errors import write_label_errors
 from ..evaluation.page.report import write_report
 from ..evaluation.proposal_recall import evaluate_proposals
 from ..evaluation.results import save_coco_upload
@@ -42,7 +43,16 @@ logger = logging.getLogger(__name__)
 OF_DETECTIONS = (
     *("rules", "classes", "score", "nms", "soft_nms", "soft_nms_linear", "max"),
     *("max_dets", "areas", "sigmas"),
-    *("curves", "report", "earlier", "save", "save_voc", "upload", "comp"),
+    *(
+        "curves",
+        "report",
+        "label_errors",
+        "earlier",
+        "save",
+        "save_voc",
+        "upload",
+        "comp",
+    ),
 )
 
 
@@ -133,6 +143,12 @@ def measure_detections(dataset: Dataset, arguments: argparse.Namespace) -> None:
             earlier=arguments.earlier,
             known={"detections": str(arguments.source)},
         )
+    if arguments.label_errors:
+        folder = arguments.label_errors
+        errors = write_label_errors(
+            folder, dataset, detections, formats=arguments.export
+        )
+        logger.info("%d likely label errors: %s", len(errors), folder / "labels.html")
     if arguments.curves:
         save_curves(arguments.curves, evaluation)
     if arguments.save:

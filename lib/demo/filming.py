@@ -15,6 +15,7 @@ from ..utils.files import atomic_path
 from ..utils.monitoring.progress import Progress
 from .run import Demo
 from .sources import Item
+from .tracking import Tracker, mot_lines
 from .videos import MissingCodecError, VideoError, VideoInput, VideoOutput
 
 logger = logging.getLogger(__name__)
@@ -64,13 +65,18 @@ def _frames(demo: Demo, video: VideoInput, film: "_Film") -> None:
     total = limit or video.announced
     every = max(1, total // _LOG_LINES) if total else round(_LOG_SECONDS * video.fps)
     film.fps = video.fps
+    tracker = None
+    if demo.options.track:
+        tracker = Tracker(demo.options.threshold, fps=video.fps)
     frames = itertools.islice(video.frames(), limit)
     with contextlib.ExitStack() as stack:
         progress = Progress(total, log_every=every) if total else None
         if progress is not None:
             stack.enter_context(progress)
         while chunk := list(itertools.islice(frames, 1 if film.camera else demo.batch)):
-            for frame, result in zip(chunk, demo.detect(chunk), strict=True):
+            results = demo.detect(chunk, tracker.threshold if tracker else None)
+            for frame, found in zip(chunk, results, strict=True):
+                result = tracker.update(found) if tracker else found
                 wanted = demo.options.drawn or demo.window is not None
                 drawn = result.draw(frame) if wanted else None
                 film.add(result, drawn if demo.options.drawn else None)
@@ -94,6 +100,9 @@ def _finish(demo: Demo, item: Item, film: "_Film", *, whole: bool) -> None:
     output = json_file = None
     if film.video is not None:
         output = film.video.finish(folder / name).relative_to(folder).as_posix()
+    if demo.options.track or demo.options.mot:
+        with atomic_path(folder / f"{name.removesuffix('.mp4')}.mot.txt") as temporary:
+            film.mot_path.replace(temporary)
     if demo.options.as_json or output is None:
         json_file = f"{name}.jsonl"
         with atomic_path(folder / json_file) as temporary:
@@ -125,7 +134,9 @@ class _Film(Closeable):
         unfinished.mkdir(parents=True, exist_ok=True)
         self._unfinished = unfinished
         self.path = unfinished / "frames.jsonl"
+        self.mot_path = unfinished / "frames.mot.txt"
         self._lines: IO[str] = self.path.open("w", encoding="utf-8")
+        self._mot: IO[str] = self.mot_path.open("w", encoding="utf-8")
         self._start = time.perf_counter()
         self.camera = camera  # whose frames come in real time
         self.video: VideoOutput | None = None
@@ -155,10 +166,12 @@ class _Film(Closeable):
         line["seconds"] = self.frames / self.fps if now is None else now
         line["detections"] = result.to_list()
         self._lines.write(json.dumps(line) + "\n")
+        self._mot.write(mot_lines(self.frames, result))
         self.frames += 1
         self.found += len(result)
 
     def close(self) -> None:
         self._lines.close()
+        self._mot.close()
         if self.video is not None:
             self.video.close()

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from ..datasets.exports.written_labels import write_labels
 from ..detector import Detector
 from ..detector.result import class_labels
 from ..engine.stop_signals import Interrupted, stop_signals
@@ -15,6 +16,7 @@ from .filming import film_item
 from .journal import Journal
 from .run import Demo, DemoOptions
 from .sources import Item
+from .tracking import import_tracker
 from .window import Window
 
 logger = logging.getLogger(__name__)
@@ -33,6 +35,7 @@ def detect_into(
     options: DemoOptions,
     show: bool = False,
     out: Path | None = None,
+    exports: Sequence[str] = (),
 ) -> bool:
     """Detect objects in all items that the folder has no results of yet.
 
@@ -45,6 +48,7 @@ def detect_into(
         show: whether to show results in a window too.
         out: file for the detections in all pictures of the folder: COCO's results, or
             a table in ``.csv``.
+        exports: formats for labelling tools to write these to, words of `LABEL_FILES`.
 
     Returns:
         Whether all items succeeded; bad ones are named in the log.
@@ -57,9 +61,12 @@ def detect_into(
     # Check everything before earlier results are dropped.
     if options.classes is not None:
         class_labels(options.classes, detector.classes)
+    if options.track:
+        import_tracker()
     window = Window() if show else None
     classes = sorted(options.classes) if options.classes is not None else None
     settings = {**settings, "threshold": options.threshold, "classes": classes}
+    settings |= {"track": options.track, "mot": options.mot}
     with Journal(folder, settings) as journal, stop_signals() as stop:
         items = journal.settle(items)
         left = [
@@ -78,6 +85,9 @@ def detect_into(
         good = _finish(journal, failed, options.as_json)
         if out is not None:
             journal.write_out(out, coco_category_ids(detector.classes))
+        if exports:
+            pictures = list(journal.labelled())
+            write_labels(folder, exports, pictures, detector.classes[1:])
     if missing:
         raise Interrupted(
             f"stopped with {missing} of {len(items)} to do; the same command resumes "

@@ -8,6 +8,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from ..datasets.exports.objects import LabelledBox, LabelledPicture
 from ..detector.coco_rows import coco_row
 from ..evaluation.detection_tables import TableRow, write_table
 from ..utils.closeable import Closeable
@@ -156,6 +157,19 @@ class Journal(Closeable):
                     separator = ","
             new.write("[]\n" if separator == "[" else "\n]\n")
 
+    def labelled(self) -> Iterator[LabelledPicture]:
+        """Yield the pictures with their boxes, named as below their folder."""
+        with self._path.open(encoding="utf-8") as lines:
+            for line in map(json.loads, lines):
+                if "detections" not in line:  # a video
+                    continue
+                boxes = (
+                    LabelledBox(found["name"], tuple(found["box"]), found["score"])
+                    for found in line["detections"]
+                )
+                name, width, height = _own_name(line), line["width"], line["height"]
+                yield LabelledPicture(name, width, height, tuple(boxes))
+
     def close(self) -> None:
         """Release the folder."""
         self._file.close()
@@ -205,9 +219,7 @@ class Journal(Closeable):
 
 def _table_rows(lines: Iterable[Mapping[str, Any]]) -> Iterator[TableRow]:
     for line in lines:
-        name = line["name"]
-        if not line["source"].lower().endswith(".png"):
-            name = name.removesuffix(".png")  # of a picture that is written as PNG
+        name = _own_name(line)
         for found in line.get("detections", ()):  # a video has none here
             yield TableRow(
                 name,
@@ -217,6 +229,14 @@ def _table_rows(lines: Iterable[Mapping[str, Any]]) -> Iterator[TableRow]:
                 found["score"],
                 *found["box"],
             )
+
+
+def _own_name(line: Mapping[str, Any]) -> str:
+    """Return the path of a picture below its folder."""
+    name: str = line["name"]
+    if line["source"].lower().endswith(".png"):
+        return name
+    return name.removesuffix(".png")  # of a picture that is written as PNG
 
 
 def _is_number(stem: str) -> bool:

@@ -35,6 +35,8 @@ class DemoOptions:
         drawn: whether to write images and videos with boxes.
         as_json: whether to write a JSON file for each image or video.
         frames: number of frames after which a camera ends; None for no end.
+        track: whether to follow the objects of a video.
+        mot: whether to write a video's detections as MOTChallenge's file.
     """
 
     threshold: float | Mapping[str, float] = 0.5
@@ -43,6 +45,8 @@ class DemoOptions:
     drawn: bool = True
     as_json: bool = False
     frames: int | None = None
+    track: bool = False
+    mot: bool = False
 
 
 @dataclass
@@ -161,12 +165,21 @@ class Demo:
         self.finished += 1
         self.show(drawn, wait=True)
 
-    def detect(self, images: list[Picture]) -> list[Result]:
-        """Detect objects in ``(H, W, 3)`` RGB images in one pass."""
+    def detect(
+        self,
+        images: list[Picture],
+        threshold: float | Mapping[str, float] | None = None,
+    ) -> list[Result]:
+        """Detect objects in ``(H, W, 3)`` RGB images in one pass.
+
+        Args:
+            images: the images.
+            threshold: score above which to return them; if None, as the options say.
+        """
         adapt_threads()
         results = self.detector(
             images,
-            score_threshold=self.options.threshold,
+            score_threshold=self.options.threshold if threshold is None else threshold,
             classes=self.options.classes,
             batch_size=self.batch,  # of tiles too
         )

@@ -28,7 +28,9 @@ from .coco_rows import categories_of, coco_row
 from .inputs import ImageInput, to_pixels
 from .voc_xml import voc_annotation
 
-_COLUMNS = ("boxes", "scores", "labels", "keypoints", "features", "all_scores")
+_COLUMNS = (
+    *("boxes", "scores", "labels", "keypoints", "features", "all_scores", "track_ids"),
+)
 """Tensors with a row of each detection."""
 
 
@@ -55,6 +57,8 @@ class Result:
         all_scores: ``(D, C)`` float32 probabilities of all classes, background first,
             of the RoI that each detection comes from; None unless the detector has
             ``all_scores``.
+        track_ids: ``(D,)`` int64 numbers of the objects in a video; None without a
+            tracker.
     """
 
     boxes: Tensor
@@ -69,6 +73,7 @@ class Result:
     keypoint_names: KeypointNames | None = field(default=None, repr=False)
     features: Tensor | None = field(default=None, repr=False)
     all_scores: Tensor | None = field(default=None, repr=False)
+    track_ids: Tensor | None = field(default=None, repr=False)
 
     @classmethod
     def of(cls, found: ImageDetections, **fields: Any) -> "Result":
@@ -109,7 +114,8 @@ class Result:
         Its keys are ``box`` (x1, y1, x2, y2 as pixel edges), ``score``, ``label`` and
         ``name``; with masks ``mask`` (COCO's run lengths: ``size`` and ``counts``),
         with keypoints ``keypoints`` (x, y in continuous pixels, and score of each); and
-        with ``all_scores`` these by the names of the classes.
+        with ``all_scores`` these by the names of the classes, with ``track_ids`` an
+        ``id``.
         """
         columns = (self.boxes.tolist(), self.scores.tolist(), self.labels.tolist())
         rows = [
@@ -121,6 +127,9 @@ class Result:
         if self.keypoints is not None:
             for row, points in zip(rows, self.keypoints.tolist(), strict=True):
                 row["keypoints"] = points
+        if self.track_ids is not None:
+            for row, number in zip(rows, self.track_ids.tolist(), strict=True):
+                row["id"] = number
         if self.all_scores is not None:
             for row, own in zip(rows, self.all_scores.tolist(), strict=True):
                 row["all_scores"] = dict(zip(self.class_names, own, strict=True))
@@ -293,6 +302,12 @@ class Result:
             self.run_lengths or self.keypoints is not None
         )
         hues = range(1, len(self) + 1) if alone else self.labels.tolist()
+        texts = self.names
+        if self.track_ids is not None:
+            hues = self.track_ids.tolist()
+            texts = [
+                f"{text} {number}" for text, number in zip(texts, hues, strict=True)
+            ]
         colors = [class_color(hue) for hue in hues]
         if masks and self.run_lengths is not None:
             pixels = draw_masks(pixels, self.run_lengths, colors)
@@ -306,7 +321,7 @@ class Result:
         return draw_boxes(
             pixels,
             np.asarray(self.boxes.numpy(), np.float32),
-            labels=self.names if labels else None,
+            labels=texts if labels else None,
             scores=self.scores.tolist() if scores else None,
             colors=colors,
         )

@@ -29,7 +29,7 @@ def call(pictures, detector, caplog):
     caplog.set_level(logging.INFO, logger="faster_rcnn")
     output = pictures.parent / "out"
 
-    def run(source=pictures, *, settings=SETTINGS, out=None, **options):
+    def run(source=pictures, *, settings=SETTINGS, out=None, exports=(), **options):
         items = find_items([str(source)], output=output)
         return detect_into(
             output,
@@ -38,6 +38,7 @@ def call(pictures, detector, caplog):
             settings=settings,
             options=DemoOptions(**options),
             out=out,
+            exports=exports,
         )
 
     run.output = output
@@ -362,3 +363,13 @@ def test_a_window_ends_the_run(call, pictures, detector, monkeypatch):
         )
     assert shown.pop() == "closed" and len(shown) == 2
     np.testing.assert_array_equal(shown[1], cv2.imread(str(call.output / "b.png")))
+
+
+def test_boxes_for_labelling_tools(call, pictures):
+    (pictures / "t.tif").write_bytes((pictures / "b.png").read_bytes())
+    assert call(exports=["cvat", "coco"])
+    content = json.loads((call.output / "coco.json").read_text())
+    names = [row["file_name"] for row in content["images"]]
+    assert names == ["a.jpg", "b.png", "t.tif", "sub/c.jpg"]
+    assert content["annotations"][0]["bbox"] == [0, 0, 10, 10]
+    assert 'label="cat" source="auto"' in (call.output / "cvat.xml").read_text()

@@ -4,7 +4,7 @@ import argparse
 from pathlib import Path
 
 from ..parser import Parser, add_overrides, count, score
-from .results import add_result_arguments
+from .results import add_export, add_result_arguments
 
 _EPILOG = (
     "Exit status: 0 all done, 1 some files failed (listed at the end), 2 wrong input, "
@@ -42,6 +42,14 @@ def build_parser(prog: str | None = None) -> Parser:
         action="store_true",
         help="add the probabilities of all classes to JSON and .npz",
     )
+    add_export(parser, "write all pictures with their boxes")
+    add(
+        "--track",
+        action="store_true",
+        help="number the objects of a video and give each a colour (pip install "
+        "'faster-rcnn[track]'); also write --mot",
+    )
+    add("--mot", action="store_true", help="MOTChallenge's file of each video")
     add("--no-pictures", action="store_true", help="draw nothing, only write JSON")
     add(
         "--threshold",

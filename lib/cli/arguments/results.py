@@ -2,6 +2,9 @@
 
 import argparse
 from pathlib import Path
+from typing import Any
+
+from ...datasets.exports.written_labels import LABEL_FILES
 
 
 def add_result_arguments(parser: argparse.ArgumentParser) -> None:
@@ -17,6 +20,23 @@ def add_result_arguments(parser: argparse.ArgumentParser) -> None:
         "--show",
         action="store_true",
         help="show the pictures in a window: q ends, other keys continue",
+    )
+
+
+def add_export(group: Any, text: str) -> None:
+    """Add --export, which may be given several times.
+
+    Args:
+        group: parser or group of arguments.
+        text: what is written, for the help.
+    """
+    group.add_argument(
+        "--export",
+        action="append",
+        default=[],
+        choices=tuple(LABEL_FILES),
+        help=f"{text}, as a file that labelling tools import: COCO's JSON, CVAT's XML "
+        "for images, Label Studio's JSON; may be repeated",
     )
 
 

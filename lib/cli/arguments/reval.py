@@ -10,6 +10,7 @@ from pathlib import Path
 from ..parser import Parser, count
 from ..roots import data_root
 from .evaluation import RULES, add_evaluation_arguments, iou_list
+from .results import add_export
 
 
 def build_parser(prog: str | None = None) -> Parser:
@@ -94,6 +95,12 @@ def _add_output(group: argparse._ArgumentGroup) -> None:
         ("--curves", "FILE", "VOC's curves as CSV"),
         ("--report", "FOLDER", "report.html and errors.json"),
         ("--earlier", "FOLDER", "folder of another test to compare with in the report"),
+        (
+            "--label-errors",
+            "FOLDER",
+            "labels.html: labels that are likely missing, wrong or loose, in the light "
+            "of what a good detector finds",
+        ),
         ("--save", "FILE", "detections as COCO results of all tasks, or a .csv"),
         ("--save-voc", "FOLDER", "VOC's files"),
     ):
@@ -104,3 +111,4 @@ def _add_output(group: argparse._ArgumentGroup) -> None:
         metavar=("FOLDER", "ALGORITHM"),
         help="the archive for COCO's evaluation server",
     )
+    add_export(group, "with --label-errors, write its images and boxes to it")

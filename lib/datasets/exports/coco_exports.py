@@ -5,7 +5,7 @@ file, of any name, beside the pictures or beside their folder.
 """
 
 import json
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -21,14 +21,14 @@ def find_coco_exports(folder: Path) -> Export | None:
     inside = subfolders(folder)
     per_split = {
         split_in(path.parent.name): path
-        for path in files_with(inside, "*.json", *_SIGNS)
+        for path in _tables(inside)
         if split_in(path.parent.name) and images_in(path.parent)
     }
     if per_split:
         sets = {split: (path, path.parent) for split, path in per_split.items()}
     else:
         places = [folder, *(p for p in inside if p.name.lower() == "annotations")]
-        found = list(files_with(places, "*.json", *_SIGNS))
+        found = list(_tables(places))
         sets = {
             split: (path, _images_of(path, folder))
             for split, path in _by_split(found).items()
@@ -54,6 +54,14 @@ def _has_images(folder: Path) -> bool:
     if images_in(folder):
         return True
     return folder.is_dir() and any(_has_images(place) for place in subfolders(folder))
+
+
+def _tables(folders: Iterable[Path]) -> Iterator[Path]:
+    """Yield files that seem to have COCO's tables; lists are of other tools."""
+    for path in files_with(folders, "*.json", *_SIGNS):
+        with path.open("rb") as file:
+            if not file.read(64).lstrip().startswith(b"["):
+                yield path
 
 
 _SIGNS = ('"annotations"', '"images"')

@@ -1,4 +1,6 @@
-"""Tables of boxes, and other files of objects: CSV, VIA, KITTI, VisDrone, WIDER FACE.
+"""Tables of boxes, and other files of objects.
+
+CSV, VIA, CVAT, Label Studio, KITTI, VisDrone, WIDER FACE.
 
 Each is read into objects per picture and written as COCO's JSON.
 """
@@ -6,7 +8,7 @@ Each is read into objects per picture and written as COCO's JSON.
 import csv
 import json
 import math
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -15,6 +17,7 @@ from ..formats.values import read_lines
 from ..loading.images import image_size
 from ..origins import write_derived
 from ..splitting import split_in
+from .cvat import read_cvat
 from .export import (
     Export,
     Splitter,
@@ -24,21 +27,8 @@ from .export import (
     link,
     subfolders,
 )
-
-Edges = tuple[float, float, float, float]
-
-
-class _Object(NamedTuple):
-    """An object of a file: its class, and its box or outline."""
-
-    label: str
-    edges: Edges  # x1, y1, x2, y2, in pixels; shares of the image if `share`
-    outline: tuple[float, ...] = ()  # x, y, x, y, ... in pixels
-    share: bool = False
-
-
-Objects = Iterator[tuple[str, _Object | None]]
-"""Picture names with an object each; None for a picture without objects."""
+from .label_studio import read_label_studio
+from .objects import Object, Objects, outlined
 
 
 class _Format(NamedTuple):
@@ -56,7 +46,7 @@ def find_tables(folder: Path) -> Export | None:
         if not files:
             continue
         pictures = _pictures([*inside, *(s for p in inside[1:] for s in subfolders(p))])
-        sets: dict[str, dict[Path, list[_Object]]] = {}
+        sets: dict[str, dict[Path, list[Object]]] = {}
         for path in files:
             split = split_in(path.stem) or split_in(path.parent.name)
             own = sets.setdefault(split, {})
@@ -74,10 +64,15 @@ def _objects(form: _Format, path: Path) -> Objects:
     """Read a file; raise ValueError if it has another structure than its format."""
     try:
         yield from form.read(path)
-    except (LookupError, TypeError, AttributeError, UnicodeError, csv.Error) as error:
+    except _MALFORMED as error:
+        if str(path) in str(error):
+            raise
         raise ValueError(
             f"{path}: expected {form.name}, cannot read it ({error!r}); export it again"
         ) from error
+
+
+_MALFORMED = (LookupError, TypeError, AttributeError, ValueError, csv.Error)
 
 
 def _numbers(words: Iterable[str]) -> list[float]:
@@ -90,7 +85,7 @@ def _numbers(words: Iterable[str]) -> list[float]:
 
 
 def _export(
-    name: str, files: list[Path], sets: Mapping[str, Mapping[Path, list[_Object]]]
+    name: str, files: list[Path], sets: Mapping[str, Mapping[Path, list[Object]]]
 ) -> Export:
     pictures = [path for own in sets.values() for path in own]
 
@@ -109,7 +104,7 @@ def _export(
 
 
 def _coco(
-    items: Iterable[tuple[Path, list[_Object]]], ids: Mapping[str, int], folder: Path
+    items: Iterable[tuple[Path, list[Object]]], ids: Mapping[str, int], folder: Path
 ) -> dict[str, Any]:
     """Make COCO's tables, and link the pictures into a folder."""
     images, annotations = list[dict[str, Any]](), list[dict[str, Any]]()
@@ -212,7 +207,7 @@ def _read_csv(path: Path) -> Objects:
             if not corners:
                 x2, y2 = x1 + x2, y1 + y2
             share = max(x1, y1, x2, y2) <= 1
-            yield name, _Object(label, (x1, y1, x2, y2), share=share)
+            yield name, Object(label, (x1, y1, x2, y2), share=share)
 
 
 def _values(
@@ -252,14 +247,14 @@ def _read_via(path: Path) -> Objects:
                 yield name, found
 
 
-def _region(region: Mapping[str, Any]) -> _Object | None:
+def _region(region: Mapping[str, Any]) -> Object | None:
     """Read VIA's rectangle, polygon, circle or ellipse; None for points and lines."""
     shape, attributes = region["shape_attributes"], region.get("region_attributes")
     label = next((_word(v) for v in (attributes or {}).values() if v), "object")
     kind = shape.get("name")
     if kind == "rect":
         x, y, width, height = (float(shape[k]) for k in ("x", "y", "width", "height"))
-        return _Object(label, (x, y, x + width, y + height))
+        return Object(label, (x, y, x + width, y + height))
     if kind in ("polygon", "polyline") and len(shape["all_points_x"]) > 2:
         xs, ys = shape["all_points_x"], shape["all_points_y"]
     elif kind in ("circle", "ellipse"):
@@ -269,8 +264,7 @@ def _region(region: Mapping[str, Any]) -> _Object | None:
         ys = [shape["cy"] + ry * math.sin(angle) for angle in angles]
     else:
         return None
-    outline = tuple(float(v) for pair in zip(xs, ys, strict=True) for v in pair)
-    return _Object(label, (min(xs), min(ys), max(xs), max(ys)), outline)
+    return outlined(label, xs, ys)
 
 
 def _word(value: Any) -> str:
@@ -287,7 +281,7 @@ def _read_kitti(path: Path) -> Objects:
         values = _numbers(words[1:])
         if len(values) >= 14 and words[0] != "DontCare":
             x1, y1, x2, y2 = values[3:7]
-            yield path.stem, _Object(words[0], (x1, y1, x2, y2))
+            yield path.stem, Object(words[0], (x1, y1, x2, y2))
 
 
 _VISDRONE = (
@@ -303,7 +297,7 @@ def _read_visdrone(path: Path) -> Objects:
         if len(values) == 8 and 1 <= values[5] <= len(_VISDRONE) and values[4]:
             x, y, width, height = values[:4]
             label = _VISDRONE[int(values[5]) - 1]
-            yield path.stem, _Object(label, (x, y, x + width, y + height))
+            yield path.stem, Object(label, (x, y, x + width, y + height))
 
 
 def _read_wider(path: Path) -> Objects:
@@ -316,12 +310,14 @@ def _read_wider(path: Path) -> Objects:
         elif len(values) == 10 and values[7] == 0:  # not marked as invalid
             x, y, width, height = values[:4]
             if width > 0 and height > 0:
-                yield name, _Object("face", (x, y, x + width, y + height))
+                yield name, Object("face", (x, y, x + width, y + height))
 
 
 _FORMATS = (
     _Format("a table of boxes (CSV)", "*.csv", ",", _read_csv),
     _Format("VIA's JSON", "*.json", '"regions"', _read_via),
+    _Format("CVAT's XML for images", "*.xml", "<annotations>", read_cvat),
+    _Format("Label Studio's JSON", "*.json", '"data"', read_label_studio),
     _Format("WIDER FACE's lists", "*_bbx_gt.txt", "", _read_wider),
     _Format("KITTI's labels", "*.txt", " -10", _read_kitti),
     _Format("VisDrone's labels", "*.txt", ",", _read_visdrone),

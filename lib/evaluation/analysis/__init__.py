@@ -7,6 +7,7 @@ score_analysis  best thresholds, confusion at these thresholds, calibration
 breakdown       average precision by size and by shape of the objects
 bootstrap       confidence intervals over draws of the images
 comparison      significant differences of two results
+doubtful_labels  labels that contradict what a detector is sure of
 error_analysis  all of these in one object
 
 hotcoco, which computes COCO's AP, has an error analysis of its own. On the 734
@@ -17,7 +18,7 @@ confusion matrix differ, and the costs differ by up to 0.015 AP, because hotcoco
 these 100 images, and ``compare_results`` 0.1 s (one core). The code here stays because
 hotcoco does not give the kind of each detection (for the gallery), counts by class,
 confusion at each class's own threshold, or intervals of each class; the ECE then takes
-15 lines, without a second matching. Its candidates for label errors are the top of the
-gallery's classification errors. `tests/evaluation/analysis/test_analysis_hotcoco.py`
-compares the two.
+15 lines, without a second matching. It has candidates for label errors, but none for
+loose boxes, and ranks them by score alone.
+`tests/evaluation/analysis/test_analysis_hotcoco.py` compares the two.
 """
