@@ -62,6 +62,10 @@ def evaluate_checkpoint(
     measure = settle_measure(config, measure)
     classes = tuple(state["classes"])
     options = for_classes(options, classes, dataset, source=checkpoint)
+    counts = state.get("class_images")  # which earlier checkpoints do not have
+    if isinstance(counts, list) and all(type(count) is int for count in counts):
+        known = dict(zip(classes[1:], counts[1:], strict=False))
+        options = options._replace(train_images=known)
     settings = _other_settings(config, config_from_checkpoint(state, []))
     if measure != "detection":
         config = with_many_proposals(config)

@@ -8,7 +8,7 @@ import torch
 
 from ..config.settings import Config
 from ..datasets.allowed_names import check_class_names
-from ..datasets.class_balance import class_weights
+from ..datasets.class_balance import class_weights, images_of_classes
 from ..datasets.loading.batches import Batch
 from ..datasets.loading.training_stream import Passes
 from ..datasets.records import Dataset
@@ -89,6 +89,7 @@ def train(
     weigh_classes(model, dataset, config)
     validation = Validation(validation_set, config, device=device, dtype=dtype)
     state, gradient = _begin(model, config, validation, device=device, dtype=dtype)
+    state.class_images = tuple(images_of_classes(dataset, config).tolist())
     state.keypoints = dataset.keypoints if config.keypoint.enabled else None
     resume(run, state, dataset)
     step = TrainStep(state, gradient, config)

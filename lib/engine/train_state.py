@@ -42,6 +42,7 @@ class TrainState:
         counts: counters of the run.
         iteration: updates done.
         keypoints: names for those who use the detector; None without keypoints.
+        class_images: number of training images with each class, for tests.
     """
 
     model: Network
@@ -52,6 +53,7 @@ class TrainState:
     counts: Counts = dataclasses.field(default_factory=Counts)
     iteration: int = 0
     keypoints: KeypointNames | None = None
+    class_images: tuple[int, ...] = ()
 
     def gather(self) -> None:
         """Prepare all processes for a save of the main process."""
@@ -75,7 +77,8 @@ class TrainState:
         Raises:
             OSError: the disk is full or not writable; earlier checkpoints are intact.
         """
-        extra = {name: part.state_dict() for name, part in self._optional().items()}
+        extra: dict[str, object] = {"class_images": list(self.class_images)}
+        extra |= {name: part.state_dict() for name, part in self._optional().items()}
         snapshot = Snapshot(
             self.model,
             self.optimizer,

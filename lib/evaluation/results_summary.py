@@ -16,6 +16,8 @@ from .tasks import AREAS, COCO_SIGMAS, Task
 from .voc_ap import Metric, VocResult
 
 Rules = Literal["voc", "coco"]
+_FREQUENCIES = {"rare": 10, "common": 100, "frequent": math.inf}
+"""Largest numbers of training images with a class (Gupta et al. 2019, "LVIS")."""
 Measure = Literal["detection", "proposal", "proposal_fast"]
 
 
@@ -36,6 +38,7 @@ class Evaluation:
         cause: why the headline number is probably 0; "" if it is not 0.
         instances: results of masks and keypoints by COCO's rules, by task.
         sigmas: spread of each keypoint that OKS used; empty without keypoints.
+        train_images: number of training images with each class; empty if unknown.
     """
 
     dataset: str
@@ -50,6 +53,7 @@ class Evaluation:
     cause: str = ""
     instances: dict[Task, CocoResult] = field(default_factory=dict)
     sigmas: tuple[float, ...] = ()
+    train_images: dict[str, int] = field(default_factory=dict)
 
     @property
     def coco_results(self) -> dict[Task, CocoResult]:
@@ -103,9 +107,26 @@ class Evaluation:
         """Return the AP of each class under the headline's metric."""
         return self.class_columns[self.headline[0].removeprefix("m")]
 
+    @property
+    def by_frequency(self) -> dict[str, tuple[float, int]]:
+        """Return mean AP and number of the rare, common and frequent classes.
+
+        These have at most 10, at most 100 and more training images (LVIS). Empty if the
+        numbers are unknown, or all classes are in one group.
+        """
+        groups: dict[str, list[float]] = {group: [] for group in _FREQUENCIES}
+        for name, ap in self.per_class.items():
+            count = self.train_images.get(name)
+            if count is not None and not math.isnan(ap):
+                fits = (g for g, most in _FREQUENCIES.items() if count <= most)
+                groups[next(fits)].append(ap)
+        found = {g: (float(np.mean(aps)), len(aps)) for g, aps in groups.items() if aps}
+        return found if len(found) > 1 else {}
+
     def scalars(self) -> dict[str, float]:
         """Return tag to value for TensorBoard, such as "AP_07/cat", without NaN."""
         scalars = dict(self.totals)
+        scalars |= {f"AP_{name}": ap for name, (ap, _) in self.by_frequency.items()}
         for column, values in self.class_columns.items():
             scalars |= {f"{column}/{name}": ap for name, ap in values.items()}
         return {tag: value for tag, value in scalars.items() if not math.isnan(value)}
@@ -146,6 +167,7 @@ class Evaluation:
             **_coco_json("segm", self.instances.get("segm")),
             **_coco_json("keypoints", self.instances.get("keypoints")),
             "keypoint_sigmas": list(self.sigmas),
+            "by_frequency": {name: ap for name, (ap, _) in self.by_frequency.items()},
             "areas": next((list(r.areas) for r in self.coco_results.values()), None),
             "per_class": {
                 cls: {"objects": count}
@@ -179,6 +201,9 @@ def results_table(evaluation: Evaluation) -> str:
         lines.append(f"sigmas of OKS (keypoint.sigmas): {', '.join(sigmas)}")
     if evaluation.voc_by_iou:
         lines += ["", *_by_iou(evaluation.voc_by_iou)]
+    if groups := evaluation.by_frequency:
+        told = [f"{name} {cell(ap)} ({count})" for name, (ap, count) in groups.items()]
+        lines += ["", f"mean (classes) by images in training: {', '.join(told)}"]
     counts = f"images {evaluation.images}, detections {evaluation.detections}"
     if evaluation.ignored:
         counts += f", objects ignored (difficult or crowd) {evaluation.ignored}"

@@ -1,8 +1,10 @@
 """The test of a detector on a data set: detections, average precision, pictures."""
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
+from types import MappingProxyType
 from typing import NamedTuple
 
 import torch
@@ -46,6 +48,7 @@ class EvaluationOptions(NamedTuple):
         out: another file for the detections, COCO results of all tasks or a table in
             ``.csv``; None for none.
         show_dir: folder for a picture of every image; None for none.
+        train_images: number of training images with each class; empty if unknown.
     """
 
     evaluator: Evaluator = "hotcoco"
@@ -54,6 +57,7 @@ class EvaluationOptions(NamedTuple):
     tasks: Sequence[Task] | None = None
     out: Path | None = None
     show_dir: Path | None = None
+    train_images: Mapping[str, int] = MappingProxyType({})
 
 
 def evaluate_detector(
@@ -129,6 +133,7 @@ def evaluate_detector(
         evaluator=options.evaluator,
         parameters=coco_parameters(config),
     )
+    evaluation = replace(evaluation, train_images=dict(options.train_images))
     save_results(
         folder / "results.json",
         evaluation,

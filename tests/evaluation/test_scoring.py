@@ -1,3 +1,4 @@
+import dataclasses
 import json
 import math
 
@@ -171,6 +172,7 @@ def test_saved_results_by_hand(pets, half, tmp_path):
         **dict.fromkeys(("keypoints", "keypoints_per_class")),
         "keypoints_max_detections": None,
         "keypoint_sigmas": [],
+        "by_frequency": {},
         "areas": None,
         "settings": {"checkpoint": "0100.pth"},
     }
@@ -241,3 +243,19 @@ def test_the_table_names_the_limit_of_detections(coco_pets, found):
     )
     assert "with the 300 best detections of an image and class" in evaluation.table()
     assert evaluation.to_json()["coco_max_detections"] == 300
+
+
+def test_classes_by_their_frequency_in_training(record, dataset, found, tmp_path):
+    pets = dataset([record("a", [BOX, OTHER], [1, 2])])
+    result = evaluate(pets, [found("a", [BOX], [0.9])])
+    known = dataclasses.replace(result, train_images={"cat": 11, "dog": 10})
+    assert known.by_frequency == {"rare": (0, 1), "common": (1, 1)}
+    expected = "mean (classes) by images in training: rare 0.0000 (1), common 1.0000"
+    assert expected in known.table()
+    assert known.scalars()["AP_common"] == 1
+    save_results(tmp_path / "results.json", known)
+    saved = json.loads((tmp_path / "results.json").read_text())
+    assert saved["by_frequency"] == {"rare": 0, "common": 1}
+    for counts in ({}, {"cat": 50, "dog": 11}):
+        other = dataclasses.replace(result, train_images=counts)
+        assert other.by_frequency == {} and "in training" not in other.table()

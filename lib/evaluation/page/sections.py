@@ -61,6 +61,8 @@ def summary(
         (key.replace("_", " ").replace("/", " "), v)
         for key, v in evaluation.totals.items()
     ]
+    groups = evaluation.by_frequency.items()
+    totals += [(f"AP of {group} classes", ap) for group, (ap, _) in groups]
     given = [(key, str(value)) for key, value in settings.items()]
     hint = results_table(evaluation).splitlines()[-1]
     return {
@@ -77,6 +79,7 @@ def classes(evaluation: Evaluation, analysis: ErrorAnalysis) -> dict[str, object
     columns = evaluation.class_columns
     found = np.bincount(matches.found.classes, minlength=len(matches.classes))
     rows: list[list[Value]] = []
+    trained = evaluation.train_images
     for c, name in enumerate(matches.classes[1:], start=1):
         interval = analysis.class_intervals[c]
         at_best = [float(v[c]) for v in (best.f1, best.precision, best.recall)]
@@ -84,6 +87,7 @@ def classes(evaluation: Evaluation, analysis: ErrorAnalysis) -> dict[str, object
             [
                 name,
                 evaluation.objects[name],
+                *([trained.get(name, 0)] if trained else []),
                 int(found[c]),
                 *(values[name] for values in columns.values()),
                 Cell(_range(*interval), interval.low),
@@ -94,6 +98,7 @@ def classes(evaluation: Evaluation, analysis: ErrorAnalysis) -> dict[str, object
     heads: list[Head] = [
         "class",
         "objects",
+        *([("trained on", "training images with this class")] if trained else []),
         ("detections", "at any score"),
         *(
             (c.replace("_", " ").replace("/", " "), "average precision")
