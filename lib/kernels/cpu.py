@@ -56,8 +56,9 @@ def nms(
     """
     boxes, scores = boxes.float().contiguous(), scores.float().contiguous()
     valid, groups = valid.contiguous(), groups.long().contiguous()
-    index = scores.new_empty((boxes.shape[0], max_outputs), dtype=torch.int64)
-    kept = torch.empty_like(index, dtype=torch.bool)
+    shape, device = (boxes.shape[0], max_outputs), boxes.device
+    index = torch.empty(shape, dtype=torch.int64, device=device)
+    kept = torch.empty(shape, dtype=torch.bool, device=device)
     _cpu.nms(
         boxes.data_ptr(),
         scores.data_ptr(),
@@ -207,7 +208,7 @@ def roi_pool(
     task = _task(maps, rois, sizes, options)
     run = task.max_forward if options.mode == MAXIMA else task.bilinear_forward
     run(out.data_ptr(), places.data_ptr())
-    return pooled.copy_(out) if out is not pooled else pooled, places
+    return _transpose(out, pooled) if out is not pooled else pooled, places
 
 
 def roi_pool_backward(
@@ -224,7 +225,21 @@ def roi_pool_backward(
     task = _task(grads, rois, sizes, options)
     run = task.max_backward if options.mode == MAXIMA else task.bilinear_backward
     run(grad.data_ptr(), places.data_ptr())
-    return grads if channels_last else [g.contiguous() for g in grads]
+    if channels_last:
+        return grads
+    return [_transpose(g, torch.empty(g.shape, dtype=g.dtype)) for g in grads]
+
+
+def _transpose(source: Tensor, target: Tensor) -> Tensor:
+    """Copy channels_last to contiguous ``(N, C, H, W)``, as N transposed matrices.
+
+    PyTorch copies a transposed matrix in blocks, two to four times as fast as a tensor
+    of four dimensions.
+    """
+    rows = source.permute(0, 2, 3, 1).flatten(1, 2)  # (N, H * W, C)
+    for to, of in zip(target.flatten(2).unbind(), rows.unbind(), strict=True):
+        to.copy_(of.t())
+    return target
 
 
 def _task(

@@ -118,7 +118,8 @@ def check_arguments(
         )
     if valid.dtype != torch.bool:
         raise ValueError(f"{name} expects valid as torch.bool; found {valid.dtype}")
-    if any(t is not None and t.device != boxes.device for t in (scores, valid, groups)):
+    same = scores.device == valid.device == boxes.device
+    if not same or (groups is not None and groups.device != boxes.device):
         raise ValueError(
             f"{name} expects scores, valid and groups on the boxes' device "
             f"{boxes.device}; found {scores.device}, {valid.device} and "

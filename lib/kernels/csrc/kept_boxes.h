@@ -66,7 +66,7 @@ INLINE int partition_of(const KeptBoxes *k, const Box *b) {
  *
  * The comparison must agree with `inter / (area + area' - inter) > limit` in float32 to
  * the last bit, which requires a division per pair. A product decides all pairs except
- * the few near the limit; only these are divided.
+ * the few near the limit; only blocks with such a pair are divided.
  */
 VECTORISED
 static int meets_in(const KeptBoxes *k, int64_t cell, const Box *b) {
@@ -86,13 +86,15 @@ static int meets_in(const KeptBoxes *k, int64_t cell, const Box *b) {
             near |= (inter > surely_below * all) & (o->group[i] == a.group);
         }
         if (!near) continue;
-        for (int i = 0; i < count; i++) {
+        int32_t over = 0; /* no early exit: all lanes are divided at once */
+        for (int i = 0; i < LANES; i++) {
             float width = smaller(a.x2, o->x2[i]) - larger(a.x1, o->x1[i]);
             float height = smaller(a.y2, o->y2[i]) - larger(a.y1, o->y1[i]);
             float inter = larger(width, 0.0f) * larger(height, 0.0f);
             float all = a.area + o->area[i] - inter;
-            if (o->group[i] == a.group && inter / all > limit) return 1;
+            over |= (inter / all > limit) & (o->group[i] == a.group) & (i < count);
         }
+        if (over) return 1;
     }
     return 0;
 }
