@@ -14,6 +14,7 @@ from ..datasets.catalog import resolve
 from ..datasets.checks.check_page import write_page
 from ..datasets.checks.dataset_files import find_sources
 from ..datasets.checks.fix import expect_mendable, write_cleaned
+from ..datasets.checks.pixel_statistics import pixel_settings
 from ..datasets.checks.run_checks import Report, Training, Verdict, check_dataset
 from ..datasets.checks.text import report_text
 from ..datasets.wanted_instances import training_instances, with_keypoints_of
@@ -34,7 +35,19 @@ _STATUS: dict[Verdict, int] = {"fine": 0, "will train, but look": 1, "cannot tra
 def main(arguments: argparse.Namespace) -> None:
     """Read the files, check them, and show the findings."""
     with clear_errors():
+        if arguments.pixel_statistics:
+            print_statistics(arguments)
+            return
         sys.exit(_STATUS[run_check(arguments).verdict])
+
+
+def print_statistics(arguments: argparse.Namespace) -> None:
+    """Print the settings that normalise the training images as they are stored."""
+    arguments.dataset = open_data(arguments.dataset)
+    config, _ = _settle(arguments, find_recipes(arguments.dataset, arguments.net))
+    fetch_dataset(arguments.dataset, config, "train")
+    records = read_data_sets(arguments.dataset, config).train.records
+    show("--set " + " ".join(pixel_settings([record.path for record in records])))
 
 
 def run_check(arguments: argparse.Namespace) -> Report:

@@ -7,7 +7,7 @@ from typing import Annotated, Literal, NamedTuple
 
 from pydantic import AfterValidator, model_validator
 
-from .section import Count, Section, Share, Whole
+from .section import Count, Positive, Section, Share, Whole
 
 NET_NAMES = (
     "vgg16",
@@ -157,6 +157,17 @@ class NetConfig(Section):
     """Input normalisation that the weights expect; ``auto``: the one recorded with the
     weights, or recognised from them, or timm's for its nets. Any other value must agree
     with that."""
+    in_channels: Count = 3
+    """Channels of the images; other than 3 with ``pixel_mean`` and ``pixel_std``."""
+    pixel_mean: tuple[float, ...] | None = None
+    """Mean of each channel, as stored: images are then read with all their channels and
+    their full depth, from TIFF, NPY or PNG (docs/channels.md). null: 8-bit RGB."""
+    pixel_std: tuple[Positive, ...] | None = None
+    """Standard deviation of each channel."""
+    first_conv: Literal["mean", "repeat"] = "mean"
+    """How weights for RGB serve other channels: each channel gets their ``mean``, or
+    that of red, green, blue in turn (``repeat``), scaled so that sums keep their
+    size."""
     style: Literal["pytorch", "caffe"] = "pytorch"
     """ResNet variant of the weights: stride in the 3x3 convolution (torchvision), or in
     the 1x1 (Caffe). Other nets have only one variant."""
@@ -177,6 +188,25 @@ class NetConfig(Section):
     theirs."""
     dropout: Share = 0.5
     """Dropout probability after fc6 and fc7 of VGG16."""
+
+    @property
+    def raw_channels(self) -> int | None:
+        """Return the number of channels that are read as stored; None for 8-bit RGB."""
+        return None if self.pixel_mean is None else self.in_channels
+
+    @model_validator(mode="after")
+    def _statistics_fit(self) -> "NetConfig":
+        mean, std, count = self.pixel_mean, self.pixel_std, self.in_channels
+        both = mean is not None and std is not None
+        if not both and (mean, std, count) == (None, None, 3):
+            return self
+        if not both or not len(mean or ()) == len(std or ()) == count:
+            raise ValueError(
+                f"net.in_channels {count} needs as many numbers in net.pixel_mean and "
+                f"net.pixel_std, found {mean} and {std}; frcnn check DATASET "
+                "--pixel-statistics measures them"
+            )
+        return self
 
     @property
     def detects(self) -> bool:

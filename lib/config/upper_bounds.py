@@ -23,6 +23,7 @@ _LARGEST = {
     "anchors.sizes": 100_000,
     **dict.fromkeys(("rpn.convs", "head.convs", "head.fcs", "dense.convs"), 64),
     "net.fpn_coarser": 16,
+    "net.in_channels": 256,
     "net.fpn_finest": 1 << 10,
     **dict.fromkeys(("mask.convs", "keypoint.convs"), 64),
     **dict.fromkeys(("pooling.size", "mask.size", "keypoint.size"), 128),

@@ -11,7 +11,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from .likeness import Look, alike, look_of
-from .loading.images import ImageError, read_image
+from .loading.channels import read_shown
+from .loading.images import ImageError
 
 SPLITS = ("train", "val", "test")
 DEFAULT_SHARES = (0.8, 0.2, 0.0)
@@ -132,6 +133,6 @@ def _groups(images: Sequence[Path]) -> list[int]:
 
 def _look(path: Path) -> Look:
     try:
-        return look_of(read_image(path))
+        return look_of(read_shown(path))
     except ImageError:  # reported when the image is used
         return Look(None, b"")

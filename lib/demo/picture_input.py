@@ -6,8 +6,10 @@ from collections.abc import Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 
+import numpy as np
 from PIL import Image, UnidentifiedImageError
 
+from ..datasets.loading.channels import Pixels
 from ..datasets.loading.images import ImageError
 from ..detector.inputs import to_pixels
 from ..utils.drawing import Picture
@@ -20,22 +22,23 @@ _READERS = 2
 
 
 def read_ahead(
-    items: Iterable[Item], *, ahead: int
-) -> Iterator[tuple[Item, Picture | ImageError]]:
+    items: Iterable[Item], *, ahead: int, channels: int | None = None
+) -> Iterator[tuple[Item, Pixels | ImageError]]:
     """Read pictures upright and in order, ahead of their use.
 
     Args:
         items: pictures.
         ahead: pictures to hold at most.
+        channels: channels to read as stored; None for RGB.
 
     Yields:
-        Each item with its ``(H, W, 3)`` RGB pixels, or with the error.
+        Each item with its ``(H, W, 3)`` RGB or other pixels, or with the error.
     """
-    waiting: deque[tuple[Item, Future[Picture | ImageError]]] = deque()
+    waiting: deque[tuple[Item, Future[Pixels | ImageError]]] = deque()
     with ThreadPoolExecutor(_READERS) as pool:
         try:
             for item in items:
-                waiting.append((item, pool.submit(_read, item)))
+                waiting.append((item, pool.submit(_read, item, channels)))
                 if len(waiting) >= ahead:
                     first, future = waiting.popleft()
                     yield first, future.result()
@@ -67,7 +70,7 @@ def decode_upload(data: bytes, *, max_pixels: int) -> Picture:
             width, height = image.size
             if width * height <= max_pixels:
                 image.load()
-                return to_pixels(image)
+                return np.asarray(to_pixels(image), np.uint8)
     except Image.DecompressionBombError as error:
         raise ImageError(
             f"expected at most {max_pixels / 1e6:g} million pixels ({error}); make the "
@@ -90,8 +93,8 @@ def decode_upload(data: bytes, *, max_pixels: int) -> Picture:
     )
 
 
-def _read(item: Item) -> Picture | ImageError:
+def _read(item: Item, channels: int | None) -> Pixels | ImageError:
     try:
-        return to_pixels(Path(item.source))
+        return to_pixels(Path(item.source), channels=channels)
     except ImageError as error:
         return error

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 
 import cv2
 
+from ..datasets.loading.channels import Pixels
 from ..datasets.loading.images import ImageError
 from ..detector import Detector, Result
 from ..utils.drawing import Picture, save_image
@@ -96,7 +97,8 @@ class Demo:
         """
         total, done = before + len(items), 0
         every = max(1, total // _LOG_LINES)
-        read = iter(read_ahead(items, ahead=2 * self.batch + 2))
+        channels = self.detector.channels
+        read = iter(read_ahead(items, ahead=2 * self.batch + 2, channels=channels))
         with Progress(total, start=before, log_every=every, early=True) as progress:
             while chunk := list(itertools.islice(read, self.batch)):
                 self._picture_batch(chunk)
@@ -107,10 +109,8 @@ class Demo:
                     break
         return done
 
-    def _picture_batch(
-        self, chunk: Sequence[tuple[Item, Picture | ImageError]]
-    ) -> None:
-        good: list[tuple[Item, Picture]] = []
+    def _picture_batch(self, chunk: Sequence[tuple[Item, Pixels | ImageError]]) -> None:
+        good: list[tuple[Item, Pixels]] = []
         for item, picture in chunk:
             if isinstance(picture, ImageError):
                 self.failed[item.source] = str(picture)
@@ -145,7 +145,7 @@ class Demo:
                 raise
             self.failed[item.source] = f"{item.output} cannot be written: {error}"
 
-    def _finish_picture(self, item: Item, picture: Picture, result: Result) -> None:
+    def _finish_picture(self, item: Item, picture: Pixels, result: Result) -> None:
         output = json_file = drawn = None
         if self.options.drawn or self.window is not None:
             drawn = result.draw(picture)
@@ -167,7 +167,7 @@ class Demo:
 
     def detect(
         self,
-        images: list[Picture],
+        images: Sequence[Pixels],
         threshold: float | Mapping[str, float] | None = None,
     ) -> list[Result]:
         """Detect objects in ``(H, W, 3)`` RGB images in one pass.

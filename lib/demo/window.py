@@ -7,7 +7,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from ..datasets.loading.images import read_image
+from ..datasets.loading.channels import read_shown
 from ..utils.closeable import Closeable
 from ..utils.drawing import Picture
 
@@ -54,7 +54,7 @@ def show_pictures(folder: Path) -> None:
     """Show the pictures of a folder, each until a key is pressed."""
     with Window() as window:
         for path in sorted(folder.rglob("*.jpg")):
-            if not window.show(read_image(path), wait=True):
+            if not window.show(read_shown(path), wait=True):
                 return
 
 

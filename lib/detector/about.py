@@ -31,12 +31,14 @@ class Shape(NamedTuple):
         size: H and W; None for any that are multiples of ``multiple``.
         multiple: divisor of H and W, where they are free.
         padded: whether images may be smaller than H x W. If not, no masks are computed.
+        channels: channels of float32 images; None for uint8 RGB.
     """
 
     batch: int | None = None
     size: tuple[int, int] | None = None
     multiple: int = MULTIPLE
     padded: bool = True
+    channels: int | None = None
 
     @property
     def least(self) -> int:
@@ -68,6 +70,7 @@ class About:
         pasted: whether masks are those of the original images.
         whole_pixel_masks: whether boxes are rounded where masks are pasted into them.
         keypoints: names of the keypoints; None without any.
+        channels: channels of float32 images as stored; None for uint8 RGB.
     """
 
     KEY: ClassVar[str] = "faster_rcnn.json"
@@ -89,6 +92,7 @@ class About:
     pasted: bool = False
     whole_pixel_masks: bool = False
     keypoints: KeypointNames | None = None
+    channels: int | None = None
 
     @classmethod
     def of(
@@ -120,13 +124,13 @@ class About:
             pasted=pasted,
             whole_pixel_masks=config.test.whole_pixel_masks,
             keypoints=keypoints,
-            **shape._asdict(),
+            **shape._replace(channels=config.net.raw_channels)._asdict(),
         )
 
     @property
     def shape(self) -> Shape:
         """Return which dimensions of the inputs are fixed."""
-        return Shape(self.batch, self.size, self.multiple, self.padded)
+        return Shape(self.batch, self.size, self.multiple, self.padded, self.channels)
 
     @property
     def dtype(self) -> torch.dtype:

@@ -7,11 +7,11 @@ from typing import NamedTuple
 
 import numpy as np
 
+from ..datasets.loading.channels import Pixels
 from ..datasets.loading.resizing import cut_tile, resize_image, resize_scale
 from ..datasets.loading.samples import Sample
 from ..datasets.loading.tiling import Tile
 from ..datasets.loading.training_stream import shape_groups
-from ..utils.drawing import Picture
 
 
 class Prepared(NamedTuple):
@@ -29,11 +29,11 @@ class Prepared(NamedTuple):
     size: tuple[int, int]
     samples: list[Sample]
     path: Path | None
-    stored: Picture | None = None
+    stored: Pixels | None = None
 
 
 def to_sample(
-    pixels: Picture, short_side: int, long_side: int, tile: Tile | None = None
+    pixels: Pixels, short_side: int, long_side: int, tile: Tile | None = None
 ) -> Sample:
     """Resize an image or a tile to one scale, as for data sets, without objects."""
     height, width = pixels.shape[:2]
@@ -48,7 +48,7 @@ def to_sample(
 
 
 def without_objects(
-    pixels: Picture,
+    pixels: Pixels,
     scale: float,
     original_size: tuple[int, int],
     tile: Tile | None = None,

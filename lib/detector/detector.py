@@ -167,6 +167,13 @@ class Detector:
             model.compile(dynamic=True)
         return detector
 
+    @property
+    def channels(self) -> int | None:
+        """Return the channels of images that are read as stored; None for RGB."""
+        if isinstance(self.model, Exported):
+            return self.model.about.channels
+        return self.config.net.raw_channels
+
     def __call__(
         self,
         images: ImageInput | Iterable[ImageInput],
@@ -273,7 +280,7 @@ class Detector:
         Raises:
             ImageError, ValueError: see `__call__`.
         """
-        pixels = to_pixels(image, exif=exif, name=name)
+        pixels = to_pixels(image, exif=exif, name=name, channels=self.channels)
         path = Path(image) if isinstance(image, str | os.PathLike) else None
         height, width = pixels.shape[:2]
         item = Prepared(number, (height, width), [], path)
@@ -326,7 +333,7 @@ class Detector:
         expect_box_head(network)
         self._expect_usable()
         data, test = self.config.data, self.config.test
-        pixels = to_pixels(image, exif=exif)
+        pixels = to_pixels(image, exif=exif, channels=self.channels)
         sample = to_sample(pixels, *view_sizes(data, test)[0])
         batch = collate([sample], size_multiple=data.size_multiple).to(self.device)
         with autocast(self.device, self.dtype):

@@ -7,9 +7,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from ..datasets.loading.channels import Pixels
 from ..datasets.loading.resizing import resize_image, resize_scale
 from ..datasets.loading.samples import Sample
-from ..utils.drawing import Picture
 from .about import About
 from .batching import without_objects
 
@@ -18,7 +18,8 @@ class Inputs(NamedTuple):
     """Inputs of an exported detector, in this order and by these names.
 
     Attributes:
-        pixels: ``(N, 3, H, W)`` uint8 RGB, zero beyond each image's own size.
+        pixels: ``(N, 3, H, W)`` uint8 RGB, or float32 of other channels; zero
+            beyond each image's own size.
         sizes: ``(N, 2)`` int64, height and width of each image without padding.
         scales: ``(N,)`` float32, input pixels per original pixel.
         original_sizes: ``(N, 2)`` int64, height and width of each original image.
@@ -30,7 +31,7 @@ class Inputs(NamedTuple):
     original_sizes: Tensor
 
 
-def fit(picture: Picture, about: About) -> Sample:
+def fit(picture: Pixels, about: About) -> Sample:
     """Resize a picture by the detector's rule, or to fit the file's fixed input.
 
     Without padding, it is cropped to the input at the right and at the bottom.
@@ -58,7 +59,8 @@ def stack(samples: Sequence[Sample], about: About) -> Inputs:
         max(-(-int(side) // about.multiple) * about.multiple, about.shape.least)
         for side in sizes.max(axis=0)
     )
-    canvas = np.zeros((len(samples), height, width, 3), np.uint8)
+    kind = np.uint8 if about.channels is None else np.float32
+    canvas = np.zeros((len(samples), height, width, about.channels or 3), kind)
     originals = []
     for slot, sample in zip(canvas, samples, strict=True):
         rows, columns = sample.pixels.shape[:2]
@@ -75,6 +77,6 @@ def stack(samples: Sequence[Sample], about: About) -> Inputs:
     )
 
 
-def make_inputs(pictures: Sequence[Picture], about: About) -> Inputs:
-    """Resize and stack N pictures, ``(h, w, 3)`` uint8 RGB each."""
+def make_inputs(pictures: Sequence[Pixels], about: About) -> Inputs:
+    """Resize and stack N pictures, ``(h, w, 3)`` uint8 RGB each, or of other channels."""
     return stack([fit(picture, about) for picture in pictures], about)

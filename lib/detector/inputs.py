@@ -16,6 +16,13 @@ import torch
 from PIL import Image, ImageOps
 from torch import Tensor
 
+from ..datasets.loading.channels import (
+    Pixels,
+    as_channels,
+    read_channels,
+    read_shown,
+    shown,
+)
 from ..datasets.loading.images import ImageError, read_image
 from ..datasets.loading.orientation import orientation_of, upright
 from ..utils.drawing import Picture
@@ -58,24 +65,36 @@ def as_images(images: ImageInput | Iterable[ImageInput]) -> Iterable[ImageInput]
     )
 
 
-def to_pixels(image: ImageInput, *, exif: bool = True, name: str = "image") -> Picture:
+def to_pixels(
+    image: ImageInput,
+    *,
+    exif: bool = True,
+    name: str = "image",
+    channels: int | None = None,
+) -> Pixels:
     """Convert an image of any supported type to pixels.
 
-    Grey becomes RGB, transparency is dropped, and the upper 8 of 16 bits are kept.
+    Grey becomes RGB, transparency is dropped, and the upper 8 of 16 bits are kept; but
+    with ``channels`` all channels and values stay as they are.
 
     Args:
         image: a file's path; uint8 ``(H, W, 3)`` RGB, ``(H, W, 4)`` or grey ``(H, W)``;
             a PIL image; or a ``(3, H, W)`` RGB tensor, uint8 or floats from 0 to 1.
         exif: rotate files and PIL images upright by their EXIF data.
         name: name of the image in error messages if it has no path.
+        channels: the number of channels that the detector reads as stored: arrays are
+            ``(H, W, channels)`` or, of one, ``(H, W)``, and tensors ``(channels, H,
+            W)``, of any number type. None for RGB.
 
     Returns:
-        ``(H, W, 3)`` uint8 RGB.
+        ``(H, W, 3)`` uint8 RGB, or ``(H, W, channels)``.
 
     Raises:
         ImageError: the file or PIL image cannot be read; the message names the file.
         ValueError: the type or shape is not supported.
     """
+    if channels is not None:
+        return _as_stored(image, channels, exif=exif, name=name)
     if isinstance(image, str | os.PathLike):
         pixels = read_image(Path(image))
         return upright(pixels, orientation_of(Path(image))) if exif else pixels
@@ -86,6 +105,37 @@ def to_pixels(image: ImageInput, *, exif: bool = True, name: str = "image") -> P
     if isinstance(image, np.ndarray):
         return _from_array(image, name)
     raise ValueError(f"{name}: expected {_KINDS}, found {type(image).__name__}")
+
+
+def to_picture(image: ImageInput, *, exif: bool = True) -> Picture:
+    """Convert an image of any channels to RGB for people.
+
+    Raises:
+        ImageError, ValueError: see `to_pixels`.
+    """
+    if isinstance(image, str | os.PathLike):
+        pixels = read_shown(Path(image))
+        return upright(pixels, orientation_of(Path(image))) if exif else pixels
+    if isinstance(image, np.ndarray) and (image.dtype != np.uint8 or image.ndim == 3):
+        return shown(as_channels(image, None, name="image"))
+    if isinstance(image, Tensor) and len(image) != 3:
+        return to_picture(image.detach().cpu().permute(1, 2, 0).numpy())
+    return np.asarray(to_pixels(image, exif=exif), np.uint8)
+
+
+def _as_stored(image: ImageInput, channels: int, *, exif: bool, name: str) -> Pixels:
+    """Convert an image with all its channels and values."""
+    if isinstance(image, str | os.PathLike):
+        pixels = read_channels(Path(image), channels)
+        return upright(pixels, orientation_of(Path(image))) if exif else pixels
+    if isinstance(image, Tensor):
+        planes = image.detach().cpu()
+        image = planes.permute(1, 2, 0).numpy() if planes.ndim == 3 else planes.numpy()
+    elif isinstance(image, Image.Image):
+        image = np.asarray(ImageOps.exif_transpose(image) if exif else image)
+    if not isinstance(image, np.ndarray):
+        raise ValueError(f"{name}: expected {_KINDS}, found {type(image).__name__}")
+    return as_channels(image, channels, name=name)
 
 
 def _from_pil(image: Image.Image, *, exif: bool, name: str) -> Picture:

@@ -25,7 +25,7 @@ from ..utils.drawing import (
 )
 from ..utils.files import atomic_path
 from .coco_rows import categories_of, coco_row
-from .inputs import ImageInput, to_pixels
+from .inputs import ImageInput, to_picture
 from .voc_xml import voc_annotation
 
 _COLUMNS = (
@@ -290,7 +290,7 @@ class Result:
                     "file; give the image: result.draw(image)"
                 )
             image = self.path
-        pixels = to_pixels(image, exif=self.exif)
+        pixels = to_picture(image, exif=self.exif)
         if pixels.shape[:2] != self.size:
             height, width = self.size
             raise ValueError(

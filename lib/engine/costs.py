@@ -214,7 +214,9 @@ def _step(
             return torch.empty(count, *shape, dtype=of, device=device)
 
         images = Images(
-            empty(3, *size, of=torch.uint8), empty(2, of=torch.int64), padded=True
+            empty(len(model.pixel_mean), *size, of=torch.uint8),
+            empty(2, of=torch.int64),
+            padded=True,
         )
         truth = None
         if model.training:

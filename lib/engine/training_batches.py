@@ -86,4 +86,5 @@ def training_preparation(dataset: Dataset, config: Config) -> Preparation:
         crop=data.crop,
         instances=training_instances(dataset, config),
         transforms=transforms,
+        channels=config.net.raw_channels,
     )

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import numpy as np
 
+from ..datasets.loading.channels import Pixels, read_channels
 from ..datasets.loading.images import IMAGE_SUFFIXES, read_image
 from ..datasets.shapes_scene import draw_scene
 from ..detector.about import About
@@ -60,10 +61,20 @@ def batches(
     """
     count = about.batch or batch
     for start in range(0, len(pictures), count):
-        chosen = [
-            read_image(p) if isinstance(p, Path) else p
-            for p in pictures[start : start + count]
-        ]
+        chosen = [_read(p, about.channels) for p in pictures[start : start + count]]
         if about.batch is not None:
             chosen += chosen[-1:] * (count - len(chosen))
         yield make_inputs(chosen, about)
+
+
+def _read(picture: Picture | Path, channels: int | None) -> Pixels:
+    if isinstance(picture, Path):
+        if channels is None:
+            return read_image(picture)
+        return read_channels(picture, channels)
+    if channels is None:
+        return picture
+    planes = picture.transpose(2, 0, 1)  # of a drawn one
+    return np.asarray(
+        np.resize(planes, (channels, *planes.shape[1:])).transpose(1, 2, 0)
+    )

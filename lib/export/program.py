@@ -132,9 +132,13 @@ def example_inputs(shape: Shape, device: torch.device) -> Inputs:
     step = math.lcm(MULTIPLE, shape.multiple)
     height, width = shape.size or (8 * step, 10 * step)
     generator = torch.Generator().manual_seed(0)
-    pixels = torch.randint(0, 256, (images, 3, height, width), generator=generator)
+    channels = shape.channels or 3
+    pixels = torch.randint(
+        0, 256, (images, channels, height, width), generator=generator
+    )
+    kind = torch.uint8 if shape.channels is None else torch.float32
     size = torch.tensor([[height, width]]).repeat(images, 1)
-    inputs = Inputs(pixels.to(torch.uint8), size, torch.ones(images), size.clone())
+    inputs = Inputs(pixels.to(kind), size, torch.ones(images), size.clone())
     return Inputs(*(tensor.to(device) for tensor in inputs))
 
 

@@ -8,6 +8,7 @@ import numpy as np
 from torch import Tensor
 
 from ..datasets.loading.batches import Batch
+from ..datasets.loading.channels import shown
 from ..datasets.mask_encoding import run_lengths
 from ..evaluation.pictures import KEYPOINT_SCORE
 from ..layer_utils.mask_pasting import paste_masks
@@ -85,7 +86,7 @@ def _picture(
     offset: float,
     size: int,
 ) -> Picture:
-    canvas = batch.images.pixels[i].permute(1, 2, 0).contiguous().numpy()
+    canvas = shown(batch.images.pixels[i].permute(1, 2, 0).contiguous().numpy())
     truth = batch.ground_truth
     canvas = _with_masks(canvas, truth, i)
     factor = size / max(canvas.shape[:2])
@@ -156,9 +157,8 @@ def _colors(truth: GroundTruth | Detections, i: int) -> list[Color]:
 def picture_of(images: Images, i: int) -> Picture:
     """Return image ``i`` of a batch without its padding."""
     height, width = images.sizes[i].tolist()
-    pixels = images.pixels[i, :, :height, :width].permute(1, 2, 0)  # (h, w, 3)
-    picture: Picture = pixels.cpu().contiguous().numpy()
-    return picture
+    pixels = images.pixels[i, :, :height, :width].permute(1, 2, 0)  # (h, w, C)
+    return shown(pixels.cpu().contiguous().numpy())
 
 
 def ground_truth_picture(

@@ -11,7 +11,7 @@ import torch
 
 from ..config.settings import Config
 from ..datasets.given_proposals import given_proposals
-from ..datasets.loading.orientation import read_annotated
+from ..datasets.loading.orientation import show_annotated
 from ..datasets.records import Dataset
 from ..evaluation.coco_evaluators import Evaluator
 from ..evaluation.detection_tables import save_table_or_json
@@ -200,7 +200,7 @@ def _save_picture(
     threshold: float,
 ) -> None:
     record = dataset.records[index]
-    pixels = read_annotated(record.path, (record.width, record.height))
+    pixels = show_annotated(record.path, (record.width, record.height))
     truth = truth_picture(pixels, record, dataset)
     found = detections_picture(pixels, entry, dataset, threshold=threshold)
     save_image(

@@ -69,6 +69,7 @@ def ordered_batches(
         size_multiple=data.size_multiple,
         use_difficult=use_difficult,
         min_visible=data.min_visible,
+        channels=config.net.raw_channels,
         instances=instances,
     )
     return evaluation_batches(

@@ -24,7 +24,8 @@ class Images(NamedTuple):
     """A batch of images as it is sent to the device.
 
     Attributes:
-        pixels: ``(N, 3, H, W)`` uint8 RGB, zero beyond each image's true size.
+        pixels: ``(N, 3, H, W)`` uint8 RGB, or float32 or other channels as they are
+            stored; zero beyond each image's true size.
         sizes: ``(N, 2)`` int64, height and width of each image without padding.
         padded: whether any image is smaller than ``(H, W)``; a Python bool, so that a
             batch without padding skips masking without a device synchronisation.

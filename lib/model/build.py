@@ -13,7 +13,7 @@ from ..nets import build_backbone
 from ..nets.backbone import Backbone
 from ..nets.fpn import FeaturePyramid
 from ..nets.layers import freeze
-from ..nets.normalisation import NORMALISATIONS, Normalisation
+from ..nets.normalisation import Normalisation, of_pixels
 from ..nets.region_head import RegionHead
 from ..nets.roi_features import HeadContext, LastStage, RoIFeatures, pooled_strides
 from .external_proposals import ExternalProposals
@@ -52,7 +52,8 @@ def build_detector(config: Config, num_classes: int) -> Network:
             finest=net.fpn_finest,
         )
     # Pretrained weights bring their own normalisation; see `load_initial_weights`.
-    normalisation = NORMALISATIONS.get(net.normalisation, backbone.normalisation)
+    statistics = net.pixel_mean, net.pixel_std
+    normalisation = of_pixels(net.normalisation, backbone.normalisation, *statistics)
     model: Network
     if net.detector == "retinanet":
         assert pyramid is not None
@@ -140,6 +141,7 @@ def _backbone(config: Config) -> Backbone:
     return build_backbone(
         net.name,
         features=net.features,
+        in_channels=net.in_channels,
         style=net.style,
         norm=auto if net.norm == "auto" else net.norm,
         fixed_blocks=net.fixed_blocks if pretrained else 0,

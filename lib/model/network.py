@@ -33,9 +33,9 @@ class Network(nn.Module):
         normalisation: normalisation of the input pixels.
 
     Attributes:
-        pixel_mean: ``(3, 1, 1)`` RGB mean of the input, 0..255. Part of the state dict,
+        pixel_mean: ``(C, 1, 1)`` mean of the input, by channel. Part of the state dict,
             like ``pixel_std``, so that weights keep the normalisation they need.
-        pixel_std: ``(3, 1, 1)`` RGB standard deviation.
+        pixel_std: ``(C, 1, 1)`` standard deviation, of RGB in 0..255 by default.
         detects: whether the detector predicts classes; if not, only proposals.
         reads_proposals: whether the detector needs proposals as an input.
         masks_padding: whether padding stays zero in every layer, and without anchors.

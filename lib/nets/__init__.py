@@ -7,6 +7,7 @@ from typing import cast, get_args
 
 from ..kernels.convolution import is_depthwise
 from .backbone import Backbone, FeatureKind
+from .input_channels import widen
 from .layers import NormKind
 from .mobilenet_v1 import MobileNetV1
 from .mobilenet_v2 import MobileNetV2
@@ -94,6 +95,7 @@ def build_backbone(
     name: str,
     *,
     features: str = "c4",
+    in_channels: int = 3,
     style: str,
     norm: str,
     fixed_blocks: int | None,
@@ -105,6 +107,7 @@ def build_backbone(
     Args:
         name: a key of `BACKBONES`, or ``timm/`` with the name of a model of timm.
         features: see `FeatureKind`.
+        in_channels: channels of the images.
         style: where ResNet's bottlenecks have their stride, "pytorch" (in the 3x3) or
             "caffe" (in the 1x1). Ignored by other nets.
         norm: "frozen" (stored statistics, not trained) or "batch" (trained). Ignored by
@@ -144,6 +147,8 @@ def build_backbone(
             dropout,
         )
     )
+    if in_channels != 3:
+        widen(backbone, in_channels)
     backbone.freeze(
         backbone.default_fixed_blocks if fixed_blocks is None else fixed_blocks
     )

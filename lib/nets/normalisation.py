@@ -5,14 +5,18 @@ so that only mean and deviation differ between kinds. A detector keeps both in i
 dict, and therefore in every checkpoint.
 """
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 
 class Normalisation(NamedTuple):
-    """Mean and deviation of 0..255 RGB pixels: input is ``(pixel - mean) / std``."""
+    """Mean and deviation of each channel: the input is ``(pixel - mean) / std``.
 
-    mean: tuple[float, float, float]
-    std: tuple[float, float, float]
+    They are of 0..255 RGB, or of channels as stored (``net.pixel_mean``).
+    """
+
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
 
 
 NORMALISATIONS = {
@@ -23,3 +27,15 @@ NORMALISATIONS = {
     # Detectron2's MSRA ResNets: Caffe's, with another mean.
     "detectron2": Normalisation((123.675, 116.28, 103.53), (1.0, 1.0, 1.0)),
 }
+
+
+def of_pixels(
+    kind: str,
+    usual: Normalisation,
+    mean: Sequence[float] | None,
+    std: Sequence[float] | None,
+) -> Normalisation:
+    """Return the given normalisation, or that of a kind; "auto" is the net's usual."""
+    if mean is not None and std is not None:
+        return Normalisation(tuple(mean), tuple(std))
+    return NORMALISATIONS.get(kind, usual)

@@ -2,6 +2,7 @@
 
 import logging
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ from ..config.net_settings import TIMM
 from ..config.settings import Config, NetConfig, split_net
 from ..model.build import build_detector
 from ..model.network import NOT_WEIGHTS, Network
+from ..nets.input_channels import adapt
 from ..nets.normalisation import NORMALISATIONS
 from .checkpoint import CheckpointError, detector_weights, load_checkpoint
 from .imported import ImportedWeights
@@ -122,6 +124,9 @@ def load_initial_weights(
         return
     weights = _find_weights(model, net)
     _check_settings(weights, net)
+    adapted = adapt(weights.state, model.backbone, net.first_conv)
+    weights = replace(weights, state=adapted)
+    own = model.pixel_mean.clone(), model.pixel_std.clone()
     try:
         left = load_weights(model, weights, fine_tuning=True, classes=classes)
     except CheckpointError as error:
@@ -135,6 +140,9 @@ def load_initial_weights(
         raise CheckpointError(
             f"{error}. Its settings differ: give --set {' '.join(others)}"
         ) from error
+    if net.pixel_mean is not None:  # the statistics of the data, not of the weights
+        model.pixel_mean.copy_(own[0])
+        model.pixel_std.copy_(own[1])
     if left:
         logger.warning(
             "%s: other shape, left random: %s", weights.source, ", ".join(left)
@@ -255,6 +263,7 @@ def load_weights(
     for buffer, values in zip(
         (model.pixel_mean, model.pixel_std), normalisation, strict=True
     ):
-        buffer.copy_(buffer.new_tensor(values)[:, None, None])
+        if len(values) == len(buffer):
+            buffer.copy_(buffer.new_tensor(values)[:, None, None])
     logger.info("weights from %s: %d tensors", weights.source, len(fitting))
     return sorted(other)

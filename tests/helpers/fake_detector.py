@@ -5,7 +5,7 @@ from types import SimpleNamespace
 
 import numpy as np
 import torch
-from faster_rcnn.config.settings import TestConfig
+from faster_rcnn.config.settings import NetConfig, TestConfig
 from faster_rcnn.datasets.mask_encoding import encode_masks
 from faster_rcnn.datasets.records import KeypointNames
 from faster_rcnn.detector import Result
@@ -30,7 +30,8 @@ class FakeDetector:
     def __init__(self):
         self.classes = CLASSES
         self.keypoints = None
-        self.config = SimpleNamespace(test=TestConfig())
+        self.config = SimpleNamespace(test=TestConfig(), net=NetConfig())
+        self.channels = None
         self.device = torch.device("cpu")
         self.seen = []
         self.together = []

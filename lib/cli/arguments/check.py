@@ -35,6 +35,12 @@ def build_parser(prog: str | None = None) -> Parser:
     )
     add_overrides(parser, 'anchors.scales "[2, 4, 8]"')
     parser.add_argument(
+        "--pixel-statistics",
+        action="store_true",
+        help="only print the settings for images that are not 8-bit RGB: mean and "
+        "deviation of the training images by channel (docs/channels.md)",
+    )
+    parser.add_argument(
         "--html",
         type=Path,
         metavar="FILE",

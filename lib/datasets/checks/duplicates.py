@@ -16,7 +16,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ..likeness import Look, alike
-from ..loading.images import read_image
+from ..loading.channels import read_shown
 from .entries import KINDS, SPLITS, Defect, Entry, Likeness, are_apart
 
 _GREY_LEVELS = 24
@@ -130,7 +130,7 @@ def _same_picture(ours: Path, theirs: Path) -> bool:
 
 @lru_cache(maxsize=256)
 def _cells(path: Path) -> npt.NDArray[np.uint8]:
-    small = cv2.resize(read_image(path), (72, 64), interpolation=cv2.INTER_AREA)
+    small = cv2.resize(read_shown(path), (72, 64), interpolation=cv2.INTER_AREA)
     return np.asarray(cv2.cvtColor(small, cv2.COLOR_RGB2GRAY), np.uint8)
 
 

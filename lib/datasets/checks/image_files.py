@@ -10,7 +10,8 @@ from PIL import Image
 
 from ...utils.monitoring.progress import Progress
 from ..likeness import look_of
-from ..loading.images import ImageError, read_image
+from ..loading.channels import read_channels, read_shown
+from ..loading.images import ImageError
 from ..loading.orientation import orientation_of
 from .entries import Defect, Entry, FileFacts
 
@@ -35,10 +36,12 @@ def inspect_file(path: Path) -> FileFacts:
         return FileFacts(problem=str(error.strerror))
     digest = hashlib.blake2b(data, digest_size=16).digest()
     try:
-        pixels = read_image(path)
-        with Image.open(io.BytesIO(data)) as image:
-            channels = _channels(image)
-            orientation = orientation_of(image)
+        pixels = read_shown(path)
+        if path.suffix.lower() == ".npy":
+            channels, orientation = read_channels(path).shape[2], 1
+        else:
+            with Image.open(io.BytesIO(data)) as image:
+                channels, orientation = _channels(image), orientation_of(image)
     except (ImageError, OSError, ValueError, SyntaxError) as error:
         problem = str(error).removeprefix(f"{path}: ")
         return FileFacts(digest=digest, problem=problem)

@@ -7,7 +7,8 @@ from typing import NamedTuple
 import numpy as np
 
 from ...utils.drawing import class_color, draw_boxes, jpeg_text, shrunk
-from ..loading.images import ImageError, read_image
+from ..loading.channels import read_shown
+from ..loading.images import ImageError
 from ..loading.orientation import upright
 from .coverage import POOR
 from .entries import KINDS, Defect, Entry
@@ -73,7 +74,7 @@ def _draw(
     overlaps: dict[int, float],
     number: dict[str, int],
 ) -> Shown:
-    pixels = read_image(entry.path)
+    pixels = read_shown(entry.path)
     if entry.turned:
         pixels = upright(pixels, entry.facts.orientation)
     small = shrunk(pixels, _SIDE)

@@ -98,8 +98,10 @@ def collate(
     sizes = np.array([sample.pixels.shape[:2] for sample in samples], dtype=np.int64)
     height, width = (-(-side // size_multiple) * size_multiple for side in sizes.max(0))
     # channels_last in memory, which the network computes in; the transposed view is
-    # (N, 3, H, W).
-    canvas = np.zeros((len(samples), height, width, 3), dtype=np.uint8)
+    # (N, C, H, W).
+    kind = np.result_type(*(sample.pixels.dtype for sample in samples))
+    channels = samples[0].pixels.shape[2]
+    canvas = np.zeros((len(samples), height, width, channels), dtype=kind)
     most = max(len(sample.boxes) + int(sample.crowd.sum()) for sample in samples)
     slots = _GT_SLOTS
     while slots < most:

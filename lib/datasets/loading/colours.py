@@ -4,7 +4,8 @@ import math
 
 import cv2
 import numpy as np
-import numpy.typing as npt
+
+from .channels import Pixels
 
 # RGB to luma and two axes of chroma (YIQ): grey has no chroma, saturation is its
 # length, hue its angle.
@@ -14,11 +15,11 @@ _TO_YIQ = np.array(
 
 
 def recolour(
-    pixels: npt.NDArray[np.uint8],
+    pixels: Pixels,
     factors: tuple[float, float, float],
     *,
     hue: float = 0.0,
-) -> npt.NDArray[np.uint8]:
+) -> Pixels:
     """Change brightness, contrast, saturation and hue in one pass of 8 bits.
 
     All four are affine in the colour, and so is their composition: brightness scales,
@@ -26,14 +27,22 @@ def recolour(
     hue rotates around the grey axis.
 
     Args:
-        pixels: ``(H, W, 3)`` RGB.
+        pixels: ``(H, W, 3)`` RGB; of other channels or depths, only brightness and
+            contrast are changed.
         factors: factors of brightness, contrast and saturation; 1 for no change.
         hue: rotation as a fraction of the full circle.
 
     Returns:
-        ``(H, W, 3)`` RGB, clipped to 0..255.
+        The shape and type of ``pixels``; 8 bits are clipped to 0..255.
     """
     brightness, contrast, saturation = factors
+    if pixels.shape[2] != 3 or pixels.dtype != np.uint8:
+        wide = pixels.astype(np.float32)
+        about = wide.mean(axis=(0, 1))
+        changed = brightness * (contrast * (wide - about) + about)
+        if pixels.dtype == np.uint8:
+            changed = changed.round().clip(0, 255)
+        return changed.astype(pixels.dtype)
     angle = 2 * math.pi * hue
     cosine, sine = saturation * math.cos(angle), saturation * math.sin(angle)
     chroma = np.array([[1, 0, 0], [0, cosine, -sine], [0, sine, cosine]])

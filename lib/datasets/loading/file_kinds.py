@@ -4,6 +4,7 @@ import re
 
 _LFS = b"version https://git-lfs.github.com/spec/"
 _HTML = re.compile(rb"\s*(?:<!--.*?-->\s*)*<(?:!doctype html|html|head|body)\b", re.I)
+_ARRAY = "an array of NumPy"
 _STARTS = (
     (b"GIF8", "a GIF"),
     (b"%PDF", "a PDF"),
@@ -14,6 +15,7 @@ _STARTS = (
     (b"\xff\x4f\xff\x51", "a JPEG 2000"),
     (b"\x00\x00\x00\x0cJXL ", "a JPEG XL"),
     (b"\x1aE\xdf\xa3", "a video (Matroska)"),
+    (b"\x93NUMPY", _ARRAY),
     (b"<?xml", "an XML file"),
     (b"\x00\x05\x16\x07", "a macOS sidecar (AppleDouble)"),
 )
@@ -35,6 +37,11 @@ def refusal(data: bytes) -> str:
             "needs a login; download the image again or remove it from the list"
         )
     kind = _kind(data)
+    if kind == _ARRAY or data.startswith((b"II*\0", b"MM\0*")):
+        return (
+            f"{kind or 'a TIFF of no 8-bit or 16-bit RGB or grey'}; set net.in_channels"
+            " and what frcnn check DATASET --pixel-statistics prints"
+        )
     if kind:
         return f"{kind}; convert it to JPEG or PNG or remove it from the list"
     return (

@@ -19,7 +19,10 @@ from PIL import Image, TiffImagePlugin, UnidentifiedImageError
 from .file_kinds import refusal
 
 # Preferred order of files with the same stem.
-IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff")
+IMAGE_SUFFIXES = (
+    *(".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff"),
+    ".npy",  # of any number of channels, see `channels`
+)
 
 _PNG_START = b"\x89PNG\r\n\x1a\n"
 _JPEG_START = b"\xff\xd8\xff"
@@ -53,6 +56,19 @@ def read_image(path: Path) -> npt.NDArray[np.uint8]:
         ImageError: the file cannot be read, is truncated, is not an image, or claims
             more than `MAX_PIXELS`.
     """
+    data = encoded_image(path)
+    pixels = _decode_tiff(data) if data.startswith(_TIFF_STARTS) else _decode(data)
+    if pixels is None:
+        raise ImageError(f"{path}: expected an image, found {refusal(data)}")
+    return pixels
+
+
+def encoded_image(path: Path) -> bytes:
+    """Read an image file that is whole and claims no more than `MAX_PIXELS`.
+
+    Raises:
+        ImageError: it is not.
+    """
     try:
         data = path.read_bytes()
     except OSError as error:
@@ -67,10 +83,7 @@ def read_image(path: Path) -> npt.NDArray[np.uint8]:
             "bytes; download the file again or remove it from the list"
         )
     _expect_size(path, data)
-    pixels = _decode_tiff(data) if data.startswith(_TIFF_STARTS) else _decode(data)
-    if pixels is None:
-        raise ImageError(f"{path}: expected an image, found {refusal(data)}")
-    return pixels
+    return data
 
 
 def image_size(path: Path) -> tuple[int, int]:
@@ -81,7 +94,11 @@ def image_size(path: Path) -> tuple[int, int]:
             `MAX_PIXELS`.
     """
     try:
-        width, height = _stored_size(path)
+        if path.suffix.lower() == ".npy":
+            shape = np.load(path, mmap_mode="r", allow_pickle=False).shape
+            height, width = shape[:2]
+        else:
+            width, height = _stored_size(path)
     except Exception as error:
         # Damaged bytes raise errors of any type in Pillow: struct.error, IndexError,
         # ...
@@ -179,7 +196,7 @@ def _decode_tiff(data: bytes) -> npt.NDArray[np.uint8] | None:
     OpenCV rotates a TIFF by its orientation and darkens it by its transparency.
     """
     try:
-        with Image.open(io.BytesIO(_unturned(data))) as image:
+        with Image.open(io.BytesIO(unturned(data))) as image:
             if image.mode in ("I", "F"):
                 return None
             if image.mode.startswith("I;16"):
@@ -192,7 +209,7 @@ def _decode_tiff(data: bytes) -> npt.NDArray[np.uint8] | None:
         return None
 
 
-def _unturned(data: bytes) -> bytes:
+def unturned(data: bytes) -> bytes:
     """Set the orientation of a TIFF file's first directory to "as stored"."""
     order: Literal["little", "big"] = "little" if data[:1] == b"I" else "big"
 

@@ -13,10 +13,10 @@ from ..formats.proposals import GivenProposals
 from ..index.indexed_records import as_records
 from ..records import Record
 from .batches import Batch, collate
+from .channels import Pixels
 from .copy_paste import paste_objects
 from .images import ImageError
 from .mosaic import join_mosaic, mosaic_windows
-from .orientation import read_annotated
 from .samples import Preparation, Sample, make_sample
 from .tiling import Tiling
 from .training_stream import (
@@ -53,7 +53,7 @@ class Inputs(NamedTuple):
         self,
         draw: Draw,
         window: tuple[int, int] | None = None,
-        stored: npt.NDArray[np.uint8] | None = None,
+        stored: Pixels | None = None,
     ) -> Sample:
         """Prepare a drawn image, see `make_sample`."""
         return make_sample(
@@ -118,14 +118,13 @@ class _BatchSet(TorchDataset["Batch | ImageError | TransformError"]):
 class _TileSet(_BatchSet):
     """Reads each image once, though its tiles are in several batches."""
 
-    last: tuple[int, npt.NDArray[np.uint8]] | None = None
+    last: tuple[int, Pixels] | None = None
 
     def batch(self, draws: list[Draw]) -> Batch:
         number = draws[0].image
         if self.last is None or self.last[0] != number:
             self.last = None  # free its memory before the next one is read
-            record = self.inputs.records[number]
-            stored = read_annotated(record.path, (record.width, record.height))
+            stored = self.inputs.preparation.read(self.inputs.records[number])
             self.last = number, stored
         stored = self.last[1]
         return self.inputs.collate(

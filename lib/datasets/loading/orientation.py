@@ -7,12 +7,16 @@ taken as stored.
 """
 
 from pathlib import Path
+from typing import TypeVar
 
 import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
+from .channels import Pixels, read_channels, read_shown
 from .images import expect_stated_size, image_size, read_image
+
+_P = TypeVar("_P", bound=npt.NDArray[np.generic])
 
 _TAG = 0x0112
 
@@ -29,7 +33,7 @@ def orientation_of(image: Path | Image.Image) -> int:
         return 1
 
 
-def upright(pixels: npt.NDArray[np.uint8], orientation: int) -> npt.NDArray[np.uint8]:
+def upright(pixels: _P, orientation: int) -> _P:
     """Rotate or mirror an image by its EXIF orientation, 1 (upright) to 8."""
     if orientation in (5, 6, 7, 8):
         pixels = pixels.transpose(1, 0, 2)
@@ -37,23 +41,35 @@ def upright(pixels: npt.NDArray[np.uint8], orientation: int) -> npt.NDArray[np.u
         pixels = pixels[:, ::-1]
     if orientation in (3, 4, 7, 8):
         pixels = pixels[::-1]
-    return np.ascontiguousarray(pixels)
+    return np.ascontiguousarray(pixels)  # type: ignore[return-value]
 
 
-def read_annotated(path: Path, stated: tuple[int, int]) -> npt.NDArray[np.uint8]:
+def read_annotated(
+    path: Path, stated: tuple[int, int], channels: int | None = None
+) -> Pixels:
     """Decode an image, turned if its annotation was made on the turned picture.
 
     Args:
         path: the image file.
         stated: width and height in its annotation.
+        channels: the number of channels to read as stored; None for 8-bit RGB.
 
     Returns:
-        ``(H, W, 3)`` RGB of the stated size.
+        ``(H, W, 3)`` RGB of the stated size, or ``(H, W, channels)``.
 
     Raises:
         ImageError: the file cannot be used, or its size is another one.
     """
-    pixels = read_image(path)
+    pixels = read_image(path) if channels is None else read_channels(path, channels)
+    return _as_stated(pixels, path, stated)
+
+
+def show_annotated(path: Path, stated: tuple[int, int]) -> npt.NDArray[np.uint8]:
+    """Decode an image of any channels like `read_annotated`, as an RGB picture."""
+    return _as_stated(read_shown(path), path, stated)
+
+
+def _as_stated(pixels: _P, path: Path, stated: tuple[int, int]) -> _P:
     height, width = pixels.shape[:2]
     if is_turned(path, (width, height), stated):
         return upright(pixels, orientation_of(path))

@@ -37,12 +37,12 @@ def resize_image(pixels: npt.NDArray[_Pixel], scale: float) -> npt.NDArray[_Pixe
     by a ratio of rounded sizes, and the boxes would be off.
 
     Args:
-        pixels: ``(H, W, 3)`` uint8, rounded to the nearest after the resize, or
+        pixels: ``(H, W, C)`` uint8, rounded to the nearest after the resize, or
             float32.
         scale: output pixels per input pixel.
 
     Returns:
-        ``(round(scale * H), round(scale * W), 3)``.
+        ``(round(scale * H), round(scale * W), C)``.
     """
     if scale == 1:
         return pixels
@@ -51,7 +51,9 @@ def resize_image(pixels: npt.NDArray[_Pixel], scale: float) -> npt.NDArray[_Pixe
     wide = pixels.astype(np.uint16) if pixels.dtype == np.uint8 else pixels
     linear = cv2.INTER_LINEAR
     resized = cv2.resize(wide, None, fx=scale, fy=scale, interpolation=linear)
-    return resized.astype(pixels.dtype, copy=False)
+    # OpenCV drops the axis of a single channel.
+    shape = *resized.shape[:2], pixels.shape[2]
+    return resized.reshape(shape).astype(pixels.dtype, copy=False)
 
 
 class Cut(NamedTuple):

@@ -13,6 +13,7 @@ import numpy.typing as npt
 from ..formats.proposals import ScoredBoxes
 from ..records import BoolArray, FloatArray, Record
 from ..wanted_instances import Instances
+from .channels import Pixels
 from .colours import recolour
 from .instances import place_keypoints, place_masks
 from .masks import ObjectMask
@@ -28,7 +29,7 @@ class Sample(NamedTuple):
     """One image, resized, with its objects in network pixels.
 
     Attributes:
-        pixels: ``(h, w, 3)`` RGB.
+        pixels: ``(h, w, 3)`` RGB, or of other channels.
         boxes: ``(G, 4)``.
         classes: ``(G,)``.
         ignored: ``(I, 4)``, boxes of visible objects that are not trained on.
@@ -45,7 +46,7 @@ class Sample(NamedTuple):
         lost: number of objects that transforms or pasting have removed.
     """
 
-    pixels: npt.NDArray[np.uint8]
+    pixels: Pixels
     boxes: npt.NDArray[np.float32]
     classes: npt.NDArray[np.int64]
     ignored: npt.NDArray[np.float32]
@@ -73,6 +74,7 @@ class Preparation(NamedTuple):
         crop: sides of the crops of larger images, in pixels of the stored image; None
             for whole images.
         transforms: further transforms of images as stored; None for none.
+        channels: channels to read as stored; None for 8-bit RGB.
     """
 
     long_side: int
@@ -83,6 +85,12 @@ class Preparation(NamedTuple):
     instances: Instances = Instances()
     crop: int | None = None
     transforms: Transforms | None = None
+    channels: int | None = None
+
+    def read(self, record: Record) -> Pixels:
+        """Read an image, see `read_annotated`."""
+        size = record.width, record.height
+        return read_annotated(record.path, size, self.channels)
 
     def usual(self, height: int, width: int, short_side: int) -> "Usual":
         """Return what is shown of an image of this size that nothing else changes."""
@@ -115,7 +123,7 @@ def make_sample(
     *,
     window: tuple[int, int] | None = None,
     proposals: ScoredBoxes | None = None,
-    stored: npt.NDArray[np.uint8] | None = None,
+    stored: Pixels | None = None,
 ) -> Sample:
     """Read and resize an image and its objects.
 
@@ -136,7 +144,7 @@ def make_sample(
         TransformError: a transform failed.
     """
     if stored is None:
-        stored = read_annotated(record.path, (record.width, record.height))
+        stored = preparation.read(record)
     before, lost = Turn(record.width, record.height, draw.flip, draw.quarters), 0
     if preparation.transforms is not None:
         lost = len(record.boxes)

@@ -7,6 +7,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ..records import FloatArray
+from .channels import Pixels
 
 _ROTATIONS = (
     cv2.ROTATE_90_CLOCKWISE,
@@ -37,14 +38,15 @@ class Turn(NamedTuple):
         size = self.height, self.width
         return size[::-1] if self.quarters % 2 else size
 
-    def image(self, pixels: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:
-        """Turn an image ``(height, width, 3)``."""
+    def image(self, pixels: Pixels) -> Pixels:
+        """Turn an image ``(height, width, C)``."""
+        turned = pixels
         if self.mirrored:
-            pixels = np.asarray(cv2.flip(pixels, 1), np.uint8)
+            turned = np.asarray(cv2.flip(turned, 1))
         if self.quarters:
-            rotation = _ROTATIONS[self.quarters - 1]
-            pixels = np.asarray(cv2.rotate(pixels, rotation), np.uint8)
-        return pixels
+            turned = np.asarray(cv2.rotate(turned, _ROTATIONS[self.quarters - 1]))
+        # OpenCV drops the axis of a single channel.
+        return turned.reshape(*turned.shape[:2], pixels.shape[2])
 
     def mask(self, mask: npt.NDArray[Any]) -> npt.NDArray[Any]:
         """Return a view of a mask ``(height, width)`` as it is turned."""

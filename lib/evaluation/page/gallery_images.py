@@ -7,7 +7,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ...datasets.loading.images import ImageError
-from ...datasets.loading.orientation import read_annotated
+from ...datasets.loading.orientation import show_annotated
 from ...datasets.records import Dataset, Record
 from ...utils.drawing import jpeg_text, shrunk
 from ..analysis.error_analysis import ErrorAnalysis
@@ -96,7 +96,7 @@ def gallery_data(
 
 def _thumbnail(record: Record) -> str:
     size = record.width, record.height
-    return thumbnail(read_annotated(record.path, size))
+    return thumbnail(show_annotated(record.path, size))
 
 
 def thumbnail(pixels: npt.NDArray[np.uint8], *, side: int = SIDE) -> str:

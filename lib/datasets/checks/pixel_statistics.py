@@ -1,0 +1,40 @@
+"""Mean and standard deviation of each channel of a data set's images."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+
+from ...utils.monitoring.progress import Progress
+from ..loading.channels import read_channels
+
+_IMAGES = 200
+"""Images that are enough for two digits of the statistics."""
+
+
+def pixel_settings(paths: Sequence[Path]) -> list[str]:
+    """Measure images as stored, spread over a data set.
+
+    Returns:
+        Keys and values of the settings that normalise them.
+
+    Raises:
+        ImageError: a file cannot be read, or has other channels than the first one.
+    """
+    count = min(len(paths), _IMAGES)
+    chosen = [paths[i * len(paths) // count] for i in range(count)]
+    totals: list[np.ndarray] = []
+    channels = None
+    with Progress(count, log_every=None) as progress:
+        for done, path in enumerate(chosen, start=1):
+            pixels = read_channels(path, channels)
+            channels = pixels.shape[2]
+            flat = pixels.reshape(-1, channels).astype(np.float64)
+            totals.append(np.stack([flat.mean(axis=0), (flat**2).mean(axis=0)]))
+            progress.update(done, images=1)
+    mean, square = np.mean(totals, axis=0)
+    std = np.sqrt(np.maximum(square - mean**2, 0)).clip(min=1e-6)
+    lists = ("[" + ",".join(f"{value:.6g}" for value in v) + "]" for v in (mean, std))
+    values = [str(channels), *lists]
+    keys = ("net.in_channels", "net.pixel_mean", "net.pixel_std")
+    return [word for pair in zip(keys, values, strict=True) for word in pair]
