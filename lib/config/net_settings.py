@@ -190,6 +190,13 @@ class NetConfig(Section):
     """Dropout probability after fc6 and fc7 of VGG16."""
 
     @property
+    def statistics(self) -> tuple[tuple[float, ...], tuple[float, ...]] | None:
+        """Return mean and deviation of channels as stored; None for 8-bit RGB."""
+        if self.pixel_mean is None or self.pixel_std is None:
+            return None
+        return self.pixel_mean, self.pixel_std
+
+    @property
     def raw_channels(self) -> int | None:
         """Return the number of channels that are read as stored; None for 8-bit RGB."""
         return None if self.pixel_mean is None else self.in_channels

@@ -78,5 +78,5 @@ def stack(samples: Sequence[Sample], about: About) -> Inputs:
 
 
 def make_inputs(pictures: Sequence[Pixels], about: About) -> Inputs:
-    """Resize and stack N pictures, ``(h, w, 3)`` uint8 RGB each, or of other channels."""
+    """Resize and stack N pictures, ``(h, w, 3)`` uint8 RGB or other channels each."""
     return stack([fit(picture, about) for picture in pictures], about)

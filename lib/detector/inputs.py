@@ -27,9 +27,7 @@ from ..datasets.loading.images import ImageError, read_image
 from ..datasets.loading.orientation import orientation_of, upright
 from ..utils.drawing import Picture
 
-ImageInput: TypeAlias = (
-    str | os.PathLike[str] | npt.NDArray[np.uint8] | Image.Image | Tensor
-)
+ImageInput: TypeAlias = str | os.PathLike[str] | npt.NDArray[Any] | Image.Image | Tensor
 """Types of a single image."""
 
 _KINDS = (

@@ -52,8 +52,7 @@ def build_detector(config: Config, num_classes: int) -> Network:
             finest=net.fpn_finest,
         )
     # Pretrained weights bring their own normalisation; see `load_initial_weights`.
-    statistics = net.pixel_mean, net.pixel_std
-    normalisation = of_pixels(net.normalisation, backbone.normalisation, *statistics)
+    normalisation = of_pixels(net.normalisation, backbone.normalisation, net.statistics)
     model: Network
     if net.detector == "retinanet":
         assert pyramid is not None

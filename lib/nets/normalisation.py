@@ -5,7 +5,6 @@ so that only mean and deviation differ between kinds. A detector keeps both in i
 dict, and therefore in every checkpoint.
 """
 
-from collections.abc import Sequence
 from typing import NamedTuple
 
 
@@ -32,10 +31,9 @@ NORMALISATIONS = {
 def of_pixels(
     kind: str,
     usual: Normalisation,
-    mean: Sequence[float] | None,
-    std: Sequence[float] | None,
+    given: tuple[tuple[float, ...], tuple[float, ...]] | None,
 ) -> Normalisation:
     """Return the given normalisation, or that of a kind; "auto" is the net's usual."""
-    if mean is not None and std is not None:
-        return Normalisation(tuple(mean), tuple(std))
+    if given is not None:
+        return Normalisation(*given)
     return NORMALISATIONS.get(kind, usual)

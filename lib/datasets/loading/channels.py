@@ -7,16 +7,17 @@ RGB, see `images`.
 import contextlib
 import io
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 import cv2
 import numpy as np
 import numpy.typing as npt
+from PIL import Image
 
 from .images import MAX_PIXELS, ImageError, encoded_image, read_image, unturned
 
-Pixels = npt.NDArray[np.uint8] | npt.NDArray[np.float32]
-"""``(H, W, C)``."""
+Pixels: TypeAlias = npt.NDArray[Any]
+"""``(H, W, C)`` uint8, or float32."""
 
 _TIFF = (".tif", ".tiff")
 _FIRST, _LAST = 1, 99  # percentiles of the values that a picture shows
@@ -86,7 +87,7 @@ def open_npy(path: Path) -> npt.NDArray[Any]:
             f"{path}: expected an array (H, W) or (H, W, C) of at most {MAX_PIXELS} "
             f"pixels, found {array.shape}"
         )
-    return array
+    return np.asarray(array)
 
 
 def _decode(path: Path) -> npt.NDArray[Any]:
@@ -95,8 +96,9 @@ def _decode(path: Path) -> npt.NDArray[Any]:
     bits = np.frombuffer(unturned(data) if is_tiff else data, np.uint8)
     flags = cv2.IMREAD_UNCHANGED | cv2.IMREAD_IGNORE_ORIENTATION
     pixels = None
-    with contextlib.suppress(cv2.error, MemoryError):
-        pixels = cv2.imdecode(bits, flags)
+    if not (is_tiff and _pages(data) > 1):  # of which OpenCV reads the first
+        with contextlib.suppress(cv2.error, MemoryError):
+            pixels = cv2.imdecode(bits, flags)
     if pixels is None and is_tiff:
         return _decode_tiff(path, data)
     if pixels is None:
@@ -104,6 +106,14 @@ def _decode(path: Path) -> npt.NDArray[Any]:
     if pixels.ndim == 3 and pixels.shape[2] in (3, 4):
         return pixels[:, :, [2, 1, 0, 3][: pixels.shape[2]]]  # from OpenCV's BGR
     return np.asarray(pixels)
+
+
+def _pages(data: bytes) -> int:
+    try:
+        with Image.open(io.BytesIO(data)) as image:
+            return int(getattr(image, "n_frames", 1))
+    except Exception:  # Pillow knows few kinds of channels
+        return 1
 
 
 def _decode_tiff(path: Path, data: bytes) -> npt.NDArray[Any]:

@@ -42,7 +42,7 @@ def recolour(
         changed = brightness * (contrast * (wide - about) + about)
         if pixels.dtype == np.uint8:
             changed = changed.round().clip(0, 255)
-        return changed.astype(pixels.dtype)
+        return np.asarray(changed, pixels.dtype)
     angle = 2 * math.pi * hue
     cosine, sine = saturation * math.cos(angle), saturation * math.sin(angle)
     chroma = np.array([[1, 0, 0], [0, cosine, -sine], [0, sine, cosine]])

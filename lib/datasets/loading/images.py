@@ -98,7 +98,13 @@ def image_size(path: Path) -> tuple[int, int]:
             shape = np.load(path, mmap_mode="r", allow_pickle=False).shape
             height, width = shape[:2]
         else:
-            width, height = _stored_size(path)
+            try:
+                width, height = _stored_size(path)
+            except UnidentifiedImageError:
+                size = _tiff_size(path)
+                if size is None:
+                    raise
+                width, height = size
     except Exception as error:
         # Damaged bytes raise errors of any type in Pillow: struct.error, IndexError,
         # ...
@@ -157,6 +163,17 @@ def _stored_size(file: Path | io.BytesIO) -> tuple[int, int]:
                 # Only for a TIFF, Pillow gives the size after rotation.
                 width, height = image.tag_v2[256], image.tag_v2[257]
             return int(width), int(height)
+
+
+def _tiff_size(path: Path) -> tuple[int, int] | None:
+    """Read the size of a TIFF that Pillow does not know, such as of five channels."""
+    with contextlib.suppress(Exception):  # of any type, or tifffile is not installed
+        import tifffile
+
+        with tifffile.TiffFile(path) as file:
+            page = file.pages[0]
+            return int(page.imagewidth), int(page.imagelength)
+    return None
 
 
 def _expect_size(path: Path, data: bytes) -> None:

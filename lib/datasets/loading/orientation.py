@@ -16,7 +16,7 @@ from PIL import Image
 from .channels import Pixels, read_channels, read_shown
 from .images import expect_stated_size, image_size, read_image
 
-_P = TypeVar("_P", bound=npt.NDArray[np.generic])
+_S = TypeVar("_S", bound=np.generic)
 
 _TAG = 0x0112
 
@@ -33,7 +33,7 @@ def orientation_of(image: Path | Image.Image) -> int:
         return 1
 
 
-def upright(pixels: _P, orientation: int) -> _P:
+def upright(pixels: npt.NDArray[_S], orientation: int) -> npt.NDArray[_S]:
     """Rotate or mirror an image by its EXIF orientation, 1 (upright) to 8."""
     if orientation in (5, 6, 7, 8):
         pixels = pixels.transpose(1, 0, 2)
@@ -41,7 +41,7 @@ def upright(pixels: _P, orientation: int) -> _P:
         pixels = pixels[:, ::-1]
     if orientation in (3, 4, 7, 8):
         pixels = pixels[::-1]
-    return np.ascontiguousarray(pixels)  # type: ignore[return-value]
+    return np.ascontiguousarray(pixels)
 
 
 def read_annotated(
@@ -69,7 +69,9 @@ def show_annotated(path: Path, stated: tuple[int, int]) -> npt.NDArray[np.uint8]
     return _as_stated(read_shown(path), path, stated)
 
 
-def _as_stated(pixels: _P, path: Path, stated: tuple[int, int]) -> _P:
+def _as_stated(
+    pixels: npt.NDArray[_S], path: Path, stated: tuple[int, int]
+) -> npt.NDArray[_S]:
     height, width = pixels.shape[:2]
     if is_turned(path, (width, height), stated):
         return upright(pixels, orientation_of(path))

@@ -52,8 +52,9 @@ def resize_image(pixels: npt.NDArray[_Pixel], scale: float) -> npt.NDArray[_Pixe
     linear = cv2.INTER_LINEAR
     resized = cv2.resize(wide, None, fx=scale, fy=scale, interpolation=linear)
     # OpenCV drops the axis of a single channel.
-    shape = *resized.shape[:2], pixels.shape[2]
-    return resized.reshape(shape).astype(pixels.dtype, copy=False)
+    rows, columns = resized.shape[:2]
+    whole = resized.reshape(rows, columns, pixels.shape[2])
+    return whole.astype(pixels.dtype, copy=False)
 
 
 class Cut(NamedTuple):

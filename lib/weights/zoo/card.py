@@ -107,5 +107,5 @@ def _results(content: Mapping[str, Any], file: Path, net: str) -> list[str]:
     ]
 
 
-def _row(values: tuple[float, float, float]) -> str:
+def _row(values: tuple[float, ...]) -> str:
     return "(" + ", ".join(f"{value:g}" for value in values) + ")"

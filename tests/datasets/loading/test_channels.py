@@ -59,7 +59,7 @@ def test_arrays_that_are_no_images(tmp_path):
     path.write_bytes(header)  # claims more than the file holds
     with pytest.raises(ImageError, match="expected an array of numbers"):
         read_channels(path)
-    with pytest.raises(ImageError, match="net.in_channels"):
+    with pytest.raises(ImageError, match="set net"):
         read_image(path)  # a detector for RGB
 
 
@@ -96,3 +96,14 @@ def test_resizing_and_jitter_keep_channels():
         limit = 255 if array.dtype == np.uint8 else np.inf
         expected = (2.0 * array).clip(max=limit)
         np.testing.assert_allclose(brighter, expected, atol=1e-3)
+
+
+@pytest.mark.parametrize("planes", [False, True])
+def test_tiff_of_many_channels(tmp_path, planes):
+    tifffile = pytest.importorskip("tifffile")
+    path = tmp_path / "a.tif"
+    stored = np.moveaxis(SEVEN, -1, 0) if planes else SEVEN
+    layout = {} if planes else {"planarconfig": "contig"}
+    tifffile.imwrite(path, stored, photometric="minisblack", **layout)
+    np.testing.assert_array_equal(read_channels(path, 7), SEVEN)
+    assert image_size(path) == (30, 20)
