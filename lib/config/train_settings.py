@@ -90,8 +90,13 @@ class TrainConfig(Section):
     """Weights of classes in the classification loss of the head: {cat: 2}, and 1 for
     all others; or ``balanced``, objects / (classes x objects of the class), between
     0.1 and 10. Background weighs 1."""
-    precision: Literal["auto", "float32", "bfloat16"] = "auto"
-    """``auto``: bfloat16 autocast if the hardware supports it natively."""
+    precision: Literal["auto", "float32", "bfloat16", "float16"] = "auto"
+    """Precision of autocast. ``auto``: bfloat16 if the hardware supports it natively,
+    else float32. float16, with loss scaling, is for GPUs without bfloat16 (V100, T4,
+    RTX 20). Weights with large activations (Caffe's) may overflow in it."""
+    gradient_checkpointing: bool = False
+    """Compute the backbone's blocks again in the backward pass instead of keeping their
+    maps: less memory, more time, the same gradient."""
     compile: Literal["none", "default", "reduce-overhead", "max-autotune"] = "none"
     """Mode of torch.compile for the training pass, which takes minutes at the first
     start; ``reduce-overhead`` replays CUDA graphs. ``none``: no compilation; CPUs are
@@ -131,6 +136,16 @@ class TrainConfig(Section):
             raise ValueError(
                 "train.cuda_graphs cannot be used with train.shard_optimizer, whose "
                 "processes exchange weights after each step; turn off one of the two"
+            )
+        if self.gradient_checkpointing and self.compile != "none":
+            raise ValueError(
+                "train.gradient_checkpointing needs train.compile none, found "
+                f"{self.compile}; turn off one of the two"
+            )
+        if self.cuda_graphs and self.precision == "float16":
+            raise ValueError(
+                "train.cuda_graphs cannot be used with train.precision float16, whose "
+                "scale the host checks at each update; use bfloat16 or float32"
             )
         if self.cuda_graphs and self.nonfinite == "skip":
             raise ValueError(

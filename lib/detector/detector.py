@@ -32,7 +32,7 @@ from .running import FILE_SUFFIXES, Exported, load_exported
 Threshold: TypeAlias = float | Mapping[str, float] | None
 """A score, scores by class name, or None for the configuration's."""
 
-_PRECISIONS = ("auto", "float32", "bfloat16")
+_PRECISIONS = ("auto", "float32", "bfloat16", "float16")
 
 
 class Detector:

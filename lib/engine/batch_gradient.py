@@ -20,6 +20,7 @@ from ..layer_utils.outputs import TrainOutput
 from ..model.network import Network
 from ..utils.device import autocast
 from ..utils.distributed import collectives
+from .loss_scaling import LossScaling
 from .running_statistics import RunningStatistics
 
 logger = logging.getLogger(__name__)
@@ -67,6 +68,7 @@ class BatchGradient:
             seeds it for each pass, so that the samples do not depend on the process.
         device: the model's device.
         dtype: dtype of the computation.
+        scaling: scales the loss, in float16; or None.
     """
 
     def __init__(
@@ -78,6 +80,7 @@ class BatchGradient:
         *,
         device: torch.device,
         dtype: torch.dtype,
+        scaling: LossScaling | None = None,
     ) -> None:
         self.model = model
         self.config = config
@@ -85,6 +88,7 @@ class BatchGradient:
         self.generator = generator
         self.device = device
         self.dtype = dtype
+        self.scaling = scaling
         self.processes = collectives.process_rank().processes
         self.network: nn.Module = model
         if config.train.compile != "none":
@@ -139,9 +143,13 @@ class BatchGradient:
 
     def backward(self, loss: Tensor) -> None:
         """Add a loss's gradient to that of the parameters."""
+        if self.scaling is not None:
+            loss = self.scaling.scale(loss)
         torch.autograd.backward(loss)
 
     def _clip(self) -> Tensor:
+        if self.scaling is not None:
+            self.scaling.unscale()
         return clip_gradient(self.model, self.config.train.clip_norm)
 
     def _passes(
@@ -283,6 +291,6 @@ def clip_gradient(model: nn.Module, limit: float) -> Tensor:
         ``()``, the norm over all parameters before scaling.
     """
     if limit:
-        return nn.utils.clip_grad_norm_(model.parameters(), limit, foreach=True)
+        return nn.utils.clip_grad_norm_(model.parameters(), limit)
     gradients = [p.grad for p in model.parameters() if p.grad is not None]
-    return nn.utils.get_total_norm(gradients, foreach=True)
+    return nn.utils.get_total_norm(gradients)

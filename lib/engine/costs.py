@@ -8,6 +8,7 @@ run out of it.
 import math
 import weakref
 from collections.abc import Callable, Iterable, Sequence
+from contextlib import AbstractContextManager
 from typing import Any, NamedTuple
 
 import torch
@@ -204,7 +205,7 @@ def _step(
 
     fake = FakeTensorMode()
     state: dict[str, Tensor] = {
-        name: fake.from_tensor(tensor)
+        f"model.{name}": fake.from_tensor(tensor)
         for name, tensor in [*model.named_parameters(), *model.named_buffers()]
     }
     device = next(model.parameters()).device
@@ -240,8 +241,22 @@ def _step(
                 scores=empty(rows, of=torch.float32),
                 valid=empty(rows, of=torch.bool),
             )
-        with torch.set_grad_enabled(model.training), autocast(device, dtype):
-            output = torch.func.functional_call(model, state, (images, truth), given)
+        with torch.set_grad_enabled(model.training):
+            step = _WholeStep(model, autocast(device, dtype))
+            torch.func.functional_call(step, state, (images, truth), given)
+
+
+class _WholeStep(nn.Module):
+    """A pass forward, and in training backward, which may compute blocks again."""
+
+    def __init__(self, model: Network, precision: AbstractContextManager[Any]) -> None:
+        super().__init__()
+        self.model = model
+        self.precision = precision
+
+    def forward(self, *inputs: Any, **given: Any) -> None:
+        with self.precision:
+            output = self.model(*inputs, **given)
         if isinstance(output, TrainOutput):
             torch.autograd.backward(output.total())
 

@@ -118,6 +118,11 @@ def _remedies(config: Config, dtype: torch.dtype) -> list[str]:
         )
     if dtype == torch.float32:
         lines.append("--set train.precision bfloat16: half of the activations")
+    if not train.gradient_checkpointing:
+        lines.append(
+            "--set train.gradient_checkpointing true: the backbone's maps are computed "
+            "again instead of kept"
+        )
     sides = ", ".join(map(str, data.short_sides))
     lines += [
         f"--set data.short_sides, data.long_side: smaller images (now [{sides}] and "

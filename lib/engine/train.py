@@ -19,6 +19,7 @@ from ..utils.shared_cores import adapt_threads
 from .batch_gradient import BatchGradient
 from .callbacks import Callback
 from .ema import WeightAverage
+from .loss_scaling import LossScaling
 from .non_finite import NonFiniteLossError, check_finite
 from .profiling import WAITING, Profile
 from .resume import resume
@@ -169,12 +170,22 @@ def _begin(
     _log_passes(passes, place.processes)
     optimizer = build_optimizer(model, settings)
     generator = torch.Generator(device).manual_seed(settings.seed)
+    scaling = LossScaling(optimizer, device) if dtype == torch.float16 else None
     gradient = BatchGradient(
-        model, config, passes, generator, device=device, dtype=dtype
+        model,
+        config,
+        passes,
+        generator,
+        device=device,
+        dtype=dtype,
+        scaling=scaling,
     )
     # Created after DistributedDataParallel has copied the main process's weights.
     average = WeightAverage(model, settings.ema) if settings.ema else None
-    return TrainState(model, optimizer, generator, average, validation), gradient
+    state = TrainState(
+        model, optimizer, generator, average, validation, scaling=scaling
+    )
+    return state, gradient
 
 
 def _log_passes(passes: Passes, processes: int) -> None:

@@ -21,6 +21,7 @@ from ..weights.checkpoint import (
 )
 from ..weights.stored_keypoints import store_keypoints
 from .ema import WeightAverage
+from .loss_scaling import LossScaling
 from .validation import Validation
 
 logger = logging.getLogger(__name__)
@@ -38,6 +39,7 @@ class TrainState:
         generator: random number generator of the sampling, so that the samples do not
             depend on other random numbers.
         average: averaged weights; None without ``train.ema``.
+        scaling: scale of the loss; None unless in float16.
         validation: past validations; saved by runs that validate.
         counts: counters of the run.
         iteration: updates done.
@@ -54,6 +56,7 @@ class TrainState:
     iteration: int = 0
     keypoints: KeypointNames | None = None
     class_images: tuple[int, ...] = ()
+    scaling: LossScaling | None = None
 
     def gather(self) -> None:
         """Prepare all processes for a save of the main process."""
@@ -138,9 +141,11 @@ class TrainState:
             )
         self.iteration = int(state["iteration"])
 
-    def _optional(self) -> dict[str, WeightAverage | Validation]:
+    def _optional(self) -> dict[str, WeightAverage | Validation | LossScaling]:
         """Return the parts that only some runs have, by name in the checkpoint."""
-        parts: dict[str, WeightAverage | Validation] = {}
+        parts: dict[str, WeightAverage | Validation | LossScaling] = {}
+        if self.scaling is not None:
+            parts["scaling"] = self.scaling
         if self.average is not None:
             parts["ema"] = self.average
         if self.validation.dataset is not None:

@@ -41,6 +41,9 @@ class TrainStep:
     def __call__(self, batches: Sequence[Batch], *, stopping: bool = False) -> Update:
         """Make an update, or skip it if a loss or the gradient norm is not finite.
 
+        In float16, an update whose gradient overflowed by its scale is skipped, too,
+        but is no fault: the next scale is smaller.
+
         Args:
             batches: batches of this process's passes, on the device.
             stopping: whether this process was asked to stop.
@@ -50,19 +53,23 @@ class TrainStep:
         """
         state = self.state
         update = self._update(state.iteration, batches, stopping=stopping)
-        watched = {**update.output.losses, "gradient norm": update.norm}
+        watched = dict(update.output.losses)
+        scaling = state.scaling
+        overflowed = scaling is not None and scaling.overflowed(update.norm)
+        if not overflowed:
+            watched["gradient norm"] = update.norm
         fault = self._faulty.find(watched, state.iteration, batches)
-        if fault is None:
+        if fault is not None:
+            self._faulty.leave_out(fault)
+        elif not overflowed:
             if not update.stepped:
                 state.optimizer.step()
             if state.average is not None:
                 state.average.update()
             self._faulty.passed()
-        else:
-            self._faulty.leave_out(fault)
         state.iteration += 1
         state.counts.unreadable_images += update.problems
-        return update._replace(left_out=fault is not None)
+        return update._replace(left_out=overflowed or fault is not None)
 
     def settle(self) -> None:
         """Check the numbers that the host has not read from the GPU yet.

@@ -175,8 +175,8 @@ def _measure_batch(
         )
     assert output is not None and found is not None
     terms = output.terms.values()
-    totals = torch.stack([loss.total for loss in terms]).double()
-    counts = torch.stack([loss.count for loss in terms]).double()
+    totals = torch.stack([loss.total for loss in terms]).float()
+    counts = torch.stack([loss.count for loss in terms]).float()
     pairs = torch.stack((totals, counts), dim=1).tolist()  # (L, 2)
     return _BatchMeasures(
         _leave_network(model, found, batch, config, results),

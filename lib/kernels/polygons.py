@@ -84,6 +84,10 @@ def _draw(
     size: int,
     num_parts: int,
 ) -> Tensor:
+    if boxes.device.type == "mps":  # which has no float64
+        here = (tensor.cpu() for tensor in (vertices, parts, boxes, matched))
+        drawn: Tensor = _draw(*here, size, num_parts)
+        return drawn.to(boxes.device)
     kernels = kernels_for("draw_polygons", boxes.device.type)
     draw = draw_by_columns if kernels is None else kernels.draw_polygons
     masks: Tensor = draw(vertices, parts, boxes, matched, size, num_parts)

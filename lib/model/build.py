@@ -40,6 +40,7 @@ def build_detector(config: Config, num_classes: int) -> Network:
     """
     net = config.net
     backbone = _backbone(config)
+    backbone.checkpointing = config.train.gradient_checkpointing
     pyramid = None
     if net.features == "fpn":
         pyramid = FeaturePyramid(
@@ -134,8 +135,7 @@ def anchor_grid(config: Config, strides: Sequence[int]) -> AnchorGrid:
 
 
 def _backbone(config: Config) -> Backbone:
-    net = config.net
-    pretrained = net.weights != "none"
+    net, pretrained = config.net, config.net.weights != "none"
     auto = "frozen" if pretrained else "batch"
     return build_backbone(
         net.name,

@@ -8,13 +8,16 @@ side of a pooled region.
 """
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Iterator, Sequence
-from typing import ClassVar, Literal, get_args
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager, nullcontext
+from typing import Any, ClassVar, Literal, get_args
 
+import torch
 from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
 
 from ..layer_utils.structures import FeatureMaps
-from .layers import freeze
+from .layers import Norm, freeze
 from .normalisation import NORMALISATIONS
 
 Stage = tuple[Tensor, Tensor | None]  # a map, and the true sizes of the images in it
@@ -45,6 +48,8 @@ class Backbone(nn.Module, ABC):
         default_fixed_blocks: number of blocks that are frozen by default if pretrained.
         classifier_prefixes: key prefixes of the classifier, which is not used.
         normalisation: normalisation of the input unless the weights bring another.
+        checkpointing: whether training computes blocks again in the backward pass
+            (Chen et al. 2016) instead of keeping their maps.
     """
 
     strides: tuple[int, ...] = (16,)
@@ -54,6 +59,7 @@ class Backbone(nn.Module, ABC):
     default_fixed_blocks: ClassVar[int]
     classifier_prefixes: tuple[str, ...]
     normalisation = NORMALISATIONS["torchvision"]
+    checkpointing = False
 
     def __init__(self, kind: FeatureKind) -> None:
         """Initialise the backbone.
@@ -128,6 +134,32 @@ class Backbone(nn.Module, ABC):
             such layers.
         """
         return None
+
+    def run(self, layer: Callable[..., Any], *inputs: Any) -> Any:
+        """Apply a layer of the shared ones; again in the backward pass if that saves.
+
+        See `checkpointing`.
+        """
+        if not (self.checkpointing and self.training and torch.is_grad_enabled()):
+            return layer(*inputs)
+        contexts = lambda: (nullcontext(), self._with_statistics_kept())  # noqa: E731
+        # The layers draw no random numbers.
+        options: dict[str, Any] = {"use_reentrant": False, "preserve_rng_state": False}
+        return checkpoint(layer, *inputs, context_fn=contexts, **options)
+
+    @contextmanager
+    def _with_statistics_kept(self) -> Iterator[None]:
+        """Keep the running statistics of trained norms, which saw this batch before."""
+        norms = [m for m in self.modules() if isinstance(m, Norm) and m.training]
+        before = [(norm.momentum, norm.num_batches_tracked) for norm in norms]
+        for norm, (_, count) in zip(norms, before, strict=True):
+            assert count is not None
+            norm.momentum, norm.num_batches_tracked = 0.0, torch.zeros_like(count)
+        try:
+            yield
+        finally:
+            for norm, (momentum, count) in zip(norms, before, strict=True):
+                norm.momentum, norm.num_batches_tracked = momentum, count
 
     @abstractmethod
     def blocks(self) -> Sequence[Sequence[nn.Module]]:

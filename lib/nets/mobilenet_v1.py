@@ -102,7 +102,7 @@ class MobileNetV1(Backbone):
         sizes = shrink(sizes, 2)
         x = F.relu6(zero_padding(stem(images), sizes), inplace=True)
         for index, layer in enumerate(layers, start=1):
-            x, sizes = layer(x, sizes)
+            x, sizes = self.run(layer, x, sizes)
             if index in _STAGE_ENDS:
                 yield x, sizes
 

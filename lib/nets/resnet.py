@@ -228,7 +228,8 @@ class ResNet(Backbone):
         x, sizes = F.max_pool2d(x, 3, 2, 1), shrink(sizes, 2)
         x = zero_padding(x, sizes)
         for layer in self._shared_layers():
-            x, sizes = _apply(layer, x, sizes)
+            for block in layer:
+                x, sizes = self.run(block, x, sizes)
             yield x, sizes
 
     def head_map(self, pooled: Tensor) -> Tensor:

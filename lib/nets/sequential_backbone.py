@@ -37,7 +37,7 @@ class SequentialBackbone(Backbone):
             if isinstance(layer, ConvNorm):
                 x = type(self).activate(layer(x), inplace=True)
             else:
-                x, sizes = layer(x, sizes)
+                x, sizes = self.run(layer, x, sizes)
             if index in self.stage_ends:
                 yield x, sizes
 

@@ -108,14 +108,14 @@ class TimmBackbone(Backbone):
 
     def _maps(self, x: Tensor) -> Iterator[Tensor]:
         if self._layers is None:
-            maps = self.net(x)
+            maps = self.run(self.net, x)
             # Several maps may have one stride; `_ends` has the last of each.
             names = [info["module"] for info in self.net.feature_info.get_dicts()]
             yield from (maps[names.index(self._ends[i])] for i in self._taken)
             return
         ends = [self._ends[i] for i in self._taken]
         for layer, module in self._layers:
-            x = self.net.get_submodule(module)(x)
+            x = self.run(self.net.get_submodule(module), x)
             if layer in ends:
                 yield x.permute(0, 3, 1, 2) if self._last_first else x
             if layer == ends[-1]:

@@ -67,19 +67,18 @@ class VGG16(Backbone):
 
     def stages(self, images: Tensor, sizes: Tensor | None) -> Iterator[Stage]:
         """Yield conv1_2 to conv5_3 with ReLUs, and pool5; see `Backbone.stages`."""
-        x = images
-        for layer in self.features:
-            if isinstance(layer, nn.ReLU):
-                x = layer(zero_padding(x, sizes))
-            elif isinstance(layer, nn.MaxPool2d):
-                yield x, sizes
+        x, groups = images, self.blocks()
+        pools = [layer for layer in self.features if isinstance(layer, nn.MaxPool2d)]
+        for index, group in enumerate(groups):
+            x = self.run(_convolve, x, sizes, *group)
+            yield x, sizes
+            if index < len(pools):
                 # A pool without padding drops an odd last row or column. On the padded
                 # canvas that row makes a cell of its own, which is masked.
                 sizes = shrink(sizes, 2, ceil=False)
-                x = zero_padding(layer(x), sizes)
-            else:
-                x = layer(x)
-        yield x, sizes
+                x = zero_padding(pools[index](x), sizes)
+        if len(pools) == len(groups):
+            yield x, sizes
 
     def head(self, pooled: Tensor) -> Tensor:
         """Apply fc6 and fc7; see `Backbone.head`.
@@ -103,3 +102,9 @@ class VGG16(Backbone):
             else:
                 groups[-1].append(layer)
         return [group for group in groups if group]
+
+
+def _convolve(x: Tensor, sizes: Tensor | None, *layers: nn.Module) -> Tensor:
+    for layer in layers:
+        x = layer(zero_padding(x, sizes) if isinstance(layer, nn.ReLU) else x)
+    return x

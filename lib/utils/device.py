@@ -44,14 +44,17 @@ def pick_dtype(precision: str, device: torch.device) -> torch.dtype:
     """Return the dtype of convolutions and matrix products.
 
     Args:
-        precision: ``float32``, ``bfloat16``, or ``auto`` for bfloat16 if the hardware
-            has instructions for it; emulated, it is slower than float32.
+        precision: ``float32``, ``bfloat16``, ``float16``, or ``auto`` for bfloat16 if
+            the hardware has instructions for it; emulated, it is slower than float32.
         device: device of the network.
     """
-    if precision == "float32":
-        return torch.float32
-    if precision == "bfloat16":
-        return torch.bfloat16
+    named = {
+        "float32": torch.float32,
+        "bfloat16": torch.bfloat16,
+        "float16": torch.float16,
+    }
+    if precision in named:
+        return named[precision]
     if device.type == "cuda":
         native = torch.cuda.is_bf16_supported(including_emulation=False)
     elif device.type == "cpu":

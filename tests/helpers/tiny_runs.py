@@ -24,7 +24,7 @@ from faster_rcnn.model.two_stage import TwoStage
 from faster_rcnn.nets.box_predictor import BoxPredictor
 from faster_rcnn.nets.dense_predictor import DensePredictor
 from faster_rcnn.nets.rpn import RPNPredictor
-from faster_rcnn.utils.device import seed_everything
+from faster_rcnn.utils.device import pick_dtype, seed_everything
 from faster_rcnn.utils.distributed import collectives
 from torch import nn
 
@@ -90,7 +90,7 @@ def train_tiny(
         run.claim(config)
     collectives.barrier()
     model = model or tiny_detector(config, classes=len(dataset.classes), seed=seed)
-    dtype = torch.bfloat16 if config.train.precision == "bfloat16" else torch.float32
+    dtype = pick_dtype(config.train.precision, CPU)
     train(model, dataset, config, run, device=CPU, dtype=dtype, **options)
     return model
 

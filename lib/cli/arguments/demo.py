@@ -84,7 +84,11 @@ def build_parser(prog: str | None = None) -> Parser:
         help="cut larger pictures and frames into tiles of this size (docs/tiles.md)",
     )
     add("--device", default="auto", choices=("auto", "cpu", "cuda", "mps"))
-    add("--precision", default="auto", choices=("auto", "float32", "bfloat16"))
+    add(
+        "--precision",
+        default="auto",
+        choices=("auto", "float32", "bfloat16", "float16"),
+    )
     add("--compile", action="store_true", help="slow to start, then faster on a GPU")
     add_overrides(parser, "test.nms_threshold 0.5")
     add("--serve", action="store_true", help="show a page for one picture at a time")
