@@ -124,7 +124,7 @@ class About:
             pasted=pasted,
             whole_pixel_masks=config.test.whole_pixel_masks,
             keypoints=keypoints,
-            **shape._replace(channels=config.net.raw_channels)._asdict(),
+            **shape._asdict(),
         )
 
     @property

@@ -99,7 +99,8 @@ def export(job: Job) -> Path:
     state = open_checkpoint(job.checkpoint)
     model, config, classes = open_detector(job.checkpoint, state, job.overrides)
     multiple = input_multiple(config.data.size_multiple, model.strides)
-    shape = Shape(job.batch, job.size, multiple, job.padded)
+    channels = config.net.raw_channels
+    shape = Shape(job.batch, job.size, multiple, job.padded, channels)
     _check(job, shape)
     device = pick_device(job.device)
     low = job.precision == "bfloat16" and job.to != "openvino"  # which rounds itself

@@ -29,6 +29,8 @@ _SHAPING = (
     *("pooling.aligned", "pooling.max_pool", *DECISIVE),
 )
 
+_RAW = ("net.in_channels", "net.pixel_mean", "net.pixel_std")
+
 
 def own_checkpoint(content: Mapping[str, Any], source: str) -> ImportedWeights:
     """Read the detector of a checkpoint.
@@ -46,7 +48,8 @@ def own_checkpoint(content: Mapping[str, Any], source: str) -> ImportedWeights:
     net = section.get("name")
     if not isinstance(net, str) or not net.startswith(TIMM):
         net = nearest_layout(model, own_layouts(), source=source).net
-    words = {key: key.split(".") for key in _SHAPING}
+    shaping = _SHAPING if section.get("pixel_mean") is None else (*_SHAPING, *_RAW)
+    words = {key: key.split(".") for key in shaping}
     settings = {
         key: config[section][name]
         for key, (section, name) in words.items()
@@ -62,6 +65,12 @@ def own_checkpoint(content: Mapping[str, Any], source: str) -> ImportedWeights:
         layout = own_layout(net, settings)
         numbers = read_numbers(model, layout)
         expected = expected_shapes(layout, numbers)
+        if "net.in_channels" in settings:
+            expected |= {
+                key: (shape[0], settings["net.in_channels"], *shape[2:])
+                for key, shape in expected.items()
+                if key.startswith("backbone.") and len(shape) == 4 and shape[1] == 3
+            }
     except (TypeError, ValueError, RuntimeError) as error:
         raise CheckpointError(
             f"{source}: its settings make no detector with {net}: {error}"

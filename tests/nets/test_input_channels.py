@@ -33,3 +33,13 @@ def test_weights_for_rgb_leave_the_statistics_of_the_data(tmp_path):
     load_initial_weights(model, config.net, ("background", "box", "disc"))
     assert model.pixel_mean.flatten().tolist() == [9.0] * 5
     assert model.pixel_std.flatten().tolist() == [3.0] * 5
+
+
+def test_weights_for_these_channels_are_those_of_their_checkpoint(tmp_path):
+    path = save_tiny(tmp_path / "iter_0000004.pth", tiny_config(*RAW))
+    config = tiny_config(*RAW, "net.weights", str(path))
+    model = build_detector(config, 3)
+    load_initial_weights(model, config.net, ("background", "box", "disc"))
+    saved = torch.load(path)["model"]
+    key = f"backbone.{first_convolution(model.backbone)[0]}"
+    assert torch.equal(model.state_dict()[key], saved[key])
