@@ -53,11 +53,13 @@ class Heartbeat:
         self._processes = processes
         self._stopped = threading.Event()
         self._ending = threading.Lock()
+        self._beats = 0
         self._thread = threading.Thread(target=self._run, daemon=True)
 
     def start(self) -> None:
         """Start reporting and watching."""
         self._thread.start()
+        threading.Thread(target=self._watch_connection, daemon=True).start()
 
     def stop(self) -> None:
         """Stop, before the process ends normally."""
@@ -95,6 +97,18 @@ class Heartbeat:
             if self._ending.acquire(blocking=False):
                 self._end_without_store(_vanished("the main process or its launcher"))
 
+    def _watch_connection(self) -> None:
+        """End this process if the store is silent: a cut link closes no connection."""
+        seen = silent = 0
+        while not self._stopped.wait(_EVERY_SECONDS):
+            # Counted, not timed: a process that was suspended has not been silent.
+            silent = silent + 1 if self._beats == seen else 0
+            seen = self._beats
+            if silent * _EVERY_SECONDS > _SILENT_SECONDS:
+                if self._ending.acquire(blocking=False):
+                    self._end_without_store(_vanished("the main process or the link"))
+                return
+
     def _watch(self) -> None:
         # The main process watches all others; they watch only the main process.
         others = range(1, self._processes) if self._rank == 0 else range(1)
@@ -108,6 +122,7 @@ class Heartbeat:
                 # A process that has not started yet is waited for elsewhere.
                 if beat != beats[other] or beat == 0:
                     beats[other], heard[other] = beat, now
+            self._beats += 1
             silent = [o for o in others if now - heard[o] > _SILENT_SECONDS]
             if silent:
                 self._publish(_vanished(f"process {silent[0]}"))
