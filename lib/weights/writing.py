@@ -153,7 +153,12 @@ def detector_state(
             f"{weights.source} has {weights.num_classes} classes with background, but "
             f"{len(classes)} names are given ({few(classes)}); give one name per class"
         )
-    values = NORMALISATIONS[weights.normalisation]
+    values = NORMALISATIONS.get(weights.normalisation)
+    if values is None:
+        raise CheckpointError(
+            f"{weights.source} is {weights.kind}, which needs no conversion; give the "
+            "file itself as --checkpoint or --weights"
+        )
     mean, std = (torch.tensor(value)[:, None, None] for value in values)
     return {
         "format": FORMAT,

@@ -5,6 +5,8 @@ import torch
 import torch.nn.functional as F
 from faster_rcnn.weights import load_initial_weights
 from faster_rcnn.weights.checkpoint import CheckpointError, load_checkpoint
+from faster_rcnn.weights.zoo.card import model_card
+from faster_rcnn.weights.zoo.publishing import published_state
 from safetensors.torch import save_file
 from tiny_checkpoints import save_model
 from tiny_runs import tiny_config, tiny_detector
@@ -107,6 +109,8 @@ def test_own_checkpoint_needs_no_download(tmp_path, monkeypatch):
     state = load_checkpoint(path)
     assert state["config"]["net"]["name"] == "timm/tf_efficientnet_lite0"
     fine = load("timm/tf_efficientnet_lite0.in1k", path)
+    card = model_card(published_state(path), path, sha256="0")
+    assert "minus mean (127.5, 127.5, 127.5)" in card
     assert fine.pixel_mean.flatten().tolist() == [127.5] * 3
     for key, tensor in model.state_dict().items():
         assert torch.equal(fine.state_dict()[key], tensor), key

@@ -6,7 +6,6 @@ from typing import Any
 
 from ...config.loading import config_from_checkpoint
 from ...config.settings import Config
-from ...nets.normalisation import NORMALISATIONS
 
 NO_LICENCE = "not chosen yet; ask before you use these weights"
 
@@ -26,7 +25,8 @@ def model_card(
     net, train, data = config["net"], config["train"], config["data"]
     whole = config_from_checkpoint(content, [])
     full_name = whole.net.full_name
-    mean, std = NORMALISATIONS[content["normalisation"]]
+    recorded = (content["model"][key] for key in ("pixel_mean", "pixel_std"))
+    mean, std = (tuple(tensor.flatten().tolist()) for tensor in recorded)
     averaged = ", weights averaged over updates" if content["averaged"] else ""
     lines = [
         f"# {file.stem}",
