@@ -27,6 +27,9 @@ def model_card(
     full_name = whole.net.full_name
     recorded = (content["model"][key] for key in ("pixel_mean", "pixel_std"))
     mean, std = (tuple(tensor.flatten().tolist()) for tensor in recorded)
+    kind, pixels = content["normalisation"], "RGB, 0..255"
+    if whole.net.raw_channels is not None:
+        kind, pixels = "of its data", f"{whole.net.in_channels} channels as stored"
     averaged = ", weights averaged over updates" if content["averaged"] else ""
     lines = [
         f"# {file.stem}",
@@ -44,8 +47,8 @@ def model_card(
         f"{train['lr']:g}, {train['schedule']}{averaged} |",
         f"| test size | short side {data['test_short_side']} px, long side at most "
         f"{data['test_long_side']} px |",
-        f"| input | RGB, 0..255, minus mean {_row(mean)}, over deviation {_row(std)} "
-        f"({content['normalisation']}); done inside the detector |",
+        f"| input | {pixels}, minus mean {_row(mean)}, over deviation {_row(std)} "
+        f"({kind}); done inside the detector |",
         f"| licence | {licence} |",
         "",
         f"## Classes ({len(classes)})",
