@@ -134,6 +134,7 @@ def export(job: Job) -> Path:
         path = Path(folder) / f"exported{end}"
         logger.info("exporting %s", job.checkpoint)
         FORMATS[job.to].write(trace(program, shape), path, about)
+        tolerance = parity.TOLERANCES[job.precision]
         for name, exported in _loaded(path, about):
             with named_step(
                 f"{name}: comparing with the detector on {len(pictures)} images"
@@ -145,14 +146,14 @@ def export(job: Job) -> Path:
                     batches if job.count else _in_time(batches),
                     threshold=job.threshold,
                     device=device,
+                    tolerance=tolerance,
                 )
             logger.info("%s beside the detector: %s", name, found)
             if found.images < len(pictures):
                 logger.info(
                     "--count %d compares all images, not the first", len(pictures)
                 )
-            if job.precision == "float32":
-                parity.require_equal(found)
+            parity.require_equal(found, tolerance)
         if job.int8:
             path = _quantized(job, config, path, about)
         elif job.measure is not None:

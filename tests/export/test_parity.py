@@ -2,7 +2,13 @@ import pytest
 import torch
 from faster_rcnn.detector.export_error import ExportError
 from faster_rcnn.detector.file_inputs import Inputs
-from faster_rcnn.export.parity import Differences, compare, pair_image, require_equal
+from faster_rcnn.export.parity import (
+    TOLERANCES,
+    Differences,
+    compare,
+    pair_image,
+    require_equal,
+)
 from faster_rcnn.layer_utils.structures import Detections, map_tensors
 
 pytestmark = pytest.mark.slow
@@ -46,6 +52,18 @@ def test_a_difference_is_named(other, text):
     assert any(text in line for line in found.unmatched)
     with pytest.raises(ExportError, match="differs from the detector"):
         require_equal(found)
+
+
+def test_bfloat16_may_round_but_not_find_something_else():
+    rounded = TOLERANCES["bfloat16"]
+    near = detections((1, 0.95, 8.0), (2, 0.55, 27.0))
+    found = pair_image(detections(*ONE), near, threshold=0.3, tolerance=rounded)
+    assert found.box == 3.0 and not found.unmatched
+    require_equal(found, rounded)
+    far = detections((1, 0.9, 5.0), (2, 0.6, 60.0))
+    found = pair_image(detections(*ONE), far, threshold=0.3, tolerance=rounded)
+    with pytest.raises(ExportError, match="within 8.0 px and 0.1, up to 25% of them"):
+        require_equal(found, rounded)
 
 
 def test_at_the_threshold_a_partner_may_lie_below_it():
