@@ -89,7 +89,7 @@ def gradients(model, dtype, keypoints):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("config", "dtypes"), recipes_and_nets())
+@pytest.mark.parametrize(("config", "dtypes"), list(recipes_and_nets()))
 def test_every_trained_parameter_has_its_gradient(config, dtypes, monkeypatch):
     monkeypatch.setattr(VGG16, "fc_channels", 32)
     model = build_detector(config, 3)
