@@ -12,12 +12,14 @@ pytestmark = pytest.mark.processes
 
 
 def test_compiles_ahead(tmp_path):
-    pytest.importorskip("triton")
+    triton = pytest.importorskip("triton")
+    # Until 3.4, Triton links for AMD by a program of ROCm.
+    old = tuple(map(int, triton.__version__.split(".")[:2])) < (3, 5)
     # In a process of its own: where Triton interprets, it does not compile.
     environment = {k: v for k, v in os.environ.items() if k != "TRITON_INTERPRET"}
     script = HELPERS / "compile_ahead.py"
     ran = subprocess.run(
-        [sys.executable, script, "90", "gfx942"],
+        [sys.executable, script, "90", "80" if old else "gfx942"],
         env={**environment, "TRITON_CACHE_DIR": str(tmp_path)},
         capture_output=True,
         text=True,
