@@ -266,7 +266,9 @@ def randomise(model: TwoStage, *, seed: int = 1) -> None:
     generator = torch.Generator().manual_seed(seed)
 
     def draw(weight: torch.Tensor, gain: float) -> None:
-        weight.normal_(0, gain / weight[0].numel() ** 0.5, generator=generator)
+        # Drawn contiguous: PyTorch draws channels_last weights 8 times as slowly.
+        drawn = torch.randn(weight.shape, generator=generator, dtype=weight.dtype)
+        weight.copy_(drawn.mul_(gain / weight[0].numel() ** 0.5))
 
     for part in model.modules():
         if isinstance(part, nn.BatchNorm2d):
