@@ -15,7 +15,8 @@ from faster_rcnn.engine.profiling import Profile
 from faster_rcnn.engine.schedule import share_passes
 from faster_rcnn.engine.solver import build_optimizer
 from faster_rcnn.inference import postprocess
-from faster_rcnn.inference.postprocess import detect_batch, to_image_detections
+from faster_rcnn.inference.image_results import to_image_detections
+from faster_rcnn.inference.postprocess import detect_batch
 from faster_rcnn.utils.device import autocast, pick_dtype
 from faster_rcnn.utils.distributed import collectives
 from torch import Tensor

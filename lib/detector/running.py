@@ -11,7 +11,7 @@ from torch import Tensor
 
 from ..datasets.loading.samples import Sample
 from ..evaluation.image_detections import ImageDetections
-from ..inference.postprocess import to_image_detections
+from ..inference.image_results import to_image_detections
 from ..layer_utils.structures import Detections
 from .about import About
 from .export_error import INSTALL, ExportError

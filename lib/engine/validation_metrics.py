@@ -21,8 +21,9 @@ from ..evaluation.image_detections import ImageDetections
 from ..evaluation.proposal_recall import ImageProposals, evaluate_proposals
 from ..evaluation.scoring import evaluate
 from ..evaluation.tasks import CocoParameters, coco_parameters
+from ..inference.image_results import ImageResults
 from ..inference.ordered_batches import ordered_batches
-from ..inference.postprocess import ImageResults, detections_of
+from ..inference.postprocess import detections_of
 from ..inference.proposal_evaluation import to_image_proposals
 from ..inference.test_time_augmentation import tiling_of
 from ..layer_utils.outputs import Predictions

@@ -25,8 +25,8 @@ from ..model.network import Network
 from ..utils.device import autocast
 from ..utils.distributed import collectives
 from ..utils.files import write_atomic
+from .image_results import to_image_detections
 from .ordered_batches import gather_results, ordered_batches
-from .postprocess import to_image_detections
 
 logger = logging.getLogger(__name__)
 

@@ -21,7 +21,7 @@ from faster_rcnn.export.formats import (
 from faster_rcnn.export.parity import Differences, compare, pair_image, require_equal
 from faster_rcnn.export.photos import batches
 from faster_rcnn.export.program import DetectionProgram
-from faster_rcnn.inference.postprocess import to_image_detections
+from faster_rcnn.inference.image_results import to_image_detections
 from faster_rcnn.layer_utils.structures import Detections
 from tiny_runs import CLASSES, randomise, tiny_detector
 

@@ -23,7 +23,8 @@ from faster_rcnn.export.formats import (
 from faster_rcnn.export.parity import compare, require_equal
 from faster_rcnn.export.photos import batches, make_inputs
 from faster_rcnn.export.program import Inputs, Shape, example_inputs
-from faster_rcnn.inference.postprocess import detect_batch, to_image_detections
+from faster_rcnn.inference.image_results import to_image_detections
+from faster_rcnn.inference.postprocess import detect_batch
 from faster_rcnn.layer_utils.structures import Detections, tensors_of
 from loader_words import evaluation_batches_of as loaded_batches
 from tiny_runs import CASCADE, RETINANET, draw_dataset

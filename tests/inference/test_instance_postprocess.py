@@ -6,8 +6,9 @@ import torch
 from faster_rcnn.config.settings import BoxConfig, TestConfig
 from faster_rcnn.datasets.loading.batches import Batch
 from faster_rcnn.datasets.mask_encoding import decode_masks
-from faster_rcnn.inference import postprocess
-from faster_rcnn.inference.postprocess import detect_views, to_image_detections
+from faster_rcnn.inference import image_results
+from faster_rcnn.inference.image_results import to_image_detections
+from faster_rcnn.inference.postprocess import detect_views
 from faster_rcnn.layer_utils.mask_pasting import paste_masks
 from faster_rcnn.layer_utils.outputs import Predictions
 from faster_rcnn.layer_utils.structures import (
@@ -42,7 +43,7 @@ def test_masks_are_pasted_into_each_image(offset, whole_pixels, monkeypatch):
     found, options = detections(), {"offset": offset, "whole_pixels": whole_pixels}
     entries = to_image_detections(found, ("a", "b"), SIZES, **options)
     # However little memory there is.
-    monkeypatch.setattr(postprocess, "_PIXELS", 6000)
+    monkeypatch.setattr(image_results, "_PIXELS", 6000)
     chunks = to_image_detections(found, ("a", "b"), SIZES, **options)
     for i, (entry, size) in enumerate(zip(entries, SIZES.tolist(), strict=True)):
         valid = found.valid[i]

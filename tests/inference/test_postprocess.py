@@ -3,12 +3,12 @@ import pytest
 import torch
 from faster_rcnn.config.settings import BoxConfig, TestConfig
 from faster_rcnn.datasets.loading.batches import Batch, collate
+from faster_rcnn.inference.image_results import to_image_detections
 from faster_rcnn.inference.postprocess import (
     detect_batch,
     detect_images,
     detect_views,
     detections_of,
-    to_image_detections,
 )
 from faster_rcnn.inference.test_time_augmentation import mirror, view_batches
 from faster_rcnn.layer_utils.boxes import BoxCoder
