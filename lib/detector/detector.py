@@ -1,20 +1,18 @@
 """A trained detector: images in, results out."""
 
 import os
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import NamedTuple, TypeAlias
 
 import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from ..config.settings import Config, TestConfig
+from ..config.settings import Config
 from ..datasets.loading.batches import Batch, collate
 from ..datasets.loading.samples import Sample
 from ..datasets.records import KeypointNames
 from ..evaluation.image_detections import ImageDetections
-from ..evaluation.score_thresholds import class_thresholds
 from ..inference.box_vectors import embed_boxes, expect_box_head, network_boxes
 from ..inference.postprocess import detect_images
 from ..inference.test_time_augmentation import tiling_of, view_sizes
@@ -23,14 +21,12 @@ from ..utils.device import autocast, pick_device, pick_dtype
 from ..utils.forking import forks, survive_forks
 from ..weights.stored_keypoints import stored_keypoints
 from .batching import Prepared, in_order, of_like_shape, to_sample
+from .call_options import CallOptions, Threshold, limited_test
 from .file_inputs import fit
 from .from_checkpoint import find_checkpoint, open_detector
 from .inputs import ImageInput, as_images, is_one_image, to_pixels
 from .result import Result, class_labels
 from .running import FILE_SUFFIXES, Exported, load_exported
-
-Threshold: TypeAlias = float | Mapping[str, float] | None
-"""A score, scores by class name, or None for the configuration's."""
 
 _PRECISIONS = ("auto", "float32", "bfloat16", "float16")
 
@@ -105,8 +101,8 @@ class Detector:
                 from the model zoo, which is downloaded once.
             device: ``auto`` (CUDA, then MPS, then the CPU), ``cuda``, ``mps``, ``cpu``,
                 or a PyTorch device.
-            precision: ``float32``, ``bfloat16``, or ``auto`` for the precision that the
-                run was trained in.
+            precision: ``float32``, ``bfloat16``, ``float16``, or ``auto`` for the
+                precision that the run was trained in.
             compile: compile the network with PyTorch, for dynamic sizes; the first
                 calls then take long.
             overrides: overrides of the checkpoint's settings, ``SECTION.KEY`` and value
@@ -217,7 +213,7 @@ class Detector:
             RuntimeError: the process was forked since loading, and the detector is on a
                 GPU or compiled.
         """
-        call = self._check(score_threshold, classes, batch_size, tiles, exif)
+        call = self._call(score_threshold, classes, batch_size, tiles, exif)
         prepared = self._prepare(as_images(images), call)
         found: dict[int, Result] = {}
         for group in of_like_shape(prepared, call.batch_size):
@@ -254,7 +250,7 @@ class Detector:
         Raises:
             ImageError, ValueError: see `__call__`; raised by the iterator.
         """
-        call = self._check(score_threshold, classes, batch_size, tiles, exif)
+        call = self._call(score_threshold, classes, batch_size, tiles, exif)
         prepared = self._prepare(as_images(images), call)
         groups = in_order(prepared, call.batch_size)
         return (result for group in groups for result in self._detect(group, call))
@@ -304,7 +300,7 @@ class Detector:
         Returns:
             One result per image.
         """
-        call = self._check(score_threshold, None, None, None, True)
+        call = self._call(score_threshold)
         groups = in_order(prepared, max(len(prepared), 1))
         return [found for group in groups for found in self._detect(group, call)]
 
@@ -342,49 +338,28 @@ class Detector:
             inside = edges[None].to(self.device) * sample.scale
             return embed_boxes(network, maps, inside)[0].cpu()
 
-    def _check(
+    def _call(
         self,
-        score_threshold: Threshold,
-        classes: Sequence[str] | None,
-        batch_size: int | None,
-        tiles: int | None,
-        exif: bool,
-    ) -> "_Call":
+        score_threshold: Threshold = None,
+        classes: Sequence[str] | None = None,
+        batch_size: int | None = None,
+        tiles: int | None = None,
+        exif: bool = True,
+    ) -> CallOptions:
         """Check the arguments of a call."""
         self._expect_usable()
-        test = self.config.test
+        if tiles is not None:
+            self.expect_network()
+        if classes is not None:
+            class_labels(classes, self.classes)
+        test, limits = limited_test(
+            self.config.test, self.classes, score_threshold, tiles
+        )
         if batch_size is None:
             batch_size = test.batch_size
         if not isinstance(batch_size, int) or batch_size < 1:
             raise ValueError(f"expected a batch_size of 1 or more, found {batch_size}")
-        if tiles is not None:
-            self.expect_network()
-            if not isinstance(tiles, int) or tiles < 32:
-                raise ValueError(f"expected tiles of 32 pixels or more, found {tiles}")
-            test = test.model_copy(update={"tiles": tiles})
-        names, usual, by_name = (
-            self.classes,
-            test.score_threshold,
-            test.class_thresholds,
-        )
-        if isinstance(score_threshold, Mapping):
-            by_name = {**by_name, **score_threshold}
-        elif score_threshold is not None:
-            if not 0 <= score_threshold <= 1:
-                raise ValueError(
-                    f"expected a score_threshold from 0 to 1, found {score_threshold}"
-                )
-            usual, by_name = score_threshold, {}
-        # Where boxes are averaged, boxes of lower score take part too: a higher
-        # threshold returns fewer of the same detections, a lower one finds more.
-        least = min(usual, *by_name.values(), test.least_score)
-        test = test.model_copy(
-            update={"score_threshold": least, "class_thresholds": {}}
-        )
-        limits = torch.from_numpy(class_thresholds(names, usual, by_name))
-        if classes is not None:
-            class_labels(classes, names)
-        return _Call(test, limits, classes, batch_size, exif)
+        return CallOptions(test, limits, classes, batch_size, exif)
 
     def expect_network(self) -> Network:
         """Return the network.
@@ -416,7 +391,7 @@ class Detector:
         )
 
     def _prepare(
-        self, images: Iterable[ImageInput], call: "_Call"
+        self, images: Iterable[ImageInput], call: CallOptions
     ) -> Iterator[Prepared]:
         """Read and resize images one by one, as for data sets."""
         for number, image in enumerate(images):
@@ -425,7 +400,7 @@ class Detector:
                 image, number=number, exif=call.exif, tiles=tiles, name=name
             )
 
-    def _detect(self, group: Sequence[Prepared], call: "_Call") -> list[Result]:
+    def _detect(self, group: Sequence[Prepared], call: CallOptions) -> list[Result]:
         """Detect objects in one batch, or in an image's tiles."""
         found = self._entries(group, call)
         results = [
@@ -447,7 +422,7 @@ class Detector:
         ]
 
     def _entries(
-        self, group: Sequence[Prepared], call: "_Call"
+        self, group: Sequence[Prepared], call: CallOptions
     ) -> list[ImageDetections]:
         """Run the network, at each scale, or the exported file."""
         whole = [item.samples for item in group]
@@ -468,7 +443,7 @@ class Detector:
             )
         )
 
-    def _tiles(self, item: Prepared, call: "_Call") -> Iterator[tuple[Batch, ...]]:
+    def _tiles(self, item: Prepared, call: CallOptions) -> Iterator[tuple[Batch, ...]]:
         """Cut an image into tiles, a batch at a time."""
         tiling, pixels = tiling_of(call.test), item.stored
         assert tiling is not None and pixels is not None
@@ -485,13 +460,3 @@ class Detector:
             collate(samples, size_multiple=multiple)
             for samples in zip(*images, strict=True)
         )
-
-
-class _Call(NamedTuple):
-    """The options of a call; `test` has a threshold as low as the `limits (C,)`."""
-
-    test: TestConfig
-    limits: Tensor
-    classes: Sequence[str] | None
-    batch_size: int
-    exif: bool
