@@ -7,7 +7,6 @@ import re
 import statistics
 import subprocess
 import sys
-import warnings
 from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
@@ -26,6 +25,7 @@ from torch.profiler import ProfilerActivity, profile
 from whole_step import peak
 from whole_step.intervals import ratio_interval, time_until
 from whole_step.models import Work
+from whole_step.probe import waits_of
 from whole_step.ways import build_step
 from whole_step.workers import LocalWorker, Setup
 
@@ -109,19 +109,7 @@ def find_waits(keep: Keep, model: str, device: str, tiny: bool) -> None:
         step = build_step("ours", work_of(model, phase, 2, tiny=tiny), where)
         for _ in range(3):
             step()
-        torch.cuda.synchronize(where)
-        with warnings.catch_warnings(record=True) as caught:
-            warnings.simplefilter("always")
-            torch.cuda.set_sync_debug_mode("warn")
-            try:
-                step()
-            finally:
-                torch.cuda.set_sync_debug_mode("default")
-        places = Counter(
-            f"{Path(w.filename).name}:{w.lineno}"
-            for w in caught
-            if "synchroniz" in str(w.message)
-        )
+        places = waits_of(step, where) or Counter()
         lines.append(f"{model} {phase}: {places.total()} waits {dict(places) or ''}")
         if places and not allowed:
             faults.append(f"the host waits in a training step: {dict(places)}")

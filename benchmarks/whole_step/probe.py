@@ -6,6 +6,7 @@ import resource
 import sys
 import time
 import warnings
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
@@ -76,8 +77,11 @@ def flops_of(step: Step) -> int:
     return int(counter.get_total_flops())
 
 
-def waits_of(step: Step, device: torch.device) -> int | None:
-    """Count how often the host waits for the device in a step; None on a CPU."""
+def waits_of(step: Step, device: torch.device) -> Counter[str] | None:
+    """Count how often the host waits for the device in a step, by ``file:line``.
+
+    None on a CPU.
+    """
     if device.type != "cuda":
         return None
     _wait(device)
@@ -89,7 +93,11 @@ def waits_of(step: Step, device: torch.device) -> int | None:
             step()
         finally:
             torch.cuda.set_sync_debug_mode(before)
-    return sum("synchroniz" in str(warning.message) for warning in caught)
+    return Counter(
+        f"{Path(warning.filename).name}:{warning.lineno}"
+        for warning in caught
+        if "synchroniz" in str(warning.message)
+    )
 
 
 def _wait(device: torch.device) -> None:

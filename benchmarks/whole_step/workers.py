@@ -73,13 +73,14 @@ class LocalWorker:
     def details(self) -> dict[str, Any]:
         """Return all other measurements."""
         memory = probe.peak_memory(self.device)
+        waits = probe.waits_of(self.step, self.device)
         return {
             "dtype": str(self.step.dtype).removeprefix("torch."),
             "peak_memory": memory,
             "start_memory": self.start_memory,
             "stages": probe.stages_of(self.step, self.device),
             "flops": probe.flops_of(self.step),
-            "waits": probe.waits_of(self.step, self.device),
+            "waits": None if waits is None else waits.total(),
         }
 
     def close(self) -> None:
