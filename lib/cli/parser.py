@@ -99,6 +99,15 @@ def _keys_and_values(words: Sequence[str]) -> Iterator[str]:
         yield from match.groups() if match else (word, *itertools.islice(rest, 1))
 
 
+def add_device(parser: argparse.ArgumentParser, *, precision: bool = False) -> None:
+    """Add ``--device``, and ``--precision`` of a detector if asked."""
+    add = parser.add_argument
+    add("--device", default="auto", choices=("auto", "cpu", "cuda", "mps"))
+    if precision:
+        kinds = ("auto", "float32", "bfloat16", "float16")
+        add("--precision", default="auto", choices=kinds)
+
+
 def add_overrides(parser: argparse.ArgumentParser, example: str) -> None:
     """Add ``--set SECTION.KEY VALUE ...``, stored as ``overrides``.
 

@@ -3,7 +3,7 @@
 import argparse
 from pathlib import Path
 
-from ..parser import Parser, add_overrides, count, score
+from ..parser import Parser, add_device, add_overrides, count, score
 from .results import add_export, add_result_arguments
 
 _EPILOG = (
@@ -83,12 +83,7 @@ def build_parser(prog: str | None = None) -> Parser:
         metavar="PIXELS",
         help="cut larger pictures and frames into tiles of this size (docs/tiles.md)",
     )
-    add("--device", default="auto", choices=("auto", "cpu", "cuda", "mps"))
-    add(
-        "--precision",
-        default="auto",
-        choices=("auto", "float32", "bfloat16", "float16"),
-    )
+    add_device(parser, precision=True)
     add("--compile", action="store_true", help="slow to start, then faster on a GPU")
     add_overrides(parser, "test.nms_threshold 0.5")
     add("--serve", action="store_true", help="show a page for one picture at a time")

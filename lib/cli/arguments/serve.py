@@ -6,7 +6,7 @@ that adds TLS and knows who may ask; it listens on 127.0.0.1 unless told otherwi
 
 import argparse
 
-from ..parser import Parser, add_overrides, count, score
+from ..parser import Parser, add_device, add_overrides, count, score
 
 
 def build_parser(prog: str | None = None) -> Parser:
@@ -52,8 +52,7 @@ def build_parser(prog: str | None = None) -> Parser:
         metavar="SECONDS",
         help="for a request to arrive, and for its detections, default 30",
     )
-    add("--device", default="auto", choices=("auto", "cpu", "cuda", "mps"))
-    add("--precision", default="auto", choices=("auto", "float32", "bfloat16"))
+    add_device(parser, precision=True)
     add_overrides(parser, "test.nms_threshold 0.5")
     return parser
 

@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 from ...config.settings import NET_NAMES, split_net
 from ...utils.printable import printable
-from ..parser import add_overrides, count
+from ..parser import add_device, add_overrides, count
 from ..roots import output_root
 
 _DATASET_HELP = (
@@ -96,9 +96,7 @@ def add_arguments(
     )
     add_overrides(parser, "train.lr 0.01")
     parser.add_argument("--tag", "--name", type=_tag, help="name of the run")
-    parser.add_argument(
-        "--device", default="auto", choices=("auto", "cpu", "cuda", "mps")
-    )
+    add_device(parser)
     parser.add_argument(
         *("--output", "--project", "--work-dir"),
         type=Path,
