@@ -389,8 +389,8 @@ def test_workers_of_a_loader_that_its_own_thread_deletes_end_at_once():
     del cycle
     _Collecting.due.set()
     assert _Collecting.took.get(timeout=PATIENCE) < 2
-    # The loader's own thread waits for the process too: whichever of the two comes second
-    # learns the exit code only after the first has stored it.
+    # The loader's own thread waits for the process too: whichever of the two comes
+    # second learns the exit code only after the first has stored it.
     until = time.monotonic() + PATIENCE
     while worker.exitcode is None and time.monotonic() < until:
         time.sleep(0.01)
