@@ -10,13 +10,11 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
+from .mask_outlines import Polygon, trace
 from .shapes_scene import CLASSES, DrawnObject, Scene
 
 KEYPOINTS = ("top", "left_side", "right_side", "bottom")
 SKELETON = ((1, 2), (1, 3), (4, 2), (4, 3))  # counted from 1
-_TOLERANCE = 1.5  # of a traced outline, in half pixels
-
-Polygon = npt.NDArray[np.float64]
 
 
 def coco_annotations(scene: Scene, image: int) -> Iterator[dict[str, object]]:
@@ -48,33 +46,6 @@ def coco_categories() -> list[dict[str, object]]:
         }
         for number, name in enumerate(sorted(CLASSES), start=1)
     ]
-
-
-def trace(seen: npt.NDArray[np.bool_]) -> list[Polygon]:
-    """Trace a mask as polygons ``(V, 2)`` of pixel edges, with few vertices.
-
-    A hole is joined to its outer contour by a line there and back.
-    """
-    # Twice as large, an even coordinate of a pixel at the border lies at its left or
-    # upper edge, and an odd one at the other.
-    large = np.repeat(np.repeat(seen.astype(np.uint8), 2, axis=0), 2, axis=1)
-    contours, tree = cv2.findContours(large, cv2.RETR_CCOMP, cv2.CHAIN_APPROX_NONE)
-    edges = [np.asarray(c)[:, 0] + np.asarray(c)[:, 0] % 2 for c in contours]
-    simple = [
-        np.asarray(cv2.approxPolyDP(e, _TOLERANCE, closed=True))[:, 0] / 2
-        for e in edges
-    ]
-    parents = np.reshape(tree, (-1, 4))[:, 3]
-    polygons = []
-    for number in np.flatnonzero(parents < 0):
-        outer = simple[number]
-        rings = [outer]
-        for hole in np.flatnonzero(parents == number):
-            ring = simple[hole]
-            rings += [outer[:1], ring, ring[:1], outer[:1]]
-        if len(outer) > 2:
-            polygons.append(np.concatenate(rings))
-    return polygons
 
 
 def outline_keypoints(drawn: DrawnObject) -> npt.NDArray[np.float64]:

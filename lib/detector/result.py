@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from ..datasets.mask_encoding import decode_masks
+from ..datasets.mask_outlines import mask_polygons
 from ..datasets.records import FloatArray, KeypointNames, RunLengths, did_you_mean
 from ..evaluation.image_detections import ImageDetections
 from ..evaluation.score_thresholds import class_thresholds
@@ -95,6 +96,24 @@ class Result:
         if self.run_lengths is None:
             return None
         return torch.from_numpy(decode_masks(self.run_lengths, self.size))
+
+    def polygons(self, max_vertices: int = 200) -> list[list[FloatArray]] | None:
+        """Return the outlines of each mask; None without a mask head.
+
+        Args:
+            max_vertices: of all parts of one mask, at least 4; more of them follow the
+                mask more closely, down to three quarters of a pixel.
+
+        Returns:
+            For each detection its parts, the largest first: ``(V, 2)`` float32 x and y,
+            pixel edges. A hole is joined to its outline by a line there and back.
+        """
+        if self.run_lengths is None:
+            return None
+        return [
+            [part.astype(np.float32) for part in mask_polygons(mask, max_vertices)]
+            for mask in self.run_lengths
+        ]
 
     @property
     def names(self) -> list[str]:

@@ -11,7 +11,7 @@ from contextlib import asynccontextmanager
 from typing import Any
 
 from ..demo.picture_input import UPLOAD_FORMATS
-from .answers import Answer, Facts, Health, Problem
+from .answers import Answer, Facts, Health, MaskForm, Problem
 from .service import Refusal, Service
 
 _RETRY_SECONDS = 1
@@ -48,6 +48,7 @@ _BODY = {
 def create_app(service: Service) -> Any:
     """Create the FastAPI application of a service; its end closes the service."""
     from fastapi import FastAPI, Query, Request, Response
+    from fastapi.concurrency import run_in_threadpool
     from fastapi.exceptions import RequestValidationError
     from fastapi.responses import JSONResponse
     from starlette.exceptions import HTTPException
@@ -69,15 +70,22 @@ def create_app(service: Service) -> Any:
             place = ".".join(str(part) for part in first["loc"])
             return refuse(422, f"{place}: {first['msg']}, found {first['input']!r}")
         if isinstance(error, HTTPException):
-            return refuse(error.status_code, str(error.detail))
+            return refuse(error.status_code, f"{error.detail}; see /openapi.json")
         return refuse(500, f"the detector failed ({type(error).__name__})")
 
     async def detect(
         request: Request,
-        score_threshold: float | None = Query(None, ge=0, le=1),
+        score_threshold: float | None = Query(
+            None, ge=0, le=1, description="of this request; not below the server's"
+        ),
+        masks: MaskForm = "run_lengths",
+        vertices: int = Query(
+            200, ge=8, le=10_000, description="of the polygons of a mask, at most"
+        ),
     ) -> Answer:
         """Detect objects in one picture, or in each of a form's files."""
-        return await service.detect(request, score_threshold)
+        results = await service.detect(request, score_threshold)
+        return await run_in_threadpool(Answer.of, results, masks, vertices)
 
     async def info() -> Facts:
         """Return the classes of the detector, and the limits."""

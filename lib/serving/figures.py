@@ -20,8 +20,11 @@ class Figures:
         self._requests = Counter(
             "frcnn_requests", "Requests to /detect.", ["status"], registry=own
         )
+        self._refusals = Counter(
+            "frcnn_refusals", "Requests to /detect at fault: 4xx.", registry=own
+        )
         self._failures = Counter(
-            "frcnn_failures", "Requests to /detect without detections.", registry=own
+            "frcnn_failures", "Sound requests without detections: 5xx.", registry=own
         )
         self._seconds = Histogram(
             "frcnn_request_seconds",
@@ -42,8 +45,10 @@ class Figures:
         """Count a request to ``/detect`` that has been answered."""
         self._requests.labels(status).inc()
         self._seconds.observe(seconds)
-        if status != 200:
+        if status >= 500:
             self._failures.inc()
+        elif status >= 400:
+            self._refusals.inc()
 
     def count_batch(self, pictures: int) -> None:
         """Count a pass of the network."""

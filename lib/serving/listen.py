@@ -38,19 +38,7 @@ def listen(service: Service, *, host: str, port: int) -> None:
     Raises:
         ValueError: the address is not available.
     """
-    import uvicorn
-
-    limits = service.limits
-    config = uvicorn.Config(
-        create_app(service),
-        http="h11",
-        log_config=None,
-        access_log=False,
-        server_header=False,
-        limit_concurrency=_CONNECTIONS,
-        timeout_graceful_shutdown=int(limits.body_seconds + limits.answer_seconds) + 1,
-    )
-    server = uvicorn.Server(config)
+    server = _server(service)
     logging.getLogger("python_multipart").setLevel(logging.ERROR)  # clients' faults
     listening = _bind(host, port)
     before = signal.signal(signal.SIGTERM, lambda *_: None)
@@ -63,6 +51,22 @@ def listen(service: Service, *, host: str, port: int) -> None:
     finally:
         signal.signal(signal.SIGTERM, before)
     logger.info("ended")
+
+
+def _server(service: Service) -> Any:
+    import uvicorn
+
+    limits = service.limits
+    config = uvicorn.Config(
+        create_app(service),
+        http="h11",
+        log_config=None,
+        access_log=False,
+        server_header=False,
+        limit_concurrency=_CONNECTIONS,
+        timeout_graceful_shutdown=int(limits.body_seconds + limits.answer_seconds) + 1,
+    )
+    return uvicorn.Server(config)
 
 
 def _bind(host: str, port: int) -> socket.socket:

@@ -16,7 +16,7 @@ from ..datasets.loading.images import ImageError
 from ..demo.picture_input import UPLOAD_FORMATS, decode_upload
 from ..detector import Detector, Result
 from ..detector.batching import Prepared
-from .answers import Answer, Facts, Health
+from .answers import Facts, Health
 from .figures import Figures
 from .request_batches import QueueFullError, RequestBatches
 
@@ -115,8 +115,8 @@ class Service:
         batches = self._batches
         return Health(live=batches.lives, ready=batches.accepts, queued=len(batches))
 
-    async def detect(self, request: Any, score_threshold: float | None) -> Answer:
-        """Answer a request with one or more pictures.
+    async def detect(self, request: Any, score_threshold: float | None) -> list[Result]:
+        """Detect objects in the pictures of a request, one or more.
 
         Args:
             request: Starlette's.
@@ -140,7 +140,7 @@ class Service:
             results = await self._queued(prepared)
         finally:
             self._working -= 1
-        return Answer.of([result.filter(score_threshold) for result in results])
+        return [result.filter(score_threshold) for result in results]
 
     async def _read(self, request: Any) -> list[bytes]:
         """Read the bytes of each picture, raw or of a form."""

@@ -3,13 +3,13 @@
 import hotcoco.mask
 import numpy as np
 import pytest
+from faster_rcnn.datasets.mask_outlines import trace
 from faster_rcnn.datasets.records import Wanted
 from faster_rcnn.datasets.shapes import generate, read
 from faster_rcnn.datasets.shapes_outlines import (
     KEYPOINTS,
     coco_annotations,
     outline_keypoints,
-    trace,
 )
 from faster_rcnn.datasets.shapes_scene import draw_scene
 
@@ -35,13 +35,6 @@ def test_polygons_are_the_visible_pixels(objects):
     middles = [np.rint(ring.outline[1].mean(0)).astype(int) for ring in rings]
     for ring, (x, y) in zip(rings, middles, strict=True):
         assert not solid(trace(ring.seen), *ring.seen.shape)[y, x]
-
-
-def test_a_pixel_is_traced_at_its_edges():
-    mask = np.zeros((6, 8), bool)
-    mask[2:4, 3:7] = True
-    (polygon,) = trace(mask)
-    assert sorted(map(tuple, polygon)) == [(3, 2), (3, 4), (7, 2), (7, 4)]
 
 
 def test_keypoints_lie_on_the_outline(objects):

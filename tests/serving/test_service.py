@@ -66,6 +66,22 @@ def test_several_pictures_in_order_above_a_score(serve, detector):
         assert row["keypoints"][0] == [2, 2, 1]
 
 
+def test_masks_as_polygons_or_none(serve, detector):
+    detector.keypoints = LIMB
+    client = serve()
+
+    def first(query):
+        answer = client.post(f"/detect?{query}", content=picture())
+        return answer.json()["pictures"][0]["detections"][0]
+
+    [part] = first("masks=polygons&vertices=8")["polygons"]
+    assert sorted(part) == [[0, 0], [0, 10], [5, 0], [5, 10]]
+    for query, shown in (("masks=none", set()), ("masks=polygons", {"polygons"})):
+        assert first(query).keys() & {"mask", "polygons"} == shown
+    detector.keypoints = None
+    assert "polygons" not in first("masks=polygons")  # a detector without masks
+
+
 @pytest.mark.parametrize(
     ("status", "request_of"),
     [
@@ -82,6 +98,8 @@ def test_several_pictures_in_order_above_a_score(serve, detector):
         (415, {"files": [("a", picture()), ("b", b"text")]}),
         (422, {"content": picture(1, 1), "headers": JPEG}),
         (422, {"content": picture(), "params": {"score_threshold": "2"}}),
+        (422, {"content": picture(), "params": {"masks": "polygon"}}),
+        (422, {"content": picture(), "params": {"vertices": "3"}}),
     ],
 )
 def test_malformed_requests(serve, status, request_of):
@@ -103,14 +121,17 @@ def test_other_routes(serve):
     assert "keypoints" in described["components"]["schemas"]["Detection"]["properties"]
 
 
-def test_figures(serve):
+def test_figures(serve, detector):
     client = serve()
     client.post("/detect", content=picture())
-    client.post("/detect", content=b"text")
+    for body in (b"", b"text"):
+        client.post("/detect", content=body)
+    detector.before = lambda number: 1 / 0
+    client.post("/detect", content=picture())
     lines = client.get("/metrics").text.splitlines()
     for line in (
         *('frcnn_requests_total{status="200"} 1.0', "frcnn_failures_total 1.0"),
-        *("frcnn_request_seconds_count 2.0", "frcnn_batch_pictures_sum 1.0"),
+        *("frcnn_refusals_total 2.0", "frcnn_request_seconds_count 4.0"),
         "frcnn_queue_pictures 0.0",
     ):
         assert line in lines
