@@ -110,7 +110,10 @@ class Backbone(nn.Module, ABC):
 
         Only for kind c4. Regions are pooled from a shared map or a lifted one.
         """
-        return self.head_map(pooled).mean((2, 3))
+        x = self.head_map(pooled)
+        if x.requires_grad:  # the mean's gradient then lies in memory as the map does
+            return x.permute(0, 2, 3, 1).mean((1, 2))
+        return x.mean((2, 3))
 
     def head_map(self, pooled: Tensor) -> Tensor:
         """Map pooled regions to maps ``(M, head_channels, P', P')``, for masks.

@@ -3,7 +3,6 @@
 import backbone_checks as checks
 import pytest
 import torch
-from faster_rcnn.kernels import convolution
 from faster_rcnn.kernels.convolution import _Products, by_products, convolve
 from faster_rcnn.layer_utils.structures import FeatureMaps
 from faster_rcnn.model.two_stage import TwoStage
@@ -32,8 +31,7 @@ RES50 = (
         "small": [True, False],
     }
 )
-def test_convolution_by_products(shape, kernel, stride, bias, small, monkeypatch):
-    monkeypatch.setattr(convolution, "_TOGETHER", 30)  # several times
+def test_convolution_by_products(shape, kernel, stride, bias, small):
     conv = nn.Conv2d(8, 6, kernel, stride, kernel // 2, bias=bias).double()
 
     def plain(x):
