@@ -90,6 +90,9 @@ class DataConfig(Section):
     before training stops."""
     use_difficult: bool = False
     """Train on VOC's difficult objects too."""
+    reduced_decoding: bool = True
+    """Decode JPEGs at 1/2, 1/4 or 1/8 of their size where that leaves at least the
+    pixels of the network input: less time and memory, and no aliasing."""
     size_multiple: Count = 32
     """Padded height and width are multiples of this, so that shapes repeat."""
     workers: Whole = 2

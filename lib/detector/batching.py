@@ -8,7 +8,8 @@ from typing import NamedTuple
 import numpy as np
 
 from ..datasets.loading.channels import Pixels
-from ..datasets.loading.resizing import cut_tile, resize_image, resize_scale
+from ..datasets.loading.images import Decoded
+from ..datasets.loading.resizing import Cut, cut_tile, resize_scale
 from ..datasets.loading.samples import Sample
 from ..datasets.loading.tiling import Tile
 from ..datasets.loading.training_stream import shape_groups
@@ -22,29 +23,27 @@ class Prepared(NamedTuple):
         size: its height and width in pixels.
         samples: the image at each scale; none if it is to be cut into tiles.
         path: path of the file, if it is one.
-        stored: the image, if it is to be cut into tiles.
+        stored: the image in full, if it is to be cut into tiles.
     """
 
     number: int
     size: tuple[int, int]
     samples: list[Sample]
     path: Path | None
-    stored: Pixels | None = None
+    stored: Decoded | None = None
 
 
 def to_sample(
-    pixels: Pixels, short_side: int, long_side: int, tile: Tile | None = None
+    image: Decoded, short_side: int, long_side: int, tile: Tile | None = None
 ) -> Sample:
     """Resize an image or a tile to one scale, as for data sets, without objects."""
-    height, width = pixels.shape[:2]
     if tile is None:
-        scale = resize_scale(height, width, short_side, long_side)
-        pixels = resize_image(pixels, scale)
+        scale = resize_scale(*image.size, short_side, long_side)
+        cut = Cut.whole(*image.size, scale)
     else:
         cut = cut_tile(tile, short_side, long_side)
-        pixels, scale = cut.resize(pixels), cut.scale
-        height, width = cut.height, cut.width
-    return without_objects(pixels, scale, (height, width), tile)
+    pixels = cut.resize(image.pixels, image.by)
+    return without_objects(pixels, cut.scale, (cut.height, cut.width), tile)
 
 
 def without_objects(

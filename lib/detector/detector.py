@@ -10,6 +10,7 @@ from torch import Tensor
 
 from ..config.settings import Config
 from ..datasets.loading.batches import Batch, collate
+from ..datasets.loading.images import Decoded
 from ..datasets.loading.samples import Sample
 from ..datasets.records import KeypointNames
 from ..evaluation.image_detections import ImageDetections
@@ -24,7 +25,7 @@ from .batching import Prepared, in_order, of_like_shape, to_sample
 from .call_options import CallOptions, Threshold, limited_test
 from .file_inputs import fit
 from .from_checkpoint import find_checkpoint, open_detector
-from .inputs import ImageInput, as_images, is_one_image, to_pixels
+from .inputs import ImageInput, as_images, decode, is_one_image
 from .result import Result, class_labels
 from .running import FILE_SUFFIXES, Exported, load_exported
 
@@ -276,17 +277,20 @@ class Detector:
         Raises:
             ImageError, ValueError: see `__call__`.
         """
-        pixels = to_pixels(image, exif=exif, name=name, channels=self.channels)
         path = Path(image) if isinstance(image, str | os.PathLike) else None
-        height, width = pixels.shape[:2]
-        item = Prepared(number, (height, width), [], path)
-        if isinstance(self.model, Exported):
-            return item._replace(samples=[fit(pixels, self.model.about)])
         tiles = self.config.test.tiles if tiles is None else tiles
-        if tiles is not None and max(height, width) > tiles:
-            return item._replace(stored=pixels)
         sizes = view_sizes(self.config.data, self.config.test)
-        return item._replace(samples=[to_sample(pixels, *size) for size in sizes])
+        if tiles is not None or isinstance(self.model, Exported):
+            views = [self._decode(image, None, exif, name)] * len(sizes)
+        else:
+            views = [self._decode(image, size, exif, name) for size in sizes]
+        item = Prepared(number, views[0].size, [], path)
+        if isinstance(self.model, Exported):
+            return item._replace(samples=[fit(views[0].pixels, self.model.about)])
+        if tiles is not None and max(item.size) > tiles:
+            return item._replace(stored=views[0])
+        pairs = zip(views, sizes, strict=True)
+        return item._replace(samples=[to_sample(view, *size) for view, size in pairs])
 
     def detect_prepared(
         self, prepared: Sequence[Prepared], *, score_threshold: Threshold = None
@@ -329,8 +333,8 @@ class Detector:
         expect_box_head(network)
         self._expect_usable()
         data, test = self.config.data, self.config.test
-        pixels = to_pixels(image, exif=exif, channels=self.channels)
-        sample = to_sample(pixels, *view_sizes(data, test)[0])
+        size = view_sizes(data, test)[0]
+        sample = to_sample(self._decode(image, size, exif), *size)
         batch = collate([sample], size_multiple=data.size_multiple).to(self.device)
         with autocast(self.device, self.dtype):
             maps = network.features(batch.images)
@@ -400,6 +404,17 @@ class Detector:
                 image, number=number, exif=call.exif, tiles=tiles, name=name
             )
 
+    def _decode(
+        self,
+        image: ImageInput,
+        sides: tuple[int, int] | None,
+        exif: bool,
+        name: str = "image",
+    ) -> Decoded:
+        """Read an image in full, or for sides of the network input: see `decode`."""
+        reduced = sides if self.config.data.reduced_decoding else None
+        return decode(image, reduced, exif=exif, name=name, channels=self.channels)
+
     def _detect(self, group: Sequence[Prepared], call: CallOptions) -> list[Result]:
         """Detect objects in one batch, or in an image's tiles."""
         found = self._entries(group, call)
@@ -445,12 +460,12 @@ class Detector:
 
     def _tiles(self, item: Prepared, call: CallOptions) -> Iterator[tuple[Batch, ...]]:
         """Cut an image into tiles, a batch at a time."""
-        tiling, pixels = tiling_of(call.test), item.stored
-        assert tiling is not None and pixels is not None
+        tiling, stored = tiling_of(call.test), item.stored
+        assert tiling is not None and stored is not None
         sizes = view_sizes(self.config.data, call.test)
         for tiles in tiling.groups(*item.size, call.batch_size):
             yield self._collate(
-                [[to_sample(pixels, *size, tile) for size in sizes] for tile in tiles]
+                [[to_sample(stored, *size, tile) for size in sizes] for tile in tiles]
             )
 
     def _collate(self, images: Sequence[Sequence[Sample]]) -> tuple[Batch, ...]:

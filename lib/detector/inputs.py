@@ -23,8 +23,14 @@ from ..datasets.loading.channels import (
     read_shown,
     shown,
 )
-from ..datasets.loading.images import ImageError, read_image
-from ..datasets.loading.orientation import orientation_of, upright
+from ..datasets.loading.images import (
+    Decoded,
+    ImageError,
+    read_image,
+    read_reduced,
+)
+from ..datasets.loading.orientation import orientation_of, turn_upright, upright
+from ..datasets.loading.resizing import reduction, resize_scale
 from ..utils.drawing import Picture
 
 ImageInput: TypeAlias = str | os.PathLike[str] | npt.NDArray[Any] | Image.Image | Tensor
@@ -103,6 +109,40 @@ def to_pixels(
     if isinstance(image, np.ndarray):
         return _from_array(image, name)
     raise ValueError(f"{name}: expected {_KINDS}, found {type(image).__name__}")
+
+
+def decode(
+    image: ImageInput,
+    sides: tuple[int, int] | None,
+    *,
+    exif: bool = True,
+    name: str = "image",
+    channels: int | None = None,
+) -> Decoded:
+    """Convert an image like `to_pixels`, a large JPEG file at a fraction of its size.
+
+    Args:
+        image: see `to_pixels`.
+        sides: short side and limit of the long side of the network input, see
+            `reduction`; None for the image in full.
+        exif: see `to_pixels`.
+        name: see `to_pixels`.
+        channels: see `to_pixels`.
+
+    Raises:
+        ImageError, ValueError: see `to_pixels`.
+    """
+    if channels is not None or not isinstance(image, str | os.PathLike):
+        return Decoded.full(to_pixels(image, exif=exif, name=name, channels=channels))
+    orientation = orientation_of(Path(image)) if exif else 1
+
+    def by(height: int, width: int) -> int:
+        if sides is None:
+            return 1
+        scale = resize_scale(height, width, *sides)
+        return reduction(scale, height, width, turned=orientation > 1)
+
+    return turn_upright(read_reduced(Path(image), by), orientation)
 
 
 def to_picture(image: ImageInput, *, exif: bool = True) -> Picture:

@@ -87,4 +87,5 @@ def training_preparation(dataset: Dataset, config: Config) -> Preparation:
         instances=training_instances(dataset, config),
         transforms=transforms,
         channels=config.net.raw_channels,
+        reduced=data.reduced_decoding,
     )

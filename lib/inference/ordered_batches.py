@@ -70,6 +70,7 @@ def ordered_batches(
         use_difficult=use_difficult,
         min_visible=data.min_visible,
         channels=config.net.raw_channels,
+        reduced=data.reduced_decoding,
         instances=instances,
     )
     return evaluation_batches(

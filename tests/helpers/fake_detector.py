@@ -10,7 +10,7 @@ from faster_rcnn.datasets.mask_encoding import encode_masks
 from faster_rcnn.datasets.records import KeypointNames
 from faster_rcnn.detector import Result
 from faster_rcnn.detector.batching import Prepared, to_sample
-from faster_rcnn.detector.inputs import to_pixels
+from faster_rcnn.detector.inputs import decode, to_pixels
 
 CLASSES = ("background", "cat", "dog <b>")
 
@@ -50,8 +50,8 @@ class FakeDetector:
         )
 
     def prepare(self, image, *, number=0):
-        pixels = to_pixels(image)
-        return Prepared(number, pixels.shape[:2], [to_sample(pixels, 10, 20)], None)
+        decoded = decode(image, None)
+        return Prepared(number, decoded.size, [to_sample(decoded, 10, 20)], None)
 
     def detect_prepared(self, prepared, *, score_threshold=None):
         blank = [np.zeros((*p.samples[0].original_size, 3), np.uint8) for p in prepared]

@@ -5,30 +5,23 @@ EXIF orientation is applied neither to the pixels nor to the size; see `orientat
 
 import contextlib
 import io
-import math
-import warnings
-from collections.abc import Iterator
+from collections.abc import Callable
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal, NamedTuple
 
 import cv2
 import numpy as np
 import numpy.typing as npt
-from PIL import Image, TiffImagePlugin, UnidentifiedImageError
+from PIL import Image, UnidentifiedImageError
 
 from .file_kinds import refusal
+from .headers import JPEG_START, claimed_size, is_cut_short, stored_size
 
 # Preferred order of files with the same stem.
 IMAGE_SUFFIXES = (
     *(".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff"),
     ".npy",  # of any number of channels, see `channels`
 )
-
-_PNG_START = b"\x89PNG\r\n\x1a\n"
-_JPEG_START = b"\xff\xd8\xff"
-_SCAN = 0xDA
-_FRAMES = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
-"""Markers of JPEG segments that contain the size."""
 
 _TIFF_STARTS = (b"II*\0", b"MM\0*")
 _ORIENTATION = 274
@@ -38,9 +31,63 @@ MAX_PIXELS = 178_956_970
 """Largest image, as in Pillow: a decompression bomb claims more pixels than fit into
 memory."""
 
+_AS_STORED = cv2.IMREAD_COLOR | cv2.IMREAD_IGNORE_ORIENTATION
+_REDUCED = {
+    2: cv2.IMREAD_REDUCED_COLOR_2 | cv2.IMREAD_IGNORE_ORIENTATION,
+    4: cv2.IMREAD_REDUCED_COLOR_4 | cv2.IMREAD_IGNORE_ORIENTATION,
+    8: cv2.IMREAD_REDUCED_COLOR_8 | cv2.IMREAD_IGNORE_ORIENTATION,
+}
+
 
 class ImageError(ValueError):
     """An image file is missing, truncated or not an image; the message names it."""
+
+
+class Decoded(NamedTuple):
+    """An image as decoded, perhaps at a fraction of its size.
+
+    Attributes:
+        pixels: ``(h, w, C)``.
+        size: height and width of the image in full.
+        by: 1, 2, 4 or 8: pixel k covers the pixels from ``by * k`` to ``by * (k + 1)``
+            of the image in full. The last one may reach beyond it.
+    """
+
+    pixels: npt.NDArray[Any]
+    size: tuple[int, int]
+    by: int = 1
+
+    @classmethod
+    def full(cls, pixels: npt.NDArray[Any]) -> "Decoded":
+        """Return an image that was decoded in full."""
+        return cls(pixels, (pixels.shape[0], pixels.shape[1]))
+
+
+def read_reduced(path: Path, reduction: Callable[[int, int], int]) -> Decoded:
+    """Decode an image file like `read_image`, a JPEG at a fraction of its size.
+
+    Of each block of 8 x 8 pixels, libjpeg then computes only 4 x 4, 2 x 2 or 1 from its
+    low frequencies.
+
+    Args:
+        path: the image file.
+        reduction: gives 1, 2, 4 or 8 for the height and width of a JPEG as stored.
+
+    Raises:
+        ImageError: see `read_image`.
+    """
+    data = encoded_image(path)
+    width, height = claimed_size(data) if data.startswith(JPEG_START) else (0, 0)
+    by = reduction(height, width) if width and height else 1
+    if by > 1:
+        pixels = _decode(data, _REDUCED[by])
+        # An unusual header may claim another size.
+        if pixels is not None and pixels.shape[:2] == (
+            -(-height // by),
+            -(-width // by),
+        ):
+            return Decoded(pixels, (height, width), by)
+    return Decoded.full(_decode_whole(path, data))
 
 
 def read_image(path: Path) -> npt.NDArray[np.uint8]:
@@ -56,7 +103,10 @@ def read_image(path: Path) -> npt.NDArray[np.uint8]:
         ImageError: the file cannot be read, is truncated, is not an image, or claims
             more than `MAX_PIXELS`.
     """
-    data = encoded_image(path)
+    return _decode_whole(path, encoded_image(path))
+
+
+def _decode_whole(path: Path, data: bytes) -> npt.NDArray[np.uint8]:
     pixels = _decode_tiff(data) if data.startswith(_TIFF_STARTS) else _decode(data)
     if pixels is None:
         raise ImageError(f"{path}: expected an image, found {refusal(data)}")
@@ -77,7 +127,7 @@ def encoded_image(path: Path) -> bytes:
             "restore it or remove it from the list"
         ) from error
     # Decoders silently fill missing data with grey, so this is checked first.
-    if _is_cut_short(data):
+    if is_cut_short(data):
         raise ImageError(
             f"{path}: expected a whole image, found one cut short after {len(data)} "
             "bytes; download the file again or remove it from the list"
@@ -99,7 +149,7 @@ def image_size(path: Path) -> tuple[int, int]:
             height, width = shape[:2]
         else:
             try:
-                width, height = _stored_size(path)
+                width, height = stored_size(path)
             except UnidentifiedImageError:
                 size = _tiff_size(path)
                 if size is None:
@@ -154,17 +204,6 @@ def _cause(path: Path, error: Exception) -> str:
     )
 
 
-def _stored_size(file: Path | io.BytesIO) -> tuple[int, int]:
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # about odd metadata and large images
-        with Image.open(file) as image:
-            width, height = image.size
-            if isinstance(image, TiffImagePlugin.TiffImageFile):
-                # Only for a TIFF, Pillow gives the size after rotation.
-                width, height = image.tag_v2[256], image.tag_v2[257]
-            return int(width), int(height)
-
-
 def _tiff_size(path: Path) -> tuple[int, int] | None:
     """Read the size of a TIFF that Pillow does not know, such as of five channels."""
     with contextlib.suppress(Exception):  # of any type, or tifffile is not installed
@@ -179,7 +218,7 @@ def _tiff_size(path: Path) -> tuple[int, int] | None:
 def _expect_size(path: Path, data: bytes) -> None:
     """Check the claimed size before a decoder allocates memory for it."""
     try:
-        width, height = _claimed_size(data)
+        width, height = claimed_size(data)
     except Image.DecompressionBombError as error:
         raise ImageError(f"{path}: expected an image to train on: {error}") from error
     except Exception:
@@ -195,9 +234,8 @@ def _expect_pixels(path: Path, width: int, height: int) -> None:
         )
 
 
-def _decode(data: bytes) -> npt.NDArray[np.uint8] | None:
+def _decode(data: bytes, flags: int = _AS_STORED) -> npt.NDArray[np.uint8] | None:
     """Decode with OpenCV; return None if it fails."""
-    flags = cv2.IMREAD_COLOR | cv2.IMREAD_IGNORE_ORIENTATION
     try:
         pixels = cv2.imdecode(np.frombuffer(data, np.uint8), flags) if data else None
     except (cv2.error, MemoryError):
@@ -240,53 +278,3 @@ def unturned(data: bytes) -> bytes:
             value = entry + 8
             return data[:value] + (1).to_bytes(2, order) + data[value + 2 :]
     return data
-
-
-def _is_cut_short(data: bytes) -> bool:
-    """Return whether a JPEG or PNG lacks its end marker; bytes after it are allowed."""
-    if data.startswith(_PNG_START):
-        return data.rfind(b"IEND") < 0
-    if not data.startswith(_JPEG_START):
-        return False
-    # A thumbnail in the header has its own end marker, so the search starts at the
-    # scan, in which 0xFF is never followed by 0xD9 except at the end.
-    at = 0
-    for at, marker in _jpeg_segments(data):
-        if marker == _SCAN:
-            return data.find(b"\xff\xd9", at) < 0
-    return at >= len(data)  # else an unusual header: leave it to the decoder
-
-
-def _jpeg_segments(data: bytes) -> Iterator[tuple[int, int]]:
-    """Yield position and marker of each segment of a JPEG's header, up to the scan.
-
-    The last position is the first without a marker; its marker is given as 0.
-    """
-    at = 2
-    while data[at : at + 1] == b"\xff" and at + 1 < len(data):
-        marker = data[at + 1]
-        if marker == 0xFF:  # fill byte
-            at += 1
-            continue
-        yield at, marker
-        if marker == _SCAN:
-            return
-        at += 2 + int.from_bytes(data[at + 2 : at + 4], "big")
-    yield at + (data[at : at + 1] == b"\xff"), 0
-
-
-def _claimed_size(data: bytes) -> tuple[int, int]:
-    """Read width and height from the header, without Pillow for common formats."""
-    if data.startswith(_PNG_START):
-        return int.from_bytes(data[16:20], "big"), int.from_bytes(data[20:24], "big")
-    if data.startswith(_JPEG_START):
-        sizes = [
-            (
-                int.from_bytes(data[at + 7 : at + 9], "big"),
-                int.from_bytes(data[at + 5 : at + 7], "big"),
-            )
-            for at, marker in _jpeg_segments(data)
-            if marker in _FRAMES
-        ]
-        return max(sizes, key=math.prod, default=(0, 0))
-    return _stored_size(io.BytesIO(data))

@@ -13,9 +13,8 @@ from ..formats.proposals import GivenProposals
 from ..index.indexed_records import as_records
 from ..records import Record
 from .batches import Batch, collate
-from .channels import Pixels
 from .copy_paste import paste_objects
-from .images import ImageError
+from .images import Decoded, ImageError
 from .mosaic import join_mosaic, mosaic_windows
 from .samples import Preparation, Sample, make_sample
 from .tiling import Tiling
@@ -53,7 +52,7 @@ class Inputs(NamedTuple):
         self,
         draw: Draw,
         window: tuple[int, int] | None = None,
-        stored: Pixels | None = None,
+        stored: Decoded | None = None,
     ) -> Sample:
         """Prepare a drawn image, see `make_sample`."""
         return make_sample(
@@ -118,7 +117,7 @@ class _BatchSet(TorchDataset["Batch | ImageError | TransformError"]):
 class _TileSet(_BatchSet):
     """Reads each image once, though its tiles are in several batches."""
 
-    last: tuple[int, Pixels] | None = None
+    last: tuple[int, Decoded] | None = None
 
     def batch(self, draws: list[Draw]) -> Batch:
         number = draws[0].image

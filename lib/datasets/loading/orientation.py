@@ -13,8 +13,9 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
-from .channels import Pixels, read_channels, read_shown
-from .images import expect_stated_size, image_size, read_image
+from .channels import read_channels, read_shown
+from .images import Decoded, expect_stated_size, image_size, read_reduced
+from .resizing import reduction
 
 _S = TypeVar("_S", bound=np.generic)
 
@@ -44,39 +45,53 @@ def upright(pixels: npt.NDArray[_S], orientation: int) -> npt.NDArray[_S]:
     return np.ascontiguousarray(pixels)
 
 
+def turn_upright(decoded: Decoded, orientation: int) -> Decoded:
+    """Rotate or mirror an image like `upright`; a reduced one has no pixels beyond."""
+    size = decoded.size[::-1] if orientation >= 5 else decoded.size
+    return Decoded(upright(decoded.pixels, orientation), size, decoded.by)
+
+
 def read_annotated(
-    path: Path, stated: tuple[int, int], channels: int | None = None
-) -> Pixels:
+    path: Path,
+    stated: tuple[int, int],
+    channels: int | None = None,
+    scale: float = 1.0,
+) -> Decoded:
     """Decode an image, turned if its annotation was made on the turned picture.
 
     Args:
         path: the image file.
         stated: width and height in its annotation.
         channels: the number of channels to read as stored; None for 8-bit RGB.
+        scale: how large the image is shown, in pixels of the network input per pixel; a
+            JPEG may be decoded at a fraction of its size, see `reduction`.
 
     Returns:
-        ``(H, W, 3)`` RGB of the stated size, or ``(H, W, channels)``.
+        RGB of the stated size, or ``channels``.
 
     Raises:
         ImageError: the file cannot be used, or its size is another one.
     """
-    pixels = read_image(path) if channels is None else read_channels(path, channels)
-    return _as_stated(pixels, path, stated)
+    if channels is not None:
+        return _as_stated(Decoded.full(read_channels(path, channels)), path, stated)
+
+    def by(height: int, width: int) -> int:
+        return reduction(scale, height, width, turned=(width, height) != stated)
+
+    return _as_stated(read_reduced(path, by), path, stated)
 
 
 def show_annotated(path: Path, stated: tuple[int, int]) -> npt.NDArray[np.uint8]:
     """Decode an image of any channels like `read_annotated`, as an RGB picture."""
-    return _as_stated(read_shown(path), path, stated)
+    return _as_stated(Decoded.full(read_shown(path)), path, stated).pixels
 
 
-def _as_stated(
-    pixels: npt.NDArray[_S], path: Path, stated: tuple[int, int]
-) -> npt.NDArray[_S]:
-    height, width = pixels.shape[:2]
+def _as_stated(decoded: Decoded, path: Path, stated: tuple[int, int]) -> Decoded:
+    height, width = decoded.size
     if is_turned(path, (width, height), stated):
-        return upright(pixels, orientation_of(path))
+        return turn_upright(decoded, orientation_of(path))
     expect_stated_size(path, (width, height), stated)
-    return pixels
+    return decoded
 
 
 def is_annotated_turned(path: Path, stated: tuple[int, int]) -> bool:

@@ -30,6 +30,27 @@ def resize_scale(height: int, width: int, short_side: int, long_side: int) -> fl
     return scale
 
 
+def reduction(scale: float, height: int, width: int, *, turned: bool = False) -> int:
+    """Return the fraction of its size at which an image may be decoded: 1 over this.
+
+    It keeps at least the pixels of the network input, so everything that can be seen
+    there.
+
+    Args:
+        scale: pixels of the network input per pixel.
+        height: pixels of the image.
+        width: pixels of the image.
+        turned: it is turned after it, so that no pixel may reach beyond the image.
+
+    Returns:
+        8, 4, 2, or 1 for all its pixels.
+    """
+    for by in (8, 4, 2):
+        if by * scale <= 1 and not (turned and (height % by or width % by)):
+            return by
+    return 1
+
+
 def resize_image(pixels: npt.NDArray[_Pixel], scale: float) -> npt.NDArray[_Pixel]:
     """Resize an image bilinearly, without antialiasing, as in tf-faster-rcnn.
 
@@ -80,10 +101,33 @@ class Cut(NamedTuple):
     scale: float
     shown: tuple[int, int]
 
-    def resize(self, pixels: npt.NDArray[_Pixel]) -> npt.NDArray[_Pixel]:
-        """Crop and resize an image to ``(*shown, 3)``."""
-        part = pixels[self.y : self.y + self.height, self.x : self.x + self.width]
-        return resize_image(part, self.scale)[: self.shown[0], : self.shown[1]]
+    @classmethod
+    def whole(cls, height: int, width: int, scale: float) -> "Cut":
+        """Return the cut that shows all of an image."""
+        return cls(
+            0, 0, width, height, scale, (round(scale * height), round(scale * width))
+        )
+
+    def aligned(self, by: int) -> "Cut":
+        """Return a cut that begins at a whole pixel of an image decoded by 1 / ``by``.
+
+        It moves by less than a pixel of the output.
+        """
+        return self._replace(x=self.x - self.x % by, y=self.y - self.y % by)
+
+    def resize(self, pixels: npt.NDArray[_Pixel], by: int = 1) -> npt.NDArray[_Pixel]:
+        """Crop and resize an image to ``(*shown, C)``.
+
+        Args:
+            pixels: ``(H, W, C)``, of the image in full or decoded at a fraction.
+            by: the image was decoded at 1 over this, and the cut is `aligned`.
+        """
+        right, bottom = self.x + self.width, self.y + self.height
+        part = pixels[
+            self.y // by : -(-bottom // by),
+            self.x // by : -(-right // by),
+        ]
+        return resize_image(part, self.scale * by)[: self.shown[0], : self.shown[1]]
 
     def move(self, boxes: FloatArray, *, offset: float) -> FloatArray:
         """Transform boxes of the image to the output, and clip them there.

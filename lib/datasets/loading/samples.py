@@ -15,6 +15,7 @@ from ..records import BoolArray, FloatArray, Record
 from ..wanted_instances import Instances
 from .channels import Pixels
 from .colours import recolour
+from .images import Decoded
 from .instances import place_keypoints, place_masks
 from .masks import ObjectMask
 from .orientation import read_annotated
@@ -75,6 +76,7 @@ class Preparation(NamedTuple):
             for whole images.
         transforms: further transforms of images as stored; None for none.
         channels: channels to read as stored; None for 8-bit RGB.
+        reduced: decode large JPEGs at a fraction of their size, see `reduction`.
     """
 
     long_side: int
@@ -86,11 +88,12 @@ class Preparation(NamedTuple):
     crop: int | None = None
     transforms: Transforms | None = None
     channels: int | None = None
+    reduced: bool = True
 
-    def read(self, record: Record) -> Pixels:
-        """Read an image, see `read_annotated`."""
+    def read(self, record: Record, scale: float = 1.0) -> Decoded:
+        """Read an image to show it at a scale, see `read_annotated`."""
         size = record.width, record.height
-        return read_annotated(record.path, size, self.channels)
+        return read_annotated(record.path, size, self.channels, scale)
 
     def usual(self, height: int, width: int, short_side: int) -> "Usual":
         """Return what is shown of an image of this size that nothing else changes."""
@@ -123,7 +126,7 @@ def make_sample(
     *,
     window: tuple[int, int] | None = None,
     proposals: ScoredBoxes | None = None,
-    stored: Pixels | None = None,
+    stored: Decoded | None = None,
 ) -> Sample:
     """Read and resize an image and its objects.
 
@@ -137,42 +140,47 @@ def make_sample(
         window: height and width to fill; the scale is raised if the image would not
             fill it. If None, the image has its usual size.
         proposals: given proposals of this image, as pixel edges.
-        stored: the image, if it has been read already.
+        stored: the image in full, if it has been read already.
 
     Raises:
         ImageError: the file cannot be decoded, or does not have the annotated size.
         TransformError: a transform failed.
     """
-    if stored is None:
-        stored = preparation.read(record)
     before, lost = Turn(record.width, record.height, draw.flip, draw.quarters), 0
+    if stored is None:
+        stored = preparation.read(record, _scale(before, draw, preparation, window))
+    pixels, by = stored.pixels, stored.by
     if preparation.transforms is not None:
         lost = len(record.boxes)
         names = preparation.instances.keypoints
-        stored, record = preparation.transforms(stored, record, draw.seed, names)
+        pixels, record = preparation.transforms(pixels, record, draw.seed, names)
         lost -= len(record.boxes)
     offset, objects = preparation.offset, len(record.boxes)
     given = [] if proposals is None else [proposals.boxes]
     edges = np.concatenate([record.boxes, *given])
     # Before the resize: turning an image of rounded size would shift it by a fraction
     # of a pixel.
-    turn = before._replace(width=record.width, height=record.height)
-    pixels, edges = turn.image(stored), turn.boxes(edges)
+    shown = before._replace(width=record.width, height=record.height)
+    # A reduced image may reach beyond the stored one, and so turns about another point.
+    height, width = pixels.shape[:2]
+    turn = shown._replace(width=by * width, height=by * height)
+    pixels, edges = turn.image(pixels), turn.boxes(edges)
     boxes = edges - np.array([0, 0, offset, offset], dtype=np.float32)
     wanted = ~record.crowd
     if not preparation.use_difficult:
         wanted = wanted & ~record.difficult
     seen, cut_off = np.ones(len(edges), np.bool_), np.zeros(objects, np.bool_)
-    usual = _usual_after(before, turn, preparation, draw.short_side)
-    cut = _choose_cut(turn.size, draw, usual, window, edges[:objects][wanted])
+    usual = _usual_after(before, shown, preparation, draw.short_side)
+    cut = _choose_cut(shown.size, draw, usual, window, edges[:objects][wanted])
     if draw.tile is not None:
         cut = cut_tile(draw.tile, draw.short_side, preparation.long_side)
-    if cut is None:
+    if cut is None and by == 1:
+        cut = Cut.whole(*shown.size, usual.scale)
         pixels = resize_image(pixels, usual.scale)
-        cut = Cut(0, 0, *turn.size[::-1], usual.scale, pixels.shape[:2])
         boxes = (boxes * usual.scale).astype(np.float32, copy=False)
     else:
-        pixels, boxes = cut.resize(pixels), cut.move(boxes, offset=offset)
+        cut = (cut or Cut.whole(*shown.size, usual.scale)).aligned(by)
+        pixels, boxes = cut.resize(pixels, by), cut.move(boxes, offset=offset)
         share = cut.visible_share(edges)
         seen = (share > 0) & (boxes[:, 2:] + offset > boxes[:, :2]).all(axis=1)
         cut_off = wanted & (share[:objects] < preparation.min_visible)
@@ -200,6 +208,21 @@ def make_sample(
         tile=draw.tile,
         lost=lost,
     )
+
+
+def _scale(
+    before: Turn,
+    draw: Draw,
+    preparation: Preparation,
+    window: tuple[int, int] | None,
+) -> float:
+    """Return the scale at which an image is shown; 1 if all its pixels are needed."""
+    usual = preparation.usual(*before.size, draw.short_side)
+    as_stored = preparation.transforms is not None or draw.tile is not None
+    if as_stored or usual.cropped or not preparation.reduced:
+        return 1.0
+    cut = _choose_cut(before.size, draw, usual, window, np.zeros((0, 4), np.float32))
+    return usual.scale if cut is None else cut.scale
 
 
 def _usual_after(
@@ -249,22 +272,6 @@ def _choose_cut(
         place=draw.place,
         around=around,
     )
-
-
-def _usual_scale(
-    stored: Turn, turn: Turn, draw: Draw, preparation: Preparation
-) -> float:
-    """Return the scale of an image; a transformed one takes no more room than before.
-
-    Otherwise images of a batch, which have similar shapes, would be padded a lot.
-    """
-    height, width = stored.size
-    scale = resize_scale(height, width, draw.short_side, preparation.long_side)
-    if turn.size == stored.size:
-        return scale
-    room = round(scale * height), round(scale * width)
-    tight = min(room[0] / turn.size[0], room[1] / turn.size[1])
-    return max(tight, 1 / min(turn.size))
 
 
 def _instances(

@@ -156,7 +156,7 @@ def _cards(
         row, image = error.detection, int(found.images[error.detection])
         record = dataset.records[image]
         try:
-            pixels = read_annotated(record.path, (record.width, record.height))
+            pixels = read_annotated(record.path, (record.width, record.height)).pixels
         except ImageError:
             continue
         box, label = found.boxes[row], classes[found.classes[row]]
