@@ -20,6 +20,9 @@ UPLOAD_FORMATS = ("JPEG", "PNG", "WEBP", "BMP")
 
 _READERS = 2
 
+_MOST_BYTES = 1 << 28
+"""Memory of the pictures read ahead, of which each reader has one in any case."""
+
 
 def read_ahead(
     items: Iterable[Item], *, ahead: int, channels: int | None = None
@@ -28,24 +31,33 @@ def read_ahead(
 
     Args:
         items: pictures.
-        ahead: pictures to hold at most.
+        ahead: pictures to hold at most; of large ones fewer.
         channels: channels to read as stored; None for RGB.
 
     Yields:
         Each item with its ``(H, W, 3)`` RGB or other pixels, or with the error.
     """
     waiting: deque[tuple[Item, Future[Pixels | ImageError]]] = deque()
+    sizes: deque[int] = deque(maxlen=16)  # of the latest pictures, in bytes
     with ThreadPoolExecutor(_READERS) as pool:
         try:
             for item in items:
                 waiting.append((item, pool.submit(_read, item, channels)))
-                if len(waiting) >= ahead:
+                while len(waiting) >= min(ahead, _room(sizes)):
                     first, future = waiting.popleft()
-                    yield first, future.result()
+                    found = future.result()
+                    if not isinstance(found, ImageError):
+                        sizes.append(found.nbytes)
+                    yield first, found
             for item, future in waiting:
                 yield item, future.result()
         finally:
             pool.shutdown(wait=False, cancel_futures=True)
+
+
+def _room(sizes: Iterable[int]) -> int:
+    """Return how many pictures may be held; few until their size is known."""
+    return max(_MOST_BYTES // max(sizes, default=_MOST_BYTES), _READERS)
 
 
 def decode_upload(data: bytes, *, max_pixels: int) -> Picture:

@@ -217,7 +217,9 @@ def training_batches(
         records, augmentation, batch_size=passes.images, seed=seed, factors=factors
     )
     draws = split_passes(itertools.islice(stream, start, None), passes)
-    batches = _load(_TrainingSet(inputs), draws, loading)
+    largest = inputs.preparation.most_bytes(max(augmentation.short_sides))
+    images = min(passes.size, passes.images)
+    batches = _load(_TrainingSet(inputs), draws, loading, images * largest)
     return _stop_at_many_problems(batches, len(records), max_unreadable)
 
 
@@ -266,6 +268,7 @@ def evaluation_batches(
         ImageError: a file cannot be read, or does not have the annotated size.
     """
     sizes = as_records(inputs.records).sizes
+    largest = batch_size * inputs.preparation.most_bytes(short_side)
     order = np.argsort(sizes[:, 0] / sizes[:, 1], kind="stable")
     if tiling is not None:
         tiles = (
@@ -274,23 +277,24 @@ def evaluation_batches(
             for width, height in [sizes[row].tolist()]
             for group in tiling.groups(height, width, batch_size)
         )
-        return _load(_TileSet(inputs), tiles, loading)
+        return _load(_TileSet(inputs), tiles, loading, largest)
     groups = shape_groups(sizes[order])
     batches = [
         [Draw(int(row), short_side) for row in bucket[start : start + batch_size]]
         for bucket in np.split(order, np.flatnonzero(np.diff(groups)) + 1)
         for start in range(0, len(bucket), batch_size)
     ]
-    return _load(_BatchSet(inputs), iter(batches[share[0] :: share[1]]), loading)
+    mine = iter(batches[share[0] :: share[1]])
+    return _load(_BatchSet(inputs), mine, loading, largest)
 
 
 def _load(
-    dataset: _BatchSet, draws: Iterator[list[Draw]], loading: Loading
+    dataset: _BatchSet, draws: Iterator[list[Draw]], loading: Loading, largest: int
 ) -> Iterator[Batch]:
-    """Load batches in order; raise the errors that the workers return."""
-    for result in load(
-        dataset, draws, workers=loading.workers, pin_memory=loading.pin_memory
-    ):
+    """Load batches of up to so many bytes in order; raise the workers' errors."""
+    workers, pin = loading
+    results = load(dataset, draws, workers=workers, pin_memory=pin, item_bytes=largest)
+    for result in results:
         if not isinstance(result, Batch):
             raise result
         yield result

@@ -95,6 +95,11 @@ class Preparation(NamedTuple):
         size = record.width, record.height
         return read_annotated(record.path, size, self.channels, scale)
 
+    def most_bytes(self, short_side: int) -> int:
+        """Return the memory of the largest image, without the padding of a batch."""
+        channels, depth = (3, 1) if self.channels is None else (self.channels, 4)
+        return short_side * self.long_side * channels * depth
+
     def usual(self, height: int, width: int, short_side: int) -> "Usual":
         """Return what is shown of an image of this size that nothing else changes."""
         if self.crop is None or max(height, width) <= self.crop:

@@ -33,6 +33,12 @@ each processor."""
 _GRACE_SECONDS = 3
 """Time that a worker continues after SIGTERM, so that the run can still be saved."""
 
+_PREFETCH = 4
+"""Batches that each worker prepares in advance, unless they are large."""
+
+_PREFETCH_BYTES = 2 << 30
+"""Memory for all batches prepared in advance; a worker always prepares one."""
+
 _SMALL = 16384
 """Largest tensor, in bytes, that is sent through the pipe. A tensor in shared memory
 takes a connection, about a millisecond for both sides."""
@@ -44,6 +50,7 @@ def load(
     *,
     workers: int,
     pin_memory: bool = False,
+    item_bytes: int = 0,
 ) -> Iterator[_T]:
     """Yield ``dataset[item]`` for each item, in order.
 
@@ -55,21 +62,24 @@ def load(
         workers: number of processes; 0 loads in the calling process. If the number is
             very large, fewer are started, with a warning; batches do not depend on it.
         pin_memory: page-lock the tensors for faster copies to a GPU.
+        item_bytes: memory of the largest item; of large ones, fewer are loaded in
+            advance.
 
     Raises:
         ChildProcessError: workers are killed repeatedly.
     """
     order = _Order(items)
+    workers = _affordable(workers)
     # batch_size=None: each item of the sampler is one call of __getitem__, which
     # returns a whole batch.
     loader = DataLoader(
         dataset,
         sampler=order,
         batch_size=None,
-        num_workers=_affordable(workers),
+        num_workers=workers,
         pin_memory=pin_memory,
         worker_init_fn=_start_worker,
-        prefetch_factor=4 if workers else None,
+        prefetch_factor=_prefetched(workers, item_bytes) if workers else None,
         # Its own generator: taking the worker seeds from the default one would shift
         # the random numbers of a resumed run.
         generator=torch.Generator(),
@@ -103,6 +113,27 @@ def _affordable(workers: int) -> int:
         processors,
     )
     return most
+
+
+@functools.cache
+def _prefetched(workers: int, item_bytes: int) -> int:
+    """Return how many items each worker loads in advance, and log if they are few."""
+    fit = _PREFETCH_BYTES // max(workers * item_bytes, 1)
+    if fit >= _PREFETCH:
+        return _PREFETCH
+    megabytes, held = item_bytes >> 20, max(fit, 1) * workers * item_bytes >> 20
+    logger.log(
+        logging.INFO if fit else logging.WARNING,
+        "a batch takes up to %d MB: each of %d loader processes prepares %d in advance "
+        "instead of %d (%d MB in all)%s",
+        megabytes,
+        workers,
+        max(fit, 1),
+        _PREFETCH,
+        held,
+        "" if fit else "; lower data.workers if memory is short",
+    )
+    return max(fit, 1)
 
 
 class _Order:

@@ -13,7 +13,7 @@ import cv2
 import numpy as np
 import pytest
 import torch
-from faster_rcnn.datasets.loading import workers
+from faster_rcnn.datasets.loading import loader, workers
 from faster_rcnn.datasets.loading.images import ImageError
 from faster_rcnn.datasets.loading.training_stream import shape_groups
 from faster_rcnn.datasets.loading.workers import load
@@ -441,3 +441,37 @@ def test_no_more_workers_than_there_is_use_for(monkeypatch, caplog):
     assert caplog.messages[-1] == (
         "data.workers is 512; starting 24, because this machine has 6 processors"
     )
+
+
+@pytest.mark.parametrize(
+    ("megabytes", "prefetched", "message"),
+    [
+        (0, 4, None),
+        (51, 4, None),  # 16 images of 800 x 1333
+        (100, 2, "a batch takes up to 100 MB: each of 8 loader processes prepares 2 "),
+        (576, 1, "instead of 4 (4608 MB in all); lower data.workers if memory is"),
+    ],
+)
+def test_fewer_large_batches_are_prepared_in_advance(
+    megabytes, prefetched, message, caplog
+):
+    with caplog.at_level("INFO"):
+        found = workers._prefetched.__wrapped__(8, megabytes << 20)
+    assert found == prefetched
+    assert message in caplog.messages[-1] if message else not caplog.messages
+
+
+def test_size_of_the_largest_batch(records, monkeypatch):
+    asked = []
+
+    def note(dataset, items, *, item_bytes, **options):
+        asked.append(item_bytes)
+        return map(dataset.__getitem__, items)
+
+    monkeypatch.setattr(loader, "load", note)
+    items = records(MIXED)
+    (trained,) = training(items, 1, short_sides=[24, 32], long_side=48)
+    tested = ordered(items, short_side=32, long_side=48)
+    assert asked == [2 * 32 * 48 * 3, 3 * 32 * 48 * 3]
+    assert trained.images.pixels.nbytes <= asked[0]
+    assert max(batch.images.pixels.nbytes for batch in tested) <= asked[1]
