@@ -62,39 +62,40 @@ INLINE int partition_of(const KeptBoxes *k, const Box *b) {
     return (int)((uint32_t)b->group % (uint32_t)k->partitions);
 }
 
+/* Test if any of the lanes is -1, not 0: as bytes, they fill two words. */
+INLINE int any(const int32_t *lanes) {
+    typedef int32_t Wide __attribute__((vector_size(4 * LANES)));
+    typedef int8_t Narrow __attribute__((vector_size(LANES)));
+    Wide wide;
+    memcpy(&wide, lanes, sizeof wide);
+    const Narrow narrow = __builtin_convertvector(wide, Narrow);
+    uint64_t words[LANES / 8];
+    memcpy(words, &narrow, sizeof words);
+    return (words[0] | words[1]) != 0;
+}
+
 /* Test if a kept box overlaps this one by more than the limit.
  *
- * The comparison must agree with `inter / (area + area' - inter) > limit` in float32 to
- * the last bit, which requires a division per pair. A product decides all pairs except
- * the few near the limit; only blocks with such a pair are divided.
+ * The comparison must agree with torchvision's in float32 to the last bit, so each pair is
+ * divided: products that decide most pairs cost as much.
  */
 VECTORISED
 static int meets_in(const KeptBoxes *k, int64_t cell, const Box *b) {
     const float limit = k->limit;
-    /* Rounding changes a quotient by less than this fraction. */
-    const float surely_below = limit - 1e-6f * (limit < 0 ? -limit : limit) - 1e-30f;
     const Box a = *b;
     int count = k->filled[cell];
     for (int32_t at = k->cells[cell]; at >= 0; at = k->older[at], count = LANES) {
         const Block *o = k->blocks + at;
-        int32_t near = limit < 0.0f; /* the product would have the wrong sign */
+        int32_t over[LANES];
         for (int i = 0; i < LANES; i++) {
             float width = smaller(a.x2, o->x2[i]) - larger(a.x1, o->x1[i]);
             float height = smaller(a.y2, o->y2[i]) - larger(a.y1, o->y1[i]);
             float inter = larger(width, 0.0f) * larger(height, 0.0f);
             float all = a.area + o->area[i] - inter;
-            near |= (inter > surely_below * all) & (o->group[i] == a.group);
+            int above = inter / all > limit;
+            over[i] = -(above & (o->group[i] == a.group) & (i < count));
         }
-        if (!near) continue;
-        int32_t over = 0; /* no early exit: all lanes are divided at once */
-        for (int i = 0; i < LANES; i++) {
-            float width = smaller(a.x2, o->x2[i]) - larger(a.x1, o->x1[i]);
-            float height = smaller(a.y2, o->y2[i]) - larger(a.y1, o->y1[i]);
-            float inter = larger(width, 0.0f) * larger(height, 0.0f);
-            float all = a.area + o->area[i] - inter;
-            over |= (inter / all > limit) & (o->group[i] == a.group) & (i < count);
-        }
-        if (over) return 1;
+        if (any(over)) return 1;
     }
     return 0;
 }
@@ -127,8 +128,7 @@ INLINE int put(KeptBoxes *k, int64_t cell, const Box *b) {
         k->older[k->used] = at;
         at = k->cells[cell] = k->used++;
         k->filled[cell] = 0;
-        /* Free slots have no area, and are rarely near the limit. */
-        memset(k->blocks + at, 0, sizeof(Block));
+        memset(k->blocks + at, 0, sizeof(Block)); /* free slots are compared too */
     }
     Block *o = k->blocks + at;
     int i = k->filled[cell]++;
@@ -182,9 +182,10 @@ static int begin(KeptBoxes *k, const Box *sample, int64_t count, float limit,
         k->reach = 1.001 * (1.0 - limit) / (2.0 * limit);
         k->left = left;
         k->top = top;
-        /* Cells as large as the reach of a box, which is then stored in about four. */
-        double cell_x = fmax((right - left) / SIDE, k->reach * width / (double)count);
-        double cell_y = fmax((bottom - top) / SIDE, k->reach * height / (double)count);
+        /* Cells a quarter larger than the reach of a box, which is then in about six. */
+        double reach = 1.25 * k->reach / (double)count;
+        double cell_x = fmax((right - left) / SIDE, reach * width);
+        double cell_y = fmax((bottom - top) / SIDE, reach * height);
         k->across = 1 + cell_at(right, left, 1.0 / cell_x, SIDE);
         k->down = 1 + cell_at(bottom, top, 1.0 / cell_y, SIDE);
         k->per_x = 1.0 / cell_x;
