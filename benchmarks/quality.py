@@ -90,7 +90,7 @@ def run_ours(
     with tempfile.TemporaryDirectory() as folder:
         run = RunFolder(Path(folder))
         run.claim(config)
-        train(model, train_set, config, run, device=device, dtype=dtype)
+        train(model, train_set, config, run, dtype=dtype)
         state = load_checkpoint(run.checkpoints()[-1])
         model.load_state_dict(detector_weights(state, averaged=config.train.ema > 0))
     batches = testing(test_set, config, offset=config.boxes.offset)

@@ -133,7 +133,6 @@ def _train(
             sets.train,
             job.config,
             run,
-            device=device,
             dtype=dtype,
             profile=profile,
             validation_set=sets.validation,

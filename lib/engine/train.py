@@ -51,7 +51,6 @@ def train(
     config: Config,
     run: RunFolder,
     *,
-    device: torch.device,
     dtype: torch.dtype,
     profile: Profile | None = None,
     validation_set: Dataset | None = None,
@@ -64,11 +63,10 @@ def train(
     process logs, saves and calls.
 
     Args:
-        model: the detector with its initial weights, on ``device``.
+        model: the detector with its initial weights, on the device to train on.
         dataset: the training set.
         config: configuration of the run.
         run: folder of the run, already claimed.
-        device: the model's device.
         dtype: dtype of the computation.
         profile: times some updates; None for no profile.
         validation_set: from ``get_validation_set``; None to never validate.
@@ -85,7 +83,7 @@ def train(
         OSError: a checkpoint could not be written.
     """
     check_class_names(dataset.classes, dataset.name)
-    settings = config.train
+    settings, device = config.train, model.pixel_mean.device
     profile = profile or Profile(None)
     weigh_classes(model, dataset, config)
     validation = Validation(validation_set, config, device=device, dtype=dtype)

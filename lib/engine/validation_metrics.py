@@ -15,6 +15,7 @@ from ..config.settings import Config
 from ..datasets.formats.proposals import GivenProposals
 from ..datasets.index.indexed_records import as_records
 from ..datasets.loading.batches import Batch
+from ..datasets.loading.loader import Loading
 from ..datasets.records import Dataset
 from ..datasets.wanted_instances import wanted_instances
 from ..evaluation.image_detections import ImageDetections
@@ -111,9 +112,8 @@ def measure(
     batches = ordered_batches(
         dataset.records,
         config,
-        pin=device.type == "cuda",
+        loading=Loading(config.data.workers, device.type == "cuda"),
         share=(place.rank, place.processes),
-        use_difficult=config.data.use_difficult,
         proposals=proposals,
         instances=wanted_instances(dataset, config),
         tiling=tiling_of(config.test) if model.detects else None,

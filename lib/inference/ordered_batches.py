@@ -35,11 +35,9 @@ def ordered_batches(
     records: Sequence[Record],
     config: Config,
     *,
-    pin: bool = False,
+    loading: Loading | None = None,
     share: tuple[int, int] = (0, 1),
     size: tuple[int, int] | None = None,
-    workers: int | None = None,
-    use_difficult: bool = True,
     proposals: GivenProposals | None = None,
     instances: Instances = Instances(),  # noqa: B008  (immutable)
     tiling: Tiling | None = None,
@@ -49,12 +47,10 @@ def ordered_batches(
     Args:
         records: the images.
         config: configuration of the run.
-        pin: page-lock the tensors for faster copies to a GPU.
+        loading: processes that prepare batches; if None, ``data.workers`` of them.
         share: see ``evaluation_batches``.
-        use_difficult: keep VOC's difficult objects in the ground truth.
-        proposals: given proposals; if None, the network computes its own.
         size: short side and limit of the long side in pixels; if None, those of tests.
-        workers: loader processes; if None, ``data.workers``.
+        proposals: given proposals; if None, the network computes its own.
         instances: which masks and keypoints the ground truth has.
         tiling: see ``evaluation_batches``.
 
@@ -67,7 +63,7 @@ def ordered_batches(
         long_side=long_side,
         offset=config.boxes.offset,
         size_multiple=data.size_multiple,
-        use_difficult=use_difficult,
+        use_difficult=data.use_difficult,
         min_visible=data.min_visible,
         channels=config.net.raw_channels,
         reduced=data.reduced_decoding,
@@ -78,7 +74,7 @@ def ordered_batches(
         batch_size=config.test.batch_size,
         short_side=short_side,
         share=share,
-        loading=Loading(data.workers if workers is None else workers, pin),
+        loading=loading or Loading(data.workers),
         tiling=tiling,
     )
 

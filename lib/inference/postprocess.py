@@ -186,8 +186,12 @@ def _candidates(
         predictions.pred_deltas,
         _original_sizes(batch),
         score_threshold=test.least_score,
-        coder=BoxCoder(boxes.offset, boxes.max_log_size, clips=test.clip_first),
-        min_size=test.min_size,
+        coder=BoxCoder(
+            boxes.offset,
+            boxes.max_log_size,
+            clips=test.clip_first,
+            min_size=test.min_size,
+        ),
         classes=predictions.classes,
     )
 

@@ -10,6 +10,7 @@ import torch
 
 from ..config.settings import Config
 from ..datasets.loading.batches import Batch
+from ..datasets.loading.loader import Loading
 from ..datasets.records import Dataset
 from ..evaluation.coco_evaluators import Evaluator
 from ..evaluation.proposal_recall import (
@@ -134,7 +135,7 @@ def measure_proposals(
     batches = ordered_batches(
         dataset.records,
         config,
-        pin=device.type == "cuda",
+        loading=Loading(config.data.workers, device.type == "cuda"),
         share=(place.rank, place.processes),
     )
     results = propose_images(

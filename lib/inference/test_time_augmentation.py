@@ -14,6 +14,7 @@ from torch import Tensor
 from ..config.settings import BoxConfig, Config, DataConfig, TestConfig
 from ..datasets.formats.proposals import GivenProposals
 from ..datasets.loading.batches import Batch
+from ..datasets.loading.loader import Loading
 from ..datasets.loading.tiling import Tiling
 from ..datasets.records import Record
 from ..layer_utils.box_fusion import weighted_boxes_fusion
@@ -63,15 +64,15 @@ def view_batches(
         ImageError: a file cannot be read.
     """
     sizes = view_sizes(config.data, config.test)
+    loading = Loading(-(-config.data.workers // len(sizes)), pin_memory)
     return zip(
         *(
             ordered_batches(
                 records,
                 config,
-                pin=pin_memory,
+                loading=loading,
                 share=share,
                 size=size,
-                workers=-(-config.data.workers // len(sizes)),
                 proposals=proposals,
                 tiling=tiling_of(config.test),
             )

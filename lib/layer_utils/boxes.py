@@ -150,11 +150,13 @@ class BoxCoder:
         offset: 1 for legacy boxes, 0 for continuous ones.
         max_log_size: upper limit of ``dw`` and ``dh``; None for no limit.
         clips: whether decoded boxes are clipped to their images.
+        min_size: least width and height in pixels of the boxes that are used.
     """
 
     offset: float
     max_log_size: float | None = None
     clips: bool = True
+    min_size: float = 0.0
 
     def encode(self, boxes: Tensor, targets: Tensor) -> Tensor:
         """Compute deltas from boxes to targets: see :func:`encode`."""
@@ -175,7 +177,7 @@ class BoxCoder:
         moved = decode(boxes, deltas, offset=offset, max_log_size=self.max_log_size)
         return clip(moved, sizes, offset=offset) if self.clips else moved
 
-    def at_least(self, boxes: Tensor, size: float) -> Tensor:
-        """Return ``(...)`` bool, whether both sides of boxes reach a size in pixels."""
+    def large(self, boxes: Tensor) -> Tensor:
+        """Return ``(...)`` bool, whether both sides of boxes reach `min_size`."""
         widths, heights = box_sizes(boxes, offset=self.offset)
-        return (widths >= size) & (heights >= size)
+        return (widths >= self.min_size) & (heights >= self.min_size)

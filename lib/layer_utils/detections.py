@@ -27,7 +27,6 @@ def detect(
     max_detections: int,
     coder: BoxCoder,
     suppression: Suppression,
-    min_size: float = 0.0,
 ) -> Detections:
     """Decode, clip, suppress within each class and keep the best.
 
@@ -45,7 +44,6 @@ def detect(
         max_detections: D.
         coder: moves, clips and measures the boxes.
         suppression: rule for overlapping boxes of a class.
-        min_size: least width and height, in the frame of ``image_sizes``.
 
     Returns:
         At most D detections, best first. Ties at the last place are decided by index,
@@ -58,7 +56,6 @@ def detect(
         image_sizes,
         score_threshold=score_threshold,
         coder=coder,
-        min_size=min_size,
     )
     kept = suppress(found, suppression, max_detections=max_detections)
     return replace(kept, rows=None)
@@ -72,14 +69,13 @@ def candidates(
     *,
     score_threshold: float,
     coder: BoxCoder,
-    min_size: float = 0.0,
     classes: Tensor | None = None,
 ) -> Detections:
     """Decode and clip the box of every RoI for every class.
 
     1. Move every RoI by the deltas of every class and clip it to the image.
     2. Drop scores that are not above ``score_threshold``, boxes with a side below
-       ``min_size``, and deltas that are not finite.
+       ``coder.min_size``, and deltas that are not finite.
 
     The arguments are those of `detect`. With ``classes`` ``(N, R)`` every RoI is a
     candidate for that class alone, and class scores and deltas have 1 in place of C.
@@ -101,7 +97,7 @@ def candidates(
     boxes = coder.decode(proposals.boxes[:, :, None], pred_deltas, image_sizes)
     # Clipping would turn an infinite delta into a box of the whole image.
     finite = (boxes.isfinite() & pred_deltas.isfinite()).all(dim=3)
-    large = coder.at_least(boxes, min_size)  # (N, R, C - 1 or 1)
+    large = coder.large(boxes)  # (N, R, C - 1 or 1)
     boxes = boxes.expand(-1, -1, labels.shape[2], -1).reshape(images, -1, 4)
     rows = torch.arange(labels.shape[1], device=labels.device)[:, None]
     # 2. Scores, (N, B).

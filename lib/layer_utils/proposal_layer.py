@@ -23,14 +23,13 @@ def propose(
     coder: BoxCoder,
     suppression: Suppression,
     score_threshold: float = 0.0,
-    min_size: float = 0.0,
     box_gradient: bool = False,
 ) -> Proposals:
     """Turn scored, regressed anchors into a fixed number of proposals.
 
     1. Keep the ``pre_nms`` anchors of highest objectness of each pyramid level.
     2. Apply their deltas and clip them to the image.
-    3. Drop boxes smaller than ``min_size`` or scored below ``score_threshold``.
+    3. Drop boxes smaller than ``coder.min_size`` or scored below ``score_threshold``.
     4. Suppress overlapping boxes of the same level, and keep the best ``post_nms`` of
        all levels.
 
@@ -42,7 +41,6 @@ def propose(
         coder: moves, clips and measures the boxes.
         suppression: rule for overlapping boxes.
         score_threshold: lowest probability of being an object.
-        min_size: least width and height in input pixels.
         box_gradient: let gradients flow from the boxes to the deltas (DenseCap, section
             3.3). If False, proposals are constants, as in both of the paper's
             approximations (section 3.2).
@@ -57,7 +55,7 @@ def propose(
         output, image_sizes, count=pre_nms, coder=coder
     )
     # 3. Drop small boxes.
-    valid = valid & coder.at_least(boxes.detach(), min_size)
+    valid = valid & coder.large(boxes.detach())
     if score_threshold > 0:
         valid = valid & (scores.sigmoid() >= score_threshold)
     # 4. Suppress.

@@ -43,7 +43,7 @@ class RegionProposalNetwork(nn.Module):
     ) -> None:
         super().__init__()
         self.box_gradient = box_gradient
-        self.coder = BoxCoder(boxes.offset, boxes.max_log_size)
+        self.coder = BoxCoder(boxes.offset, boxes.max_log_size, min_size=rpn.min_size)
         self.suppression = Suppression(
             rpn.nms_threshold, boxes.nms_offset, boxes.nms_inclusive
         )
@@ -97,7 +97,6 @@ class RegionProposalNetwork(nn.Module):
             coder=self.coder,
             suppression=self.suppression,
             score_threshold=rpn.score_threshold,
-            min_size=rpn.min_size,
             box_gradient=self.box_gradient,
         )
 

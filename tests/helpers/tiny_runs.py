@@ -91,7 +91,7 @@ def train_tiny(
     collectives.barrier()
     model = model or tiny_detector(config, classes=len(dataset.classes), seed=seed)
     dtype = pick_dtype(config.train.precision, CPU)
-    train(model, dataset, config, run, device=CPU, dtype=dtype, **options)
+    train(model, dataset, config, run, dtype=dtype, **options)
     return model
 
 

@@ -23,6 +23,7 @@ def detections(
     *,
     offset=1,
     max_log_size=None,
+    min_size=0.0,
     nms_threshold=0.3,
     nms_inclusive=False,
     **changes,
@@ -34,7 +35,7 @@ def detections(
         scores,
         deltas,
         sizes,
-        coder=BoxCoder(offset, max_log_size),
+        coder=BoxCoder(offset, max_log_size, min_size=min_size),
         suppression=Suppression(nms_threshold, 0, nms_inclusive),
         **({"score_threshold": 0.0, "max_detections": 10} | changes),
     )

@@ -26,6 +26,7 @@ def proposals(
     level_anchors=(),
     offset=1,
     max_log_size=None,
+    min_size=0.0,
     nms_threshold=0.7,
     nms_offset=0,
     nms_inclusive=False,
@@ -34,7 +35,7 @@ def proposals(
     return propose(
         RPNOutput(anchors, logits, deltas, usable, level_anchors),
         sizes,
-        coder=BoxCoder(offset, max_log_size),
+        coder=BoxCoder(offset, max_log_size, min_size=min_size),
         suppression=Suppression(nms_threshold, nms_offset, nms_inclusive),
         **({"pre_nms": 1000, "post_nms": 20} | changes),
     )

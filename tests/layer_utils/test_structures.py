@@ -37,7 +37,7 @@ from torch.utils._pytree import tree_leaves
 HEIGHT, WIDTH, STRIDE, CLASSES = 5, 6, 16, 4
 SIZES = torch.tensor([[48, 48], [40, 44]])
 BASE = base_anchors(stride=STRIDE, ratios=(0.5, 1, 2), scales=(1, 2), offset=1)
-CODER = BoxCoder(1)
+CODER = BoxCoder(1, min_size=4)
 PROPOSAL_RULE = Suppression(0.7, 0)
 DETECTION_RULE = Suppression(0.3, 0)
 
@@ -78,7 +78,6 @@ def proposals_of(x):
         post_nms=20,
         coder=CODER,
         suppression=PROPOSAL_RULE,
-        min_size=4,
     )
     return anchors, inside, proposals
 

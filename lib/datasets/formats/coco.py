@@ -18,7 +18,7 @@ from ..index.index_files import (
     settings_key,
 )
 from ..index.index_format import Index
-from ..index.index_writer import pack
+from ..index.index_writer import RawDataset, pack
 from ..index.indexed_records import Part, Records
 from ..records import BACKGROUND, BOXES, Dataset, Drops, Wanted
 from .coco_images import expect_images
@@ -154,14 +154,5 @@ class _Source:
             "category_ids": ids,
             "folders": sorted({str(Path(name).parent) for name in images.names}),
         }
-        pack(
-            file,
-            images,
-            objects,
-            drops,
-            closing=0.0,
-            facts=facts,
-            scratch=scratch,
-            masks=annotations.masks,
-            keypoints=keypoints,
-        )
+        raw = RawDataset(images, objects, annotations.masks, keypoints, facts=facts)
+        pack(file, raw, drops, scratch=scratch)

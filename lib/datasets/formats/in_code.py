@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ..index.index_format import read_index
-from ..index.index_writer import RawImages, pack
+from ..index.index_writer import RawDataset, RawImages, pack
 from ..index.indexed_records import Part, Records
 from ..index.packed_masks import MaskBytes, pack_run_lengths
 from ..mask_encoding import encode_masks
@@ -97,16 +97,7 @@ def make_dataset(
         keypoints=_all_keypoints(given, keypoints, name, drops) if keypoints else None,
     )
     buffer = io.BytesIO()
-    pack(
-        buffer,
-        found,
-        [objects],
-        drops,
-        closing=0.0,
-        facts={},
-        masks=masks,
-        keypoints=keypoints,
-    )
+    pack(buffer, RawDataset(found, [objects], masks, keypoints), drops)
     records = Records([Part(read_index(buffer.getvalue(), None), Path())])
     made = Dataset.with_voc_rules(name, classes, records, drops.log(name))
     return replace(made, has_masks=any(packed), keypoints=keypoints)

@@ -24,7 +24,7 @@ from ..index.index_files import (
     same_sizes,
     settings_key,
 )
-from ..index.index_writer import RawImages, pack
+from ..index.index_writer import RawDataset, RawImages, pack
 from ..index.indexed_records import Part, Records
 from ..index.packed_masks import MaskBytes
 from ..records import BOXES, Dataset, Drops, RawObjects, Wanted, few
@@ -227,16 +227,8 @@ class _Source:
             classes=np.array([class_of[s.name] for _, s in objects], np.int64),
             masks=masks.add(packed) if self.wanted.masks else None,
         )
-        pack(
-            file,
-            images,
-            [columns],
-            drops,
-            closing=0.0,
-            facts={"classes": classes},
-            scratch=scratch,
-            masks=masks,
-        )
+        raw = RawDataset(images, [columns], masks, facts={"classes": classes})
+        pack(file, raw, drops, scratch=scratch)
 
 
 def image_path(path: Path, found: LabelmeFile) -> Path:

@@ -23,7 +23,7 @@ from ..index.index_files import (
     same_sizes,
     settings_key,
 )
-from ..index.index_writer import RawImages, pack
+from ..index.index_writer import RawDataset, RawImages, pack
 from ..index.indexed_records import Part, Records
 from ..index.packed_masks import MaskBytes
 from ..loading.images import IMAGE_SUFFIXES
@@ -248,16 +248,9 @@ class _Source:
             difficult=np.array([o.difficult for _, o in objects], np.bool_),
             masks=masks.add(packed) if self.masks else None,
         )
-        pack(
-            file,
-            images,
-            [columns],
-            drops,
-            closing=1.0,
-            facts={"classes": classes},
-            scratch=scratch,
-            masks=masks,
-        )
+        facts = {"classes": classes}
+        raw = RawDataset(images, [columns], masks, closing=1.0, facts=facts)
+        pack(file, raw, drops, scratch=scratch)
 
     def _packed_masks(
         self,

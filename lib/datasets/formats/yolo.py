@@ -22,7 +22,7 @@ from ..index.index_files import (
     same_sizes,
     settings_key,
 )
-from ..index.index_writer import RawImages, pack
+from ..index.index_writer import RawDataset, RawImages, pack
 from ..index.indexed_records import Part, Records
 from ..index.packed_masks import MaskBytes
 from ..loading.orientation import orientation_of
@@ -175,17 +175,8 @@ class _Source:
             else None,
             keypoints=_keypoints(rows, sizes, pose, example, drops) if pose else None,
         )
-        pack(
-            file,
-            images,
-            [objects],
-            drops,
-            closing=0.0,
-            facts={},
-            scratch=scratch,
-            masks=masks,
-            keypoints=pose and pose.keypoints,
-        )
+        raw = RawDataset(images, [objects], masks, pose and pose.keypoints)
+        pack(file, raw, drops, scratch=scratch)
 
 
 def _packed_masks(

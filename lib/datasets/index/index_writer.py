@@ -118,39 +118,47 @@ class Spool:
         return np.frombuffer(self.file.read(), self.dtype).reshape(self.shape)
 
 
+@dataclass(frozen=True, slots=True)
+class RawDataset:
+    """What the annotations of a data set say, before the objects are checked.
+
+    Attributes:
+        images: in the order of the records.
+        objects: objects of those images, in any order, in pieces.
+        masks: the packed masks that the objects' masks refer to.
+        keypoints: names of the objects' keypoints.
+        closing: see `clean_boxes`.
+        facts: further facts for the index.
+    """
+
+    images: RawImages
+    objects: Iterable[RawObjects]
+    masks: Spool | None = None
+    keypoints: KeypointNames | None = None
+    closing: float = 0.0
+    facts: Mapping[str, Any] = field(default_factory=dict)
+
+
 def pack(
-    file: BinaryIO,
-    images: RawImages,
-    objects: Iterable[RawObjects],
-    drops: Drops,
-    *,
-    closing: float,
-    facts: Mapping[str, Any],
-    scratch: Path | None = None,
-    masks: Spool | None = None,
-    keypoints: KeypointNames | None = None,
+    file: BinaryIO, raw: RawDataset, drops: Drops, *, scratch: Path | None = None
 ) -> None:
     """Check all objects of a data set and write its index, objects in file order.
 
     Args:
         file: an empty file, opened for writing.
-        images: in the order of the records.
-        objects: objects of those images, in any order, in pieces.
+        raw: images and objects.
         drops: counts dropped and clipped objects; stored in the index's facts.
-        closing: see `clean_boxes`.
-        facts: additional facts.
         scratch: folder of temporary files; if None, the system's.
-        masks: the packed masks that the objects' masks refer to.
-        keypoints: names of the objects' keypoints.
     """
+    images, keypoints = raw.images, raw.keypoints
     spools = {name: Spool(empty, scratch) for name, empty in OBJECT_COLUMNS.items()}
     owners = Spool(np.zeros(0, np.int32), scratch)
     sizes = np.array(images.sizes, np.int32).reshape(-1, 2)
     if keypoints is not None:
         empty = np.zeros((0, len(keypoints.names), 3), np.float32)
         spools["keypoints"] = Spool(empty, scratch)
-    for piece in objects:
-        boxes, kept = _clean(images, sizes, piece, drops, closing)
+    for piece in raw.objects:
+        boxes, kept = _clean(images, sizes, piece, drops, raw.closing)
         owners.append(piece.image[kept])
         spools["boxes"].append(boxes)
         spools["areas"].append(_areas(piece, boxes, kept))
@@ -186,12 +194,14 @@ def pack(
         name: Column(column.dtype, column.shape, [column])
         for name, column in small.items()
     }
+    masks = raw.masks
     if masks is not None and "masks" in spools:
         columns["mask_bytes"] = Column(masks.dtype, masks.shape, masks.pieces(1 << 20))
     for name, spool in spools.items():
         columns[name] = Column(spool.dtype, spool.shape, _sorted_pieces(spool, order))
     names = keypoints and dataclasses.asdict(keypoints)
-    write_index(file, {**facts, "drops": drops.found(), "keypoints": names}, columns)
+    facts = {**raw.facts, "drops": drops.found(), "keypoints": names}
+    write_index(file, facts, columns)
 
 
 def _clean(

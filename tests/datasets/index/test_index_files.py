@@ -12,7 +12,7 @@ from faster_rcnn.datasets.index.index_files import (
     load_index,
     settings_key,
 )
-from faster_rcnn.datasets.index.index_writer import RawImages, pack
+from faster_rcnn.datasets.index.index_writer import RawDataset, RawImages, pack
 from faster_rcnn.datasets.records import Drops
 
 
@@ -57,7 +57,7 @@ def test_a_full_disk_leads_to_the_next_folder(tmp_path):
         if scratch == places[0]:
             raise OSError(28, "no space left")
         images = RawImages(tmp_path, lambda _: tmp_path)
-        pack(file, images, [], Drops(), closing=0.0, facts={})
+        pack(file, RawDataset(images, []), Drops())
 
     index = open_or_build(places, fill)
     assert index.path.parent == places[1] and list(places[0].iterdir()) == []
@@ -79,7 +79,7 @@ def test_a_process_killed_while_writing(tmp_path):
 
     def whole(content, file, scratch):
         images = RawImages(tmp_path, lambda _: tmp_path)
-        pack(file, images, [], Drops(), closing=0.0, facts={})
+        pack(file, RawDataset(images, []), Drops())
 
     index = open_or_build([tmp_path], whole)
     assert list(tmp_path.iterdir()) == [index.path]

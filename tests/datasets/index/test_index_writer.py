@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from faster_rcnn.datasets.index import index_writer
 from faster_rcnn.datasets.index.index_format import read_index
-from faster_rcnn.datasets.index.index_writer import RawImages, Spool, pack
+from faster_rcnn.datasets.index.index_writer import RawDataset, RawImages, Spool, pack
 from faster_rcnn.datasets.index.indexed_records import Part, Records
 from faster_rcnn.datasets.loading.images import ImageError
 from faster_rcnn.datasets.records import Drops, RawObjects
@@ -21,7 +21,8 @@ def raw_images(*names, size=(100, 50)):
 
 def build(images, objects, drops, closing=0.0):
     file = io.BytesIO()
-    pack(file, images, objects, drops, closing=closing, facts={"classes": ["x"]})
+    facts = {"classes": ["x"]}
+    pack(file, RawDataset(images, objects, closing=closing, facts=facts), drops)
     index = read_index(file.getvalue(), None)
     assert index.facts["classes"] == ["x"]
     return Records([Part(index, images.folder)])
