@@ -1,5 +1,7 @@
 """The commands of a first hour, one after the other, on a few drawn images."""
 
+import contextlib
+import io
 import json
 import os
 import subprocess
@@ -7,6 +9,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from faster_rcnn.cli.main import main
 from faster_rcnn.datasets import shapes
 from patience import PATIENCE
 
@@ -28,7 +31,19 @@ class Commands:
         self.folder = folder
 
     def __call__(self, *words: object) -> str:
-        """Standard output and log of a call that has to succeed."""
+        """Standard output and log of a call in this process that has to succeed."""
+        said = io.StringIO()
+        with (
+            pytest.MonkeyPatch.context() as patch,
+            contextlib.redirect_stdout(said),
+            contextlib.redirect_stderr(said),
+        ):
+            patch.chdir(self.folder)
+            main(list(map(str, words)))
+        return said.getvalue()
+
+    def start(self, *words: object) -> str:
+        """Standard output and log of a process that has to succeed."""
         done = subprocess.run(
             [sys.executable, "-m", "faster_rcnn.cli", *map(str, words)],
             cwd=self.folder,
@@ -40,11 +55,10 @@ class Commands:
         assert done.returncode == 0, done.stdout + done.stderr
         return done.stdout + done.stderr
 
-    def train(self, net: str, iterations: int, *words: object) -> str:
-        return self(
-            *("train", "drawn", net, "--tag", "run", "--iters", iterations),
-            *(*words, "--set", "net.weights", "none", *SETTINGS.split()),
-        )
+    def training(self, net: str, iterations: int, *words: object) -> list[object]:
+        command = ("train", "drawn", net, "--tag", "run", "--iters", iterations)
+        settings = ("--set", "net.weights", "none", *SETTINGS.split())
+        return [*command, *words, *settings]
 
     def run(self, net: str) -> Path:
         return self.folder / "output" / net / "drawn_train" / "run"
@@ -64,10 +78,11 @@ def frcnn(tmp_path_factory: pytest.TempPathFactory) -> Commands:
 @pytest.fixture(scope="module")
 def trained(frcnn: Commands) -> Path:
     """The last checkpoint of 6 updates, of which the second half was resumed."""
-    frcnn.train("res18", 6, "--no-test")
+    words = frcnn.training("res18", 6, "--no-test")
+    frcnn(*words)
     checkpoint = frcnn.run("res18") / "checkpoints" / "iter_0000006.pth"
     checkpoint.unlink()
-    assert "resum" in frcnn.train("res18", 6, "--no-test")
+    assert "resum" in frcnn.start(*words)
     assert frcnn.iterations("res18") == list(range(1, 7))
     return checkpoint
 
@@ -86,6 +101,6 @@ def test_exported_and_checked(frcnn: Commands, trained: Path) -> None:
 def test_pyramid_in_two_processes_in_bfloat16(frcnn: Commands) -> None:
     bfloat16 = ("--set", "train.precision", "bfloat16")
     processes = ("--gpus", 2, "--device", "cpu")
-    log = frcnn.train("res18_fpn", 2, *processes, *bfloat16)
+    log = frcnn.start(*frcnn.training("res18_fpn", 2, *processes, *bfloat16))
     assert "2 x cpu in bfloat16" in log and "mAP" in log
     assert frcnn.iterations("res18_fpn") == [1, 2]

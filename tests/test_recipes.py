@@ -40,6 +40,7 @@ KINDS = (
     *("cascade_mask", "mask_c4", "mask_fpn"),
     *("fpn", "dc5", "retina", "cascade", "mask", "keypoint"),
 )
+DATA_SETS = (*WORDS, "my_own_cells")
 FILES = sorted(RECIPES.glob("*.yml"))
 
 
@@ -171,6 +172,9 @@ def test_recipe_builds(path):
             data = "path/to/folder" if "path/to/" in header_of(path) else "coco"
             recipes = [*find_recipes(data, net), path]
         assert path in recipes
+        word = "my_own_cells" if dataset == "own_data" else dataset
+        if word in DATA_SETS and recipes == find_recipes(word, net):
+            continue  # test_every_net_builds_on_every_data_set
         check_builds(load_config(recipes, net_settings(net)))
 
 
@@ -187,7 +191,7 @@ DEEP = ("101", "152", "cascade_", "mask_mob", "mask_res3", "mask_v", "keypoint_"
     ],
 )
 def test_every_net_builds_on_every_data_set(net):
-    for dataset in (*WORDS, "my_own_cells"):
+    for dataset in DATA_SETS:
         check_builds(load_config(find_recipes(dataset, net), net_settings(net)))
 
 

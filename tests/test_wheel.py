@@ -66,7 +66,14 @@ class Installed:
         self.built = self._pip("wheel", *options, sdist)
         (self.wheel,) = folder.glob("*.whl")
         self._make_environment(folder / "env")
-        self._pip("--python", self.bin / "python", "install", "--no-index", self.wheel)
+        self._pip(
+            "--python",
+            self.bin / "python",
+            "install",
+            "--no-index",
+            "--no-compile",
+            self.wheel,
+        )
 
     def _pip(self, *words):
         return self.run(

@@ -87,6 +87,7 @@ for name in COMMANDS.keys() - {"tensorboard"}:
     assert result.stdout.count(b"['--no-such-option'] 2") == len(cli.COMMANDS) - 1
 
 
+@pytest.mark.processes
 @pytest.mark.skipif(os.name != "posix", reason="pipes of POSIX")
 @pytest.mark.parametrize("words", ["--help", "train --help", "fetch weights --list"])
 def test_a_reader_that_has_gone_is_no_error(words):

@@ -2,6 +2,7 @@
 
 import numpy as np
 import torch
+from backbone_checks import shorten
 from faster_rcnn.detector.about import About
 from faster_rcnn.export.program import DetectionProgram, Shape
 from tiny_runs import CLASSES, randomise, tiny_config, tiny_detector
@@ -25,6 +26,8 @@ def small_config(*overrides):
 def small_program(config, *, padded=True):
     model = tiny_detector(config)
     randomise(model)
+    if config.net.name == "res18":
+        shorten(model.backbone)
     return DetectionProgram(model, boxes=config.boxes, test=config.test, padded=padded)
 
 

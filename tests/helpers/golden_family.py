@@ -18,13 +18,13 @@ from faster_rcnn.layer_utils.structures import (
     Images,
     Polygons,
 )
-from faster_rcnn.model.build import build_detector
-from faster_rcnn.weights import load_weights, recognise_weights
+from faster_rcnn.weights import recognise_weights
 from faster_rcnn.weights.layouts import layouts, nearest_layout
 from faster_rcnn.weights.writing import detector_config
 from formula_weights import family_state
 from golden_masks import golden_outlines, unpacked
 from tiny_runs import detect_images
+from weight_files import loaded_detector
 
 
 class GoldenCase:
@@ -57,8 +57,7 @@ class GoldenCase:
             settings[section] |= values
         settings["test"]["detections_per_image"] = 20
         self.config = Config.model_validate(settings)
-        self.model = build_detector(self.config, self.weights.num_classes).eval()
-        assert load_weights(self.model, self.weights) == []
+        self.model = loaded_detector(self.config, self.weights)
         self.data = np.load(folder / "inputs.npz")
         pixels = torch.from_numpy(self.data[f"{image}_image"]).permute(2, 0, 1)[None]
         self.images = Images(pixels, torch.tensor([pixels.shape[2:]]), False)

@@ -26,6 +26,7 @@ from faster_rcnn.nets.dense_predictor import DensePredictor
 from faster_rcnn.nets.rpn import RPNPredictor
 from faster_rcnn.utils.device import pick_dtype, seed_everything
 from faster_rcnn.utils.distributed import collectives
+from faster_rcnn.utils.shape_only import WithoutDraws
 from torch import nn
 
 CPU = torch.device("cpu")
@@ -70,9 +71,35 @@ def tiny_config(*overrides: object) -> Config:
     return load_config([], tiny_settings(*overrides))
 
 
+class Recent(dict):
+    """The last few entries; further ones push out the oldest."""
+
+    def __setitem__(self, key, value):
+        super().__setitem__(key, value)
+        while len(self) > 4:
+            del self[next(iter(self))]
+
+
+# Drawing weights takes most of the time of a build: what was drawn is kept.
+_initial, _random = Recent(), Recent()
+
+
 def tiny_detector(config: Config, *, classes: int = 3, seed: int = 0) -> TwoStage:
     seed_everything(seed)
-    return build_detector(config, classes)
+    key = config.model_dump_json(exclude={"data", "train", "test"}), classes, seed
+    if torch.get_default_device().type != "cpu":
+        return build_detector(config, classes)
+    if key in _initial:
+        state, after = _initial[key]
+        with WithoutDraws():
+            model = build_detector(config, classes)
+        model.load_state_dict(state)
+        torch.set_rng_state(after)
+        return model
+    model = build_detector(config, classes)
+    state = {name: tensor.clone() for name, tensor in model.state_dict().items()}
+    _initial[key] = state, torch.get_rng_state()
+    return model
 
 
 def train_tiny(
@@ -263,6 +290,18 @@ def randomise(model: TwoStage, *, seed: int = 1) -> None:
     rounding would decide the order; and its norms let zeros pass, which would hide
     padding that is not masked.
     """
+    state = model.state_dict()
+    key = seed, tuple((name, tensor.shape) for name, tensor in state.items())
+    if key not in _random:
+        versions = {name: tensor._version for name, tensor in state.items()}
+        _randomise(model, seed)
+        drawn = {n: t for n, t in state.items() if t._version > versions[n]}
+        _random[key] = {name: tensor.clone() for name, tensor in drawn.items()}
+    for name, drawn in _random[key].items():
+        state[name].copy_(drawn)
+
+
+def _randomise(model: TwoStage, seed: int) -> None:
     generator = torch.Generator().manual_seed(seed)
 
     def draw(weight: torch.Tensor, gain: float) -> None:

@@ -11,7 +11,8 @@ from faster_rcnn.config.loading import load_config
 from faster_rcnn.config.settings import NetConfig
 from faster_rcnn.model.build import build_detector
 from faster_rcnn.nets.normalisation import NORMALISATIONS
-from faster_rcnn.weights import load_initial_weights
+from faster_rcnn.utils.shape_only import WithoutDraws
+from faster_rcnn.weights import load_initial_weights, load_weights
 from faster_rcnn.weights.checkpoint import CheckpointError
 
 TORCHVISION = {
@@ -35,6 +36,14 @@ def detector(net, classes=3, *words):
     # As before the emptying: RGB of torchvision.
     model.pixel_mean.copy_(torch.tensor([123.675, 116.28, 103.53])[:, None, None])
     model.pixel_std.copy_(torch.tensor([58.395, 57.12, 57.375])[:, None, None])
+    return model
+
+
+def loaded_detector(config, weights):
+    """The detector of a configuration with these weights, which are all that it has."""
+    with WithoutDraws():
+        model = build_detector(config, weights.num_classes).eval()
+    assert load_weights(model, weights) == []
     return model
 
 

@@ -15,6 +15,8 @@ from tiny_runs import (
 )
 
 PYRAMID = ("net.features", "fpn", "net.fpn_channels", 32, "head.fc_channels", 32)
+pytestmark = pytest.mark.slow
+
 NETS = {
     "faster_rcnn": (),
     "cascade_mobile_v2": CASCADE,

@@ -5,9 +5,9 @@ import pytest
 import torch
 from faster_rcnn.config.loading import load_config
 from faster_rcnn.layer_utils.structures import FeatureMaps, Images, RPNOutput
-from faster_rcnn.model.build import build_detector
-from faster_rcnn.weights import load_weights, recognise_weights
+from faster_rcnn.weights import recognise_weights
 from formula_weights import formula_state, golden_entries
+from weight_files import loaded_detector
 
 pytestmark = pytest.mark.slow
 
@@ -19,9 +19,8 @@ def model(shared):
     words = ["net.name", "res50"]
     for key, value in weights.settings.items():
         words += [key, str(list(value) if isinstance(value, tuple) else value)]
-    detector = build_detector(load_config([], words), num_classes=21)
-    assert load_weights(detector, weights) == []
-    return detector.eval()
+    assert weights.num_classes == 21
+    return loaded_detector(load_config([], words), weights)
 
 
 @pytest.fixture(scope="module")

@@ -38,6 +38,7 @@ NETS = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("net", NETS)
 def test_equal_gradients_and_statistics_from_fewer_tensors(net):
     plain = NETS[net]().train()
@@ -64,6 +65,7 @@ def test_equal_gradients_and_statistics_from_fewer_tensors(net):
     assert kept[1] < 0.7 * kept[0]
 
 
+@pytest.mark.slow
 def test_estimated_memory_is_less():
     words = ("net.name", "res18", "net.features", "fpn", "anchors.scales", "[2]")
     images = []

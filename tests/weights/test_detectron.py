@@ -11,7 +11,7 @@ from faster_rcnn.weights import import_weights, load_weights
 from faster_rcnn.weights.checkpoint import CheckpointError
 from faster_rcnn.weights.recognition import recognise_weights
 from faster_rcnn.weights.writing import detector_config
-from weight_files import detector, detectron_blobs, lively, ramp
+from weight_files import detector, detectron_blobs, lively, loaded_detector, ramp
 
 
 def blobs_of(net, classes=81, features="c4"):
@@ -70,8 +70,7 @@ def test_computes_the_same(features):
     values = lively({key: shape for key, (_, shape) in named.items()})
     blobs = {named[key][0]: value for key, value in values.items()}
     weights = recognise_weights({"blobs": blobs}, "FILE")
-    model = build_detector(detector_config(weights, []), 5).eval()
-    assert load_weights(model, weights) == []
+    model = loaded_detector(detector_config(weights, []), weights)
     # As Detectron2 reads them: norms without statistics, classes from the background's
     # end to the other.
     predictor = "roi_heads.box_predictor"

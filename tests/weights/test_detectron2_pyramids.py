@@ -11,12 +11,11 @@ from faster_rcnn.config.loading import load_config
 from faster_rcnn.config.recipes import find_recipes, net_settings, recipe_file
 from faster_rcnn.layer_utils.anchors import base_anchors
 from faster_rcnn.model.build import build_detector
-from faster_rcnn.weights import load_weights
 from faster_rcnn.weights.checkpoint import CheckpointError
 from faster_rcnn.weights.detectron2 import SETTINGS
 from faster_rcnn.weights.recognition import recognise_weights
 from faster_rcnn.weights.writing import detector_config
-from weight_files import detectron2_shapes, detectron2_state, lively
+from weight_files import detectron2_shapes, detectron2_state, lively, loaded_detector
 
 CELLS = "proposal_generator.anchor_generator.cell_anchors"
 X101_STD = (57.375, 57.12, 58.395)  # BGR
@@ -63,8 +62,7 @@ def test_whole_detector(net, features, kind):
 def test_computes_the_same(features):
     state = lively(detectron2_shapes("res50", 5, features))
     weights = recognise_weights(state, "FILE")
-    model = build_detector(detector_config(weights, []), 5).eval()
-    assert load_weights(model, weights) == []
+    model = loaded_detector(detector_config(weights, []), weights)
     compare(model, state, "res50", features)
 
 

@@ -8,8 +8,8 @@ import pytest
 import torch
 from faster_rcnn.config.settings import Config
 from faster_rcnn.layer_utils.structures import Images
-from faster_rcnn.model.build import build_detector
-from faster_rcnn.weights import import_weights, load_weights
+from faster_rcnn.utils.shape_only import WithoutDraws
+from faster_rcnn.weights import import_weights
 from faster_rcnn.weights import torchvision as names
 from faster_rcnn.weights.checkpoint import CheckpointError
 from faster_rcnn.weights.class_names import COCO_CLASSES, read_classes
@@ -18,6 +18,7 @@ from faster_rcnn.weights.writing import detector_config
 from lively_torchvision import randomise, spread
 from tiny_runs import detect_images, random_images
 from torchvision.models import detection
+from weight_files import loaded_detector
 
 # On these sizes, multiples of 64, all strides of torchvision's anchors are whole, and
 # its resizing does nothing.
@@ -36,13 +37,14 @@ COUNTS = {R50: 100, V2: 30, V3: 200, SMALL: 150}
 def peer(name):
     """torchvision's, with random weights."""
     torch.manual_seed(0)
-    model = getattr(detection, name)(
-        weights=None,
-        weights_backbone=None,
-        min_size=HEIGHT,
-        max_size=1024,
-        rpn_post_nms_top_n_test=COUNTS[name],
-    ).eval()
+    with WithoutDraws():
+        model = getattr(detection, name)(
+            weights=None,
+            weights_backbone=None,
+            min_size=HEIGHT,
+            max_size=1024,
+            rpn_post_nms_top_n_test=COUNTS[name],
+        ).eval()
     randomise(model)
     return model
 
@@ -54,9 +56,7 @@ def ours(weights, *overrides):
         section, _, name = key.partition(".")
         config[section][name] = value
     config = Config.model_validate(config)
-    model = build_detector(config, weights.num_classes).eval()
-    assert load_weights(model, weights) == []
-    return model, config
+    return loaded_detector(config, weights), config
 
 
 def photos(shared):

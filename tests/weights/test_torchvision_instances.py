@@ -12,15 +12,15 @@ import torch
 from faster_rcnn.config.settings import Config
 from faster_rcnn.datasets.loading.masks import pack_bitmaps
 from faster_rcnn.layer_utils.structures import map_tensors, replace
-from faster_rcnn.model.build import build_detector
-from faster_rcnn.utils.shape_only import WithoutDraws
-from faster_rcnn.weights import load_weights
 from faster_rcnn.weights.recognition import recognise_weights
 from faster_rcnn.weights.writing import detector_config
 from lively_torchvision import randomise, spread
 from tiny_runs import detect_images, ground_truth, random_images, without_padding
 from torch import nn
 from torchvision.models import detection
+from weight_files import loaded_detector
+
+pytestmark = pytest.mark.slow
 
 MASK, MASK_V2, KEYPOINT = NAMES = (
     "maskrcnn_resnet50_fpn",
@@ -63,10 +63,7 @@ def ours(name):
     settings["head"] |= {"add_ground_truth": True, "replacement": False}
     settings["test"]["detections_per_image"] = 6
     config = Config.model_validate(settings)
-    with WithoutDraws():
-        model = build_detector(config, weights.num_classes).eval()
-    assert load_weights(model, weights) == []
-    return model, config
+    return loaded_detector(config, weights), config
 
 
 def one_image(index):
