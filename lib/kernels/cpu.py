@@ -203,8 +203,11 @@ def roi_pool(
     variant of the code for them.
     """
     pooled, places = outputs_like(features, rois, options)
-    maps = [f.contiguous(memory_format=torch.channels_last) for f in features]
-    out = pooled.contiguous(memory_format=torch.channels_last)
+    layout = torch.channels_last
+    maps = [f.contiguous(memory_format=layout) for f in features]
+    out = pooled
+    if not pooled.is_contiguous(memory_format=layout):
+        out = torch.empty_like(pooled, memory_format=layout)
     task = _task(maps, rois, sizes, options)
     run = task.max_forward if options.mode == MAXIMA else task.bilinear_forward
     run(out.data_ptr(), places.data_ptr())
