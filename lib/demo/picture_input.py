@@ -2,15 +2,16 @@
 
 import io
 from collections import deque
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 from PIL import Image, UnidentifiedImageError
 
 from ..datasets.loading.channels import Pixels
-from ..datasets.loading.images import ImageError
+from ..datasets.loading.images import Decoded, ImageError
 from ..detector.inputs import to_pixels
 from ..utils.drawing import Picture
 from .sources import Item
@@ -24,25 +25,60 @@ _MOST_BYTES = 1 << 28
 """Memory of the pictures read ahead, of which each reader has one in any case."""
 
 
+class Read(NamedTuple):
+    """A picture that has been read.
+
+    Attributes:
+        decoded: what a detector gets, perhaps reduced.
+        pixels: ``(H, W, 3)`` RGB or other pixels to draw on; None if nothing is drawn.
+    """
+
+    decoded: Decoded
+    pixels: Pixels | None
+
+    @property
+    def nbytes(self) -> int:
+        """Return the memory of the larger of the two."""
+        larger = self.decoded.pixels if self.pixels is None else self.pixels
+        return larger.nbytes
+
+
 def read_ahead(
-    items: Iterable[Item], *, ahead: int, channels: int | None = None
-) -> Iterator[tuple[Item, Pixels | ImageError]]:
+    items: Iterable[Item],
+    read: Callable[[Path], Decoded],
+    *,
+    ahead: int,
+    drawn: bool = True,
+) -> Iterator[tuple[Item, Read | ImageError]]:
     """Read pictures upright and in order, ahead of their use.
 
     Args:
         items: pictures.
+        read: reads a file as the detector does.
         ahead: pictures to hold at most; of large ones fewer.
-        channels: channels to read as stored; None for RGB.
+        drawn: whether to read pixels to draw on.
 
     Yields:
-        Each item with its ``(H, W, 3)`` RGB or other pixels, or with the error.
+        Each item with its picture, or with the error.
     """
-    waiting: deque[tuple[Item, Future[Pixels | ImageError]]] = deque()
+
+    def read_item(item: Item) -> Read | ImageError:
+        try:
+            decoded = read(Path(item.source))
+            if not drawn:
+                return Read(decoded, None)
+            if decoded.by > 1:
+                return Read(decoded, to_pixels(Path(item.source)))
+            return Read(decoded, decoded.pixels)
+        except ImageError as error:
+            return error
+
+    waiting: deque[tuple[Item, Future[Read | ImageError]]] = deque()
     sizes: deque[int] = deque(maxlen=16)  # of the latest pictures, in bytes
     with ThreadPoolExecutor(_READERS) as pool:
         try:
             for item in items:
-                waiting.append((item, pool.submit(_read, item, channels)))
+                waiting.append((item, pool.submit(read_item, item)))
                 while len(waiting) >= min(ahead, _room(sizes)):
                     first, future = waiting.popleft()
                     found = future.result()
@@ -103,10 +139,3 @@ def decode_upload(data: bytes, *, max_pixels: int) -> Picture:
         f"expected at most {max_pixels / 1e6:g} million pixels, found {width} x "
         f"{height}; make the picture smaller"
     )
-
-
-def _read(item: Item, channels: int | None) -> Pixels | ImageError:
-    try:
-        return to_pixels(Path(item.source), channels=channels)
-    except ImageError as error:
-        return error

@@ -10,14 +10,14 @@ from dataclasses import dataclass, field
 import cv2
 
 from ..datasets.loading.channels import Pixels
-from ..datasets.loading.images import ImageError
+from ..datasets.loading.images import Decoded, ImageError
 from ..detector import Detector, Result
 from ..utils.drawing import Picture, save_image
 from ..utils.files import concerns_one_file, write_atomic
 from ..utils.monitoring.progress import Progress
 from ..utils.shared_cores import adapt_threads
 from .journal import Journal
-from .picture_input import read_ahead
+from .picture_input import Read, read_ahead
 from .sources import Item
 from .window import Window
 
@@ -97,8 +97,12 @@ class Demo:
         """
         total, done = before + len(items), 0
         every = max(1, total // _LOG_LINES)
-        channels = self.detector.channels
-        read = iter(read_ahead(items, ahead=2 * self.batch + 2, channels=channels))
+        read = read_ahead(
+            items,
+            self.detector.read,
+            ahead=2 * self.batch + 2,
+            drawn=self.options.drawn or self.window is not None,
+        )
         with Progress(total, start=before, log_every=every, early=True) as progress:
             while chunk := list(itertools.islice(read, self.batch)):
                 self._picture_batch(chunk)
@@ -109,8 +113,8 @@ class Demo:
                     break
         return done
 
-    def _picture_batch(self, chunk: Sequence[tuple[Item, Pixels | ImageError]]) -> None:
-        good: list[tuple[Item, Pixels]] = []
+    def _picture_batch(self, chunk: Sequence[tuple[Item, Read | ImageError]]) -> None:
+        good: list[tuple[Item, Read]] = []
         for item, picture in chunk:
             if isinstance(picture, ImageError):
                 self.failed[item.source] = str(picture)
@@ -119,7 +123,7 @@ class Demo:
         if not good:
             return
         try:
-            results = self.detect([picture for _, picture in good])
+            results = self.detect([picture.decoded for _, picture in good])
         except ValueError as error:
             if len(good) == 1:
                 self.failed[good[0][0].source] = str(error)
@@ -129,7 +133,7 @@ class Demo:
             return
         for (item, picture), result in zip(good, results, strict=True):
             with self.blaming(item):
-                self._finish_picture(item, picture, result)
+                self._finish_picture(item, picture.pixels, result)
 
     @contextlib.contextmanager
     def blaming(self, item: Item) -> Iterator[None]:
@@ -145,9 +149,11 @@ class Demo:
                 raise
             self.failed[item.source] = f"{item.output} cannot be written: {error}"
 
-    def _finish_picture(self, item: Item, picture: Pixels, result: Result) -> None:
+    def _finish_picture(
+        self, item: Item, picture: Pixels | None, result: Result
+    ) -> None:
         output = json_file = drawn = None
-        if self.options.drawn or self.window is not None:
+        if picture is not None:
             drawn = result.draw(picture)
         if self.options.drawn and drawn is not None:
             output = item.output
@@ -167,13 +173,13 @@ class Demo:
 
     def detect(
         self,
-        images: Sequence[Pixels],
+        images: Sequence[Pixels | Decoded],
         threshold: float | Mapping[str, float] | None = None,
     ) -> list[Result]:
-        """Detect objects in ``(H, W, 3)`` RGB images in one pass.
+        """Detect objects in images in one pass.
 
         Args:
-            images: the images.
+            images: ``(H, W, 3)`` RGB, or as the detector reads files.
             threshold: score above which to return them; if None, as the options say.
         """
         adapt_threads()

@@ -33,8 +33,10 @@ from ..datasets.loading.orientation import orientation_of, turn_upright, upright
 from ..datasets.loading.resizing import reduction, resize_scale
 from ..utils.drawing import Picture
 
-ImageInput: TypeAlias = str | os.PathLike[str] | npt.NDArray[Any] | Image.Image | Tensor
-"""Types of a single image."""
+ImageInput: TypeAlias = (
+    str | os.PathLike[str] | npt.NDArray[Any] | Image.Image | Tensor | Decoded
+)
+"""Types of a single image; `Decoded` as `Detector.read` returns it."""
 
 _KINDS = (
     "the path of a file, a uint8 array (H, W, 3) RGB, a PIL image, or a tensor "
@@ -51,7 +53,7 @@ def is_one_image(images: object) -> bool:
     """Return whether this is one image; a tensor of four dimensions is a batch."""
     if isinstance(images, Tensor):
         return images.ndim != 4
-    return isinstance(images, str | os.PathLike | np.ndarray | Image.Image)
+    return isinstance(images, str | os.PathLike | np.ndarray | Image.Image | Decoded)
 
 
 def as_images(images: ImageInput | Iterable[ImageInput]) -> Iterable[ImageInput]:
@@ -62,7 +64,7 @@ def as_images(images: ImageInput | Iterable[ImageInput]) -> Iterable[ImageInput]
     """
     if is_one_image(images):
         return [images]  # type: ignore[list-item]
-    if isinstance(images, Iterable) and not isinstance(images, bytes | dict):
+    if isinstance(images, Iterable) and not isinstance(images, bytes | dict | Decoded):
         return images
     raise ValueError(
         f"expected {_KINDS}, or several of them, found {type(images).__name__}"
@@ -122,7 +124,7 @@ def decode(
     """Convert an image like `to_pixels`, a large JPEG file at a fraction of its size.
 
     Args:
-        image: see `to_pixels`.
+        image: see `to_pixels`; an image that is decoded stays as it is.
         sides: short side and limit of the long side of the network input, see
             `reduction`; None for the image in full.
         exif: see `to_pixels`.
@@ -132,6 +134,8 @@ def decode(
     Raises:
         ImageError, ValueError: see `to_pixels`.
     """
+    if isinstance(image, Decoded):
+        return image
     if channels is not None or not isinstance(image, str | os.PathLike):
         return Decoded.full(to_pixels(image, exif=exif, name=name, channels=channels))
     orientation = orientation_of(Path(image)) if exif else 1

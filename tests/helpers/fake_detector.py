@@ -10,7 +10,7 @@ from faster_rcnn.datasets.mask_encoding import encode_masks
 from faster_rcnn.datasets.records import KeypointNames
 from faster_rcnn.detector import Result
 from faster_rcnn.detector.batching import Prepared, to_sample
-from faster_rcnn.detector.inputs import decode, to_pixels
+from faster_rcnn.detector.inputs import decode
 
 CLASSES = ("background", "cat", "dog <b>")
 
@@ -49,6 +49,9 @@ class FakeDetector:
             self.stream(images, score_threshold=score_threshold, classes=classes)
         )
 
+    def read(self, path):
+        return decode(path, None)
+
     def prepare(self, image, *, number=0):
         decoded = decode(image, None)
         return Prepared(number, decoded.size, [to_sample(decoded, 10, 20)], None)
@@ -63,7 +66,7 @@ class FakeDetector:
             self.busy = max(self.busy, self._now)
         for image in images:
             self.before(len(self.seen))
-            height, width = to_pixels(image).shape[:2]
+            height, width = decode(image, None).size
             if min(height, width) < 2:
                 raise ValueError(f"image: expected 2 pixels at least, found {width}")
             self.seen.append((height, width))
