@@ -82,6 +82,13 @@ def test_boxes_return_to_original_pixels():
     torch.testing.assert_close(found.scores[:, 0], torch.tensor([0.7, 0.7]))
 
 
+def test_least_side_is_in_original_pixels():
+    model, batch = Oracle([[ROI]], [[SURE]]), batch_of((0.5, 100, 200))  # 40 x 30 there
+    for side, kept in ((30, 1), (31, 0)):
+        found = detect(model, batch, score_threshold=0.5, min_size=side)
+        assert found.valid.sum() == kept
+
+
 def test_legacy_boxes_are_regressed_in_original_pixels():
     # Half size: 20..58 wide with both ends, so 39, and the published decoding puts the
     # far corner at 20 + 39, one further than the exact inverse would.

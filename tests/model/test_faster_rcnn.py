@@ -252,6 +252,18 @@ def test_top_proposals_in_tests_only():
         assert model.train().rpn.propose(regions, images.sizes).boxes.shape[1] == 40
 
 
+def test_proposals_have_the_least_side():
+    images, valid = random_images((64, 80)), {}
+    for side in (0, 12, 500):
+        with torch.no_grad():
+            found = random_detector("rpn.min_size", side)(images).proposals
+        corners = found.boxes[found.valid]
+        sides = (corners[:, 2:] - corners[:, :2]).amin(1)
+        valid[side] = len(sides)
+        assert (sides >= side).all()
+    assert valid[0] > 0 and valid[12] > 0 and valid[500] == 0
+
+
 def test_activations_are_detached():
     model = tiny_detector(tiny_config())
     output = training_loss(model, random_images((64, 80)), ground_truth([ONE]))
