@@ -44,12 +44,15 @@ FOLDED = "frozen norms folded into convolutions"
 TOGETHER = "all of them together"
 
 
-def _plain(x: Tensor, conv: nn.Conv2d, weight: Tensor, bias: Tensor | None = None):
-    return convolution._plainly(x, conv, weight, bias)
-
-
-def _apart(x: Tensor, conv: nn.Conv2d, norm: Norm) -> Tensor:
-    return norm(layers.convolve(x, conv, conv.weight))
+def _apart(
+    x: Tensor,
+    conv: nn.Conv2d,
+    norm: Norm,
+    activation: convolution.Activation = "none",
+    sizes: Tensor | None = None,
+) -> Tensor:
+    out = norm(layers.convolve(x, conv, conv.weight))
+    return layers.activate(layers.zero_padding(out, sizes), activation)
 
 
 @contextlib.contextmanager
@@ -71,7 +74,9 @@ def _not_lifted(step: Step) -> AbstractContextManager[None]:
 
 
 def _no_products(step: Step) -> AbstractContextManager[None]:
-    return _replaced((layers, "convolve", _plain), (resnet, "convolve", _plain))
+    return _replaced(
+        *((room, "convolve", convolution._plainly) for room in (layers, resnet))
+    )
 
 
 def _norms_apart(step: Step) -> AbstractContextManager[None]:

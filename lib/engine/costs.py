@@ -17,6 +17,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
 from ..config.settings import DataConfig, TrainConfig
+from ..kernels.convolution import FUSED
 from ..layer_utils.outputs import TrainOutput
 from ..layer_utils.structures import GroundTruth, Images, Polygons, Proposals
 from ..model.heads.keypoint_head import KeypointHead
@@ -181,7 +182,22 @@ def _convolution_backward(
     return int(2 * wanted * math.prod(grad_shape) * math.prod(weight_shape[1:]))
 
 
-_FORMULAS = {torch.ops.aten.convolution_backward: _convolution_backward}
+def _fused_convolution(
+    _inputs: Sequence[int],
+    weight_shape: Sequence[int],
+    *_rest: Any,
+    out_shape: Sequence[int],
+    **_options: Any,
+) -> int:
+    """Count FLOPs of a convolution that also activates its output."""
+    return 2 * math.prod(out_shape) * math.prod(weight_shape[1:])
+
+
+_FORMULAS: dict[Any, Callable[..., int]] = {
+    torch.ops.aten.convolution_backward: _convolution_backward
+}
+if FUSED is not None:
+    _FORMULAS[FUSED] = _fused_convolution
 
 
 def _part(name: str, parameters: Iterable[nn.Parameter]) -> Part:

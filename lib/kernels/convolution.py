@@ -5,59 +5,101 @@ several times as long as the same sums computed otherwise. Letters: N images or 
 C channels, H x W cells.
 """
 
-from typing import Any, cast
+import functools
+from typing import Any, Literal, cast
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
-from torch.nn.grad import conv2d_input
 
 from ..utils.torch_versions import exporting
 from . import small_maps
 
+Activation = Literal["none", "relu", "relu6"]
+
 _SMALL = 9  # cells of an output map: most weights of a 3x3 kernel lie beyond its border
 _REGION = 64  # cells of an output map up to which products give weight gradients
+_FUSED: dict[str, tuple[str, list[float]]] = {
+    "relu": ("relu", []),
+    "relu6": ("hardtanh", [0.0, 6.0]),
+}
+"""oneDNN's names of the activations that it applies to sums before it stores them."""
+FUSED = getattr(torch.ops.mkldnn, "_convolution_pointwise", None)
+"""oneDNN's convolution with such an activation; None in a PyTorch without oneDNN."""
 
 
 def convolve(
-    x: Tensor, conv: nn.Conv2d, weight: Tensor, bias: Tensor | None = None
+    x: Tensor,
+    conv: nn.Conv2d,
+    weight: Tensor,
+    bias: Tensor | None = None,
+    activation: Activation = "none",
+    sizes: Tensor | None = None,
 ) -> Tensor:
-    """Convolve like `conv`, with the given weight and bias.
+    """Convolve like `conv`, with the given weight and bias, and activate.
 
     Args:
         x: ``(N, C, H, W)``.
         conv: gives stride, padding, dilation and groups.
         weight: weight in the shape of `conv`'s.
         bias: ``(C',)``, or None.
+        activation: applied to the output.
+        sizes: ``(N, 2)`` true sizes of the output, which is set to zero beyond them;
+            only with an activation. None if nothing is padded.
 
     Returns:
-        ``(N, C', H', W')``.
+        ``(N, C', H', W')``, safe to change in place.
     """
     slow = x.is_cpu and x.dtype == torch.bfloat16 and not exporting()
-    if not slow or conv.stride[0] != conv.stride[1]:
-        return _plainly(x, conv, weight, bias)
-    stride, learns = conv.stride[0], weight.requires_grad and torch.is_grad_enabled()
-    if is_depthwise(conv) and stride > 1 and torch.is_grad_enabled():
-        # The backward pass of a strided depthwise convolution takes 3 to 20 times as
-        # long as that of stride 1, whose outputs at every other cell are the same.
-        padding = cast(tuple[int, int], conv.padding)
-        x = F.conv2d(x, weight, bias, 1, padding, conv.dilation, conv.groups)
-        return x[:, :, ::stride, ::stride]
-    if conv.groups > 1 or conv.dilation != (1, 1) or conv.kernel_size[0] not in (1, 3):
-        return _plainly(x, conv, weight, bias)
-    pointwise = conv.kernel_size == (1, 1)
-    cells = -(-x.shape[2] // stride) * -(-x.shape[3] // stride)
-    small = not pointwise and cells <= _SMALL
-    if small or (learns and (stride == 1 if pointwise else cells <= _REGION)):
-        weight = weight.to(x.dtype)
-        bias = None if bias is None else bias.to(x.dtype)
-        return by_products(x, weight, bias, stride, small=small)
-    return _plainly(x, conv, weight, bias)
+    products = small = False
+    if slow and _is_plain(conv):
+        stride, pointwise = conv.stride[0], conv.kernel_size == (1, 1)
+        cells = -(-x.shape[2] // stride) * -(-x.shape[3] // stride)
+        learns = weight.requires_grad and torch.is_grad_enabled()
+        small = not pointwise and cells <= _SMALL
+        products = learns and (stride == 1 if pointwise else cells <= _REGION)
+    strided = is_depthwise(conv) and conv.stride != (1, 1) and torch.is_grad_enabled()
+    if slow and (small or products or strided or activation != "none"):
+        return own_convolution(
+            *(x, weight, bias, _how(conv), activation, sizes),
+            products=products,
+            small=small,
+        )
+    return _plainly(x, conv, weight, bias, activation, sizes)
 
 
-def _plainly(x: Tensor, conv: nn.Conv2d, weight: Tensor, bias: Tensor | None) -> Tensor:
-    padding = cast(tuple[int, int], conv.padding)
-    return F.conv2d(x, weight, bias, conv.stride, padding, conv.dilation, conv.groups)
+def _plainly(
+    x: Tensor,
+    conv: nn.Conv2d,
+    weight: Tensor,
+    bias: Tensor | None = None,
+    activation: Activation = "none",
+    sizes: Tensor | None = None,
+) -> Tensor:
+    out = F.conv2d(x, weight, bias, *_how(conv))
+    if sizes is not None:
+        out = out * true_cells(sizes, *out.shape[2:]).to(out.dtype)
+    return activate(out, activation)
+
+
+def _how(conv: nn.Conv2d) -> tuple[Any, ...]:
+    """Return stride, padding, dilation and groups."""
+    return conv.stride, conv.padding, conv.dilation, conv.groups
+
+
+def activate(x: Tensor, activation: Activation) -> Tensor:
+    """Apply an activation in place."""
+    if activation == "none":
+        return x
+    return F.relu_(x) if activation == "relu" else F.relu6(x, inplace=True)
+
+
+def true_cells(sizes: Tensor, height: int, width: int) -> Tensor:
+    """Return ``(N, 1, H, W)`` bool: cells of a map within each image's true size."""
+    # Few operations of free sizes, which take most of the time of an export.
+    heights, widths = sizes[:, :, None, None, None].unbind(1)  # (N, 1, 1, 1)
+    rows = torch.arange(height, device=sizes.device).unsqueeze(1) < heights
+    return rows & (torch.arange(width, device=sizes.device) < widths)
 
 
 def is_depthwise(module: nn.Module) -> bool:
@@ -65,36 +107,61 @@ def is_depthwise(module: nn.Module) -> bool:
     return isinstance(module, nn.Conv2d) and 1 < module.groups == module.in_channels
 
 
-def by_products(
-    x: Tensor, weight: Tensor, bias: Tensor | None, stride: int, *, small: bool
+def _is_plain(conv: nn.Conv2d) -> bool:
+    """Return whether a convolution is 1x1 or 3x3, padded by half its kernel."""
+    plain = conv.groups == 1 and conv.dilation == (1, 1)
+    return plain and conv.stride[0] == conv.stride[1] and conv.kernel_size[0] in (1, 3)
+
+
+def own_convolution(
+    x: Tensor,
+    weight: Tensor,
+    bias: Tensor | None,
+    how: tuple[Any, ...],
+    activation: Activation = "none",
+    sizes: Tensor | None = None,
+    *,
+    products: bool = False,
+    small: bool = False,
 ) -> Tensor:
-    """Convolve with matrix products; padding is half the kernel.
+    """Convolve and activate in one operation with a gradient of its own.
 
     Args:
         x: ``(N, C, H, W)``.
-        weight: ``(C', C, k, k)`` with k of 1 or 3.
+        weight: ``(C', C, k, k)``, of any dtype, which its gradient has too.
         bias: ``(C',)``, or None.
-        stride: of rows and columns.
-        small: if True, compute the output by a product too, not only the gradients.
+        how: stride, padding, dilation and groups.
+        activation: see `convolve`, like ``sizes``.
+        sizes: see `convolve`.
+        products: whether products compute the gradient of the weights, for kernels of
+            1x1 and 3x3 padded by half.
+        small: whether products compute all, for the same.
 
     Returns:
         ``(N, C', H', W')``.
     """
-    out = cast(Tensor, _Products.apply(x, weight, bias, stride, small))
+    out = cast(
+        Tensor,
+        _Convolution.apply(x, weight, bias, sizes, how, activation, products, small),
+    )
     if not small:
         return out
     # The view is made outside, since autograd forbids changing one made inside.
-    height, width = (-(-side // stride) for side in x.shape[2:])
+    height, width = (-(-side // how[0][0]) for side in x.shape[2:])
     return out.view(x.shape[0], height, width, -1).permute(0, 3, 1, 2)
 
 
-class _Products(torch.autograd.Function):
-    """Autograd function of `by_products`; if ``small``, it gives ``(N * H' * W', C')``.
+class _Convolution(torch.autograd.Function):
+    """Autograd function of `own_convolution`; if ``small``, of ``(N * H' * W', C')``.
 
-    The gradient of the weights is always computed by products. For 1x1 convolutions
-    that takes 0.4 to 0.9 of the time of the convolution's own, for 3x3 ones on regions
-    of 7x7 some 0.9. If ``small``, the output and the gradient of the input are products
-    too: 0.6 of the time on maps of 2x2, and the gradient of the weights takes 0.3.
+    1. oneDNN activates the sums before it stores them, and the gradient follows from
+       the output, with zeros where that is zero: no pass of its own over the map for
+       the activation, and none for the cells that are set to zero.
+    2. Products give the gradient of the weights of 1x1 convolutions in 0.4 to 0.9 of
+       the convolution's own time, and of 3x3 ones on regions of 7x7 in 0.9. Computing
+       all by products takes 0.6 of the time on maps of 2x2.
+    3. The backward pass of a strided depthwise convolution takes 3 to 20 times as long
+       as that of stride 1, whose outputs at every other cell are the same.
     """
 
     @staticmethod
@@ -103,33 +170,114 @@ class _Products(torch.autograd.Function):
         x: Tensor,
         weight: Tensor,
         bias: Tensor | None,
-        stride: int,
+        sizes: Tensor | None,
+        how: tuple[Any, ...],
+        activation: Activation,
+        products: bool,
         small: bool,
     ) -> Tensor:
-        ctx.save_for_backward(x, weight)
-        ctx.stride, ctx.small = stride, small
-        if not small:
-            return F.conv2d(x, weight, bias, stride, weight.shape[2] // 2)
-        return small_maps.output(x, weight, bias, stride)
+        ctx.dtype = weight.dtype
+        weight = weight.to(x.dtype)
+        bias = None if bias is None else bias.to(x.dtype)
+        if small:
+            out = small_maps.output(x, weight, bias, how[0][0])
+            out = activate(out, activation)
+        else:
+            out = _activated(x, weight, bias, how, activation)
+        if sizes is not None:
+            sides = out.shape[2:]
+            if small:
+                sides = torch.Size(-(-side // how[0][0]) for side in x.shape[2:])
+            inside = true_cells(sizes, *sides).to(out.dtype)
+            out *= inside.view(-1, 1) if small else inside
+        ctx.save_for_backward(x, weight, None if activation == "none" else out)
+        ctx.how, ctx.activation = how, activation
+        ctx.products, ctx.small = products, small
+        return out
 
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
-        x, weight = ctx.saved_tensors
-        stride, kernel = ctx.stride, weight.shape[2]
-        grad = gradients[0]
+        x, weight, out = ctx.saved_tensors
+        stride = ctx.how[0]
+        of_x, of_weight, of_bias = ctx.needs_input_grad[:3]
+        grad = _before_activation(gradients[0], out, ctx.activation)
         if ctx.small:
-            height, width = (-(-side // stride) for side in x.shape[2:])
+            height, width = (-(-side // stride[0]) for side in x.shape[2:])
             grad = grad.reshape(len(x), height, width, -1).permute(0, 3, 1, 2)
-        grad = grad.contiguous(memory_format=torch.channels_last)
-        of_x = of_weight = of_bias = None
-        if ctx.needs_input_grad[0] and ctx.small:
-            of_x = small_maps.input_gradient(grad, weight, x.shape, stride)
-        elif ctx.needs_input_grad[0]:
-            of_x = conv2d_input(  # type: ignore[no-untyped-call]
-                x.shape, weight, grad, stride, kernel // 2
+        found: list[Tensor | None] = [None, None, None]
+        if of_weight and (ctx.products or ctx.small):
+            kernel, of_weight = weight.shape[2], False
+            found[1] = small_maps.weight_gradient(
+                x, grad, kernel, stride[0], dtype=ctx.dtype
             )
-        if ctx.needs_input_grad[1]:
-            of_weight = small_maps.weight_gradient(x, grad, kernel, stride)
-        if ctx.needs_input_grad[2]:
-            of_bias = grad.sum((0, 2, 3))
-        return of_x, of_weight, of_bias, None, None
+        if of_x and ctx.small:
+            of_x = False
+            found[0] = small_maps.input_gradient(grad, weight, x.shape, stride[0])
+        if of_bias:
+            found[2] = grad.sum((0, 2, 3)).to(ctx.dtype)
+        if of_x or of_weight:
+            theirs = _gradients(grad, x, weight, ctx.how, (of_x, of_weight))
+            found[0] = theirs[0] if of_x else found[0]
+            found[1] = theirs[1].to(ctx.dtype) if of_weight else found[1]
+        return *found, None, None, None, None, None
+
+
+def _activated(
+    x: Tensor,
+    weight: Tensor,
+    bias: Tensor | None,
+    how: tuple[Any, ...],
+    activation: Activation,
+) -> Tensor:
+    """Convolve and activate, in one pass if oneDNN supports that."""
+    fused = activation != "none" and x.is_cpu and x.dtype == torch.bfloat16
+    if fused and not torch.compiler.is_compiling() and _has_fused():
+        stride, padding, dilation, groups = how
+        name, numbers = _FUSED[activation]
+        assert FUSED is not None
+        arguments = (x, weight, bias, padding, stride, dilation, groups)
+        return cast(Tensor, FUSED.default(*arguments, name, numbers, ""))
+    return activate(F.conv2d(x, weight, bias, *how), activation)
+
+
+@functools.cache
+def _has_fused() -> bool:
+    """Return whether this PyTorch and processor have oneDNN's bfloat16 operators."""
+    probe = getattr(torch.ops.mkldnn, "_is_mkldnn_bf16_supported", None)
+    return FUSED is not None and probe is not None and bool(probe())
+
+
+def _before_activation(grad: Tensor, out: Tensor | None, kind: Activation) -> Tensor:
+    """Compute the gradient of the sums from that of the activated ones, ``out``."""
+    if grad.dim() == 4:
+        grad = grad.contiguous(memory_format=torch.channels_last)
+    if kind == "relu":
+        grad = torch.ops.aten.threshold_backward(grad, out, 0)
+    elif kind == "relu6":
+        grad = torch.ops.aten.hardtanh_backward(grad, out, 0.0, 6.0)
+    return grad
+
+
+def _gradients(
+    grad: Tensor,
+    x: Tensor,
+    weight: Tensor,
+    how: tuple[Any, ...],
+    wanted: tuple[bool, bool],
+) -> tuple[Tensor, Tensor]:
+    """Compute the gradients of input and weight by convolutions; None if not wanted."""
+    stride, padding, dilation, groups = how
+    if groups == x.shape[1] > 1 and stride != (1, 1):
+        height, width = (
+            x.shape[2 + i] + 2 * padding[i] - dilation[i] * (weight.shape[2 + i] - 1)
+            for i in range(2)
+        )
+        dense = grad.new_zeros(len(x), height, width, grad.shape[1])
+        dense = dense.permute(0, 3, 1, 2)
+        dense[:, :, :: stride[0], :: stride[1]] = grad
+        grad, stride = dense, (1, 1)
+    shapes = (stride, padding, dilation, False, (0, 0), groups)
+    of_x, of_weight, _ = torch.ops.aten.convolution_backward(
+        grad, x, weight, None, *shapes, (*wanted, False)
+    )
+    return of_x, of_weight

@@ -10,6 +10,7 @@ from collections.abc import Iterator, Sequence
 from itertools import product
 from typing import NamedTuple
 
+import torch
 import torch.nn.functional as F
 from torch import Tensor
 
@@ -69,15 +70,18 @@ def input_gradient(
     return x.permute(0, 3, 1, 2)
 
 
-def weight_gradient(x: Tensor, grad: Tensor, kernel: int, stride: int) -> Tensor:
+def weight_gradient(
+    x: Tensor, grad: Tensor, kernel: int, stride: int, *, dtype: torch.dtype
+) -> Tensor:
     """Compute the gradient of weights ``(C', C, k, k)``, one product for each of k * k.
 
     The sums over all regions are float32, whatever the dtype of ``(N, C, H, W)`` and
-    ``(N, C', H', W')``.
+    ``(N, C', H', W')``; ``dtype`` is that of the result.
     """
     rows, columns = (list(_meetings(side, kernel, stride)) for side in x.shape[2:])
     x, grad = x.permute(0, 2, 3, 1), grad.permute(0, 2, 3, 1)
-    of_weight = x.new_empty(grad.shape[3], kernel, kernel, x.shape[3])
+    shape = (grad.shape[3], kernel, kernel, x.shape[3])
+    of_weight = x.new_empty(shape, dtype=dtype)
     for (i, row), (j, column) in product(enumerate(rows), enumerate(columns)):
         outputs = grad[:, row.outputs, column.outputs].flatten(0, 2)
         inputs = x[:, row.inputs, column.inputs].flatten(0, 2)

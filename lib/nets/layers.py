@@ -12,7 +12,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from ..kernels.convolution import convolve
+from ..kernels.convolution import Activation, activate, convolve, true_cells
 from ..layer_utils.anchor_grid import joined
 from ..layer_utils.structures import FeatureMaps
 
@@ -75,7 +75,13 @@ class Norm(nn.BatchNorm2d):
         return self
 
 
-def conv_norm(x: Tensor, conv: nn.Conv2d, norm: Norm) -> Tensor:
+def conv_norm(
+    x: Tensor,
+    conv: nn.Conv2d,
+    norm: Norm,
+    activation: Activation = "none",
+    sizes: Tensor | None = None,
+) -> Tensor:
     """Convolve and normalise, in one convolution unless batch statistics are needed.
 
     With stored statistics the norm is an affine map per channel, so it is folded into
@@ -85,15 +91,19 @@ def conv_norm(x: Tensor, conv: nn.Conv2d, norm: Norm) -> Tensor:
 
     Args:
         x: ``(N, C, H, W)``.
-        conv: a convolution without bias.
+        conv: a convolution without bias, padded by half its kernel.
         norm: the norm that follows it.
+        activation: the activation that follows the norm.
+        sizes: ``(N, 2)`` true sizes of the output, which is then zero beyond them, as
+            `zero_padding` makes it; only with an activation.
 
     Returns:
         ``(N, C', H', W')``, safe to change in place.
     """
     if norm.training:
-        return cast(Tensor, norm(convolve(x, conv, conv.weight)))
-    return convolve(x, conv, *folded_norm(conv, norm))
+        out = zero_padding(norm(convolve(x, conv, conv.weight)), sizes)
+        return activate(out, activation)
+    return convolve(x, conv, *folded_norm(conv, norm), activation, sizes)
 
 
 def folded_norm(conv: nn.Conv2d, norm: Norm) -> tuple[Tensor, Tensor]:
@@ -200,9 +210,12 @@ class ConvNorm(nn.Sequential):
         super().__init__(conv, Norm(out_channels, norm))
         self.stride = stride
 
-    def forward(self, x: Tensor) -> Tensor:
-        """Map ``(N, C, H, W)`` to ``(N, C', H', W')``."""
-        return conv_norm(x, cast(nn.Conv2d, self[0]), cast(Norm, self[1]))
+    def forward(
+        self, x: Tensor, activation: Activation = "none", sizes: Tensor | None = None
+    ) -> Tensor:
+        """Map ``(N, C, H, W)`` to ``(N, C', H', W')``; see `conv_norm`."""
+        conv, norm = cast(nn.Conv2d, self[0]), cast(Norm, self[1])
+        return conv_norm(x, conv, norm, activation, sizes)
 
     def folded(self) -> tuple[Tensor, Tensor]:
         """Return weight and shift; see `folded_norm`."""
@@ -265,11 +278,7 @@ def zero_padding(x: Tensor, sizes: Tensor | None) -> Tensor:
     """
     if sizes is None:
         return x
-    # Few operations of free sizes, which take most of the time of an export.
-    heights, widths = sizes[:, :, None, None, None].unbind(1)  # (N, 1, 1, 1)
-    rows = torch.arange(x.shape[2], device=x.device).unsqueeze(1) < heights
-    columns = torch.arange(x.shape[3], device=x.device) < widths
-    return x * (rows & columns).to(x.dtype)  # (N, 1, H, W)
+    return x * true_cells(sizes, *x.shape[2:]).to(x.dtype)
 
 
 def shrink(sizes: Tensor | None, stride: int, *, ceil: bool = True) -> Tensor | None:

@@ -7,11 +7,10 @@ shared.
 from collections.abc import Iterator, Sequence
 from typing import cast
 
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from .backbone import Backbone, FeatureKind, Stage
-from .layers import ConvNorm, NormKind, shrink, zero_padding
+from .layers import ConvNorm, NormKind, shrink
 
 # Table 1 of the paper, after the first layer: stride and output channels.
 _LAYERS = (
@@ -52,8 +51,7 @@ class SeparableConv(nn.Module):
     def forward(self, x: Tensor, sizes: Tensor | None) -> tuple[Tensor, Tensor | None]:
         """Map ``(N, C, H, W)`` and its sizes to the layer's output and its sizes."""
         sizes = shrink(sizes, self.stride)
-        x = F.relu6(self.depthwise(x), inplace=True)
-        return F.relu6(zero_padding(self.pointwise(x), sizes), inplace=True), sizes
+        return self.pointwise(self.depthwise(x, "relu6"), "relu6", sizes), sizes
 
 
 class MobileNetV1(Backbone):
@@ -100,7 +98,7 @@ class MobileNetV1(Backbone):
         """See `Backbone.stages`."""
         stem, *layers = self._shared_layers()
         sizes = shrink(sizes, 2)
-        x = F.relu6(zero_padding(stem(images), sizes), inplace=True)
+        x = stem(images, "relu6", sizes)
         for index, layer in enumerate(layers, start=1):
             x, sizes = self.run(layer, x, sizes)
             if index in _STAGE_ENDS:

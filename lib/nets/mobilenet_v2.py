@@ -17,7 +17,6 @@ from .layers import (
     conv_norm,
     init_convs,
     shrink,
-    zero_padding,
 )
 from .sequential_backbone import SequentialBackbone
 
@@ -67,8 +66,8 @@ class InvertedResidual(nn.Module):
         *expand, depthwise, project, norm = self.conv
         out = x
         for layer in expand:
-            out = F.relu6(zero_padding(layer(out), sizes), inplace=True)
-        out = F.relu6(depthwise(out), inplace=True)
+            out = layer(out, "relu6", sizes)
+        out = depthwise(out, "relu6")
         out = conv_norm(out, cast(nn.Conv2d, project), cast(Norm, norm))
         if self.residual:
             out += x

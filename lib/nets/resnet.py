@@ -63,8 +63,7 @@ class BasicBlock(nn.Module):
     def forward(self, x: Tensor, sizes: Tensor | None) -> tuple[Tensor, Tensor | None]:
         """Map ``(N, C, H, W)`` and its sizes to the block's output and its sizes."""
         sizes = shrink(sizes, self.stride)
-        out = conv_norm(x, self.conv1, self.bn1)
-        out = zero_padding(out, sizes).relu_()
+        out = conv_norm(x, self.conv1, self.bn1, "relu", sizes)
         out = conv_norm(out, self.conv2, self.bn2)
         out += x if self.downsample is None else self.downsample(x)
         return zero_padding(out, sizes).relu_(), sizes
@@ -97,9 +96,8 @@ class Bottleneck(nn.Module):
     def forward(self, x: Tensor, sizes: Tensor | None) -> tuple[Tensor, Tensor | None]:
         """Map ``(N, C, H, W)`` and its sizes to the block's output and its sizes."""
         sizes = shrink(sizes, self.strides[0])
-        out = conv_norm(x, self.conv1, self.bn1)
-        out = zero_padding(out, sizes).relu_()
-        out = conv_norm(out, self.conv2, self.bn2).relu_()
+        out = conv_norm(x, self.conv1, self.bn1, "relu", sizes)
+        out = conv_norm(out, self.conv2, self.bn2, "relu")
         out = conv_norm(out, self.conv3, self.bn3)
         out += x if self.downsample is None else self.downsample(x)
         return out.relu_(), shrink(sizes, self.strides[1])
@@ -122,7 +120,7 @@ class Bottleneck(nn.Module):
         _, shortcut_shift = self.downsample.folded()
         weight, shift = folded_norm(self.conv3, self.bn3)
         out = pooled[:, :width] + first_shift.to(pooled.dtype)[:, None, None]
-        out = conv_norm(out.relu_(), self.conv2, self.bn2).relu_()
+        out = conv_norm(out.relu_(), self.conv2, self.bn2, "relu")
         out = convolve(out, self.conv3, weight, shift + shortcut_shift)
         out += pooled[:, width:]
         return out.relu_()
@@ -222,8 +220,7 @@ class ResNet(Backbone):
     def stages(self, images: Tensor, sizes: Tensor | None) -> Iterator[Stage]:
         """Yield conv2 to conv4, and conv5 unless C4; see `Backbone.stages`."""
         sizes = shrink(sizes, 2)
-        x = conv_norm(images, self.conv1, self.bn1)
-        x = zero_padding(x, sizes).relu_()
+        x = conv_norm(images, self.conv1, self.bn1, "relu", sizes)
         # After a ReLU, padding with zeros is as neutral as the pool's own border.
         x, sizes = F.max_pool2d(x, 3, 2, 1), shrink(sizes, 2)
         x = zero_padding(x, sizes)

@@ -3,7 +3,12 @@
 import backbone_checks as checks
 import pytest
 import torch
-from faster_rcnn.kernels.convolution import _Products, by_products, convolve
+from faster_rcnn.kernels.convolution import (
+    _Convolution,
+    _plainly,
+    convolve,
+    own_convolution,
+)
 from faster_rcnn.layer_utils.structures import FeatureMaps
 from faster_rcnn.model.two_stage import TwoStage
 from faster_rcnn.nets.resnet import ResNet
@@ -38,7 +43,10 @@ def test_convolution_by_products(shape, kernel, stride, bias, small):
         return conv(x)
 
     def products(x):
-        return by_products(x, conv.weight, conv.bias, stride, small=small)
+        how = ((stride, stride), conv.padding, (1, 1), 1)
+        return own_convolution(
+            x, conv.weight, conv.bias, how, products=True, small=small
+        )
 
     values = []
     for way in (plain, products):
@@ -61,7 +69,7 @@ CONVOLUTIONS = {
     "wide": (nn.Conv2d(8, 8, 7, padding=3), (2, 3, 3), False, False),
     "dilated": (nn.Conv2d(8, 8, 3, 1, 2, 2), (40, 2, 2), False, False),
     "grouped": (nn.Conv2d(8, 8, 3, 1, 1, groups=2), (40, 2, 2), False, False),
-    "strided depthwise": (nn.Conv2d(8, 8, 3, 2, 1, groups=8), (2, 9, 9), False, False),
+    "strided depthwise": (nn.Conv2d(8, 8, 3, 2, 1, groups=8), (2, 9, 9), True, False),
 }
 
 
@@ -70,8 +78,8 @@ def test_convolutions_by_whichever_way(name, monkeypatch):
     """The result is that of PyTorch, and products serve where they are faster."""
     conv, (number, height, width), training, testing = CONVOLUTIONS[name]
     calls = []
-    real = _Products.apply
-    monkeypatch.setattr(_Products, "apply", lambda *a: calls.append(1) or real(*a))
+    real = _Convolution.apply
+    monkeypatch.setattr(_Convolution, "apply", lambda *a: calls.append(1) or real(*a))
     x = checks.images(number, 8, height, width)
     with torch.autocast("cpu", torch.bfloat16):
         out = convolve(x.bfloat16(), conv, conv.weight, conv.bias)
@@ -88,6 +96,29 @@ def test_convolutions_by_whichever_way(name, monkeypatch):
     conv.zero_grad()
     out.float().sum().backward()
     assert conv.weight.grad.dtype == torch.float32 and conv.weight.grad.any()
+
+
+@pytest.mark.parametrize("activation", ["relu", "relu6"])
+@pytest.mark.parametrize("name", CONVOLUTIONS)
+def test_activations_within_the_convolution(name, activation):
+    """Output and gradients are those of separate passes, in a padded batch too."""
+    conv, (number, height, width), *_ = CONVOLUTIONS[name]
+    x = 20 * checks.images(number, 8, height, width).bfloat16()
+    want = conv(x.float())
+    sizes = torch.tensor([[want.shape[2] - 1, want.shape[3]]] * number)
+    grad = checks.images(*want.shape, seed=3).bfloat16()
+    values = []
+    for way in (convolve, _plainly):
+        x = x.detach().requires_grad_()
+        conv.zero_grad()
+        with torch.autocast("cpu", torch.bfloat16):
+            out = way(x, conv, conv.weight, conv.bias, activation, sizes)
+        out.backward(grad)
+        values.append([out, x.grad, *(p.grad.clone() for p in conv.parameters())])
+    for got, plain in zip(*values, strict=True):
+        scale = plain.abs().max().item()
+        torch.testing.assert_close(got, plain, rtol=0.02, atol=0.01 * scale)
+    assert (values[0][0][:, :, -1] == 0).all() and values[0][0].any()
 
 
 @pytest.mark.slow
