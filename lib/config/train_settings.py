@@ -90,6 +90,10 @@ class TrainConfig(Section):
     """Weights of classes in the classification loss of the head: {cat: 2}, and 1 for
     all others; or ``balanced``, objects / (classes x objects of the class), between
     0.1 and 10. Background weighs 1."""
+    logit_adjustment: Annotated[float, Field(ge=0, le=4)] = 0
+    """Tau of logit adjustment (Menon et al. 2021) in the classification loss of the
+    box heads: while training, the logit of each class is raised by tau times the
+    logarithm of its objects / the mean of all classes. 1: balanced softmax; 0: none."""
     precision: Literal["auto", "float32", "bfloat16", "float16"] = "auto"
     """Precision of autocast. ``auto``: bfloat16 if the hardware supports it natively,
     else float32. float16, with loss scaling, is for GPUs without bfloat16 (V100, T4,

@@ -86,6 +86,25 @@ def class_weights(dataset: Dataset, config: Config) -> Float64Array | None:
     return weights
 
 
+def class_offsets(dataset: Dataset, config: Config) -> Float64Array | None:
+    """Return what training adds to the logit of each class, 0 for background.
+
+    Logit adjustment (Menon et al. 2021, "Long-tail learning via logit adjustment",
+    equation 10; balanced softmax for tau 1, Ren et al. 2020): a rare class must win by
+    a margin in training, which tests do not ask for. The offsets are relative to the
+    mean class, since background against objects is a balance that sampling sets.
+
+    Returns:
+        ``(C,)``; None without ``train.logit_adjustment``.
+    """
+    tau = config.train.logit_adjustment
+    if not tau:
+        return None
+    _, classes = _trained_objects(dataset, config)
+    counts = np.bincount(classes, minlength=len(dataset.classes))[1:].clip(1)
+    return np.append(0, tau * np.log(counts / counts.mean()))
+
+
 def describe_balance(dataset: Dataset, config: Config) -> list[str]:
     """Return a line for the log for each setting that balances classes or sets.
 
@@ -93,7 +112,7 @@ def describe_balance(dataset: Dataset, config: Config) -> list[str]:
         ValueError: a setting does not suit the data set.
     """
     lines = []
-    factors, weights = repeat_factors(dataset, config), class_weights(dataset, config)
+    factors = repeat_factors(dataset, config)
     if factors is not None:
         counts = images_of_classes(dataset, config)
         images, classes = _trained_objects(dataset, config)
@@ -105,10 +124,21 @@ def describe_balance(dataset: Dataset, config: Config) -> list[str]:
         ]
         total = f"an epoch draws {factors.sum():.0f} of {len(factors)} images"
         lines.append(": ".join(filter(None, (total, ", ".join(told)))))
-    if weights is not None:
-        pairs = zip(dataset.classes[1:], weights[1:], strict=True)
-        listed = ", ".join(f"{name} {weight:.3g}" for name, weight in pairs)
-        lines.append(f"weights in the classification loss: {listed}")
+        if config.data.set_shares is not None:
+            parts = np.split(factors, np.cumsum(_sizes(dataset, config))[:-1])
+            shares = (
+                f"{part.sum() / factors.sum():.1%} from {name} ({len(part)} images)"
+                for (name, _), part in zip(_joined(dataset), parts, strict=True)
+            )
+            lines.append(f"shares of the joined sets: {', '.join(shares)}")
+    for values, what in (
+        (class_weights(dataset, config), "weights in the classification loss"),
+        (class_offsets(dataset, config), "offsets of the logits in training"),
+    ):
+        if values is not None:
+            pairs = zip(dataset.classes[1:], values[1:], strict=True)
+            listed = ", ".join(f"{name} {value:.3g}" for name, value in pairs)
+            lines.append(f"{what}: {listed}")
     return lines
 
 
@@ -121,11 +151,14 @@ def _trained_objects(dataset: Dataset, config: Config) -> tuple[IntArray, IntArr
     return records.images[used], records.classes[used].astype(np.int64)
 
 
+def _joined(dataset: Dataset) -> tuple[tuple[str, int], ...]:
+    """Return name and number of images of each joined set."""
+    return dataset.joined or ((dataset.name, len(dataset.records)),)
+
+
 def _sizes(dataset: Dataset, config: Config) -> tuple[int, ...]:
     shares = config.data.set_shares or ()
-    names, sizes = zip(
-        *(dataset.joined or [(dataset.name, len(dataset.records))]), strict=True
-    )
+    names, sizes = zip(*_joined(dataset), strict=True)
     if len(shares) != len(sizes):
         raise ValueError(
             f"data.set_shares: expected {len(sizes)} numbers, one for each set that + "

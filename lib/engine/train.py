@@ -8,7 +8,11 @@ import torch
 
 from ..config.settings import Config
 from ..datasets.allowed_names import check_class_names
-from ..datasets.class_balance import class_weights, images_of_classes
+from ..datasets.class_balance import (
+    class_offsets,
+    class_weights,
+    images_of_classes,
+)
 from ..datasets.loading.batches import Batch
 from ..datasets.loading.training_stream import Passes
 from ..datasets.records import Dataset
@@ -145,12 +149,24 @@ def train(
 
 
 def weigh_classes(model: Network, dataset: Dataset, config: Config) -> None:
-    """Give the heads that classify the weights of ``train.class_weights``."""
-    weights = class_weights(dataset, config)
-    for module in model.modules():
-        if weights is not None and hasattr(module, "class_weights"):
-            values = torch.tensor(weights, dtype=torch.float32)
-            module.class_weights = values.to(model.pixel_mean.device)
+    """Give the heads that classify their weights and offsets of the classes.
+
+    Raises:
+        ValueError: a class is unknown, or no head can use the offsets.
+    """
+    for key, values in (
+        ("class_weights", class_weights(dataset, config)),
+        ("class_offsets", class_offsets(dataset, config)),
+    ):
+        heads = [module for module in model.modules() if hasattr(module, key)]
+        if values is not None and not heads:
+            raise ValueError(
+                "train.logit_adjustment needs a head with a softmax over the classes, "
+                f"which {config.net.detector} lacks; set train.class_weights instead"
+            )
+        for head in heads if values is not None else ():
+            tensor = torch.tensor(values, dtype=torch.float32)
+            setattr(head, key, tensor.to(model.pixel_mean.device))
 
 
 def _begin(

@@ -135,6 +135,7 @@ def head_loss_sums(
     sigma: float,
     per_image: int | None = None,
     class_weights: Tensor | None = None,
+    class_offsets: Tensor | None = None,
 ) -> tuple[Loss, Loss]:
     """Compute the classification loss and the box loss of the Fast R-CNN head.
 
@@ -148,6 +149,7 @@ def head_loss_sums(
         per_image: valid RoIs that an image usually has.
         class_weights: ``(C,)`` factors on the cross entropy by the RoI's class; None
             for 1.
+        class_offsets: ``(C,)`` added to the logits for this loss alone; None for 0.
 
     Returns:
         The cross entropy of the valid RoIs and the smooth L1 of the foreground RoIs,
@@ -157,6 +159,8 @@ def head_loss_sums(
     # Invalid rows are overwritten before the arithmetic, as in `rpn_loss_sums`.
     classes = classes.masked_fill(~valid, 0)
     class_logits = class_logits.float().masked_fill(~valid[..., None], 0.0)
+    if class_offsets is not None:
+        class_logits = class_logits + class_offsets
     cross_entropy = F.cross_entropy(
         class_logits.flatten(0, 1),
         classes.flatten(),

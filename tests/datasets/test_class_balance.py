@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 from dataset_folders import load, write_voc
 from faster_rcnn.datasets.class_balance import (
+    class_offsets,
     class_weights,
     describe_balance,
     repeat_factors,
@@ -50,6 +51,10 @@ def test_shares_of_joined_sets(tmp_path):
     np.testing.assert_allclose(found, [1 / 3, 1 / 3, 1 / 3, 3])
     with pytest.raises(ValueError, match=r"2 numbers.*one_train, two_train.*found 1"):
         repeat_factors(joined, tiny_config("data.set_shares", "[1]"))
+    told = describe_balance(joined, tiny_config("data.set_shares", "[1, 3]"))[1]
+    assert told.endswith(
+        ": 25.0% from one_train (3 images), 75.0% from two_train (1 images)"
+    )
     single = load(tmp_path / "one", tmp_path)
     with pytest.raises(ValueError, match=r"expected 1 numbers.*one_train.*found 2"):
         describe_balance(single, tiny_config("data.set_shares", "[1, 2]"))
@@ -91,3 +96,13 @@ def test_the_log_names_the_rarest():
         "(16 without repeats)",
         "weights in the classification loss: box 1, disc 2",
     ]
+
+
+def test_logit_adjustment_by_hand():
+    assert class_offsets(skewed(), tiny_config()) is None
+    adjusted = tiny_config("train.logit_adjustment", 0.5)
+    # 18 boxes and 1 disc, 9.5 on average.
+    expected = [0, np.log(18 / 9.5) / 2, np.log(1 / 9.5) / 2]
+    np.testing.assert_allclose(class_offsets(skewed(), adjusted), expected)
+    told = describe_balance(skewed(), adjusted)
+    assert told == ["offsets of the logits in training: box 0.32, disc -1.13"]

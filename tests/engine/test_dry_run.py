@@ -156,3 +156,11 @@ def test_class_weights_reach_every_classifier(dataset, net):
             assert 1 < weighed[name] / loss < 3, name
         elif name in ("rpn_cls", "rpn_box", "head_box", "dense_box"):
             assert weighed[name] == loss, name
+    if net == RETINANET:
+        with pytest.raises(ValueError, match=r"logit_adjustment needs .* softmax"):
+            losses("train.logit_adjustment", 1)
+        return
+    adjusted = losses("train.logit_adjustment", 4)
+    for name, loss in plain.items():
+        if name in classifying:
+            assert (adjusted[name] == loss) == (name == "rpn_cls"), name

@@ -295,3 +295,16 @@ def test_class_weights_scale_the_cross_entropy_of_their_rois():
         logits[valid], classes[valid], reduction="none"
     )
     torch.testing.assert_close(found, (each * weights[classes[valid]]).mean())
+
+
+def test_balanced_softmax_weighs_classes_by_their_number():
+    """Offsets of log n make the softmax n exp(logit) / sum of n exp(logit)."""
+    logits, deltas, classes, targets, valid = random_head()
+    counts = torch.tensor([1, 0.5, 3, 1, 2])
+    found, _ = head_losses(
+        *(logits, deltas, classes, targets, valid), sigma=1, class_offsets=counts.log()
+    )
+    shares = counts * logits[valid].exp()
+    shares = shares / shares.sum(dim=1, keepdim=True)
+    own = shares.gather(1, classes[valid][:, None])
+    torch.testing.assert_close(found, -own.log().mean())

@@ -41,6 +41,7 @@ class BoxHead(ClassifyingHead):
     )
     delta_std: Tensor
     class_weights: Tensor | None = None  # set by training
+    class_offsets: Tensor | None = None  # likewise
 
     def __init__(
         self,
@@ -72,9 +73,8 @@ class BoxHead(ClassifyingHead):
         self.predictor = BoxPredictor(
             regions.body.out_channels, num_classes, class_agnostic=head.class_agnostic
         )
-        self.register_buffer(
-            "delta_std", torch.tensor(boxes.delta_std), persistent=False
-        )
+        delta_std = torch.tensor(boxes.delta_std)
+        self.register_buffer("delta_std", delta_std, persistent=False)
 
     def sample(
         self,
@@ -149,11 +149,10 @@ class BoxHead(ClassifyingHead):
         cls_loss, box_loss = head_loss_sums(
             class_logits,
             pred_deltas,
-            samples.classes,
-            samples.target_deltas,
-            samples.valid,
+            *(samples.classes, samples.target_deltas, samples.valid),
             sigma=self.settings.sigma,
             per_image=self.settings.rois_per_image,
             class_weights=self.class_weights,
+            class_offsets=self.class_offsets,
         )
         return {f"{self.name}_cls": cls_loss, f"{self.name}_box": box_loss}
