@@ -43,7 +43,7 @@ def load_first_weights(model: Network, config: Config, classes: Sequence[str]) -
     """
     net = config.net
     if net.whole or net.weights == "none":
-        load_initial_weights(model, net, classes)
+        load_initial_weights(model, net, classes, config)
         return
     path = Path(net.weights).expanduser()
     if path.is_file():
@@ -98,7 +98,10 @@ def _load_shared_layers(
 
 
 def load_initial_weights(
-    model: Network, net: NetConfig, classes: Sequence[str] | None = None
+    model: Network,
+    net: NetConfig,
+    classes: Sequence[str] | None = None,
+    config: Config | None = None,
 ) -> None:
     """Load the weights that ``net.weights`` names into a new detector.
 
@@ -114,6 +117,7 @@ def load_initial_weights(
         net: its settings.
         classes: its classes, background first; if None, those of the file, in its order
             and number.
+        config: configuration of the run, whose settings the log does not repeat.
 
     Raises:
         CheckpointError: the file has another net or style, contradicts
@@ -148,8 +152,14 @@ def load_initial_weights(
             "%s: other shape, left random: %s", weights.source, ", ".join(left)
         )
     if weights.num_classes is not None:
-        demands = [f"{key} {value}" for key, value in weights.settings.items()]
-        logger.info("its detector was made for %s", ", ".join(demands))
+        own_settings = config.model_dump(mode="json") if config else {}
+        demands = [
+            f"{key} {value}"
+            for key, value in weights.settings.items()
+            if own_settings.get(key.split(".")[0], {}).get(key.split(".")[1]) != value
+        ]
+        if demands:
+            logger.info("its detector was made for %s", ", ".join(demands))
 
 
 def _find_weights(model: Network, net: NetConfig) -> ImportedWeights:

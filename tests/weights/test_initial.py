@@ -3,7 +3,9 @@ import torch
 import torchvision
 from faster_rcnn.config.loading import load_config
 from faster_rcnn.model.build import build_detector
+from faster_rcnn.weights.initial import load_first_weights
 from tiny_checkpoints import save_model
+from tiny_runs import CLASSES
 from weight_files import (
     TORCHVISION,
     check_backbone,
@@ -138,6 +140,11 @@ def test_own_checkpoint_as_weights(tmp_path, caplog):
         assert key.startswith("pixel_") or (tensor == value_of(key)).all(), key
     assert f"weights from {path}" in caplog.text
     assert "made for" in caplog.text and "left random" not in caplog.text
+    caplog.clear()
+    changes = ["net.name", "mobile_v2", "net.weights", str(path), "boxes.offset", "0"]
+    with caplog.at_level("INFO", "faster_rcnn"):
+        load_first_weights(model, load_config([], changes), CLASSES)
+    assert "made for boxes.offset 1" in caplog.text.splitlines()[-1]
 
 
 def test_own_checkpoint_of_other_classes_leaves_the_output_layers(tmp_path, caplog):
