@@ -19,9 +19,10 @@ def build_parser(prog: str | None = None) -> Parser:
     parser.add_argument(
         "--split",
         default="test",
-        choices=("train", "val", "test"),
+        choices=("train", "trainval", "val", "test"),
         help="split of DATASET to test on; train for the proposals that Fast R-CNN "
-        "alone is trained on (docs/proposals.md). Default: test",
+        "alone is trained on (docs/proposals.md), trainval with the validation images "
+        "too. Default: test",
     )
     parser.add_argument(
         "--checkpoint",
