@@ -10,6 +10,7 @@ from ..demo.server import serve
 from ..demo.sources import find_items, read_list
 from ..detector import Detector, read_thresholds
 from ..detector.from_checkpoint import find_checkpoint
+from ..evaluation.score_thresholds import class_thresholds
 from ..utils.device import keep_freed_memory
 from ..utils.monitoring.slow_steps import slow_step
 from ..utils.shared_cores import share_cores
@@ -46,6 +47,7 @@ def main(arguments: argparse.Namespace) -> None:
             return
         settings = checkpoint_settings(checkpoint, arguments.overrides)
         by_class = {**detector.config.test.class_thresholds, **by_class}
+        class_thresholds(detector.classes, arguments.threshold, by_class)
         usual = dict.fromkeys(detector.classes[1:], arguments.threshold)
         good = detect_into(
             folder,

@@ -58,7 +58,12 @@ def config_from_checkpoint(
     stored = state.get("config")
     if not isinstance(stored, Mapping):
         raise ConfigError(f"checkpoint: expected its settings, found {brief(stored)}")
-    _merge(merged, stored, source="checkpoint")
+    try:
+        _merge(merged, stored, source="checkpoint")
+    except ConfigError as error:
+        raise ConfigError(
+            f"{error} (a newer version of this package may have saved it)"
+        ) from error
     _merge(merged, _parse_overrides(list(overrides)), source="--set")
     return _validate(merged, source="checkpoint")
 
@@ -234,11 +239,15 @@ def _validate(values: Mapping[str, Any], *, source: str) -> Config:
     try:
         config = Config.model_validate(values)
     except ValidationError as error:
-        lines = [
-            f"{'.'.join(map(str, item['loc']))}: {item['msg']}, found "
-            f"{brief(item['input'])}"
-            for item in error.errors(include_url=False)[:_SHOWN]
-        ]
+        lines = []
+        for item in error.errors(include_url=False)[:_SHOWN]:
+            # The alternatives of a union are part of pydantic's places: dict[str,int].
+            place = ".".join(part for part in map(str, item["loc"]) if "[" not in part)
+            text = item["msg"].removeprefix("Value error, ")
+            text = text.replace("tuple", "list").replace("Tuple", "List")
+            if len(item["loc"]) > 1:  # else the input is a whole section
+                text += f", found {brief(item['input'])}"
+            lines.append(f"{place}: {text}")
         raise ConfigError(f"{source}: " + "; ".join(lines)) from error
     detector = _detector(config, source)
     if detector != config.net.detector:

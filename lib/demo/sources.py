@@ -135,9 +135,10 @@ def _in_folder(folder: Path, output: Path) -> list[Path]:
             else:
                 files.append(here / name)
     if not files:
+        found = f"{others} other files" if others else "no files"
         raise ValueError(
             f"{folder}: expected pictures ({' '.join(IMAGE_SUFFIXES)}) or videos "
-            f"({' '.join(VIDEO_SUFFIXES)}), found {others} other files; name another "
+            f"({' '.join(VIDEO_SUFFIXES)}), found {found}; name another "
             "folder, or files of other endings one by one"
         )
     return files

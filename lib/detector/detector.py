@@ -14,6 +14,7 @@ from ..datasets.loading.images import Decoded
 from ..datasets.loading.samples import Sample
 from ..datasets.records import KeypointNames
 from ..evaluation.image_detections import ImageDetections
+from ..evaluation.score_thresholds import class_thresholds
 from ..inference.box_vectors import embed_boxes, expect_box_head, network_boxes
 from ..inference.postprocess import detect_images
 from ..inference.test_time_augmentation import tiling_of, view_sizes
@@ -77,6 +78,8 @@ class Detector:
         self.all_scores = all_scores
         self.config = config
         self.classes = tuple(classes)
+        # An unknown class is an error now, and not of each picture.
+        class_thresholds(self.classes, 0, config.test.class_thresholds)
         self.device = device
         self.dtype = dtype
         self.keypoints = keypoints

@@ -69,9 +69,10 @@ def read_thresholds(source: str | Path) -> dict[str, float]:
             for name, score in scores.items()
         }
     except (TypeError, KeyError, AttributeError, ValueError) as error:
+        found = f"no {error}" if isinstance(error, KeyError) else f"none ({error!r})"
         raise ValueError(
             f"{path}: expected the best score of each class (per_class, best_score), "
-            f"found none ({error!r}); {_REMEDY}"
+            f"found {found}; {_REMEDY}"
         ) from error
 
 

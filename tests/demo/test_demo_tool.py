@@ -95,7 +95,7 @@ def test_unknown_classes_and_folders(call, pictures, tmp_path):
     assert status == 2 and "did you mean 'dog <b>'" in err
     (tmp_path / "empty").mkdir()
     status, err = call(tmp_path / "empty")
-    assert status == 2 and "found 0 other files" in err
+    assert status == 2 and "found no files" in err
 
 
 def test_no_checkpoint(capsys):

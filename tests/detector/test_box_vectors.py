@@ -96,6 +96,9 @@ def test_thresholds_by_class(detector, checkpoint, path):
     assert torch.equal(everything.filter({"box": limit}).boxes, found.boxes)
     with pytest.raises(ValueError, match="did you mean 'box'"):
         detector(path, score_threshold={"Box": 0.5})
+    overrides = ["test.class_thresholds", "{Box: 0.5}"]
+    with pytest.raises(ValueError, match="did you mean 'box'"):
+        Detector.from_checkpoint(checkpoint, device="cpu", overrides=overrides)
 
 
 def test_thresholds_of_a_test(tmp_path):
