@@ -33,7 +33,9 @@ def roi_pool(
     pooled, members = [], []
     for level, (maps, scale) in enumerate(zip(features, scales, strict=True)):
         boxes, chosen = rois, None
-        if sizes is not None:
+        if sizes is not None and name == "align":
+            maps = _repeat_edge(maps, sizes[level])
+        elif sizes is not None:
             maps, boxes = _to_far_corner(maps, boxes, sizes[level], scale)
         if len(features) > 1:
             chosen = op.NonZero(op.Equal(levels, integer(level)))
@@ -106,6 +108,24 @@ def _flat(rois: Value, chosen: Value | None) -> tuple[Value, Value]:
     if chosen is None:
         return index, boxes
     return op.Gather(index, chosen), op.Gather(boxes, chosen)
+
+
+def _repeat_edge(maps: Value, sizes: Value) -> Value:
+    """Repeat each image's last row and column of true features once, behind them.
+
+    Samples of a RoI inside the image reach no further. These operators leave channels
+    last in memory, where OpenVINO's RoIAlign takes a tenth of the time that it takes
+    behind a ``Gather`` or a ``Transpose``, which put them first.
+    """
+    for axis in (2, 3):
+        count = op.Squeeze(op.Shape(maps, start=axis, end=axis + 1))
+        cells = op.Range(integer(0), count, integer(1))
+        behind = op.Equal(cells, op.Gather(sizes, integers(axis - 2), axis=1))
+        pads = [0] * 8
+        pads[axis], pads[axis + 4] = 1, -1
+        moved = op.Pad(maps, integers(*pads))
+        maps = op.Where(op.Unsqueeze(behind, integers(1, 5 - axis)), moved, maps)
+    return maps
 
 
 def _to_far_corner(
