@@ -155,11 +155,10 @@ def _load_openvino(path: Path) -> Exported:
     except RuntimeError:  # of a broken file, or of one without facts
         facts = ""
     about = About.from_json(facts, source=path)
-    options = {
-        # OpenVINO would choose by the processor.
-        "INFERENCE_PRECISION_HINT": "bf16" if about.precision == "bfloat16" else "f32",
-        "INFERENCE_NUM_THREADS": torch.get_num_threads(),
-    }
+    options: dict[str, Any] = {"INFERENCE_NUM_THREADS": torch.get_num_threads()}
+    if about.precision != "int8":  # whose other layers are bfloat16 where that is fast
+        hint = "bf16" if about.precision == "bfloat16" else "f32"
+        options["INFERENCE_PRECISION_HINT"] = hint
     compiled = core.compile_model(model, "CPU", options)
     names = [port.any_name for port in compiled.inputs]
     request, turn = compiled.create_infer_request(), threading.Lock()

@@ -23,9 +23,9 @@ _FOLLOWING = frozenset(("Relu", "Clip", "MaxPool", "AveragePool", "Resize"))
 """Operators that pass on a feature map, and can do so in int8."""
 _LAST_LAYERS = ("scores", "deltas")
 """Layers of the results: rounding would change scores and boxes."""
-_FLOAT_FIRST = 3
-"""Convolutions at the start that stay float, where 8 bits cost the most: 2 points of
-mAP for MobileNet v2 (docs/export.md)."""
+_FLOAT_FIRST = 7
+"""Convolutions at the start that stay float, where 8 bits cost the most accuracy and
+save the least time (docs/export.md)."""
 
 
 class Quantized(NamedTuple):
@@ -47,7 +47,7 @@ def quantize(
 
     Feature maps and convolutions become int8, up to the RPN's hidden layer and in the
     head. The first convolutions, layers that give scores and deltas, anchors and boxes,
-    RoI pooling, suppression and the normalisation of pixels stay float32.
+    RoI pooling, suppression and the normalisation of pixels stay float.
 
     Args:
         source: the ``.onnx`` file in float32.
