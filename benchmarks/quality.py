@@ -47,6 +47,7 @@ from faster_rcnn.evaluation.scoring import evaluate
 from faster_rcnn.evaluation.tasks import coco_parameters
 from faster_rcnn.inference.ordered_batches import ordered_batches
 from faster_rcnn.inference.postprocess import detect_images
+from faster_rcnn.inference.test_time_augmentation import view_batches
 from faster_rcnn.model.build import build_detector
 from faster_rcnn.utils.device import autocast, keep_freed_memory, seed_everything
 from faster_rcnn.utils.files import write_atomic
@@ -93,7 +94,7 @@ def run_ours(
         train(model, train_set, config, run, dtype=dtype)
         state = load_checkpoint(run.checkpoints()[-1])
         model.load_state_dict(detector_weights(state, averaged=config.train.ema > 0))
-    batches = testing(test_set, config, offset=config.boxes.offset)
+    batches = view_batches(test_set.records, config)
     found = detect_images(
         model,
         batches,
@@ -119,11 +120,9 @@ def run_torchvision(
         load_classification_weights(peer, read_tensors(Path(config.net.weights)))
     peer.to(device)
     train_peer(peer, train_set, config, device=device, dtype=dtype)
-    # One image at a time, as torchvision's own scripts do: it does not mask padding.
-    batches = testing(test_set, config, offset=0, batch_size=1)
     return [
         entry
-        for batch in batches
+        for batch in testing(test_set, config)
         for entry in detect_peer(peer, batch, device=device, dtype=dtype)
     ]
 
@@ -184,14 +183,12 @@ def training(dataset: Dataset, config: Config) -> Iterator[Batch]:
     return stream_batches(dataset, config.model_copy(update=changes), passes=passes)
 
 
-def testing(
-    dataset: Dataset, config: Config, *, offset: float, batch_size: int | None = None
-) -> Iterator[Batch]:
-    """Yield every test image at the recipe's test size."""
-    batch_size = batch_size or config.test.batch_size
+def testing(dataset: Dataset, config: Config) -> Iterator[Batch]:
+    """Yield every test image at the recipe's test size, with pixel edges."""
+    # One image at a time, as torchvision's own scripts do: it does not mask padding.
     changes = {
-        "boxes": config.boxes.model_copy(update={"offset": offset}),
-        "test": config.test.model_copy(update={"batch_size": batch_size}),
+        "boxes": config.boxes.model_copy(update={"offset": 0}),
+        "test": config.test.model_copy(update={"batch_size": 1}),
     }
     return ordered_batches(dataset.records, config.model_copy(update=changes))
 
