@@ -8,12 +8,14 @@ from ..serving.listen import listen, require_packages
 from ..serving.service import Limits, Service
 from ..utils.device import keep_freed_memory
 from ..utils.monitoring.slow_steps import slow_step
+from ..utils.shared_cores import share_cores
 from .user_errors import clear_errors
 
 
 def main(arguments: argparse.Namespace) -> None:
     """Load the detector, and answer until a signal."""
     keep_freed_memory()
+    share_cores()
     with clear_errors():
         require_packages()
         checkpoint = find_checkpoint(arguments.checkpoint)

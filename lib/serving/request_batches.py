@@ -14,6 +14,7 @@ from typing import NamedTuple
 
 from ..detector import Detector, Result
 from ..detector.batching import Prepared, of_like_shape
+from ..utils.shared_cores import adapt_threads
 
 logger = logging.getLogger(__name__)
 
@@ -129,6 +130,7 @@ class RequestBatches:
     def _detect(self, batch: Sequence[_Waiting]) -> None:
         """Answer one batch; where it fails, each picture alone."""
         self._on_batch(len(batch))
+        adapt_threads()
         try:
             results = self._detector.detect_prepared(
                 [entry.picture for entry in batch], score_threshold=self._threshold

@@ -4,6 +4,7 @@ import threading
 
 import numpy as np
 import pytest
+from faster_rcnn.serving import request_batches
 from faster_rcnn.serving.request_batches import QueueFullError, RequestBatches
 from patience import PATIENCE
 
@@ -35,6 +36,18 @@ def held(detector):
     yield queue, first, go, sizes
     go.set()
     queue.close()
+
+
+def test_threads_are_adapted_before_each_batch(detector, monkeypatch):
+    told = []
+    monkeypatch.setattr(
+        request_batches, "adapt_threads", lambda: told.append("adapted")
+    )
+    detector.before = told.append
+    queue = RequestBatches(detector, score_threshold=0.5)
+    queue.submit([grey(detector)])[0].result(PATIENCE)
+    queue.close()
+    assert told[0] == "adapted" and len(told) == 2
 
 
 def test_waiting_pictures_are_batched_and_bounded(held, detector):
