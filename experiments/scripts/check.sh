@@ -10,11 +10,8 @@ set -euo pipefail
 source "$(dirname "${BASH_SOURCE[0]}")/common.sh"
 # Without stored bytecode, each of the many processes would compile all sources again.
 unset PYTHONDONTWRITEBYTECODE
-# One process more than cores, since tests also wait for what they start.
-cores=$(nproc 2>/dev/null || getconf _NPROCESSORS_ONLN 2>/dev/null || echo 1)
-export PYTEST_XDIST_AUTO_NUM_WORKERS=${PYTEST_XDIST_AUTO_NUM_WORKERS:-$((cores + 1))}
 # Memory of one test serves the next: to map it anew takes a twentieth of the time.
-export MALLOC_MMAP_THRESHOLD_=$((1 << 30)) MALLOC_TRIM_THRESHOLD_=$((1 << 31))
+export MALLOC_MMAP_THRESHOLD_=$((1 << 27)) MALLOC_TRIM_THRESHOLD_=$((1 << 28))
 # The default tests of --oldest: imports, operators compared with their references,
 # layers, suppression, the detectors, every gradient, and the commands themselves.
 OLDEST_TESTS=(
