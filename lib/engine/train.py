@@ -151,22 +151,27 @@ def train(
 def weigh_classes(model: Network, dataset: Dataset, config: Config) -> None:
     """Give the heads that classify their weights and offsets of the classes.
 
+    An RPN alone has no such heads, and ignores both.
+
     Raises:
-        ValueError: a class is unknown, or no head can use the offsets.
+        ValueError: a class is unknown, or a head cannot use the offsets.
     """
-    for key, values in (
-        ("class_weights", class_weights(dataset, config)),
-        ("class_offsets", class_offsets(dataset, config)),
-    ):
-        heads = [module for module in model.modules() if hasattr(module, key)]
-        if values is not None and not heads:
-            raise ValueError(
-                "train.logit_adjustment needs a head with a softmax over the classes, "
-                f"which {config.net.detector} lacks; set train.class_weights instead"
-            )
-        for head in heads if values is not None else ():
-            tensor = torch.tensor(values, dtype=torch.float32)
-            setattr(head, key, tensor.to(model.pixel_mean.device))
+    device = model.pixel_mean.device
+    given = {
+        "class_weights": class_weights(dataset, config),
+        "class_offsets": class_offsets(dataset, config),
+    }
+    for head in (m for m in model.modules() if hasattr(m, "class_weights")):
+        for key, values in given.items():
+            if values is None:
+                continue
+            if not hasattr(head, key):
+                raise ValueError(
+                    "train.logit_adjustment needs a head with a softmax over the "
+                    f"classes, which {config.net.detector} lacks; set "
+                    "train.class_weights instead"
+                )
+            setattr(head, key, torch.tensor(values, dtype=torch.float32, device=device))
 
 
 def _begin(

@@ -164,3 +164,9 @@ def test_class_weights_reach_every_classifier(dataset, net):
     for name, loss in plain.items():
         if name in classifying:
             assert (adjusted[name] == loss) == (name == "rpn_cls"), name
+
+
+def test_an_rpn_alone_ignores_the_balance_of_classes(dataset):
+    changes = ("train.class_weights", "{disc: 3}", "train.logit_adjustment", 1)
+    config = tiny_config("net.modules", "rpn", *changes)
+    weigh_classes(tiny_detector(config), dataset, config)
