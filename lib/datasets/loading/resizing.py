@@ -40,7 +40,8 @@ def reduction(scale: float, height: int, width: int, *, turned: bool = False) ->
         scale: pixels of the network input per pixel.
         height: pixels of the image.
         width: pixels of the image.
-        turned: it is turned after it, so that no pixel may reach beyond the image.
+        turned: whether EXIF turns the image after decoding; then its sides must be
+            multiples of the result, so that no pixel reaches beyond the image.
 
     Returns:
         8, 4, 2, or 1 for all its pixels.
