@@ -129,7 +129,9 @@ def test_precision(checkpoint):
     assert dtype_of(precision="bfloat16") == torch.bfloat16
     assert dtype_of(overrides=["train.precision", "bfloat16"]) == torch.bfloat16
     assert dtype_of(precision="float32") == dtype_of() == torch.float32
-    with pytest.raises(ValueError, match="bfloat16, float16, found 'half'"):
+    with pytest.raises(
+        ValueError, match="auto, float32, bfloat16, float16, found 'half'"
+    ):
         dtype_of(precision="half")
 
 

@@ -62,7 +62,9 @@ def test_bfloat16_may_round_but_not_find_something_else():
     require_equal(found, rounded)
     far = detections((1, 0.9, 5.0), (2, 0.6, 60.0))
     found = pair_image(detections(*ONE), far, threshold=0.3, tolerance=rounded)
-    with pytest.raises(ExportError, match="up to 25% of them"):
+    with pytest.raises(
+        ExportError, match=r"within 8.0 px and 0.1.*, up to 25% of them"
+    ):
         require_equal(found, rounded)
 
 
