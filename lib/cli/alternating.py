@@ -25,12 +25,7 @@ logger = logging.getLogger(__name__)
 
 
 class Turns:
-    """Run each step through ``frcnn train`` or ``frcnn test``.
-
-    Args:
-        arguments: arguments of the command line.
-        job: job that the arguments describe.
-    """
+    """Run each step through ``frcnn train`` or ``frcnn test``."""
 
     def __init__(self, arguments: argparse.Namespace, job: Job) -> None:
         self.arguments = arguments
@@ -52,7 +47,6 @@ class Turns:
 
         Args:
             name: name of the step, starting with its number.
-            settings: settings in addition to the user's.
             first: whether the step starts from the initial weights that the user names.
         """
         given, run = self.arguments, self.run_of(name)

@@ -39,11 +39,6 @@ class Job(NamedTuple):
 
     Attributes:
         dataset: DATASET as given: a word or a path.
-        config: the resolved configuration.
-        recipes: the recipes it was made from.
-        tag: name of the run.
-        device: device to run on.
-        dtype: dtype to compute in.
         given: keys that the command line sets itself, ``section.key``.
         fixed: these, and the keys of the user's own recipes.
     """
@@ -162,7 +157,6 @@ def get_dataset(word: str, config: Config, split: Split) -> Dataset:
 
     Args:
         word: the data set as given on the command line.
-        config: names the sets and the data folder.
         split: which of them. If a run does not validate, the training set includes the
             validation images, if there is a list with both (VOC's trainval.txt).
 
@@ -199,14 +193,6 @@ def fetch_dataset(word: str, config: Config, split: Split) -> None:
     """Download the missing files of a word's own training or test set.
 
     If --set names another set, nothing is downloaded: neither that set nor the word's.
-
-    Args:
-        word: see `get_dataset`.
-        config: see `get_dataset`.
-        split: see `get_dataset`.
-
-    Raises:
-        ValueError: the set is not available.
     """
     data = config.data
     name = data.test_set if split == "test" else data.train_set

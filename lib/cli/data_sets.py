@@ -20,8 +20,6 @@ class DataSets(NamedTuple):
     """The data sets of a run.
 
     Attributes:
-        train: the training set.
-        test: the test set.
         validation: the validation set; None for a run that does not validate.
         concerns: problems to look at that do not prevent training.
     """
@@ -37,7 +35,6 @@ def read_data_sets(word: str, config: Config) -> DataSets:
 
     Args:
         word: the data set as given on the command line.
-        config: configuration of the run.
 
     Raises:
         ValueError: a set is not available, its files are invalid, nothing can be

@@ -21,7 +21,6 @@ class Command(NamedTuple):
     Attributes:
         module: module of this package with ``main(arguments)``, and of `arguments`
             with ``build_parser(prog)``.
-        summary: description for the list of commands.
     """
 
     module: str
@@ -84,7 +83,6 @@ def door(name: str, file: str) -> None:
     """Run a command for a script of a checkout, with the checkout's data and output.
 
     Args:
-        name: name of the command.
         file: path of the script, in a folder of the checkout.
     """
     checkout = Path(file).resolve().parents[1]
@@ -98,8 +96,6 @@ def run(name: str, words: Sequence[str], *, prog: str) -> None:
     """Run a command.
 
     Args:
-        name: name of the command.
-        words: arguments of the command.
         prog: program name in its help and errors.
 
     Raises:

@@ -109,12 +109,7 @@ def add_device(parser: argparse.ArgumentParser, *, precision: bool = False) -> N
 
 
 def add_overrides(parser: argparse.ArgumentParser, example: str) -> None:
-    """Add ``--set SECTION.KEY VALUE ...``, stored as ``overrides``.
-
-    Args:
-        parser: parser of the command.
-        example: example for the help text.
-    """
+    """Add ``--set SECTION.KEY VALUE ...``, stored as ``overrides``."""
     parser.add_argument(
         *("--set", "--cfg-options"),
         nargs="+",
@@ -135,7 +130,6 @@ class Parser(argparse.ArgumentParser):
 
     Args:
         check: returns what is wrong with parsed arguments, or None.
-        options: those of the base class.
     """
 
     def __init__(
@@ -184,11 +178,7 @@ class Parser(argparse.ArgumentParser):
         return [name for name in self._option_string_actions if name[:2] == "--"]
 
     def error(self, message: str) -> NoReturn:
-        """Refuse the arguments.
-
-        Raises:
-            UsageError: always.
-        """
+        """Refuse the arguments."""
         raise UsageError(message)
 
     def _print_message(self, message: str, file: Any = None) -> None:

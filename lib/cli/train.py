@@ -50,14 +50,7 @@ logger = logging.getLogger(__name__)
 
 
 class _Plan(NamedTuple):
-    """A training run whose settings and data are checked.
-
-    Attributes:
-        job: job of the command line, with the settled configuration.
-        run: folder of the run.
-        sets: data sets of the run.
-        lines: changes of the schedule, for the log.
-    """
+    """A training run whose settings and data are checked."""
 
     job: Job
     run: RunFolder
@@ -79,7 +72,6 @@ def train_and_test(
 
     Args:
         arguments: of ``frcnn train``.
-        callbacks: functions that training calls.
 
     Raises:
         ValueError: a setting or a data set is invalid; the message says what to change.
@@ -168,11 +160,7 @@ def _test(plan: _Plan) -> None:
 
 
 def _plan(arguments: argparse.Namespace) -> _Plan:
-    """Settle the configuration of the run, and read its data sets.
-
-    Raises:
-        ValueError: a setting or a data set is invalid; the message says what to change.
-    """
+    """Settle the configuration of the run, and read its data sets."""
     job = make_job(arguments)
     config = job.config
     parent = run_parent(arguments.output, config.net.full_name, config.data.train_set)

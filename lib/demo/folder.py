@@ -40,12 +40,7 @@ def detect_into(
     """Detect objects in all items that the folder has no results of yet.
 
     Args:
-        folder: folder of the results.
-        items: from `find_items`.
-        detector: the detector.
         settings: what the detections depend on, beside threshold and classes.
-        options: what to write, and above which score.
-        show: whether to show results in a window too.
         out: file for the detections in all pictures of the folder: COCO's results, or
             a table in ``.csv``.
         exports: formats for labelling tools to write these to, words of `LABEL_FILES`.
@@ -56,7 +51,6 @@ def detect_into(
     Raises:
         Interrupted: a signal stopped the run; its results are kept.
         ValueError: no display, an unknown class, or the folder cannot be used.
-        OSError: the results cannot be written.
     """
     # Check everything before earlier results are dropped.
     if options.classes is not None:

@@ -31,7 +31,6 @@ class Journal(Closeable):
     is done again.
 
     Attributes:
-        folder: folder of all results.
         unfinished: folder for files that are being written, empty at first.
 
     Args:
@@ -105,14 +104,7 @@ class Journal(Closeable):
         output: str | None,
         json_file: str | None,
     ) -> None:
-        """Record that an item is done.
-
-        Args:
-            item: the item, whose other files are complete.
-            found: facts to record.
-            output: path of its picture or video in the folder, if any.
-            json_file: path of its own JSON file in the folder, if any.
-        """
+        """Record that an item is done."""
         names = {"name": item.output, "output": output, "json": json_file}
         head = _stamp(item) | names
         self._file.write(json.dumps({**head, **found}) + "\n")

@@ -80,7 +80,7 @@ function common([left, top], [wide, tall], [x1, y1, x2, y2]) {  // area
     Math.max(0, Math.min(top + tall, y2) - Math.max(top, y1));
 }
 
-// As place_labels of utils/label_places.py: each label where it covers least.
+// As place_labels of utils/labels.py: each label where it covers least.
 function labelPlaces(boxes, sizes, width, height) {
   const taken = [];
   return boxes.map((box, i) => {

@@ -53,10 +53,7 @@ def read_ahead(
     """Read pictures upright and in order, ahead of their use.
 
     Args:
-        items: pictures.
-        read: reads a file as the detector does.
         ahead: pictures to hold at most; of large ones fewer.
-        drawn: whether to read pixels to draw on.
 
     Yields:
         Each item with its picture, or with the error.
@@ -101,10 +98,6 @@ def decode_upload(data: bytes, *, max_pixels: int) -> Picture:
 
     The format follows from the content. The size is read from the header before any
     pixel is decoded.
-
-    Args:
-        data: a file's content.
-        max_pixels: larger pictures are refused.
 
     Returns:
         ``(H, W, 3)`` RGB.

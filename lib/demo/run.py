@@ -33,10 +33,7 @@ class DemoOptions:
         threshold: score above which a detection counts; of each class, if by name.
         classes: names of the classes that count; None for all.
         batch: images or frames per forward pass; None for the device's default.
-        drawn: whether to write images and videos with boxes.
-        as_json: whether to write a JSON file for each image or video.
         frames: number of frames after which a camera ends; None for no end.
-        track: whether to follow the objects of a video.
         mot: whether to write a video's detections as MOTChallenge's file.
     """
 
@@ -55,14 +52,10 @@ class Demo:
     """One run over items.
 
     Attributes:
-        detector: the detector.
-        journal: record of the folder of results.
-        options: what to write, and above which score.
         window: where results are shown; None for nowhere.
         stop: returns the name of the signal that asked to stop, "" if none did.
         failed: sources that failed, and why.
         found: detections by class.
-        finished: items done in this run.
     """
 
     detector: Detector

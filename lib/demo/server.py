@@ -174,12 +174,7 @@ class DemoServer(ThreadingHTTPServer):
     """Serve the page, and detect objects in uploaded images.
 
     Args:
-        detector: detects objects in one image at a time.
-        name: name of the checkpoint, for the page.
         port: on 127.0.0.1; 0 for any free one.
-
-    Raises:
-        ValueError: the port is not available.
     """
 
     daemon_threads = True

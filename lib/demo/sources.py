@@ -22,7 +22,6 @@ class Item(NamedTuple):
     """An image, video or camera.
 
     Attributes:
-        kind: which of them.
         source: the file's absolute path, or the camera's number as text.
         output: relative path of the picture or video to write, no two alike.
     """

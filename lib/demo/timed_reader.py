@@ -13,8 +13,6 @@ class TimedReader(io.RawIOBase):
 
     Args:
         connection: connection to read from; stays open.
-        silence: longest time between two reads in seconds.
-        whole: longest time for all reads in seconds.
     """
 
     def __init__(self, connection: socket, *, silence: float, whole: float) -> None:

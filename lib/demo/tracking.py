@@ -28,7 +28,6 @@ class Tracker:
         threshold: the score above which a detection starts a track, and down to a score
             of 0.1 continues one. With thresholds by class name, those of each class
             start and continue it.
-        fps: frames per second.
 
     Raises:
         ValueError: the package trackers is not installed.
@@ -88,7 +87,6 @@ def mot_lines(frame: int, result: Result) -> str:
 
     Args:
         frame: number of the frame, from 0.
-        result: its detections.
     """
     ids = result.track_ids
     numbers = [-1] * len(result) if ids is None else ids.tolist()

@@ -112,7 +112,6 @@ class VideoOutput(Closeable):
 
     Args:
         unfinished: folder of files being written; the caller empties it.
-        fps: frames per second.
         size: height and width in pixels. An odd one loses its last row or column.
 
     Raises:

@@ -29,11 +29,7 @@ class Window(Closeable):
         """Show a picture.
 
         Args:
-            picture: ``(H, W, 3)`` RGB.
             wait: whether to wait for a key, unlike in a video.
-
-        Returns:
-            Whether to continue.
         """
         cv2.namedWindow(_TITLE, cv2.WINDOW_NORMAL | cv2.WINDOW_KEEPRATIO)
         cv2.imshow(_TITLE, np.asarray(cv2.cvtColor(picture, cv2.COLOR_RGB2BGR)))

@@ -24,9 +24,6 @@ def join_modules(rpn: Path, fast_rcnn: Path, run: RunFolder, *, iteration: int) 
     """Join a proposal network and a Fast R-CNN that share their backbone.
 
     Args:
-        rpn: checkpoint of ``net.modules rpn``.
-        fast_rcnn: checkpoint of ``net.modules fast_rcnn``.
-        run: folder for the detector's checkpoint.
         iteration: updates of all steps together.
 
     Returns:

@@ -61,14 +61,9 @@ class BatchGradient:
     the number of the whole batch, whatever the number of passes and processes.
 
     Args:
-        model: the detector, on the device.
-        config: configuration of the run.
         passes: passes of each update, and which of them are this process's.
         generator: random number generator of the sampling. A batch of several passes
             seeds it for each pass, so that the samples do not depend on the process.
-        device: the model's device.
-        dtype: dtype of the computation.
-        scaling: scales the loss, in float16; or None.
     """
 
     def __init__(
@@ -113,9 +108,7 @@ class BatchGradient:
         """Compute the gradient.
 
         Args:
-            iteration: updates done before.
             batches: of this process's passes.
-            stopping: whether this process was asked to stop.
         """
         if self.passes.total == 1:
             (batch,) = batches

@@ -45,11 +45,6 @@ Callback = Callable[[TrainingEvent], object]
 class Callbacks:
     """The callbacks of a run, which only the main process calls.
 
-    Args:
-        functions: called in this order.
-        folder: folder of the run.
-        iterations: updates of the whole run.
-
     Attributes:
         stopping: the reason to stop, once a callback has asked for it; "" before.
     """
@@ -71,8 +66,6 @@ class Callbacks:
         """Call all functions.
 
         Args:
-            kind: see `TrainingEvent`.
-            iteration: updates done.
             metrics: returns the numbers; called if a function reads them.
         """
         if not self.functions:

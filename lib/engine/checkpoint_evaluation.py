@@ -42,12 +42,6 @@ def evaluate_checkpoint(
     """Test a checkpoint, print the table, and add the figures to TensorBoard.
 
     Args:
-        run: the run's folder, which receives the test folder.
-        checkpoint: the checkpoint file.
-        state: content of the checkpoint.
-        dataset: the test set.
-        config: configuration of the test.
-        device: device to run on.
         measure: detections, or proposals, by COCO's evaluator or the one in NumPy; if
             None, the output of the checkpoint's network.
         options: options of the evaluation, without ``places``.

@@ -110,7 +110,6 @@ def count_flops(model: Network, size: tuple[int, int], *, dtype: torch.dtype) ->
     Args:
         model: in training mode or not; the mode is kept.
         size: height and width of the padded image.
-        dtype: dtype of the computation.
     """
     # Imported late, like the import below: only dry runs and errors need them.
     from torch.utils.flop_counter import FlopCounterMode
@@ -138,10 +137,7 @@ def estimate_memory(
     Workspace inside operators and gaps of the allocator are not included.
 
     Args:
-        model: the detector.
-        train: names the optimizer.
         size: height and width of the padded images.
-        dtype: dtype of the computation.
     """
     peaks = []
     training = model.training

@@ -44,11 +44,7 @@ def dry_run(
     """Print a run's costs and schedule, and try its first pass without an update.
 
     Args:
-        model: the detector with its initial weights, on ``device``.
-        dataset: the training set.
         config: configuration of the run, with its schedule settled.
-        device: the model's device.
-        dtype: dtype of the computation.
         picture: file for the first batch with its boxes.
 
     Raises:
@@ -99,7 +95,6 @@ def schedule_lines(train: TrainConfig, images: int) -> list[str]:
 
     Args:
         train: settings settled for the actual batch.
-        images: number of images of the training set.
     """
     batch = images_per_update(train, 1)
     epochs = train.iterations * batch / images

@@ -28,8 +28,6 @@ def extended_config(
     Recipes are not read again: the recorded settings are already scaled.
 
     Args:
-        recorded: configuration of the run; None if there is none.
-        wanted: configuration from recipes and the command line.
         given: keys of the command line, ``section.key``.
 
     Raises:
@@ -49,11 +47,6 @@ def extended_config(
 
 def describe_extension(recorded: Config, config: Config, done: int) -> list[str]:
     """Describe the changes in lines for the log.
-
-    Args:
-        recorded: configuration of the run so far.
-        config: configuration that the run continues with, settled.
-        done: updates so far.
 
     Raises:
         ConfigError: there is nothing left to do.

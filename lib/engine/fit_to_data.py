@@ -58,8 +58,6 @@ def fit_to_data(
     """Choose settings for a training set, if ``train.auto`` is set.
 
     Args:
-        config: configuration from the recipes and the command line.
-        dataset: the training set.
         fixed: keys that the user has set, ``section.key``; they stay.
         recorded: configuration of the run to resume, which is kept.
         fits: returns whether a step of a configuration fits into memory.

@@ -46,7 +46,6 @@ class CudaRecorder:
     """Record CUDA graphs that share their memory.
 
     Args:
-        device: a GPU.
         generator: random number generator that the work uses besides PyTorch's own;
             each replay draws the next numbers.
 
@@ -100,7 +99,6 @@ class GraphedUpdates:
         gradient: computes the gradient of updates of a single pass; several passes
             would have to be added up, or to wait for other processes.
         optimizer: the optimizer; only its learning rates may change between updates.
-        recorder: records the graphs.
 
     Raises:
         ValueError: an update has several passes.
@@ -133,9 +131,7 @@ class GraphedUpdates:
         """Make an update.
 
         Args:
-            iteration: updates done before.
             batches: the only batch, on the device.
-            stopping: whether this process was asked to stop.
         """
         (batch,) = batches
         size = _size(batch)

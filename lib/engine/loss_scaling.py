@@ -16,12 +16,7 @@ logger = logging.getLogger(__name__)
 
 
 class LossScaling:
-    """PyTorch's `GradScaler` over the whole gradient of all processes.
-
-    Args:
-        optimizer: has the parameters.
-        device: their device.
-    """
+    """PyTorch's `GradScaler` over the whole gradient of all processes."""
 
     def __init__(self, optimizer: torch.optim.Optimizer, device: torch.device) -> None:
         self.optimizer = optimizer
@@ -39,9 +34,6 @@ class LossScaling:
         """Return whether the gradient overflowed because of its scale; adapt the scale.
 
         The gradient and the scale are the same in all processes, so all decide alike.
-
-        Args:
-            norm: norm of the gradient.
         """
         scale = self.scaler.get_scale()
         self.scaler.update()

@@ -27,11 +27,6 @@ def check_finite(
 ) -> None:
     """Raise an error if any value is NaN or infinite.
 
-    Args:
-        values: numbers to check.
-        iteration: updates done before.
-        image_ids: ids of the batch's images.
-
     Raises:
         NonFiniteLossError: names the first such value, the iteration and the images.
     """
@@ -72,7 +67,6 @@ class FaultyUpdates:
     Args:
         model: the detector in training mode. A skipped update leaves no trace in it:
             running means of trained norms are restored too.
-        settings: ``nonfinite`` and ``nonfinite_limit``.
         counts: counters of the run, updated here.
     """
 
@@ -100,8 +94,6 @@ class FaultyUpdates:
 
         Args:
             values: losses of the whole batch, and the gradient's norm.
-            iteration: updates done before.
-            batches: batches of this process.
 
         Raises:
             NonFiniteLossError: the run has to stop, at this update or the previous one.

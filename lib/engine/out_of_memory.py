@@ -39,12 +39,6 @@ def memory_advice(
 ) -> Iterator[None]:
     """Turn an out-of-memory error of training into one with advice.
 
-    Args:
-        model: the detector.
-        config: configuration of the run.
-        device: the model's device.
-        dtype: dtype of the computation.
-
     Raises:
         NotEnoughMemoryError: with an estimate of the memory, and settings to change.
     """
@@ -72,8 +66,6 @@ def memory_lines(memory: Memory, config: Config, size: tuple[int, int]) -> list[
     """Describe an estimate in lines of text.
 
     Args:
-        memory: the estimate.
-        config: configuration of the run.
         size: height and width of a padded image.
     """
     images = config.train.batch_size

@@ -33,11 +33,6 @@ def make_profile(
 ) -> "Profile | None":
     """Create the profile that the options ask for, on the main process; else None.
 
-    Args:
-        arguments: parsed options of frcnn train.
-        run: the run's folder.
-        device: device of the training.
-
     Raises:
         ValueError: the number of updates is less than 1.
     """
@@ -55,7 +50,6 @@ class Profile(Closeable):
     Args:
         folder: folder for ``stages.txt`` and ``trace.json.gz``, which chrome://tracing
             and Perfetto open; None for a profile that does nothing.
-        device: device of the training.
         updates: number of updates to time, and to trace; more than 0.
         warm_up: number of updates before, which are slower.
     """

@@ -19,9 +19,7 @@ def resume(run: RunFolder, state: TrainState, dataset: Dataset) -> None:
     Checkpoints that cannot be read are renamed and kept.
 
     Args:
-        run: folder of the run.
         state: state of the run; unchanged if there is no checkpoint.
-        dataset: the training set.
 
     Raises:
         ValueError: all checkpoints are damaged, or they have other classes.

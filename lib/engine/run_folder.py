@@ -27,9 +27,7 @@ class RunFolder:
     """``output/<net>/<train set>/<tag>/`` and its files.
 
     Attributes:
-        path: the folder.
         config_file: the resolved configuration.
-        log_file: the log.
         metrics_file: one JSON line per logged iteration.
         tensorboard: folder of event files: the run's own, because TensorBoard names a
             run after it. A run that began with a folder `tensorboard/` goes on there.
@@ -97,8 +95,6 @@ class RunFolder:
         """Return the folder for the test of a checkpoint on a set.
 
         Args:
-            test_set: name of the set.
-            checkpoint: the checkpoint file.
             settings: differences from the run's settings, from `settings_name`; a test
                 under the run's own settings has its own folder.
         """
@@ -196,9 +192,6 @@ class RunFolder:
         """Create the folder again if it was deleted or moved while the run is active.
 
         Its content is lost, except what the run still holds and writes again.
-
-        Args:
-            config: configuration of the run.
 
         Returns:
             Whether that was necessary.

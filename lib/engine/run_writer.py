@@ -26,11 +26,7 @@ class RunWriter(Closeable):
     """Write the record and the checkpoints; only the main process writes.
 
     Args:
-        run: the folder.
-        config: configuration of the run.
-        classes: class names, background first.
         state: the state to save; its iteration counts the updates done.
-        step: the training step, which changes the state.
         skeleton: pairs of keypoints that pictures connect.
         callbacks: functions to call after updates and validations, and at the end.
     """
@@ -87,9 +83,7 @@ class RunWriter(Closeable):
         """Record the update just made.
 
         Args:
-            update: the update.
             batch: batch of this process's last pass.
-            rate: learning rate.
             waited: seconds spent waiting for the batch.
 
         Raises:
@@ -132,7 +126,6 @@ class RunWriter(Closeable):
         """Write a checkpoint, by default that of the current iteration.
 
         Args:
-            path: the file.
             wait: whether to wait until it is on the disk, which otherwise happens
                 beside the next updates.
 

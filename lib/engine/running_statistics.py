@@ -19,8 +19,6 @@ class RunningStatistics:
     one process, up to rounding.
 
     Args:
-        model: the detector, on its device.
-        passes: passes of each update, and those of this process.
         synchronised: whether norms are synchronised in each pass, and agree already.
     """
 

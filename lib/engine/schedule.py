@@ -59,8 +59,6 @@ def settle_schedule(
     are converted to updates of the actual batch.
 
     Args:
-        config: configuration from the recipes and the command line.
-        processes: number of training processes.
         given: keys on the command line, ``section.key``, whose values are not scaled.
         recorded: configuration of the run to resume, which keeps its batch.
         train_images: images of an epoch; needed only for settings in epochs.

@@ -79,11 +79,7 @@ def heed(signal_here: str, *, told: bool) -> str:
 
 
 def agree_to_stop(signal_here: str) -> str:
-    """Return the reason to stop if any process received a signal; "" to continue.
-
-    Args:
-        signal_here: signal that this process received, or "".
-    """
+    """Return the reason to stop if any process received a signal; "" to continue."""
     if not collectives.is_distributed():
         return signal_here
     stopped = collectives.all_sum(torch.tensor(float(bool(signal_here))))

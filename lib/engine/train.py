@@ -68,10 +68,7 @@ def train(
 
     Args:
         model: the detector with its initial weights, on the device to train on.
-        dataset: the training set.
-        config: configuration of the run.
         run: folder of the run, already claimed.
-        dtype: dtype of the computation.
         profile: times some updates; None for no profile.
         validation_set: from ``get_validation_set``; None to never validate.
         callbacks: called with a `TrainingEvent` after each update and validation, and

@@ -70,9 +70,6 @@ class TrainRecord(Closeable):
     """Progress line, metrics.jsonl, TensorBoard and trackers of one run.
 
     Args:
-        run: the run's folder.
-        config: configuration of the run.
-        classes: class names, background first.
         start: updates done before.
         counts: counters of the run, kept by the training loop; None for zeros.
         skeleton: pairs of keypoints that pictures connect.
@@ -158,11 +155,8 @@ class TrainRecord(Closeable):
             done: updates done.
             model: in training mode; the mode is kept.
             batch: batch of this update, or a part of it.
-            update: the whole update.
             images: number of images of the whole update.
-            rate: learning rate.
             waited: seconds spent waiting for the batch.
-            dtype: dtype of the computation.
         """
         self.readback.flush()
         self.waited += waited

@@ -34,14 +34,11 @@ class TrainState:
     """Everything that changes during training, and that a checkpoint contains.
 
     Attributes:
-        model: the detector.
-        optimizer: optimizer of its parameters.
         generator: random number generator of the sampling, so that the samples do not
             depend on other random numbers.
         average: averaged weights; None without ``train.ema``.
         scaling: scale of the loss; None unless in float16.
         validation: past validations; saved by runs that validate.
-        counts: counters of the run.
         iteration: updates done.
         keypoints: names for those who use the detector; None without keypoints.
         class_images: number of training images with each class, for tests.
@@ -69,14 +66,6 @@ class TrainState:
     ) -> ExitStack:
         """Write a checkpoint that appears when the returned stack is closed.
 
-        Args:
-            path: the file; it appears whole or not at all.
-            config: configuration of the run.
-            classes: class names, background first.
-
-        Returns:
-            See `begin_checkpoint`.
-
         Raises:
             OSError: the disk is full or not writable; earlier checkpoints are intact.
         """
@@ -94,10 +83,6 @@ class TrainState:
 
     def load(self, state: Mapping[str, Any], path: Path) -> None:
         """Load the content of a checkpoint.
-
-        Args:
-            state: content from `load_checkpoint`.
-            path: file of the checkpoint.
 
         Raises:
             DamagedFileError: the checkpoint lacks a state that resuming needs, or does

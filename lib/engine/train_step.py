@@ -19,8 +19,6 @@ class TrainStep:
 
     Args:
         state: state of the run, already loaded.
-        gradient: computes the losses and their gradient.
-        config: configuration of the run.
 
     Raises:
         ValueError: ``train.cuda_graphs`` without a GPU, or with several passes.
@@ -46,7 +44,6 @@ class TrainStep:
 
         Args:
             batches: batches of this process's passes, on the device.
-            stopping: whether this process was asked to stop.
 
         Raises:
             NonFiniteLossError: the run has to stop, at this update or the previous one.

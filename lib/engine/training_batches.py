@@ -26,8 +26,6 @@ def stream_batches(
     """Yield the training batches of a configuration, or passes of them, without end.
 
     Args:
-        dataset: the training set.
-        config: configuration of the run.
         start: number of batches to skip.
         pin: page-lock the tensors for faster copies to a GPU.
         passes: the passes of each update that are wanted; if None, all passes.

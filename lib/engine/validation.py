@@ -39,7 +39,6 @@ def settle_validation(config: Config, given: Collection[str]) -> Config:
     not AP. Validation that the command line requests stays on, and becomes an error.
 
     Args:
-        config: configuration of the run.
         given: keys that the command line sets, ``section.key``.
     """
     whole = config.net.whole or "data.val_set" in given
@@ -57,7 +56,6 @@ def resume_without_validation(
     one; and it may train on those images.
 
     Args:
-        config: configuration of the run.
         given: keys that the command line sets, ``section.key``.
         recorded: configuration when the run began; None for a new run.
     """
@@ -161,9 +159,6 @@ class Validation:
 
     Args:
         dataset: the validation set; None to never validate.
-        config: configuration of the run.
-        device: the model's device.
-        dtype: dtype of the computation.
 
     Attributes:
         last: updates done at the last validation.

@@ -95,10 +95,6 @@ def measure(
 
     Args:
         model: the detector; it is put into evaluation mode.
-        dataset: the validation set.
-        config: configuration of the run.
-        device: the model's device.
-        dtype: dtype of the computation.
         stop_requested: called before each batch.
         proposals: proposals of the data set, for Fast R-CNN alone.
 

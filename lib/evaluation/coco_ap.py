@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 import numpy as np
 
@@ -11,7 +12,6 @@ from .coco_evaluators import SIZES, Curves, Evaluator, coco_curves
 from .coco_objects import (
     CocoImages,
     CocoObjects,
-    Float64Array,
     coco_detections,
     coco_image_ids,
     coco_objects,
@@ -26,26 +26,48 @@ from .tasks import (
     Task,
 )
 
+
+class _Number(NamedTuple):
+    """The part of the curves that a number averages.
+
+    Attributes:
+        curve: "precision" or "recall".
+        size: one of ``SIZES``.
+        iou: its only IoU threshold; if None, all.
+        place: of its limit among the ascending ones; the largest if there are fewer.
+    """
+
+    curve: str
+    size: str = "all"
+    iou: float | None = None
+    place: int = 2
+
+
 # In the order of COCOeval.stats. AP: mean over IoU 0.50:0.95; s, m, l: objects below
 # 32^2 pixels, between, and above 96^2; AR1: recall with one detection per image.
-METRICS = (
-    "AP",
-    "AP50",
-    "AP75",
-    "APs",
-    "APm",
-    "APl",
-    "AR1",
-    "AR10",
-    "AR100",
-    "ARs",
-    "ARm",
-    "ARl",
-)
-KEYPOINT_METRICS = (
-    *("AP", "AP50", "AP75", "APm", "APl"),
-    *("AR", "AR50", "AR75", "ARm", "ARl"),
-)
+_BOXES = {
+    "AP": _Number("precision"),
+    "AP50": _Number("precision", iou=0.5),
+    "AP75": _Number("precision", iou=0.75),
+    "APs": _Number("precision", "small"),
+    "APm": _Number("precision", "medium"),
+    "APl": _Number("precision", "large"),
+    "AR1": _Number("recall", place=0),
+    "AR10": _Number("recall", place=1),
+    "AR100": _Number("recall"),
+    "ARs": _Number("recall", "small"),
+    "ARm": _Number("recall", "medium"),
+    "ARl": _Number("recall", "large"),
+}
+_KEYPOINTS = {
+    **{name: _BOXES[name] for name in ("AP", "AP50", "AP75", "APm", "APl")},
+    "AR": _Number("recall"),
+    "AR50": _Number("recall", iou=0.5),
+    "AR75": _Number("recall", iou=0.75),
+    **{name: _BOXES[name] for name in ("ARm", "ARl")},
+}
+METRICS = tuple(_BOXES)
+KEYPOINT_METRICS = tuple(_KEYPOINTS)
 """The ten numbers of keypoints, with OKS in place of IoU and 20 detections."""
 
 
@@ -96,10 +118,8 @@ def coco_metrics(
 
     Args:
         dataset: ground truth. Only its own images and classes are evaluated.
-        detections: one entry per image of ``dataset``.
         task: what to match by: IoU of boxes or of masks, or OKS of keypoints.
         evaluator: "hotcoco" or, as its oracle, "pycocotools": equal, but much slower.
-        parameters: of the evaluation.
 
     Raises:
         ValueError: detections do not match the data set; the annotation file cannot be
@@ -125,7 +145,14 @@ def coco_results(
     """Compute the numbers of several tasks; see ``coco_metrics``."""
     flat = flatten(dataset, detections)
     if not dataset.records:
-        return {task: _nothing(dataset, task, parameters) for task in tasks}
+        shape = (
+            len(parameters.iou_thresholds),
+            len(dataset.classes) - 1,
+            len(SIZES),
+            1,
+        )
+        none = Curves(np.full((shape[0], 0, *shape[1:]), -1.0), np.full(shape, -1.0))
+        return {task: _result(dataset, flat, none, task, parameters) for task in tasks}
     objects = coco_objects(dataset, tasks)
     _check_keypoints(flat, objects)
     found = coco_detections(dataset, flat)
@@ -159,20 +186,6 @@ def _check_keypoints(flat: FlatDetections, objects: CocoObjects) -> None:
         )
 
 
-def _nothing(dataset: Dataset, task: Task, parameters: CocoParameters) -> CocoResult:
-    """Return the result without images: NaN everywhere."""
-    names, limit = dataset.classes[1:], parameters.limit(task)
-    none = dict.fromkeys(_names(task, limit), float("nan"))
-    return CocoResult(
-        none,
-        dict.fromkeys(names, float("nan")),
-        {name: dict(none) for name in names},
-        tuple(parameters.iou_thresholds),
-        max_detections=limit,
-        task=task,
-    )
-
-
 def _result(
     dataset: Dataset,
     flat: FlatDetections,
@@ -183,10 +196,10 @@ def _result(
     thresholds, limit = tuple(parameters.iou_thresholds), parameters.limit(task)
     # The curves' categories are sorted by id.
     places = np.argsort(np.argsort(dataset.category_ids[1:])).tolist()
-    class_metrics = {
-        name: _averages(_of_class(curves, place), thresholds, task, limit)
-        for name, place in zip(dataset.classes[1:], places, strict=True)
-    }
+    class_metrics = {}
+    for name, place in zip(dataset.classes[1:], places, strict=True):
+        own = Curves(curves.precision[:, :, [place]], curves.recall[:, [place]])
+        class_metrics[name] = _averages(own, thresholds, task, limit)
     return CocoResult(
         _averages(curves, thresholds, task, limit),
         {name: numbers["AP"] for name, numbers in class_metrics.items()},
@@ -206,64 +219,23 @@ def _left_out(flat: FlatDetections, limit: int) -> int:
     return int((counts - limit).clip(0).sum())
 
 
-def _of_class(curves: Curves, place: int) -> Curves:
-    own = slice(place, place + 1)
-    return Curves(curves.precision[:, :, own], curves.recall[:, own])
-
-
-def _names(task: Task, limit: int) -> tuple[str, ...]:
-    if task == "keypoints":
-        return KEYPOINT_METRICS
-    return tuple(f"AR{limit}" if name == "AR100" else name for name in METRICS)
-
-
 def _averages(
     curves: Curves,
     iou_thresholds: Sequence[float],
     task: Task = "bbox",
     limit: int = MAX_DETECTIONS["bbox"],
 ) -> dict[str, float]:
-    """Average curves into the numbers of a task."""
-    precision, recall = curves
+    """Average curves into the numbers of a task; NaN where no object counts."""
     # Compared as decimals, which linspace's floats miss by a little.
     rows = {round(t, 6): row for row, t in enumerate(iou_thresholds)}
-    p, r = (
-        {t: curve[[rows[t]]] if t in rows else curve[:0] for t in (0.5, 0.75)}
-        for curve in (precision, recall)
-    )
-    small, medium, large = range(1, len(SIZES))
-    overall = [precision[..., 0, -1], p[0.5][..., 0, -1], p[0.75][..., 0, -1]]
-    values: tuple[Float64Array, ...]
-    if task == "keypoints":
-        values = (
-            *overall,
-            precision[..., medium, -1],
-            precision[..., large, -1],
-            recall[..., 0, -1],
-            r[0.5][..., 0, -1],
-            r[0.75][..., 0, -1],
-            recall[..., medium, -1],
-            recall[..., large, -1],
-        )
-    else:
-        few = [min(place, recall.shape[-1] - 1) for place in (0, 1)]
-        values = (
-            *overall,
-            precision[..., small, -1],
-            precision[..., medium, -1],
-            precision[..., large, -1],
-            recall[..., 0, few[0]],
-            recall[..., 0, few[1]],
-            recall[..., 0, -1],
-            recall[..., small, -1],
-            recall[..., medium, -1],
-            recall[..., large, -1],
-        )
-    names = _names(task, limit)
-    return {name: _mean(value) for name, value in zip(names, values, strict=True)}
-
-
-def _mean(values: Float64Array) -> float:
-    """Average without -1, which means "no object counts"; NaN if nothing is left."""
-    known = values[values > -1]
-    return float(known.mean()) if known.size else float("nan")
+    last = curves.recall.shape[-1] - 1
+    numbers = {}
+    for name, part in (_KEYPOINTS if task == "keypoints" else _BOXES).items():
+        curve = curves.precision if part.curve == "precision" else curves.recall
+        values = curve[..., SIZES.index(part.size), min(part.place, last)]
+        if part.iou is not None:
+            values = values[[rows[part.iou]]] if part.iou in rows else values[:0]
+        known = values[values > -1]
+        mean = float(known.mean()) if known.size else float("nan")
+        numbers[f"AR{limit}" if name == "AR100" else name] = mean
+    return numbers

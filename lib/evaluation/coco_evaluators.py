@@ -54,10 +54,7 @@ def coco_curves(
         images: images to evaluate, with sizes if the task is ``segm``.
         category_ids: ids of the categories to evaluate; if None, detections match
             objects of any category.
-        objects: objects of these images and categories.
-        detections: detections of these images and categories.
         task: overlap to match by: of boxes, of masks, or OKS of keypoints.
-        evaluator: implementation to use.
         parameters: of the evaluation, except for the limit on detections.
         limits: numbers of best-scored detections of an image (and class) to consider.
 

@@ -46,12 +46,9 @@ class CocoImages(NamedTuple):
 
 
 class CocoObjects(NamedTuple):
-    """Ground-truth objects.
+    """Ground-truth objects: columns ``(B,)``, and boxes ``(B, 4)``.
 
     Attributes:
-        image_ids: ``(B,)``.
-        category_ids: ``(B,)``.
-        boxes: ``(B, 4)``.
         areas: ``(B,)`` square pixels, of the object itself if COCO gives it.
         crowd: ``(B,)`` ignored: matches with it count neither as true nor as false.
         masks: B masks; None if not requested. An object without one has its box, and
@@ -70,13 +67,9 @@ class CocoObjects(NamedTuple):
 
 
 class CocoDetections(NamedTuple):
-    """Detected objects.
+    """Detected objects: columns ``(B,)``, and boxes ``(B, 4)``.
 
     Attributes:
-        image_ids: ``(B,)``.
-        category_ids: ``(B,)``.
-        boxes: ``(B, 4)``.
-        scores: ``(B,)``.
         masks: B masks; None if there are none.
         keypoints: ``(B, K, 3)`` x, y as pixel indices, and score; None if there are
             none.
@@ -108,7 +101,6 @@ def coco_objects(dataset: Dataset, tasks: Sequence[Task] = ("bbox",)) -> CocoObj
     For "segm", an object without a mask becomes a crowd that covers its box.
 
     Args:
-        dataset: ground truth.
         tasks: tasks whose columns to return.
 
     Raises:

@@ -1,12 +1,12 @@
 """Detections as a table in CSV: a row for each box, for spreadsheets and scripts."""
 
-import csv
+import itertools
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
 from ..datasets.records import Dataset
-from ..utils.files import atomic_path
+from ..utils.files import write_csv
 from .image_detections import ImageDetections
 from .results import save_detections
 
@@ -37,15 +37,11 @@ def write_table(path: Path, rows: Iterable[TableRow]) -> None:
     Raises:
         OSError: the file cannot be written.
     """
-    with (
-        atomic_path(path) as temporary,
-        temporary.open("w", encoding="utf-8", newline="") as file,
-    ):
-        writer = csv.writer(file)
-        writer.writerow(COLUMNS)
-        for row in rows:
-            box = (f"{side:.2f}" for side in row[5:])
-            writer.writerow([*row[:4], f"{row.score:.5f}", *box])
+    texts = (
+        [*row[:4], f"{row.score:.5f}", *(f"{side:.2f}" for side in row[5:])]
+        for row in rows
+    )
+    write_csv(path, itertools.chain([COLUMNS], texts))
 
 
 def save_table_or_json(
@@ -53,14 +49,8 @@ def save_table_or_json(
 ) -> None:
     """Save a test's detections: as a table in ``.csv``, or else as COCO's results.
 
-    Args:
-        path: the file.
-        detections: one entry per image of ``dataset``.
-        dataset: the images, and the names of the classes.
-
     Raises:
         ValueError: see ``flatten``.
-        OSError: the file cannot be written.
     """
     if path.suffix == ".csv":
         write_table(path, _rows(detections, dataset))

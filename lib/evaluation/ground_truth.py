@@ -29,7 +29,15 @@ def read_annotations(path: Path) -> Dataset:
     )
     try:
         images = [{**i, "id": whole_number(i["id"])} for i in content["images"]]
-        rows = [_with_numbers(annotation) for annotation in content["annotations"]]
+        rows = [
+            {
+                **annotation,
+                "image_id": whole_number(annotation["image_id"]),
+                "category_id": whole_number(annotation["category_id"]),
+                "bbox": annotation_box(annotation),
+            }
+            for annotation in content["annotations"]
+        ]
         used = {row["category_id"] for row in rows}
         names, ids = read_categories(path, content["categories"], used, Drops())
         numbers = {category_id: c for c, category_id in enumerate(ids, start=1)}
@@ -73,12 +81,6 @@ def _keypoint_names(categories: list[dict[str, Any]]) -> KeypointNames | None:
             skeleton = [(a - 1, b - 1) for a, b in category.get("skeleton") or ()]
             return KeypointNames(tuple(map(str, names)), skeleton=tuple(skeleton))
     return None
-
-
-def _with_numbers(annotation: dict[str, Any]) -> dict[str, Any]:
-    """Read an annotation's numbers as training does; None for invalid ones."""
-    ids = {key: whole_number(annotation[key]) for key in ("image_id", "category_id")}
-    return {**annotation, **ids, "bbox": annotation_box(annotation)}
 
 
 def _record(

@@ -88,7 +88,6 @@ def flatten(dataset: Dataset, detections: Sequence[ImageDetections]) -> FlatDete
     """Join the detections of all images, checked against the data set.
 
     Args:
-        dataset: the images that were tested.
         detections: one entry per image of ``dataset``, in any order; an image without
             detections has an entry with zero rows.
 
@@ -162,8 +161,6 @@ def group_by_image(
     """Split detections that were read from files, in any order, by image.
 
     Args:
-        dataset: the images.
-        flat: the detections.
         source: origin for the log, which warns if detections repeat, as after joining
             files, and if most images have none.
 

@@ -41,8 +41,6 @@ def parse_masks(
     """Read the masks of rows: run lengths, compressed or not, or polygons.
 
     Args:
-        path: the file, for messages.
-        rows: the rows of all detections.
         sizes: width and height of each row's image.
 
     Returns:

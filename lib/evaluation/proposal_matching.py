@@ -55,8 +55,6 @@ def proposal_recalls(
 
     Args:
         image_ids: ``(I,)`` COCO's id of each image.
-        objects: ground truth.
-        objects: ground truth.
         flat: proposals, ordered by image.
         iou_thresholds: T.
 

@@ -54,9 +54,6 @@ class ProposalResult:
     """Recall of the best-scored proposals.
 
     Attributes:
-        dataset: name of the data set.
-        images: number of images.
-        proposals: number of proposals.
         limits: M numbers of proposals per image.
         iou_thresholds: T overlaps.
         recalls: for each of ``SIZES``, the share ``(T, M)`` of objects found; NaN if
@@ -135,8 +132,6 @@ def evaluate_proposals(
     """Measure how many objects the proposals cover.
 
     Args:
-        dataset: ground truth.
-        proposals: one entry per image of ``dataset``.
         evaluator: COCO's evaluators without their classes, or "fast": the same rules
             in NumPy, and the same numbers.
         limits: numbers of best-scored proposals of each image to consider, ascending.
@@ -189,7 +184,6 @@ def save_proposals(
 
     Raises:
         ValueError: see ``flatten``.
-        OSError: the file cannot be written.
     """
     flat = _flatten(dataset, proposals)
     image_ids = as_records(dataset.records).image_ids

@@ -37,7 +37,6 @@ def save_detections(
 
     Raises:
         ValueError: see ``flatten``.
-        OSError: the file cannot be written, for example because the disk is full.
     """
     flat = flatten(dataset, detections)
     write_atomic(path, "".join(_json_rows(dataset, flat)))
@@ -57,10 +56,8 @@ def save_coco_upload(
         folder: folder for ``detections_<set>_<algorithm>_results.json``, a COCO result
             list of the task alone, and for the archive of that file, which is to be
             uploaded. The names of keypoints begin with ``person_keypoints``.
-        detections: one entry per image of ``dataset``.
         dataset: in COCO layout; for coco_2017_test-dev the set is test-dev2017.
         algorithm: letters, digits, dots and dashes.
-        task: boxes, masks or keypoints.
 
     Returns:
         The archive.
@@ -68,7 +65,6 @@ def save_coco_upload(
     Raises:
         ValueError: see ``flatten``; or the layout is VOC, or the server would not
             accept the name.
-        OSError: a file cannot be written.
     """
     if dataset.layout != "coco":
         raise ValueError(

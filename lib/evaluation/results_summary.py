@@ -26,10 +26,6 @@ class Evaluation:
     """Results of a test on one data set. APs are in 0..1; NaN means "no object".
 
     Attributes:
-        dataset: name of the data set.
-        layout: layout of the data set.
-        images: number of images.
-        detections: number of detections.
         objects: number of objects that count, by class name.
         ignored: number of difficult and crowd objects, which do not count.
         voc: results by VOC's rules by metric, "07" and "all"; empty if not computed.
@@ -186,7 +182,7 @@ def results_table(evaluation: Evaluation) -> str:
     columns = evaluation.class_columns
     totals = evaluation.totals
     means = {c: totals[c if c in totals else f"m{c}"] for c in columns}
-    rows = [["class", "objects", *map(_head, columns)]]
+    rows = [["class", "objects", *map(heading, columns)]]
     for name, count in evaluation.objects.items():
         rows.append([name, str(count), *(cell(v[name]) for v in columns.values())])
     total = sum(evaluation.objects.values())
@@ -220,13 +216,11 @@ def save_results(
 
     Args:
         path: the JSON file, usually ``results.json`` in the test folder.
-        evaluation: the results to write.
         settings: further facts that explain the numbers (checkpoint, thresholds), as
             JSON values.
 
     Raises:
         ValueError: settings are not JSON values, or contain NaN.
-        OSError: the file cannot be written, for example because the disk is full.
     """
     content = evaluation.to_json() | {"settings": dict(settings or {})}
     try:
@@ -285,9 +279,9 @@ def cell(value: float) -> str:
     return "-" if math.isnan(value) else f"{value:.4f}"
 
 
-def _head(column: str) -> str:
-    """Return a column's title in the table."""
-    return column.replace("_", " ").replace("/", " ")
+def heading(name: str) -> str:
+    """Return the name of a number as a title, such as "segm AP" of "segm/AP"."""
+    return name.replace("_", " ").replace("/", " ")
 
 
 def _by_iou(results: Sequence[Mapping[Metric, VocResult]]) -> list[str]:

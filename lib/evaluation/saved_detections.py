@@ -1,12 +1,11 @@
 """Read detections and proposals that a test, or another tool, has saved."""
 
-import csv
 from pathlib import Path
 
 import numpy as np
 
 from ..datasets.records import Dataset
-from ..utils.files import atomic_path
+from ..utils.files import write_csv
 from ..utils.monitoring.slow_steps import slow_step
 from .image_detections import ImageDetections
 from .proposal_recall import ImageProposals, load_proposals
@@ -24,24 +23,29 @@ def load_saved(
     Args:
         source: a COCO result list such as a run's detections.json, a test folder that
             contains one, or a folder of VOC's result files.
-        dataset: the images and classes.
         comp: competition whose files of a folder to read; None if there is only one.
 
     Raises:
         ValueError: there are no such files, they do not match the data set, or they
             are empty.
     """
+    if comp is None and (source / "detections.json").is_file():
+        source = source / "detections.json"
     if source.is_dir():
-        inside = source / "detections.json"
-        if inside.is_file() and comp is None:
-            return _not_empty(load_detections(inside, dataset), inside, dataset)
-        return _not_empty(load_voc_files(source, dataset, comp=comp), source, dataset)
-    if not source.is_file():
+        detections = load_voc_files(source, dataset, comp=comp)
+    elif source.is_file():
+        detections = load_detections(source, dataset)
+    else:
         raise ValueError(
             f"{source}: expected detections.json, another COCO result list or a folder "
             "of VOC result files, found nothing; check the path"
         )
-    return _not_empty(load_detections(source, dataset), source, dataset)
+    if not any(len(entry.scores) for entry in detections):
+        raise ValueError(
+            f"{source}: expected detections on {dataset.name}, found none; there is "
+            "nothing to evaluate: was the test's score threshold too high?"
+        )
+    return detections
 
 
 def load_saved_proposals(source: Path, dataset: Dataset) -> list[ImageProposals]:
@@ -66,7 +70,6 @@ def save_curves(path: Path, evaluation: Evaluation) -> None:
 
     Raises:
         ValueError: the evaluation has no result by VOC's rules.
-        OSError: the file cannot be written.
     """
     if not evaluation.voc:
         raise ValueError(
@@ -74,27 +77,10 @@ def save_curves(path: Path, evaluation: Evaluation) -> None:
             "need; give --rules voc"
         )
     results = [evaluation.voc, *evaluation.voc_by_iou]
-    with (
-        atomic_path(path) as temporary,
-        temporary.open("w", encoding="utf-8", newline="") as file,
-    ):
-        writer = csv.writer(file)
-        writer.writerow(["iou", "class", "score", "recall", "precision"])
-        for result in {r["all"].iou_threshold: r["all"] for r in results}.values():
-            for name, curve in result.per_class.items():
-                rows = np.column_stack([curve.scores, curve.recall, curve.precision])
-                head = [f"{result.iou_threshold:.4g}", name]
-                writer.writerows(
-                    [*head, *(f"{v:.6g}" for v in row)] for row in rows.tolist()
-                )
-
-
-def _not_empty(
-    detections: list[ImageDetections], source: Path, dataset: Dataset
-) -> list[ImageDetections]:
-    if not any(len(entry.scores) for entry in detections):
-        raise ValueError(
-            f"{source}: expected detections on {dataset.name}, found none; there is "
-            "nothing to evaluate: was the test's score threshold too high?"
-        )
-    return detections
+    rows: list[list[str]] = [["iou", "class", "score", "recall", "precision"]]
+    for result in {r["all"].iou_threshold: r["all"] for r in results}.values():
+        for name, curve in result.per_class.items():
+            head = [f"{result.iou_threshold:.4g}", name]
+            columns = np.column_stack([curve.scores, curve.recall, curve.precision])
+            rows += [[*head, *(f"{v:.6g}" for v in row)] for row in columns.tolist()]
+    write_csv(path, rows)

@@ -19,7 +19,6 @@ def class_thresholds(
     Args:
         classes: C names, background first.
         default: threshold of the classes that are not named.
-        by_name: thresholds of some classes.
 
     Raises:
         ValueError: a class is unknown, or a threshold is not from 0 to 1.

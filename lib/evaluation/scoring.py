@@ -34,8 +34,6 @@ def evaluate(
     """Measure detections against a data set's ground truth.
 
     Args:
-        dataset: images and ground truth.
-        detections: one entry per image of ``dataset``.
         tasks: what to measure: "bbox", "segm" (masks), "keypoints". By default all that
             the detector predicts and the data set has.
         rules: rules for boxes: "voc" for AP in both of VOC's metrics, "coco" for COCO's
@@ -43,7 +41,6 @@ def evaluate(
             and keypoints are always measured by COCO's.
         iou_threshold: overlap that a match must exceed by VOC's rules.
         iou_thresholds: additional thresholds for VOC's rules.
-        evaluator: implementation of COCO's numbers.
         parameters: of COCO's rules. VOC's consider all detections.
 
     Raises:

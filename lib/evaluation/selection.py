@@ -3,6 +3,7 @@
 import itertools
 from collections.abc import Sequence
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import torch
@@ -41,8 +42,6 @@ def only_classes(
     """Keep the objects and detections of some classes, as if there were no others.
 
     Args:
-        dataset: ground truth.
-        detections: detections on it.
         names: names of classes; the data set's order is kept.
 
     Raises:
@@ -98,15 +97,7 @@ def suppress(
     """
     result = []
     for entry in detections:
-        boxes, scores, valid, groups = _batch_of_one(entry)
-        picked, kept = nms(
-            boxes,
-            scores,
-            valid,
-            threshold=threshold,
-            max_outputs=len(entry.scores),
-            groups=groups,
-        )
+        picked, kept = nms(**_batch_of_one(entry), threshold=threshold)
         result.append(entry.pick(picked[kept].numpy()))
     return result
 
@@ -117,28 +108,19 @@ def suppress_softly(
     """Lower the score of boxes that overlap a better one of their class."""
     result = []
     for entry in detections:
-        boxes, scores, valid, groups = _batch_of_one(entry)
-        picked, kept, new_scores = soft_nms(
-            boxes,
-            scores,
-            valid,
-            max_outputs=len(entry.scores),
-            decay=decay,
-            groups=groups,
-        )
+        picked, kept, scores = soft_nms(**_batch_of_one(entry), decay=decay)
         rows = entry.pick(picked[kept].numpy())
-        result.append(replace(rows, scores=new_scores[kept].numpy()))
+        result.append(replace(rows, scores=scores[kept].numpy()))
     return result
 
 
-def _batch_of_one(
-    entry: ImageDetections,
-) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor]:
-    """Return boxes, scores, mask and groups of one image for suppression."""
+def _batch_of_one(entry: ImageDetections) -> dict[str, Any]:
+    """Return the arguments of suppression for one image, class by class."""
     scores = torch.tensor(entry.scores)[None]
-    return (
-        torch.tensor(entry.boxes)[None],
-        scores,
-        torch.ones_like(scores, dtype=torch.bool),
-        torch.tensor(entry.classes)[None],
-    )
+    return {
+        "boxes": torch.tensor(entry.boxes)[None],
+        "scores": scores,
+        "valid": torch.ones_like(scores, dtype=torch.bool),
+        "groups": torch.tensor(entry.classes)[None],
+        "max_outputs": len(entry.scores),
+    }

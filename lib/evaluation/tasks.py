@@ -130,8 +130,6 @@ def settle_tasks(
     """Return the tasks to measure, in the order of ``TASKS``.
 
     Args:
-        dataset: ground truth.
-        detections: one entry per image.
         tasks: requested tasks; if None, all that the data set and the detections have.
 
     Raises:

@@ -83,8 +83,6 @@ def voc_average_precision(
     4. Precision against recall, over all images, becomes the average precision.
 
     Args:
-        dataset: ground truth.
-        detections: one entry per image of ``dataset``.
         iou_threshold: overlap in 0..1.
         metric: "07" averages the best precision at recalls 0, 0.1, ..., 1 (the rule of
             VOC 2007); "all" takes the area under the monotone curve (VOC 2010 on).

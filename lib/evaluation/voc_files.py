@@ -36,7 +36,6 @@ def save_voc_files(
 
     Args:
         folder: folder for the files; the server requires the name results/VOC2007/Main.
-        detections: one entry per image of ``dataset``.
         dataset: names the images, the classes, and the list of images in file names.
         comp: the competition.
 
@@ -45,10 +44,12 @@ def save_voc_files(
 
     Raises:
         ValueError: see ``flatten``; or two classes would have the same file.
-        OSError: a file cannot be written.
     """
     flat = flatten(dataset, detections)
-    names = [_file_name(comp, dataset, name) for name in dataset.classes[1:]]
+    # The last word of a set's name, such as test for voc_2007_test.
+    images = re.sub(r"[^\w.-]", "-", dataset.name.rpartition("_")[2])
+    start = f"{comp}_det_{images}"
+    names = [f"{start}{_class_ending(name)}" for name in dataset.classes[1:]]
     if len(set(names)) < len(names):
         twice = next(name for name in names if names.count(name) > 1)
         raise ValueError(
@@ -80,8 +81,6 @@ def load_voc_files(
     """Read the files of all classes.
 
     Args:
-        folder: folder of the files.
-        dataset: the images and classes.
         comp: the competition; None if the folder has files of only one.
 
     Returns:
@@ -129,19 +128,10 @@ def load_voc_files(
     return group_by_image(dataset, flat, source=folder)
 
 
-def _image_list(dataset: Dataset) -> str:
-    """Return the last word of a set's name, such as test for voc_2007_test."""
-    return re.sub(r"[^\w.-]", "-", dataset.name.rpartition("_")[2])
-
-
 def _class_ending(name: str) -> str:
     """Return the suffix of the name of a class's file."""
     safe = re.sub(r"[^\w .+-]", "-", name)
     return f"_{safe}.txt"
-
-
-def _file_name(comp: str, dataset: Dataset, name: str) -> str:
-    return f"{comp}_det_{_image_list(dataset)}{_class_ending(name)}"
 
 
 def _find_files(folder: Path, dataset: Dataset, comp: str | None) -> list[Path]:

@@ -17,7 +17,6 @@ def likely_cause(dataset: Dataset, detections: Sequence[ImageDetections]) -> str
     """Return the most likely error of detections that match no object.
 
     Args:
-        dataset: ground truth.
         detections: one entry per image of ``dataset``, at least one of them not empty.
 
     Raises:

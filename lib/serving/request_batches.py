@@ -33,7 +33,6 @@ class RequestBatches:
 
     Args:
         detector: called from one thread only.
-        score_threshold: scores must exceed it.
         max_batch: pictures in one pass, at most.
         wait_seconds: time for which the first picture of a batch waits for others.
         limit: pictures that may wait, without those being detected.

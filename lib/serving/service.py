@@ -61,10 +61,7 @@ class Service:
     """A detector with its queue, figures and decoding threads.
 
     Args:
-        detector: the detector.
-        name: name of its checkpoint.
         score_threshold: least score of what is answered.
-        limits: limits of requests.
     """
 
     def __init__(

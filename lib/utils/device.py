@@ -46,7 +46,6 @@ def pick_dtype(precision: str, device: torch.device) -> torch.dtype:
     Args:
         precision: ``float32``, ``bfloat16``, ``float16``, or ``auto`` for bfloat16 if
             the hardware has instructions for it; emulated, it is slower than float32.
-        device: device of the network.
     """
     named = {
         "float32": torch.float32,

@@ -31,12 +31,7 @@ _OPACITY = 0.4  # of a mask
 
 
 class EncodedMask(Protocol):
-    """A mask as COCO's compressed run lengths, such as ``datasets.records.RunLengths``.
-
-    Attributes:
-        counts: the run lengths.
-        size: height and width in pixels.
-    """
+    """A mask as COCO's run lengths, such as ``datasets.records.RunLengths``."""
 
     @property
     def counts(self) -> bytes: ...  # noqa: D102
@@ -79,9 +74,6 @@ def draw_boxes(
         labels: B texts; an empty one is not drawn.
         scores: B numbers, shown with two decimals after the label.
         colors: B RGB colours. By default each box has that of its position.
-
-    Returns:
-        A picture of the same size.
 
     Raises:
         ValueError: if the picture is not uint8 RGB, or the lengths differ.
@@ -132,9 +124,6 @@ def draw_masks(
         masks: D masks of the picture's size, ``(H, W)`` bool or run lengths.
         colors: D RGB colours. By default each mask has that of its position.
 
-    Returns:
-        A picture of the same size.
-
     Raises:
         ValueError: the picture is not uint8 RGB, or a mask has another size.
     """
@@ -180,9 +169,6 @@ def draw_keypoints(
         skeleton: pairs of indices to connect.
         colors: D RGB colours. By default each object has that of its position.
         threshold: only keypoints with a score above it are drawn.
-
-    Returns:
-        A picture of the same size.
 
     Raises:
         ValueError: the picture is not uint8 RGB, or the keypoints' shape is wrong.
@@ -272,7 +258,6 @@ def save_image(path: Path, picture: Picture) -> None:
 
     Raises:
         ValueError: if the picture is not uint8 RGB or the ending names no format.
-        OSError: as ``write_atomic`` does.
     """
     _check_picture(picture)
     # OpenCV ends the process at a name that is not UTF-8, so it only gets the suffix.

@@ -5,6 +5,7 @@ that a run must be able to read back is written under a temporary name, flushed 
 and only then renamed, which file systems do in one step.
 """
 
+import csv
 import errno
 import hashlib
 import os
@@ -13,7 +14,7 @@ import shutil
 import socket
 import time
 import uuid
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -47,6 +48,15 @@ def write_atomic(path: Path, data: bytes | str) -> None:
     """
     with atomic_path(path) as temporary:
         temporary.write_bytes(data.encode("utf-8") if isinstance(data, str) else data)
+
+
+def write_csv(path: Path, rows: Iterable[Iterable[object]]) -> None:
+    """Write a table in one step; its first row are the heads."""
+    with (
+        atomic_path(path) as temporary,
+        temporary.open("w", encoding="utf-8", newline="") as file,
+    ):
+        csv.writer(file).writerows(rows)
 
 
 @contextmanager

@@ -17,7 +17,6 @@ def printable(text: str, *, lines: bool = False) -> str:
     r"""Escape characters that control a terminal or reorder text, as in ``\x1b``.
 
     Args:
-        text: text that comes in part from a file, a folder or an annotation.
         lines: keep newlines and tabs, for text of several lines.
 
     Returns:

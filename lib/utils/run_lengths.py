@@ -20,8 +20,6 @@ def checked_counts(
 
     Args:
         counts: run lengths, compressed or as numbers.
-        height: of the mask in pixels.
-        width: of the mask in pixels.
 
     Raises:
         ValueError: they are not run lengths, or not of a mask of this size. The message

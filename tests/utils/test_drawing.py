@@ -24,7 +24,7 @@ from faster_rcnn.utils.drawing import (
     save_image,
     side_by_side,
 )
-from faster_rcnn.utils.label_places import place_labels
+from faster_rcnn.utils.labels import place_labels
 from pycocotools import mask as coco_mask
 
 GREY = 90

@@ -24,12 +24,7 @@ def add_result_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def add_export(group: Any, text: str) -> None:
-    """Add --export, which may be given several times.
-
-    Args:
-        group: parser or group of arguments.
-        text: what is written, for the help.
-    """
+    """Add --export, which may be given several times."""
     group.add_argument(
         "--export",
         action="append",

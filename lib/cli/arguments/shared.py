@@ -35,8 +35,6 @@ class _Setting(NamedTuple):
 
     Attributes:
         keys: keys that receive the value, with its text in their form.
-        type: type of the argument.
-        help: description for the help text.
     """
 
     keys: dict[str, str]
@@ -152,7 +150,6 @@ def add_process_arguments(
     """Add the arguments for the number of processes.
 
     Args:
-        parser: the tool's parser.
         sharing: whether several processes may share a GPU, as in a test.
     """
     parser.add_argument(

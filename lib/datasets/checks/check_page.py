@@ -8,8 +8,7 @@ from markupsafe import Markup
 
 from ...utils.files import write_atomic
 from ...utils.pages.canvas import Drawing
-from ...utils.pages.elements import Cell, Value, table
-from ...utils.pages.facts import facts
+from ...utils.pages.elements import Cell, Value, facts, table
 from ...utils.pages.render import render
 from .data_plots import bars, histogram, scatter
 from .entries import KINDS

@@ -37,9 +37,7 @@ def bootstrap_aps(
     their rows can be compared in pairs.
 
     Args:
-        matches: judged detections.
         resamples: B.
-        seed: seed of the draws.
 
     Returns:
         ``(B, C)`` area under the monotone curve, in 0..1; NaN where a draw has no
@@ -53,10 +51,11 @@ def bootstrap_aps(
     size, images = len(matches.classes), matches.images
     found, objects = matches.found, matches.objects
     kept = np.flatnonzero(~matches.ignored)
-    groups = [
-        _trim(found.images[kept[rows]], matches.true[kept[rows]])
-        for rows in rows_by_class(found.scores[kept], found.classes[kept], size)
-    ]
+    groups = []
+    for rows in rows_by_class(found.scores[kept], found.classes[kept], size):
+        hits = np.flatnonzero(matches.true[kept[rows]])
+        shown = rows[: hits[-1] + 1 if len(hits) else 0]  # up to the last true one
+        groups.append((found.images[kept[shown]], hits))
     counted = ~objects.ignored
     holders = [objects.images[counted & (objects.classes == c)] for c in range(size)]
     rng = np.random.default_rng(seed)
@@ -98,14 +97,6 @@ def _weights(draws: npt.NDArray[np.int64], images: int) -> npt.NDArray[np.float3
         np.float32, order="C"
     )
     return weights
-
-
-def _trim(
-    images: npt.NDArray[np.int64], true: npt.NDArray[np.bool_]
-) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
-    """Return images of detections up to the last true one, and true rows ``(T,)``."""
-    hits = np.flatnonzero(true)
-    return images[: hits[-1] + 1 if len(hits) else 0], hits
 
 
 def _weighted_aps(

@@ -62,7 +62,6 @@ def ap_by(
     that hits nothing counts in its own group.
 
     Args:
-        matches: judged detections.
         objects: ``(G,)`` value of the objects to group by.
         detections: ``(D,)`` the same value of the detections.
         edges: edges of the groups, ascending.

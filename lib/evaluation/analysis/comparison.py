@@ -54,7 +54,6 @@ def compare_results(earlier: ErrorAnalysis, later: ErrorAnalysis) -> Comparison:
     is two-sided, from the normal distribution with the draws' deviation.
 
     Args:
-        earlier: analysis of one result.
         later: analysis of another one on the same data set, with the same number of
             resamples and the same seed.
 

@@ -52,10 +52,6 @@ def find_label_errors(matches: Matches, *, most: int = 200) -> list[LabelError]:
 
     Objects that do not count (difficult, crowds) are never wrong or loose, and what
     overlaps them is not missing.
-
-    Args:
-        matches: judged detections.
-        most: largest number of errors.
     """
     sure = precision_at_scores(matches) * matches.found.scores
     own, near = matches.counted_overlap, matches.counted_nearest

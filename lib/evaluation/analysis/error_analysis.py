@@ -27,13 +27,8 @@ class ErrorAnalysis:
     """Errors of detections. AP is at IoU ``matches.foreground``, as an area in 0..1.
 
     Attributes:
-        matches: the judged detections.
-        errors: kinds of error, and the cost of each.
         thresholds: best score threshold of each class.
         confusion: ``(C, C)`` at those thresholds; rows are the objects' classes.
-        calibration: calibration of the scores.
-        by_size: AP by size of the objects.
-        by_ratio: AP by shape of the objects.
         mean_interval: interval of the mean AP that contains 95 % of the draws.
         class_intervals: the same for each of the C classes' AP; NaN for the background.
         draws: ``(B, C)`` AP of each class in each draw.
@@ -106,13 +101,9 @@ def analyse_errors(
     """Analyse the errors of detections.
 
     Args:
-        dataset: ground truth.
-        detections: one entry per image of ``dataset``.
         foreground: IoU that a hit must exceed.
         background: IoU up to which a detection counts as background.
         bins: number of bins of the reliability diagram.
-        resamples: number of draws for the intervals.
-        seed: seed of the draws.
 
     Raises:
         ValueError: a number is out of range, or detections do not match the data set.

@@ -79,7 +79,6 @@ def split_errors(matches: Matches, *, background: float = 0.1) -> ErrorSplit:
     and a classification error could match is given to each in turn.
 
     Args:
-        matches: judged detections.
         background: IoU in [0, foreground).
 
     Raises:

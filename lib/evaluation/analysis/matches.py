@@ -27,7 +27,6 @@ class Matches:
 
     Attributes:
         classes: C names, background first.
-        images: number of images.
         foreground: IoU that a match must exceed.
         found: D detections.
         objects: G objects.
@@ -99,8 +98,6 @@ def match_detections(
     """Judge detections by the rules of ``voc_average_precision``.
 
     Args:
-        dataset: ground truth.
-        detections: one entry per image of ``dataset``.
         foreground: IoU in [0, 1) that a match must exceed.
 
     Raises:

@@ -42,11 +42,9 @@ def precision_curves(
 ) -> Float64Array:
     """Compute the best precision at or beyond recalls 0 to 1 in even steps.
 
+    Its first four arguments are those of `average_precisions`.
+
     Args:
-        scores: ``(D,)`` scores of the detections that count.
-        classes: ``(D,)`` 1..C-1.
-        true: ``(D,)``.
-        objects: ``(C,)`` objects that count, by class.
         points: P, the number of recalls.
 
     Returns:

@@ -65,7 +65,6 @@ def confusion_matrix(matches: Matches, *, thresholds: Float64Array) -> IntArray:
     So row c adds up to the objects of class c, column c to the detections shown.
 
     Args:
-        matches: judged detections.
         thresholds: ``(C,)`` lowest score that is shown, by class.
 
     Returns:

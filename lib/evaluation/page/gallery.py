@@ -45,9 +45,7 @@ class Item:
 
     Attributes:
         image: index into ``dataset.records``.
-        category: class name of the error.
         kind: kind of the error, one of ``KINDS``.
-        mark: box of the error.
     """
 
     image: int
@@ -63,7 +61,6 @@ def worst_items(analysis: ErrorAnalysis, *, most: int) -> list[Item]:
     at least the best score of its class matches it.
 
     Args:
-        analysis: analysis of the detections.
         most: largest number of items, half of them false detections if possible.
     """
     matches = analysis.matches

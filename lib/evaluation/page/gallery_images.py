@@ -8,7 +8,7 @@ import numpy.typing as npt
 
 from ...datasets.loading.images import ImageError
 from ...datasets.loading.orientation import show_annotated
-from ...datasets.records import Dataset, Record
+from ...datasets.records import Dataset
 from ...utils.drawing import jpeg_text, shrunk
 from ..analysis.error_analysis import ErrorAnalysis
 from .gallery import Item, Mark, image_marks
@@ -35,9 +35,6 @@ def gallery_data(
     is left out, and the number of such images is logged.
 
     Args:
-        dataset: data set with the image files.
-        items: items of the gallery.
-        analysis: analysis of the detections.
         changed: images to compare, each with a description of its change.
         poor_masks: items of masks that fit badly.
         earlier: analysis of the earlier detections; needed if ``changed`` is given.
@@ -48,7 +45,9 @@ def gallery_data(
     problems: list[ImageError] = []
     for image in wanted:
         try:
-            jpegs[image] = _thumbnail(dataset.records[image])
+            record = dataset.records[image]
+            pixels = show_annotated(record.path, (record.width, record.height))
+            jpegs[image] = thumbnail(pixels)
         except ImageError as error:
             problems.append(error)
     if problems:
@@ -94,17 +93,11 @@ def gallery_data(
     }
 
 
-def _thumbnail(record: Record) -> str:
-    size = record.width, record.height
-    return thumbnail(show_annotated(record.path, size))
-
-
 def thumbnail(pixels: npt.NDArray[np.uint8], *, side: int = SIDE) -> str:
     """Return an image as a small JPEG in base64.
 
     Args:
         pixels: ``(H, W, 3)`` RGB.
-        side: largest longer side in pixels.
     """
     return jpeg_text(shrunk(pixels, side), _QUALITY)
 

@@ -15,7 +15,7 @@ from ...datasets.loading.orientation import read_annotated
 from ...datasets.records import Dataset, Record
 from ...utils.drawing import Picture, draw_boxes, jpeg_text, shrunk
 from ...utils.files import write_atomic
-from ...utils.pages.facts import facts
+from ...utils.pages.elements import facts
 from ...utils.pages.render import render
 from ..analysis.doubtful_labels import KINDS, LabelError, find_label_errors
 from ..analysis.matches import Matches, match_detections
@@ -50,15 +50,11 @@ def write_label_errors(
     detections that contradict them beside these: whoever corrects keeps one of each.
 
     Args:
-        folder: folder of the files.
         dataset: ground truth; its images are read.
-        detections: one entry per image of ``dataset``.
         formats: words of ``exports.written_labels.LABEL_FILES``.
-        most: largest number of errors.
 
     Raises:
         ValueError: detections do not match the data set.
-        OSError: a file cannot be written.
     """
     matches = match_detections(dataset, detections)
     errors = find_label_errors(matches, most=most)
@@ -121,7 +117,10 @@ def _labelled(
     record, found = dataset.records[image], matches.found
     rows = [e.detection for e in errors if found.images[e.detection] == image]
     boxes = [
-        *_boxes(dataset, record),
+        *(
+            LabelledBox(dataset.classes[label], _edges(box))
+            for label, box in zip(record.classes, record.boxes, strict=True)
+        ),
         *(
             LabelledBox(
                 dataset.classes[found.classes[row]],
@@ -132,11 +131,6 @@ def _labelled(
         ),
     ]
     return LabelledPicture(name, record.width, record.height, tuple(boxes))
-
-
-def _boxes(dataset: Dataset, record: Record) -> Iterator[LabelledBox]:
-    for label, box in zip(record.classes.tolist(), record.boxes, strict=True):
-        yield LabelledBox(dataset.classes[label], _edges(box))
 
 
 def _edges(box: np.typing.NDArray[np.floating]) -> Edges:

@@ -20,7 +20,6 @@ class Overlays:
 
     Args:
         dataset: ground truth; shapes of its objects are those of its records.
-        matches: judged detections, with masks and keypoints or not.
     """
 
     def __init__(self, dataset: Dataset, matches: Matches) -> None:

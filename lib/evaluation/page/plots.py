@@ -146,13 +146,7 @@ def reliability_plot(calibrated: Calibration) -> Drawing:
 
 
 def group_plot(groups: Sequence[Group], names: Sequence[str], *, label: str) -> Drawing:
-    """Draw the mean AP of groups of objects.
-
-    Args:
-        groups: groups of objects.
-        names: names of the groups.
-        label: label of the horizontal axis.
-    """
+    """Draw the mean AP of groups of objects."""
     # The room above 1 is for the texts on top of a bar.
     axes = Axes((0, max(len(groups), 1)), (0, 1.16))
     ticks = [(place + 0.5, name) for place, name in enumerate(names)]
@@ -174,7 +168,6 @@ def confusion_plot(counts: IntArray, names: Sequence[str]) -> Drawing:
 
     Args:
         counts: ``(C, C)``: rows are objects, columns detections; background first.
-        names: C class names.
     """
     size = len(names)
     cell = 36.0 if size <= 12 else 24.0

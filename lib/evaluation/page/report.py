@@ -8,7 +8,7 @@ from types import MappingProxyType
 from ...datasets.records import Dataset
 from ...utils.files import write_atomic
 from ...utils.monitoring.slow_steps import slow_step
-from ...utils.pages.facts import facts
+from ...utils.pages.elements import facts
 from ...utils.pages.render import render
 from ...utils.untrusted.json_files import read_json
 from ..analysis.comparison import compare_results
@@ -43,12 +43,9 @@ def write_report(
     Args:
         folder: folder for report.html, errors.json, and PNGs of the plots in plots/.
         dataset: the test set; its images are read for the galleries.
-        detections: one entry per image of ``dataset``.
-        evaluation: evaluation of those detections.
         earlier: folder of another test on the same data set, to compare with.
         known: further facts for the header, by their names, such as the net.
         pictures: largest number of false detections and misses in the gallery.
-        resamples: number of draws for the intervals.
 
     Returns:
         The analysis, which errors.json contains.
@@ -56,7 +53,6 @@ def write_report(
     Raises:
         ValueError: detections do not match the data set, or ``earlier`` contains no
             valid detections.json.
-        OSError: a file cannot be written, for example because the disk is full.
     """
     analysis = analyse_errors(dataset, detections, resamples=resamples)
     before = None

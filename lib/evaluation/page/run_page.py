@@ -17,8 +17,7 @@ from ...utils.monitoring.curves import (
 )
 from ...utils.pages.axes import Axes, count_text, dot, round_ticks
 from ...utils.pages.canvas import Drawing, Line, Shape, Text
-from ...utils.pages.elements import Cell, Value, shown, table
-from ...utils.pages.facts import facts
+from ...utils.pages.elements import Cell, Value, facts, shown, table
 from ...utils.pages.render import render
 
 _POINTS = 400  # largest number of points of a line
@@ -37,7 +36,6 @@ def write_run_plots(
 
     Args:
         target: path of both files without the suffixes ``.png`` and ``.html``.
-        runs: one or more runs.
         window: iterations that curves are averaged over; 0 for none.
         wanted: names of the quantities; by default losses, learning rate and AP.
 
@@ -86,7 +84,6 @@ def quantities(runs: Sequence[RunCurves], wanted: Sequence[str] = ()) -> list[st
     """Return the names of the curves to draw, in order.
 
     Args:
-        runs: runs with their curves.
         wanted: names; by default losses, the results of tests and validations, and the
             learning rate.
 
@@ -118,7 +115,6 @@ def quantity_plot(name: str, runs: Sequence[RunCurves], *, window: int) -> Drawi
     """Draw one quantity of all runs that have it.
 
     Args:
-        name: name of the quantity.
         runs: runs; each has the style of its place.
         window: iterations to average over; 0 for none. Curves with few points are not
             averaged, and their points are marked.

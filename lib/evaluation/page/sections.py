@@ -13,8 +13,7 @@ from ..analysis.error_analysis import ErrorAnalysis
 from ..analysis.error_costs import KINDS
 from ..analysis.instance_quality import PCK, KeypointQuality, MaskOverlaps
 from ..analysis.matches import Matches
-from ..coco_ap import CocoResult
-from ..scoring import Evaluation, results_table
+from ..results_summary import Evaluation, heading
 from ..tasks import Task
 from .plots import RATIOS, SIZES, class_curves, small_curve
 
@@ -38,9 +37,13 @@ def summary(
     name, value = evaluation.headline
     ignored = evaluation.ignored
     tiles = [
-        (name.replace("_", " "), shown(value), "the headline"),
+        (heading(name), shown(value), "the headline"),
         *(
-            (f"AP of {_TASKS[task]}", shown(result.metrics["AP"]), _at_50(result))
+            (
+                f"AP of {_TASKS[task]}",
+                shown(result.metrics["AP"]),
+                f"{shown(result.metrics['AP50'])} at {_OVERLAP[task]} 0.5",
+            )
             for task, result in evaluation.instances.items()
         ),
         (
@@ -57,14 +60,11 @@ def summary(
         ("detections", str(evaluation.detections), ""),
         ("calibration error", shown(analysis.calibration.ece), "0 is perfect"),
     ]
-    totals = [
-        (key.replace("_", " ").replace("/", " "), v)
-        for key, v in evaluation.totals.items()
-    ]
+    totals = [(heading(key), v) for key, v in evaluation.totals.items()]
     groups = evaluation.by_frequency.items()
     totals += [(f"AP of {group} classes", ap) for group, (ap, _) in groups]
     given = [(key, str(value)) for key, value in settings.items()]
-    hint = results_table(evaluation).splitlines()[-1]
+    hint = evaluation.table().splitlines()[-1]
     return {
         "warning": hint if value == 0 or math.isnan(value) else "",
         "tiles": tiles,
@@ -100,10 +100,7 @@ def classes(evaluation: Evaluation, analysis: ErrorAnalysis) -> dict[str, object
         "objects",
         *([("trained on", "training images with this class")] if trained else []),
         ("detections", "at any score"),
-        *(
-            (c.replace("_", " ").replace("/", " "), "average precision")
-            for c in columns
-        ),
+        *((heading(column), "average precision") for column in columns),
         ("95 % of AP50", "interval of the area under the curve, by bootstrap"),
         ("score", "the threshold with the highest F1"),
         ("F1", "at that score"),
@@ -174,10 +171,6 @@ def _keypoint_table(quality: KeypointQuality) -> Markup:
     return table(heads, rows, name="accuracy of keypoints")
 
 
-def _at_50(result: CocoResult) -> str:
-    return f"{shown(result.metrics['AP50'])} at {_OVERLAP[result.task]} 0.5"
-
-
 def errors(analysis: ErrorAnalysis) -> dict[str, object]:
     """Return the number of errors of each kind, and captions of the plots."""
     counts = analysis.errors.counts
@@ -227,10 +220,8 @@ def compared(
     """Return numbers, classes and curves of an earlier test beside this one's.
 
     Args:
-        label: name of the earlier test.
         evaluations: of the earlier test and of this one.
         analyses: of the earlier test and of this one.
-        comparison: significance of the differences.
     """
     before, after = (evaluation.totals for evaluation in evaluations)
     mean = comparison.mean
@@ -241,7 +232,7 @@ def compared(
         + ("more than chance" if mean.significant else "may be chance")
     )
     totals: list[list[Value]] = [
-        [key.replace("_", " "), before[key], value, _change(value - before[key])]
+        [heading(key), before[key], value, _change(value - before[key])]
         for key, value in after.items()
         if key in before
     ]

@@ -46,7 +46,6 @@ def start(place: ProcessRank, device: torch.device, *, sharing: bool = False) ->
     """Connect to the other processes, by NCCL for tensors on GPUs and Gloo for others.
 
     Args:
-        place: rank of this process.
         device: device of this process; a GPU becomes the current one.
         sharing: whether processes share GPUs, which NCCL does not support: Gloo is then
             used for all tensors.
@@ -188,7 +187,6 @@ def end(failure: Failure, error: BaseException | None = None) -> NoReturn:
     """End this process and all others, and report the first failure once.
 
     Args:
-        failure: failure of this process.
         error: its cause; if that is only the loss of another process, wait for that
             process's failure and report it instead.
     """

@@ -31,13 +31,7 @@ _LEAVE_SECONDS = 2.0  # that the main process waits for the others to read a fai
 
 
 class Failure(NamedTuple):
-    """The reason why a process ends.
-
-    Attributes:
-        status: exit status of the whole run.
-        text: message for the user.
-        level: log level of the message.
-    """
+    """The reason why a process ends."""
 
     status: int
     text: str

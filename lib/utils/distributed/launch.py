@@ -19,7 +19,6 @@ def launch(processes: int, command: Sequence[str]) -> int:
     torchrun starts them, forwards SIGINT and SIGTERM, and ends all when one fails.
 
     Args:
-        processes: number of processes.
         command: the script, or ``-m`` and a module, and its arguments.
 
     Returns:

@@ -21,7 +21,6 @@ class ProcessRank(NamedTuple):
 
     Attributes:
         rank: rank among all, from 0; 0 is the main process, which logs and saves.
-        processes: number of processes.
         local_rank: rank among those of this machine.
         local_processes: number on this machine; 0 if the launcher does not say.
     """

@@ -46,14 +46,12 @@ def receive(
 
     Args:
         url: http or https.
-        path: the file to write.
         size: bytes of the whole file, if known.
         before: called before bytes arrive, with the whole file's bytes, or None.
         progress: called after every block, with the bytes in the file.
 
     Raises:
         Rejected, Interrupted, Unreachable: the file is still incomplete.
-        OSError: the file could not be written.
     """
     count = received(path)
     if size is not None and count >= size:

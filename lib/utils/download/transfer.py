@@ -84,13 +84,6 @@ def gather(
     Args:
         urls: of the same bytes, the preferred one first.
         path: the file to write; its folder is made. A complete file is only verified.
-        size: see `fetch`.
-        md5: see `fetch`.
-        sha256: see `fetch`.
-        pause: see `fetch`.
-
-    Raises:
-        DownloadError: see `fetch`.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     name = path.name.removesuffix(".part")

@@ -37,7 +37,6 @@ class RunCurves(NamedTuple):
 
     Attributes:
         name: a name that differs from the other runs'.
-        curves: curves by the name of the quantity.
         settings: its recorded settings by ``section.key``; empty if unknown.
     """
 

@@ -37,13 +37,10 @@ class Progress(Closeable):
 
     Args:
         total: iterations of the whole loop.
-        start: iterations done before, when a run resumes.
         log_every: iterations between two log lines; the last one is always logged. If
             None, only a terminal shows anything.
         early: whether the first update is logged too, and the tenth, which knows the
             time left.
-        stream: stream of the line, stderr by default.
-        clock: returns seconds.
     """
 
     def __init__(
@@ -83,7 +80,6 @@ class Progress(Closeable):
         """Show that ``iteration`` iterations are done.
 
         Args:
-            iteration: iterations done since the start of the run.
             images: images processed since the last call.
             values: numbers to show by name, in this order; if None, the last ones.
         """

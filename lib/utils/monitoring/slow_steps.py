@@ -18,11 +18,7 @@ SECONDS = 2.0
 
 @contextmanager
 def named_step(text: str) -> Iterator[None]:
-    """Log what a block does, and its seconds at the end.
-
-    Args:
-        text: what it does, such as ``compiling``.
-    """
+    """Log what a block does, and its seconds at the end."""
     logger.info("%s ...", text)
     begun = time.monotonic()
     yield
@@ -31,11 +27,7 @@ def named_step(text: str) -> Iterator[None]:
 
 @contextmanager
 def slow_step(text: str) -> Iterator[None]:
-    """Do as `named_step` if the block is not done at once, and nothing otherwise.
-
-    Args:
-        text: what it does, such as ``reading the annotations``.
-    """
+    """Do as `named_step` if the block is not done at once, and nothing otherwise."""
     told = threading.Event()
 
     def tell() -> None:

@@ -35,7 +35,6 @@ class Summaries(Closeable):
     training loop waits forever; here the run continues without TensorBoard.
 
     Args:
-        folder: the event file's folder, created if missing.
         purge_step: the first step that a resumed run writes again, from which on
             TensorBoard ignores the folder's earlier event files.
     """
@@ -135,11 +134,7 @@ class MetricsFile(Closeable):
     the checkpoint are dropped, because the run will write them again.
 
     Args:
-        path: the file, created if missing.
         start: iterations done when the run starts or resumes.
-
-    Raises:
-        OSError: the file cannot be read or written.
     """
 
     def __init__(self, path: Path, *, start: int = 0) -> None:

@@ -140,7 +140,6 @@ class Trackers(Closeable):
     """All trackers of a run, which never stop it.
 
     Args:
-        names: names from `TRACKERS`.
         folder: folder of the run; stores the ids, so that a resumed run continues the
             same records.
         config: settings nested by section; None to keep those recorded.

@@ -1,7 +1,11 @@
-"""Tables that sort when a heading is pressed."""
+"""Elements of pages: tables that sort, and the facts of a page's header."""
 
+import datetime
 import math
+import shlex
+import sys
 from collections.abc import Sequence
+from pathlib import Path
 from typing import NamedTuple, TypeAlias
 
 from markupsafe import Markup
@@ -13,7 +17,6 @@ class Cell(NamedTuple):
     """A cell that sorts by a number, whatever its text.
 
     Attributes:
-        text: shown.
         order: to sort by; NaN comes last.
         kind: CSS class, such as "good".
         title: shown when the pointer rests on it.
@@ -46,9 +49,6 @@ def table(
 
     Args:
         heads: of the columns; a pair has an explanation.
-        rows: as many values each; floats have four decimals, NaN is a dash.
-        name: what it shows, for those who cannot see it.
-        foot: a last row that stays last.
         by_class: the first column names classes, which the page's filter then marks.
     """
     first = rows[0] if rows else [""] * len(heads)
@@ -67,6 +67,28 @@ def table(
 def shown(value: float, digits: int = 4) -> str:
     """A number as text; a dash for NaN and infinity."""
     return f"{value:.{digits}f}" if math.isfinite(value) else "-"
+
+
+def facts(**known: str) -> Markup:
+    """Make a list of facts, ended by the date and the command that runs."""
+    now = datetime.datetime.now().astimezone()
+    rows = {**known, "date": f"{now:%Y-%m-%d %H:%M %Z}", "command": running_command()}
+    shown = [(name.replace("_", " "), text) for name, text in rows.items() if text]
+    return macro("utils/pages/elements.html", "facts")(shown)
+
+
+def running_command() -> str:
+    """Return the command of this package that runs; empty in other programs."""
+    program = Path(sys.argv[0])
+    if program.name == "frcnn":
+        words = ["frcnn"]
+    elif program.name == "__main__.py" and "faster_rcnn" in sys.modules:
+        words = ["python", "-m", "faster_rcnn.cli"]
+    elif program.parent.name == "tools" and program.suffix == ".py":
+        words = ["python", f"tools/{program.name}"]
+    else:
+        return ""
+    return shlex.join([*words, *sys.argv[1:]])
 
 
 def _cell(value: Value) -> str | Cell:

@@ -20,7 +20,6 @@ def render(template: str, **values: object) -> Markup:
     """Fill a template.
 
     Args:
-        template: path in this package.
         values: its variables; one that is missing is an error.
     """
     return Markup(_ENVIRONMENT.get_template(template).render(values))

@@ -11,7 +11,6 @@ def read_json(path: Path, *, expected: str, remedy: str) -> Any:
     """Read a JSON file.
 
     Args:
-        path: the file.
         expected: what it should hold, for the error message.
         remedy: what the user is to do where it cannot be read.
 

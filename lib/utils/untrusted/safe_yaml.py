@@ -35,7 +35,6 @@ def read_settings_file(path: Path, *, encoding: str = "utf-8") -> str:
         UnsafeYAMLError: the file is too large, or a device or a pipe, which may have
             no end; nothing of it is read.
         UnicodeDecodeError: it is of another encoding.
-        OSError: it cannot be read.
     """
     state = path.stat()
     if not stat.S_ISREG(state.st_mode):
@@ -95,7 +94,6 @@ def read_yaml(text: str, loader: type[yaml.SafeLoader] = NumberLoader) -> Any:
     """Read YAML's plain values.
 
     Args:
-        text: the file's content.
         loader: decides what scalars become.
 
     Raises:

@@ -18,7 +18,7 @@ from faster_rcnn.evaluation.page.gallery import (
 from faster_rcnn.evaluation.page.gallery_images import gallery_data, thumbnail
 from faster_rcnn.evaluation.page.report import write_report
 from faster_rcnn.evaluation.scoring import evaluate
-from faster_rcnn.utils.pages.facts import running_command
+from faster_rcnn.utils.pages.elements import running_command
 
 
 def page_data(text):
