@@ -163,30 +163,27 @@ def get_dataset(word: str, config: Config, split: Split) -> Dataset:
     Raises:
         ValueError: the set is not available, or its files are invalid.
     """
-    with collectives.main_first():
-        return _get_dataset(word, config, split)
-
-
-def _get_dataset(word: str, config: Config, split: Split) -> Dataset:
     data = config.data
-    if split == "val":
-        if data.val_set is None:
+    with collectives.main_first():
+        if split != "val":
+            fetch_dataset(word, config, split)
+            name = data.test_set if split == "test" else data.train_set
+            both = split == "train" and not validates(config)
+            split = "trainval" if both else split
+        elif data.val_set is not None:
+            name = data.val_set
+        else:
             raise ValueError(
                 f"{word} has no set to validate on; name one in data.val_set, such as "
                 "voc_2007_val, or the path of a folder"
             )
-        name = data.val_set
-    else:
-        fetch_dataset(word, config, split)
-        name = data.test_set if split == "test" else data.train_set
-        split = "trainval" if split == "train" and not validates(config) else split
-    return load_dataset(
-        name,
-        root=data.root,
-        split=split,
-        classes=data.classes,
-        wanted=wanted_by(config),
-    )
+        return load_dataset(
+            name,
+            root=data.root,
+            split=split,
+            classes=data.classes,
+            wanted=wanted_by(config),
+        )
 
 
 def fetch_dataset(word: str, config: Config, split: Split) -> None:

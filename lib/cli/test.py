@@ -107,11 +107,7 @@ def evaluation_options(
 
 
 def _find_checkpoint(arguments: argparse.Namespace) -> tuple[Path, RunFolder | None]:
-    """Find the checkpoint to test, and its run; None for a checkpoint of no run.
-
-    Raises:
-        ValueError: there is no such checkpoint.
-    """
+    """Find the checkpoint to test, and its run; None for a checkpoint of no run."""
     best = arguments.checkpoint == Path("best")
     if arguments.checkpoint is not None and not best:
         checkpoint = locate(arguments.checkpoint)

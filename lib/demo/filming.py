@@ -25,14 +25,11 @@ _LOG_SECONDS = 10  # between two lines of a camera
 
 
 def film_item(demo: Demo, item: Item) -> bool:
-    """Write a video with boxes, and the detections of each frame.
+    """Write a video with boxes, and each frame's detections; return whether it ended.
 
     The files get their names when they are complete. What exists of a video that is cut
     short or stopped becomes ``NAME.partial.mp4``, and is not recorded as done. A camera
     has no end of its own, so its recording is complete whenever it stops.
-
-    Returns:
-        Whether the source came to its end, good or bad.
 
     Raises:
         MissingCodecError: OpenCV cannot write videos here.

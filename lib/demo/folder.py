@@ -37,16 +37,13 @@ def detect_into(
     out: Path | None = None,
     exports: Sequence[str] = (),
 ) -> bool:
-    """Detect objects in all items that the folder has no results of yet.
+    """Detect objects in the items without results; return whether all have succeeded.
 
     Args:
         settings: what the detections depend on, beside threshold and classes.
         out: file for the detections in all pictures of the folder: COCO's results, or
             a table in ``.csv``.
         exports: formats for labelling tools to write these to, words of `LABEL_FILES`.
-
-    Returns:
-        Whether all items succeeded; bad ones are named in the log.
 
     Raises:
         Interrupted: a signal stopped the run; its results are kept.

@@ -26,7 +26,7 @@ class Window(Closeable):
         expect_display()
 
     def show(self, picture: Picture, *, wait: bool) -> bool:
-        """Show a picture.
+        """Show a picture ``(H, W, 3)`` RGB; return whether to continue.
 
         Args:
             wait: whether to wait for a key, unlike in a video.

@@ -21,13 +21,10 @@ from .solver import build_optimizer
 
 
 def join_modules(rpn: Path, fast_rcnn: Path, run: RunFolder, *, iteration: int) -> Path:
-    """Join a proposal network and a Fast R-CNN that share their backbone.
+    """Join a proposal network and a Fast R-CNN of one backbone into a checkpoint.
 
     Args:
         iteration: updates of all steps together.
-
-    Returns:
-        The checkpoint, like any other.
 
     Raises:
         CheckpointError: the checkpoints are of other modules, have different classes,
@@ -61,7 +58,9 @@ def join_modules(rpn: Path, fast_rcnn: Path, run: RunFolder, *, iteration: int) 
     model.load_state_dict(first | second)
     run.claim(config)
     path = run.checkpoint(iteration)
-    optimizer = build_optimizer(model, config.train)
+    # In this one process the state is whole, as it is in every checkpoint.
+    whole = config.train.model_copy(update={"shard_optimizer": False})
+    optimizer = build_optimizer(model, whole)
     snapshot = Snapshot(model, optimizer, torch.Generator(), iteration)
     save_checkpoint(path, snapshot, config, own)
     return path
@@ -70,7 +69,7 @@ def join_modules(rpn: Path, fast_rcnn: Path, run: RunFolder, *, iteration: int) 
 def _joined_config(state: dict[str, Any], iteration: int) -> Config:
     """Return the last step's configuration without the settings of a module alone."""
     config = config_from_checkpoint(state, [])
-    train = {"iterations": iteration, "shard_optimizer": False}
+    train = {"iterations": iteration}
     none = {"proposals": None, "test_proposals": None, "val_proposals": None}
     return config.model_copy(
         update={

@@ -278,11 +278,7 @@ def _synchronise_norms(model: nn.Module) -> None:
 
 
 def clip_gradient(model: nn.Module, limit: float) -> Tensor:
-    """Scale the gradient down to norm ``limit``; 0 leaves it unchanged.
-
-    Returns:
-        ``()``, the norm over all parameters before scaling.
-    """
+    """Scale the gradient down to norm ``limit`` (0: none); return the norm before."""
     if limit:
         return nn.utils.clip_grad_norm_(model.parameters(), limit)
     gradients = [p.grad for p in model.parameters() if p.grad is not None]

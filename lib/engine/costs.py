@@ -40,12 +40,7 @@ class Part(NamedTuple):
 
 
 class Flops(NamedTuple):
-    """FLOPs of one image; an addition and a multiplication count as two.
-
-    Attributes:
-        test: forward pass.
-        train: forward and backward pass.
-    """
+    """FLOPs of one image, forward and in training backward; a multiply-add is two."""
 
     test: int
     train: int

@@ -19,7 +19,7 @@ from ..utils.printable import show
 from .costs import count_flops, count_parameters, estimate_memory, largest_size
 from .non_finite import check_finite
 from .out_of_memory import memory_advice, memory_lines
-from .schedule import images_per_update
+from .schedule import epochs_text, images_per_update
 from .solver import learning_rate
 from .train import weigh_classes
 from .training_batches import stream_batches
@@ -97,7 +97,7 @@ def schedule_lines(train: TrainConfig, images: int) -> list[str]:
         train: settings settled for the actual batch.
     """
     batch = images_per_update(train, 1)
-    epochs = train.iterations * batch / images
+    epochs = epochs_text(train.iterations * batch / images, decimals=1)
     last = train.iterations - 1
     turns = {0, train.warmup_iterations, *train.lr_steps, last}
     if train.schedule != "step":
@@ -105,7 +105,7 @@ def schedule_lines(train: TrainConfig, images: int) -> list[str]:
     width = len(str(last))
     return [
         f"schedule: {train.iterations} iterations of {batch} images "
-        f"({epochs:.1f} epochs), {train.optimizer}, {train.schedule}",
+        f"({epochs} epochs), {train.optimizer}, {train.schedule}",
         *(
             f"  iteration {turn:{width}}: lr {learning_rate(turn, train):.3g}"
             for turn in sorted(turns)
@@ -143,10 +143,9 @@ def try_batch(
     device: torch.device,
     dtype: torch.dtype,
 ) -> tuple[float, TrainOutput]:
-    """Run a forward and a backward pass; the gradients stay in the model.
+    """Run a pass forward and backward; return its seconds and the forward output.
 
-    Returns:
-        Seconds, and the output of the forward pass.
+    The gradients stay in the model.
 
     Raises:
         NonFiniteLossError: a loss is not finite.

@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from ..nets.layers import Norm
+from .running_statistics import trained_norms
 
 
 class WeightAverage:
@@ -31,7 +31,7 @@ class WeightAverage:
             for name, parameter in model.named_parameters()
             if parameter.requires_grad
         }
-        for path, norm in _trained_norms(model):
+        for path, norm in trained_norms(model).items():
             for name, buffer in norm.named_buffers():
                 if buffer.is_floating_point():
                     self._weights[f"{path}.{name}"] = buffer
@@ -91,12 +91,3 @@ def weights_to_test(model: nn.Module, average: WeightAverage | None) -> Iterator
     finally:
         if average is not None:
             average.swap()
-
-
-def _trained_norms(model: nn.Module) -> list[tuple[str, Norm]]:
-    """List the norms that update their statistics, by path."""
-    return [
-        (path, module)
-        for path, module in model.named_modules()
-        if isinstance(module, Norm) and not module.frozen
-    ]

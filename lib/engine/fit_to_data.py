@@ -18,7 +18,7 @@ from ..datasets.records import Dataset
 from ..model.build import build_detector
 from ..utils.shape_only import shape_only
 from .costs import estimate_memory, largest_size
-from .schedule import images_per_update
+from .schedule import epochs_text, images_per_update
 
 _LENGTHS = (
     *("warmup_iterations", "validate_every", "snapshot_every"),
@@ -118,9 +118,10 @@ def _length(
             steps = dict.fromkeys(max(1, round(s * share)) for s in train.lr_steps)
             changes["train.lr_steps"] = tuple(steps)
     side = " ".join(map(str, config.data.short_sides))
+    epochs = epochs_text(total * images / count, decimals=0)
     return changes, (
-        f"{total} updates of {images} images, {total * images / count:.0f} epochs of "
-        f"{count}; short side {side}"
+        f"{total} updates of {images} images, {epochs} epochs of {count}; short side "
+        f"{side}"
     )
 
 

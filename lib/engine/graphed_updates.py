@@ -198,13 +198,7 @@ class _Size(NamedTuple):
 
 
 class _Recording(NamedTuple):
-    """A recorded update.
-
-    Attributes:
-        batch: input, to be filled before each replay.
-        update: result, filled by each replay.
-        replay: runs the update.
-    """
+    """An update that ``replay`` makes of what is in ``batch``."""
 
     batch: Batch
     update: Update

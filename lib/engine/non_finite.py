@@ -3,17 +3,16 @@
 import itertools
 import logging
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Mapping, Sequence
 
-import torch
 from torch import Tensor, nn
 
 from ..config.settings import TrainConfig
 from ..datasets.loading.batches import Batch
-from ..nets.layers import Norm
 from ..utils.distributed import collectives
 from ..utils.monitoring.async_scalars import AsyncScalars
 from ..weights.checkpoint import Counts
+from .running_statistics import trained_norms
 
 logger = logging.getLogger(__name__)
 
@@ -30,24 +29,17 @@ def check_finite(
     Raises:
         NonFiniteLossError: names the first such value, the iteration and the images.
     """
-    fault = _fault(values, _together(values).tolist(), iteration, image_ids)
+    numbers = {name: float(value.detach()) for name, value in values.items()}
+    fault = _fault(numbers, iteration, image_ids)
     if fault is not None:
         raise fault
 
 
-def _together(values: dict[str, Tensor]) -> Tensor:
-    """Stack the values, so that one copy brings them to the host."""
-    return torch.stack([v.detach().float() for v in values.values()])
-
-
 def _fault(
-    names: Iterable[str],
-    numbers: Sequence[float],
-    iteration: int,
-    image_ids: Sequence[str],
+    numbers: Mapping[str, float], iteration: int, image_ids: Sequence[str]
 ) -> NonFiniteLossError | None:
     """Return an error that names the first non-finite number; None if there is none."""
-    for name, number in zip(names, numbers, strict=True):
+    for name, number in numbers.items():
         if not math.isfinite(number):
             return NonFiniteLossError(
                 f"{name} is {number} at iteration {iteration + 1}, images "
@@ -77,9 +69,8 @@ class FaultyUpdates:
         # The forward pass changes these; only the optimizer changes the rest.
         self._statistics = [
             buffer
-            for part in model.modules()
-            if isinstance(part, Norm) and not part.frozen
-            for buffer in part.buffers()
+            for norm in trained_norms(model).values()
+            for buffer in norm.buffers()
             if settings.nonfinite == "skip"
         ]
         self._before = [buffer.clone() for buffer in self._statistics]
@@ -101,20 +92,19 @@ class FaultyUpdates:
         image_ids = tuple(name for batch in batches for name in batch.image_ids)
         found: list[NonFiniteLossError] = []
 
-        def look(numbers: Sequence[float]) -> None:
-            fault = _fault(names, numbers, iteration, image_ids)
+        def look(numbers: Mapping[str, float]) -> None:
+            fault = _fault(numbers, iteration, image_ids)
             if fault is None:
                 return
             if collectives.is_distributed():
                 of_all = collectives.gather(image_ids)  # empty but on the main process
                 all_ids = tuple(itertools.chain(*of_all)) or image_ids
-                fault = _fault(names, numbers, iteration, all_ids) or fault
+                fault = _fault(numbers, iteration, all_ids) or fault
             if self.settings.nonfinite == "stop":
                 raise fault
             found.append(fault)
 
-        names = tuple(values)
-        self._readback.send(_together(values), look)
+        self._readback.send(values, look)
         if self.settings.nonfinite == "skip":
             self._readback.flush()
         return found[0] if found else None

@@ -96,10 +96,10 @@ class Profile(Closeable):
                 *owner, method = path.split(".")
                 self.watch(functools.reduce(getattr, owner, module), method, stage)
 
-    def stage(self, name: str) -> contextlib.AbstractContextManager[None]:
+    def stage(self, name: str) -> contextlib.AbstractContextManager[object]:
         """Return the context of a stage."""
         if self._tracer is not None:
-            return _mark(name)
+            return record_function(name)
         if self._timing:
             return self._clock.stage(name)
         return contextlib.nullcontext()
@@ -174,9 +174,3 @@ def _at_no_risk() -> Iterator[None]:
         yield
     except (OSError, RuntimeError) as error:
         logger.warning("cannot write the profile: %s", error)
-
-
-@contextlib.contextmanager
-def _mark(name: str) -> Iterator[None]:
-    with record_function(name):
-        yield

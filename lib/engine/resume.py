@@ -37,11 +37,7 @@ def resume(run: RunFolder, state: TrainState, dataset: Dataset) -> None:
 
 
 def _load_newest(run: RunFolder, state: TrainState, dataset: Dataset) -> Path | None:
-    """Load the newest undamaged checkpoint, and return its file.
-
-    Raises:
-        ValueError: see `resume`.
-    """
+    """Load the newest undamaged checkpoint, and return its file."""
     damaged: list[Path] = []
     for path in reversed(run.checkpoints()):
         try:

@@ -189,12 +189,9 @@ class RunFolder:
         return int(files[-1].stem.partition("_")[2]) if files else 0
 
     def make_good(self, config: Config) -> bool:
-        """Create the folder again if it was deleted or moved while the run is active.
+        """Create the folder again if it was deleted or moved; return whether it was.
 
         Its content is lost, except what the run still holds and writes again.
-
-        Returns:
-            Whether that was necessary.
 
         Raises:
             ValueError: another process has claimed the folder, or it cannot be written.

@@ -8,6 +8,15 @@ from ..nets.layers import Norm
 from ..utils.distributed import collectives
 
 
+def trained_norms(model: nn.Module) -> dict[str, Norm]:
+    """Return the norms that update their statistics, by path."""
+    return {
+        path: module
+        for path, module in model.named_modules()
+        if isinstance(module, Norm) and not module.frozen
+    }
+
+
 class RunningStatistics:
     """Update the statistics of norms as if one process had made all passes in a row.
 
@@ -25,7 +34,7 @@ class RunningStatistics:
     def __init__(self, model: nn.Module, passes: Passes, *, synchronised: bool) -> None:
         self.passes = passes
         self.synchronised = synchronised
-        norms = [m for m in model.modules() if isinstance(m, Norm) and not m.frozen]
+        norms = list(trained_norms(model).values())
         self._buffers = [b for norm in norms for b in norm.buffers()]
         self._momentum = norms[0].momentum if norms else None
         self._before: list[Tensor] = []

@@ -19,6 +19,12 @@ def images_per_update(train: TrainConfig, processes: int) -> int:
     return train.batch_size * train.accumulate * processes
 
 
+def epochs_text(epochs: float, *, decimals: int) -> str:
+    """Return a number of epochs; one digit of a number too small for the decimals."""
+    text = f"{epochs:.{decimals}f}"
+    return text if float(text) else f"{epochs:.1g}"
+
+
 def share_passes(train: TrainConfig, *, rank: int = 0, processes: int = 1) -> Passes:
     """Split an update into passes, and assign each process its share.
 

@@ -4,7 +4,6 @@ import logging
 import math
 
 import torch
-from torch import Tensor
 
 from ..config.settings import Config
 from ..datasets.loading.batches import Batch
@@ -168,7 +167,12 @@ class TrainRecord(Closeable):
         loss = torch.stack(list(losses.values())).sum()
         values = {"loss": loss, **losses}
         if not kept:
-            self._show(done, values, images=images, rate=rate)
+            self.readback.send(  # the files do not keep an early update
+                values,
+                lambda found: self.progress.update(
+                    done, images=images, values=found | {"lr": rate}
+                ),
+            )
             return
         values |= {"gradient_norm": update.norm, **output.counts}
         known = {"lr": rate, "unreadable_images": float(self.counts.unreadable_images)}
@@ -178,10 +182,10 @@ class TrainRecord(Closeable):
         self.waited = 0.0
         tags = {name: _tag(name, output) for name in (*values, *known)}
 
-        def write(found: list[float]) -> None:
-            if not all(map(math.isfinite, found)):
+        def write(found: dict[str, float]) -> None:
+            if not all(map(math.isfinite, found.values())):
                 return  # the run ends as soon as the loop reads these numbers
-            numbers = dict(zip(values, found, strict=True)) | known
+            numbers = found | known
             shown = {name: numbers[name] for name in ("loss", *losses, "lr")}
             self.progress.update(done, images=images, values=shown)
             self.metrics.append(done, numbers)
@@ -196,8 +200,7 @@ class TrainRecord(Closeable):
             self.summaries.scalars(curves, done)
             self.trackers.scalars(curves, done)
 
-        together = torch.stack([v.detach().float() for v in values.values()])
-        self.readback.send(together, write)
+        self.readback.send(values, write)
         if self._due(done, self.settings.picture_every):
             self._pictures(done, model, batch, dtype)
         if self._due(done, self.settings.histogram_every):
@@ -210,18 +213,6 @@ class TrainRecord(Closeable):
                 },
                 done,
             )
-
-    def _show(
-        self, done: int, values: dict[str, Tensor], *, images: int, rate: float
-    ) -> None:
-        """Show the numbers of an early update, which the files do not keep."""
-
-        def show(found: list[float]) -> None:
-            shown = dict(zip(values, found, strict=True)) | {"lr": rate}
-            self.progress.update(done, images=images, values=shown)
-
-        together = torch.stack([v.detach().float() for v in values.values()])
-        self.readback.send(together, show)
 
     def validation(self, done: int, numbers: dict[str, float], line: str) -> None:
         """Record a validation after ``done`` updates; ``line`` is for the log."""

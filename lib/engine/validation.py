@@ -152,6 +152,10 @@ def _check_best_by(config: Config, validation_set: Dataset) -> None:
         )
 
 
+_SAVED = ("last", "best", "best_iteration", "without_gain")
+"""The attributes of a `Validation` that a checkpoint keeps."""
+
+
 class Validation:
     """Validate the detector at intervals, and keep track of the best result.
 
@@ -244,19 +248,12 @@ class Validation:
 
     def state_dict(self) -> dict[str, Any]:
         """Return the state to store in a checkpoint."""
-        return {
-            "last": self.last,
-            "best": self.best,
-            "best_iteration": self.best_iteration,
-            "without_gain": self.without_gain,
-        }
+        return {name: getattr(self, name) for name in _SAVED}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Continue from `state_dict`."""
-        self.last = state["last"]
-        self.best = state["best"]
-        self.best_iteration = state["best_iteration"]
-        self.without_gain = state["without_gain"]
+        for name in _SAVED:
+            setattr(self, name, state[name])
 
     def summary(self, measures: ValidationMetrics) -> str:
         """Return a line for the log, after `take`."""

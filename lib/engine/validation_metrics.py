@@ -175,31 +175,17 @@ def _measure_batch(
     totals = torch.stack([loss.total for loss in terms]).float()
     counts = torch.stack([loss.count for loss in terms]).float()
     pairs = torch.stack((totals, counts), dim=1).tolist()  # (L, 2)
-    return _BatchMeasures(
-        _leave_network(model, found, batch, config, results),
-        dict(zip(output.terms, map(tuple, pairs), strict=True)),
-    )
-
-
-def _leave_network(
-    model: Network,
-    found: Predictions | Proposals,
-    batch: Batch,
-    config: Config,
-    results: ImageResults,
-) -> list[ImageDetections] | list[ImageProposals]:
-    """Convert detections to pixels of the original images, image by image."""
-    offset = config.boxes.offset
+    losses = dict(zip(output.terms, map(tuple, pairs), strict=True))
     if not model.detects:
-        return to_image_proposals(cast(Proposals, found), batch, offset=offset)
+        proposals = cast(Proposals, found)
+        offset = config.boxes.offset
+        return _BatchMeasures(
+            to_image_proposals(proposals, batch, offset=offset), losses
+        )
     detections = detections_of(
-        model,
-        cast(Predictions, found),
-        batch,
-        boxes=config.boxes,
-        test=config.test,
+        model, cast(Predictions, found), batch, boxes=config.boxes, test=config.test
     )
-    return results.add(detections, batch)
+    return _BatchMeasures(results.add(detections, batch), losses)
 
 
 def _add_up(

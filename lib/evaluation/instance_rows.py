@@ -38,13 +38,10 @@ def instance_texts(flat: FlatDetections) -> Iterator[str]:
 def parse_masks(
     path: Path, rows: Sequence[dict[str, Any]], sizes: Sequence[Sequence[int]]
 ) -> tuple[RunLengths, ...] | None:
-    """Read the masks of rows: run lengths, compressed or not, or polygons.
+    """Read a mask of each row: run lengths or polygons; None if no row has one.
 
     Args:
         sizes: width and height of each row's image.
-
-    Returns:
-        A mask for each row; None if no row has one.
 
     Raises:
         ValueError: some rows have no mask, or it is damaged or of another size.

@@ -50,7 +50,7 @@ def save_coco_upload(
     algorithm: str,
     task: Task = "bbox",
 ) -> Path:
-    """Save the archive that COCO's evaluation server accepts, also for its test sets.
+    """Save the archive that COCO's evaluation server takes, and return its path.
 
     Args:
         folder: folder for ``detections_<set>_<algorithm>_results.json``, a COCO result
@@ -58,9 +58,6 @@ def save_coco_upload(
             uploaded. The names of keypoints begin with ``person_keypoints``.
         dataset: in COCO layout; for coco_2017_test-dev the set is test-dev2017.
         algorithm: letters, digits, dots and dashes.
-
-    Returns:
-        The archive.
 
     Raises:
         ValueError: see ``flatten``; or the layout is VOC, or the server would not

@@ -29,7 +29,7 @@ def save_voc_files(
     *,
     comp: str = "comp4",
 ) -> list[Path]:
-    """Write the file of each class, also of classes without detections.
+    """Write a file for each class, also without detections; return them in order.
 
     Coordinates have three decimals. Scores have all their digits, so that detections
     are read back in the same order.
@@ -38,9 +38,6 @@ def save_voc_files(
         folder: folder for the files; the server requires the name results/VOC2007/Main.
         dataset: names the images, the classes, and the list of images in file names.
         comp: the competition.
-
-    Returns:
-        The files, in the order of the classes.
 
     Raises:
         ValueError: see ``flatten``; or two classes would have the same file.

@@ -99,7 +99,7 @@ def atomic_path(path: Path) -> Iterator[Path]:
 
 
 def remove_stale(folder: Path) -> list[Path]:
-    """Remove the temporary files that dead processes left in a folder.
+    """Remove the temporary files of dead processes in a folder, and return them.
 
     A temporary file is stale if the process in its name no longer runs on this machine,
     or if it was not written to for an hour: a container gets a new host name, and
@@ -107,9 +107,6 @@ def remove_stale(folder: Path) -> list[Path]:
 
     Args:
         folder: searched without its sub-folders. A missing folder counts as empty.
-
-    Returns:
-        The removed files.
     """
     removed: list[Path] = []
     if not folder.is_dir():

@@ -14,13 +14,10 @@ _BUT_LINES = re.compile(f"(?![\n\t])[{_STEERING}]")
 
 
 def printable(text: str, *, lines: bool = False) -> str:
-    r"""Escape characters that control a terminal or reorder text, as in ``\x1b``.
+    r"""Escape what is no UTF-8, controls a terminal or reorders text, as in ``\x1b``.
 
     Args:
         lines: keep newlines and tabs, for text of several lines.
-
-    Returns:
-        Text that can be written as UTF-8.
     """
     return (_BUT_LINES if lines else _ANY).sub(_escaped, text)
 

@@ -30,6 +30,7 @@ pytestmark = pytest.mark.slow
 
 FPN = ("net.features", "fpn", "net.fpn_channels", 16, "head.fc_channels", 32)
 SHORT = ("train.iterations", 2, "train.snapshot_every", 2)
+SHARD = ("train.shard_optimizer", True)
 
 
 @pytest.fixture(scope="module")
@@ -61,7 +62,7 @@ def steps(request, dataset, tmp_path_factory):
     folder = tmp_path_factory.mktemp("steps")
 
     def train(name, *words):
-        config = tiny_config(*request.param, *SHORT, *words)
+        config = tiny_config(*request.param, *SHORT, *SHARD, *words)
         model = tiny_detector(config)
         load_first_weights(model, config, CLASSES)
         torch.save(model.state_dict(), folder / f"{name}_first.pth")
@@ -117,6 +118,7 @@ def test_joined_modules_are_a_detector(steps, dataset, tmp_path):
     state = load_checkpoint(path)
     assert state["config"]["net"]["modules"] == "both"
     assert state["config"]["data"]["proposals"] is None
+    assert state["config"]["train"]["shard_optimizer"]  # as in its parts
     third, fourth = (load_checkpoint(newest(steps / name))["model"] for name in "34")
     assert state["model"].keys() == third.keys() | fourth.keys()
     for key, tensor in state["model"].items():

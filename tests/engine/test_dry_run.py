@@ -88,6 +88,8 @@ def test_schedule_by_hand():
         *("train.warmup_iterations", 10, "train.batch_size", 4),
         *("train.snapshot_every", 250),
     )
+    short = config.train.model_copy(update={"iterations": 2})
+    assert "2 iterations of 4 images (0.02 epochs)" in schedule_lines(short, 500)[0]
     assert schedule_lines(config.train, 500) == [
         "schedule: 1000 iterations of 4 images (8.0 epochs), sgd, step",
         "  iteration   0: lr 0.01",

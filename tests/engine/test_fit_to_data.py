@@ -41,6 +41,12 @@ def test_length(count, updates, every):
     assert fit(config, photos(7)) == (config, [])  # numbers are fixed from now on
 
 
+def test_a_very_short_run_has_a_part_of_an_epoch():
+    short = recipe("res50", "train.iterations", 3)
+    _, (line,) = fit(short, photos(400), fixed={"train.iterations"})
+    assert "3 updates of 4 images, 0.03 epochs of 400" in line
+
+
 def test_what_the_user_sets_stays():
     tiny, plain = photos(10, side=6), recipe()
     fixed = {"train.iterations", "data.long_side", "anchors.scales", "train.batch_size"}

@@ -135,7 +135,7 @@ def test_an_update_that_is_looked_at_later_is_refused_before_a_save(
     # As on a GPU: numbers reach the host when the next ones are sent, or a save asks.
     def send(self, values, use):
         self.flush()
-        numbers = values.tolist()
+        numbers = {name: float(value.detach()) for name, value in values.items()}
 
         def hand_on():
             self.pending = None

@@ -233,7 +233,7 @@ def test_folder_is_validated_on_its_val(tmp_path, caplog):
     assert "validation on own_val: 1 images, every 5 iterations" in caplog.text
     log_validation(load_config([], []), None, test_set)
     assert "no validation: there is no validation set (data.val_set)" in caplog.text
-    assert "flatters" not in caplog.text
+    assert "no other test set" not in caplog.text
     log_validation(config, found, load(folder, tmp_path, "val"))
     assert "there is no other test set" in caplog.text
     (folder / "ImageSets" / "Main" / "val.txt").unlink()

@@ -5,25 +5,14 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from faster_rcnn.datasets.records import KeypointNames, RunLengths
+from drawn_instances import box_mask
+from faster_rcnn.datasets.records import KeypointNames
 from faster_rcnn.evaluation.results import (
     load_detections,
     save_coco_upload,
     save_detections,
 )
 from faster_rcnn.evaluation.selection import best_of_image, only_classes, suppress
-from pycocotools import mask as coco_mask
-
-
-def run_lengths(*boxes):
-    """Masks of a 500x400 image from x1, y1, x2, y2."""
-    masks = []
-    for x1, y1, x2, y2 in boxes:
-        bits = np.zeros((400, 500), np.uint8, order="F")
-        bits[y1:y2, x1:x2] = 1
-        masks.append(RunLengths(coco_mask.encode(bits)["counts"], (400, 500)))
-    return tuple(masks)
-
 
 BOXES = [[10, 20, 50, 60], [15, 25, 55, 65], [100, 0, 120, 9]]
 
@@ -41,7 +30,7 @@ def detections(found):
     entry = found("a", BOXES, [0.9, 0.8, 0.7], [1, 1, 2])
     none = np.zeros((0, 2, 3), np.float32)
     return [
-        replace(entry, masks=run_lengths(*BOXES), keypoints=points),
+        replace(entry, masks=tuple(box_mask(*box) for box in BOXES), keypoints=points),
         replace(found("b"), masks=(), keypoints=none),
     ]
 
@@ -66,7 +55,7 @@ def test_they_come_back_to_the_bit(data, detections, tmp_path):
 def test_rows_without_boxes(data, tmp_path):
     """The forms in which COCO's server takes masks and keypoints."""
     row = {"image_id": "a", "category_id": 1, "score": 0.5}
-    (mask,) = run_lengths(BOXES[0])
+    mask = box_mask(*BOXES[0])
     corners = [10, 20, 50, 20, 50, 60, 10, 60]
     counts = [10 * 400 + 20, *[40, 360] * 39, 40, 500 * 400 - 49 * 400 - 60]
     for segmentation in (
@@ -87,7 +76,7 @@ def test_rows_without_boxes(data, tmp_path):
     assert first.keypoints.tolist() == [[[12.5, 30.5, 1], [22.5, 35.5, 1]]]
 
 
-MASK = {"size": [400, 500], "counts": run_lengths(BOXES[0])[0].counts.decode()}
+MASK = {"size": [400, 500], "counts": box_mask(*BOXES[0]).counts.decode()}
 
 
 @pytest.mark.parametrize(

@@ -9,6 +9,7 @@ from dataclasses import replace
 import hotcoco.mask
 import numpy as np
 import pytest
+from drawn_instances import box_mask
 from faster_rcnn.datasets.records import KeypointNames, RunLengths
 from faster_rcnn.evaluation.coco_ap import KEYPOINT_METRICS, METRICS, coco_metrics
 from faster_rcnn.evaluation.coco_objects import coco_objects
@@ -197,9 +198,7 @@ def instances(record, dataset, found):
         keypoints=points.astype(np.float32),
     )
     names = KeypointNames(("left", "right"))
-    bits = np.zeros((400, 500), np.uint8, order="F")
-    bits[10:40, 10:50] = 1
-    mask = RunLengths(coco_mask.encode(bits)["counts"], (400, 500))
+    mask = box_mask(10, 10, 50, 40)
     entry = replace(
         found("a", [cat], [0.9], [1]), masks=(mask,), keypoints=points[:1].astype("f")
     )

@@ -224,15 +224,6 @@ def test_coco_numbers_of_each_class_in_json(coco_pets, found):
     assert content["coco_per_class"]["dog"]["AP"] is None
 
 
-def test_evaluators_agree(coco_pets, found):
-    detections = [found("1", [BOX, OTHER], [0.9, 0.8])]
-    ours, oracle = (
-        evaluate(coco_pets, detections, evaluator=evaluator).to_json()
-        for evaluator in ("hotcoco", "pycocotools")
-    )
-    assert ours == oracle
-
-
 def test_the_table_names_the_limit_of_detections(coco_pets, found):
     boxes = np.tile([10, 10, 20, 20], (130, 1))
     detections = [found("1", boxes, np.linspace(0.9, 0.1, 130))]

@@ -1,11 +1,25 @@
-"""Masks and keypoints for the drawn images of `tiny_runs`."""
+"""Masks and keypoints: of the drawn images of `tiny_runs`, and of boxes."""
 
 import dataclasses
 
 import numpy as np
-from faster_rcnn.datasets.records import KeypointNames
+from faster_rcnn.datasets.records import KeypointNames, RunLengths
+from pycocotools import mask as coco_mask
 
 NAMES = KeypointNames(("left", "right"), ((0, 1),))
+
+
+def encoded(bits):
+    """The run lengths of a mask ``(H, W)``."""
+    rle = coco_mask.encode(np.asfortranarray(bits, np.uint8))
+    return RunLengths(rle["counts"], bits.shape)
+
+
+def box_mask(x1, y1, x2, y2):
+    """The run lengths of a box in an image of 500 x 400."""
+    bits = np.zeros((400, 500), bool)
+    bits[y1:y2, x1:x2] = True
+    return encoded(bits)
 
 
 def with_instances(dataset):

@@ -151,11 +151,7 @@ def image_gains(before: ErrorAnalysis, after: ErrorAnalysis) -> IntArray:
 def changed_images(
     before: ErrorAnalysis, after: ErrorAnalysis, *, most: int
 ) -> list[tuple[int, str]]:
-    """Select the images that changed most, for better or worse.
-
-    Returns:
-        Index of each image and a description of its change, the largest change first.
-    """
+    """Select the images that changed most, in order, with a text about the change."""
     gains = image_gains(before, after)
     order = np.argsort(-np.abs(gains), kind="stable")[:most]
     return [

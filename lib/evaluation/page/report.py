@@ -38,7 +38,7 @@ def write_report(
     pictures: int = 160,
     resamples: int = 1000,
 ) -> ErrorAnalysis:
-    """Analyse the errors of a test, and write a report for people and for programs.
+    """Write a report on the errors of a test, and return the analysis in errors.json.
 
     Args:
         folder: folder for report.html, errors.json, and PNGs of the plots in plots/.
@@ -46,9 +46,6 @@ def write_report(
         earlier: folder of another test on the same data set, to compare with.
         known: further facts for the header, by their names, such as the net.
         pictures: largest number of false detections and misses in the gallery.
-
-    Returns:
-        The analysis, which errors.json contains.
 
     Raises:
         ValueError: detections do not match the data set, or ``earlier`` contains no

@@ -32,15 +32,12 @@ def write_run_plots(
     window: int,
     wanted: Sequence[str] = (),
 ) -> tuple[Path, Path]:
-    """Draw the curves of runs into an image and a page.
+    """Draw the curves of runs into an image and a page; return both files.
 
     Args:
         target: path of both files without the suffixes ``.png`` and ``.html``.
         window: iterations that curves are averaged over; 0 for none.
         wanted: names of the quantities; by default losses, learning rate and AP.
-
-    Returns:
-        The two files.
 
     Raises:
         ValueError: no run has a wanted quantity, or there is no quantity to draw.

@@ -5,7 +5,7 @@ until the host has queued more. So the copy of the numbers is queued too, and th
 read one update later.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 import torch
 from torch import Tensor
@@ -17,22 +17,26 @@ class AsyncScalars:
     def __init__(self) -> None:
         self.pending: Callable[[], None] | None = None
 
-    def send(self, values: Tensor, use: Callable[[list[float]], None]) -> None:
-        """Call ``use`` with the values, after those sent before.
+    def send(
+        self, values: Mapping[str, Tensor], use: Callable[[dict[str, float]], None]
+    ) -> None:
+        """Call ``use`` with the numbers by name, after those sent before.
 
         Args:
-            values: ``(K,)`` on any device.
+            values: ``()`` each, on one device.
             use: the callback; not called again if it raises.
         """
         self.flush()
-        read = _start_copy(values.detach())
+        names = tuple(values)  # not the tensors, which may hold a graph
+        together = torch.stack([v.detach().float() for v in values.values()])
+        read = _start_copy(together)
 
         def pass_on() -> None:
             self.pending = None
-            use(read())
+            use(dict(zip(names, read(), strict=True)))
 
         self.pending = pass_on
-        if values.device.type != "cuda":
+        if together.device.type != "cuda":
             self.flush()
 
     def flush(self) -> None:

@@ -2,21 +2,15 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from faster_rcnn.datasets.records import KeypointNames, RunLengths
+from drawn_instances import box_mask
+from faster_rcnn.datasets.records import KeypointNames
 from faster_rcnn.evaluation.analysis.instance_quality import (
     keypoint_quality,
     mask_overlaps,
 )
 from faster_rcnn.evaluation.analysis.matches import match_detections
-from pycocotools import mask as coco_mask
 
 CAT, OTHER = [10, 10, 110, 60], [200, 200, 260, 300]
-
-
-def run_lengths(x1, y1, x2, y2):
-    bits = np.zeros((400, 500), np.uint8, order="F")
-    bits[y1:y2, x1:x2] = 1
-    return RunLengths(coco_mask.encode(bits)["counts"], (400, 500))
 
 
 @pytest.fixture
@@ -35,7 +29,7 @@ def scene(record, dataset, found):
     near[0, 1, 1] += 15
     hit = replace(
         found("b", [CAT], [0.9]),
-        masks=(run_lengths(10, 10, 60, 60),),
+        masks=(box_mask(10, 10, 60, 60),),
         keypoints=near,
     )
     names = KeypointNames(("a", "b", "c"))

@@ -7,18 +7,13 @@ from dataclasses import replace
 import cv2
 import numpy as np
 import pytest
-from faster_rcnn.datasets.records import KeypointNames, RunLengths
+from drawn_instances import box_mask, encoded
+from faster_rcnn.datasets.records import KeypointNames
 from faster_rcnn.evaluation.page.overlays import limb_path, outline_path
 from faster_rcnn.evaluation.page.report import write_report
 from faster_rcnn.evaluation.scoring import evaluate
-from pycocotools import mask as coco_mask
 
 CAT = [20, 20, 120, 120]
-
-
-def run_lengths(bits):
-    rle = coco_mask.encode(np.asfortranarray(bits, np.uint8))
-    return RunLengths(rle["counts"], bits.shape)
 
 
 def numbers(path):
@@ -28,15 +23,15 @@ def numbers(path):
 def test_an_outline_runs_along_the_edges_of_the_pixels():
     bits = np.zeros((40, 50), bool)
     bits[10:20, 5:30] = True
-    path = outline_path(run_lengths(bits))
+    path = outline_path(encoded(bits))
     xs, ys = np.array(numbers(path)).T
     assert path.count("Z") == 1
     assert (xs.min(), xs.max(), ys.min(), ys.max()) == pytest.approx(
         (5, 30, 10, 20), abs=0.5
     )
     bits[13:17, 10:20] = False
-    assert outline_path(run_lengths(bits)).count("Z") == 2  # the hole
-    assert outline_path(run_lengths(bits & False)) == ""
+    assert outline_path(encoded(bits)).count("Z") == 2  # the hole
+    assert outline_path(encoded(bits & False)) == ""
     part = np.array([[1, 2], [3, 4], [5, 0.25]], np.float32)
     assert outline_path((part,)) == "M1.0 2.0L3.0 4.0L5.0 0.2Z"
     assert outline_path(()) == ""
@@ -60,10 +55,8 @@ def written(tmp_path, record, dataset, found):
         assert cv2.imwrite(str(path), np.full((400, 500, 3), 90, np.uint8))
         truth = replace(record(f"im{i}", [CAT], [1]), path=path)
         records.append(replace(truth, masks=((square,),), keypoints=points))
-        bits = np.zeros((400, 500), bool)
-        bits[20:120, 20:right] = True
         entry = found(f"im{i}", [CAT], [0.9])
-        mask = run_lengths(bits)
+        mask = box_mask(20, 20, right, 120)
         entries.append(replace(entry, masks=(mask,), keypoints=points))
     data = dataset(records, has_masks=True, keypoints=names)
     write_report(tmp_path, data, entries, evaluate(data, entries), resamples=2)

@@ -7,8 +7,9 @@ from faster_rcnn.utils.monitoring.async_scalars import AsyncScalars
 def test_a_cpu_hands_on_at_once():
     seen = []
     back = AsyncScalars()
-    back.send(torch.tensor([1.0, 2.0], requires_grad=True), seen.append)
-    assert seen == [[1.0, 2.0]]
+    values = {"a": torch.tensor(1.0, requires_grad=True), "b": torch.tensor(2)}
+    back.send(values, seen.append)
+    assert seen == [{"a": 1.0, "b": 2.0}]
     back.flush()
     assert len(seen) == 1
 
@@ -38,8 +39,8 @@ class OnGPU(torch.Tensor):
         return self
 
 
-def on_gpu(*values):
-    return torch.tensor(values).as_subclass(OnGPU)
+def on_gpu(value):
+    return {"a": torch.tensor(value).as_subclass(OnGPU)}
 
 
 def test_a_gpu_is_waited_for_an_update_later(queue):
@@ -48,15 +49,15 @@ def test_a_gpu_is_waited_for_an_update_later(queue):
     back.send(on_gpu(1.0), seen.append)
     assert (queue, seen) == ([], [])
     back.send(on_gpu(2.0), seen.append)
-    assert (queue, seen) == ([1.0], [[1.0]])
+    assert (queue, seen) == ([1.0], [{"a": 1.0}])
     back.flush()
     back.flush()
-    assert (queue, seen) == ([1.0, 2.0], [[1.0], [2.0]])
+    assert (queue, seen) == ([1.0, 2.0], [{"a": 1.0}, {"a": 2.0}])
 
 
 def test_what_was_refused_does_not_come_again(queue):
     def refuse(numbers):
-        raise ValueError(numbers)
+        raise ValueError(numbers["a"])
 
     back = AsyncScalars()
     back.send(on_gpu(1.0), refuse)
