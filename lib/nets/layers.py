@@ -12,7 +12,13 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from ..kernels.convolution import Activation, activate, convolve, true_cells
+from ..kernels.convolution import (
+    Activation,
+    activate,
+    convolve,
+    is_depthwise,
+    true_cells,
+)
 from ..layer_utils.anchor_grid import joined
 from ..layer_utils.structures import FeatureMaps
 
@@ -180,7 +186,9 @@ class FoldingConv(nn.Conv2d):
             weight, shift = folded_norm(self, norm)
         if self.pad is not None:
             x = self.pad(x, self.kernel_size, self.stride, self.dilation)
-        elif self.padding == tuple(size // 2 for size in self.kernel_size):
+        # `convolve` takes padding by half the kernel for granted, except if depthwise.
+        half = tuple(size // 2 for size in self.kernel_size)
+        if is_depthwise(self) or (self.pad is None and self.padding == half):
             return convolve(x, self, weight, shift)
         padding = cast(tuple[int, int], self.padding)
         return F.conv2d(

@@ -70,6 +70,10 @@ CONVOLUTIONS = {
     "dilated": (nn.Conv2d(8, 8, 3, 1, 2, 2), (40, 2, 2), False, False),
     "grouped": (nn.Conv2d(8, 8, 3, 1, 1, groups=2), (40, 2, 2), False, False),
     "strided depthwise": (nn.Conv2d(8, 8, 3, 2, 1, groups=8), (2, 9, 9), True, False),
+    "wide depthwise": (nn.Conv2d(8, 8, 5, 1, 2, groups=8), (2, 9, 6), True, False),
+    "wide strided": (nn.Conv2d(8, 8, 5, 2, 2, groups=8), (2, 9, 6), True, False),
+    "padded before": (nn.Conv2d(8, 8, 5, 2, groups=8), (2, 10, 7), True, False),
+    "very wide": (nn.Conv2d(8, 8, 7, 1, 3, groups=8), (2, 9, 6), True, False),
 }
 
 
