@@ -16,10 +16,6 @@ from .records import Dataset, few
 def with_known_classes(dataset: Dataset, train_set: Dataset) -> Dataset:
     """Drop unused classes that the training set does not have.
 
-    Args:
-        dataset: set to validate or test on.
-        train_set: set that the detector is trained on.
-
     Raises:
         ValueError: there are objects of a class that the training set does not have.
     """
@@ -50,11 +46,6 @@ def shared_pictures(
     """Report images that are in two sets of a run and make its result too good.
 
     A test on the validation set, in place of a missing test set, is not reported.
-
-    Args:
-        train_set: set to train on.
-        validation_set: set that the best checkpoint is chosen on; None without one.
-        test_set: set that the result is measured on.
     """
     memorised = "the result measures memorised images"
     optimistic = "the best checkpoint is chosen on them, so the test is optimistic"

@@ -48,7 +48,6 @@ def check_class_names(classes: Sequence[str], source: str) -> None:
 
     Args:
         classes: C names, background first.
-        source: origin of the names, for the message.
 
     Raises:
         ValueError: some names are invalid; the message lists them.

@@ -12,25 +12,18 @@ __all__ = ["ARCHIVES", "Archive"]
 
 @dataclass(frozen=True, slots=True)
 class Archive:
-    """A file to download and unpack.
+    """A file to download and unpack."""
 
-    Attributes:
-        urls: the official address, then mirrors of the same bytes.
-        size: size of the archive in bytes.
-        md5: MD5 digest of the archive, in hexadecimal.
-        layout: layout of the data set; decides which folder receives the content.
-        inner: folder in the archive whose content is installed; "" for all of it.
-        marker: path below ``inner`` that is installed last: if it exists, all files do.
-        growth: bytes on disk per byte of the archive. Photos do not compress, but the
-            last block of each file is partly empty.
-    """
-
-    urls: tuple[str, ...]
-    size: int
-    md5: str
+    urls: tuple[str, ...]  # the official address, then mirrors of the same bytes
+    size: int  # size of the archive in bytes
+    md5: str  # MD5 digest of the archive, in hexadecimal
+    # layout of the data set; decides which folder receives the content
     layout: Literal["voc", "coco"]
-    inner: str
+    inner: str  # folder in the archive whose content is installed; "" for all of it
+    # path below ``inner`` that is installed last: if it exists, all files do
     marker: str
+    # bytes on disk per byte of the archive. Photos do not compress, but the last block
+    # of each file is partly empty.
     growth: float = 1.05
 
     @property

@@ -72,8 +72,6 @@ def plan(
     """List the steps that complete a data set; none if it is complete already.
 
     Args:
-        word: DATASET of the command line.
-        root: data root; see `load_dataset`.
         archives: archives of each word; a word without archives (shapes, a path) is
             always complete.
     """
@@ -88,12 +86,6 @@ def ensure_downloaded(
     pause: float = 1.0,
 ) -> None:
     """Download, verify and unpack the missing files of a data set.
-
-    Args:
-        word: see `plan`.
-        root: see `plan`.
-        archives: see `plan`.
-        pause: see `fetch`.
 
     Raises:
         DownloadError: a download failed. The message describes how to download each

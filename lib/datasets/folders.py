@@ -38,32 +38,23 @@ logger = logging.getLogger(__name__)
 
 
 class Found(NamedTuple):
-    """A folder whose layout was recognised.
+    """A folder whose layout was recognised."""
 
-    Attributes:
-        layout: layout of its files.
-        folder: the folder with this layout; inside the given one for a VOCdevkit.
-        classes: the published classes for a VOCdevkit; None to read them from the data.
-    """
-
-    layout: Layout
-    folder: Path
+    layout: Layout  # layout of its files
+    folder: Path  # the folder with this layout; inside the given one for a VOCdevkit
+    # the published classes for a VOCdevkit; None to read them from the data
     classes: tuple[str, ...] | None = None
 
 
 class FolderFormat(NamedTuple):
-    """How folders in one layout are recognised and read.
+    """How folders in one layout are recognised and read."""
 
-    Attributes:
-        sign: returns the file or folder that shows that a folder has the layout; None
-            if the folder does not have it.
-        splits: returns the names of a folder's splits.
-        read: reads the set for a split of a folder, given the name of the data set and
-            what is wanted besides boxes.
-    """
-
+    # returns the file or folder that shows that a folder has the layout; None if the
+    # folder does not have it
     sign: Callable[[Path], str | None]
-    splits: Callable[[Path], Collection[str]]
+    splits: Callable[[Path], Collection[str]]  # returns the names of a folder's splits
+    # reads the set for a split of a folder, given the name of the data set and what is
+    # wanted besides boxes
     read: Callable[[Found, Split, str, Wanted], Dataset]
 
 
@@ -114,12 +105,6 @@ def read_folder(
     includes val, is only used by a run that does not validate, and only if there is
     another set to test on.
 
-    Args:
-        folder: the folder.
-        split: purpose of the set.
-        name: name of the returned data set.
-        wanted: what to read besides boxes.
-
     Raises:
         ValueError: see `recognise`; or there is no suitable set, or it is invalid.
         MissingDataError: the images are missing.
@@ -142,7 +127,6 @@ def choose_split(folder: Path, text: str) -> None:
     """Split a folder without splits of its own by other shares than the usual ones.
 
     Args:
-        folder: the user's folder.
         text: shares of training, validation and test images, such as 0.8/0.1/0.1.
 
     Raises:
@@ -201,7 +185,6 @@ def coco_images(annotations: Path, images: str = "") -> Path:
     """Find the image folder that belongs to an annotation file.
 
     Args:
-        annotations: the annotation file.
         images: name of the folder; "" for the name in instances_<name>.json or
             person_keypoints_<name>.json.
 

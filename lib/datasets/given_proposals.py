@@ -18,10 +18,8 @@ def given_proposals(
     """Read the proposals of a data set; None if the network computes its own.
 
     Args:
-        dataset: data set that the proposals belong to.
         config: configuration; ``rpn.train_post_nms`` or ``rpn.test_post_nms`` limits
             them.
-        use: purpose of the data set.
 
     Raises:
         ValueError: no file is named, or `read_proposals` refuses it.

@@ -16,16 +16,12 @@ _CORRELATION = 0.985
 
 
 class Look(NamedTuple):
-    """What an image looks like.
+    """What an image looks like."""
 
-    Attributes:
-        gradient_hash: the signs of the horizontal gradients of 8 x 8 cells as a 64-bit
-            number; None for an image without gradients.
-        thumbnail: 16 x 16 grey levels.
-    """
-
+    # the signs of the horizontal gradients of 8 x 8 cells as a 64-bit number; None for
+    # an image without gradients
     gradient_hash: int | None
-    thumbnail: bytes
+    thumbnail: bytes  # 16 x 16 grey levels
 
 
 def look_of(pixels: npt.NDArray[np.uint8]) -> Look:

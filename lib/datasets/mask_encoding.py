@@ -38,7 +38,6 @@ def decode_masks(masks: Sequence[RunLengths], size: tuple[int, int]) -> BoolArra
     """Decode masks of one image.
 
     Args:
-        masks: D masks.
         size: H and W.
 
     Returns:

@@ -46,7 +46,6 @@ def mask_polygons(mask: RunLengths, max_vertices: int) -> list[Polygon]:
     """Trace run lengths as polygons of the image, the largest first.
 
     Args:
-        mask: the mask.
         max_vertices: of all polygons together, at least 4; outlines are simplified
             until they have no more, and of too many parts the largest remain.
     """

@@ -9,32 +9,21 @@ from .formats.voc import image_lists, list_file
 
 
 class VocSet(NamedTuple):
-    """A set of PASCAL VOC.
+    """A set of PASCAL VOC."""
 
-    Attributes:
-        year: year of the challenge.
-        split: name of the image list.
-        difficult_counts: whether difficult objects count as ordinary ones, in training
-            and in evaluation (`_diff` in tf-faster-rcnn).
-    """
-
-    year: str
-    split: str
+    year: str  # year of the challenge
+    split: str  # name of the image list
+    # whether difficult objects count as ordinary ones, in training and in evaluation
+    # (`_diff` in tf-faster-rcnn)
     difficult_counts: bool
 
 
 class CocoSet(NamedTuple):
-    """A set of COCO.
+    """A set of COCO."""
 
-    Attributes:
-        annotations: name of the annotation file, without ``.json``.
-        images: name of the folder of images.
-        side: split of the set, for the check that splits share no image.
-    """
-
-    annotations: str
-    images: str
-    side: str
+    annotations: str  # name of the annotation file, without ``.json``
+    images: str  # name of the folder of images
+    side: str  # split of the set, for the check that splits share no image
 
 
 VOC_SETS = {

@@ -66,8 +66,6 @@ def expect_trainable(
     """Refuse a training set from which nothing can be learned.
 
     Args:
-        dataset: the training set.
-        use_difficult: whether VOC's difficult objects are trained on.
         max_unreadable: share of the images that training replaces before it stops.
 
     Returns:

@@ -245,7 +245,6 @@ def clean_boxes(
         boxes: ``(N, 4)`` pixel edges, possibly NaN, inverted or outside.
         sizes: ``(N, 2)`` width and height of each box's image.
         example: describes the box of a row, for the log.
-        drops: counts dropped and clipped boxes.
         closing: what the change to pixel edges added to the written width and height:
             0 for COCO; 1 for VOC, where equal corners are a click without a drag and
             count as zero area.

@@ -47,7 +47,6 @@ def tidy_folder(folder: Path, *, shares: Sequence[float] | None = None) -> Path 
     """Return the folder of links to read an export through; None if it is not one.
 
     Args:
-        folder: the user's folder.
         shares: shares of training, validation and test images for an export without
             splits; if None, those of an earlier call, by default 80, 20 and 0 %.
 
@@ -71,7 +70,6 @@ def cache_home(folder: Path, name: str) -> Path:
     """Make a folder in the cache for what is derived from an export.
 
     Args:
-        folder: the user's folder.
         name: a readable name with a hash, see `origins`.
 
     Raises:

@@ -10,15 +10,12 @@ MaskKind = Literal["polygons", "bitmaps", "pasted"]
 
 
 class Instances(NamedTuple):
-    """What to load besides boxes.
+    """What to load besides boxes."""
 
-    Attributes:
-        masks: what masks become in a batch, polygons only if all are outlines; or
-            "pasted" to use them only to paste objects; None to leave them out.
-        keypoints: the keypoints of the records; None to leave them out.
-    """
-
+    # what masks become in a batch, polygons only if all are outlines; or "pasted" to
+    # use them only to paste objects; None to leave them out
     masks: MaskKind | None = None
+    # the keypoints of the records; None to leave them out
     keypoints: KeypointNames | None = None
 
 
@@ -28,8 +25,6 @@ def with_keypoints_of(
     """Set ``keypoint.count`` to that of a data set, unless the command line gives it.
 
     Args:
-        dataset: the training set.
-        config: configuration of the run.
         given: keys that the command line sets, ``section.key``.
     """
     if dataset.keypoints is None or "keypoint.count" in given:

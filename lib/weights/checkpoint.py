@@ -36,17 +36,11 @@ class DamagedFileError(CheckpointError):
 
 @dataclasses.dataclass
 class Counts:
-    """Counters of a run from its first update on.
+    """Counters of a run from its first update on."""
 
-    Attributes:
-        unreadable_images: unreadable files that were replaced, in all processes.
-        skipped_updates: updates skipped because a number was not finite.
-        skipped_in_a_row: length of the current series of skipped updates.
-    """
-
-    unreadable_images: int = 0
-    skipped_updates: int = 0
-    skipped_in_a_row: int = 0
+    unreadable_images: int = 0  # unreadable files that were replaced, in all processes
+    skipped_updates: int = 0  # updates skipped because a number was not finite
+    skipped_in_a_row: int = 0  # length of the current series of skipped updates
 
 
 class Snapshot(NamedTuple):
@@ -54,22 +48,15 @@ class Snapshot(NamedTuple):
 
     The data stream is a function of seed and iteration, and the schedule one of the
     iteration, so neither needs a state of its own.
-
-    Attributes:
-        model: the detector.
-        optimizer: the optimizer, with its momenta.
-        generator: random number generator of the sampling.
-        iteration: number of updates done.
-        counts: counters of the run so far.
-        extra: state that only some runs have: the averaged weights as ``ema``, the
-            course of validations as ``validation``.
     """
 
-    model: nn.Module
-    optimizer: torch.optim.Optimizer
-    generator: torch.Generator
-    iteration: int
-    counts: Counts = Counts()
+    model: nn.Module  # the detector
+    optimizer: torch.optim.Optimizer  # the optimizer, with its momenta
+    generator: torch.Generator  # random number generator of the sampling
+    iteration: int  # number of updates done
+    counts: Counts = Counts()  # counters of the run so far
+    # state that only some runs have: the averaged weights as ``ema``, the course of
+    # validations as ``validation``
     extra: Mapping[str, object] = MappingProxyType({})
 
 
@@ -80,8 +67,6 @@ def save_checkpoint(
 
     Args:
         path: the file to write; it appears whole or not at all.
-        snapshot: states to store.
-        config: the run's configuration.
         classes: class names, background first.
 
     Raises:
@@ -193,10 +178,6 @@ def load_checkpoint(path: Path) -> dict[str, Any]:
 def check_checkpoint(state: dict[str, Any], path: Path) -> dict[str, Any]:
     """Check that the content of a file is that of an undamaged checkpoint.
 
-    Args:
-        state: content as `read_tensors` returns it.
-        path: file that it comes from.
-
     Raises:
         CheckpointError: the format is another.
         DamagedFileError: the file's checksums do not match, or an entry is missing or
@@ -245,12 +226,7 @@ def _is_weights(value: object) -> bool:
 
 
 def detector_weights(state: Mapping[str, Any], *, averaged: bool) -> dict[str, Tensor]:
-    """Return the weights of a checkpoint that detectors use.
-
-    Args:
-        state: the checkpoint.
-        averaged: whether to return the averaged weights, if there are any.
-    """
+    """Return the weights of a checkpoint that detectors use."""
     weights: dict[str, Tensor] = dict(state["model"])
     if averaged and "ema" in state:
         weights |= state["ema"]["weights"]

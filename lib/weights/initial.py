@@ -34,8 +34,6 @@ def load_first_weights(model: Network, config: Config, classes: Sequence[str]) -
     of the other module it gets the layers that both share; its own layers stay random.
 
     Args:
-        model: from `build_detector`.
-        config: configuration of the run.
         classes: C class names, background first.
 
     Raises:
@@ -113,8 +111,6 @@ def load_initial_weights(
     normalisation that the weights expect.
 
     Args:
-        model: the detector.
-        net: its settings.
         classes: its classes, background first; if None, those of the file, in its order
             and number.
         config: configuration of the run, whose settings the log does not repeat.
@@ -221,8 +217,6 @@ def load_weights(
     A backbone file fills the backbone alone; other layers are unchanged.
 
     Args:
-        model: the detector.
-        weights: weights of its net.
         fine_tuning: allow output layers of another shape, which are left unchanged.
         classes: classes of the detector, background first, for fine-tuning by their
             names; if None, those of the file.

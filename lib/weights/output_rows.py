@@ -42,7 +42,6 @@ def rows_by_name(
         own: tensors of the new detector.
         known: K class names of the file, background first; None if unknown.
         wanted: C class names of the detector, background first.
-        source: origin of the weights, for the log.
 
     Returns:
         The state, in which the output layers that differ only in their classes fit

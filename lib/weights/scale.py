@@ -45,7 +45,6 @@ def estimate_scale(
     """Estimate the deviation of the inputs that weights expect.
 
     Args:
-        net: name of the net.
         state: backbone by our keys.
         last: weight and bias of VGG16's last layer, if the file has them.
 

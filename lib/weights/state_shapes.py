@@ -66,9 +66,7 @@ def detector_shapes(
     """Return the shapes in the state dict of a detector, without the pixel mean.
 
     Args:
-        net: name of the backbone.
         settings: non-default settings out of `DECISIVE`; others have no effect.
-        numbers: numbers of the output layers.
 
     Raises:
         ValueError: the net does not have these features, or a value is invalid.

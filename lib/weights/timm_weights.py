@@ -38,8 +38,6 @@ def fetch_timm(backbone: Backbone, net: str, word: str) -> ImportedWeights:
     """Fetch pretrained weights with timm, which keeps them in Hugging Face's cache.
 
     Args:
-        backbone: the backbone that they are for.
-        net: its name.
         word: ``timm/`` and the name of a model; its tag chooses among several weights.
 
     Raises:
@@ -77,11 +75,6 @@ def fetch_timm(backbone: Backbone, net: str, word: str) -> ImportedWeights:
 def read_timm(backbone: Backbone, net: str, path: Path) -> ImportedWeights:
     """Read a file of weights for a net of timm: a classifier's, or our checkpoint.
 
-    Args:
-        backbone: the backbone that they are for.
-        net: its name.
-        path: a PyTorch or safetensors file.
-
     Raises:
         CheckpointError: the file cannot be read, or has other tensors than the net.
     """
@@ -113,12 +106,7 @@ def read_timm(backbone: Backbone, net: str, path: Path) -> ImportedWeights:
 def _from_efficientnet(
     tensors: Mapping[str, Tensor], keys: Iterable[str]
 ) -> dict[str, Tensor]:
-    """Rename tensors of EfficientNet-PyTorch, which numbers blocks through all stages.
-
-    Args:
-        tensors: tensors by their names there.
-        keys: timm's keys of the net.
-    """
+    """Rename tensors of EfficientNet-PyTorch, which numbers blocks through all stages."""
     matches = (re.match(r"blocks\.\d+\.\d+\.", key) for key in keys)
     blocks = list(dict.fromkeys(match[0] for match in matches if match))
     renamed = {}

@@ -143,7 +143,6 @@ def torchvision_name(key: str, *, old: bool, convs: int) -> str:
     """Return torchvision's name of one of our keys.
 
     Args:
-        key: key of a detector with a pyramid.
         old: use the names from before version 0.13.
         convs: number of convolutions of the head of a region.
     """

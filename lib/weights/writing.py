@@ -40,8 +40,6 @@ def detector_weights(
     """Return the weights of a detector in memory in a form that can be exported.
 
     Args:
-        model: the detector.
-        config: the configuration of the detector.
         classes: class names, background first.
     """
     content = {
@@ -60,7 +58,6 @@ def export_family(weights: ImportedWeights, path: Path) -> None:
 
     Args:
         weights: weights of a detector, from `import_weights` or `detector_weights`.
-        path: the file to write, in one step.
 
     Raises:
         CheckpointError: the port cannot represent these weights; the message says why.
@@ -141,7 +138,6 @@ def detector_state(
     """Return a detector in the form that `load_checkpoint` returns.
 
     Args:
-        weights: weights of a detector.
         recipes: recipes of the data set it was trained on.
         classes: class names, background first.
 

@@ -53,7 +53,6 @@ def known_classes(
     on, else all names in the annotations of a folder in VOC layout, of any split.
 
     Args:
-        entries: all images.
         categories: names in each COCO file or YOLO folder.
     """
     published = {n for e in entries for n in e.source.classes or ()}
@@ -65,12 +64,7 @@ def known_classes(
 
 
 def check_classes(entries: Sequence[Entry], known: Sequence[str]) -> list[Defect]:
-    """Find objects of unknown classes, misspelt names, and classes without examples.
-
-    Args:
-        entries: all images.
-        known: see `known_classes`.
-    """
+    """Find objects of unknown classes, misspelt names, and classes without examples."""
     counts = Counter(w.name for entry in entries for w in entry.objects)
     renamed = misspelt_names(entries)
     allowed = set(known)
@@ -136,7 +130,6 @@ def misspellings(
     short name with two letters swapped is misspelt (RCB).
 
     Args:
-        counts: number of objects of each name.
         published: correct names; they need not occur.
     """
     plain = {name: _plain(name) for name in {*counts, *published}}

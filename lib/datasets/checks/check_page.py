@@ -28,13 +28,7 @@ _ROWS = 2000
 
 
 def write_page(path: Path, report: Report, *, pictures: int = 30) -> None:
-    """Write the report as a page that needs no other file and no network.
-
-    Args:
-        path: the file; its folder is created if missing.
-        report: results of the checks.
-        pictures: number of images on the page, the worst first.
-    """
+    """Write the report as a page that needs no other file and no network."""
     defects = [["kind", "weight", "file", "what was found"]]
     for defect in report.defects[:_ROWS]:
         weight = KINDS[defect.kind].weight

@@ -39,7 +39,6 @@ class CleanedFolder:
         Args:
             images: folder of the copies, relative to this one.
             source: folder that the image's name was relative to.
-            path: the image.
 
         Raises:
             ValueError: `images` leads out.

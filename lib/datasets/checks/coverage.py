@@ -25,35 +25,22 @@ POOR = 0.5
 
 @dataclass(frozen=True, kw_only=True)
 class Recipe:
-    """The settings of a configuration that decide how anchors meet objects.
+    """The settings of a configuration that decide how anchors meet objects."""
 
-    Attributes:
-        name: name of the recipe.
-        short_side: target of the shorter side in pixels.
-        long_side: upper limit of the longer side in pixels.
-        strides: input pixels per cell, of each level.
-        ratios: heights of the anchors divided by their widths.
-        scales: scales of the anchors of each level, in units of its stride.
-        offset: 1 for legacy boxes, 0 for continuous ones.
-        border: pixels by which a training anchor may leave the image; negative for no
-            limit.
-        centre: see `base_anchors`.
-        rounding: see `base_anchors`.
-        use_ignored: whether difficult objects are trained on.
-        crop: sides of the crops of larger images; None for whole images.
-    """
-
-    name: str
-    short_side: int
-    long_side: int
-    strides: tuple[int, ...]
-    ratios: tuple[float, ...]
+    name: str  # name of the recipe
+    short_side: int  # target of the shorter side in pixels
+    long_side: int  # upper limit of the longer side in pixels
+    strides: tuple[int, ...]  # input pixels per cell, of each level
+    ratios: tuple[float, ...]  # heights of the anchors divided by their widths
+    # scales of the anchors of each level, in units of its stride
     scales: tuple[tuple[float, ...], ...]
-    offset: float
+    offset: float  # 1 for legacy boxes, 0 for continuous ones
+    # pixels by which a training anchor may leave the image; negative for no limit
     border: float
-    centre: Centre
-    rounding: Rounding
-    use_ignored: bool
+    centre: Centre  # see `base_anchors`
+    rounding: Rounding  # see `base_anchors`
+    use_ignored: bool  # whether difficult objects are trained on
+    # sides of the crops of larger images; None for whole images
     crop: int | None = None
 
     def scale(self, height: int, width: int) -> float:
@@ -181,7 +168,6 @@ def network_objects(entries: Sequence[Entry], recipe: Recipe) -> Objects:
 
     Args:
         entries: images; those in no split or of unknown size are skipped.
-        recipe: settings of the resize; `use_ignored` includes difficult objects.
     """
     owners, places, names, rows, sizes = [], [], [], [], []
     for entry in entries:
@@ -243,7 +229,6 @@ def best_overlaps(
     of each shape is examined instead of all cells, and the result is exact.
 
     Args:
-        objects: G objects.
         anchors: ``(K, 4)`` anchors of the first cell, see `base_anchors`.
         stride: input pixels per cell.
         offset: 1 for legacy boxes, 0 for continuous ones.

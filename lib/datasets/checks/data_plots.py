@@ -28,7 +28,6 @@ def histogram(
 
     Args:
         values: values to count; those beyond the limits count at the ends.
-        label: label of the horizontal axis.
         marks: values marked by dashed lines.
         log: make the horizontal axis logarithmic; values must be positive.
         limits: limits of the axis; if None, those of values and marks.

@@ -21,7 +21,6 @@ def find_sources(
     Args:
         names: names of sets, paths of folders, or several of these joined by +. All
             splits of a folder are included.
-        root: the folder that contains VOCdevkit, coco and shapes.
         keypoints: whether the run trains on keypoints, which COCO has in other files.
 
     Raises:

@@ -21,20 +21,14 @@ Action = Literal["image", "object", "clip", "size", "pixels", "rename", "none"]
 
 
 class Kind(NamedTuple):
-    """A kind of defect.
+    """A kind of defect."""
 
-    Attributes:
-        look: whether the user should look at such defects before training.
-        action: correction in a cleaned copy: leave out the image or the object, clip
-            the box, correct the written size, rewrite the pixels, rename the class, or
-            nothing.
-        meaning: explanation for users.
-        warns: whether a defect that need not be looked at is more than a note.
-    """
-
-    look: bool
+    look: bool  # whether the user should look at such defects before training
+    # correction in a cleaned copy: leave out the image or the object, clip the box,
+    # correct the written size, rewrite the pixels, rename the class, or nothing
     action: Action
-    meaning: str
+    meaning: str  # explanation for users
+    # whether a defect that need not be looked at is more than a note
     warns: bool = False
 
     @property
@@ -244,19 +238,13 @@ class Defect:
 
 
 class ReadSource(NamedTuple):
-    """Result of reading a source.
+    """Result of reading a source."""
 
-    Attributes:
-        entries: its images.
-        defects: faults of its files.
-        classes: class names that its files list; None if they list none.
-        keypoints: its keypoints; None if it has none.
-    """
-
-    entries: list[Entry]
-    defects: list[Defect]
+    entries: list[Entry]  # its images
+    defects: list[Defect]  # faults of its files
+    # class names that its files list; None if they list none
     classes: list[str] | None = None
-    keypoints: KeypointNames | None = None
+    keypoints: KeypointNames | None = None  # its keypoints; None if it has none
 
 
 def collect(entry: Entry, defects: list[Defect]) -> Fault:

@@ -46,8 +46,6 @@ def write_cleaned(
     """Write a copy of the data set without its defects, all of it or nothing.
 
     Args:
-        report: results of the checks.
-        folder: folder of the copy; must be missing or empty.
         alike: the weakest likeness to another image for which an image is left out.
 
     Returns:

@@ -87,11 +87,7 @@ def check_dataset(
     """Read all files of a data set and check them.
 
     Args:
-        name: name of the data set.
-        sources: see `find_sources`.
-        recipe: recipe whose anchors are measured.
         jobs: number of files read at once; if None, the number of cores.
-        training: messages of a training run about the data set.
     """
     entries: list[Entry] = []
     place = sources[0].annotation_file or sources[0].folder

@@ -33,10 +33,6 @@ def worst_pictures(report: Report, *, most: int) -> Iterator[Shown]:
 
     Images with defects come first, one of each kind in turn, the most serious kind
     leading; then those whose objects the anchors cover worst.
-
-    Args:
-        report: results of the checks.
-        most: largest number of images.
     """
     by_entry: dict[Entry, list[Defect]] = defaultdict(list)
     turns: Counter[str] = Counter()

@@ -53,13 +53,7 @@ def _shape(shape: ET.Element) -> Object | None:
 def write_cvat(
     path: Path, pictures: Iterable[LabelledPicture], classes: Sequence[str]
 ) -> None:
-    """Write boxes; what a detector found has the source ``auto``.
-
-    Args:
-        path: the file, written in one step.
-        pictures: in the order of the task.
-        classes: labels of the task.
-    """
+    """Write boxes; what a detector found has the source ``auto``."""
     root = ET.Element("annotations")
     ET.SubElement(root, "version").text = "1.1"
     labels = ET.SubElement(ET.SubElement(ET.SubElement(root, "meta"), "task"), "labels")

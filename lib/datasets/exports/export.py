@@ -21,20 +21,15 @@ _BYTES = 1 << 16
 
 
 class Export(NamedTuple):
-    """A folder whose export was recognised.
+    """A folder whose export was recognised."""
 
-    Attributes:
-        name: the tool and its format, for the log.
-        files: files of annotations and images; if one of them changes, the links are
-            written again.
-        is_split: whether the export has splits of its own.
-        write: writes a folder of links in one of the layouts; splits the images by the
-            given function if the export has no splits of its own.
-    """
-
-    name: str
+    name: str  # the tool and its format, for the log
+    # files of annotations and images; if one of them changes, the links are written
+    # again
     files: Sequence[Path]
-    is_split: bool
+    is_split: bool  # whether the export has splits of its own
+    # writes a folder of links in one of the layouts; splits the images by the given
+    # function if the export has no splits of its own
     write: Callable[[Path, Splitter], None]
 
 
@@ -47,8 +42,6 @@ def chosen_splits(
     """Return the items of each split; split them if there is only one set.
 
     Args:
-        sets: items by split.
-        splitter: see `Export`.
         images: the images of all items, in order.
     """
     if len(sets) > 1:
@@ -78,7 +71,6 @@ def files_with(
 
     Args:
         folders: folders to search, without their subfolders.
-        pattern: pattern of the files' names.
         inside: the texts; "" for any file.
         limit: files of a folder that are examined; if None, all.
     """

@@ -77,11 +77,6 @@ def write_label_studio(
     Pictures are named as files below Label Studio's folder of local files. The
     labelling interface needs an ``Image`` named image and ``RectangleLabels`` named
     label.
-
-    Args:
-        path: the file, written in one step.
-        pictures: a task each.
-        classes: of the boxes; the interface defines them.
     """
     tasks = []
     for picture in pictures:

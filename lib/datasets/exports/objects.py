@@ -9,19 +9,12 @@ Edges = tuple[float, float, float, float]
 
 
 class Object(NamedTuple):
-    """An object of a file.
+    """An object of a file."""
 
-    Attributes:
-        label: name of its class.
-        edges: x1, y1, x2, y2, pixel edges; shares of the image if ``share``.
-        outline: x, y, x, y, ... in pixels; empty for a box.
-        share: whether the edges are shares of the image's width and height.
-    """
-
-    label: str
-    edges: Edges
-    outline: tuple[float, ...] = ()
-    share: bool = False
+    label: str  # name of its class
+    edges: Edges  # x1, y1, x2, y2, pixel edges; shares of the image if ``share``
+    outline: tuple[float, ...] = ()  # x, y, x, y, ... in pixels; empty for a box.
+    share: bool = False  # whether the edges are shares of the image's width and height
 
 
 def turned(

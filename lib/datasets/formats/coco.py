@@ -46,9 +46,7 @@ def read_coco(
     The file is parsed once, a few entries at a time, and then opened as an index.
 
     Args:
-        annotation_file: for example annotations/instances_train2017.json.
         image_folder: folder that the file's image names are relative to.
-        name: name of the returned data set.
         wanted: what to read besides boxes. A box that is missing is taken from the
             object's mask in any case.
 

@@ -52,9 +52,7 @@ class Annotations:
     """Columns of annotations, collected before images and categories are known.
 
     Args:
-        path: the file.
         scratch: folder of temporary files; if None, the system's.
-        wanted: what to collect besides boxes.
         skip_masks: whether masks are not even parsed, to save time.
     """
 
@@ -215,7 +213,6 @@ class Annotations:
             image_ids: COCO's ids of the listed images.
             sizes: width and height of those.
             category_ids: category ids of the classes.
-            drops: counts dropped annotations.
             of_background: whether category 0 is the background, which has no objects.
         """
         place = 0

@@ -15,10 +15,6 @@ def find_images(folder: Path, names: Sequence[str]) -> list[str | None]:
     Of a name that does not exist, or that leads out of the folder by ``..``, the
     longest end that exists is taken, see `longest_tail`. It must not be another image's
     too; an end without any folder must not even be the end of another name.
-
-    Args:
-        folder: folder of the images.
-        names: names as in the file.
     """
     # A single listing of the folder serves all names without a folder of their own.
     there = set(os.listdir(folder)) if folder.is_dir() else set()

@@ -103,11 +103,8 @@ def read_tables(
     """Read an instances file, a few entries at a time.
 
     Args:
-        path: the file.
-        folder: folder of its images.
         content: expected hash of its bytes; "" to accept any.
         scratch: folder of temporary files; if None, the system's.
-        wanted: what to read besides boxes.
 
     Raises:
         ValueError: the file is missing or malformed, lacks a key, or has changed.
@@ -200,7 +197,6 @@ def placeholders(table: Sequence[Entry], used: Container[int | None]) -> set[int
     (Roboflow writes one for the project).
 
     Args:
-        table: the categories as written.
         used: category ids of the annotations.
     """
     rows = [(whole_number(e.get("id")), str(e.get("name"))) for e in table]
@@ -225,10 +221,7 @@ def read_categories(
     category 0.
 
     Args:
-        path: path of the file, for errors.
-        table: the categories as written.
         used: category ids of the annotations.
-        drops: counts dropped categories.
 
     Raises:
         ValueError: there are none, or an id or name occurs twice.

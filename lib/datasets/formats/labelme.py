@@ -47,17 +47,11 @@ _CORNERS = 64
 
 
 class Shape(NamedTuple):
-    """An object: one shape, or all shapes of a label and group.
+    """An object: one shape, or all shapes of a label and group."""
 
-    Attributes:
-        place: number of its first shape in the file, from 0.
-        name: class name.
-        parts: polygons of x and y in turn.
-    """
-
-    place: int
-    name: str
-    parts: "tuple[array[float], ...]"
+    place: int  # number of its first shape in the file, from 0
+    name: str  # class name
+    parts: "tuple[array[float], ...]"  # polygons of x and y in turn
 
     @property
     def box(self) -> tuple[float, float, float, float]:
@@ -68,21 +62,13 @@ class Shape(NamedTuple):
 
 
 class LabelmeFile(NamedTuple):
-    """Content of a file; a size that is not stated is 0.
+    """Content of a file; a size that is not stated is 0."""
 
-    Attributes:
-        image: path of the image relative to the file.
-        width: in pixels.
-        height: in pixels.
-        shapes: its objects.
-        skipped: the types of shapes that have no area.
-    """
-
-    image: str = ""
-    width: int = 0
-    height: int = 0
-    shapes: tuple[Shape, ...] = ()
-    skipped: tuple[str, ...] = ()
+    image: str = ""  # path of the image relative to the file
+    width: int = 0  # in pixels
+    height: int = 0  # in pixels
+    shapes: tuple[Shape, ...] = ()  # its objects
+    skipped: tuple[str, ...] = ()  # the types of shapes that have no area
 
 
 def labelme_splits(folder: Path) -> dict[str, Path]:
@@ -129,8 +115,6 @@ def read_labelme(
     Args:
         folder: folder that contains the folders of the splits.
         split: train, val or test.
-        name: name of the returned data set.
-        wanted: what to read besides boxes.
 
     Raises:
         ValueError: a file is malformed, its image is missing, or no file has a shape.
@@ -246,12 +230,7 @@ def image_path(path: Path, found: LabelmeFile) -> Path:
 
 
 def parse_labelme(data: bytes, fault: Fault) -> LabelmeFile:
-    """Parse a file; leave out a shape, or all, after its fault is told.
-
-    Args:
-        data: content of the file.
-        fault: is told what is malformed.
-    """
+    """Parse a file; leave out a shape, or all, after its fault is told."""
     try:
         content = json.loads(data.decode("utf-8-sig"))
     except (ValueError, RecursionError) as error:

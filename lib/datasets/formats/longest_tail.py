@@ -16,8 +16,6 @@ def longest_tail(
     'etc/passwd'
 
     Args:
-        folder: folder to search in.
-        name: the path as written.
         is_there: returns whether a relative path exists; if None, the disk says so.
     """
     if is_there is None:

@@ -23,16 +23,12 @@ _ARRAYS = {
 
 
 class ProposalFile(NamedTuple):
-    """Content of a proposal file, with images in any order and unchecked values.
+    """Content of a proposal file, with images in any order and unchecked values."""
 
-    Attributes:
-        image_ids: I ids.
-        of: returns boxes, in the file's convention, and scores of the image in a row.
-        to_edges: converts ``(P, 4)`` boxes to pixel edges.
-    """
-
-    image_ids: list[str]
+    image_ids: list[str]  # I ids
+    # returns boxes, in the file's convention, and scores of the image in a row
     of: Callable[[int], tuple[Any, Any]]
+    # converts ``(P, 4)`` boxes to pixel edges
     to_edges: Callable[[FloatArray], FloatArray] = lambda boxes: boxes
 
 

@@ -23,33 +23,22 @@ _XYXY, _XYWH = 0, 1  # Detectron2's BoxMode
 
 
 class ScoredBoxes(NamedTuple):
-    """Proposals of one image.
+    """Proposals of one image."""
 
-    Attributes:
-        boxes: ``(P, 4)``.
-        scores: ``(P,)`` float32, the higher the better; of any scale.
-    """
-
-    boxes: FloatArray
-    scores: FloatArray
+    boxes: FloatArray  # ``(P, 4)``
+    scores: FloatArray  # ``(P,)`` float32, the higher the better; of any scale
 
 
 @dataclass(frozen=True)
 class GivenProposals:
-    """The best proposals of every image of a data set.
+    """The best proposals of every image of a data set."""
 
-    Attributes:
-        starts: ``(I + 1,)`` index where each image's rows begin, in the order of the
-            records.
-        boxes: ``(P, 4)`` pixel edges inside the image, best first in each image.
-        scores: ``(P,)``.
-        most: largest number of proposals of an image.
-    """
-
+    # ``(I + 1,)`` index where each image's rows begin, in the order of the records
     starts: IntArray
+    # ``(P, 4)`` pixel edges inside the image, best first in each image
     boxes: FloatArray
-    scores: FloatArray
-    most: int
+    scores: FloatArray  # ``(P,)``
+    most: int  # largest number of proposals of an image
 
     def of(self, image: int) -> ScoredBoxes:
         """Return the proposals of the image with this index, best first."""
@@ -77,8 +66,6 @@ def read_proposals(
     the number that the id's digits form. Boxes are clipped to the image.
 
     Args:
-        path: the file.
-        records: the data set.
         most: number of best proposals to keep per image.
 
     Raises:

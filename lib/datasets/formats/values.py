@@ -57,7 +57,6 @@ def read_lines(path: Path, expected: str = "text") -> list[str]:
     """Read the lines of a UTF-8 text, with or without a byte order mark.
 
     Args:
-        path: the file.
         expected: content of the file, for errors.
 
     Raises:

@@ -56,10 +56,8 @@ def read_voc(
     Args:
         folder: folder with Annotations, ImageSets and JPEGImages.
         split: the list's name without .txt.
-        name: name of the returned data set.
         classes: class names without the background; if None, all names that occur in
             the folder's annotations, sorted, so that all its lists agree.
-        wanted: what to read besides boxes.
 
     Raises:
         ValueError: a list, image or annotation is missing, empty or malformed, or has

@@ -11,19 +11,12 @@ _DECLARED = re.compile(rb"""^\s*<\?xml[^>]*?\sencoding\s*=\s*["']([\w.:-]+)["']"
 
 
 class VocObject(NamedTuple):
-    """An <object>.
+    """An <object>."""
 
-    Attributes:
-        place: number among the file's objects, from 0.
-        name: class name.
-        box: pixel edges, unchecked.
-        difficult: whether it is marked difficult.
-    """
-
-    place: int
-    name: str
-    box: tuple[float, float, float, float]
-    difficult: bool
+    place: int  # number among the file's objects, from 0
+    name: str  # class name
+    box: tuple[float, float, float, float]  # pixel edges, unchecked
+    difficult: bool  # whether it is marked difficult
 
 
 class VocAnnotation(NamedTuple):
@@ -36,12 +29,7 @@ class VocAnnotation(NamedTuple):
 
 
 def parse_annotation(data: bytes, fault: Fault) -> VocAnnotation:
-    """Parse an annotation file; report faults, and leave out their objects or the file.
-
-    Args:
-        data: content of the file.
-        fault: called with the description of each malformed part.
-    """
+    """Parse an annotation file; report faults, and leave out their objects or the file."""
     try:
         root = _parse_xml(data)
     except ET.ParseError as error:

@@ -36,10 +36,8 @@ def read_masks(
     exist in which objects were removed, and in which colours stand for the numbers.
 
     Args:
-        data: content of the file.
         size: width and height of the image.
         boxes: pixel edges of the image's objects.
-        found: is told the kinds of faults.
 
     Returns:
         A packed mask for each object; no bytes for one without.

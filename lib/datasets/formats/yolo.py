@@ -47,8 +47,6 @@ def read_yolo(
     Args:
         folder: folder with data.yaml, or with images and labels.
         split: train, val or test.
-        name: name of the returned data set.
-        wanted: what to read besides boxes.
 
     Raises:
         ValueError: settings, a list, an image or a label file is missing, empty or

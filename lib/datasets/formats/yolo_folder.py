@@ -40,21 +40,14 @@ _SPLITS = {
 
 @dataclass(frozen=True)
 class YoloFolder:
-    """Description of a YOLO folder.
+    """Description of a YOLO folder."""
 
-    Attributes:
-        root: folder that file names are relative to.
-        settings: path of data.yaml, if there is one.
-        names: class names in the order of class ids.
-        splits: for train, val and test, where the images are listed or stored.
-        pose: the keypoints in the labels; None if they have none.
-    """
-
-    root: Path
-    settings: Path | None
-    names: Mapping[int, str]
+    root: Path  # folder that file names are relative to
+    settings: Path | None  # path of data.yaml, if there is one
+    names: Mapping[int, str]  # class names in the order of class ids
+    # for train, val and test, where the images are listed or stored
     splits: Mapping[str, Sequence[Path]]
-    pose: Pose | None = None
+    pose: Pose | None = None  # the keypoints in the labels; None if they have none
 
 
 class Pair(NamedTuple):

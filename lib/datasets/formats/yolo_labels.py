@@ -14,20 +14,14 @@ _FARTHEST = 2.0
 
 
 class Row(NamedTuple):
-    """One object.
+    """One object."""
 
-    Attributes:
-        place: line number, from 0.
-        class_id: as written.
-        box: x1, y1, x2, y2 as fractions of the image's width and height.
-        polygon: x and y in turn; empty for a row of a box.
-        keypoints: x, y and visibility of each; empty for a row without.
-    """
-
-    place: int
-    class_id: int
+    place: int  # line number, from 0
+    class_id: int  # as written
+    # x1, y1, x2, y2 as fractions of the image's width and height
     box: tuple[float, float, float, float]
-    polygon: tuple[float, ...] = ()
+    polygon: tuple[float, ...] = ()  # x and y in turn; empty for a row of a box
+    # x, y and visibility of each; empty for a row without
     keypoints: tuple[tuple[float, float, float], ...] = ()
 
 
@@ -35,8 +29,6 @@ def parse_labels(data: bytes, fault: Fault, pose: Pose | None = None) -> list[Ro
     """Parse a label file; report each fault, and leave out its row or the whole file.
 
     Args:
-        data: content of the file.
-        fault: is told what is malformed.
         pose: the keypoints that rows may have, instead of polygons.
     """
     try:
@@ -63,7 +55,6 @@ def parse_row(place: int, line: str, pose: Pose | None = None) -> Row:
 
     Args:
         place: line number, from 0.
-        line: text of the line.
         pose: the keypoints that may follow a box.
 
     Raises:

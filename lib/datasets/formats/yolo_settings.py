@@ -38,15 +38,10 @@ def read_settings(path: Path) -> dict[str, Any]:
 
 
 class Pose(NamedTuple):
-    """The keypoints in the rows of labels.
+    """The keypoints in the rows of labels."""
 
-    Attributes:
-        keypoints: their names.
-        values: numbers of each: x, y and, if 3, visibility.
-    """
-
-    keypoints: KeypointNames
-    values: int
+    keypoints: KeypointNames  # their names
+    values: int  # numbers of each: x, y and, if 3, visibility
 
 
 def read_pose(path: Path, content: Mapping[str, Any]) -> Pose | None:
@@ -54,10 +49,6 @@ def read_pose(path: Path, content: Mapping[str, Any]) -> Pose | None:
 
     Without kpt_names, keypoints are numbered from 1; without flip_idx, left and right
     ones are found by name.
-
-    Args:
-        path: path of data.yaml.
-        content: see `read_settings`.
 
     Raises:
         ValueError: a value is malformed, or does not fit the number of keypoints.
@@ -110,7 +101,6 @@ def class_names(path: Path, names: Any, count: Any) -> dict[int, str]:
     """Read the class names from a list or a mapping from class ids, by ascending id.
 
     Args:
-        path: path of data.yaml.
         names: its value of names.
         count: its value of nc.
 

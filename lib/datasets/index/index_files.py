@@ -80,7 +80,6 @@ def load_index(
         settings: see `settings_key`.
         content: returns the hash of the annotations; not called without folders, so
             that the annotations are read only once.
-        pack: builds the index.
         check: checks an existing index; if it returns False, the index is built again.
 
     Raises:
@@ -140,19 +139,12 @@ def same_sizes(index: Index, folder: Path) -> bool:
 
 @dataclass(frozen=True)
 class AnnotationFiles:
-    """The small files, one per image, that one index is made from.
+    """The small files, one per image, that one index is made from."""
 
-    Attributes:
-        folder: folder of the annotations, for errors.
-        paths: the files; a file may be missing.
-        listed: further values that determine the index, as JSON values.
-        expected: content of a file, for errors.
-    """
-
-    folder: Path
-    paths: Sequence[Path]
-    listed: Any
-    expected: str
+    folder: Path  # folder of the annotations, for errors
+    paths: Sequence[Path]  # the files; a file may be missing
+    listed: Any  # further values that determine the index, as JSON values
+    expected: str  # content of a file, for errors
 
     def content(self) -> str:
         """Return the hash of everything that goes into the index."""
@@ -208,13 +200,10 @@ class Notes:
     last change was some seconds before the answer was noted: a change within the same
     tick of the clock does not show. (Setting back a file's modification time has no
     effect, because the inode's change time cannot be set.) Other files are read again.
-
-    Attributes:
-        paths: where the notes may be stored.
-        known: for each question and path, the state of the file then and the answer.
     """
 
-    paths: Sequence[Path]
+    paths: Sequence[Path]  # where the notes may be stored
+    # for each question and path, the state of the file then and the answer
     known: dict[str, Any] = field(default_factory=dict)
     changed: bool = False
 

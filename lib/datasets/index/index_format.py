@@ -53,26 +53,22 @@ def object_columns(columns: Mapping[str, Array]) -> list[str]:
 class Index:
     """An index, opened from a file or built in memory.
 
-    Attributes:
-        path: the file, None in memory. Pickling stores only the path: another process
-            opens the file again.
-        facts: facts added by the annotation reader, as JSON values.
-        columns: by name.
-
-            ids, names: ``(bytes,)`` image ids, and files relative to the image folder;
-            id_ends, name_ends: ``(I + 1,)`` start of each, and the end of the last;
-            sizes: ``(I, 2)`` int32 width and height;
-            measured: rows of the images whose size was read from their own header;
-            starts: ``(I + 1,)`` first object of each image, and N;
-            those of `OBJECT_COLUMNS`: ``(N, ...)``;
-            masks: ``(N, 2)`` start and end of each object's mask in mask_bytes;
-            mask_bytes: masks packed as in `packed_masks`, in any order;
-            keypoints: ``(N, K, 3)``.
+    ids, names: ``(bytes,)`` image ids, and files relative to the image folder;
+    id_ends, name_ends: ``(I + 1,)`` start of each, and the end of the last;
+    sizes: ``(I, 2)`` int32 width and height;
+    measured: rows of the images whose size was read from their own header;
+    starts: ``(I + 1,)`` first object of each image, and N;
+    those of `OBJECT_COLUMNS`: ``(N, ...)``;
+    masks: ``(N, 2)`` start and end of each object's mask in mask_bytes;
+    mask_bytes: masks packed as in `packed_masks`, in any order;
+    keypoints: ``(N, K, 3)``.
     """
 
+    # the file, None in memory. Pickling stores only the path: another process opens the
+    # file again.
     path: Path | None
-    facts: Mapping[str, Any]
-    columns: Mapping[str, Array]
+    facts: Mapping[str, Any]  # facts added by the annotation reader, as JSON values
+    columns: Mapping[str, Array]  # by name
 
     def __reduce__(self) -> tuple[Any, ...]:
         if self.path is None:
@@ -149,13 +145,7 @@ class Column(NamedTuple):
 def write_index(
     file: BinaryIO, facts: Mapping[str, Any], columns: Mapping[str, Column]
 ) -> None:
-    """Write an index file.
-
-    Args:
-        file: an empty file, opened for writing.
-        facts: facts of the index.
-        columns: columns by name.
-    """
+    """Write an index file."""
     length = checksum = 0
 
     def write(data: bytes | memoryview) -> None:

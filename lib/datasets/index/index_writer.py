@@ -120,22 +120,14 @@ class Spool:
 
 @dataclass(frozen=True, slots=True)
 class RawDataset:
-    """What the annotations of a data set say, before the objects are checked.
+    """What the annotations of a data set say, before the objects are checked."""
 
-    Attributes:
-        images: in the order of the records.
-        objects: objects of those images, in any order, in pieces.
-        masks: the packed masks that the objects' masks refer to.
-        keypoints: names of the objects' keypoints.
-        closing: see `clean_boxes`.
-        facts: further facts for the index.
-    """
-
-    images: RawImages
-    objects: Iterable[RawObjects]
-    masks: Spool | None = None
-    keypoints: KeypointNames | None = None
-    closing: float = 0.0
+    images: RawImages  # in the order of the records
+    objects: Iterable[RawObjects]  # objects of those images, in any order, in pieces
+    masks: Spool | None = None  # the packed masks that the objects' masks refer to
+    keypoints: KeypointNames | None = None  # names of the objects' keypoints
+    closing: float = 0.0  # see `clean_boxes`
+    # further facts for the index
     facts: Mapping[str, Any] = field(default_factory=dict)
 
 
@@ -145,8 +137,6 @@ def pack(
     """Check all objects of a data set and write its index, objects in file order.
 
     Args:
-        file: an empty file, opened for writing.
-        raw: images and objects.
         drops: counts dropped and clipped objects; stored in the index's facts.
         scratch: folder of temporary files; if None, the system's.
     """

@@ -22,17 +22,11 @@ _NO_SIZES = np.zeros((0, 2), np.int32)
 
 @dataclass(frozen=True)
 class Part:
-    """One of the indices of joined records.
+    """One of the indices of joined records."""
 
-    Attributes:
-        index: index of one data set.
-        folder: folder that its image names are relative to.
-        prefix: prefix of its image ids.
-    """
-
-    index: Index
-    folder: Path
-    prefix: str = ""
+    index: Index  # index of one data set
+    folder: Path  # folder that its image names are relative to
+    prefix: str = ""  # prefix of its image ids
 
 
 class Records(Sequence[Record]):

@@ -17,11 +17,7 @@ from .index_writer import Spool
 
 
 class MaskBytes(Spool):
-    """The packed masks of a data set.
-
-    Args:
-        scratch: see `Spool`.
-    """
+    """The packed masks of a data set."""
 
     def __init__(self, scratch: Path | None) -> None:
         super().__init__(np.zeros(0, np.uint8), scratch)

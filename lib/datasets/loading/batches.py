@@ -26,33 +26,24 @@ _GT_SLOTS = 8
 
 
 class Batch(NamedTuple):
-    """Input of one step of training or inference.
+    """Input of one step of training or inference."""
 
-    Attributes:
-        images: padded pixels and true sizes.
-        ground_truth: objects in pixels of the network input.
-        scales: ``(N,)`` float32, network pixels per original pixel.
-        original_sizes: ``(N, 2)`` int64, height and width of the stored images.
-        image_ids: ids of the N images.
-        problems: files that could not be read and were replaced, with the reason.
-        ignored: per image ``(I, 4)`` boxes of visible objects that are not trained on:
-            crowd regions, difficult objects, objects cropped too much. For pictures.
-        proposals: R given proposals of each image, best first, in pixels of the network
-            input; None if the network computes its own.
-        tiles: the parts of images that these are; empty if they are whole images.
-        lost: number of objects that transforms and pasting have removed.
-    """
-
-    images: Images
-    ground_truth: GroundTruth
-    scales: Tensor
-    original_sizes: Tensor
-    image_ids: tuple[str, ...]
+    images: Images  # padded pixels and true sizes
+    ground_truth: GroundTruth  # objects in pixels of the network input
+    scales: Tensor  # ``(N,)`` float32, network pixels per original pixel
+    original_sizes: Tensor  # ``(N, 2)`` int64, height and width of the stored images
+    image_ids: tuple[str, ...]  # ids of the N images
+    # files that could not be read and were replaced, with the reason
     problems: tuple[str, ...] = ()
+    # per image ``(I, 4)`` boxes of visible objects that are not trained on: crowd
+    # regions, difficult objects, objects cropped too much. For pictures.
     ignored: tuple[npt.NDArray[np.float32], ...] = ()
+    # R given proposals of each image, best first, in pixels of the network input; None
+    # if the network computes its own
     proposals: Proposals | None = None
+    # the parts of images that these are; empty if they are whole images
     tiles: tuple[Tile, ...] = ()
-    lost: int = 0
+    lost: int = 0  # number of objects that transforms and pasting have removed
 
     @property
     def given(self) -> dict[str, Proposals]:

@@ -26,7 +26,6 @@ def paste_objects(base: Sample, other: Sample, *, offset: float, seed: int) -> S
         base: the image, with masks.
         other: an image to cut objects from, with masks; it is shifted at random.
         offset: 1 for legacy boxes, 0 for continuous ones.
-        seed: of the random numbers.
     """
     rng = np.random.default_rng(seed)
     size = base.pixels.shape[0], base.pixels.shape[1]

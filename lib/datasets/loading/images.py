@@ -44,17 +44,12 @@ class ImageError(ValueError):
 
 
 class Decoded(NamedTuple):
-    """An image as decoded, perhaps at a fraction of its size.
+    """An image as decoded, perhaps at a fraction of its size."""
 
-    Attributes:
-        pixels: ``(h, w, C)``.
-        size: height and width of the image in full.
-        by: 1, 2, 4 or 8: pixel k covers the pixels from ``by * k`` to ``by * (k + 1)``
-            of the image in full. The last one may reach beyond it.
-    """
-
-    pixels: npt.NDArray[Any]
-    size: tuple[int, int]
+    pixels: npt.NDArray[Any]  # ``(h, w, C)``
+    size: tuple[int, int]  # height and width of the image in full
+    # 1, 2, 4 or 8: pixel k covers the pixels from ``by * k`` to ``by * (k + 1)`` of the
+    # image in full. The last one may reach beyond it.
     by: int = 1
 
     @classmethod
@@ -70,7 +65,6 @@ def read_reduced(path: Path, reduction: Callable[[int, int], int]) -> Decoded:
     low frequencies.
 
     Args:
-        path: the image file.
         reduction: gives 1, 2, 4 or 8 for the height and width of a JPEG as stored.
 
     Raises:
@@ -169,7 +163,6 @@ def expect_stated_size(
     """Raise an error if an image does not have the size its boxes were written for.
 
     Args:
-        path: the image file, for the error.
         found: width and height in pixels as stored.
         stated: width and height in its annotation.
 

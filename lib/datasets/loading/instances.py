@@ -46,9 +46,6 @@ def place_keypoints(
 
     Args:
         keypoints: ``(G, K, 3)``, in pixels of the stored image.
-        cut: visible part of the image, after it was turned.
-        turn: of the stored image.
-        flip_pairs: keypoints that a mirrored image exchanges.
     """
     if turn.mirrored:
         keypoints = exchange(keypoints, flip_pairs)

@@ -35,17 +35,12 @@ _MOST_REPLACEMENTS = 20
 
 
 class Inputs(NamedTuple):
-    """The images of a data set, and how they become network input.
+    """The images of a data set, and how they become network input."""
 
-    Attributes:
-        records: the images and their objects.
-        preparation: the same for all images.
-        proposals: given proposals of these records, to come with the batches; None if
-            the network computes its own.
-    """
-
-    records: Sequence[Record]
-    preparation: Preparation
+    records: Sequence[Record]  # the images and their objects
+    preparation: Preparation  # the same for all images
+    # given proposals of these records, to come with the batches; None if the network
+    # computes its own
     proposals: GivenProposals | None = None
 
     def sample(
@@ -79,15 +74,10 @@ class Inputs(NamedTuple):
 
 
 class Loading(NamedTuple):
-    """The processes that prepare batches.
+    """The processes that prepare batches."""
 
-    Attributes:
-        workers: number of processes; 0 prepares batches in the calling process.
-        pin_memory: page-lock the tensors for faster copies to a GPU.
-    """
-
-    workers: int = 0
-    pin_memory: bool = False
+    workers: int = 0  # number of processes; 0 prepares batches in the calling process
+    pin_memory: bool = False  # page-lock the tensors for faster copies to a GPU
 
 
 IN_PROCESS = Loading()
@@ -194,12 +184,8 @@ def training_batches(
     depend on the cut, nor on the number of workers.
 
     Args:
-        inputs: the training set.
-        augmentation: random changes of the images.
         passes: how each batch is cut, and which passes this process makes.
-        seed: seed of the whole stream.
         start: number of batches to skip.
-        loading: the processes that prepare batches.
         max_unreadable: largest share of the images that may be unreadable; unreadable
             images are replaced by others.
         factors: how many times an epoch has each image; if None, once.
@@ -254,12 +240,10 @@ def evaluation_batches(
     training, a batch holds images of one bucket of aspect ratios.
 
     Args:
-        inputs: the test set.
         batch_size: images per batch; the last batch of a bucket may hold fewer.
         short_side: target of the shorter side in pixels.
         share: (r, n) for batches r, r + n, r + 2n, ... only. The n shares together are
             the batches that a single process would make.
-        loading: the processes that prepare batches.
         tiling: cut images into tiles: a batch holds tiles of one image, or the whole
             reduced image, and the batches of an image come one after another. The
             shares then are shares of the images.

@@ -33,15 +33,11 @@ MAX_SIDE = 192
 
 
 class ObjectBitmap(NamedTuple):
-    """The mask of an object, cut out of that of its image; see `Bitmaps` for its edge.
+    """The mask of an object, cut out of that of its image; see `Bitmaps` for its edge."""
 
-    Attributes:
-        values: ``(h, w)`` uint8, 255 inside and 0 outside.
-        frame: ``(4,)`` box of all these pixels, in pixels of the network input; all 0
-            for an empty mask.
-    """
-
-    values: npt.NDArray[np.uint8]
+    values: npt.NDArray[np.uint8]  # ``(h, w)`` uint8, 255 inside and 0 outside
+    # ``(4,)`` box of all these pixels, in pixels of the network input; all 0 for an
+    # empty mask
     frame: npt.NDArray[np.float32]
 
 
@@ -59,7 +55,6 @@ def pack_masks(
     """Pack the masks of N images' objects: outlines as polygons where all are outlines.
 
     Args:
-        objects: the masks of each image's objects.
         slots: G.
         sizes: height and width of each image.
         bitmaps: draw outlines, and pack bitmaps.

@@ -60,7 +60,6 @@ def read_annotated(
     """Decode an image, turned if its annotation was made on the turned picture.
 
     Args:
-        path: the image file.
         stated: width and height in its annotation.
         channels: the number of channels to read as stored; None for 8-bit RGB.
         scale: how large the image is shown, in pixels of the network input per pixel; a

@@ -17,12 +17,6 @@ def resize_scale(height: int, width: int, short_side: int, long_side: int) -> fl
     """Compute the scale that brings the short side to its target, within the long side.
 
     The short side keeps at least one pixel, however thin the image is.
-
-    Args:
-        height: pixels of the stored image.
-        width: pixels of the stored image.
-        short_side: target of the shorter side in pixels.
-        long_side: upper limit of the longer side in pixels.
     """
     scale = short_side / min(height, width)
     if round(scale * max(height, width)) > long_side:
@@ -38,8 +32,6 @@ def reduction(scale: float, height: int, width: int, *, turned: bool = False) ->
 
     Args:
         scale: pixels of the network input per pixel.
-        height: pixels of the image.
-        width: pixels of the image.
         turned: whether EXIF turns the image after decoding; then its sides must be
             multiples of the result, so that no pixel reaches beyond the image.
 
@@ -84,22 +76,15 @@ class Cut(NamedTuple):
 
     The image is cropped before the resize, so that only visible pixels are resized; it
     is cropped at whole pixels, so that the sampling step and the boxes are exact.
-
-    Attributes:
-        x: left edge, in whole pixels of the image.
-        y: top edge.
-        width: pixels of the image.
-        height: pixels of the image.
-        scale: output pixels per pixel of the image.
-        shown: height and width of the output; a fraction of an image pixel of the
-            resized part may lie beyond.
     """
 
-    x: int
-    y: int
-    width: int
-    height: int
-    scale: float
+    x: int  # left edge, in whole pixels of the image
+    y: int  # top edge
+    width: int  # pixels of the image
+    height: int  # pixels of the image
+    scale: float  # output pixels per pixel of the image
+    # height and width of the output; a fraction of an image pixel of the resized part
+    # may lie beyond
     shown: tuple[int, int]
 
     @classmethod
@@ -170,8 +155,6 @@ def choose_cut(
     """Choose the part of an image that fills a window, or the whole image if smaller.
 
     Args:
-        height: height of the image in pixels.
-        width: width of the image in pixels.
         scale: output pixels per pixel of the image.
         window: largest height and width of the output.
         place: position of the part, x and y in [0, 1), among all that it may have.
@@ -197,15 +180,7 @@ def choose_cut(
 
 
 def _start(low: float, high: float, *, part: int, whole: int, place: float) -> int:
-    """Place a part of an image's side so that it contains an interval, or lies in it.
-
-    Args:
-        low: start of the interval.
-        high: its end.
-        part: length of the part.
-        whole: length of the side.
-        place: position in [0, 1) among the possible ones.
-    """
+    """Place a part of an image's side so that it contains an interval, or lies in it."""
     first, last = sorted((math.ceil(high) - part, math.floor(low)))
     first, last = max(first, 0), min(last, whole - part)
     return first + int(place * (max(last - first, 0) + 1))
@@ -216,11 +191,6 @@ def cut_tile(tile: Tile, short_side: int, long_side: int) -> Cut:
 
     So all tiles have one scale, also those of an image that is lower than a tile. The
     whole image has its usual scale.
-
-    Args:
-        tile: the tile.
-        short_side: target of the shorter side in pixels.
-        long_side: upper limit of the longer side in pixels.
     """
     x, y, width, height = tile[:4]
     longest = max(height, width)

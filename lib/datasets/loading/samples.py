@@ -27,67 +27,46 @@ from .turns import Turn
 
 
 class Sample(NamedTuple):
-    """One image, resized, with its objects in network pixels.
+    """One image, resized, with its objects in network pixels."""
 
-    Attributes:
-        pixels: ``(h, w, 3)`` RGB, or of other channels.
-        boxes: ``(G, 4)``.
-        classes: ``(G,)``.
-        ignored: ``(I, 4)``, boxes of visible objects that are not trained on.
-        crowd: ``(I,)``, which of those are crowd regions, or objects of which too
-            little is visible.
-        scale: network pixels per original pixel.
-        original_size: height and width that ``scale`` refers to: of the stored image,
-            or of its visible part.
-        image_id: id of the image; of a mosaic, the ids of its images joined by ``+``.
-        proposals: given proposals; None if the network computes its own.
-        masks: G masks; None if they are not wanted.
-        keypoints: ``(G, K, 3)``; None if they are not wanted.
-        tile: the visible part, if the image was cut into tiles.
-        lost: number of objects that transforms or pasting have removed.
-    """
-
-    pixels: Pixels
-    boxes: npt.NDArray[np.float32]
-    classes: npt.NDArray[np.int64]
+    pixels: Pixels  # ``(h, w, 3)`` RGB, or of other channels
+    boxes: npt.NDArray[np.float32]  # ``(G, 4)``
+    classes: npt.NDArray[np.int64]  # ``(G,)``
+    # ``(I, 4)``, boxes of visible objects that are not trained on
     ignored: npt.NDArray[np.float32]
+    # ``(I,)``, which of those are crowd regions, or objects of which too little is
+    # visible
     crowd: npt.NDArray[np.bool_]
-    scale: float
+    scale: float  # network pixels per original pixel
+    # height and width that ``scale`` refers to: of the stored image, or of its visible
+    # part
     original_size: tuple[int, int]
-    image_id: str
+    image_id: str  # id of the image; of a mosaic, the ids of its images joined by ``+``
+    # given proposals; None if the network computes its own
     proposals: ScoredBoxes | None = None
-    masks: tuple[ObjectMask, ...] | None = None
-    keypoints: FloatArray | None = None
-    tile: Tile | None = None
-    lost: int = 0
+    masks: tuple[ObjectMask, ...] | None = None  # G masks; None if they are not wanted
+    keypoints: FloatArray | None = None  # ``(G, K, 3)``; None if they are not wanted
+    tile: Tile | None = None  # the visible part, if the image was cut into tiles
+    lost: int = 0  # number of objects that transforms or pasting have removed
 
 
 class Preparation(NamedTuple):
-    """How images and their objects become network input.
+    """How images and their objects become network input."""
 
-    Attributes:
-        long_side: upper limit of the longer side in pixels.
-        offset: 1 for legacy boxes, 0 for continuous ones.
-        size_multiple: padded height and width are multiples of this.
-        use_difficult: keep VOC's difficult objects.
-        min_visible: least share of its area that a crop must leave of an object.
-        instances: which masks and keypoints to load.
-        crop: sides of the crops of larger images, in pixels of the stored image; None
-            for whole images.
-        transforms: further transforms of images as stored; None for none.
-        channels: channels to read as stored; None for 8-bit RGB.
-        reduced: decode large JPEGs at a fraction of their size, see `reduction`.
-    """
-
-    long_side: int
-    offset: float
-    size_multiple: int = 1
-    use_difficult: bool = False
+    long_side: int  # upper limit of the longer side in pixels
+    offset: float  # 1 for legacy boxes, 0 for continuous ones
+    size_multiple: int = 1  # padded height and width are multiples of this
+    use_difficult: bool = False  # keep VOC's difficult objects
+    # least share of its area that a crop must leave of an object
     min_visible: float = 0.25
-    instances: Instances = Instances()
+    instances: Instances = Instances()  # which masks and keypoints to load
+    # sides of the crops of larger images, in pixels of the stored image; None for whole
+    # images
     crop: int | None = None
+    # further transforms of images as stored; None for none
     transforms: Transforms | None = None
-    channels: int | None = None
+    channels: int | None = None  # channels to read as stored; None for 8-bit RGB
+    # decode large JPEGs at a fraction of their size, see `reduction`
     reduced: bool = True
 
     def read(self, record: Record, scale: float = 1.0) -> Decoded:
@@ -111,17 +90,11 @@ class Preparation(NamedTuple):
 
 
 class Usual(NamedTuple):
-    """How an image is shown if no zoom or mosaic changes it.
+    """How an image is shown if no zoom or mosaic changes it."""
 
-    Attributes:
-        scale: network pixels per original pixel.
-        window: height and width in network pixels.
-        cropped: whether that is only a part of the image.
-    """
-
-    scale: float
-    window: tuple[int, int]
-    cropped: bool
+    scale: float  # network pixels per original pixel
+    window: tuple[int, int]  # height and width in network pixels
+    cropped: bool  # whether that is only a part of the image
 
 
 def make_sample(
@@ -138,10 +111,8 @@ def make_sample(
     Crowd regions are not objects; difficult objects only with ``use_difficult``.
 
     Args:
-        record: the image.
         draw: scale, flip, colours and zoom of the image. Pixels that the zoom moves
             beyond the usual size are cropped, see `choose_cut`.
-        preparation: settings that all images share.
         window: height and width to fill; the scale is raised if the image would not
             fill it. If None, the image has its usual size.
         proposals: given proposals of this image, as pixel edges.
@@ -255,10 +226,7 @@ def _choose_cut(
     """Choose the visible part of an image of this height and width; None for all.
 
     Args:
-        size: height and width of the image.
-        draw: see `make_sample`.
         usual: what is shown of it without zoom and window.
-        window: see `make_sample`.
         objects: ``(G, 4)`` pixel edges of the objects to train on.
     """
     scale = usual.scale

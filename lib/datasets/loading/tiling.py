@@ -6,23 +6,14 @@ import numpy as np
 
 
 class Tile(NamedTuple):
-    """A part of an image, or all of it.
+    """A part of an image, or all of it."""
 
-    Attributes:
-        x: left edge, in whole pixels of the image.
-        y: top edge.
-        width: pixels of the image.
-        height: pixels of the image.
-        image_width: width of the image.
-        image_height: height of the image.
-    """
-
-    x: int
-    y: int
-    width: int
-    height: int
-    image_width: int
-    image_height: int
+    x: int  # left edge, in whole pixels of the image
+    y: int  # top edge
+    width: int  # pixels of the image
+    height: int  # pixels of the image
+    image_width: int  # width of the image
+    image_height: int  # height of the image
 
     @property
     def whole(self) -> bool:
@@ -31,17 +22,13 @@ class Tile(NamedTuple):
 
 
 class Tiling(NamedTuple):
-    """How images are cut into tiles.
+    """How images are cut into tiles."""
 
-    Attributes:
-        side: sides of a tile in pixels of the stored image; a smaller image is its own
-            only tile.
-        overlap: least share of the side that two neighbours have in common.
-        whole: add the whole image, reduced as without tiles, for large objects.
-    """
-
+    # sides of a tile in pixels of the stored image; a smaller image is its own only
+    # tile
     side: int
-    overlap: float = 0.25
+    overlap: float = 0.25  # least share of the side that two neighbours have in common
+    # add the whole image, reduced as without tiles, for large objects
     whole: bool = True
 
     def tiles(self, height: int, width: int) -> list[Tile]:
@@ -66,13 +53,7 @@ class Tiling(NamedTuple):
         return [int(start) for start in starts.round()]
 
     def groups(self, height: int, width: int, batch_size: int) -> list[list[Tile]]:
-        """Group the tiles of an image into batches; the whole image is one of its own.
-
-        Args:
-            height: height of the image in pixels.
-            width: width of the image in pixels.
-            batch_size: largest number of tiles in a batch.
-        """
+        """Group the tiles of an image into batches; the whole image is one of its own."""
         tiles = self.tiles(height, width)
         parts = [tile for tile in tiles if not tile.whole]
         last = [tiles[len(parts) :]] if len(parts) < len(tiles) else []

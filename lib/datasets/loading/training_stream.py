@@ -20,86 +20,58 @@ _MOSAIC_ZOOM = 0.5
 
 
 class Draw(NamedTuple):
-    """One image of a batch and its augmentation.
+    """One image of a batch and its augmentation."""
 
-    Attributes:
-        image: index of its record.
-        short_side: target of the shorter side in pixels.
-        flip: mirror left to right.
-        quarters: then turn by 90 degrees clockwise, 0 to 3 times.
-        colour: factors of brightness, contrast and saturation; if None, all 1.
-        hue: rotation of the hue, as a fraction of the full circle.
-        zoom: factor on the scale.
-        place: position of the visible part, x and y in [0, 1).
-        partners: the three other images of the mosaic that this image begins, if any.
-        centre: point where the images of the mosaic meet, x and y in [0, 1].
-        tile: part of the image to read, in a test; None for all of it.
-        focus: the object that a crop contains, as a position in [0, 1) among those of
-            the image; None for a crop that is anywhere.
-        pasted: image whose objects are pasted into this one, if any.
-        seed: of the random numbers of transforms and pasting.
-    """
-
-    image: int
-    short_side: int
-    flip: bool = False
+    image: int  # index of its record
+    short_side: int  # target of the shorter side in pixels
+    flip: bool = False  # mirror left to right
+    # factors of brightness, contrast and saturation; if None, all 1
     colour: tuple[float, float, float] | None = None
-    hue: float = 0.0
-    zoom: float = 1.0
+    hue: float = 0.0  # rotation of the hue, as a fraction of the full circle
+    zoom: float = 1.0  # factor on the scale
+    # position of the visible part, x and y in [0, 1)
     place: tuple[float, float] = (0.5, 0.5)
+    # the three other images of the mosaic that this image begins, if any
     partners: tuple["Draw", ...] = ()
+    # point where the images of the mosaic meet, x and y in [0, 1]
     centre: tuple[float, float] = (0.5, 0.5)
-    tile: Tile | None = None
+    tile: Tile | None = None  # part of the image to read, in a test; None for all of it
+    # the object that a crop contains, as a position in [0, 1) among those of the image;
+    # None for a crop that is anywhere
     focus: float | None = None
-    quarters: int = 0
-    pasted: "Draw | None" = None
-    seed: int = 0
+    quarters: int = 0  # then turn by 90 degrees clockwise, 0 to 3 times
+    pasted: "Draw | None" = None  # image whose objects are pasted into this one, if any
+    seed: int = 0  # of the random numbers of transforms and pasting
 
 
 class Augmentation(NamedTuple):
-    """The random changes of training images.
+    """The random changes of training images."""
 
-    Attributes:
-        short_sides: targets of the shorter side in pixels, one drawn per batch.
-        flip: mirror half of the images.
-        colour_jitter: largest relative change of brightness, contrast, saturation.
-        hue_jitter: largest rotation of the hue, as a fraction of the full circle.
-        scale_jitter: range of a random factor on each image's scale; if None, 1.
-        mosaic: share of the images that are joined from four.
-        crop_around: share of the crops that contain a drawn object; None for no crops.
-        vertical_flip: mirror half of the images top to bottom.
-        rotate90: turn images by a random multiple of 90 degrees.
-        copy_paste: share of the images that get objects of another one.
-        seeded: give each image a seed, for transforms.
-    """
-
+    # targets of the shorter side in pixels, one drawn per batch
     short_sides: Sequence[int]
-    flip: bool = True
+    flip: bool = True  # mirror half of the images
+    # largest relative change of brightness, contrast, saturation
     colour_jitter: float = 0.0
+    # largest rotation of the hue, as a fraction of the full circle
     hue_jitter: float = 0.0
+    # range of a random factor on each image's scale; if None, 1
     scale_jitter: tuple[float, float] | None = None
-    mosaic: float = 0.0
+    mosaic: float = 0.0  # share of the images that are joined from four
+    # share of the crops that contain a drawn object; None for no crops
     crop_around: float | None = None
-    vertical_flip: bool = False
-    rotate90: bool = False
-    copy_paste: float = 0.0
-    seeded: bool = False
+    vertical_flip: bool = False  # mirror half of the images top to bottom
+    rotate90: bool = False  # turn images by a random multiple of 90 degrees
+    copy_paste: float = 0.0  # share of the images that get objects of another one
+    seeded: bool = False  # give each image a seed, for transforms
 
 
 class Passes(NamedTuple):
-    """The passes of one update.
+    """The passes of one update."""
 
-    Attributes:
-        images: number of images of the update.
-        size: number of images of a pass; the last pass may hold fewer.
-        total: number of passes of all processes together.
-        mine: indices of the passes that this process makes.
-    """
-
-    images: int
-    size: int
-    total: int
-    mine: range
+    images: int  # number of images of the update
+    size: int  # number of images of a pass; the last pass may hold fewer
+    total: int  # number of passes of all processes together
+    mine: range  # indices of the passes that this process makes
 
 
 def training_stream(

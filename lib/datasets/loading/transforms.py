@@ -41,22 +41,16 @@ class TransformError(ValueError):
 
 
 class Scene(NamedTuple):
-    """An image and its objects, as transforms take and return them.
+    """An image and its objects, as transforms take and return them."""
 
-    Attributes:
-        pixels: ``(H, W, 3)`` RGB.
-        boxes: ``(G, 4)`` pixel edges; what a transform returns may leave the image.
-        rows: ``(G,)`` number of each object in its record.
-        masks: ``(G, H, W)``; None if there are none.
-        points: ``(P, 2)`` keypoints of all objects, also of those that are lost, as
-            pixel indices; and behind them, three that show whether the image is
-            mirrored. Empty if there are none.
-    """
-
-    pixels: npt.NDArray[np.uint8]
+    pixels: npt.NDArray[np.uint8]  # ``(H, W, 3)`` RGB
+    # ``(G, 4)`` pixel edges; what a transform returns may leave the image
     boxes: FloatArray
-    rows: IntArray
-    masks: BoolArray | None
+    rows: IntArray  # ``(G,)`` number of each object in its record
+    masks: BoolArray | None  # ``(G, H, W)``; None if there are none
+    # ``(P, 2)`` keypoints of all objects, also of those that are lost, as pixel
+    # indices; and behind them, three that show whether the image is mirrored. Empty if
+    # there are none.
     points: FloatArray
 
 
@@ -71,7 +65,6 @@ class Transforms:
     """The transforms of ``data.transforms``, in order.
 
     Args:
-        entries: names and arguments.
         min_visible: least share of its box that must remain of an object.
 
     Raises:
@@ -100,8 +93,6 @@ class Transforms:
 
         Args:
             pixels: ``(H, W, 3)``.
-            record: its objects.
-            seed: of all random numbers.
             names: keypoints, of which a mirrored image exchanges pairs.
 
         Raises:

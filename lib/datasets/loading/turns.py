@@ -17,19 +17,13 @@ _ROTATIONS = (
 
 
 class Turn(NamedTuple):
-    """An image mirrored or not, then turned.
+    """An image mirrored or not, then turned."""
 
-    Attributes:
-        width: of the image before, in pixels.
-        height: of the image before.
-        mirrored: left to right.
-        quarters: turns by 90 degrees clockwise, 0 to 3. With ``mirrored``, 2 mirrors
-            top to bottom instead.
-    """
-
-    width: int
-    height: int
-    mirrored: bool = False
+    width: int  # of the image before, in pixels
+    height: int  # of the image before
+    mirrored: bool = False  # left to right
+    # turns by 90 degrees clockwise, 0 to 3. With ``mirrored``, 2 mirrors top to bottom
+    # instead.
     quarters: int = 0
 
     @property

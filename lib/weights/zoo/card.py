@@ -17,9 +17,6 @@ def model_card(
 
     Args:
         content: content from `published_state`.
-        file: the file.
-        sha256: SHA-256 of the file, hexadecimal.
-        licence: licence of the weights.
     """
     config, classes = content["config"], content["classes"][1:]
     net, train, data = config["net"], config["train"], config["data"]

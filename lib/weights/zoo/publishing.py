@@ -31,7 +31,6 @@ def published_state(
     """Return the content of a file to publish, in the form of `load_checkpoint`.
 
     Args:
-        checkpoint: checkpoint of a run.
         results: figures by test set; if None, those that tests of this checkpoint left
             in its run's folder.
 
@@ -64,8 +63,6 @@ def write_published(
 
     Args:
         content: of `published_state`.
-        folder: made if missing.
-        name: start of the file's name.
         kind: ``safetensors``, or ``pth`` for a file of torch.save.
 
     Returns:
