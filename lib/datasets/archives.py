@@ -45,7 +45,8 @@ class Archive:
         return (self.home(root) / self.marker).exists()
 
 
-def _voc(year: str, split: str, name: str, size: int, md5: str) -> Archive:
+def _voc(split: str, day: str, size: int, md5: str) -> Archive:
+    year, name = day[-4:], f"VOC{split}_{day}.tar"
     return Archive(
         urls=(
             f"http://host.robots.ox.ac.uk/pascal/VOC/voc{year}/{name}",
@@ -61,7 +62,7 @@ def _voc(year: str, split: str, name: str, size: int, md5: str) -> Archive:
 
 
 def _coco(
-    path: str, marker: str, size: int, md5: str, *, growth: float = 1.05
+    path: str, size: int, md5: str, *, marker: str = "", growth: float = 1.05
 ) -> Archive:
     return Archive(
         urls=(
@@ -72,54 +73,27 @@ def _coco(
         md5=md5,
         layout="coco",
         inner="",
-        marker=marker,
+        marker=marker or Path(path).stem,
         growth=growth,
     )
 
 
 _VOC_2007 = (
-    _voc(
-        "2007",
-        "trainval",
-        "VOCtrainval_06-Nov-2007.tar",
-        460032000,
-        "c52e279531787c972589f7e41ab4ae64",
-    ),
-    _voc(
-        "2007",
-        "test",
-        "VOCtest_06-Nov-2007.tar",
-        451020800,
-        "b6e924de25625d8de591ea690078ad9f",
-    ),
+    _voc("trainval", "06-Nov-2007", 460032000, "c52e279531787c972589f7e41ab4ae64"),
+    _voc("test", "06-Nov-2007", 451020800, "b6e924de25625d8de591ea690078ad9f"),
 )
 _VOC_2012 = _voc(
-    "2012",
-    "trainval",
-    "VOCtrainval_11-May-2012.tar",
-    1999639040,
-    "6cd6e144f989b92b3379bac3b3de84fd",
+    "trainval", "11-May-2012", 1999639040, "6cd6e144f989b92b3379bac3b3de84fd"
 )
 _COCO_2017 = (
     _coco(
         "annotations/annotations_trainval2017.zip",
-        "annotations/instances_train2017.json",
-        252907541,
-        "f4bbac642086de4f52a3fdda2de5fa2c",
+        *(252907541, "f4bbac642086de4f52a3fdda2de5fa2c"),
+        marker="annotations/instances_train2017.json",
         growth=3.5,  # text
     ),
-    _coco(
-        "zips/val2017.zip",
-        "val2017",
-        815585330,
-        "442b8da7639aecaf257c1dceb8ba8c80",
-    ),
-    _coco(
-        "zips/train2017.zip",
-        "train2017",
-        19336861798,
-        "cced6f7f71b7629ddf16f17bbcfab6b2",
-    ),
+    _coco("zips/val2017.zip", 815585330, "442b8da7639aecaf257c1dceb8ba8c80"),
+    _coco("zips/train2017.zip", 19336861798, "cced6f7f71b7629ddf16f17bbcfab6b2"),
 )
 
 ARCHIVES: Mapping[str, Sequence[Archive]] = {

@@ -109,10 +109,9 @@ def _layouts_of(net: str) -> Iterator[Layout]:
 
 
 def _torchvisions(net: str) -> Iterator[Layout]:
-    for name, (its_net, _, with_old) in torchvision.DETECTORS.items():
+    for name, (its_net, settings, with_old) in torchvision.DETECTORS.items():
         if its_net != net:
             continue
-        settings = torchvision.settings_of(name)
         for old in (False, True) if with_old else (False,):
             yield _layout(
                 f"torchvision {name} detector",

@@ -17,6 +17,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from ..utils.files import sha256_of
 from ..utils.untrusted.array_pickle import ArrayPickleError, read_arrays
 from . import detectron, detectron2, torchvision
 from .checkpoint import FORMAT, CheckpointError, read_tensors
@@ -151,7 +152,7 @@ def _foreign(
             double_scores(state)
     digits = ""
     if layout.origin == "torchvision" and Path(source).is_file():
-        digits = torchvision.published_digits(Path(source))
+        digits = sha256_of(Path(source))[:8]
     normalisation, reason = _input(tensors, layout, state, given)
     eps = torchvision.trained_eps(layout, digits) if norm_eps is None else norm_eps
     move_eps(state, eps)

@@ -106,7 +106,7 @@ def read_timm(backbone: Backbone, net: str, path: Path) -> ImportedWeights:
 def _from_efficientnet(
     tensors: Mapping[str, Tensor], keys: Iterable[str]
 ) -> dict[str, Tensor]:
-    """Rename tensors of EfficientNet-PyTorch, which numbers blocks through all stages."""
+    """Rename EfficientNet-PyTorch's tensors; it numbers blocks through all stages."""
     matches = (re.match(r"blocks\.\d+\.\d+\.", key) for key in keys)
     blocks = list(dict.fromkeys(match[0] for match in matches if match))
     renamed = {}

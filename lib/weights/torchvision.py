@@ -1,10 +1,8 @@
 """torchvision's detectors with a pyramid: names, settings, published files."""
 
 import re
-from pathlib import Path
 from typing import Any
 
-from ..utils.files import sha256_of
 from .imported import KEYPOINT_HEAD, MASK_HEAD, Layout
 
 _SHARED: dict[str, Any] = {
@@ -82,27 +80,20 @@ _SMALL = {
 _MASK = MASK_HEAD | {"mask.targets": "soft", "test.whole_pixel_masks": True}
 _KEYPOINT = KEYPOINT_HEAD | {"keypoint.score": "logit"}
 
+_RES50 = _FASTER_RCNN | {"net.style": "pytorch"}
+_RES50_V2 = _RES50 | _V2
+
 # By name in torchvision: our net, the settings, and whether files of versions before
 # 0.13 exist, which lack two levels of names.
 DETECTORS: dict[str, tuple[str, dict[str, Any], bool]] = {
-    "fasterrcnn_resnet50_fpn": (
-        *("res50", _FASTER_RCNN | {"net.style": "pytorch"}, True),
-    ),
-    "fasterrcnn_resnet50_fpn_v2": (
-        *("res50", _FASTER_RCNN | {"net.style": "pytorch"} | _V2, False),
-    ),
+    "fasterrcnn_resnet50_fpn": ("res50", _RES50, True),
+    "fasterrcnn_resnet50_fpn_v2": ("res50", _RES50_V2, False),
     "fasterrcnn_mobilenet_v3_large_fpn": ("mobile_v3", _FASTER_RCNN | _MOBILE, True),
-    "maskrcnn_resnet50_fpn": (
-        *("res50", _FASTER_RCNN | {"net.style": "pytorch"} | _MASK, True),
-    ),
+    "maskrcnn_resnet50_fpn": ("res50", _RES50 | _MASK, True),
     "maskrcnn_resnet50_fpn_v2": (
-        "res50",
-        _FASTER_RCNN | {"net.style": "pytorch"} | _V2 | _MASK | {"mask.norm": "batch"},
-        False,
+        *("res50", _RES50_V2 | _MASK | {"mask.norm": "batch"}, False),
     ),
-    "keypointrcnn_resnet50_fpn": (
-        *("res50", _FASTER_RCNN | {"net.style": "pytorch"} | _KEYPOINT, True),
-    ),
+    "keypointrcnn_resnet50_fpn": ("res50", _RES50 | _KEYPOINT, True),
     "retinanet_resnet50_fpn": (
         *("res50", _RETINANET | {"net.fpn_coarser_by": "p5"}, True),
     ),
@@ -132,11 +123,6 @@ _HEADS = {
     "pyramid.down.0": "backbone.fpn.extra_blocks.p6",
     "pyramid.down.1": "backbone.fpn.extra_blocks.p7",
 }
-
-
-def settings_of(name: str) -> dict[str, Any]:
-    """Return all settings of the detector with this name in torchvision."""
-    return DETECTORS[name][1]
 
 
 def torchvision_name(key: str, *, old: bool, convs: int) -> str:
@@ -186,11 +172,6 @@ def torchvision_name(key: str, *, old: bool, convs: int) -> str:
     # After convolutions comes a layer without weights that flattens.
     name = f"{convs + 1 + 2 * number}" if convs else f"fc{6 + number}"
     return f"roi_heads.box_head.{name}.{part}"
-
-
-def published_digits(path: Path) -> str:
-    """Return the first eight digits of a file's SHA-256, as in torchvision's names."""
-    return sha256_of(path)[:8]
 
 
 def file_settings(layout: Layout, digits: str) -> dict[str, Any]:

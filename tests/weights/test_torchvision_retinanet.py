@@ -167,6 +167,6 @@ def names_of(name):
 
 
 def test_p6_names_its_source():
-    assert names.settings_of(V1)["net.fpn_coarser_by"] == "p5"
+    assert names.DETECTORS[V1][1]["net.fpn_coarser_by"] == "p5"
     assert ours(peer(V1))[1].net.fpn_coarser_by == "p5"
     assert ours(peer(V2))[1].net.fpn_coarser_by == "c5"

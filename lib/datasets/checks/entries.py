@@ -40,84 +40,74 @@ class Kind(NamedTuple):
 REFUSED = "training refuses"
 """The kind of defect with which training does not begin."""
 
+
+def _look(meaning: str, action: Action = "none") -> Kind:
+    return Kind(True, action, meaning)
+
+
+def _warn(meaning: str, action: Action = "none") -> Kind:
+    return Kind(False, action, meaning, warns=True)
+
+
+def _note(meaning: str, action: Action = "none") -> Kind:
+    return Kind(False, action, meaning)
+
+
 KINDS: dict[str, Kind] = {
-    REFUSED: Kind(
-        True, "none", "training stops with this error before its first update"
+    REFUSED: _look("training stops with this error before its first update"),
+    "training warns": _look("training begins with this warning"),
+    "missing image": _look("listed, but the file does not exist", "image"),
+    "missing annotation": _look("listed, but the file does not exist", "image"),
+    "unreadable image": _look("truncated, or not an image", "image"),
+    "malformed annotation": _look("does not follow the format", "object"),
+    "repeated entry": _look("listed more than once"),
+    "empty split": _look("the split has no images"),
+    "leakage between splits": _look(
+        "the same image in two splits; the copy keeps it for the test", "image"
     ),
-    "training warns": Kind(True, "none", "training begins with this warning"),
-    "missing image": Kind(True, "image", "listed, but the file does not exist"),
-    "missing annotation": Kind(True, "image", "listed, but the file does not exist"),
-    "unreadable image": Kind(True, "image", "truncated, or not an image"),
-    "malformed annotation": Kind(True, "object", "does not follow the format"),
-    "repeated entry": Kind(True, "none", "listed more than once"),
-    "empty split": Kind(True, "none", "the split has no images"),
-    "leakage between splits": Kind(
-        True, "image", "the same image in two splits; the copy keeps it for the test"
-    ),
-    "duplicate image": Kind(True, "image", "the same image twice in one split"),
-    "near-duplicate across splits": Kind(
-        False,
-        "image",
+    "duplicate image": _look("the same image twice in one split", "image"),
+    "near-duplicate across splits": _warn(
         "nearly the same image in two splits, so AP is too high; split by scene",
-        warns=True,
+        "image",
     ),
-    "EXIF rotation": Kind(
-        True, "pixels", "viewers rotate the image, training reads it as stored"
+    "EXIF rotation": _look(
+        "viewers rotate the image, training reads it as stored", "pixels"
     ),
-    "stated EXIF rotation": Kind(
-        False, "pixels", "training turns the image if its annotation has turned sides"
+    "stated EXIF rotation": _note(
+        "training turns the image if its annotation has turned sides", "pixels"
     ),
-    "wrong size": Kind(True, "size", "annotation and file differ"),
-    "wrong channel count": Kind(
-        False, "pixels", "annotation and file differ; training reads any as RGB"
+    "wrong size": _look("annotation and file differ", "size"),
+    "wrong channel count": _note(
+        "annotation and file differ; training reads any as RGB", "pixels"
     ),
-    "unknown class": Kind(True, "object", "not among the classes"),
-    "class without training example": Kind(
-        True, "none", "only in splits that are not trained on"
+    "unknown class": _look("not among the classes", "object"),
+    "class without training example": _look("only in splits that are not trained on"),
+    "misspelt class": _look("very similar to the name of another class", "rename"),
+    "box with a NaN or infinite coordinate": _look("the box has no position", "object"),
+    "inverted box": _look("the second corner lies before the first", "object"),
+    "zero-area box": _look("no width or no height", "object"),
+    "box outside the image": _look("no part of the box is inside", "object"),
+    "clipped box": _look("more than a pixel outside the image", "clip"),
+    "duplicate box": _look("same corners and class as another", "object"),
+    "malformed mask": _warn("training on masks leaves the mask, or a part, out"),
+    "mask of another size": _warn("training on masks leaves it out"),
+    "mask apart from its box": _warn("outside its box, or much smaller"),
+    "area of another mask": _warn("COCO's AP by size goes by the area"),
+    "malformed keypoints": _warn(
+        "training stops at a wrong number of values, and leaves out lost keypoints"
     ),
-    "misspelt class": Kind(True, "rename", "very similar to the name of another class"),
-    "box with a NaN or infinite coordinate": Kind(
-        True, "object", "the box has no position"
+    "keypoint apart from its box": _warn("half a box or more outside"),
+    "swapped keypoints": _warn("is the left one called right? A flip exchanges them"),
+    "object without a mask": _note("the mask head is not trained on it"),
+    "box of a pixel or less": _note(
+        "are the corners fractions of the image in place of pixels?"
     ),
-    "inverted box": Kind(True, "object", "the second corner lies before the first"),
-    "zero-area box": Kind(True, "object", "no width or no height"),
-    "box outside the image": Kind(True, "object", "no part of the box is inside"),
-    "clipped box": Kind(True, "clip", "more than a pixel outside the image"),
-    "duplicate box": Kind(True, "object", "same corners and class as another"),
-    "malformed mask": Kind(
-        False, "none", "training on masks leaves the mask, or a part, out", warns=True
-    ),
-    "mask of another size": Kind(
-        False, "none", "training on masks leaves it out", warns=True
-    ),
-    "mask apart from its box": Kind(
-        False, "none", "outside its box, or much smaller", warns=True
-    ),
-    "area of another mask": Kind(
-        False, "none", "COCO's AP by size goes by the area", warns=True
-    ),
-    "malformed keypoints": Kind(
-        False,
-        "none",
-        "training stops at a wrong number of values, and leaves out lost keypoints",
-        warns=True,
-    ),
-    "keypoint apart from its box": Kind(
-        False, "none", "half a box or more outside", warns=True
-    ),
-    "swapped keypoints": Kind(
-        False, "none", "is the left one called right? A flip exchanges them", warns=True
-    ),
-    "object without a mask": Kind(False, "none", "the mask head is not trained on it"),
-    "box of a pixel or less": Kind(
-        False, "none", "are the corners fractions of the image in place of pixels?"
-    ),
-    "box of two classes": Kind(False, "none", "same corners as a box of another class"),
-    "annotation without image": Kind(False, "none", "the image is not listed"),
-    "unlisted image": Kind(False, "none", "annotated, but in no list"),
-    "image without objects": Kind(False, "none", "used as background only"),
-    "near-duplicate image": Kind(
-        False, "image", "nearly the same image in one split, such as an augmented copy"
+    "box of two classes": _note("same corners as a box of another class"),
+    "annotation without image": _note("the image is not listed"),
+    "unlisted image": _note("annotated, but in no list"),
+    "image without objects": _note("used as background only"),
+    "near-duplicate image": _note(
+        "nearly the same image in one split, such as an augmented copy", "image"
     ),
 }
 """All kinds, the most serious first."""

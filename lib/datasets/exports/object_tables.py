@@ -28,7 +28,7 @@ from .export import (
     subfolders,
 )
 from .label_studio import read_label_studio
-from .objects import Object, Objects, outlined
+from .objects import Object, Objects, coco_row, outlined
 
 
 class _Format(NamedTuple):
@@ -119,14 +119,8 @@ def _coco(
             if found.share:
                 width, height = image_size(path)
                 x1, x2, y1, y2 = x1 * width, x2 * width, y1 * height, y2 * height
-            row = {
-                "id": len(annotations) + 1,
-                "image_id": number,
-                "category_id": ids[found.label],
-                "bbox": [x1, y1, x2 - x1, y2 - y1],
-                "area": max(x2 - x1, 0) * max(y2 - y1, 0),
-                "iscrowd": 0,
-            }
+            edges, place = (x1, y1, x2, y2), len(annotations) + 1
+            row = coco_row(place, number, ids[found.label], edges)
             if found.outline:
                 row["segmentation"] = [list(found.outline)]
             annotations.append(row)

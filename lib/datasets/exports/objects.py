@@ -3,7 +3,7 @@
 import cmath
 import math
 from collections.abc import Iterator, Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 Edges = tuple[float, float, float, float]
 
@@ -39,6 +39,22 @@ def outlined(label: str, xs: Sequence[float], ys: Sequence[float]) -> Object:
 
 Objects = Iterator[tuple[str, Object | None]]
 """Picture names with an object each; None for a picture without objects."""
+
+
+def coco_row(
+    number: int, image: int, category: int, edges: Edges, **more: Any
+) -> dict[str, Any]:
+    """Return a row of COCO's annotations, all of whose ids begin at 1."""
+    x1, y1, x2, y2 = edges
+    return {
+        "id": number,
+        "image_id": image,
+        "category_id": category,
+        "bbox": [x1, y1, x2 - x1, y2 - y1],
+        "area": max(x2 - x1, 0) * max(y2 - y1, 0),
+        "iscrowd": 0,
+        **more,
+    }
 
 
 class LabelledBox(NamedTuple):

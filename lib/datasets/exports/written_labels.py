@@ -8,19 +8,13 @@ from typing import Any
 from ...utils.files import write_atomic
 from .cvat import write_cvat
 from .label_studio import write_label_studio
-from .objects import LabelledPicture
+from .objects import LabelledPicture, coco_row
 
 
 def write_coco(
     path: Path, pictures: Iterable[LabelledPicture], classes: Sequence[str]
 ) -> None:
-    """Write COCO's tables; rows of what a detector found also have its ``score``.
-
-    Args:
-        path: the file, written in one step.
-        pictures: in the order of the ids, which start at 1.
-        classes: categories, in the order of the ids.
-    """
+    """Write COCO's tables; rows of what a detector found also have its ``score``."""
     ids = {name: number for number, name in enumerate(classes, start=1)}
     images, rows = list[dict[str, Any]](), list[dict[str, Any]]()
     for number, picture in enumerate(pictures, start=1):
@@ -29,16 +23,9 @@ def write_coco(
             {"id": number, "file_name": name, "width": width, "height": height}
         )
         for box in boxes:
-            x1, y1, x2, y2 = box.edges
-            row = {
-                "id": len(rows) + 1,
-                "image_id": number,
-                "category_id": ids[box.label],
-                "bbox": [x1, y1, x2 - x1, y2 - y1],
-                "area": (x2 - x1) * (y2 - y1),
-                "iscrowd": 0,
-            }
-            rows.append(row if box.score is None else {**row, "score": box.score})
+            found = {} if box.score is None else {"score": box.score}
+            row = coco_row(len(rows) + 1, number, ids[box.label], box.edges, **found)
+            rows.append(row)
     categories = [{"id": number, "name": name} for name, number in ids.items()]
     content = {"images": images, "annotations": rows, "categories": categories}
     write_atomic(path, json.dumps(content, indent=1) + "\n")

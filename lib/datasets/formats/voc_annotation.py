@@ -29,7 +29,7 @@ class VocAnnotation(NamedTuple):
 
 
 def parse_annotation(data: bytes, fault: Fault) -> VocAnnotation:
-    """Parse an annotation file; report faults, and leave out their objects or the file."""
+    """Parse an annotation file; report faults, and leave out their objects or all."""
     try:
         root = _parse_xml(data)
     except ET.ParseError as error:

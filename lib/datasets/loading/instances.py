@@ -118,13 +118,9 @@ def _tile_bitmap(
 
 
 def _clip(part: FloatArray, axis: int, limit: float, sign: int) -> FloatArray:
-    """Clip a polygon ``(V, 2)`` at a line (Sutherland and Hodgman).
+    """Clip a polygon ``(V, 2)`` at x (axis 0) or y of a limit (Sutherland and Hodgman).
 
-    Args:
-        part: the polygon.
-        axis: 0 for a vertical line, 1 for a horizontal one.
-        limit: x or y of the line.
-        sign: 1 keeps what is below it, -1 what is above.
+    The sign 1 keeps what is below the limit, -1 what is above.
     """
     beyond = sign * (part[:, axis] - limit)
     inside = beyond <= 0

@@ -33,7 +33,7 @@ MAX_SIDE = 192
 
 
 class ObjectBitmap(NamedTuple):
-    """The mask of an object, cut out of that of its image; see `Bitmaps` for its edge."""
+    """The mask of an object, cut out of its image's; see `Bitmaps` for its edge."""
 
     values: npt.NDArray[np.uint8]  # ``(h, w)`` uint8, 255 inside and 0 outside
     # ``(4,)`` box of all these pixels, in pixels of the network input; all 0 for an

@@ -16,7 +16,7 @@ _Pixel = TypeVar("_Pixel", np.uint8, np.float32)
 def resize_scale(height: int, width: int, short_side: int, long_side: int) -> float:
     """Compute the scale that brings the short side to its target, within the long side.
 
-    The short side keeps at least one pixel, however thin the image is.
+    All are in pixels. The short side keeps at least one, however thin the image is.
     """
     scale = short_side / min(height, width)
     if round(scale * max(height, width)) > long_side:
@@ -180,7 +180,7 @@ def choose_cut(
 
 
 def _start(low: float, high: float, *, part: int, whole: int, place: float) -> int:
-    """Place a part of an image's side so that it contains an interval, or lies in it."""
+    """Place a part of a side so that it contains an interval, or lies in it."""
     first, last = sorted((math.ceil(high) - part, math.floor(low)))
     first, last = max(first, 0), min(last, whole - part)
     return first + int(place * (max(last - first, 0) + 1))

@@ -53,7 +53,7 @@ class Tiling(NamedTuple):
         return [int(start) for start in starts.round()]
 
     def groups(self, height: int, width: int, batch_size: int) -> list[list[Tile]]:
-        """Group the tiles of an image into batches; the whole image is one of its own."""
+        """Group an image's tiles into batches; the whole image is one of its own."""
         tiles = self.tiles(height, width)
         parts = [tile for tile in tiles if not tile.whole]
         last = [tiles[len(parts) :]] if len(parts) < len(tiles) else []

@@ -40,43 +40,24 @@ _TORCHVISION_BACKBONES = (
     ("mobilenet_v2", "mobile_v2", "b0353104", 13.555, 71.878),
     ("mobilenet_v3_large", "mobile_v3", "8738ca79", 21.114, 74.042),
 )
-# Name in torchvision, ending of the file's name, net, MiB, importer, figures.
+# Name in torchvision, ending of the file's name, MiB, figures.
 _TORCHVISION_DETECTORS = (
+    ("fasterrcnn_resnet50_fpn", "_coco-258fb6c6", 159.743, "37.0 box AP"),
+    ("fasterrcnn_resnet50_fpn_v2", "_coco-dd69338a", 167.104, "46.7 box AP"),
+    ("fasterrcnn_mobilenet_v3_large_fpn", "-fb6a3cc7", 74.239, "32.8 box AP"),
+    ("fasterrcnn_mobilenet_v3_large_320_fpn", "-907ea3f9", 74.239, "22.8 box AP"),
+    ("retinanet_resnet50_fpn", "_coco-eeacb38b", 130.267, "36.4 box AP"),
+    ("retinanet_resnet50_fpn_v2", "_coco-5905b1c5", 146.037, "41.5 box AP"),
+    ("maskrcnn_resnet50_fpn", "_coco-bf2d0c1e", 169.84, "37.9 box AP, 34.6 mask AP"),
     (
-        *("fasterrcnn_resnet50_fpn", "_coco-258fb6c6", "res50"),
-        *(159.743, "FPN", "37.0 box AP"),
+        "maskrcnn_resnet50_fpn_v2",
+        "_coco-73cbd019",
+        177.219,
+        "47.4 box AP, 41.8 mask AP",
     ),
     (
-        *("fasterrcnn_resnet50_fpn_v2", "_coco-dd69338a", "res50"),
-        *(167.104, "FPN", "46.7 box AP"),
-    ),
-    (
-        *("fasterrcnn_mobilenet_v3_large_fpn", "-fb6a3cc7", "mobile_v3"),
-        *(74.239, "FPN", "32.8 box AP"),
-    ),
-    (
-        *("fasterrcnn_mobilenet_v3_large_320_fpn", "-907ea3f9", "mobile_v3"),
-        *(74.239, "FPN", "22.8 box AP"),
-    ),
-    (
-        *("retinanet_resnet50_fpn", "_coco-eeacb38b", "res50"),
-        *(130.267, "RetinaNet", "36.4 box AP"),
-    ),
-    (
-        *("retinanet_resnet50_fpn_v2", "_coco-5905b1c5", "res50"),
-        *(146.037, "RetinaNet", "41.5 box AP"),
-    ),
-    (
-        *("maskrcnn_resnet50_fpn", "_coco-bf2d0c1e", "res50"),
-        *(169.84, "FPN", "37.9 box AP, 34.6 mask AP"),
-    ),
-    (
-        *("maskrcnn_resnet50_fpn_v2", "_coco-73cbd019", "res50"),
-        *(177.219, "FPN", "47.4 box AP, 41.8 mask AP"),
-    ),
-    (
-        *("keypointrcnn_resnet50_fpn", "_coco-fc266e95", "res50"),
-        *(226.054, "FPN", "54.6 box AP, 65.0 keypoint AP"),
+        *("keypointrcnn_resnet50_fpn", "_coco-fc266e95"),
+        *(226.054, "54.6 box AP, 65.0 keypoint AP"),
     ),
 )
 # Name in Detectron2, path, net.
@@ -85,54 +66,46 @@ _DETECTRON2_BACKBONES = (
     ("R-101", "MSRA/R-101.pkl", "res101"),
     ("X-101-32x8d", "FAIR/X-101-32x8d.pkl", "resx101"),
 )
-# Name in Detectron2, job and digits of the MD5, net, importer, figures.
+# Name in Detectron2, job and digits of the MD5, figures.
 _DETECTRON2_ON_COCO = (
-    ("faster_rcnn_R_50_C4_1x", "137257644/721ade", "res50", "C4", 35.7),
-    ("faster_rcnn_R_50_C4_3x", "137849393/f97cb7", "res50", "C4", 38.4),
-    ("faster_rcnn_R_101_C4_3x", "138204752/298dad", "res101", "C4", 41.1),
-    ("faster_rcnn_R_50_DC5_1x", "137847829/51d356", "res50", "DC5", 37.3),
-    ("faster_rcnn_R_50_DC5_3x", "137849425/68d202", "res50", "DC5", 39.0),
-    ("faster_rcnn_R_101_DC5_3x", "138204841/3e0943", "res101", "DC5", 40.6),
-    ("faster_rcnn_R_50_FPN_1x", "137257794/b275ba", "res50", "FPN", 37.9),
-    ("faster_rcnn_R_50_FPN_3x", "137849458/280758", "res50", "FPN", 40.2),
-    ("faster_rcnn_R_101_FPN_3x", "137851257/f6e8b1", "res101", "FPN", 42.0),
-    ("faster_rcnn_X_101_32x8d_FPN_3x", "139173657/68b088", "resx101", "FPN", 43.0),
-    ("retinanet_R_50_FPN_1x", "190397773/bfca0b", "res50", "RetinaNet", 37.4),
-    ("retinanet_R_50_FPN_3x", "190397829/5bd44e", "res50", "RetinaNet", 38.7),
-    ("retinanet_R_101_FPN_3x", "190397697/971ab9", "res101", "RetinaNet", 40.4),
-    ("mask_rcnn_R_50_C4_1x", "137259246/9243eb", "res50", "C4", 36.8, 32.2),
-    ("mask_rcnn_R_50_C4_3x", "137849525/4ce675", "res50", "C4", 39.8, 34.4),
-    ("mask_rcnn_R_101_C4_3x", "138363239/a2914c", "res101", "C4", 42.6, 36.7),
-    ("mask_rcnn_R_50_DC5_1x", "137260150/4f86c3", "res50", "DC5", 38.3, 34.2),
-    ("mask_rcnn_R_50_DC5_3x", "137849551/84107b", "res50", "DC5", 40.0, 35.9),
-    ("mask_rcnn_R_101_DC5_3x", "138363294/0464b7", "res101", "DC5", 41.9, 37.3),
-    ("mask_rcnn_R_50_FPN_1x", "137260431/a54504", "res50", "FPN", 38.6, 35.2),
-    ("mask_rcnn_R_50_FPN_3x", "137849600/f10217", "res50", "FPN", 41.0, 37.2),
-    ("mask_rcnn_R_101_FPN_3x", "138205316/a3ec72", "res101", "FPN", 42.9, 38.6),
-    ("mask_rcnn_X_101_32x8d_FPN_3x", "139653917/2d9806", "resx101", "FPN", 44.3, 39.5),
-    (
-        *("cascade_mask_rcnn_R_50_FPN_1x", "138602847/e9d89b", "res50"),
-        *("cascade", 42.1, 36.4),
-    ),
-    (
-        *("cascade_mask_rcnn_R_50_FPN_3x", "144998488/480dd8", "res50"),
-        *("cascade", 44.3, 38.5),
-    ),
-    ("keypoint_rcnn_R_50_FPN_1x", "137261548/04e291", "res50", "FPN", 53.6, 64.0),
-    ("keypoint_rcnn_R_50_FPN_3x", "137849621/a6e10b", "res50", "FPN", 55.4, 65.5),
-    ("keypoint_rcnn_R_101_FPN_3x", "138363331/997cc7", "res101", "FPN", 56.4, 66.1),
-    (
-        *("keypoint_rcnn_X_101_32x8d_FPN_3x", "139686956/5ad38f"),
-        *("resx101", "FPN", 57.3, 66.0),
-    ),
+    ("faster_rcnn_R_50_C4_1x", "137257644/721ade", 35.7),
+    ("faster_rcnn_R_50_C4_3x", "137849393/f97cb7", 38.4),
+    ("faster_rcnn_R_101_C4_3x", "138204752/298dad", 41.1),
+    ("faster_rcnn_R_50_DC5_1x", "137847829/51d356", 37.3),
+    ("faster_rcnn_R_50_DC5_3x", "137849425/68d202", 39.0),
+    ("faster_rcnn_R_101_DC5_3x", "138204841/3e0943", 40.6),
+    ("faster_rcnn_R_50_FPN_1x", "137257794/b275ba", 37.9),
+    ("faster_rcnn_R_50_FPN_3x", "137849458/280758", 40.2),
+    ("faster_rcnn_R_101_FPN_3x", "137851257/f6e8b1", 42.0),
+    ("faster_rcnn_X_101_32x8d_FPN_3x", "139173657/68b088", 43.0),
+    ("retinanet_R_50_FPN_1x", "190397773/bfca0b", 37.4),
+    ("retinanet_R_50_FPN_3x", "190397829/5bd44e", 38.7),
+    ("retinanet_R_101_FPN_3x", "190397697/971ab9", 40.4),
+    ("mask_rcnn_R_50_C4_1x", "137259246/9243eb", 36.8, 32.2),
+    ("mask_rcnn_R_50_C4_3x", "137849525/4ce675", 39.8, 34.4),
+    ("mask_rcnn_R_101_C4_3x", "138363239/a2914c", 42.6, 36.7),
+    ("mask_rcnn_R_50_DC5_1x", "137260150/4f86c3", 38.3, 34.2),
+    ("mask_rcnn_R_50_DC5_3x", "137849551/84107b", 40.0, 35.9),
+    ("mask_rcnn_R_101_DC5_3x", "138363294/0464b7", 41.9, 37.3),
+    ("mask_rcnn_R_50_FPN_1x", "137260431/a54504", 38.6, 35.2),
+    ("mask_rcnn_R_50_FPN_3x", "137849600/f10217", 41.0, 37.2),
+    ("mask_rcnn_R_101_FPN_3x", "138205316/a3ec72", 42.9, 38.6),
+    ("mask_rcnn_X_101_32x8d_FPN_3x", "139653917/2d9806", 44.3, 39.5),
+    ("cascade_mask_rcnn_R_50_FPN_1x", "138602847/e9d89b", 42.1, 36.4),
+    ("cascade_mask_rcnn_R_50_FPN_3x", "144998488/480dd8", 44.3, 38.5),
+    ("keypoint_rcnn_R_50_FPN_1x", "137261548/04e291", 53.6, 64.0),
+    ("keypoint_rcnn_R_50_FPN_3x", "137849621/a6e10b", 55.4, 65.5),
+    ("keypoint_rcnn_R_101_FPN_3x", "138363331/997cc7", 56.4, 66.1),
+    ("keypoint_rcnn_X_101_32x8d_FPN_3x", "139686956/5ad38f", 57.3, 66.0),
 )
-# By the beginning of the name: the folder, and the second figure if there is one.
+# By the beginning of the name: the folder, the importer unless the name says it, and
+# the second figure if there is one.
 _DETECTRON2_FOLDERS = {
-    "faster": ("COCO-Detection", ""),
-    "retinanet": ("COCO-Detection", ""),
-    "mask": ("COCO-InstanceSegmentation", "mask AP"),
-    "cascade": ("Misc", "mask AP"),
-    "keypoint": ("COCO-Keypoints", "keypoint AP"),
+    "faster": ("COCO-Detection", None, ""),
+    "retinanet": ("COCO-Detection", "RetinaNet", ""),
+    "mask": ("COCO-InstanceSegmentation", None, "mask AP"),
+    "cascade": ("Misc", "cascade", "mask AP"),
+    "keypoint": ("COCO-Keypoints", None, "keypoint AP"),
 }
 # Name, net, page, published figure: files of the family's PyTorch port, by hand.
 _FAMILY = (
@@ -192,16 +165,18 @@ def _detectron2(
     )
 
 
-def _detectron2_on_coco(
-    name: str, job: str, net: str, reader: str, *figures: float
-) -> Entry:
-    folder, second = _DETECTRON2_FOLDERS[name.partition("_")[0]]
-    kinds = ("box AP", second)
-    measured = [f"{ap} {kind}" for ap, kind in zip(figures, kinds, strict=False)]
+def _detectron2_on_coco(name: str, job: str, *figures: float) -> Entry:
+    kind, *_, net, depth = name.replace("_32x8d", "").split("_")[:-2]
+    folder, reader, second = _DETECTRON2_FOLDERS[kind]
+    measured = [
+        f"{ap} {what}" for ap, what in zip(figures, ("box AP", second), strict=False)
+    ]
     return _detectron2(
         name,
         f"{folder}/{name}/{job.replace('/', '/model_final_')}.pkl",
-        *(net, reader, ", ".join([*measured, _COCO])),
+        "resx101" if net == "X" else f"res{depth}",
+        reader or name.split("_")[-2],
+        ", ".join([*measured, _COCO]),
     )
 
 
@@ -229,8 +204,11 @@ _ALL = (
         for name, net, digits, size, top1 in _TORCHVISION_BACKBONES
     ),
     *(
-        _torchvision(name, ending, net, size, f"{figures}, {_COCO}", reader)
-        for name, ending, net, size, reader, figures in _TORCHVISION_DETECTORS
+        _torchvision(
+            *(name, ending, "mobile_v3" if "mobilenet" in name else "res50", size),
+            *(f"{figures}, {_COCO}", "RetinaNet" if "retinanet" in name else "FPN"),
+        )
+        for name, ending, size, figures in _TORCHVISION_DETECTORS
     ),
     *(
         _detectron2(name, f"ImageNetPretrained/{path}", net, "backbone")
