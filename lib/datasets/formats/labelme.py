@@ -11,34 +11,21 @@ import math
 import os
 from array import array
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO, NamedTuple
 
 import numpy as np
 
-from ..index.index_files import (
-    AnnotationFiles,
-    index_folders,
-    load_index,
-    same_sizes,
-    settings_key,
-)
+from ..index.index_format import Index
 from ..index.index_writer import RawDataset, RawImages, pack
-from ..index.indexed_records import Part, Records
 from ..index.packed_masks import MaskBytes
 from ..records import BOXES, Dataset, Drops, RawObjects, Wanted, few
 from .coco_masks import parse_polygons
 from .longest_tail import longest_tail
-from .values import Fault, refuse
+from .split_files import AnnotationFiles, SplitFiles
+from .values import SPLIT_NAMES, Fault, refuse
 from .yolo import image_ids
-
-SPLITS = {
-    "train": ("train",),
-    "val": ("val", "valid", "validation"),
-    "test": ("test",),
-}
-"""The names of the folder of each split."""
 
 _BYTES = 1 << 16
 _EXAMINED = 20
@@ -74,7 +61,7 @@ class LabelmeFile(NamedTuple):
 def labelme_splits(folder: Path) -> dict[str, Path]:
     """Return the folder of each split that holds labelme's files."""
     places = (
-        (split, folder / name) for split, names in SPLITS.items() for name in names
+        (split, folder / name) for split, names in SPLIT_NAMES.items() for name in names
     )
     found: dict[str, Path] = {}
     for split, place in places:
@@ -119,29 +106,14 @@ def read_labelme(
     Raises:
         ValueError: a file is malformed, its image is missing, or no file has a shape.
     """
-    source = _Source(folder, split, wanted)
-    index = load_index(
-        index_folders(folder),
-        split,
-        settings_key("labelme", folder, split, *wanted),
-        source.files.content,
-        source.pack,
-        check=source.check,
-    )
-    drops = Drops()
-    drops.update(index.facts["drops"])
-    records = Records([Part(index, folder)])
-    classes = index.facts["classes"]
-    found = Dataset.with_voc_rules(name, classes, records, drops.log(name))
-    return replace(found, has_masks=index.has_masks)
+    source = _Source(folder, folder, split, wanted)
+    return source.read(name, ("labelme", folder, split, *wanted), Drops())
 
 
 @dataclass(frozen=True)
-class _Source:
-    """Inputs of an index: the files of all splits, for the classes."""
+class _Source(SplitFiles):
+    """The files of all splits, for the classes."""
 
-    folder: Path
-    split: str
     wanted: Wanted
 
     @property
@@ -152,10 +124,10 @@ class _Source:
         listed = [str(path.relative_to(self.folder)) for path in paths]
         return AnnotationFiles(self.folder, paths, listed, "labelme's JSON")
 
-    def check(self, index: Any) -> bool:
+    def check(self, index: Index) -> bool:
         """Check that the images are there, and sizes read from them still hold."""
         self._expect_images(index.strings("name"))
-        return same_sizes(index, self.folder)
+        return super().check(index)
 
     def _expect_images(self, names: Sequence[str]) -> None:
         missing = [name for name in names if not (self.folder / name).is_file()]

@@ -9,6 +9,13 @@ Fault = Callable[[str, int | None], None]
 fault (None for the whole file). Training raises an error in it; a check collects the
 fault, and parsing continues with the next object."""
 
+SPLIT_NAMES = {
+    "train": ("train",),
+    "val": ("val", "valid", "validation"),
+    "test": ("test",),
+}
+"""The names that folders and settings give each split."""
+
 _TRUE = frozenset(("1", "true", "yes"))
 
 

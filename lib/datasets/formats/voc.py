@@ -10,24 +10,17 @@ edges, (xmin - 1, ymin - 1, xmax, ymax).
 """
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
 
 import numpy as np
 
-from ..index.index_files import (
-    AnnotationFiles,
-    index_folders,
-    load_index,
-    same_sizes,
-    settings_key,
-)
 from ..index.index_writer import RawDataset, RawImages, pack
-from ..index.indexed_records import Part, Records
 from ..index.packed_masks import MaskBytes
 from ..loading.images import IMAGE_SUFFIXES
 from ..records import BOXES, Dataset, Drops, RawObjects, Wanted, did_you_mean, few
+from .split_files import AnnotationFiles, SplitFiles
 from .values import read_lines, refuse
 from .voc_annotation import VocAnnotation, parse_annotation
 from .voc_masks import mask_files, read_masks
@@ -70,21 +63,9 @@ def read_voc(
     given = None if classes is None else tuple(classes)
     there = mask_files(folder) if wanted.masks else {}
     masks = {stem: there[stem] for stem in stems if stem in there}
-    source = _Source(folder, stems, images, annotations, given, masks)
-    index = load_index(
-        index_folders(folder),
-        split,
-        settings_key("voc", folder, given, wanted.masks),
-        source.files.content,
-        source.pack,
-        check=lambda found: same_sizes(found, folder / "JPEGImages"),
-    )
-    drops.update(index.facts["drops"])
-    records = Records([Part(index, folder / "JPEGImages")])
-    found = Dataset.with_voc_rules(
-        name, index.facts["classes"], records, drops.log(name)
-    )
-    return replace(found, has_masks=index.has_masks)
+    places = (folder, folder / "JPEGImages", split)
+    source = _Source(*places, stems, images, annotations, given, masks)
+    return source.read(name, ("voc", folder, given, wanted.masks), drops)
 
 
 def image_lists(folder: Path) -> list[str]:
@@ -183,10 +164,9 @@ def _find_annotations(
 
 
 @dataclass(frozen=True)
-class _Source:
-    """Inputs of an index: the list, the files found, the classes asked for."""
+class _Source(SplitFiles):
+    """The list of a split, the files found, and the classes asked for."""
 
-    folder: Path
     stems: Sequence[str]
     images: Mapping[str, Path]
     annotations: Mapping[str, Path]
@@ -221,7 +201,7 @@ class _Source:
             )
         class_of = {name: number for number, name in enumerate(classes, start=1)}
         images = RawImages(
-            self.folder / "JPEGImages", lambda row: folder / f"{self.stems[row]}.xml"
+            self.image_folder, lambda row: folder / f"{self.stems[row]}.xml"
         )
         objects = []
         for row, stem in enumerate(self.stems):

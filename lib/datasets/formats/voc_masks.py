@@ -8,7 +8,8 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
-from ..index.packed_masks import pack_run_lengths
+from ..index.packed_masks import pack_mask
+from ..mask_encoding import encode_masks
 from .coco_masks import Found
 
 _BORDER = 255
@@ -45,8 +46,6 @@ def read_masks(
     Raises:
         ValueError: the file is no such image; the message does not name it.
     """
-    from pycocotools import mask as coco_mask
-
     values = _read_values(data, size, found)
     if values is None:
         return [b""] * len(boxes)
@@ -64,8 +63,7 @@ def read_masks(
         row, column = divmod(place, len(boxes))
         if ious[row, column] < _SAME:
             continue
-        counts = coco_mask.encode(np.asfortranarray(masks[row], np.uint8))["counts"]
-        packed[column] = pack_run_lengths(counts, (size[1], size[0]))
+        packed[column] = pack_mask(encode_masks(masks[row][None])[0])
         ious[row] = ious[:, column] = 0
         numbers[row] = 0
     for number in numbers:

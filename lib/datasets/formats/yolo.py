@@ -8,26 +8,19 @@ import os
 from array import array
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
 
 import numpy as np
 import numpy.typing as npt
 
-from ..index.index_files import (
-    AnnotationFiles,
-    index_folders,
-    load_index,
-    same_sizes,
-    settings_key,
-)
 from ..index.index_writer import RawDataset, RawImages, pack
-from ..index.indexed_records import Part, Records
 from ..index.packed_masks import MaskBytes
 from ..loading.orientation import orientation_of
 from ..records import BOXES, Dataset, Drops, FloatArray, RawObjects, Wanted, few
 from .coco_masks import parse_polygons
+from .split_files import AnnotationFiles, SplitFiles
 from .values import refuse
 from .written_keypoints import clean_keypoints
 from .yolo_folder import Pair, YoloFolder, list_pairs, open_yolo
@@ -63,19 +56,10 @@ def read_yolo(
             f"{len(pairs)} images of the split {split} are not there: {few(missing)}; "
             "restore the files or remove their lines"
         )
-    source = _Source(yolo, split, pairs, unused_labels(yolo, split, pairs), wanted)
-    index = load_index(
-        index_folders(folder),
-        split,
-        settings_key("yolo", yolo.root, split, list(yolo.names), yolo.pose, *wanted),
-        source.files.content,
-        source.pack,
-        check=lambda found: same_sizes(found, yolo.root),
-    )
-    drops.update(index.facts["drops"])
-    records = Records([Part(index, yolo.root)])
-    found = Dataset.with_voc_rules(name, yolo.names.values(), records, drops.log(name))
-    return replace(found, has_masks=index.has_masks, keypoints=index.keypoints)
+    unused = unused_labels(yolo, split, pairs)
+    source = _Source(folder, yolo.root, split, yolo, pairs, unused, wanted)
+    settings = ("yolo", yolo.root, split, list(yolo.names), yolo.pose, *wanted)
+    return source.read(name, settings, drops, yolo.names.values())
 
 
 def unused_labels(yolo: YoloFolder, split: str, pairs: Sequence[Pair]) -> list[str]:
@@ -107,11 +91,10 @@ def image_ids(names: Sequence[str]) -> list[str]:
 
 
 @dataclass(frozen=True)
-class _Source:
-    """Inputs of an index."""
+class _Source(SplitFiles):
+    """The files of a split, and what is read of them."""
 
     yolo: YoloFolder  # the folder
-    split: str  # name of the split
     pairs: Sequence[Pair]  # images and label files
     unused: Sequence[str]  # label files in the same folders that belong to no image
     wanted: Wanted  # what is read besides boxes

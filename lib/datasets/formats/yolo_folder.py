@@ -20,7 +20,7 @@ from typing import Any, NamedTuple
 from ..loading.images import IMAGE_SUFFIXES
 from ..records import Drops
 from .longest_tail import longest_tail
-from .values import read_lines
+from .values import SPLIT_NAMES, read_lines
 from .yolo_settings import (
     NAMES_FILES,
     Pose,
@@ -31,11 +31,6 @@ from .yolo_settings import (
 )
 
 _SETTINGS = ("data.yaml", "data.yml", "dataset.yaml", "dataset.yml")
-_SPLITS = {
-    "train": ("train",),
-    "val": ("val", "valid", "validation"),
-    "test": ("test",),
-}
 
 
 @dataclass(frozen=True)
@@ -63,7 +58,7 @@ def is_yolo(folder: Path) -> str | None:
         return path.name
     for name in (
         "labels",
-        *(f"{name}/labels" for name in itertools.chain(*_SPLITS.values())),
+        *(f"{name}/labels" for name in itertools.chain(*SPLIT_NAMES.values())),
     ):
         if (folder / name).is_dir():
             return f"{name}/"
@@ -123,7 +118,7 @@ def _splits(
     """Find the images of each split: as configured, else in the usual places."""
     configured: dict[str, list[Path]] = {}
     usual: dict[str, list[Path]] = {}
-    for split, names in _SPLITS.items():
+    for split, names in SPLIT_NAMES.items():
         for key in names:
             values = content.get(key) or []
             values = [values] if isinstance(values, str) else values

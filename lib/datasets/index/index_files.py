@@ -10,7 +10,6 @@ The environment variable ``FRCNN_INDEX`` names another folder; with ``0`` annota
 are parsed every time.
 """
 
-import collections
 import contextlib
 import hashlib
 import io
@@ -19,7 +18,7 @@ import logging
 import os
 import time
 import zlib
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -135,54 +134,6 @@ def same_sizes(index: Index, folder: Path) -> bool:
         image_size(folder / index.string("name", row)) == tuple(sizes[row].tolist())
         for row in index.columns["measured"].tolist()
     )
-
-
-@dataclass(frozen=True)
-class AnnotationFiles:
-    """The small files, one per image, that one index is made from."""
-
-    folder: Path  # folder of the annotations, for errors
-    paths: Sequence[Path]  # the files; a file may be missing
-    listed: Any  # further values that determine the index, as JSON values
-    expected: str  # content of a file, for errors
-
-    def content(self) -> str:
-        """Return the hash of everything that goes into the index."""
-        digest = hashlib.sha256()
-        collections.deque(self._read(digest), maxlen=0)
-        return str(digest.hexdigest())
-
-    def read(self, content: str) -> Iterator[bytes | None]:
-        """Yield the bytes of each file, None if it does not exist.
-
-        Args:
-            content: expected result of `content`; "" to accept any.
-
-        Raises:
-            ValueError: a file cannot be read, or some file has changed.
-        """
-        digest = hashlib.sha256()
-        yield from self._read(digest)
-        if content and digest.hexdigest() != content:
-            raise ValueError(
-                f"{self.folder}: expected finished files, but one changed while they "
-                "were read; start again when they are complete"
-            )
-
-    def _read(self, digest: Any) -> Iterator[bytes | None]:
-        digest.update(json.dumps(self.listed).encode("utf-8", "surrogatepass"))
-        for path in self.paths:
-            try:
-                data = path.read_bytes()
-            except FileNotFoundError:
-                data = None
-            except OSError as error:
-                raise ValueError(
-                    f"{path}: expected {self.expected}, cannot read it ({error}); "
-                    "restore the file"
-                ) from error
-            digest.update(b"-" if data is None else hashlib.sha256(data).digest())
-            yield data
 
 
 def file_pieces(path: Path) -> Iterable[bytes]:

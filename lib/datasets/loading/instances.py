@@ -5,9 +5,9 @@ Letters: G objects, K keypoints of an object, V vertices.
 
 from collections.abc import Sequence
 
-import hotcoco.mask
 import numpy as np
 
+from ..mask_encoding import decode_masks
 from ..records import FloatArray, Mask, RunLengths
 from .masks import ObjectBitmap, ObjectMask, cut_out
 from .resizing import Cut
@@ -74,10 +74,10 @@ def _place_points(points: FloatArray, cut: Cut, turn: Turn) -> FloatArray:
 
 
 def _place_bitmap(mask: RunLengths, cut: Cut, turn: Turn) -> ObjectBitmap:
-    whole = hotcoco.mask.decode({"size": list(mask.size), "counts": mask.counts})
-    whole = turn.mask(whole)
-    part = whole[cut.y : cut.y + cut.height, cut.x : cut.x + cut.width]
-    values, frame = cut_out(part.view(np.bool_))
+    whole = turn.mask(decode_masks([mask], mask.size)[0])
+    values, frame = cut_out(
+        whole[cut.y : cut.y + cut.height, cut.x : cut.x + cut.width]
+    )
     return ObjectBitmap(values, frame * np.float32(cut.scale))
 
 

@@ -6,9 +6,10 @@ import numpy as np
 import pytest
 from faster_rcnn.datasets.formats import coco, voc
 from faster_rcnn.datasets.formats.coco import read_coco
+from faster_rcnn.datasets.formats.split_files import AnnotationFiles
 from faster_rcnn.datasets.formats.voc import read_voc
 from faster_rcnn.datasets.index import index_files
-from faster_rcnn.datasets.index.index_files import VARIABLE, AnnotationFiles
+from faster_rcnn.datasets.index.index_files import VARIABLE
 from faster_rcnn.datasets.loading.images import ImageError
 
 THING = (
