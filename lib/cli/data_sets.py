@@ -6,6 +6,7 @@ from ..config.settings import Config
 from ..datasets.agreement import same_pictures, shared_pictures, with_known_classes
 from ..datasets.origins import own_files
 from ..datasets.readiness import (
+    dark_images,
     expect_testable,
     expect_trainable,
     untrained_classes,
@@ -51,6 +52,8 @@ def read_data_sets(word: str, config: Config) -> DataSets:
             use_difficult=data.use_difficult,
             max_unreadable=data.max_unreadable,
         )
+        if config.net.pixel_mean is None:
+            concerns += dark_images(train)
         tested = [test]
         if validation is not None and not same_pictures(validation, test):
             tested.append(validation)

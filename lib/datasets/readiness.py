@@ -1,5 +1,6 @@
 """Checks before the first update that a data set can be trained or tested on."""
 
+import itertools
 import logging
 from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -9,6 +10,7 @@ import numpy as np
 
 from ..utils.monitoring.slow_steps import slow_step
 from .index.indexed_records import as_records
+from .loading.channels import is_deep, read_channels
 from .loading.images import ImageError
 from .loading.orientation import is_annotated_turned
 from .records import Dataset, Record, few
@@ -20,6 +22,10 @@ _SAMPLE = 200
 
 _READERS = 8
 """Number of files opened at once, which network file systems need."""
+
+_DEEP_IMAGES = 3
+_DARK = 1 << 14
+"""Images whose values stay below this keep 63 of 255 levels at most."""
 
 _CROWD = "crowd"
 _DIFFICULT = "object marked difficult"
@@ -88,8 +94,7 @@ def expect_trainable(
             f"{dataset.name}: {objects.left} of {objects.total} objects are left to "
             f"learn from: {objects.text}"
         )
-    rows = np.linspace(0, len(dataset.records) - 1, _SAMPLE).astype(int)
-    looked_at = np.unique(rows).tolist()
+    looked_at = _sample(dataset)
     faults = _image_faults(dataset, looked_at)
     found = f"{dataset.name}: {len(faults)} of {len(looked_at)} images looked at cannot"
     if len(faults) > max_unreadable * len(looked_at):
@@ -148,6 +153,25 @@ def untrained_classes(train: Dataset, tested: Dataset) -> list[str]:
     ]
 
 
+def dark_images(dataset: Dataset) -> list[str]:
+    """Report images of 16 bits that use few of them, and are nearly black as 8 bits."""
+    paths = (dataset.records[row].path for row in _sample(dataset))
+    deep = (path for path in paths if path.suffix != ".npy" and is_deep(path))
+    looked_at = list(itertools.islice(deep, _DEEP_IMAGES))
+    try:
+        largest = max((read_channels(path).max() for path in looked_at), default=0)
+    except ImageError:  # other checks report the image
+        return []
+    if not 255 < largest < _DARK:
+        return []
+    return [
+        f"{dataset.name}: pixels of 16 bits reach {largest:.0f} of 65535, first in "
+        f"{looked_at[0]}, and are nearly black as 8-bit RGB, which keeps the upper 8 "
+        "bits; set net.in_channels, net.pixel_mean and net.pixel_std as frcnn check "
+        "DATASET --pixel-statistics prints them (docs/channels.md)"
+    ]
+
+
 def is_tiny(box: Sequence[float]) -> bool:
     """Return whether a box, clipped at the left and top, spans at most a pixel."""
     x1, y1, x2, y2 = box
@@ -157,6 +181,12 @@ def is_tiny(box: Sequence[float]) -> bool:
 def _expect_images(dataset: Dataset) -> None:
     if not dataset.records:
         raise ValueError(f"{dataset.name}: expected images, found none; fill its list")
+
+
+def _sample(dataset: Dataset) -> list[int]:
+    """Return the rows of images that are spread over a data set."""
+    rows = np.linspace(0, len(dataset.records) - 1, _SAMPLE).astype(int)
+    return sorted({*rows.tolist()})
 
 
 def _account(dataset: Dataset, *, use_difficult: bool) -> _Account:

@@ -1,9 +1,13 @@
 """Findings about a run's data sets before its first update."""
 
+import cv2
+import numpy as np
 import pytest
 from checked_folders import CocoFolder, VocFolder, encoded, picture, thing
 from faster_rcnn.datasets.catalog import load_dataset
+from faster_rcnn.datasets.loading.images import read_image
 from faster_rcnn.datasets.readiness import (
+    dark_images,
     expect_testable,
     expect_trainable,
     untrained_classes,
@@ -140,6 +144,22 @@ def test_a_sample_of_many_images(voc, monkeypatch):
     assert look(voc) == []
     voc.annotate("d", thing(), size=(90, 70))
     assert "1 of 2 images" in look(voc)[0]
+
+
+@pytest.mark.parametrize("most", [1023, 4095, 65535, 255])
+def test_images_of_few_bits_in_16(voc, most):
+    """As 8-bit RGB, which keeps the upper 8 bits, they would be nearly black."""
+    pixels = np.full((60, 80), most, np.uint8 if most == 255 else np.uint16)
+    voc.image_path("b").unlink()
+    cv2.imwrite(str(voc.image_path("b", "tif")), pixels)
+    train = load_dataset(str(voc.root), root=voc.root, split="train")
+    told = dark_images(train)
+    assert len(told) == (255 < most < 65535)
+    if told:
+        reach = f"reach {most} of 65535, first in {voc.image_path('b', 'tif')}, and are"
+        assert told[0].startswith(f"own_train: pixels of 16 bits {reach} nearly black")
+        assert "set net.in_channels, net.pixel_mean and net.pixel_std as" in told[0]
+        assert read_image(voc.image_path("b", "tif")).max() < 16
 
 
 def test_classes_without_training_example(voc):

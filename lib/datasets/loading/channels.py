@@ -160,10 +160,10 @@ def read_shown(path: Path) -> npt.NDArray[np.uint8]:
     Raises:
         ImageError: the file cannot be decoded.
     """
-    return shown(read_channels(path)) if _is_deep(path) else read_image(path)
+    return shown(read_channels(path)) if is_deep(path) else read_image(path)
 
 
-def _is_deep(path: Path) -> bool:
+def is_deep(path: Path) -> bool:
     """Return whether a file may have more than 8 bits or other channels than RGB."""
     suffix = path.suffix.lower()
     if suffix != ".png":

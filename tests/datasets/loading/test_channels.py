@@ -84,7 +84,10 @@ def test_statistics_are_those_of_all_pixels(tmp_path):
     for text, values in ((mean, everything.mean(0)), (std, everything.std(0))):
         np.testing.assert_allclose(eval(text), values, rtol=1e-4)
     np.save(paths[1], GREY16)
-    with pytest.raises(ImageError, match=r"1\.npy: expected 2 channels .* found 1"):
+    wanted = (
+        r"found 1 in 1 \(first .*1\.npy\), 2 in 2 \(first .*0\.npy\); without net\."
+    )
+    with pytest.raises(ImageError, match=wanted):
         pixel_settings(paths)
 
 
