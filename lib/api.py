@@ -22,8 +22,8 @@ from .cli.test import evaluation_options, run_test
 from .cli.train import train_and_test
 from .cli.user_errors import shared_errors
 from .config.loading import config_from_checkpoint
-from .datasets.catalog import Split
 from .datasets.checks.run_checks import Report
+from .datasets.folders import Split
 from .detector import Detector
 from .engine.callbacks import Callback, TrainingEvent
 from .engine.checkpoint_evaluation import for_classes, show_table

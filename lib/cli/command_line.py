@@ -12,7 +12,6 @@ from ..config.loading import load_config, recipe_keys
 from ..config.recipes import find_recipes, net_settings, recipe_file, recipe_folder
 from ..config.settings import Config
 from ..datasets.catalog import (
-    Split,
     dataset_name,
     is_folder,
     load_dataset,
@@ -22,7 +21,7 @@ from ..datasets.catalog import (
     wanted_by,
 )
 from ..datasets.download import ensure_downloaded
-from ..datasets.folders import choose_split
+from ..datasets.folders import Split, choose_split
 from ..datasets.given_files import as_folders
 from ..datasets.records import Dataset
 from ..engine.run_folder import settings_name

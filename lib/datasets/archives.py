@@ -5,9 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from .catalog import coco_folder, devkit_folder
-
-__all__ = ["ARCHIVES", "Archive"]
+from .folders import coco_folder, devkit_folder
 
 
 @dataclass(frozen=True, slots=True)

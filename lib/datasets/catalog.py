@@ -20,32 +20,12 @@ from ..config.dataset_words import WORDS
 from ..config.settings import Config
 from ..utils.monitoring.slow_steps import slow_step
 from .allowed_names import check_class_names
-from .folders import (
-    Split,
-    coco_folder,
-    coco_images,
-    devkit_folder,
-    has_validation,
-    read_folder,
-)
+from .folders import Split, coco_images, has_validation, read_folder
 from .formats.coco import read_coco
 from .formats.voc import VOC_CLASSES, read_voc
 from .joining import count_difficult, join, select_classes
 from .published import COCO_SETS, VOC_SETS, coco_file, voc_files
 from .records import BOXES, Dataset, Wanted, did_you_mean
-
-__all__ = [
-    "Split",
-    "coco_folder",
-    "dataset_name",
-    "devkit_folder",
-    "load_dataset",
-    "register",
-    "resolve",
-    "tidy",
-    "validation_set",
-    "wanted_by",
-]
 
 logger = logging.getLogger(__name__)
 

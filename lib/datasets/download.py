@@ -21,15 +21,6 @@ from ..utils.download.unpack import extract
 from ..utils.locks import alone
 from .archives import ARCHIVES, Archive
 
-__all__ = [
-    "ARCHIVES",
-    "Archive",
-    "DownloadError",
-    "ensure_downloaded",
-    "ensure_space",
-    "plan",
-]
-
 logger = logging.getLogger(__name__)
 
 _UNPACKING = ".unpacking-"

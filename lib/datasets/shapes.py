@@ -30,8 +30,6 @@ from .records import Dataset, Wanted
 from .shapes_outlines import coco_annotations, coco_categories
 from .shapes_scene import CLASSES, Scene, draw_scene
 
-__all__ = ["CLASSES", "SEED", "VERSION", "generate", "is_current", "read"]
-
 VERSION = 8
 """Incremented when the drawing changes, so that older folders are drawn again."""
 SEED = 20150604

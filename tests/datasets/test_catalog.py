@@ -5,14 +5,8 @@ import numpy as np
 import pytest
 from dataset_folders import ids, load, write_coco, write_image, write_voc
 from faster_rcnn.datasets import catalog
-from faster_rcnn.datasets.catalog import (
-    coco_folder,
-    dataset_name,
-    devkit_folder,
-    register,
-    resolve,
-    tidy,
-)
+from faster_rcnn.datasets.catalog import dataset_name, register, resolve, tidy
+from faster_rcnn.datasets.folders import coco_folder, devkit_folder
 from faster_rcnn.datasets.formats.in_code import make_dataset
 from faster_rcnn.evaluation.image_detections import ImageDetections
 from faster_rcnn.evaluation.scoring import evaluate
