@@ -6,6 +6,8 @@ import json
 import cv2
 import numpy as np
 from faster_rcnn.datasets.checks.coverage import Recipe
+from faster_rcnn.datasets.checks.dataset_files import find_sources
+from faster_rcnn.datasets.checks.run_checks import check_dataset
 from PIL import Image
 
 RECIPE = Recipe(
@@ -21,6 +23,17 @@ RECIPE = Recipe(
     rounding="auto",
     use_ignored=False,
 )
+
+
+def check(root, name="own", **options):
+    """Check a folder, or several joined by +."""
+    sources = find_sources([str(root)], root=root)
+    return check_dataset(name, sources, RECIPE, jobs=2, **options)
+
+
+def found(root):
+    """Kind, file and detail of each defect."""
+    return [(d.kind, d.file, d.detail) for d in check(root).defects]
 
 
 def picture(seed, size=(80, 60)):

@@ -14,6 +14,8 @@ from faster_rcnn.nets.normalisation import NORMALISATIONS
 from faster_rcnn.utils.shape_only import WithoutDraws
 from faster_rcnn.weights import load_initial_weights, load_weights
 from faster_rcnn.weights.checkpoint import CheckpointError
+from faster_rcnn.weights.recognition import recognise_weights
+from faster_rcnn.weights.writing import detector_config
 
 TORCHVISION = {
     "vgg16": "vgg16",
@@ -45,6 +47,29 @@ def loaded_detector(config, weights):
         model = build_detector(config, weights.num_classes).eval()
     assert load_weights(model, weights) == []
     return model
+
+
+def imported_detector(weights):
+    """The detector of imported weights, without values."""
+    with torch.device("meta"):
+        return build_detector(detector_config(weights, []), weights.num_classes)
+
+
+def check_whole(weights, model=None):
+    """The weights are all that a detector holds, in its shapes."""
+    ours = (model or imported_detector(weights)).state_dict()
+    assert ours.keys() - weights.state.keys() == {"pixel_mean", "pixel_std"}
+    for key, tensor in weights.state.items():
+        assert tensor.shape == ours[key].shape, key
+
+
+def check_all_needed(state, keys, kind):
+    """Without any of these tensors, the others are recognised, but refused."""
+    for key in keys:
+        less = {name: tensor for name, tensor in state.items() if name != key}
+        with pytest.raises(CheckpointError, match="1 missing") as caught:
+            recognise_weights(less, "FILE")
+        assert f"recognised: {kind}" in str(caught.value) and key in str(caught.value)
 
 
 def classifier(net):

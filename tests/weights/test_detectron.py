@@ -6,12 +6,19 @@ import pytest
 import torch
 from detectron_forward import compare
 from faster_rcnn.layer_utils.anchors import base_anchors
-from faster_rcnn.model.build import build_detector
 from faster_rcnn.weights import import_weights, load_weights
 from faster_rcnn.weights.checkpoint import CheckpointError
 from faster_rcnn.weights.recognition import recognise_weights
 from faster_rcnn.weights.writing import detector_config
-from weight_files import detector, detectron_blobs, lively, loaded_detector, ramp
+from weight_files import (
+    check_all_needed,
+    check_whole,
+    detector,
+    detectron_blobs,
+    lively,
+    loaded_detector,
+    ramp,
+)
 
 
 def blobs_of(net, classes=81, features="c4"):
@@ -54,12 +61,7 @@ def test_whole_detector(net, features, kind):
     assert weights.used == len(blobs)
     config = detector_config(weights, [])
     assert config.boxes.offset == 1 and config.boxes.nms_offset == 1
-    with torch.device("meta"):
-        model = build_detector(config, 81)
-    ours = model.state_dict()
-    assert ours.keys() - weights.state.keys() == {"pixel_mean", "pixel_std"}
-    for key, tensor in weights.state.items():
-        assert tensor.shape == ours[key].shape, key
+    check_whole(weights)
 
 
 @pytest.mark.slow
@@ -171,11 +173,8 @@ def test_imagenet_file_for_a_pyramid():
 
 def test_whole_or_not_at_all():
     blobs = blobs_of("res50", 5, "fpn")
-    for key in list(blobs)[2::40] + list(blobs)[-3:]:
-        less = {k: v for k, v in blobs.items() if k != key}
-        with pytest.raises(CheckpointError, match=f"1 missing .{key}.") as caught:
-            recognise_weights(less, "FILE")
-        assert "recognised: Detectron R50-FPN detector" in str(caught.value)
+    keys = list(blobs)[2::40] + list(blobs)[-3:]
+    check_all_needed(blobs, keys, "Detectron R50-FPN detector")
     # A mask head makes it another detector.
     with pytest.raises(CheckpointError, match="1 unknown"):
         recognise_weights(blobs | {"conv5_mask_w": torch.zeros(1)}, "FILE")

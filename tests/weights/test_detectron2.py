@@ -9,7 +9,13 @@ from faster_rcnn.nets.rpn import RPNPredictor
 from faster_rcnn.weights.checkpoint import CheckpointError
 from faster_rcnn.weights.detectron2 import SETTINGS, convert_heads
 from faster_rcnn.weights.recognition import recognise_weights
-from weight_files import detector, detectron2_content, detectron2_state
+from weight_files import (
+    check_all_needed,
+    check_whole,
+    detector,
+    detectron2_content,
+    detectron2_state,
+)
 
 RPN = "proposal_generator.rpn_head"
 CELL = "proposal_generator.anchor_generator.cell_anchors.0"
@@ -43,11 +49,8 @@ def test_whole_detector(net):
     assert weights.normalisation == "detectron2"
     assert weights.unused.keys() == {"__author__", "pixel_mean", "pixel_std", CELL}
     assert weights.used == len(content["model"]) - 3
-    ours = detector(net, 81, "rpn.channels", "1024", "anchors.scales", "[2,4,8,16,32]")
-    ours = ours.state_dict()
-    assert ours.keys() - weights.state.keys() == {"pixel_mean", "pixel_std"}
-    for key, tensor in weights.state.items():
-        assert tensor.shape == ours[key].shape, key
+    words = ("rpn.channels", "1024", "anchors.scales", "[2,4,8,16,32]")
+    check_whole(weights, detector(net, 81, *words))
     for key, name in {
         "backbone.bn1.running_var": "backbone.stem.conv1.norm.running_var",
         "backbone.layer1.2.conv3.weight": "backbone.res2.2.conv3.weight",
@@ -145,9 +148,7 @@ def test_settings_are_settings():
         assert config[section][name] == value, key
     with torch.device("meta"):
         model = build_detector(load_config([], words), 81)
-    state = recognise_weights(detectron2_content("res50"), "FILE").state
-    for key, tensor in state.items():
-        assert tensor.shape == model.state_dict()[key].shape, key
+    check_whole(recognise_weights(detectron2_content("res50"), "FILE"), model)
 
 
 @pytest.mark.parametrize(
@@ -177,11 +178,9 @@ def test_other_number_of_anchors():
 
 def test_whole_or_not_at_all():
     state = detectron2_state("res50")
-    for key in list(state)[::23]:
-        less = {k: v for k, v in state.items() if k != key}
-        message = refusal(less)
-        assert "recognised: Detectron2 R50-C4 detector" in message
-        assert f"1 missing ({key})" in message
+    keys = list(state)[::23]
+    check_all_needed(state, keys, "Detectron2 R50-C4 detector")
+    for key in keys:
         assert key in refusal(state | {key: torch.zeros(3, 2, 1)})
     # A feature pyramid is another network.
     assert "unknown (backbone.fpn_lateral2.weight)" in refusal(

@@ -19,12 +19,22 @@ from weight_files import (
     value_of,
 )
 
+PYRAMID = ("net.features", "fpn", "head.fc_channels", "16")
+DILATED = ("net.features", "dc5", "head.fc_channels", "16")
+
 
 @pytest.mark.slow
-@pytest.mark.parametrize("net", TORCHVISION)
-def test_classification_weights_go_into_each_backbone(file, net):
+@pytest.mark.parametrize(
+    ("net", "words"),
+    [
+        *(("vgg16", ()), ("res18", ()), ("resx101", ()), ("mobile_v2", ())),
+        *((net, PYRAMID) for net in TORCHVISION if net != "resx101"),
+        ("res18", DILATED),
+    ],
+)
+def test_classification_weights_go_into_each_backbone(file, net, words):
     path = file(state_of(classifier(net)))
-    model = detector(net)
+    model = detector(net, 3, *words)
     load(model, path)
     check_backbone(model)
 
@@ -93,7 +103,6 @@ def test_none_leaves_all_random(monkeypatch):
         ("res18", "res50"),
         ("vgg16", "res18"),
         ("mobile", "mobile_v2"),
-        ("mobile_v2", "vgg16"),
     ],
 )
 def test_file_of_another_net(file, net, other):

@@ -12,6 +12,7 @@ from formula_weights import caffe_state, formula_state, golden_entries
 from tiny_checkpoints import save_model
 from weight_files import (
     TORCHVISION,
+    check_whole,
     classifier,
     detector,
     detectron2_content,
@@ -62,10 +63,10 @@ def test_detectors_of_the_familys_port(shared, net):
     assert weights.settings.get("net.style") == weights.style
     assert weights.style == ("caffe" if net.startswith("res") else None)
     # Exactly what a detector of ours holds, in its shapes.
-    ours = detector(net, 21, "rpn.channels", "512").state_dict()
-    assert ours.keys() - weights.state.keys() == {"pixel_mean", "pixel_std"}
+    ours = detector(net, 21, "rpn.channels", "512")
+    check_whole(weights, ours)
     for key, tensor in weights.state.items():
-        assert tensor.shape == ours[key].shape and tensor.dtype == ours[key].dtype, key
+        assert tensor.dtype == ours.state_dict()[key].dtype, key
     # Nothing but the first convolution changes: RGB here, BGR there.
     if full:
         hashes = {hash_of(tensor) for tensor in weights.state.values()}

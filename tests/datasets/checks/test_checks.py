@@ -1,21 +1,21 @@
 """Each defect is found and named with its file; clean folders have none."""
 
 import pytest
-from checked_folders import RECIPE, CocoFolder, VocFolder, encoded, picture, thing
+from checked_folders import (
+    CocoFolder,
+    VocFolder,
+    check,
+    encoded,
+    found,
+    picture,
+    thing,
+)
 from faster_rcnn.datasets.catalog import load_dataset
 from faster_rcnn.datasets.checks.dataset_files import find_sources
 from faster_rcnn.datasets.checks.entries import KINDS
 from faster_rcnn.datasets.checks.fix import write_cleaned
-from faster_rcnn.datasets.checks.run_checks import Training, check_dataset
+from faster_rcnn.datasets.checks.run_checks import Training
 from faster_rcnn.datasets.loading.images import read_image
-
-
-def check(root):
-    return check_dataset("own", find_sources([str(root)], root=root), RECIPE, jobs=2)
-
-
-def found(root):
-    return [(d.kind, d.file, d.detail) for d in check(root).defects]
 
 
 @pytest.fixture
@@ -283,10 +283,8 @@ def test_boxes_in_shares_of_the_image(voc):
 
 
 def test_what_training_says_decides(voc):
-    sources = find_sources([str(voc.root)], root=voc.root)
-
     def verdict(**training):
-        report = check_dataset("own", sources, RECIPE, training=Training(**training))
+        report = check(voc.root, training=Training(**training))
         return report.verdict, [(d.kind, d.detail) for d in report.defects]
 
     assert verdict() == ("fine", [])
@@ -485,8 +483,7 @@ def test_a_name_that_leads_out_is_refused(voc, tmp_path):
 
 def test_joined_sets_do_not_replace_each_other_s_files(tmp_path):
     ours, theirs = (CocoFolder(tmp_path / name) for name in "ab")
-    sources = find_sources([f"{ours.root}+{theirs.root}"], root=tmp_path)
-    report = check_dataset("both", sources, RECIPE, jobs=2)
+    report = check(f"{ours.root}+{theirs.root}")
     with pytest.raises(ValueError, match="in two of the joined data sets"):
         write_cleaned(report, tmp_path / "copy")
 

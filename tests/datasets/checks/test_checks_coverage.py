@@ -5,7 +5,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
-from checked_folders import RECIPE, VocFolder, thing
+from checked_folders import RECIPE, VocFolder, check, thing
 from faster_rcnn.datasets.checks.coverage import (
     Objects,
     best_overlaps,
@@ -13,8 +13,6 @@ from faster_rcnn.datasets.checks.coverage import (
     network_objects,
     suggest_scales,
 )
-from faster_rcnn.datasets.checks.dataset_files import find_sources
-from faster_rcnn.datasets.checks.run_checks import check_dataset
 from faster_rcnn.datasets.checks.text import coverage_lines, recommended_setting
 from faster_rcnn.layer_utils.anchors import base_anchors, grid_anchors
 from faster_rcnn.layer_utils.boxes import inside_image, pairwise_iou
@@ -97,15 +95,11 @@ def test_suggested_scales(sides, scales):
     assert suggest_scales(np.array(sides, np.float64), stride=16) == scales
 
 
-def read(root):
-    return check_dataset("own", find_sources([str(root)], root=root), RECIPE, jobs=1)
-
-
 def test_objects_are_those_of_training(tmp_path):
     folder = VocFolder(tmp_path / "own")
     difficult = thing(box=(1, 1, 9, 9), extra="<difficult>1</difficult>")
     folder.annotate("a", thing(box=(41, 1, 90, 30)), difficult, thing(box=(5, 5, 5, 5)))
-    entries = read(folder.root).entries[:1]
+    entries = check(folder.root).entries[:1]
     for ignored, count in ((False, 1), (True, 2)):
         sizes = {"short_side": 120, "long_side": 200}
         recipe = replace(RECIPE, **sizes, offset=1, use_ignored=ignored)
@@ -122,7 +116,7 @@ def test_small_objects_and_advice(tmp_path):
     folder = VocFolder(tmp_path / "own")
     for stem in "abcdef":
         folder.annotate(stem, thing(box=(31, 31, 34, 34)))
-    coverage = read(folder.root).coverage
+    coverage = check(folder.root).coverage
     assert coverage.objects.sides.tolist() == [4] * 6 and coverage.poor == 6
     assert coverage.small == (6, 0.25) and coverage.suggested == (0.25,)
     text = "\n".join(coverage_lines(coverage))
@@ -137,7 +131,7 @@ def test_advice_that_helps(tmp_path):
     folder = VocFolder(tmp_path / "own")
     for stem in "abcdef":
         folder.annotate(stem, thing(box=(6, 6, 75, 60)))
-    coverage = read(folder.root).coverage
+    coverage = check(folder.root).coverage
     assert coverage.suggested == (4,) and coverage.poor == 6
     text = "\n".join(coverage_lines(coverage))
     assert ('try --set anchors.scales "[4]"' in text) == (coverage.suggested_poor < 6)
@@ -149,7 +143,7 @@ def test_advice_for_a_pyramid(tmp_path):
     for stem in "abcdef":
         folder.annotate(stem, thing(box=(27, 27, 36, 36)))
     recipe = replace(RECIPE, strides=(4, 8), scales=((5,), (5,)), border=-1)
-    coverage = measure_coverage(read(folder.root).entries, recipe)
+    coverage = measure_coverage(check(folder.root).entries, recipe)
     assert coverage.suggested == (2.5,)
     assert (coverage.poor, coverage.suggested_poor) == (6, 0)
     assert recommended_setting(coverage) == '--set anchors.scales "[2.5]"'
@@ -160,5 +154,5 @@ def test_objects_at_the_border(tmp_path):
     for stem in "abcdef":
         # The 16 x 16 anchor around (72, 56) sticks out of the 60 rows.
         folder.annotate(stem, thing(box=(65, 49, 80, 60)))
-    coverage = read(folder.root).coverage
+    coverage = check(folder.root).coverage
     assert (coverage.poor, coverage.at_border) == (6, 6)

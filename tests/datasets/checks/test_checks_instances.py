@@ -5,9 +5,7 @@ import json
 import cv2
 import numpy as np
 import pytest
-from checked_folders import RECIPE, VocFolder, encoded, picture
-from faster_rcnn.datasets.checks.dataset_files import find_sources
-from faster_rcnn.datasets.checks.run_checks import check_dataset
+from checked_folders import VocFolder, check, encoded, picture
 
 NAMES = ["nose"] + [f"{side}_{n}" for n in ("eye", "ear", "hip") for side in "lr"]
 SQUARE = [10, 10, 40, 10, 40, 40, 10, 40]
@@ -54,10 +52,8 @@ class Folder:
 
 
 def found(root):
-    sources = find_sources([str(root)], root=root.parent)
-    report = check_dataset("own", sources, RECIPE, jobs=1)
     noise = ("duplicate image", "near-duplicate image", "image without objects")
-    return [(d.kind, d.detail) for d in report.defects if d.kind not in noise]
+    return [(d.kind, d.detail) for d in check(root).defects if d.kind not in noise]
 
 
 @pytest.fixture

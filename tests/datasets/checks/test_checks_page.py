@@ -7,11 +7,9 @@ import cv2
 import numpy as np
 import pytest
 from balanced import Balanced
-from checked_folders import RECIPE, VocFolder, encoded, thing
+from checked_folders import VocFolder, check, encoded, thing
 from faster_rcnn.datasets.checks.check_page import write_page
 from faster_rcnn.datasets.checks.data_plots import bars, histogram, scatter
-from faster_rcnn.datasets.checks.dataset_files import find_sources
-from faster_rcnn.datasets.checks.run_checks import check_dataset
 from faster_rcnn.datasets.checks.text import aligned, class_table, report_text
 from faster_rcnn.datasets.checks.worst_images import worst_pictures
 
@@ -26,8 +24,7 @@ def folder(tmp_path):
 
 
 def read(folder):
-    sources = find_sources([str(folder.root)], root=folder.root)
-    return check_dataset("own <set>", sources, RECIPE, jobs=1)
+    return check(folder.root, "own <set>")
 
 
 def test_page(folder, tmp_path):

@@ -1,10 +1,8 @@
 """The checks of a folder in YOLO layout."""
 
 import pytest
-from checked_folders import RECIPE, encoded, picture
-from faster_rcnn.datasets.checks.dataset_files import find_sources
+from checked_folders import check, encoded, found, picture
 from faster_rcnn.datasets.checks.fix import write_cleaned
-from faster_rcnn.datasets.checks.run_checks import check_dataset
 from yolo_folders import YoloFolder
 
 BOX = "0.3125 0.4 0.375 0.5"  # (10, 9, 40, 39) in 80 x 60
@@ -22,15 +20,6 @@ def folder(tmp_path):
         path.write_bytes(encoded(picture(seed)))
         folder.labels(name, f"0 {BOX}\n")
     return folder
-
-
-def check(root):
-    sources = find_sources([str(root)], root=root.parent)
-    return check_dataset("own", sources, RECIPE, jobs=1)
-
-
-def found(root):
-    return [(d.kind, d.file, d.detail) for d in check(root).defects]
 
 
 def test_clean_folder(folder):
