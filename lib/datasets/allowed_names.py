@@ -11,11 +11,7 @@ _SHOWN = 40  # characters of an invalid name
 
 
 def faults_of_names(classes: Sequence[str]) -> list[str]:
-    """List the faults of the class names of a data set or a detector.
-
-    Args:
-        classes: C names, background first.
-    """
+    """List the faults of class names, background first, of a data set or a detector."""
     faults = []
     if len(classes) > MOST_CLASSES:
         faults.append(f"there are {len(classes)}, expected {MOST_CLASSES} at most")
@@ -44,10 +40,7 @@ def fault_of_name(name: str) -> str | None:
 
 
 def check_class_names(classes: Sequence[str], source: str) -> None:
-    """Check that a checkpoint with these classes can be read back.
-
-    Args:
-        classes: C names, background first.
+    """Check that a checkpoint with these classes, background first, can be read back.
 
     Raises:
         ValueError: some names are invalid; the message lists them.

@@ -26,15 +26,12 @@ def images_of_classes(dataset: Dataset, config: Config) -> IntArray:
 
 
 def repeat_factors(dataset: Dataset, config: Config) -> Float64Array | None:
-    """Return how many times an epoch draws each image on average.
+    """Return ``(I,)`` how many times an epoch draws each image; None if all once.
 
     With ``data.repeat_threshold`` t, a class in a share f of the images has the factor
     max(1, sqrt(t / f)), and an image the largest of its classes' (Gupta et al. 2019,
     "LVIS", section 4.1). With ``data.set_shares``, the factors of each joined set are
     scaled until the set has its share of an epoch of I images.
-
-    Returns:
-        ``(I,)``; None if every image is drawn once.
 
     Raises:
         ValueError: the number of shares is not that of the joined sets.
@@ -58,10 +55,7 @@ def repeat_factors(dataset: Dataset, config: Config) -> Float64Array | None:
 
 
 def class_weights(dataset: Dataset, config: Config) -> Float64Array | None:
-    """Return the weight of each class in the classification loss, 1 for background.
-
-    Returns:
-        ``(C,)``; None if all weigh the same.
+    """Return ``(C,)`` weights in the classification loss, 1 for background, or None.
 
     Raises:
         ValueError: ``train.class_weights`` names a class that the data does not have.
@@ -87,15 +81,12 @@ def class_weights(dataset: Dataset, config: Config) -> Float64Array | None:
 
 
 def class_offsets(dataset: Dataset, config: Config) -> Float64Array | None:
-    """Return what training adds to the logit of each class, 0 for background.
+    """Return ``(C,)`` what training adds to logits, 0 for background; None for none.
 
     Logit adjustment (Menon et al. 2021, "Long-tail learning via logit adjustment",
     equation 10; balanced softmax for tau 1, Ren et al. 2020): a rare class must win by
     a margin in training, which tests do not ask for. The offsets are relative to the
     mean class, since background against objects is a balance that sampling sets.
-
-    Returns:
-        ``(C,)``; None without ``train.logit_adjustment``.
     """
     tau = config.train.logit_adjustment
     if not tau:

@@ -60,12 +60,7 @@ class Step:
 def plan(
     word: str, root: Path, *, archives: Mapping[str, Sequence[Archive]] = ARCHIVES
 ) -> list[Step]:
-    """List the steps that complete a data set; none if it is complete already.
-
-    Args:
-        archives: archives of each word; a word without archives (shapes, a path) is
-            always complete.
-    """
+    """List the steps that complete a data set; none if complete or without archives."""
     return [Step(a, root) for a in archives.get(word, ()) if not a.is_there(root)]
 
 

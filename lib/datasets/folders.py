@@ -124,10 +124,7 @@ def has_validation(folder: Path) -> bool:
 
 
 def choose_split(folder: Path, text: str) -> None:
-    """Split a folder without splits of its own by other shares than the usual ones.
-
-    Args:
-        text: shares of training, validation and test images, such as 0.8/0.1/0.1.
+    """Split a folder without splits of its own by shares such as 0.8/0.1/0.1.
 
     Raises:
         ValueError: the text is malformed, or the folder has splits of its own.

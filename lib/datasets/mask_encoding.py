@@ -35,13 +35,7 @@ def encode_masks(masks: BoolArray) -> tuple[RunLengths, ...]:
 
 
 def decode_masks(masks: Sequence[RunLengths], size: tuple[int, int]) -> BoolArray:
-    """Decode masks of one image.
-
-    Args:
-        size: H and W.
-
-    Returns:
-        ``(D, H, W)``.
+    """Decode masks of one image of a height and width as ``(D, H, W)``.
 
     Raises:
         ValueError: run lengths that do not fit the image.

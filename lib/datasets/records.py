@@ -265,16 +265,13 @@ def clean_boxes(
 def box_faults(
     boxes: npt.NDArray[np.float64], sizes: npt.NDArray[np.float64], *, closing: float
 ) -> IntArray:
-    """Find the fault of each box.
+    """Return ``(N,)`` first faults that apply, by index in `BOX_FAULTS`; -1 for none.
 
     Args:
         boxes: ``(N, 4)`` pixel edges as written.
         sizes: ``(N, 2)`` width and height of each box's image; 0 if unknown, in which
             case no box is outside.
         closing: see `clean_boxes`.
-
-    Returns:
-        ``(N,)`` index in `BOX_FAULTS` of the first fault that applies; -1 for none.
     """
     known = (sizes > 0).all(axis=1, keepdims=True)
     limits = np.where(known, np.concatenate([sizes, sizes], axis=1), np.inf)

@@ -61,7 +61,9 @@ def split_images(
     shares: Sequence[float] = DEFAULT_SHARES,
     earlier: Mapping[str, str],
 ) -> dict[str, str]:
-    """Assign images to train, val and test.
+    """Assign images to train, val and test; return the split of each name.
+
+    Every split with a share has an image.
 
     Args:
         images: the files, for their looks.
@@ -69,9 +71,6 @@ def split_images(
         shares: shares of the splits, adding up to 1.
         earlier: split by name from an earlier call; these images keep theirs, unless
             they look like an image of another split.
-
-    Returns:
-        The split of each name. Every split with a share has an image.
 
     Raises:
         ValueError: there are fewer groups of images that look the same than splits.

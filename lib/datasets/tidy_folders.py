@@ -69,9 +69,6 @@ def tidy_folder(folder: Path, *, shares: Sequence[float] | None = None) -> Path 
 def cache_home(folder: Path, name: str) -> Path:
     """Make a folder in the cache for what is derived from an export.
 
-    Args:
-        name: a readable name with a hash, see `origins`.
-
     Raises:
         ValueError: no such folder can be written.
     """

@@ -22,11 +22,7 @@ class Instances(NamedTuple):
 def with_keypoints_of(
     dataset: Dataset, config: Config, given: Collection[str]
 ) -> Config:
-    """Set ``keypoint.count`` to that of a data set, unless the command line gives it.
-
-    Args:
-        given: keys that the command line sets, ``section.key``.
-    """
+    """Set ``keypoint.count`` to a data set's, unless the command line gives it."""
     if dataset.keypoints is None or "keypoint.count" in given:
         return config
     change = {"count": len(dataset.keypoints.names)}

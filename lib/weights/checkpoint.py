@@ -80,11 +80,8 @@ def begin_checkpoint(
 ) -> contextlib.ExitStack:
     """Write a checkpoint to a temporary file, as `save_checkpoint` does.
 
-    The states may change afterwards: the system has a copy of the bytes.
-
-    Returns:
-        Its ``close``, in any thread, waits until the file is on the disk and then
-        renames it.
+    The states may change afterwards: the system has a copy of the bytes. ``close`` of
+    the result, in any thread, waits until the file is on the disk, and renames it.
     """
     state = {
         "format": FORMAT,
@@ -105,12 +102,9 @@ def begin_checkpoint(
 
 
 def read_tensors(path: Path) -> dict[str, Any]:
-    """Load a file of tensors and plain values, without running any code in it.
+    """Load a file of torch.save or safetensors, without running any code in it.
 
     Tensor sizes are checked against the file's size before memory is allocated.
-
-    Args:
-        path: of torch.save or safetensors, recognised by the first bytes.
 
     Raises:
         CheckpointError: the file does not exist.

@@ -8,10 +8,9 @@ import numpy as np
 
 from ..datasets.allowed_names import check_class_names
 from ..datasets.formats.voc import VOC_CLASSES
-from ..datasets.records import BACKGROUND, KeypointNames
+from ..datasets.records import BACKGROUND, KeypointNames, few
 from ..evaluation.image_detections import ImageDetections
 from .checkpoint import CheckpointError
-from .layout_check import few
 
 # In the order of COCO's category ids, which have gaps.
 COCO_CLASSES = (

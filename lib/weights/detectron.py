@@ -117,12 +117,10 @@ def detectron_name(key: str, net: str, features: str) -> str | None:
     if layer in _RPN:
         # Weights shared by all levels are stored under the finest level.
         return f"{_RPN[layer]}{'_fpn2' if features.endswith('fpn') else ''}_{letter}"
-    found = re.fullmatch(r"(mask|keypoint)_head\.layers\.convs\.(\d)", layer)
-    if found:
+    if found := re.fullmatch(r"(mask|keypoint)_head\.layers\.convs\.(\d)", layer):
         name = {"mask": "_[mask]_fcn", "keypoint": "conv_fcn"}[found[1]]
         return f"{name}{int(found[2]) + 1}_{letter}"
-    found = re.fullmatch(r"pyramid\.(lateral|output)\.(\d)", layer)
-    if found:
+    if found := re.fullmatch(r"pyramid\.(lateral|output)\.(\d)", layer):
         level = int(found[2])
         block = f"res{level + 2}_{_LAST_BLOCKS[net][level]}_sum"
         if found[1] == "output":

@@ -147,19 +147,16 @@ def detectron2_name(key: str, features: str = "c4") -> str:
     features = features.removeprefix("mask_").removeprefix("keypoint_")
     if layer in _HEADS:
         return f"{_HEADS[layer]}.{part}"
-    found = re.fullmatch(r"box_head\.body\.(\d)\.fcs\.(\d)", layer)
-    if found:
+    if found := re.fullmatch(r"box_head\.body\.(\d)\.fcs\.(\d)", layer):
         return f"roi_heads.box_head.{found[1]}.fc{int(found[2]) + 1}.{part}"
     found = re.fullmatch(r"box_head\.stage\.(\d)\.predictor\.(scores|deltas)", layer)
     if found:
         module = "cls_score" if found[2] == "scores" else "bbox_pred"
         return f"roi_heads.box_predictor.{found[1]}.{module}.{part}"
-    found = re.fullmatch(r"(mask|keypoint)_head\.layers\.convs\.(\d)", layer)
-    if found:
+    if found := re.fullmatch(r"(mask|keypoint)_head\.layers\.convs\.(\d)", layer):
         name = {"mask": "mask_fcn", "keypoint": "conv_fcn"}[found[1]]
         return f"roi_heads.{found[1]}_head.{name}{int(found[2]) + 1}.{part}"
-    found = re.fullmatch(r"pyramid\.(lateral|output)\.(\d)", layer)
-    if found:
+    if found := re.fullmatch(r"pyramid\.(lateral|output)\.(\d)", layer):
         finest = 3 if features == "retinanet" else 2
         return f"backbone.fpn_{found[1]}{int(found[2]) + finest}.{part}"
     found = re.fullmatch(r"dense_head\.predictor\.(score|delta)_convs\.(\d)", layer)
@@ -167,8 +164,7 @@ def detectron2_name(key: str, features: str = "c4") -> str:
         subnet = "cls" if found[1] == "score" else "bbox"
         return f"head.{subnet}_subnet.{2 * int(found[2])}.{part}"
     shared = "backbone" if features in ("c4", "dc5") else "backbone.bottom_up"
-    stem = re.fullmatch(r"backbone\.(conv|bn)1", layer)
-    if stem:
+    if stem := re.fullmatch(r"backbone\.(conv|bn)1", layer):
         module = "conv1" if stem[1] == "conv" else "conv1.norm"
         return f"{shared}.stem.{module}.{part}"
     found = re.fullmatch(r"backbone\.layer(\d)\.(\d+)\.(.+)", layer)

@@ -11,13 +11,13 @@ import torch
 from ..config.loading import config_from_checkpoint
 from ..config.net_settings import TIMM
 from ..config.settings import Config, NetConfig, split_net
+from ..datasets.records import few
 from ..model.build import build_detector
 from ..model.network import NOT_WEIGHTS, Network
 from ..nets.input_channels import adapt
 from ..nets.normalisation import NORMALISATIONS
 from .checkpoint import CheckpointError, detector_weights, load_checkpoint
 from .imported import ImportedWeights
-from .layout_check import few
 from .output_rows import known_classes, rows_by_name
 from .recognition import import_weights
 from .timm_weights import fetch_timm, read_timm
@@ -241,8 +241,8 @@ def load_weights(
     if missing or unknown:
         raise CheckpointError(
             f"{weights.source}, {weights.kind}, does not fit this detector: "
-            f"{len(missing)} missing ({few(missing)}), {len(unknown)} unknown "
-            f"({few(unknown)}). Is it of another net? The file is of "
+            f"{len(missing)} missing ({few(sorted(missing))}), {len(unknown)} unknown "
+            f"({few(sorted(unknown))}). Is it of another net? The file is of "
             f"{weights.full_net}"
         )
     if classes is not None and weights.num_classes is not None:

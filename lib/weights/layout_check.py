@@ -1,12 +1,13 @@
 """Check that the tensors of a file are exactly those that its layout needs."""
 
-from collections.abc import Collection, Mapping
+from collections.abc import Mapping
 
 import torch
 from torch import Tensor
 
 from ..config.loading import ConfigError
 from ..config.settings import Config
+from ..datasets.records import few
 from ..model.build import build_detector
 from ..model.network import OF_A_RUN
 from ..utils.shape_only import shape_only
@@ -75,13 +76,10 @@ def check_layout(
     *,
     source: str,
 ) -> dict[str, str]:
-    """Check that a file has exactly the tensors of its layout.
+    """Check that a file has the tensors of its layout; return why others are unused.
 
     Counters of batches may be missing: files from before PyTorch 0.4 lack them, and
     nothing reads them.
-
-    Returns:
-        Names that are not used, with the reason.
 
     Raises:
         CheckpointError: a tensor is missing, unknown, or has another shape.
@@ -111,7 +109,7 @@ def check_layout(
     faults = {"missing": missing, "unknown": unknown, "of other shape or type": other}
     if any(faults.values()):
         text = ", ".join(
-            f"{len(names)} {what} ({few(names)})"
+            f"{len(names)} {what} ({few(sorted(names))})"
             for what, names in faults.items()
             if names
         )
@@ -120,12 +118,6 @@ def check_layout(
             "truncated, or of another net?"
         )
     return dict(sorted(unused.items()))
-
-
-def few(names: Collection[str]) -> str:
-    """List the first of many names."""
-    first = ", ".join(sorted(names)[:3])
-    return first + (", ..." if len(names) > 3 else "")
 
 
 def check_fit(
@@ -166,7 +158,7 @@ def check_fit(
     if faults:
         raise CheckpointError(
             f"{source}: its weights do not fit the detector that its settings "
-            f"describe: {len(faults)} faults ({few(faults)}); {remedy}"
+            f"describe: {len(faults)} faults ({few(sorted(faults))}); {remedy}"
         )
 
 

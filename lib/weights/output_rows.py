@@ -30,7 +30,7 @@ def rows_by_name(
     *,
     source: str,
 ) -> dict[str, Tensor]:
-    """Adapt a file's output layers to a detector for other classes.
+    """Return a file's state with output layers that fit a detector of other classes.
 
     A class that both have keeps its scores and, unless they are class-agnostic, its
     boxes and masks; the others keep their values in ``own``. Without a common class the
@@ -42,10 +42,6 @@ def rows_by_name(
         own: tensors of the new detector.
         known: K class names of the file, background first; None if unknown.
         wanted: C class names of the detector, background first.
-
-    Returns:
-        The state, in which the output layers that differ only in their classes fit
-        ``own``.
     """
     taken = dict(state)
     # Anchors of each layer, and outputs of each class.

@@ -29,11 +29,7 @@ def is_safetensors(path: Path) -> bool:
 
 
 def safetensors_bytes(content: Mapping[str, Any]) -> bytes:
-    """Write a published checkpoint, the same bytes each time.
-
-    Args:
-        content: of `published_state`.
-    """
+    """Write the content of `published_state`, the same bytes each time."""
     # The format takes no tensors that share their numbers, or have other strides.
     weights = {
         key: tensor.clone(memory_format=torch.contiguous_format)

@@ -13,11 +13,11 @@ import torch
 from torch import Tensor
 
 from ..config.net_settings import TIMM
+from ..datasets.records import few
 from ..nets import Backbone
 from ..utils.shape_only import shape_only
 from .checkpoint import CheckpointError
 from .imported import ImportedWeights
-from .layout_check import few
 from .recognition import read_file, recognise_weights, unwrap
 
 _WRAPPERS = ("", "model.", "body.")  # before a key of the whole net
@@ -98,7 +98,7 @@ def read_timm(backbone: Backbone, net: str, path: Path) -> ImportedWeights:
     if unknown:
         raise CheckpointError(
             f"{path} does not fit {net}: {len(unknown)} of its {len(tensors)} tensors "
-            f"are unknown to timm's net ({few(unknown)}); give weights of {net}"
+            f"are unknown to timm's net ({few(sorted(unknown))}); give weights of {net}"
         )
     return _of_backbone(backbone, net, tensors, str(path), kind)
 

@@ -141,11 +141,9 @@ def torchvision_name(key: str, *, old: bool, convs: int) -> str:
     single = "" if old else ".0"
     if layer == "rpn.head.conv":
         return f"{layer}{single}{single}.{part}"
-    found = re.fullmatch(r"rpn\.head\.more_convs\.(\d+)", layer)
-    if found:
+    if found := re.fullmatch(r"rpn\.head\.more_convs\.(\d+)", layer):
         return f"rpn.head.conv.{int(found[1]) + 1}.0.{part}"
-    found = re.fullmatch(r"pyramid\.(lateral|output)\.(\d+)(\.[01])?", layer)
-    if found:
+    if found := re.fullmatch(r"pyramid\.(lateral|output)\.(\d+)(\.[01])?", layer):
         kind = "inner" if found[1] == "lateral" else "layer"
         return f"backbone.fpn.{kind}_blocks.{found[2]}{found[3] or single}.{part}"
     found = re.fullmatch(
@@ -160,11 +158,9 @@ def torchvision_name(key: str, *, old: bool, convs: int) -> str:
         return f"roi_heads.mask_head.mask_fcn{int(found[1]) + 1}.{part}"
     if found:
         return f"roi_heads.mask_head.{found[1]}{found[2] or '.0'}.{part}"
-    found = re.fullmatch(r"keypoint_head\.layers\.convs\.(\d+)", layer)
-    if found:
+    if found := re.fullmatch(r"keypoint_head\.layers\.convs\.(\d+)", layer):
         return f"roi_heads.keypoint_head.{2 * int(found[1])}.{part}"
-    found = re.fullmatch(r"region_head\.convs\.(\d+\.[01])", layer)
-    if found:
+    if found := re.fullmatch(r"region_head\.convs\.(\d+\.[01])", layer):
         return f"roi_heads.box_head.{found[1]}.{part}"
     found = re.fullmatch(r"region_head\.fcs\.(\d+)", layer)
     assert found is not None, key

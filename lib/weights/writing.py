@@ -10,12 +10,12 @@ from torch import Tensor
 
 from ..config.loading import load_config
 from ..config.settings import Config
+from ..datasets.records import few
 from ..model.network import Network
 from ..nets.normalisation import NORMALISATIONS
 from ..utils.files import atomic_path
 from .checkpoint import FORMAT, CheckpointError
 from .imported import ImportedWeights, Layout
-from .layout_check import few
 from .layouts import layouts
 from .own import BACKBONE_FORMAT
 from .recognition import recognise_weights
@@ -37,11 +37,7 @@ _FAMILY_ONLY = {
 def detector_weights(
     model: Network, config: Config, classes: Sequence[str] = ()
 ) -> ImportedWeights:
-    """Return the weights of a detector in memory in a form that can be exported.
-
-    Args:
-        classes: class names, background first.
-    """
+    """Return the weights of a detector in memory in a form that can be exported."""
     content = {
         "format": FORMAT,
         "config": config.model_dump(mode="json"),
@@ -55,9 +51,6 @@ def export_family(weights: ImportedWeights, path: Path) -> None:
     """Write a detector in the format of tf-faster-rcnn's PyTorch port.
 
     Nothing is rounded: reading the file gives the same weights to the bit.
-
-    Args:
-        weights: weights of a detector, from `import_weights` or `detector_weights`.
 
     Raises:
         CheckpointError: the port cannot represent these weights; the message says why.

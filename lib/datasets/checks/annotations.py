@@ -51,9 +51,6 @@ def known_classes(
 
     They are those of a published set, else the categories of the file that is trained
     on, else all names in the annotations of a folder in VOC layout, of any split.
-
-    Args:
-        categories: names in each COCO file or YOLO folder.
     """
     published = {n for e in entries for n in e.source.classes or ()}
     training = {s: names for s, names in categories.items() if "train" in s.splits}

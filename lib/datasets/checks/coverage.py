@@ -164,11 +164,7 @@ def cover(objects: Objects, recipe: Recipe) -> Coverage:
 
 
 def network_objects(entries: Sequence[Entry], recipe: Recipe) -> Objects:
-    """Resize the valid objects as training does.
-
-    Args:
-        entries: images; those in no split or of unknown size are skipped.
-    """
+    """Resize the valid objects of images in a split as training does."""
     owners, places, names, rows, sizes = [], [], [], [], []
     for entry in entries:
         width, height = entry.size
@@ -222,20 +218,18 @@ def dataset_objects(dataset: Dataset, recipe: Recipe) -> Objects:
 def best_overlaps(
     objects: Objects, anchors: Array, *, stride: int, offset: float, border: float
 ) -> Array:
-    """Compute the largest IoU of each object with any anchor that training may use.
+    """Compute ``(G,)`` largest IoUs of objects with any anchor that training may use.
 
-    An anchor's overlap is its overlap along x times that along y, and each is largest
-    for the allowed column and row nearest to the object's centre. Therefore one anchor
-    of each shape is examined instead of all cells, and the result is exact.
+    It is 0 where no anchor fits into the image. An anchor's overlap is its overlap
+    along x times that along y, and each is largest for the allowed column and row
+    nearest to the object's centre. Therefore one anchor of each shape is examined
+    instead of all cells, and the result is exact.
 
     Args:
         anchors: ``(K, 4)`` anchors of the first cell, see `base_anchors`.
         stride: input pixels per cell.
         offset: 1 for legacy boxes, 0 for continuous ones.
         border: pixels by which an anchor may leave the image; negative for no limit.
-
-    Returns:
-        ``(G,)`` in [0, 1]; 0 where no anchor fits into the image.
     """
     boxes, sizes = objects.boxes, objects.sizes
     best = np.zeros(len(boxes))
@@ -264,7 +258,7 @@ def best_overlaps(
 
 
 def suggest_scales(sides: Array, *, stride: int) -> tuple[float, ...]:
-    """Propose anchor scales: powers of two that span nearly all objects.
+    """Propose anchor scales in units of `stride`: powers of two for nearly all objects.
 
     Squares whose sides differ by a factor of the square root of 2 overlap by half, so
     each power covers its neighbourhood up to the next. The ends are the 2nd and 98th
@@ -273,9 +267,6 @@ def suggest_scales(sides: Array, *, stride: int) -> tuple[float, ...]:
     Args:
         sides: ``(G,)`` square roots of the objects' areas, pixels of the network input.
         stride: input pixels per cell.
-
-    Returns:
-        Sides in units of `stride`, ascending; empty without objects.
     """
     if not len(sides):
         return ()

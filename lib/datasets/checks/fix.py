@@ -43,13 +43,10 @@ Box = tuple[float, float, float, float]
 def write_cleaned(
     report: Report, folder: Path, *, alike: Likeness = "bytes"
 ) -> dict[str, int]:
-    """Write a copy of the data set without its defects, all of it or nothing.
+    """Write a copy without defects, all or nothing; return its images by split.
 
     Args:
         alike: the weakest likeness to another image for which an image is left out.
-
-    Returns:
-        Number of images of the copy, by split.
 
     Raises:
         ValueError: see `expect_mendable`; or a name leads out of the data set.

@@ -14,10 +14,7 @@ _IMAGES = 200
 
 
 def pixel_settings(paths: Sequence[Path]) -> list[str]:
-    """Measure images as stored, spread over a data set.
-
-    Returns:
-        Keys and values of the settings that normalise them.
+    """Measure images as stored; return keys and values of settings to normalise them.
 
     Raises:
         ImageError: a file cannot be read, or images differ in their channels.

@@ -84,11 +84,7 @@ def check_dataset(
     jobs: int | None = None,
     training: Training = NO_TRAINING,
 ) -> Report:
-    """Read all files of a data set and check them.
-
-    Args:
-        jobs: number of files read at once; if None, the number of cores.
-    """
+    """Read all files of a data set, ``jobs`` (or cores) at once, and check them."""
     entries: list[Entry] = []
     place = sources[0].annotation_file or sources[0].folder
     said = [(REFUSED, text) for text in training.refusals]

@@ -39,11 +39,7 @@ _T = TypeVar("_T")
 def chosen_splits(
     sets: Mapping[str, Sequence[_T]], splitter: Splitter, images: Sequence[Path]
 ) -> dict[str, list[_T]]:
-    """Return the items of each split; split them if there is only one set.
-
-    Args:
-        images: the images of all items, in order.
-    """
+    """Return the items of each split; split them if there is only one set."""
     if len(sets) > 1:
         return {split: list(items) for split, items in sets.items()}
     (items,) = sets.values()

@@ -195,9 +195,6 @@ def placeholders(table: Sequence[Entry], used: Container[int | None]) -> set[int
 
     They have no objects, and have another's name or are the supercategory of the others
     (Roboflow writes one for the project).
-
-    Args:
-        used: category ids of the annotations.
     """
     rows = [(whole_number(e.get("id")), str(e.get("name"))) for e in table]
     above = {str(entry.get("supercategory")) for entry in table}
@@ -219,9 +216,6 @@ def read_categories(
 
     `placeholders` are dropped, and so is the background, which some exporters list as
     category 0.
-
-    Args:
-        used: category ids of the annotations.
 
     Raises:
         ValueError: there are none, or an id or name occurs twice.

@@ -49,7 +49,7 @@ class GivenProposals:
 def read_proposals(
     path: Path, records: Sequence[Record], *, most: int
 ) -> GivenProposals:
-    """Read the proposals of a data set's images; those of other images are ignored.
+    """Read the ``most`` best proposals of each image of a data set, and of no other.
 
     ==========  ==============================================================
     ending      content
@@ -64,9 +64,6 @@ def read_proposals(
 
     No code in a pickle is executed. Images are identified by their ids, as text or as
     the number that the id's digits form. Boxes are clipped to the image.
-
-    Args:
-        most: number of best proposals to keep per image.
 
     Raises:
         ValueError: it is not such a file, lacks an image, or has invalid entries; the

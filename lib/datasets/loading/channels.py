@@ -137,13 +137,10 @@ def _decode_tiff(path: Path, data: bytes) -> npt.NDArray[Any]:
 
 
 def shown(pixels: npt.NDArray[Any]) -> npt.NDArray[np.uint8]:
-    """Convert an image to an RGB picture for people; 8-bit RGB is unchanged.
+    """Convert ``(H, W, C)`` to an RGB picture for people; 8-bit RGB is unchanged.
 
     These are the first three channels, or the first one as grey; values of more than 8
     bits are stretched from their first percentile to the last one.
-
-    Args:
-        pixels: ``(H, W, C)``.
     """
     some = pixels[:, :, : 3 if pixels.shape[2] >= 3 else 1]
     if pixels.dtype == np.uint8:

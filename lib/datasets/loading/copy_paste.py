@@ -9,6 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ..records import BoolArray, FloatArray
+from .instances import seen_keypoints
 from .masks import ObjectMask, cut_out, draw_whole, mask_bounds
 from .samples import Sample
 
@@ -49,7 +50,8 @@ def paste_objects(base: Sample, other: Sample, *, offset: float, seed: int) -> S
     pixels[hidden] = _shifted(other.pixels, (down, right), size)[hidden]
     keypoints = rest.keypoints
     if keypoints is not None and other.keypoints is not None:
-        moved = _moved_keypoints(other.keypoints[chosen], shift, size)
+        own = other.keypoints[chosen]
+        moved = seen_keypoints(own[..., :2] + shift, own[..., 2:], size)
         keypoints = np.concatenate([keypoints, moved])
     return rest._replace(
         pixels=pixels,
@@ -122,14 +124,3 @@ def _uncovered(base: Sample, hidden: BoolArray, inset: FloatArray) -> Sample:
         keypoints=keypoints,
         lost=base.lost + int((~kept).sum()),
     )
-
-
-def _moved_keypoints(
-    keypoints: FloatArray, shift: FloatArray, size: tuple[int, int]
-) -> FloatArray:
-    """Move keypoints; those outside the image count as not labelled."""
-    points = keypoints[..., :2] + shift
-    inside = ((points >= 0) & (points <= size[::-1])).all(axis=2)
-    labelled = inside & (keypoints[..., 2] > 0)
-    moved = np.concatenate([points, keypoints[..., 2:]], axis=2)
-    return np.asarray(moved * labelled[..., None], np.float32)

@@ -22,11 +22,7 @@ _STARTS = (
 
 
 def refusal(data: bytes) -> str:
-    """Describe the kind of a file that no decoder reads, and what to do about it.
-
-    Args:
-        data: the file's content, or its first kilobyte.
-    """
+    """Describe a file that no decoder reads by its first kilobyte, with a remedy."""
     if not data:
         return "an empty file; restore it or remove it from the list"
     if data.startswith(_LFS):

@@ -85,13 +85,10 @@ def read_reduced(path: Path, reduction: Callable[[int, int], int]) -> Decoded:
 
 
 def read_image(path: Path) -> npt.NDArray[np.uint8]:
-    """Decode an image file.
+    """Decode an image file as ``(H, W, 3)`` RGB.
 
     Grayscale, palette and CMYK images become RGB, transparency is dropped, and the
     upper 8 of 16 bits are kept. The pixels are as stored, whatever EXIF says.
-
-    Returns:
-        ``(H, W, 3)`` RGB.
 
     Raises:
         ImageError: the file cannot be read, is truncated, is not an image, or claims

@@ -42,19 +42,20 @@ def place_keypoints(
     turn: Turn,
     flip_pairs: Sequence[tuple[int, int]],
 ) -> FloatArray:
-    """Move keypoints into the network input; those outside it count as not labelled.
-
-    Args:
-        keypoints: ``(G, K, 3)``, in pixels of the stored image.
-    """
+    """Move ``(G, K, 3)`` keypoints into the network input; unlabel those outside."""
     if turn.mirrored:
         keypoints = exchange(keypoints, flip_pairs)
     points = _place_points(keypoints[..., :2], cut, turn)
-    height, width = cut.shown
-    inside = ((points >= 0) & (points <= (width, height))).all(axis=2)
-    labelled = inside & (keypoints[..., 2] > 0)
-    placed = np.concatenate([points, keypoints[..., 2:]], axis=2)
-    return np.asarray(placed * labelled[..., None], np.float32)
+    return seen_keypoints(points, keypoints[..., 2:], cut.shown)
+
+
+def seen_keypoints(
+    points: FloatArray, visibility: FloatArray, size: tuple[int, int]
+) -> FloatArray:
+    """Join points and visibilities; those outside a height and width are unlabelled."""
+    inside = ((points >= 0) & (points <= size[::-1])).all(axis=2, keepdims=True)
+    placed = np.concatenate([points, visibility], axis=2)
+    return np.asarray(placed * (inside & (visibility > 0)), np.float32)
 
 
 def exchange(

@@ -80,12 +80,11 @@ def _vertices(mask: ObjectMask) -> int:
 def pack_polygons(objects: Sequence[Sequence[Outline]], *, slots: int) -> Polygons:
     """Pack the outlines of N images' objects, in pixels of the network input.
 
+    V and P are powers of four.
+
     Args:
         objects: the objects of each image; an object without parts has an empty mask.
         slots: G.
-
-    Returns:
-        Polygons whose V and P are powers of four.
     """
     outlines = [outline for image in objects for outline in image]
     most = max(map(_vertices, outlines), default=0)
@@ -111,16 +110,13 @@ def pack_bitmaps(
     slots: int,
     max_side: int = MAX_SIDE,
 ) -> Bitmaps:
-    """Pack the masks of N images' objects.
+    """Pack the masks of N images' objects; B is a power of two, or ``max_side``.
 
     Args:
         objects: the masks of each image's objects: ``(H, W)`` bool in pixels of the
             network input, or cut out of that.
         slots: G.
         max_side: B at most; a larger object is shrunk to it.
-
-    Returns:
-        Bitmaps whose B is a power of two, or ``max_side``.
     """
     cut = [
         [mask if isinstance(mask, ObjectBitmap) else cut_out(mask) for mask in image]

@@ -65,9 +65,6 @@ def read_annotated(
         scale: how large the image is shown, in pixels of the network input per pixel; a
             JPEG may be decoded at a fraction of its size, see `reduction`.
 
-    Returns:
-        RGB of the stated size, or ``channels``.
-
     Raises:
         ImageError: the file cannot be used, or its size is another one.
     """

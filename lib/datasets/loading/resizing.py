@@ -25,7 +25,7 @@ def resize_scale(height: int, width: int, short_side: int, long_side: int) -> fl
 
 
 def reduction(scale: float, height: int, width: int, *, turned: bool = False) -> int:
-    """Return the fraction of its size at which an image may be decoded: 1 over this.
+    """Return 8, 4, 2 or 1: an image may be decoded at 1 over this of its size.
 
     It keeps at least the pixels of the network input, so everything that can be seen
     there.
@@ -34,9 +34,6 @@ def reduction(scale: float, height: int, width: int, *, turned: bool = False) ->
         scale: pixels of the network input per pixel.
         turned: whether EXIF turns the image after decoding; then its sides must be
             multiples of the result, so that no pixel reaches beyond the image.
-
-    Returns:
-        8, 4, 2, or 1 for all its pixels.
     """
     for by in (8, 4, 2):
         if by * scale <= 1 and not (turned and (height % by or width % by)):
@@ -53,10 +50,7 @@ def resize_image(pixels: npt.NDArray[_Pixel], scale: float) -> npt.NDArray[_Pixe
     Args:
         pixels: ``(H, W, C)`` uint8, rounded to the nearest after the resize, or
             float32.
-        scale: output pixels per input pixel.
-
-    Returns:
-        ``(round(scale * H), round(scale * W), C)``.
+        scale: output pixels per input pixel; H and W times this are rounded.
     """
     if scale == 1:
         return pixels
@@ -129,11 +123,7 @@ class Cut(NamedTuple):
         return np.asarray(((boxes - corner) * self.scale).clip(0, limit), np.float32)
 
     def visible_share(self, edges: FloatArray) -> FloatArray:
-        """Return the visible share of each box's area, 0 to 1.
-
-        Args:
-            edges: ``(G, 4)`` pixel edges of the image.
-        """
+        """Return the visible shares, 0 to 1, of ``(G, 4)`` pixel edges of the image."""
         # Rounding the output's size may hide half an output pixel.
         right = self.x + min(self.width, (self.shown[1] + 0.5) / self.scale)
         bottom = self.y + min(self.height, (self.shown[0] + 0.5) / self.scale)

@@ -159,15 +159,12 @@ def split_passes(batches: Iterator[list[Draw]], passes: Passes) -> Iterator[list
 
 
 def shape_groups(sizes: npt.NDArray[np.int32]) -> npt.NDArray[np.int64]:
-    """Group images by aspect ratio, in steps of a quarter octave.
+    """Number ``(I,)`` groups of aspect ratios, in steps of a quarter octave, ascending.
 
     4:3 and 3:2 are in one group, 1:1 is in another.
 
     Args:
         sizes: ``(I, 2)`` width and height.
-
-    Returns:
-        ``(I,)`` group numbers, ascending with the aspect ratio.
     """
     octaves = np.log2(sizes[:, 0] / sizes[:, 1])
     return np.asarray(np.rint(4 * octaves), np.int64)

@@ -13,11 +13,7 @@ NO_LICENCE = "not chosen yet; ask before you use these weights"
 def model_card(
     content: Mapping[str, Any], file: Path, *, sha256: str, licence: str = NO_LICENCE
 ) -> str:
-    """Write the Markdown description of a published file.
-
-    Args:
-        content: content from `published_state`.
-    """
+    """Write the Markdown description of a file of a `published_state`."""
     config, classes = content["config"], content["classes"][1:]
     net, train, data = config["net"], config["train"], config["data"]
     whole = config_from_checkpoint(content, [])

@@ -59,14 +59,11 @@ def published_state(
 def write_published(
     content: Mapping[str, Any], folder: Path, name: str, *, kind: str = "safetensors"
 ) -> tuple[Path, str]:
-    """Write the content to ``<name>-<8 digits>.<kind>``, the same bytes each time.
+    """Write ``<name>-<8 digits>.<kind>``, the same bytes each time; return its SHA-256.
 
     Args:
         content: of `published_state`.
         kind: ``safetensors``, or ``pth`` for a file of torch.save.
-
-    Returns:
-        The file, and its SHA-256.
     """
     if kind == "safetensors":
         data = safetensors_bytes(content)
