@@ -290,6 +290,8 @@ def test_table_is_sound():
             assert len(archive.md5) == 32 and int(archive.md5, 16)
             assert all(url.endswith(archive.name) for url in archive.urls)
             assert archive.name.endswith((".tar", ".zip")) and archive.size > 10**8
+    markers = ["annotations/instances_train2017.json", "val2017", "train2017"]
+    assert [archive.marker for archive in ARCHIVES["coco"]] == markers
     # A tar archive is a whole number of blocks.
     assert all(a.size % 512 == 0 for a in ARCHIVES["voc0712"])
 

@@ -4,7 +4,16 @@ import json
 
 import cv2
 import numpy as np
+import pytest
 from faster_rcnn.datasets.catalog import load_dataset
+
+
+class Refusing:
+    """A folder whose method `read` raises errors."""
+
+    def refuses(self, match, *arguments, **options):
+        with pytest.raises(ValueError, match=match):
+            self.read(*arguments, **options)
 
 
 def write_image(path):

@@ -2,6 +2,7 @@
 
 import cv2
 import numpy as np
+from dataset_folders import Refusing
 from faster_rcnn.datasets.formats.yolo import read_yolo
 
 
@@ -11,7 +12,7 @@ def write_image(path, size=(40, 20)):
     cv2.imwrite(str(path), np.zeros((height, width, 3), np.uint8))
 
 
-class YoloFolder:
+class YoloFolder(Refusing):
     """Writes a small folder in YOLO layout; images are 40 x 20."""
 
     def __init__(self, root):

@@ -112,11 +112,16 @@ def test_objects_are_those_of_training(tmp_path):
     assert objects.ratios[0] == pytest.approx(59 / 79)
 
 
-def test_small_objects_and_advice(tmp_path):
-    folder = VocFolder(tmp_path / "own")
+def report_on(root, box):
+    """Check six images with one object each."""
+    folder = VocFolder(root / "own")
     for stem in "abcdef":
-        folder.annotate(stem, thing(box=(31, 31, 34, 34)))
-    coverage = check(folder.root).coverage
+        folder.annotate(stem, thing(box=box))
+    return check(folder.root)
+
+
+def test_small_objects_and_advice(tmp_path):
+    coverage = report_on(tmp_path, (31, 31, 34, 34)).coverage
     assert coverage.objects.sides.tolist() == [4] * 6 and coverage.poor == 6
     assert coverage.small == (6, 0.25) and coverage.suggested == (0.25,)
     text = "\n".join(coverage_lines(coverage))
@@ -128,10 +133,7 @@ def test_small_objects_and_advice(tmp_path):
 
 
 def test_advice_that_helps(tmp_path):
-    folder = VocFolder(tmp_path / "own")
-    for stem in "abcdef":
-        folder.annotate(stem, thing(box=(6, 6, 75, 60)))
-    coverage = check(folder.root).coverage
+    coverage = report_on(tmp_path, (6, 6, 75, 60)).coverage
     assert coverage.suggested == (4,) and coverage.poor == 6
     text = "\n".join(coverage_lines(coverage))
     assert ('try --set anchors.scales "[4]"' in text) == (coverage.suggested_poor < 6)
@@ -139,20 +141,15 @@ def test_advice_that_helps(tmp_path):
 
 def test_advice_for_a_pyramid(tmp_path):
     """The levels have one scale: half of it meets objects of half the size."""
-    folder = VocFolder(tmp_path / "own")
-    for stem in "abcdef":
-        folder.annotate(stem, thing(box=(27, 27, 36, 36)))
+    report = report_on(tmp_path, (27, 27, 36, 36))
     recipe = replace(RECIPE, strides=(4, 8), scales=((5,), (5,)), border=-1)
-    coverage = measure_coverage(check(folder.root).entries, recipe)
+    coverage = measure_coverage(report.entries, recipe)
     assert coverage.suggested == (2.5,)
     assert (coverage.poor, coverage.suggested_poor) == (6, 0)
     assert recommended_setting(coverage) == '--set anchors.scales "[2.5]"'
 
 
 def test_objects_at_the_border(tmp_path):
-    folder = VocFolder(tmp_path / "own")
-    for stem in "abcdef":
-        # The 16 x 16 anchor around (72, 56) sticks out of the 60 rows.
-        folder.annotate(stem, thing(box=(65, 49, 80, 60)))
-    coverage = check(folder.root).coverage
+    # The 16 x 16 anchor around (72, 56) sticks out of the 60 rows.
+    coverage = report_on(tmp_path, (65, 49, 80, 60)).coverage
     assert (coverage.poor, coverage.at_border) == (6, 6)

@@ -6,6 +6,7 @@ import cv2
 import numpy as np
 import pytest
 from checked_folders import VocFolder, check, encoded, picture
+from faster_rcnn.datasets.checks.entries import KINDS
 
 NAMES = ["nose"] + [f"{side}_{n}" for n in ("eye", "ear", "hip") for side in "lr"]
 SQUARE = [10, 10, 40, 10, 40, 40, 10, 40]
@@ -113,6 +114,7 @@ def test_clean(folder):
 def test_each_defect(folder, change, kind, detail):
     ((own_kind, own_detail),) = folder.found({}, change)
     assert own_kind == kind and detail in own_detail
+    assert KINDS[kind].weight == "warning"  # training goes on without the mask
     assert own_detail.startswith("2.jpg: cat 2: ")
 
 

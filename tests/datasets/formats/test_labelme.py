@@ -3,6 +3,7 @@ import json
 import cv2
 import numpy as np
 import pytest
+from dataset_folders import Refusing
 from faster_rcnn.datasets.folders import has_validation, read_folder
 from faster_rcnn.datasets.records import Wanted
 
@@ -14,7 +15,7 @@ def shape(label, points, kind="polygon", group=None):
     return {"label": label, "points": points, "group_id": group, "shape_type": kind}
 
 
-class Folder:
+class Folder(Refusing):
     """Files of labelme; images are 40 x 30."""
 
     def __init__(self, root):
@@ -88,8 +89,7 @@ def test_images_elsewhere_and_without_size(folder):
     folder.write("train/c", imagePath="../../c.png")
     assert folder.read().records[1].path == folder.root / "train" / "c.png"
     (folder.root / "train" / "c.png").unlink()
-    with pytest.raises(ValueError, match=r"1 of 3 images .*train/c.png; put each"):
-        folder.read()
+    folder.refuses(r"1 of 3 images .*train/c.png; put each")
 
 
 @pytest.mark.parametrize(
@@ -110,8 +110,7 @@ def test_images_elsewhere_and_without_size(folder):
 )
 def test_malformed(folder, content, message):
     (folder.root / "train" / "b.json").write_text(content)
-    with pytest.raises(ValueError, match=message):
-        folder.read()
+    folder.refuses(message)
 
 
 def test_counted(folder):
