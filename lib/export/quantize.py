@@ -19,6 +19,7 @@ from ..detector.about import About
 from ..detector.export_error import INSTALL, ExportError
 from ..detector.file_inputs import Inputs
 
+_LAYERS = ("Conv", "Gemm", "MatMul")
 _FOLLOWING = frozenset(("Relu", "Clip", "MaxPool", "AveragePool", "Resize"))
 """Operators that pass on a feature map, and can do so in int8."""
 _LAST_LAYERS = ("scores", "deltas")
@@ -43,11 +44,14 @@ class Quantized(NamedTuple):
 def quantize(
     source: Path, path: Path, batches: Iterable[Inputs], about: About
 ) -> Quantized:
-    """Write an int8 form of an ONNX file.
+    """Write an int8 form of an ONNX file, for the runtime of ``about.kind``.
 
     Feature maps and convolutions become int8, up to the RPN's hidden layer and in the
     head. The first convolutions, layers that give scores and deltas, anchors and boxes,
     RoI pooling, suppression and the normalisation of pixels stay float.
+
+    ONNX Runtime computes in int8 where inputs and outputs are rounded. OpenVINO needs
+    rounded inputs only: it rounds at the end of what comes before, such as a sum.
 
     Args:
         source: the ``.onnx`` file in float32.
@@ -86,7 +90,8 @@ def quantize(
         folded = Path(folder) / "folded.onnx"
         quant_pre_process(source, folded, skip_symbolic_shape=True)
         graph = onnx.load(folded).graph
-        chosen, kept = choose_nodes(graph)
+        inputs_only = about.kind == "openvino"
+        chosen, kept = choose_nodes(graph, layers_only=inputs_only)
         tools.quantize_static(
             folded,
             path,
@@ -95,9 +100,12 @@ def quantize(
             per_channel=True,
             activation_type=tools.QuantType.QUInt8,
             weight_type=tools.QuantType.QInt8,
-            # Mean of the photos' extremes: the one largest value of all would cost
-            # everything else its precision.
-            extra_options={"CalibMovingAverage": True},
+            extra_options={
+                # Mean of the photos' extremes: the one largest value of all would cost
+                # everything else its precision.
+                "CalibMovingAverage": True,
+                "OpTypesToExcludeOutputQuantization": list(_LAYERS) * inputs_only,
+            },
         )
     written = onnx.load(path)
     onnx.helper.set_model_props(written, {About.KEY: about.to_json()})
@@ -106,15 +114,22 @@ def quantize(
     return Quantized(dict(kinds), tuple(kept))
 
 
-def choose_nodes(graph: Any) -> tuple[list[str], list[str]]:
-    """Return the nodes to quantize, and the layers that stay float, by name."""
+def choose_nodes(
+    graph: Any, *, layers_only: bool = False
+) -> tuple[list[str], list[str]]:
+    """Return the nodes to quantize, and the layers that stay float, by name.
+
+    Args:
+        graph: of an ONNX file.
+        layers_only: quantize convolutions and matrix products only.
+    """
     maps: set[str] = set()  # values that are feature maps
     constants = {value.name for value in graph.initializer}
     chosen: list[str] = []
     kept: list[str] = []
     layers = 0
     for node in graph.node:  # each comes after those that it reads
-        if node.op_type in ("Conv", "Gemm", "MatMul"):
+        if node.op_type in _LAYERS:
             if node.input[1] not in constants:
                 continue
             layers += 1
@@ -123,6 +138,8 @@ def choose_nodes(graph: Any) -> tuple[list[str], list[str]]:
                 kept.append(last[0].rpartition(".")[0] if last else node.name)
                 continue
             reads_maps = True
+        elif layers_only:
+            continue
         elif node.op_type in _FOLLOWING:
             reads_maps = node.input[0] in maps
         elif node.op_type == "Add":

@@ -52,5 +52,16 @@ def test_quantized_file(tmp_path):
     before, after = load_exported(source)(made[0]), load_exported(path)(made[0])
     assert load_exported(path).about == about
     assert after.valid.any()
+    assert quantized_outputs(path)
     # Random weights tell little; but the best box is still about there.
     assert (before.boxes[0, :1] - after.boxes[0]).abs().amax(dim=1).min() < 8
+    done = quantize(source, path, made, facts("openvino", config, shape))
+    assert done.nodes["Conv"] == 6 and "Relu" not in done.nodes
+    assert not quantized_outputs(path)
+
+
+def quantized_outputs(path):
+    """Return the convolutions whose outputs are rounded at once."""
+    nodes = onnx.load(path).graph.node
+    rounded = {n.input[0] for n in nodes if n.op_type == "QuantizeLinear"}
+    return [n.name for n in nodes if n.op_type == "Conv" and n.output[0] in rounded]
