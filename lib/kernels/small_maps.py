@@ -98,14 +98,11 @@ class _Meeting(NamedTuple):
 
 def _meetings(size: int, kernel: int, stride: int) -> Iterator[_Meeting]:
     """Yield the meetings of each of the weights along a side of the kernel."""
-    reaches = _reaches(size, kernel, stride)
+    cells = -(-size // stride)
     for weight in range(kernel):
-        outputs = [
-            cell
-            for cell, reach in enumerate(reaches)
-            if reach.weights.start <= weight < reach.weights.stop
-        ]
-        first, end = (outputs[0], outputs[-1] + 1) if outputs else (0, 0)
-        start = first * stride + weight - kernel // 2 if outputs else 0
-        inputs = slice(start, start + (end - first) * stride, stride)
+        # Output cell k meets the input at k * stride + shift.
+        shift = weight - kernel // 2
+        first = max(-(shift // stride), 0)
+        end = max(min((size - 1 - shift) // stride + 1, cells), first)
+        inputs = slice(first * stride + shift, end * stride + shift, stride)
         yield _Meeting(slice(first, end), inputs)
