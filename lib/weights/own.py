@@ -84,7 +84,7 @@ def own_checkpoint(content: Mapping[str, Any], source: str) -> ImportedWeights:
         kind=f"{layout.kind} with {layout.net}",
         net=layout.net,
         style=style,
-        normalisation=_recorded(pixels, net, config, source),
+        normalisation=_recorded(pixels, net, section, source),
         reason="recorded with the weights",
         state=state,
         unused={},
@@ -96,14 +96,13 @@ def own_checkpoint(content: Mapping[str, Any], source: str) -> ImportedWeights:
 
 
 def _recorded(
-    pixels: list[Any], net: str, config: Mapping[str, Any], source: str
+    pixels: list[Any], net: str, section: Mapping[str, Any], source: str
 ) -> str:
     """Return the name of a recorded mean and deviation.
 
     Those of a run's own data have none, and are in the settings of runs on such data.
     """
-    settings = config.get("net")
-    if isinstance(settings, Mapping) and settings.get("pixel_mean") is not None:
+    if section.get("pixel_mean") is not None:
         return "torchvision"
     found = [p.flatten().tolist() if isinstance(p, Tensor) else None for p in pixels]
     for name, values in NORMALISATIONS.items():

@@ -167,62 +167,42 @@ _COLUMNS = {
 """Names of columns in tables of the web, in lower case."""
 
 
+_CORNERS, _SIDES = ("x1", "y1", "x2", "y2"), ("x", "y", "width", "height")
+
+
 def _read_csv(path: Path) -> Objects:
     with path.open(encoding="utf-8-sig", newline="") as file:
         rows = csv.DictReader(file)
-        column = {}
-        given = {
-            (field or "").strip().lower(): field for field in rows.fieldnames or ()
+        given = {(name or "").strip().lower(): name for name in rows.fieldnames or ()}
+        column = {
+            key: given[found]
+            for key, names in _COLUMNS.items()
+            if (found := next((n for n in names.split() if n in given), None))
         }
-        for key, names in _COLUMNS.items():
-            found = next((given[n] for n in names.split() if n in given), None)
-            if found is not None:
-                column[key] = found
-        corners = {"x1", "y1", "x2", "y2"} <= column.keys()
-        sides = {"x", "y", "width", "height"} <= column.keys()
-        if "image" not in column or not (corners or sides or "bbox" in column):
+        forms = [_CORNERS, _SIDES, ("bbox",)]
+        keys = next((form for form in forms if {*form} <= column.keys()), None)
+        if "image" not in column or keys is None:
             return
         for number, row in enumerate(rows, start=2):
-            name = (row[column["image"]] or "").strip()
-            label = (
-                (row[column["label"]] or "").strip() if "label" in column else "object"
-            )
-            try:
-                values = _values(row, column, corners=corners, sides=sides)
-                if values is None:
-                    yield name, None
-                    continue
-                x1, y1, x2, y2 = values
-            except ValueError as error:
+            cell = {key: (row[name] or "").strip() for key, name in column.items()}
+            texts = [cell[key] for key in keys]
+            if keys == ("bbox",):
+                texts = texts[0].strip("[]() ").replace(",", " ").split()
+            if not any(texts):
+                yield cell["image"], None
+                continue
+            values = _numbers(texts)
+            if len(values) != 4:
                 raise ValueError(
                     f"{path}: line {number}: expected the numbers of a box, found "
                     f"{dict(row)!r:.200}; correct it"
-                ) from error
-            if not corners:
+                )
+            x1, y1, x2, y2 = values
+            if keys != _CORNERS:
                 x2, y2 = x1 + x2, y1 + y2
             share = max(x1, y1, x2, y2) <= 1
-            yield name, Object(label, (x1, y1, x2, y2), share=share)
-
-
-def _values(
-    row: Mapping[str, str | None],
-    column: Mapping[str, str],
-    *,
-    corners: bool,
-    sides: bool,
-) -> list[float] | None:
-    """Return the four numbers of a row; None if all are empty."""
-    if corners or sides:
-        keys = ("x1", "y1", "x2", "y2") if corners else ("x", "y", "width", "height")
-        texts = [(row[column[key]] or "").strip() for key in keys]
-    else:
-        texts = (row[column["bbox"]] or "").strip("[]() ").replace(",", " ").split()
-    if not any(texts):
-        return None
-    values = [float(text) for text in texts]
-    if len(values) != 4 or not all(map(math.isfinite, values)):
-        raise ValueError(f"not four numbers: {texts}")
-    return values
+            label = cell.get("label", "object")
+            yield cell["image"], Object(label, (x1, y1, x2, y2), share=share)
 
 
 def _read_via(path: Path) -> Objects:
