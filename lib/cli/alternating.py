@@ -12,13 +12,7 @@ from ..engine.alternating import join_modules
 from ..engine.run_folder import RunFolder
 from ..weights.checkpoint import load_checkpoint
 from .arguments.shared import SETTINGS
-from .command_line import (
-    Job,
-    get_dataset,
-    given_value,
-    make_job,
-    run_parent,
-)
+from .command_line import Job, get_dataset, given_value, make_job, run_parent
 from .user_errors import clear_errors
 
 logger = logging.getLogger(__name__)

@@ -37,11 +37,7 @@ from ..utils.monitoring.trackers import check_trackers
 from ..utils.shared_cores import keep_threads, share_cores
 from ..weights.checkpoint import load_checkpoint
 from ..weights.initial import load_first_weights
-from .command_line import (
-    Job,
-    make_job,
-    run_parent,
-)
+from .command_line import Job, make_job, run_parent
 from .data_sets import DataSets, read_data_sets
 from .processes import join_processes
 from .user_errors import clear_errors

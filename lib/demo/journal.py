@@ -113,15 +113,7 @@ class Journal(Closeable):
 
     def write_whole(self, path: Path) -> None:
         """Write all lines as one JSON array, in one step."""
-        with (
-            atomic_path(path) as temporary,
-            temporary.open("w", encoding="utf-8") as new,
-            self._path.open(encoding="utf-8") as old,
-        ):
-            new.write("[")
-            for i, line in enumerate(old):
-                new.write((",\n" if i else "\n") + line.rstrip("\n"))
-            new.write("\n]\n")
+        _write_array(path, map(json.dumps, self._entries()))
 
     def write_out(self, path: Path, category_ids: Sequence[int]) -> None:
         """Write the detections in all pictures: a table in CSV, or COCO's results.
@@ -131,36 +123,39 @@ class Journal(Closeable):
             category_ids: id of each class, the background's first.
         """
         if path.suffix == ".csv":
-            with self._path.open(encoding="utf-8") as old:
-                write_table(path, _table_rows(map(json.loads, old)))
-            return
-        with (
-            atomic_path(path) as temporary,
-            temporary.open("w", encoding="utf-8") as new,
-            self._path.open(encoding="utf-8") as old,
-        ):
-            separator = "["
-            for line in map(json.loads, old):
-                stem = Path(line["name"]).stem
-                image_id = int(stem) if _is_number(stem) else line["name"]
-                for found in line.get("detections", ()):  # a video has none here
-                    row = coco_row(found, image_id, category_ids[found["label"]])
-                    new.write(f"{separator}\n{json.dumps(row)}")
-                    separator = ","
-            new.write("[]\n" if separator == "[" else "\n]\n")
+            write_table(path, self._table_rows())
+        else:
+            _write_array(path, map(json.dumps, self._coco_rows(category_ids)))
 
     def labelled(self) -> Iterator[LabelledPicture]:
         """Yield the pictures with their boxes, named as below their folder."""
+        for line in self._entries():
+            if "detections" not in line:  # a video
+                continue
+            boxes = (
+                LabelledBox(found["name"], tuple(found["box"]), found["score"])
+                for found in line["detections"]
+            )
+            name, width, height = _own_name(line), line["width"], line["height"]
+            yield LabelledPicture(name, width, height, tuple(boxes))
+
+    def _entries(self) -> Iterator[dict[str, Any]]:
         with self._path.open(encoding="utf-8") as lines:
-            for line in map(json.loads, lines):
-                if "detections" not in line:  # a video
-                    continue
-                boxes = (
-                    LabelledBox(found["name"], tuple(found["box"]), found["score"])
-                    for found in line["detections"]
-                )
-                name, width, height = _own_name(line), line["width"], line["height"]
-                yield LabelledPicture(name, width, height, tuple(boxes))
+            yield from map(json.loads, lines)
+
+    def _table_rows(self) -> Iterator[TableRow]:
+        for line in self._entries():
+            image = _own_name(line), line["width"], line["height"]
+            for found in line.get("detections", ()):  # a video has none here
+                yield TableRow(*image, found["name"], found["score"], *found["box"])
+
+    def _coco_rows(self, category_ids: Sequence[int]) -> Iterator[dict[str, Any]]:
+        for line in self._entries():
+            stem = Path(line["name"]).stem
+            numbered = stem.isascii() and stem.isdecimal() and len(stem) <= 18
+            image_id = int(stem) if numbered else line["name"]  # as COCO's files are
+            for found in line.get("detections", ()):  # a video has none here
+                yield coco_row(found, image_id, category_ids[found["label"]])
 
     def close(self) -> None:
         """Release the folder."""
@@ -209,18 +204,14 @@ class Journal(Closeable):
         return self._read()
 
 
-def _table_rows(lines: Iterable[Mapping[str, Any]]) -> Iterator[TableRow]:
-    for line in lines:
-        name = _own_name(line)
-        for found in line.get("detections", ()):  # a video has none here
-            yield TableRow(
-                name,
-                line["width"],
-                line["height"],
-                found["name"],
-                found["score"],
-                *found["box"],
-            )
+def _write_array(path: Path, texts: Iterable[str]) -> None:
+    """Write JSON values as an array, one a line, in one step."""
+    with atomic_path(path) as temporary, temporary.open("w", encoding="utf-8") as file:
+        separator = "["
+        for text in texts:
+            file.write(f"{separator}\n{text}")
+            separator = ","
+        file.write("[]\n" if separator == "[" else "\n]\n")
 
 
 def _own_name(line: Mapping[str, Any]) -> str:
@@ -229,11 +220,6 @@ def _own_name(line: Mapping[str, Any]) -> str:
     if line["source"].lower().endswith(".png"):
         return name
     return name.removesuffix(".png")  # of a picture that is written as PNG
-
-
-def _is_number(stem: str) -> bool:
-    """Return whether a file's name is the id of its image, as in COCO."""
-    return stem.isascii() and stem.isdecimal() and len(stem) <= 18
 
 
 def _stamp(item: Item) -> dict[str, Any]:

@@ -8,11 +8,7 @@ import torch
 
 from ..config.settings import Config
 from ..datasets.allowed_names import check_class_names
-from ..datasets.class_balance import (
-    class_offsets,
-    class_weights,
-    images_of_classes,
-)
+from ..datasets.class_balance import class_offsets, class_weights, images_of_classes
 from ..datasets.loading.batches import Batch
 from ..datasets.loading.training_stream import Passes
 from ..datasets.records import Dataset

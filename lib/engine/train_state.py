@@ -13,12 +13,7 @@ from ..config.settings import Config
 from ..datasets.records import KeypointNames
 from ..model.network import Network
 from ..utils.device import restore_random_states
-from ..weights.checkpoint import (
-    Counts,
-    DamagedFileError,
-    Snapshot,
-    begin_checkpoint,
-)
+from ..weights.checkpoint import Counts, DamagedFileError, Snapshot, begin_checkpoint
 from ..weights.stored_keypoints import store_keypoints
 from .ema import WeightAverage
 from .loss_scaling import LossScaling

@@ -17,14 +17,7 @@ from .coco_objects import (
     coco_objects,
 )
 from .image_detections import FlatDetections, ImageDetections, flatten
-from .tasks import (
-    AREAS,
-    COCO,
-    IOU_THRESHOLDS,
-    MAX_DETECTIONS,
-    CocoParameters,
-    Task,
-)
+from .tasks import AREAS, COCO, IOU_THRESHOLDS, MAX_DETECTIONS, CocoParameters, Task
 
 
 class _Number(NamedTuple):

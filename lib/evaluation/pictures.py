@@ -6,13 +6,7 @@ import numpy as np
 
 from ..datasets.mask_encoding import run_lengths
 from ..datasets.records import Dataset, FloatArray, IntArray, Record, RunLengths
-from ..utils.drawing import (
-    Picture,
-    class_color,
-    draw_boxes,
-    draw_keypoints,
-    draw_masks,
-)
+from ..utils.drawing import Picture, class_color, draw_boxes, draw_keypoints, draw_masks
 from .image_detections import ImageDetections
 
 KEYPOINT_SCORE = 0.05

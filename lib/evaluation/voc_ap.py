@@ -13,12 +13,7 @@ import numpy as np
 
 from ..datasets.records import BoolArray, Dataset, FloatArray
 from .image_detections import ImageDetections, flatten
-from .voc_matching import (
-    Float64Array,
-    flatten_objects,
-    nearest_objects,
-    true_positives,
-)
+from .voc_matching import Float64Array, flatten_objects, nearest_objects, true_positives
 
 Metric = Literal["07", "all"]
 

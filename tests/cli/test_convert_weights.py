@@ -28,9 +28,9 @@ def convert(run_tool):
     return functools.partial(run_tool, "convert_weights")
 
 
-@pytest.fixture
-def family_file(shared, tmp_path):
-    path = tmp_path / "res50_faster_rcnn_iter_70000.pth"
+@pytest.fixture(scope="module")
+def family_file(shared, tmp_path_factory):
+    path = tmp_path_factory.mktemp("family") / "res50_faster_rcnn_iter_70000.pth"
     torch.save(formula_state(golden_entries(shared, "res50")), path)
     return path
 

@@ -1,12 +1,12 @@
 import functools
 import os
 import signal
-import subprocess
-import sys
 
 import pytest
 from command_lines import load_tool
 from faster_rcnn.datasets.archives import ARCHIVES
+from faster_rcnn.datasets.download import ensure_downloaded
+from many_processes import start_process
 from patience import PATIENCE
 from tiny_archives import World, files
 from web_server import serving
@@ -95,32 +95,20 @@ def test_unknown_word(fetch):
     assert status == 2 and "voc0712" in err
 
 
-# Not by the tool itself, which takes seconds to begin.
-RUN = """
-import sys
-from pathlib import Path
-from faster_rcnn.datasets.archives import Archive
-from faster_rcnn.datasets.download import ensure_downloaded
-archives = [Archive(*values) for values in eval(sys.argv[1])]
-ensure_downloaded("voc", Path(sys.argv[2]), archives={"voc": archives})
-"""
+def download(archives, root):
+    ensure_downloaded("voc", root, archives={"voc": archives})
 
 
 @pytest.mark.processes
 def test_killed_and_run_again(world, fetch, tmp_path):
     world.server.stall_after = 6000
-    values = [
-        (a.urls, a.size, a.md5, a.layout, a.inner, a.marker)
-        for a in world.archives["voc"]
-    ]
-    command = [sys.executable, "-c", RUN, repr(values), str(tmp_path)]
-    process = subprocess.Popen(command)
+    process = start_process(download, world.archives["voc"], tmp_path)
     part = tmp_path / "downloads" / "trainval.tar.part"
     assert world.server.stalled.wait(PATIENCE)
     while not part.exists() or part.stat().st_size < 6000:
-        assert process.poll() is None
+        assert process.is_alive()
     os.kill(process.pid, signal.SIGKILL)
-    process.wait()
+    process.join()
     world.server.stall_after = None
     world.server.requests.clear()
     assert fetch("voc", "--root", tmp_path)[0] == 0

@@ -4,7 +4,6 @@ import argparse
 import functools
 import os
 import signal
-import subprocess
 import sys
 import time
 from pathlib import Path
@@ -14,6 +13,9 @@ import torch
 from faster_rcnn.cli import processes
 from faster_rcnn.cli.arguments.shared import add_process_arguments
 from faster_rcnn.cli.processes import join_processes
+from faster_rcnn.utils.distributed.launch import launch
+from faster_rcnn.utils.monitoring.logs import setup_logging
+from many_processes import start_process
 from patience import PATIENCE
 
 LAUNCHER = ("RANK", "WORLD_SIZE", "LOCAL_RANK", "LOCAL_WORLD_SIZE")
@@ -105,18 +107,12 @@ def script(tmp_path):
     return tmp_path / "script.py"
 
 
-def start(script, what):
-    """Launch in a process of its own, since signals come to that."""
-    code = (
-        "import sys; from faster_rcnn.utils.monitoring.logs import setup_logging\n"
-        "setup_logging()\n"
-        "from faster_rcnn.utils.distributed.launch import launch\n"
-        "sys.exit(launch(2, sys.argv[1:]))"
-    )
-    words = [str(script), str(script.parent), what, "a b*"]
-    return subprocess.Popen(
-        [sys.executable, "-c", code, *words], stderr=subprocess.PIPE, text=True
-    )
+def launch_script(script, what):
+    """Launch it twice, and note in a file what is written to stderr."""
+    errors = os.open(script.with_name("errors"), os.O_WRONLY | os.O_CREAT)
+    os.dup2(errors, 2)
+    setup_logging()
+    sys.exit(launch(2, [str(script), str(script.parent), what, "a b*"]))
 
 
 @pytest.mark.processes
@@ -127,30 +123,24 @@ def start(script, what):
         ("fail", 2, ""),  # the process has told of it
         ("kill", 1, "process 1 of 2 was ended by SIGKILL; the same command resumes"),
         ("interrupt", 130, ""),
+        ("pass", 0, ""),
     ],
 )
 def test_launcher_ends_as_its_processes_did(script, what, status, text):
-    running = start(script, what)
+    running = start_process(launch_script, script, what)  # since signals come to that
     files = [script.parent / name for name in "01"]
     ended = False  # asked before the files, which are written before the end
     while not all(file.exists() and file.read_text() for file in files):
         assert not ended
-        ended = running.poll() is not None
+        ended = not running.is_alive()
         time.sleep(0.02)
     if what == "interrupt":
-        running.send_signal(signal.SIGINT)
-    _, errors = running.communicate(timeout=PATIENCE)
-    assert running.returncode == status, errors
+        os.kill(running.pid, signal.SIGINT)
+    running.join(PATIENCE)
+    errors = script.with_name("errors").read_text()
+    assert running.exitcode == status, errors
     assert [file.read_text() for file in files] == ["2a b*"] * 2
     assert text in errors and len(errors.splitlines()) == bool(text), errors
-
-
-@pytest.mark.processes
-def test_launcher_of_a_success(script):
-    running = start(script, "pass")
-    assert (
-        running.communicate(timeout=PATIENCE) == (None, "") and running.returncode == 0
-    )
 
 
 def test_processes_that_share_the_cpu(launched):

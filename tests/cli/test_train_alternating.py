@@ -2,7 +2,8 @@
 
 import pytest
 from command_lines import load_tool, run_command
-from faster_rcnn.cli.command_line import get_dataset
+from faster_rcnn.cli.arguments.alternating import build_parser
+from faster_rcnn.cli.command_line import get_dataset, make_job
 from faster_rcnn.config.loading import load_config
 from faster_rcnn.engine.run_folder import RunFolder
 from faster_rcnn.evaluation.proposal_recall import load_proposals
@@ -80,13 +81,12 @@ def test_four_steps(alternate, cells, tmp_path):
             assert path.read_bytes() == content
 
 
-def test_names_of_runs(alternate, tmp_path):
-    alternate("--iters", "1", "--no-test")
-    (run,) = {
-        path.name.rpartition("_1_rpn")[0]
-        for path in (tmp_path / "mobile_v2" / "cells_train").glob("*_1_rpn")
-    }
-    assert run.startswith("alternating_net.weights=none")
+def test_names_of_runs(cells, tmp_path):
+    words = [cells, "mobile_v2", "--weights", "none", "--output", tmp_path]
+    arguments = build_parser().parse_args(list(map(str, words)))
+    turns = load_tool("train_alternating").Turns(arguments, make_job(arguments))
+    names = [turns.run_of(name).path.name for name in ("1_rpn", "")]
+    assert names == [f"alternating_net.weights=none{end}" for end in ("_1_rpn", "")]
 
 
 def test_one_stage_has_no_turns(cells, tmp_path, monkeypatch, capsys):

@@ -4,19 +4,18 @@ import json
 import logging
 import os
 import signal
-import subprocess
-import sys
 
 import cv2
 import numpy as np
 import pycocotools.mask
 import pytest
-from command_lines import HELPERS
 from fake_detector import LIMB, FakeDetector
 from faster_rcnn.demo.folder import checkpoint_settings, detect_into
 from faster_rcnn.demo.run import DemoOptions
 from faster_rcnn.demo.sources import find_items
 from faster_rcnn.engine.stop_signals import Interrupted
+from many_processes import start_process
+from patience import PATIENCE
 from PIL import Image
 
 CAT = {"box": [0.0, 0.0, 10.0, 10.0], "score": 0.75, "label": 1, "name": "cat"}
@@ -252,28 +251,20 @@ def test_a_torn_line_is_taken_away(call, detector, torn):
     assert call() and len(detector.seen) == 4 and path.read_bytes() == whole
 
 
-KILLED = """
-import os, signal, sys
-from pathlib import Path
-sys.path.insert(0, sys.argv[1])
-from command_lines import HELPERS
-from fake_detector import LIMB, FakeDetector
-from faster_rcnn.demo.folder import detect_into
-from faster_rcnn.demo.run import DemoOptions
-from faster_rcnn.demo.sources import find_items
-detector = FakeDetector()
-detector.before = lambda number: number == 2 and os.kill(os.getpid(), signal.SIGKILL)
-output = Path(sys.argv[3])
-items = find_items([sys.argv[2]], output=output)
-settings = {"checkpoint": "a.pth"}
-detect_into(output, items, detector, settings=settings, options=DemoOptions())
-"""
+def killed_in_the_third(pictures, output):
+    detector = FakeDetector()
+    detector.before = lambda number: (
+        number == 2 and os.kill(os.getpid(), signal.SIGKILL)
+    )
+    items = find_items([str(pictures)], output=output)
+    detect_into(output, items, detector, settings=SETTINGS, options=DemoOptions())
 
 
 @pytest.mark.processes
 def test_kill_9_loses_nothing(call, pictures, detector):
-    words = [sys.executable, "-c", KILLED, *map(str, (HELPERS, pictures, call.output))]
-    assert subprocess.run(words, check=False).returncode == -signal.SIGKILL
+    process = start_process(killed_in_the_third, pictures, call.output)
+    process.join(PATIENCE)
+    assert process.exitcode == -signal.SIGKILL
     (call.output / ".unfinished").mkdir()
     (call.output / ".unfinished" / "video.mp4").touch()
     (call.output / "sub").mkdir(exist_ok=True)

@@ -14,11 +14,11 @@ from faster_rcnn.engine.schedule import share_passes
 from faster_rcnn.engine.training_batches import stream_batches
 from faster_rcnn.layer_utils.losses import Loss
 from faster_rcnn.layer_utils.outputs import TrainOutput
-from faster_rcnn.model import region_proposals
 from faster_rcnn.model.heads.head import Head
 from faster_rcnn.utils.distributed import collectives
 from faster_rcnn.weights.checkpoint import Counts
 from many_processes import in_processes
+from spoilt_losses import spoilt
 from tiny_runs import (
     CPU,
     RETINANET,
@@ -252,17 +252,10 @@ def test_batch_norm_over_all_processes(dataset, shared, sync):
         assert share < 0.1 if sync else share > 0.5
 
 
-def spoilt(dataset, config):
+def error_here(dataset, config):
     """The error that a process gets when the other one's loss is no number."""
-    if not collectives.is_main():
-        plain = region_proposals.rpn_loss_sums
-
-        def losses(*arguments, **options):
-            cls_loss, box_loss = plain(*arguments, **options)
-            return cls_loss, box_loss._replace(total=box_loss.total * float("nan"))
-
-        region_proposals.rpn_loss_sums = losses
-    with pytest.raises(NonFiniteLossError) as caught:
+    calls = () if collectives.is_main() else range(1, 9)
+    with spoilt(calls), pytest.raises(NonFiniteLossError) as caught:
         gradient(dataset, config)
     return str(caught.value)
 
@@ -270,7 +263,7 @@ def spoilt(dataset, config):
 @pytest.mark.processes
 def test_loss_that_is_not_finite_anywhere_stops_all(dataset):
     words = ("net.norm", "frozen", "train.batch_size", 2)
-    first, other = in_processes(spoilt, dataset, tiny_config(*words))
+    first, other = in_processes(error_here, dataset, tiny_config(*words))
     assert first.startswith("rpn_box is nan at iteration 1, images ")
     assert other.startswith("rpn_box is nan at iteration 1, images ")
     of_all = first.partition("images ")[2].partition(". ")[0].split(", ")

@@ -6,53 +6,27 @@ from equality import assert_equal
 from faster_rcnn.config.settings import Config
 from faster_rcnn.engine.non_finite import FaultyUpdates, NonFiniteLossError
 from faster_rcnn.engine.run_folder import RunFolder
-from faster_rcnn.model import region_proposals
 from faster_rcnn.nets.layers import Norm
 from faster_rcnn.utils.distributed import collectives
 from faster_rcnn.utils.monitoring import async_scalars
 from faster_rcnn.weights.checkpoint import Counts, load_checkpoint
 from many_processes import in_processes
+from spoilt_losses import spoil_gradient, spoilt
 from tiny_runs import checkpoint_names, read_metrics, tiny_config, train_tiny
 
 pytestmark = pytest.mark.slow
 
-PLAIN = region_proposals.rpn_loss_sums
 SKIP = ("train.nonfinite", "skip", "train.iterations", 6, "train.snapshot_every", 2)
-
-
-def spoil(numbers, change=lambda loss: loss * float("nan")):
-    """Have the RPN's box loss go wrong in these of the calls from now on."""
-    calls = []
-
-    def losses(*arguments, **options):
-        calls.append(1)
-        cls_loss, box_loss = PLAIN(*arguments, **options)
-        if len(calls) in numbers:
-            box_loss = box_loss._replace(total=change(box_loss.total))
-        return cls_loss, box_loss
-
-    region_proposals.rpn_loss_sums = losses
-
-
-@pytest.fixture
-def spoiling(monkeypatch):
-    monkeypatch.setattr(region_proposals, "rpn_loss_sums", PLAIN)  # set back at the end
-    return spoil
-
-
-def spoil_gradient(loss):
-    loss.register_hook(lambda gradient: gradient * float("nan"))
-    return loss * 1
 
 
 @pytest.mark.parametrize(
     "change", [lambda loss: loss + float("inf"), spoil_gradient], ids=["loss", "grad"]
 )
-def test_update_is_left_out(tmp_path, dataset, spoiling, change, caplog):
+def test_update_is_left_out(tmp_path, dataset, change, caplog):
     words = (*SKIP, "net.norm", "batch", "train.snapshot_every", 1)
     config = tiny_config(*words, "train.snapshots_kept", 9)
-    spoiling([3], change)
-    train_tiny(dataset, config, tmp_path)
+    with spoilt([3], change):
+        train_tiny(dataset, config, tmp_path)
     before, after = (load_checkpoint(RunFolder(tmp_path).checkpoint(i)) for i in (2, 3))
     # Weights, momenta and running means of norms are those of before.
     assert_equal(after["model"], before["model"])
@@ -68,36 +42,34 @@ def test_update_is_left_out(tmp_path, dataset, spoiling, change, caplog):
     assert all(torch.isfinite(v.float()).all() for v in last["model"].values())
 
 
-def test_too_many_in_a_row_stop_the_run(tmp_path, dataset, spoiling):
+def test_too_many_in_a_row_stop_the_run(tmp_path, dataset):
     config = tiny_config(*SKIP, "train.nonfinite_limit", 2)
-    spoiling([2, 3, 5, 6, 7])
-    train_tiny(dataset, config, tmp_path / "fine")  # never more than two
-    spoiling([3, 4, 5])
-    with pytest.raises(NonFiniteLossError, match=r"iteration 5, .* 2 updates in a row"):
+    with spoilt([2, 3, 5, 6, 7]):
+        train_tiny(dataset, config, tmp_path / "fine")  # never more than two
+    message = r"iteration 5, .* 2 updates in a row"
+    with spoilt([3, 4, 5]), pytest.raises(NonFiniteLossError, match=message):
         train_tiny(dataset, config, tmp_path / "stopped")
     # The two that were left out count on in the run that goes on.
     counts = load_checkpoint(RunFolder(tmp_path / "stopped").checkpoint(4))["counts"]
     assert (counts["skipped_updates"], counts["skipped_in_a_row"]) == (2, 2)
-    spoiling([1])
-    with pytest.raises(NonFiniteLossError, match="iteration 5"):
+    with spoilt([1]), pytest.raises(NonFiniteLossError, match="iteration 5"):
         train_tiny(dataset, config, tmp_path / "stopped")
 
 
-def test_a_stopped_run_continues_with_skipping(tmp_path, dataset, spoiling):
+def test_a_stopped_run_continues_with_skipping(tmp_path, dataset):
     words = SKIP[2:]
-    spoiling([4])
-    with pytest.raises(NonFiniteLossError, match=r"train\.nonfinite skip"):
+    message = r"train\.nonfinite skip"
+    with spoilt([4]), pytest.raises(NonFiniteLossError, match=message):
         train_tiny(dataset, tiny_config(*words), tmp_path)
-    spoiling([2])  # the same update of the resumed run
-    train_tiny(dataset, tiny_config(*SKIP), tmp_path)
+    with spoilt([2]):  # the same update of the resumed run
+        train_tiny(dataset, tiny_config(*SKIP), tmp_path)
     assert [line["iteration"] for line in read_metrics(tmp_path)] == [1, 2, 3, 5, 6]
 
 
 def spoil_one(dataset, config, folder):
     """Only the second process's loss goes wrong; all leave the update out."""
-    if not collectives.is_main():
-        spoil([3])
-    model = train_tiny(dataset, config, folder)
+    with spoilt([] if collectives.is_main() else [3]):
+        model = train_tiny(dataset, config, folder)
     return [p.detach().numpy() for p in model.parameters()]
 
 
@@ -130,7 +102,7 @@ def test_running_means_are_set_back():
 
 
 def test_an_update_that_is_looked_at_later_is_refused_before_a_save(
-    tmp_path, dataset, spoiling, monkeypatch
+    tmp_path, dataset, monkeypatch
 ):
     # As on a GPU: numbers reach the host when the next ones are sent, or a save asks.
     def send(self, values, use):
@@ -144,12 +116,12 @@ def test_an_update_that_is_looked_at_later_is_refused_before_a_save(
         self.pending = hand_on
 
     monkeypatch.setattr(async_scalars.AsyncScalars, "send", send)
-    spoiling([4])
     config = tiny_config("train.iterations", 6, "train.snapshot_every", 2)
-    with pytest.raises(NonFiniteLossError, match="rpn_box is nan at iteration 4, "):
+    message = "rpn_box is nan at iteration 4, "
+    with spoilt([4]), pytest.raises(NonFiniteLossError, match=message):
         train_tiny(dataset, config, tmp_path)
     assert checkpoint_names(tmp_path) == ["iter_0000002.pth"]
     assert [line["iteration"] for line in read_metrics(tmp_path)] == [1, 2, 3]
-    spoiling([1])
-    with pytest.raises(NonFiniteLossError, match="rpn_box is nan at iteration 3, "):
+    message = "rpn_box is nan at iteration 3, "
+    with spoilt([1]), pytest.raises(NonFiniteLossError, match=message):
         train_tiny(dataset, config, tmp_path)

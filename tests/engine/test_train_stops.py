@@ -13,10 +13,10 @@ from equality import assert_equal
 from faster_rcnn.engine import train_record
 from faster_rcnn.engine.run_folder import RunFolder
 from faster_rcnn.engine.train import Interrupted, NonFiniteLossError, check_finite
-from faster_rcnn.model import region_proposals
 from faster_rcnn.utils import files
 from faster_rcnn.weights.checkpoint import load_checkpoint
 from patience import PATIENCE
+from spoilt_losses import spoil_gradient, spoilt
 from tiny_runs import (
     at_iteration,
     checkpoint_names,
@@ -28,30 +28,6 @@ from tiny_runs import (
 pytestmark = pytest.mark.slow
 
 # Losses that are not finite.
-
-
-@pytest.fixture
-def spoil(monkeypatch):
-    """Replace the RPN's box loss from one iteration on."""
-
-    def spoil(iteration, change):
-        plain, calls = region_proposals.rpn_loss_sums, []
-
-        def losses(*arguments, **options):
-            calls.append(1)
-            cls_loss, box_loss = plain(*arguments, **options)
-            if len(calls) == iteration:
-                box_loss = box_loss._replace(total=change(box_loss.total))
-            return cls_loss, box_loss
-
-        monkeypatch.setattr(region_proposals, "rpn_loss_sums", losses)
-
-    return spoil
-
-
-def spoil_gradient(loss):
-    loss.register_hook(lambda gradient: gradient * float("nan"))
-    return loss * 1
 
 
 SPOILT = ("train.iterations", 6, "train.snapshot_every", 2, "train.log_every", 10)
@@ -74,11 +50,10 @@ def sound_run(tmp_path_factory, dataset):
     ids=["nan", "inf", "gradient"],
 )
 def test_loss_that_is_not_finite_stops_at_once(
-    tmp_path, dataset, sound_run, spoil, change, message
+    tmp_path, dataset, sound_run, change, message
 ):
     config = tiny_config(*SPOILT)
-    spoil(4, change)
-    with pytest.raises(NonFiniteLossError) as caught:
+    with spoilt([4], change), pytest.raises(NonFiniteLossError) as caught:
         train_tiny(dataset, config, tmp_path)
     text = str(caught.value)
     assert text.startswith(f"{message} at iteration 4, images image")
@@ -95,7 +70,7 @@ def test_loss_that_is_not_finite_stops_at_once(
     assert_equal(load_checkpoint(run.checkpoint(6)), want)
 
 
-def test_images_of_the_guilty_batch_are_named(tmp_path, dataset, spoil, monkeypatch):
+def test_images_of_the_guilty_batch_are_named(tmp_path, dataset, monkeypatch):
     seen = []
     step = train_record.TrainRecord.step
     monkeypatch.setattr(
@@ -108,8 +83,7 @@ def test_images_of_the_guilty_batch_are_named(tmp_path, dataset, spoil, monkeypa
     )
     config = tiny_config("train.iterations", 3)
     train_tiny(dataset, config, tmp_path / "sound")
-    spoil(3, lambda loss: loss * float("nan"))
-    with pytest.raises(NonFiniteLossError) as caught:
+    with spoilt([3]), pytest.raises(NonFiniteLossError) as caught:
         train_tiny(dataset, config, tmp_path / "spoilt")
     assert f"images {', '.join(seen[2])}. " in str(caught.value)
 

@@ -7,10 +7,7 @@ import numpy as np
 import pytest
 from faster_rcnn.evaluation import coco_evaluators
 from faster_rcnn.evaluation.coco_ap import METRICS, _averages
-from faster_rcnn.evaluation.coco_evaluators import (
-    _pycocotools,
-    coco_curves,
-)
+from faster_rcnn.evaluation.coco_evaluators import _pycocotools, coco_curves
 from faster_rcnn.evaluation.coco_objects import CocoDetections, CocoImages, CocoObjects
 from faster_rcnn.evaluation.tasks import IOU_THRESHOLDS, CocoParameters
 

@@ -23,6 +23,20 @@ _CONTEXT.set_forkserver_preload(
 )
 
 
+def start_process(function: Callable[..., Any], *arguments: Any) -> Any:
+    """Start a function in a process of its own, with this one's environment."""
+    process = _CONTEXT.Process(
+        target=_alone, args=({**os.environ}, function, arguments)
+    )
+    process.start()
+    return process
+
+
+def _alone(environ: dict[str, str], function: Callable[..., Any], given: Any) -> None:
+    os.environ.update(environ)
+    function(*given)
+
+
 def in_processes(
     function: Callable[..., Any], *arguments: Any, processes: int = 2
 ) -> list[Any]:

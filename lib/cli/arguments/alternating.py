@@ -12,11 +12,7 @@ step is a run of its own: the same command resumes where an earlier one stopped.
 import argparse
 
 from ..parser import Parser
-from .shared import (
-    add_arguments,
-    add_process_arguments,
-    add_training_arguments,
-)
+from .shared import add_arguments, add_process_arguments, add_training_arguments
 
 
 def build_parser(prog: str | None = None) -> Parser:

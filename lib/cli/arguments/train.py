@@ -4,11 +4,7 @@ import argparse
 from pathlib import Path
 
 from ..parser import Parser
-from .shared import (
-    add_arguments,
-    add_process_arguments,
-    add_training_arguments,
-)
+from .shared import add_arguments, add_process_arguments, add_training_arguments
 
 
 def build_parser(prog: str | None = None) -> Parser:

@@ -10,11 +10,7 @@ import numpy as np
 import pytest
 from balanced import Balanced
 from faster_rcnn.evaluation.analysis.error_analysis import analyse_errors
-from faster_rcnn.evaluation.page.gallery import (
-    image_gains,
-    image_marks,
-    worst_items,
-)
+from faster_rcnn.evaluation.page.gallery import image_gains, image_marks, worst_items
 from faster_rcnn.evaluation.page.gallery_images import gallery_data, thumbnail
 from faster_rcnn.evaluation.page.report import write_report
 from faster_rcnn.evaluation.scoring import evaluate

@@ -9,6 +9,7 @@ import time
 import pytest
 from faster_rcnn.utils.download import receive, transfer
 from faster_rcnn.utils.download.transfer import DownloadError, fetch, gather, mismatch
+from many_processes import start_process
 from patience import PATIENCE
 
 DATA = bytes(range(256)) * 2000
@@ -231,6 +232,10 @@ except transfer.DownloadError as error:
 """
 
 
+def fetch_here(url, target):
+    fetch(url, target, md5=MD5, size=len(DATA))
+
+
 @pytest.mark.processes
 @pytest.mark.parametrize("ranges", [True, False])
 def test_killed_process(server, tmp_path, ranges):
@@ -238,14 +243,13 @@ def test_killed_process(server, tmp_path, ranges):
     server.ranges = ranges
     server.stall_after = 30_000
     target = tmp_path / "file"
-    command = [sys.executable, "-c", FETCH, server.url + "/file", str(target)]
-    process = subprocess.Popen([*command, MD5, str(len(DATA))])
+    process = start_process(fetch_here, server.url + "/file", target)
     deadline = time.monotonic() + PATIENCE
     while receive.received(tmp_path / "file.part") < 30_000:
-        assert time.monotonic() < deadline and process.poll() is None
+        assert time.monotonic() < deadline and process.is_alive()
         server.stalled.wait(0.02)
     os.kill(process.pid, signal.SIGKILL)
-    process.wait()
+    process.join()
     assert not target.exists()
     server.stall_after = None
     server.sent.clear()
