@@ -249,8 +249,8 @@ MEASURES = {
     "proposals, hotcoco": Measured(
         PROPOSALS, lambda s: _proposals(s, "hotcoco"), "proposals"
     ),
-    "proposals, fast": Measured(
-        PROPOSALS, lambda s: _proposals(s, "fast"), "proposals"
+    "proposals, pycocotools": Measured(
+        PROPOSALS, lambda s: _proposals(s, "pycocotools"), "proposals"
     ),
 }
 

@@ -66,8 +66,7 @@ class Turns:
         path = run.folder_of_test(self.train_set, checkpoint) / "proposals.npz"
         if not path.exists():
             words = ["--tag", run.path.name, "--checkpoint", str(checkpoint)]
-            # With the evaluator in NumPy, because a training set is large.
-            self.test(*words, "--split", "train", "--eval", "proposal_fast")
+            self.test(*words, "--split", "train", "--eval", "proposal")
         return path.resolve()
 
     def test(self, *words: str) -> None:

@@ -106,7 +106,7 @@ def measure_proposals(dataset: Dataset, arguments: argparse.Namespace) -> None:
     result = evaluate_proposals(
         dataset,
         load_saved_proposals(arguments.source, dataset),
-        evaluator="fast" if "proposal_fast" in arguments.eval else arguments.evaluator,
+        evaluator=arguments.evaluator,
         iou_thresholds=arguments.iou or IOU_THRESHOLDS,
     )
     show(result.table())

@@ -42,8 +42,8 @@ def evaluate_checkpoint(
     """Test a checkpoint, print the table, and add the figures to TensorBoard.
 
     Args:
-        measure: detections, or proposals, by COCO's evaluator or the one in NumPy; if
-            None, the output of the checkpoint's network.
+        measure: detections or proposals; if None, the output of the checkpoint's
+            network.
         options: options of the evaluation, without ``places``.
 
     Returns:
@@ -71,8 +71,9 @@ def evaluate_checkpoint(
         "checkpoint": checkpoint.name,
     }
     if measure != "detection":
-        evaluator = "fast" if measure == "proposal_fast" else options.evaluator
-        result = measure_proposals(model, dataset, config, evaluator=evaluator, **place)
+        result = measure_proposals(
+            model, dataset, config, evaluator=options.evaluator, **place
+        )
         if result is not None:
             show_table(result.table())
             logger.info("proposals and their recall are in %s", place["folder"])

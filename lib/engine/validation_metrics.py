@@ -218,7 +218,7 @@ def _scores(
     """Compute AP of detections or average recall of proposals, and the headline."""
     proposals = [entry for entry in images if isinstance(entry, ImageProposals)]
     if proposals:
-        result = evaluate_proposals(dataset, proposals, evaluator="fast")
+        result = evaluate_proposals(dataset, proposals)
         recalls = result.average_recall
         return recalls, (_QUOTED_RECALL, recalls[_QUOTED_RECALL])
     found = [entry for entry in images if isinstance(entry, ImageDetections)]

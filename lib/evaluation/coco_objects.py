@@ -65,6 +65,17 @@ class CocoObjects(NamedTuple):
     masks: list[Segmentation] | None = None
     keypoints: Float64Array | None = None
 
+    def boxes_of(self, image_ids: IntArray) -> "CocoObjects":
+        """Return the objects of some images, without masks and keypoints."""
+        own = np.isin(self.image_ids, image_ids)
+        return CocoObjects(
+            self.image_ids[own],
+            self.category_ids[own],
+            self.boxes[own],
+            self.areas[own],
+            self.crowd[own],
+        )
+
 
 class CocoDetections(NamedTuple):
     """Detected objects: columns ``(B,)``, and boxes ``(B, 4)``.

@@ -4,7 +4,6 @@ import json
 import logging
 from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import Literal
 
 import torch
 
@@ -109,7 +108,7 @@ def measure_proposals(
     device: torch.device,
     dtype: torch.dtype,
     checkpoint: str,
-    evaluator: Evaluator | Literal["fast"] = "hotcoco",
+    evaluator: Evaluator = "hotcoco",
 ) -> ProposalResult | None:
     """Propose, measure, and write both to ``folder``.
 

@@ -46,9 +46,7 @@ def propose(dataset, config, folder, state=None):
         randomise(whole)
         state = {"model": part(whole, config)}
     model.load_state_dict(state["model"])
-    run_test(
-        dataset, config, folder, test=measure_proposals, model=model, evaluator="fast"
-    )
+    run_test(dataset, config, folder, test=measure_proposals, model=model)
     return folder / "proposals.npz"
 
 

@@ -20,7 +20,7 @@ TRAINING = (
 )
 
 
-propose = partial(run_test, test=run_proposals, evaluator="fast")
+propose = partial(run_test, test=run_proposals)
 
 
 @pytest.fixture(scope="module")

@@ -21,8 +21,8 @@ def add_evaluation_arguments(parser: argparse.ArgumentParser) -> None:
         default=["detection"],
         choices=(*get_args(Measure), *TASKS),
         help="measure average precision of boxes, masks and keypoints (bbox segm "
-        "keypoints; detection: all that there are), or average recall of proposals by "
-        "COCO's evaluator or by one in NumPy; default: detection",
+        "keypoints; detection: all that there are), or average recall of proposals "
+        "(proposal, in other programs proposal_fast); default: detection",
     )
     parser.add_argument(
         "--evaluator",
