@@ -8,9 +8,9 @@ import torch
 from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
-_DRAWS = (
-    *(Tensor.normal_, Tensor.uniform_, nn.init.normal_, nn.init.uniform_),
-    *(nn.init.kaiming_normal_, nn.init.kaiming_uniform_, nn.init.trunc_normal_),
+_INITIALISERS = (
+    *(nn.init.normal_, nn.init.uniform_, nn.init.trunc_normal_),
+    *(nn.init.kaiming_normal_, nn.init.kaiming_uniform_),
 )
 
 
@@ -29,8 +29,11 @@ class WithoutDraws(TorchFunctionMode):
         kwargs: Mapping[str, Any] | None = None,
     ) -> Any:
         named = kwargs or {}
-        if function in _DRAWS:
+        if function in _INITIALISERS:
             return args[0] if args else named["tensor"]
+        if function in (Tensor.normal_, Tensor.uniform_):
+            # Zeros, since trunc_normal_ draws again until it likes what it finds.
+            return args[0].zero_()
         return function(*args, **named)
 
 
