@@ -93,6 +93,7 @@ class RoiPooling:
         sampling: int,
         aligned: bool,
         max_pool: bool,
+        planar: bool,
         threads: int,
     ) -> None: ...
     def bilinear_forward(self, pooled: int, which: int) -> None: ...

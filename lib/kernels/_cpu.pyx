@@ -62,6 +62,7 @@ cdef extern from "csrc/roi.h" nogil:
         int64_t sampling
         int aligned
         int max_pool
+        int planar
         int threads
 
     int roi_bilinear_forward(const RoiTask *, void *, uint8_t *)
@@ -71,7 +72,7 @@ cdef extern from "csrc/roi.h" nogil:
 
 
 # Increase this number with every change of a signature below; cpu.py checks it.
-interface = 4
+interface = 5
 
 float16 = bool(HAS_FLOAT16)
 
@@ -153,7 +154,8 @@ cdef class RoiPooling:
     def __cinit__(self, levels, float canonical_size, int64_t canonical_level,
                   int64_t images, int64_t channels, int dtype,
                   uintptr_t rois, int64_t per_image, int64_t size, int mode,
-                  int64_t sampling, bint aligned, bint max_pool, int threads):
+                  int64_t sampling, bint aligned, bint max_pool, bint planar,
+                  int threads):
         cdef uintptr_t data, sizes
         self.levels = <RoiLevel *>malloc(max(len(levels), 1) * sizeof(RoiLevel))
         if self.levels is NULL:
@@ -164,7 +166,7 @@ cdef class RoiPooling:
         self.task = RoiTask(
             self.levels, len(levels), canonical_size, canonical_level, images, channels,
             dtype, <const float *>rois, per_image, size, mode, sampling,
-            aligned, max_pool, threads)
+            aligned, max_pool, planar, threads)
 
     def __dealloc__(self):
         free(self.levels)

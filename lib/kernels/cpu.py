@@ -15,7 +15,7 @@ from . import _cpu
 from .pooling_layout import MAXIMA, Options, empty_grads, outputs_like
 from .reference import empty_matches
 
-INTERFACE = 4
+INTERFACE = 5
 if getattr(_cpu, "interface", 0) != INTERFACE:
     raise ImportError("the kernels were built from another version of the sources")
 
@@ -199,19 +199,15 @@ def roi_pool(
 ) -> tuple[Tensor, Tensor]:
     """Pool regions, and return the positions of their maxima too.
 
-    The C code supports channels_last only: copying contiguous maps is faster than a
-    variant of the code for them.
+    The C code reads maps in channels_last only: copying contiguous maps is faster than
+    a variant of the code for them.
     """
     pooled, places = outputs_like(features, rois, options)
-    layout = torch.channels_last
-    maps = [f.contiguous(memory_format=layout) for f in features]
-    out = pooled
-    if not pooled.is_contiguous(memory_format=layout):
-        out = torch.empty_like(pooled, memory_format=layout)
-    task = _task(maps, rois, sizes, options)
+    maps = [f.contiguous(memory_format=torch.channels_last) for f in features]
+    task = _task(maps, rois, sizes, options, pooled)
     run = task.max_forward if options.mode == MAXIMA else task.bilinear_forward
-    run(out.data_ptr(), places.data_ptr())
-    return _transpose(out, pooled) if out is not pooled else pooled, places
+    run(pooled.data_ptr(), places.data_ptr())
+    return pooled, places
 
 
 def roi_pool_backward(
@@ -225,7 +221,7 @@ def roi_pool_backward(
 ) -> list[Tensor]:
     """Compute the features' gradients, summed in float32 in a fixed order."""
     grads = empty_grads(grad, rois, shapes, channels_last=True)
-    task = _task(grads, rois, sizes, options)
+    task = _task(grads, rois, sizes, options, grad)
     run = task.max_backward if options.mode == MAXIMA else task.bilinear_backward
     run(grad.data_ptr(), places.data_ptr())
     if channels_last:
@@ -250,8 +246,12 @@ def _task(
     rois: Tensor,
     sizes: Sequence[Tensor] | None,
     options: Options,
+    pooled: Tensor,
 ) -> Any:
-    """Describe the task for the C code, by addresses: the tensors must stay alive."""
+    """Describe the task for the C code, by addresses: the tensors must stay alive.
+
+    The regions, or their gradient, are contiguous or channels_last.
+    """
     levels = [
         (
             f.data_ptr(),
@@ -276,5 +276,6 @@ def _task(
         options.sampling_ratio,
         options.aligned,
         options.max_pool,
+        pooled.is_contiguous(),
         torch.get_num_threads(),
     )

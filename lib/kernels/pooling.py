@@ -248,8 +248,9 @@ def _save(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, Tensor]) -> N
 
 def _backward(ctx: Any, grad: Tensor, _: Any) -> tuple[Any, ...]:
     places, rois, *sizes = ctx.saved_tensors
+    (grad,) = _uniform([grad])
     grads = _roi_pool_backward(
-        grad.contiguous(memory_format=torch.channels_last),
+        grad,
         places,
         rois,
         sizes if ctx.padded else None,

@@ -69,7 +69,7 @@ def check(features, rois, mode, *, size=7, max_pool=False, tolerance=1e-5, **opt
     pooled = pool(features, rois, mode, size=size, max_pool=max_pool, **options)
     assert pooled.dtype == features.dtype
     upstream = torch.randn(pooled.shape, generator=torch.Generator().manual_seed(2))
-    upstream = upstream.to(pooled.dtype)
+    upstream = torch.empty_like(pooled).copy_(upstream)
     (grad,) = torch.autograd.grad(pooled, features, upstream)
     wide = features.detach().double().requires_grad_()
     # In float32 for maxima, whose bins and ties depend on it.

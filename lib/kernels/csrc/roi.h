@@ -6,6 +6,10 @@
 enum { ROI_ALIGN = 0, ROI_CROP = 1, ROI_CROP_STN = 2 };
 enum { ROI_FLOAT32 = 0, ROI_BFLOAT16 = 1, ROI_FLOAT16 = 2 };
 
+/* From cell to cell of a copy of a region with its channels last: a power of two would map
+ * all cells to a few sets of the cache. */
+#define TILE_STEP(channels) ((channels) + 16)
+
 /* One feature map of a pyramid: (images, height, width, channels), or its gradient. */
 typedef struct {
     void *data;
@@ -29,11 +33,12 @@ typedef struct {
     int64_t sampling; /* RoIAlign's samples per cell and side, 0 for adaptive */
     int aligned;
     int max_pool; /* pool to twice the size, then take 2x2 maxima */
+    int planar;   /* pooled, and its gradient, are (..., channels, size, size) */
     int threads;
 } RoiTask;
 
-/* `pooled` is (images * per_image, size, size, channels). `which` (same shape, bytes)
- * receives the index of each maximum, and may be NULL without max_pool.
+/* `pooled` is (images * per_image, size, size, channels), unless planar. `which` (that
+ * shape always, bytes) receives the index of each maximum, and may be NULL without max_pool.
  * Returns 0, or 1 if out of memory. */
 int roi_bilinear_forward(const RoiTask *task, void *pooled, uint8_t *which);
 

@@ -27,6 +27,7 @@ typedef struct {
     int64_t m, size, channels;
     int64_t first, width; /* columns of the map that are read */
     int64_t row_step, column_step;
+    int64_t cell_step; /* from cell to cell of the pooled RoI or its gradient */
 } Roi;
 
 #define ELEMENT float
@@ -50,15 +51,19 @@ typedef struct {
 typedef void Forward(const Roi *, const void *, int64_t, float *, void *, uint8_t *);
 typedef void Backward(const Roi *, float *, int64_t, float *, const void *,
                       const uint8_t *);
+typedef void Transpose(const void *, int64_t, int64_t, int64_t, void *, int64_t);
 
 static Forward *const forward_of[3] = {forward_f32, forward_bf16, forward_f16};
 static Backward *const backward_of[3] = {backward_f32, backward_bf16, backward_f16};
+static Transpose *const transpose_of[3] = {transpose_f32, transpose_bf16, transpose_f16};
 static const int64_t bytes_of[3] = {4, 2, 2};
 
-/* Buffers of one thread: taps of both axes, their weights, and sums of rows. */
+/* Buffers of one thread: taps of both axes, their weights, sums of rows, and some
+ * channels of a pooled RoI in the order of the loops, if it is planar. */
 typedef struct {
     Taps *taps;
     float *weights, *sums;
+    void *tile; /* (size * size, TILE_STEP(CHUNK)) */
 } Room;
 
 static int make_room(const RoiTask *task, Room *room) {
@@ -72,13 +77,16 @@ static int make_room(const RoiTask *task, Room *room) {
     room->taps = malloc((size_t)(2 * side) * sizeof *room->taps);
     room->weights = malloc((size_t)(side * cells) * sizeof *room->weights);
     room->sums = malloc((size_t)(2 * (most + 1) * CHUNK) * sizeof *room->sums);
-    return !room->taps || !room->weights || !room->sums;
+    const int64_t tile_cells = task->planar ? task->size * task->size : 1;
+    room->tile = malloc((size_t)(tile_cells * TILE_STEP(CHUNK) * bytes_of[task->dtype]));
+    return !room->taps || !room->weights || !room->sums || !room->tile;
 }
 
 static void free_room(Room *room) {
     free(room->taps);
     free(room->weights);
     free(room->sums);
+    free(room->tile);
 }
 
 /* Prepare RoI `n` on a map with `step` elements from column to column; returns its
@@ -100,11 +108,13 @@ static Place prepare(const RoiTask *task, int64_t n, const Room *room, int64_t s
     r->width = extent(r->columns, side, &r->first);
     r->column_step = step;
     r->row_step = place.level->width * step;
+    r->cell_step = task->planar ? TILE_STEP(CHUNK) : task->channels;
     return place;
 }
 
 int roi_bilinear_forward(const RoiTask *task, void *pooled, uint8_t *which) {
     Forward *run = forward_of[task->dtype];
+    Transpose *transpose = transpose_of[task->dtype];
     const int64_t bytes = bytes_of[task->dtype], cells = task->size * task->size;
     int failed = 0;
 #pragma omp parallel num_threads(task->threads) reduction(| : failed)
@@ -121,8 +131,12 @@ int roi_bilinear_forward(const RoiTask *task, void *pooled, uint8_t *which) {
             for (int64_t c = 0; c < task->channels; c += CHUNK) {
                 int64_t lanes = task->channels - c < CHUNK ? task->channels - c : CHUNK;
                 int64_t to = n * task->channels * cells + c;
-                run(&r, map + c * bytes, lanes, room.sums, (char *)pooled + to * bytes,
+                char *out = (char *)pooled + to * bytes;
+                run(&r, map + c * bytes, lanes, room.sums, task->planar ? room.tile : out,
                     which ? which + to : NULL);
+                if (!task->planar) continue;
+                out = (char *)pooled + (n * task->channels + c) * cells * bytes;
+                transpose(room.tile, cells, lanes, r.cell_step, out, cells);
             }
         }
         free_room(&room);
@@ -132,6 +146,7 @@ int roi_bilinear_forward(const RoiTask *task, void *pooled, uint8_t *which) {
 
 int roi_bilinear_backward(const RoiTask *task, const void *grad, const uint8_t *which) {
     Backward *run = backward_of[task->dtype];
+    Transpose *transpose = transpose_of[task->dtype];
     const int64_t bytes = bytes_of[task->dtype], cells = task->size * task->size;
     int failed = 0;
 #pragma omp parallel num_threads(task->threads) reduction(| : failed)
@@ -153,7 +168,14 @@ int roi_bilinear_backward(const RoiTask *task, const void *grad, const uint8_t *
                 for (int64_t c = 0; c < part.lanes; c += CHUNK) {
                     int64_t lanes = part.lanes - c < CHUNK ? part.lanes - c : CHUNK;
                     int64_t at = n * task->channels * cells + part.channel + c;
-                    run(&r, part.sums + c, lanes, room.sums, (const char *)grad + at * bytes,
+                    const char *in = (const char *)grad + at * bytes;
+                    if (task->planar) {
+                        int64_t row = n * task->channels + part.channel + c;
+                        transpose((const char *)grad + row * cells * bytes, lanes, cells,
+                                  cells, room.tile, r.cell_step);
+                        in = room.tile;
+                    }
+                    run(&r, part.sums + c, lanes, room.sums, in,
                         which ? which + at : NULL);
                 }
             }

@@ -5,6 +5,8 @@
  * maxima, otherwise 1: output cell (i, j) is the maximum of m x m samples.
  */
 
+#include "roi_transpose.h"
+
 VECTORISED
 static void NAME(forward)(const Roi *r, const void *map_, int64_t lanes, float *work,
                           void *pooled_, uint8_t *which) {
@@ -34,7 +36,7 @@ static void NAME(forward)(const Roi *r, const void *map_, int64_t lanes, float *
             }
         }
         for (int64_t j = 0; j < r->size; j++) {
-            const int64_t at = (i * r->size + j) * r->channels;
+            const int64_t cell = i * r->size + j, at = cell * r->channels;
             for (int64_t s = 0; s < m * m; s++) {
                 const Taps *columns = r->columns + j * m + s % m;
                 const float *row = sums + (s / m) * width * lanes;
@@ -56,7 +58,7 @@ static void NAME(forward)(const Roi *r, const void *map_, int64_t lanes, float *
                     }
                 }
             }
-            ELEMENT *restrict out = (ELEMENT *)pooled_ + at;
+            ELEMENT *restrict out = (ELEMENT *)pooled_ + cell * r->cell_step;
             for (int64_t c = 0; c < lanes; c++) out[c] = STORE(best[c]);
         }
     }
@@ -75,8 +77,8 @@ static void NAME(backward)(const Roi *r, float *map, int64_t lanes, float *work,
         for (int64_t jb = 0; jb < r->size * m; jb++) {
             const Taps *columns = r->columns + jb;
             if (columns->count == 0) continue;
-            const int64_t at = (ia / m * r->size + jb / m) * r->channels;
-            const ELEMENT *restrict grad = (const ELEMENT *)grad_ + at;
+            const int64_t cell = ia / m * r->size + jb / m, at = cell * r->channels;
+            const ELEMENT *restrict grad = (const ELEMENT *)grad_ + cell * r->cell_step;
             const uint8_t sample = (uint8_t)(ia % m * m + jb % m);
             if (m == 1)
                 for (int64_t c = 0; c < lanes; c++) value[c] = LOAD(grad[c]);

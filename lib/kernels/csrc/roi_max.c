@@ -48,12 +48,15 @@ static void bin_of(int64_t i, int64_t size, int64_t cells, float low_px, float h
 #include "roi_max_loops.h"
 
 typedef int Forward(const RoiTask *, void *, int32_t *);
-typedef void Scatter(const void *, const int32_t *, int64_t, int64_t, const Part *);
+typedef void Scatter(const void *, int64_t, const int32_t *, int64_t, int64_t,
+                     const Part *);
+typedef void Transpose(const void *, int64_t, int64_t, int64_t, void *, int64_t);
 
 static Forward *const forward_of[3] = {max_forward_f32, max_forward_bf16,
                                        max_forward_f16};
 static Scatter *const scatter_of[3] = {max_scatter_f32, max_scatter_bf16,
                                        max_scatter_f16};
+static Transpose *const transpose_of[3] = {transpose_f32, transpose_bf16, transpose_f16};
 static const int64_t bytes_of[3] = {4, 2, 2};
 
 int roi_max_forward(const RoiTask *task, void *pooled, int32_t *argmax) {
@@ -62,12 +65,16 @@ int roi_max_forward(const RoiTask *task, void *pooled, int32_t *argmax) {
 
 int roi_max_backward(const RoiTask *task, const void *grad, const int32_t *argmax) {
     Scatter *scatter = scatter_of[task->dtype];
+    Transpose *transpose = transpose_of[task->dtype];
     const int64_t bytes = bytes_of[task->dtype], cells = task->size * task->size;
+    const int64_t channels = task->channels;
+    const int64_t step = task->planar ? TILE_STEP(channels) : channels;
     int failed = 0;
 #pragma omp parallel num_threads(task->threads) reduction(| : failed)
     {
         float *aside = malloc((size_t)room_for_sums(task) * sizeof *aside);
-        failed |= !aside;
+        char *tile = malloc((size_t)(task->planar ? cells * step * bytes : 1));
+        failed |= !aside || !tile;
 #pragma omp for schedule(dynamic)
         for (int64_t job = 0; job < part_count(task); job++) {
             if (failed) continue;
@@ -75,13 +82,20 @@ int roi_max_backward(const RoiTask *task, const void *grad, const int32_t *argma
             for (int64_t n = part.image * task->per_image;
                  n < (part.image + 1) * task->per_image; n++) {
                 if (level_of(task, task->rois + 4 * n) != part.level) continue;
-                const int64_t at = n * task->channels * cells + part.channel;
-                scatter((const char *)grad + at * bytes, argmax + at, cells,
-                        task->channels, &part);
+                const int64_t start = n * channels * cells;
+                const char *in = (const char *)grad + (start + part.channel) * bytes;
+                if (task->planar) {
+                    const int64_t from = start + part.channel * cells;
+                    transpose((const char *)grad + from * bytes, part.lanes, cells, cells,
+                              tile, step);
+                    in = tile;
+                }
+                scatter(in, step, argmax + start + part.channel, cells, channels, &part);
             }
             end_part(task, &part);
         }
         free(aside);
+        free(tile);
     }
     return failed;
 }

@@ -84,7 +84,7 @@ def roi_pool_backward(
     """Compute the features' gradients; repeated runs give identical bits.
 
     Args:
-        grad: ``(N * R, C, P, P)`` gradient of `roi_pool`'s output, channels_last.
+        grad: ``(N * R, C, P, P)`` gradient of `roi_pool`'s output.
         places: positions of maxima that `roi_pool` returned.
         rois: RoIs as given to `roi_pool`; likewise all further arguments.
         sizes: per level ``(N, 2)`` int64.
@@ -98,6 +98,7 @@ def roi_pool_backward(
     scales, size, mode, sampling_ratio, aligned, max_pool, *canonical = options
     images, per_image = rois.shape[:2]
     channels, count = grad.shape[1], rois.shape[0] * rois.shape[1]
+    grad = grad.contiguous(memory_format=torch.channels_last)
     grads = empty_grads(grad, rois, shapes, channels_last)
     if count == 0 or channels == 0:
         return [g.zero_() for g in grads]
