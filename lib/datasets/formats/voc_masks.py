@@ -9,7 +9,6 @@ import numpy.typing as npt
 from PIL import Image
 
 from ..index.packed_masks import pack_mask
-from ..loading.masks import mask_bounds
 from ..mask_encoding import encode_masks
 from .coco_masks import Found
 
@@ -54,9 +53,7 @@ def read_masks(
     if len(numbers) > _MOST_VALUES:
         raise ValueError(f"expected a number for each object, found {len(numbers)}")
     masks = [values == number for number in numbers]
-    ious = np.array(
-        [[_iou(mask_bounds(m).tolist(), box) for box in boxes] for m in masks]
-    )
+    ious = np.array([[_iou(_box(m), box) for box in boxes] for m in masks])
     ious = ious.reshape(len(masks), len(boxes))
     for row, number in enumerate(numbers):
         if number <= len(boxes):
@@ -95,6 +92,11 @@ def _read_values(
         raise ValueError(f"expected a palette or grey values, found {image.mode}")
     is_border = (values == _BORDER) & (image.mode in ("P", "L"))
     return np.where(is_border, 0, values)
+
+
+def _box(mask: npt.NDArray[np.bool_]) -> tuple[float, float, float, float]:
+    rows, columns = np.flatnonzero(mask.any(1)), np.flatnonzero(mask.any(0))
+    return columns[0], rows[0], columns[-1] + 1, rows[-1] + 1
 
 
 def _iou(ours: Sequence[float], theirs: Sequence[float]) -> float:
