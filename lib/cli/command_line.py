@@ -189,6 +189,9 @@ def fetch_dataset(word: str, config: Config, split: Split) -> None:
     """Download the missing files of a word's own training or test set.
 
     If --set names another set, nothing is downloaded: neither that set nor the word's.
+
+    Raises:
+        ValueError: the set is not available.
     """
     data = config.data
     name = data.test_set if split == "test" else data.train_set

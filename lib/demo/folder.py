@@ -48,6 +48,7 @@ def detect_into(
     Raises:
         Interrupted: a signal stopped the run; its results are kept.
         ValueError: no display, an unknown class, or the folder cannot be used.
+        OSError: the results cannot be written.
     """
     # Check everything before earlier results are dropped.
     if options.classes is not None:

@@ -175,6 +175,9 @@ class DemoServer(ThreadingHTTPServer):
 
     Args:
         port: on 127.0.0.1; 0 for any free one.
+
+    Raises:
+        ValueError: the port is not available.
     """
 
     daemon_threads = True

@@ -51,6 +51,7 @@ def save_table_or_json(
 
     Raises:
         ValueError: see ``flatten``.
+        OSError: the file cannot be written.
     """
     if path.suffix == ".csv":
         write_table(path, _rows(detections, dataset))

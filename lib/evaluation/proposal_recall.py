@@ -202,6 +202,7 @@ def save_proposals(
 
     Raises:
         ValueError: see ``flatten``.
+        OSError: the file cannot be written.
     """
     flat = _flatten(dataset, proposals)
     image_ids = as_records(dataset.records).image_ids

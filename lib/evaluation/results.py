@@ -37,6 +37,7 @@ def save_detections(
 
     Raises:
         ValueError: see ``flatten``.
+        OSError: the file cannot be written, for example because the disk is full.
     """
     flat = flatten(dataset, detections)
     write_atomic(path, "".join(_json_rows(dataset, flat)))
@@ -62,6 +63,7 @@ def save_coco_upload(
     Raises:
         ValueError: see ``flatten``; or the layout is VOC, or the server would not
             accept the name.
+        OSError: a file cannot be written.
     """
     if dataset.layout != "coco":
         raise ValueError(

@@ -221,6 +221,7 @@ def save_results(
 
     Raises:
         ValueError: settings are not JSON values, or contain NaN.
+        OSError: the file cannot be written, for example because the disk is full.
     """
     content = evaluation.to_json() | {"settings": dict(settings or {})}
     try:

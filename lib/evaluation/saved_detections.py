@@ -70,6 +70,7 @@ def save_curves(path: Path, evaluation: Evaluation) -> None:
 
     Raises:
         ValueError: the evaluation has no result by VOC's rules.
+        OSError: the file cannot be written.
     """
     if not evaluation.voc:
         raise ValueError(

@@ -41,6 +41,7 @@ def save_voc_files(
 
     Raises:
         ValueError: see ``flatten``; or two classes would have the same file.
+        OSError: a file cannot be written.
     """
     flat = flatten(dataset, detections)
     # The last word of a set's name, such as test for voc_2007_test.

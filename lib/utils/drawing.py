@@ -258,6 +258,7 @@ def save_image(path: Path, picture: Picture) -> None:
 
     Raises:
         ValueError: if the picture is not uint8 RGB or the ending names no format.
+        OSError: as ``write_atomic`` does.
     """
     _check_picture(picture)
     # OpenCV ends the process at a name that is not UTF-8, so it only gets the suffix.

@@ -29,6 +29,7 @@ def take_lock(path: Path) -> BaseFileLock:
 
     Raises:
         HeldElsewhereError: another process holds the lock.
+        OSError: the file cannot be opened for writing.
     """
     lock = FileLock(path, thread_local=False, is_singleton=True)
     if not path.parent.is_dir():

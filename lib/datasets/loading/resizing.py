@@ -180,7 +180,7 @@ def cut_tile(tile: Tile, short_side: int, long_side: int) -> Cut:
     """Return the cut that shows a tile, resized like a square image of its longer side.
 
     So all tiles have one scale, also those of an image that is lower than a tile. The
-    whole image has its usual scale.
+    whole image has its usual scale. The targets of the sides are in pixels.
     """
     x, y, width, height = tile[:4]
     longest = max(height, width)

@@ -55,6 +55,7 @@ def write_label_errors(
 
     Raises:
         ValueError: detections do not match the data set.
+        OSError: a file cannot be written.
     """
     matches = match_detections(dataset, detections)
     errors = find_label_errors(matches, most=most)

@@ -50,6 +50,7 @@ def write_report(
     Raises:
         ValueError: detections do not match the data set, or ``earlier`` contains no
             valid detections.json.
+        OSError: a file cannot be written, for example because the disk is full.
     """
     analysis = analyse_errors(dataset, detections, resamples=resamples)
     before = None

@@ -52,6 +52,7 @@ def receive(
 
     Raises:
         Rejected, Interrupted, Unreachable: the file is still incomplete.
+        OSError: the file could not be written.
     """
     count = received(path)
     if size is not None and count >= size:

@@ -84,6 +84,9 @@ def gather(
     Args:
         urls: of the same bytes, the preferred one first.
         path: the file to write; its folder is made. A complete file is only verified.
+
+    Raises:
+        DownloadError: see `fetch`.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     name = path.name.removesuffix(".part")

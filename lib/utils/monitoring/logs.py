@@ -123,6 +123,9 @@ def setup_logging(log_file: Path | None = None) -> logging.Logger:
 
     Args:
         log_file: file to append to, its folder created if missing; None for no file.
+
+    Raises:
+        OSError: if the file cannot be opened for writing.
     """
     logger = logging.getLogger(LOGGER_NAME)
     handlers: list[logging.Handler] = [_Console(sys.stderr)]

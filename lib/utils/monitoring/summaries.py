@@ -135,6 +135,9 @@ class MetricsFile(Closeable):
 
     Args:
         start: iterations done when the run starts or resumes.
+
+    Raises:
+        OSError: the file cannot be read or written.
     """
 
     def __init__(self, path: Path, *, start: int = 0) -> None:

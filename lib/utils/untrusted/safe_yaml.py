@@ -35,6 +35,7 @@ def read_settings_file(path: Path, *, encoding: str = "utf-8") -> str:
         UnsafeYAMLError: the file is too large, or a device or a pipe, which may have
             no end; nothing of it is read.
         UnicodeDecodeError: it is of another encoding.
+        OSError: it cannot be read.
     """
     state = path.stat()
     if not stat.S_ISREG(state.st_mode):
