@@ -104,7 +104,7 @@ def quantize(
                 # Mean of the photos' extremes: the one largest value of all would cost
                 # everything else its precision.
                 "CalibMovingAverage": True,
-                "OpTypesToExcludeOutputQuantization": list(_LAYERS) * inputs_only,
+                "OpTypesToExcludeOutputQuantization": [*_LAYERS] if inputs_only else [],
             },
         )
     written = onnx.load(path)

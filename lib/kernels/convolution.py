@@ -167,7 +167,7 @@ class _Convolution(torch.autograd.Function):
        all by products takes 0.6 of the time on maps of 2x2.
     3. The backward pass of a strided depthwise convolution takes 3 to 20 times as long
        as that of stride 1, whose outputs at every other cell are the same.
-    4. The gradient of depthwise weights of 5x5 takes 0.1 to 0.3 of the time by parts.
+    4. The gradient of depthwise weights of 5x5 takes 0.1 to 0.2 of the time by parts.
     """
 
     @staticmethod
