@@ -6,6 +6,7 @@ C channels, H x W cells.
 """
 
 import functools
+from collections.abc import Callable
 from typing import Any, Literal, cast
 
 import torch
@@ -15,8 +16,9 @@ from torch import Tensor, nn
 from ..utils.torch_versions import exporting
 from . import small_maps
 from .depthwise import weight_gradient as depthwise_weights
+from .operator import operator
 
-Activation = Literal["none", "relu", "relu6"]
+Activation = Literal["none", "relu", "relu6", "hardswish"]
 
 _SMALL = 9  # cells of an output map: most weights of a 3x3 kernel lie beyond its border
 _REGION = 64  # cells of an output map up to which products give weight gradients
@@ -24,7 +26,13 @@ _FUSED: dict[str, tuple[str, list[float]]] = {
     "relu": ("relu", []),
     "relu6": ("hardtanh", [0.0, 6.0]),
 }
-"""oneDNN's names of the activations that it applies to sums before it stores them."""
+"""Activations whose gradient follows from their output, by oneDNN's names: it applies
+them to the sums before it stores these."""
+_IN_PLACE: dict[str, Callable[..., Tensor]] = {
+    "relu": F.relu,
+    "relu6": F.relu6,
+    "hardswish": F.hardswish,
+}
 FUSED = getattr(torch.ops.mkldnn, "_convolution_pointwise", None)
 """oneDNN's convolution with such an activation; None in a PyTorch without oneDNN."""
 
@@ -64,13 +72,14 @@ def convolve(
         and torch.is_grad_enabled()
         and (conv.stride != (1, 1) or (learns and _by_parts(weight, _how(conv))))
     )
-    if slow and (small or products or depthwise or activation != "none"):
-        return own_convolution(
-            *(x, weight, bias, _how(conv), activation, sizes),
-            products=products,
-            small=small,
-        )
-    return _plainly(x, conv, weight, bias, activation, sizes)
+    if not slow or not (small or products or depthwise or activation in _FUSED):
+        return _plainly(x, conv, weight, bias, activation, sizes)
+    within: tuple[Activation, Tensor | None] = ("none", None)
+    if activation in _FUSED:
+        within = (activation, sizes)
+    arguments = (x, weight, bias, _how(conv), *within)
+    out = own_convolution(*arguments, products=products, small=small)
+    return out if activation in _FUSED else _finish(out, activation, sizes)
 
 
 def _plainly(
@@ -81,7 +90,10 @@ def _plainly(
     activation: Activation = "none",
     sizes: Tensor | None = None,
 ) -> Tensor:
-    out = F.conv2d(x, weight, bias, *_how(conv))
+    return _finish(F.conv2d(x, weight, bias, *_how(conv)), activation, sizes)
+
+
+def _finish(out: Tensor, activation: Activation, sizes: Tensor | None) -> Tensor:
     if sizes is not None:
         out = out * true_cells(sizes, *out.shape[2:]).to(out.dtype)
     return activate(out, activation)
@@ -94,9 +106,7 @@ def _how(conv: nn.Conv2d) -> tuple[Any, ...]:
 
 def activate(x: Tensor, activation: Activation) -> Tensor:
     """Apply an activation in place."""
-    if activation == "none":
-        return x
-    return F.relu_(x) if activation == "relu" else F.relu6(x, inplace=True)
+    return x if activation == "none" else _IN_PLACE[activation](x, inplace=True)
 
 
 def true_cells(sizes: Tensor, height: int, width: int) -> Tensor:
@@ -105,6 +115,33 @@ def true_cells(sizes: Tensor, height: int, width: int) -> Tensor:
     heights, widths = sizes[:, :, None, None, None].unbind(1)  # (N, 1, 1, 1)
     rows = torch.arange(height, device=sizes.device).unsqueeze(1) < heights
     return rows & (torch.arange(width, device=sizes.device) < widths)
+
+
+def clear_beyond(maps: Tensor, sizes: Tensor) -> None:
+    """Set ``(N, C, H, W)`` to zero beyond each image's true size, in place.
+
+    Args:
+        maps: modified; not a leaf that needs a gradient.
+        sizes: ``(N, 2)`` true height and width.
+    """
+    traced = torch.compiler.is_compiling() or exporting()
+    if maps.is_cpu and not maps.requires_grad and not traced:
+        _clear_cells(maps, sizes)
+    else:
+        maps *= true_cells(sizes, *maps.shape[2:]).to(maps.dtype)
+
+
+@operator("faster_rcnn::clear_beyond", "(Tensor(a!) maps, Tensor sizes) -> ()")
+def _clear_cells(maps: Tensor, sizes: Tensor) -> None:
+    """Write only the cells beyond; on a GPU, to read sizes would wait for it."""
+    for cells, (height, width) in zip(maps, sizes.tolist(), strict=True):
+        cells[:, height:] = 0
+        cells[:, :, width:] = 0
+
+
+@_clear_cells.register_fake
+def _clear_cells_fake(maps: Tensor, sizes: Tensor) -> None:
+    pass
 
 
 def is_depthwise(module: nn.Module) -> bool:
@@ -136,7 +173,7 @@ def own_convolution(
         weight: ``(C', C, k, k)``, of any dtype, which its gradient has too.
         bias: ``(C',)``, or None.
         how: stride, padding, dilation and groups.
-        activation: see `convolve`, like ``sizes``.
+        activation: see `convolve`, like ``sizes``; one that oneDNN fuses.
         sizes: see `convolve`.
         products: whether products compute the gradient of the weights, for kernels of
             1x1 and 3x3 padded by half.
@@ -149,11 +186,14 @@ def own_convolution(
         Tensor,
         _Convolution.apply(x, weight, bias, sizes, how, activation, products, small),
     )
-    if not small:
-        return out
     # The view is made outside, since autograd forbids changing one made inside.
-    height, width = (-(-side // how[0][0]) for side in x.shape[2:])
-    return out.view(x.shape[0], height, width, -1).permute(0, 3, 1, 2)
+    return _as_map(out, x, how[0][0]) if small else out
+
+
+def _as_map(rows: Tensor, x: Tensor, stride: int) -> Tensor:
+    """View ``(N * H' * W', C')``, computed from ``x``, as ``(N, C', H', W')``."""
+    height, width = (-(-side // stride) for side in x.shape[2:])
+    return rows.view(len(x), height, width, -1).permute(0, 3, 1, 2)
 
 
 class _Convolution(torch.autograd.Function):
@@ -191,11 +231,7 @@ class _Convolution(torch.autograd.Function):
         else:
             out = _activated(x, weight, bias, how, activation)
         if sizes is not None:
-            sides = out.shape[2:]
-            if small:
-                sides = torch.Size(-(-side // how[0][0]) for side in x.shape[2:])
-            inside = true_cells(sizes, *sides).to(out.dtype)
-            out *= inside.view(-1, 1) if small else inside
+            clear_beyond(_as_map(out, x, how[0][0]) if small else out, sizes)
         ctx.save_for_backward(x, weight, None if activation == "none" else out)
         ctx.how, ctx.activation = how, activation
         ctx.products, ctx.small = products, small
@@ -208,8 +244,7 @@ class _Convolution(torch.autograd.Function):
         of_x, of_weight, of_bias = ctx.needs_input_grad[:3]
         grad = _before_activation(gradients[0], out, ctx.activation)
         if ctx.small:
-            height, width = (-(-side // stride[0]) for side in x.shape[2:])
-            grad = grad.reshape(len(x), height, width, -1).permute(0, 3, 1, 2)
+            grad = _as_map(grad.contiguous(), x, stride[0])
         found: list[Tensor | None] = [None, None, None]
         if of_weight and (ctx.products or ctx.small):
             kernel, of_weight = weight.shape[2], False

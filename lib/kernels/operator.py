@@ -11,12 +11,13 @@ import torch
 
 
 class Operator:
-    """A function of tensors and numbers that modifies none of its arguments.
+    """A function of tensors and numbers.
 
     Args:
         name: ``namespace::name``.
-        schema: arguments and results in PyTorch's schema language. Inferring it from
-            the annotations fails before PyTorch 2.15 for an optional list.
+        schema: arguments and results in PyTorch's schema language, with a mark at
+            arguments that are modified. Inferring it from the annotations fails before
+            PyTorch 2.15 for an optional list.
         function: the implementation, for any device.
     """
 

@@ -78,8 +78,11 @@ def weight_gradient(
     The sums over all regions are float32, whatever the dtype of ``(N, C, H, W)`` and
     ``(N, C', H', W')``; ``dtype`` is that of the result.
     """
-    rows, columns = (list(_meetings(side, kernel, stride)) for side in x.shape[2:])
     x, grad = x.permute(0, 2, 3, 1), grad.permute(0, 2, 3, 1)
+    if kernel == stride == 1:
+        of_weight = grad.flatten(0, 2).T @ x.flatten(0, 2)
+        return of_weight.to(dtype)[:, :, None, None]
+    rows, columns = (list(_meetings(side, kernel, stride)) for side in x.shape[1:3])
     shape = (grad.shape[3], kernel, kernel, x.shape[3])
     of_weight = x.new_empty(shape, dtype=dtype)
     for (i, row), (j, column) in product(enumerate(rows), enumerate(columns)):

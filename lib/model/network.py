@@ -3,6 +3,7 @@
 import torch
 from torch import Tensor, nn
 
+from ..kernels.convolution import clear_beyond
 from ..layer_utils.outputs import Predictions, TrainOutput
 from ..layer_utils.structures import (
     Detections,
@@ -13,7 +14,6 @@ from ..layer_utils.structures import (
 )
 from ..nets.backbone import Backbone
 from ..nets.fpn import FeaturePyramid
-from ..nets.layers import zero_padding
 from ..nets.normalisation import Normalisation
 from ..nets.roi_features import RoIFeatures
 
@@ -137,7 +137,8 @@ class Network(nn.Module):
         sizes = images.sizes if images.padded else None
         pixels = (images.pixels.float() - self.pixel_mean) / self.pixel_std
         pixels = pixels.contiguous(memory_format=torch.channels_last)
-        pixels = zero_padding(pixels, sizes)
+        if sizes is not None:
+            clear_beyond(pixels, sizes)
         sizes = sizes if self.masks_padding else None
         features = self.backbone.feature_maps(pixels, sizes)
         return features if self.pyramid is None else self.pyramid(features)

@@ -6,7 +6,6 @@ shared.
 
 from typing import cast
 
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from .backbone import FeatureKind
@@ -88,7 +87,7 @@ class MobileNetV2(SequentialBackbone):
 
     default_fixed_blocks = 5
     classifier_prefixes = ("classifier.",)
-    activate = F.relu6
+    activation = "relu6"
     head_start = _HEAD_START
     stage_ends = _STAGE_ENDS
 

@@ -106,7 +106,7 @@ class InvertedResidual(nn.Module):
 
     def forward(self, x: Tensor, sizes: Tensor | None) -> tuple[Tensor, Tensor | None]:
         """Map ``(N, C, H, W)`` and its sizes to the block's output and its sizes."""
-        activate = F.hardswish if self.hardswish else F.relu
+        activation = "hardswish" if self.hardswish else "relu"
         *layers, project = self.block
         out = x
         for layer in layers:
@@ -114,12 +114,10 @@ class InvertedResidual(nn.Module):
                 out = layer(out, sizes)
                 continue
             assert isinstance(layer, ConvNorm)
-            out = layer(out)
-            if layer[0].kernel_size == (1, 1):
-                out = zero_padding(out, sizes)  # for the depthwise convolution
+            if layer[0].kernel_size == (1, 1):  # the depthwise convolution reads zeros
+                out = layer(out, activation, sizes)
             else:
-                sizes = shrink(sizes, self.stride)
-            out = activate(out, inplace=True)
+                out, sizes = layer(out, activation), shrink(sizes, self.stride)
         out = project(out)
         if self.residual:
             out += x
@@ -144,7 +142,7 @@ class MobileNetV3(SequentialBackbone):
 
     default_fixed_blocks = 7
     classifier_prefixes = ("classifier.",)
-    activate = F.hardswish
+    activation = "hardswish"
     head_start = _HEAD_START
     stage_ends = _STAGE_ENDS
 

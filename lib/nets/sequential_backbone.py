@@ -1,30 +1,31 @@
 """What MobileNet v2 and v3 share: a sequence of layers, the last ones of which are the
 head in C4."""
 
-from collections.abc import Callable, Iterator, Sequence
-from typing import ClassVar
+from collections.abc import Iterator, Sequence
+from typing import ClassVar, cast
 
 from torch import Tensor, nn
 
+from ..kernels.convolution import Activation
 from .backbone import Backbone, Stage
-from .layers import ConvNorm, shrink, zero_padding
+from .layers import ConvNorm, shrink
 
 
 class SequentialBackbone(Backbone):
     """A stem of stride 2, blocks, and a last 1x1 convolution, as in torchvision.
 
-    The stem and the last convolution are `ConvNorm`, with activation `activate`. A
-    block maps a feature map and its true sizes to its output and the output's true
-    sizes.
+    The stem and the last convolution are `ConvNorm`, with `activation`. A block maps a
+    feature map and its true sizes to its output and the output's true sizes.
 
     Attributes:
+        activation: the activation of the stem and of the last convolution.
         features: all layers, input first; `freeze` counts the shared ones.
         head_start: for C4, the index of the head's first layer.
         stage_ends: indices of the layers whose maps `stages` yields.
     """
 
+    activation: ClassVar[Activation]
     features: nn.Sequential
-    activate: ClassVar[Callable[..., Tensor]]
     head_start: ClassVar[int]
     stage_ends: ClassVar[tuple[int, ...]]
 
@@ -32,10 +33,10 @@ class SequentialBackbone(Backbone):
         """See `Backbone.stages`."""
         stem, *others = self._shared_layers()
         sizes = shrink(sizes, 2)
-        x = type(self).activate(zero_padding(stem(images), sizes), inplace=True)
+        x = stem(images, self.activation, sizes)
         for index, layer in enumerate(others, start=1):
             if isinstance(layer, ConvNorm):
-                x = type(self).activate(layer(x), inplace=True)
+                x = layer(x, self.activation)
             else:
                 x, sizes = self.run(layer, x, sizes)
             if index in self.stage_ends:
@@ -47,7 +48,7 @@ class SequentialBackbone(Backbone):
         x = pooled
         for block in blocks:
             x, _ = block(x, None)
-        return type(self).activate(last(x), inplace=True)
+        return cast(Tensor, last(x, self.activation))
 
     def blocks(self) -> Sequence[Sequence[nn.Module]]:
         """Return the shared layers, one per block."""

@@ -6,6 +6,7 @@ import torch
 from faster_rcnn.kernels.convolution import (
     _Convolution,
     _plainly,
+    clear_beyond,
     convolve,
     own_convolution,
 )
@@ -102,8 +103,7 @@ def test_convolutions_by_whichever_way(name, monkeypatch):
     assert conv.weight.grad.dtype == torch.float32 and conv.weight.grad.any()
 
 
-@pytest.mark.parametrize("activation", ["relu", "relu6"])
-@pytest.mark.parametrize("name", CONVOLUTIONS)
+@pairwise({"activation": ["relu", "relu6", "hardswish"], "name": list(CONVOLUTIONS)})
 def test_activations_within_the_convolution(name, activation):
     """Output and gradients are those of separate passes, in a padded batch too."""
     conv, (number, height, width), *_ = CONVOLUTIONS[name]
@@ -123,6 +123,18 @@ def test_activations_within_the_convolution(name, activation):
         scale = plain.abs().max().item()
         torch.testing.assert_close(got, plain, rtol=0.02, atol=0.01 * scale)
     assert (values[0][0][:, :, -1] == 0).all() and values[0][0].any()
+
+
+@pytest.mark.parametrize("learns", [True, False])
+def test_cells_beyond_the_true_sizes(learns):
+    pixels = torch.full((3, 2, 5, 4), torch.nan, requires_grad=learns)
+    sizes = torch.tensor([[3, 4], [5, 2], [5, 4]])
+    maps = pixels.nan_to_num(1).contiguous(memory_format=torch.channels_last)
+    clear_beyond(maps, sizes)
+    want = torch.ones(3, 2, 5, 4)
+    want[0, :, 3:] = want[1, :, :, 2:] = 0
+    assert maps.equal(want)
+    assert maps.requires_grad == learns
 
 
 @pytest.mark.slow
