@@ -72,14 +72,14 @@ def convolve(
         and torch.is_grad_enabled()
         and (conv.stride != (1, 1) or (learns and _by_parts(weight, _how(conv))))
     )
-    if not slow or not (small or products or depthwise or activation in _FUSED):
+    fused = activation in _FUSED
+    if not slow or not (small or products or depthwise or fused):
         return _plainly(x, conv, weight, bias, activation, sizes)
-    within: tuple[Activation, Tensor | None] = ("none", None)
-    if activation in _FUSED:
-        within = (activation, sizes)
+    within: tuple[Activation, Tensor | None]
+    within = (activation, sizes) if fused else ("none", None)
     arguments = (x, weight, bias, _how(conv), *within)
     out = own_convolution(*arguments, products=products, small=small)
-    return out if activation in _FUSED else _finish(out, activation, sizes)
+    return out if fused else _finish(out, activation, sizes)
 
 
 def _plainly(
