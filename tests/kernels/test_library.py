@@ -1,16 +1,18 @@
 """Finding, checking and doing without the compiled kernels."""
 
 import logging
-import os
-import subprocess
 import sys
 import types
 
 import pytest
 import torch
+from faster_rcnn import kernels
 from faster_rcnn.kernels import library, self_check
 from faster_rcnn.kernels.library import kernels_for
 from faster_rcnn.kernels.pooling import serves
+from faster_rcnn.layer_utils.roi_pooling import Pooling, pool_rois
+from faster_rcnn.layer_utils.structures import FeatureMaps
+from faster_rcnn.nms import nms
 
 OPERATORS = ["nms", "soft_nms", "match_boxes", "roi_pool"]
 
@@ -95,59 +97,31 @@ def test_the_check_does_not_depend_on_modes_of_the_caller(forget):
         assert all(kernels_for(name, "cpu") is not None for name in OPERATORS)
 
 
-@pytest.mark.processes
-def test_kernels_of_another_build_are_not_used():
-    assert "served" in run_python(
-        """
-from faster_rcnn.kernels import _cpu
-_cpu.interface = -1
-from faster_rcnn.kernels.library import kernels_for
-assert kernels_for("nms", "cpu") is kernels_for("roi_pool", "cpu") is None
-print("served")
-""",
-        warning="built from another version",
-    )
+@built
+def test_kernels_of_another_build_are_not_used(forget, monkeypatch, caplog):
+    monkeypatch.setattr(kernels._cpu, "interface", -1)
+    monkeypatch.delattr(kernels, "cpu")  # to be imported anew
+    monkeypatch.delitem(sys.modules, "faster_rcnn.kernels.cpu")
+    assert kernels_for("nms", "cpu") is kernels_for("roi_pool", "cpu") is None
+    assert caplog.text.count("built from another version") == 1
 
 
 def test_other_devices_have_none():
     assert kernels_for("nms", "meta") is None
 
 
-def run_python(script, *, warning, **environment):
-    """Run a script in a process of its own that logs one warning."""
-    done = subprocess.run(
-        [sys.executable, "-c", "import logging; logging.basicConfig()\n" + script],
-        env={**os.environ, **environment},
-        capture_output=True,
-        text=True,
-        check=True,
-    )
-    assert done.stderr.count(warning) == 1, done.stderr
-    return done.stdout
-
-
-@pytest.mark.processes
-def test_without_kernels_torchvision_serves():
-    run_python(
-        """
-import torch
-from faster_rcnn.kernels.library import kernels_for
-from faster_rcnn.layer_utils.roi_pooling import Pooling, pool_rois
-from faster_rcnn.layer_utils.structures import FeatureMaps
-from faster_rcnn.nms import nms
-assert kernels_for("nms", "cpu") is None
-boxes = torch.tensor([[[0.0, 0, 9, 9], [0, 0, 9, 8], [20, 20, 29, 29]]])
-ones = torch.ones(1, 3, dtype=torch.bool)
-keep, kept = nms(boxes, torch.tensor([[3.0, 2, 1]]), ones, threshold=0.7, max_outputs=3)
-assert keep[kept].tolist() == [0, 2]
-features = torch.randn(1, 4, 8, 8, requires_grad=True)
-maps = FeatureMaps([features], None)
-pool_rois(maps, boxes, Pooling("align", 3), strides=[4]).sum().backward()
-assert features.grad.any()
-""",
-        warning="torchvision's operators are used",
-        **{library.DISABLE: "1"},
-    )
+def test_without_kernels_torchvision_serves(forget, monkeypatch, caplog):
+    monkeypatch.setenv(library.DISABLE, "1")
+    assert kernels_for("nms", "cpu") is None
+    boxes = torch.tensor([[[0.0, 0, 9, 9], [0, 0, 9, 8], [20, 20, 29, 29]]])
+    scores, ones = torch.tensor([[3.0, 2, 1]]), torch.ones(1, 3, dtype=torch.bool)
+    keep, kept = nms(boxes, scores, ones, threshold=0.7, max_outputs=3)
+    assert keep[kept].tolist() == [0, 2]
+    features = torch.randn(1, 4, 8, 8, requires_grad=True)
+    maps = FeatureMaps([features], None)
+    pool_rois(maps, boxes, Pooling("align", 3), strides=[4]).sum().backward()
+    assert features.grad.any()
+    assert caplog.text.count("torchvision's operators are used") == 1
 
 
 def test_serves_only_what_it_can():
