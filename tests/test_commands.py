@@ -3,14 +3,12 @@
 import contextlib
 import io
 import json
-import os
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 from faster_rcnn.cli.main import main
 from faster_rcnn.datasets import shapes
+from many_processes import start_program
 from patience import PATIENCE
 
 pytestmark = pytest.mark.processes
@@ -44,16 +42,17 @@ class Commands:
 
     def start(self, *words: object) -> str:
         """Standard output and log of a process that has to succeed."""
-        done = subprocess.run(
-            [sys.executable, "-m", "faster_rcnn.cli", *map(str, words)],
-            cwd=self.folder,
-            env=os.environ | {"OMP_NUM_THREADS": "1"},
-            capture_output=True,
-            text=True,
-            timeout=PATIENCE,
+        files = self.folder / "output.txt", self.folder / "errors.txt"
+        process = start_program(
+            ["-m", "faster_rcnn.cli", *words],
+            output=files[0],
+            errors=files[1],
+            folder=self.folder,
         )
-        assert done.returncode == 0, done.stdout + done.stderr
-        return done.stdout + done.stderr
+        process.join(PATIENCE)
+        said = "".join(file.read_text() for file in files)
+        assert process.exitcode == 0, said
+        return said
 
     def training(self, net: str, iterations: int, *words: object) -> list[object]:
         command = ("train", "drawn", net, "--tag", "run", "--iters", iterations)

@@ -3,8 +3,6 @@
 import json
 import os
 import signal
-import subprocess
-import sys
 import time
 from pathlib import Path
 
@@ -14,6 +12,7 @@ from faster_rcnn.datasets import shapes
 from faster_rcnn.engine.run_folder import RunFolder
 from faster_rcnn.inference.detector_evaluation import evaluate_detector as run_test
 from faster_rcnn.weights.checkpoint import load_checkpoint
+from many_processes import start_program
 from patience import PATIENCE
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from tiny_runs import CPU, draw_dataset, tiny_config, tiny_settings, train_tiny
@@ -55,31 +54,21 @@ class Command:
     def __init__(self, folder: Path, *overrides: object) -> None:
         # A folder of this name goes by the recipe of that name.
         shapes.generate(folder / "shapes", train_images=6, test_images=3)
-        self.errors = folder / "stderr.txt"
+        self.output, self.errors = folder / "stdout.txt", folder / "stderr.txt"
         self.run = RunFolder(folder / "output/mobile_v2/shapes_train/tag")
         settings = tiny_settings(*overrides)
         del settings[:2]  # the net's name
-        self.words = [sys.executable, str(TRAIN_NET), str(folder / "shapes")]
-        self.words += ["mobile_v2", "--output", str(folder / "output"), "--tag", "tag"]
-        self.words += ["--device", "cpu", "--set", *settings]
-        self.process: subprocess.Popen[str] | None = None
+        self.words = [TRAIN_NET, folder / "shapes", "mobile_v2", "--tag", "tag"]
+        self.words += ["--output", folder / "output", "--device", "cpu"]
+        self.words += ["--set", *settings]
 
     def start(self) -> None:
-        with self.errors.open("w") as errors:
-            self.process = subprocess.Popen(
-                self.words,
-                stdout=subprocess.PIPE,
-                stderr=errors,
-                text=True,
-                start_new_session=True,
-                env=os.environ | {"OMP_NUM_THREADS": "1"},
-            )
+        self.process = start_program(self.words, output=self.output, errors=self.errors)
 
     def finish(self) -> tuple[int, str, str]:
         """Exit status, output and log."""
-        assert self.process is not None
-        output, _ = self.process.communicate(timeout=PATIENCE)
-        return self.process.returncode, output, self.errors.read_text()
+        self.process.join(PATIENCE)
+        return self.process.exitcode, self.output.read_text(), self.errors.read_text()
 
     def iterations(self) -> list[int]:
         path = self.run.metrics_file
@@ -91,8 +80,7 @@ class Command:
         while time.monotonic() < end:
             if (self.iterations() or [0])[-1] >= number:
                 return
-            assert self.process is not None
-            assert self.process.poll() is None, self.errors.read_text()
+            assert self.process.exitcode is None, self.errors.read_text()
             time.sleep(0.02)
         raise AssertionError(f"iteration {number} was never reached")
 
@@ -103,9 +91,7 @@ def command(tmp_path):
         tmp_path, "train.iterations", 40, "data.workers", 1, "test.pictures", 2
     )
     yield made
-    if made.process is not None and made.process.poll() is None:
-        made.process.kill()
-        made.process.wait()
+    made.process.kill()
 
 
 @pytest.mark.skipif(os.name == "nt", reason="POSIX signals")

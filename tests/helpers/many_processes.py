@@ -2,8 +2,11 @@
 
 import multiprocessing
 import os
+import runpy
 import socket
-from collections.abc import Callable
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -35,6 +38,38 @@ def start_process(function: Callable[..., Any], *arguments: Any) -> Any:
 def _alone(environ: dict[str, str], function: Callable[..., Any], given: Any) -> None:
     os.environ.update(environ)
     function(*given)
+
+
+def start_program(
+    words: Sequence[object], *, output: Path, errors: Path, folder: Path | None = None
+) -> Any:
+    """Start a script, or ``-m`` and a module, with arguments, as Python would.
+
+    It leads a process group and has one thread.
+
+    Args:
+        words: the script or ``-m`` and the module, and the arguments.
+        output: file for its standard output.
+        errors: file for its standard error.
+        folder: where it runs.
+    """
+    return start_process(_program, list(map(str, words)), (output, errors), folder)
+
+
+def _program(words: list[str], files: Sequence[Path], folder: Path | None) -> None:
+    os.setsid()
+    for number, file in enumerate(files, start=1):
+        os.dup2(os.open(file, os.O_WRONLY | os.O_CREAT | os.O_TRUNC), number)
+    os.chdir(folder or ".")
+    os.environ["OMP_NUM_THREADS"] = "1"
+    torch.set_num_threads(1)
+    multiprocessing.set_start_method(None, force=True)  # as in a new process
+    if words[0] == "-m":
+        sys.argv = words[1:]
+        runpy.run_module(words[1], run_name="__main__", alter_sys=True)
+    else:
+        sys.argv = words
+        runpy.run_path(words[0], run_name="__main__")
 
 
 def in_processes(
