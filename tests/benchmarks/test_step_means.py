@@ -23,7 +23,7 @@ TINY = (
 
 
 def tiny(phase="train"):
-    return Work("res50", phase, size=(64, 96), rois=(64, 12), classes=3, settings=TINY)
+    return Work("res50", phase, size=(32, 64), rois=(32, 12), classes=3, settings=TINY)
 
 
 @pytest.fixture(scope="module")
