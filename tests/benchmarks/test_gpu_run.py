@@ -96,7 +96,7 @@ def test_runs_to_its_end_on_a_cpu(tmp_path):
             "--output",
             tmp_path,
         ],
-        env={**os.environ, "PYTHON": sys.executable},
+        env={**os.environ, "PYTHON": sys.executable, "OMP_NUM_THREADS": "1"},
         capture_output=True,
         text=True,
         check=False,
