@@ -45,7 +45,7 @@ def start_program(
 ) -> Any:
     """Start a script, or ``-m`` and a module, with arguments, as Python would.
 
-    It leads a process group and has one thread.
+    It leads a process group. Give it no second thread: what it forks could hang.
 
     Args:
         words: the script or ``-m`` and the module, and the arguments.
