@@ -14,7 +14,7 @@ pytestmark = [
 ]
 
 PROGRAM = """
-import multiprocessing, os, sys, threading
+import multiprocessing, os, sys, threading, time
 import torch
 sys.path.insert(0, {helpers!r})
 from tiny_runs import CLASSES, CPU, tiny_config, tiny_detector
@@ -37,6 +37,9 @@ def in_a_thread():
 
 before = detect()
 in_a_thread()
+# What is left of an ended thread still holds MKL's lock for a moment; a process that is
+# forked then waits for it forever.
+time.sleep(1)
 
 def child(queue):
     in_a_thread()
