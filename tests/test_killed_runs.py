@@ -18,6 +18,7 @@ from faster_rcnn.engine.run_folder import RunFolder
 from faster_rcnn.utils import files
 from faster_rcnn.utils.monitoring import summaries
 from faster_rcnn.weights.checkpoint import load_checkpoint
+from many_processes import start_process
 from patience import PATIENCE
 from tiny_runs import draw_dataset, tiny_config, train_tiny
 
@@ -29,10 +30,6 @@ pytestmark = [
 KILLS = int(os.environ.get("FRCNN_KILLS", "0"))
 ITERATIONS = 10
 WORDS = ("train.snapshot_every", 1, "train.snapshots_kept", 2)
-
-# Forked from a server that has imported everything, a process starts at once.
-CONTEXT = multiprocessing.get_context("forkserver")
-CONTEXT.set_forkserver_preload(["faster_rcnn.engine.train"])
 
 
 def die():
@@ -127,12 +124,6 @@ def work(moment, dataset, config, folder, ready=None):
     train_tiny(dataset, config, folder, seed=len(RunFolder(folder).checkpoints()))
 
 
-def start(*arguments):
-    process = CONTEXT.Process(target=work, args=arguments)
-    process.start()
-    return process
-
-
 def events(folder: Path, name: str) -> list[tuple[int, float]]:
     # Not above: the processes that are killed import this module, and need it not.
     from tensorboard.backend.event_processing import event_accumulator as reader
@@ -169,14 +160,14 @@ def dataset(tmp_path_factory):
 def test_a_run_killed_at_the_worst_moments(tmp_path, dataset):
     config = tiny_config("train.iterations", ITERATIONS, *WORDS)
     unbroken, folder = tmp_path / "unbroken", tmp_path / "killed"
-    process = start(None, dataset, config, unbroken)
+    process = start_process(work, None, dataset, config, unbroken)
     for moment in MOMENTS:
-        killed = start(moment, dataset, config, folder)
+        killed = start_process(work, moment, dataset, config, folder)
         killed.join(PATIENCE)
         assert killed.exitcode == -signal.SIGKILL, moment
         for path in RunFolder(folder).checkpoints():
             load_checkpoint(path)
-    last = start(None, dataset, config, folder)
+    last = start_process(work, None, dataset, config, folder)
     for running in (process, last):
         running.join(PATIENCE)
         assert running.exitcode == 0
@@ -186,8 +177,11 @@ def test_a_run_killed_at_the_worst_moments(tmp_path, dataset):
 @pytest.mark.skipif(not KILLS, reason="FRCNN_KILLS tells how many; minutes")
 def test_runs_killed_at_random_moments(tmp_path, dataset):
     words = ("train.iterations", 30, *WORDS)
-    unbroken, ready = tmp_path / "unbroken", CONTEXT.Event()
-    process = start(None, dataset, tiny_config(*words), unbroken, ready)
+    unbroken, ready = (
+        tmp_path / "unbroken",
+        multiprocessing.get_context("forkserver").Event(),
+    )
+    process = start_process(work, None, dataset, tiny_config(*words), unbroken, ready)
     ready.wait(PATIENCE)
     began = time.monotonic()
     process.join(PATIENCE)
@@ -201,7 +195,7 @@ def test_runs_killed_at_random_moments(tmp_path, dataset):
         while exitcode is None:
             config = tiny_config(*words, "data.workers", rng.choice([0, 1]))
             ready.clear()
-            process = start(None, dataset, config, folder, ready)
+            process = start_process(work, None, dataset, config, folder, ready)
             if found["kills"] == KILLS:
                 process.join(PATIENCE)
             elif rng.random() < 0.2:  # mostly before the first update

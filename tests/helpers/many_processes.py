@@ -16,12 +16,14 @@ from faster_rcnn.utils.distributed.rank import find_rank
 from patience import PATIENCE
 
 # Forked from a server that has imported everything, a process starts at once. (Forked
-# from here, where gradients were computed, it could compute none.)
+# from here, where gradients were computed, it could compute none.) All contexts share
+# the server, so what another one preloads would replace these modules.
 _CONTEXT = multiprocessing.get_context("forkserver")
 _CONTEXT.set_forkserver_preload(
     [
-        *("faster_rcnn.engine.checkpoint_evaluation", "faster_rcnn.engine.train"),
-        "torch._dynamo",  # the first collective call imports it, which takes 1.5 s
+        *("faster_rcnn.cli.train", "pytest", "tiny_runs"),
+        # The first collective call and a sharded optimizer import these.
+        *("torch._dynamo", "torch.distributed.optim"),
     ]
 )
 
