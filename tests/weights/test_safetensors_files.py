@@ -48,9 +48,6 @@ def test_read_again(path):
 
 def test_same_bytes_each_time(path):
     """The library orders the metadata at random, also within a process."""
-    weights = {"w": torch.ones(2)}
-    metadata = {str(number): "x" for number in range(9)}
-    assert len({safetensors.torch.save(weights, metadata) for _ in range(20)}) > 1
     again = {safetensors_bytes(load_checkpoint(path)) for _ in range(20)}
     assert again == {path.read_bytes()}
 
