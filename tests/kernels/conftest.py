@@ -2,6 +2,8 @@
 
 import importlib
 import sys
+from dataclasses import replace
+from functools import cache
 from typing import Any
 
 import pytest
@@ -64,10 +66,13 @@ def _patch_once(monkeypatch: pytest.MonkeyPatch) -> None:
     patch_lang, patched = interpreter._patch_lang, set()
     scope_of_nothing = getattr(interpreter, "_LangPatchScope", lambda: None)
 
+    @cache
+    def modules_of(function: Any) -> set[int]:
+        values = {id(value) for value in function.__globals__.values()}
+        return values & {id(language), id(language.core)}
+
     def patch(function: Any) -> Any:
-        known = (language, language.core)
-        values = function.__globals__.values()
-        modules = {id(module) for module in known if any(v is module for v in values)}
+        modules = modules_of(function)
         if modules <= patched:
             return scope_of_nothing()
         scope, first = patch_lang(function), not patched
@@ -85,6 +90,28 @@ def _patch_once(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(interpreter, "_patch_lang", patch)
 
 
+def _check_nothing_in_vain(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let Triton's interpreter do only what its results need.
+
+    It adds and multiplies integers in 64 bits too, for an assertion that, as the
+    compilers for GPUs know, nothing makes without debugging; and makes a table of types
+    for each value.
+    """
+    from triton.runtime import interpreter
+
+    builder, dtype_of = interpreter.interpreter_builder, interpreter._get_np_dtype
+    options, dtypes = replace(builder.options, sanitize_overflow=False), {}
+    assert not options.debug
+
+    def known_dtype(kind: Any) -> Any:
+        if kind.name not in dtypes:
+            dtypes[kind.name] = dtype_of(kind)
+        return dtypes[kind.name]
+
+    monkeypatch.setattr(builder, "options", options)
+    monkeypatch.setattr(interpreter, "_get_np_dtype", known_dtype)
+
+
 @pytest.fixture
 def gpu(monkeypatch: pytest.MonkeyPatch) -> torch.device:
     """Where the GPU kernels run: on the CPU, interpreted, if there is no GPU."""
@@ -95,4 +122,5 @@ def gpu(monkeypatch: pytest.MonkeyPatch) -> torch.device:
     _interpret()
     _index_by_numpy(monkeypatch)
     _patch_once(monkeypatch)
+    _check_nothing_in_vain(monkeypatch)
     return torch.device("cpu")
