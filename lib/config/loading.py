@@ -253,7 +253,7 @@ def _validate(values: Mapping[str, Any], *, source: str) -> Config:
     if detector != config.net.detector:
         net = config.net.model_copy(update={"detector": detector})
         config = config.model_copy(update={"net": net})
-    beyond = list(excesses(config))
+    beyond = list(excesses(config, values))
     if beyond:
         raise ConfigError(f"{source}: " + "; ".join(beyond))
     return config

@@ -5,7 +5,7 @@ do not define sensible values; they prevent a single number from requesting a th
 times the memory of any machine.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 from pydantic import BaseModel
@@ -74,9 +74,14 @@ def too_many(value: Any) -> bool:
     return False
 
 
-def excesses(config: BaseModel) -> Iterator[str]:
-    """Yield a message for each setting above its limit: the limit and the value."""
-    for section in type(config).model_fields:
+def excesses(config: BaseModel, sections: Iterable[str] | None = None) -> Iterator[str]:
+    """Yield a message for each setting above its limit: the limit and the value.
+
+    Args:
+        config: the configuration.
+        sections: those to look at; None for all. Defaults are within their limits.
+    """
+    for section in type(config).model_fields if sections is None else sections:
         values = getattr(config, section)
         for key in type(values).model_fields:
             name = f"{section}.{key}"
