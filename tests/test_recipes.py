@@ -19,6 +19,7 @@ from faster_rcnn.layer_utils.structures import FeatureMaps
 from faster_rcnn.model import build
 from faster_rcnn.model.build import build_detector
 from faster_rcnn.nets import build_backbone
+from faster_rcnn.utils.shape_only import shape_only
 
 RECIPES = recipe_folder()
 RESNETS = [net for net in NET_NAMES if net.startswith("res")]
@@ -79,7 +80,7 @@ def named(path):
 
 
 BUILT_FROM = {
-    *("net", "anchors", "boxes", "rpn", "pooling", "head", "mask", "keypoint")
+    *("net", "anchors", "boxes", "rpn", "pooling", "head", "mask", "keypoint", "dense")
 }
 _built = set()
 _build_backbone = functools.cache(build_backbone)
@@ -99,34 +100,34 @@ def check_builds(config):
     if built_from in _built:  # by another recipe, of another schedule
         return
     _built.add(built_from)
-    with torch.device("meta"):
+    with shape_only():
         model = build_detector(config, 21)
-        backbone, size = model.backbone, config.pooling.size
-        channels = (model.pyramid or backbone).channels
-        channels = channels if isinstance(channels, int) else channels[0]
-        strides = model.strides
-        scales = config.anchors.level_scales(strides)[0]
-        anchors = len(scales) * len(config.anchors.ratios)
-        if config.net.detector == "retinanet":
-            proposer = model.dense_head
-            maps = [torch.empty(1, channels, 1, 2) for _ in strides]
-            output = proposer(FeatureMaps(maps, None))
-            rows = 2 * len(strides) * anchors
-            assert output.class_logits.shape == (1, rows, 21)
-            assert output.pred_deltas.shape == (1, rows, 4)
-        else:
-            proposer = model.rpn
-            pooled = torch.empty(2, channels, size, size)
-            kinds = config.net.detector.split("_")
-            cascade = "cascade" in kinds
-            heads = (f"{kind}_head" for kind in HEADS[1:] if kind in kinds)
-            assert model.head_names == ("box_head", *heads)
-            stages = model.box_head.box_heads if cascade else [model.box_head]
-            assert len(stages) == (3 if cascade else 1)
-            for stage in stages:
-                logits, deltas = stage.predictor(stage.regions.vectors(pooled))
-                assert logits.shape == (2, 21)
-                assert deltas.shape == (2, 1 if cascade else 21, 4)
+    backbone, strides = model.backbone, model.strides
+    channels = (model.pyramid or backbone).channels
+    channels = channels if isinstance(channels, int) else channels[0]
+    scales = config.anchors.level_scales(strides)[0]
+    anchors = len(scales) * len(config.anchors.ratios)
+    if config.net.detector == "retinanet":
+        proposer = model.dense_head
+        maps = [torch.empty(1, channels, 1, 2, device="meta") for _ in strides]
+        output = proposer(FeatureMaps(maps, None))
+        rows = 2 * len(strides) * anchors
+        assert output.class_logits.shape == (1, rows, 21)
+        assert output.pred_deltas.shape == (1, rows, 4)
+    else:
+        proposer = model.rpn
+        kinds = config.net.detector.split("_")
+        cascade = "cascade" in kinds
+        heads = (f"{kind}_head" for kind in HEADS[1:] if kind in kinds)
+        assert model.head_names == ("box_head", *heads)
+        stages = model.box_head.box_heads if cascade else [model.box_head]
+        assert len(stages) == (3 if cascade else 1)
+        size = config.pooling.size
+        pooled = torch.empty(2, channels, size, size, device="meta")
+        for stage in stages:
+            logits, deltas = stage.predictor(stage.regions.vectors(pooled))
+            assert logits.shape == (2, 21)
+            assert deltas.shape == (2, 1 if cascade else 21, 4)
     assert proposer.grid.base.shape == (len(strides), anchors, 4)
     check_exports(config, strides)
     assert any(parameter.requires_grad for parameter in backbone.parameters())
@@ -156,6 +157,7 @@ def test_nets_by_name():
 @pytest.mark.slow
 @pytest.mark.usefixtures("parts_once")
 @pytest.mark.parametrize("path", FILES, ids=stem)
+@torch.no_grad()
 def test_recipe_builds(path):
     nets = nets_of(path)
     if nets == list(NET_NAMES):
@@ -190,6 +192,7 @@ DEEP = ("101", "152", "cascade_", "mask_mob", "mask_res3", "mask_v", "keypoint_"
         for net in NETS
     ],
 )
+@torch.no_grad()
 def test_every_net_builds_on_every_data_set(net):
     for dataset in DATA_SETS:
         check_builds(load_config(find_recipes(dataset, net), net_settings(net)))
