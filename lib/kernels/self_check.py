@@ -101,16 +101,16 @@ def _slow_nms(
     far = boxes + torch.tensor([0, 0, offset, offset])
     sides = far[:, 2:] - far[:, :2]
     areas = sides[:, 0] * sides[:, 1]
+    low = torch.maximum(far[:, None, :2], far[:, :2])
+    high = torch.minimum(far[:, None, 2:], far[:, 2:])
+    inter = (high - low).clamp(min=0).prod(dim=2)
+    over = inter / (areas[:, None] + areas - inter) > limit
+    # Lists, since reading single values of a tensor is slow.
+    rivals = (over & (groups[:, None] == groups)).tolist()
+    usable = valid.tolist()
     kept: list[int] = []
     for i in scores.argsort(descending=True, stable=True).tolist():
-        if not valid[i]:
-            continue
-        others = torch.tensor(kept, dtype=torch.int64)
-        others = others[groups[others] == groups[i]]
-        low = torch.maximum(far[i, :2], far[others, :2])
-        high = torch.minimum(far[i, 2:], far[others, 2:])
-        inter = (high - low).clamp(min=0).prod(dim=1)
-        if not (inter / (areas[i] + areas[others] - inter) > limit).any():
+        if usable[i] and not any(rivals[i][j] for j in kept):
             kept.append(i)
     return kept
 
@@ -143,18 +143,17 @@ def _roi_pool(kernels: ModuleType, device_type: str) -> str | None:
     rois[:, 4] += 500
     rois[:, 5] = torch.tensor([0.0, 0.0, 176.0, 144.0])
     wide = torch.randn(2, 19, 9, 11, generator=generator)
-    for fmt in (torch.channels_last, torch.contiguous_format):
-        features = wide.contiguous(memory_format=fmt)
-        for mode, sampling, aligned in _POOLINGS:
-            options = Options(
-                [1 / 16], 3, MODES[mode], sampling, aligned, False, 224.0, 0
-            )
-            maps = features.clone().requires_grad_()
-            expected = _readable_pool(maps, rois, mode, sampling, aligned)
+    formats = torch.channels_last, torch.contiguous_format
+    for mode, sampling, aligned in _POOLINGS:
+        options = Options([1 / 16], 3, MODES[mode], sampling, aligned, False, 224.0, 0)
+        maps = wide.clone().requires_grad_()
+        expected = _readable_pool(maps, rois, mode, sampling, aligned)
+        grad = torch.randn(expected.shape, generator=generator)
+        (wanted,) = torch.autograd.grad((expected * grad).sum(), maps)
+        for fmt in formats:
+            features = wide.contiguous(memory_format=fmt)
             there = features.to(device_type), rois.to(device_type)
             found, places = kernels.roi_pool([there[0]], there[1], None, options)
-            grad = torch.randn(found.shape, generator=generator)
-            (wanted,) = torch.autograd.grad((expected * grad).sum(), maps)
             (got,) = kernels.roi_pool_backward(
                 grad.to(device_type).contiguous(memory_format=torch.channels_last),
                 places,
