@@ -124,7 +124,7 @@ def main() -> None:
     found: dict[tuple[str, str], list[float]] = {}
     for number in range(options.rounds):
         for beside in options.beside:
-            # Every second round in reverse: a run may gain or lose by the one before it.
+            # Every second round in reverse: a run may profit from the one before it.
             for way in options.ways[:: -1 if number % 2 else 1]:
                 rate = measure(way, beside, options.seconds)
                 found.setdefault((way, beside), []).append(rate)

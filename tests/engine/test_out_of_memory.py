@@ -1,9 +1,11 @@
+import functools
 import logging
 
 import pytest
 import torch
 from faster_rcnn.cli.user_errors import clear_errors
 from faster_rcnn.engine import out_of_memory
+from faster_rcnn.engine.costs import estimate_memory
 from faster_rcnn.engine.out_of_memory import (
     NotEnoughMemoryError,
     is_out_of_memory,
@@ -15,6 +17,21 @@ from tiny_runs import CPU, draw_dataset, tiny_config, tiny_detector, train_tiny
 pytestmark = pytest.mark.slow
 
 FULL = "CUDA out of memory. Tried to allocate 2.00 GiB. GPU 0 has ...\nmore"
+
+
+@functools.cache
+def estimated(size, dtype):
+    """The memory of the tiny detector, whatever the batch."""
+    config = tiny_config()
+    return estimate_memory(tiny_detector(config), config.train, size, dtype=dtype)
+
+
+@pytest.fixture(autouse=True)
+def _estimate_once(monkeypatch):
+    def estimate(model, train, size, *, dtype):
+        return estimated(size, dtype)
+
+    monkeypatch.setattr(out_of_memory, "estimate_memory", estimate)
 
 
 def advice(config, error, dtype=torch.float32):
@@ -95,11 +112,10 @@ def test_training_that_runs_out_of_memory(tmp_path, monkeypatch, caplog):
 
     dataset = draw_dataset(tmp_path / "images", 3)
     config = tiny_config()
-    estimate = out_of_memory.estimate_memory
 
     def with_real_forward(*words, **options):
         monkeypatch.undo()
-        return estimate(*words, **options)
+        return estimate_memory(*words, **options)
 
     monkeypatch.setattr(TwoStage, "forward", forward)
     monkeypatch.setattr(out_of_memory, "estimate_memory", with_real_forward)

@@ -48,12 +48,12 @@ def only_map(
     return features, None if cells is None else cells[0]
 
 
-def shorten(backbone: ResNet) -> ResNet:
-    """Keep one block in each stage; further ones are the same code."""
+def shorten(backbone: ResNet, blocks: int = 1) -> ResNet:
+    """Keep the first blocks of each stage; further ones are the same code."""
     for name in ("layer1", "layer2", "layer3", "layer4"):
         stage = getattr(backbone, name)
         if isinstance(stage, nn.Sequential):  # else removed, the head of a C4 net
-            setattr(backbone, name, stage[:1])
+            setattr(backbone, name, stage[:blocks])
     return backbone
 
 

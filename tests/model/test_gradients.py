@@ -2,10 +2,12 @@
 
 import pytest
 import torch
+from backbone_checks import shorten
 from faster_rcnn.config.loading import load_config
 from faster_rcnn.config.recipes import find_recipes, net_settings, recipe_folder
 from faster_rcnn.datasets.loading.masks import pack_polygons
 from faster_rcnn.model.build import build_detector
+from faster_rcnn.nets.resnet import ResNet
 from faster_rcnn.nets.rpn import RPNPredictor
 from faster_rcnn.nets.vgg import VGG16
 from faster_rcnn.utils.device import autocast
@@ -21,7 +23,8 @@ SMALL = (
     *("rpn.batch_size", "8", "rpn.border", "-1", "rpn.train_pre_nms", "100"),
     *("rpn.train_post_nms", "32", "anchors.scales", "[1,2]", "net.dropout", "0"),
     *("head.rois_per_image", "4", "head.add_ground_truth", "true"),
-    *("head.fc_channels", "32", "rpn.channels", "32"),
+    *("head.fc_channels", "32", "rpn.channels", "32", "net.fpn_channels", "64"),
+    *("mask.channels", "32", "keypoint.channels", "32"),
 )
 CLOSENESS = {torch.float32: 1e-3, torch.bfloat16: 0.1}
 BUILT_FROM = {"net", "anchors", "boxes", "rpn", "pooling", "head", "dense"}
@@ -93,6 +96,8 @@ def gradients(model, dtype, keypoints):
 def test_every_trained_parameter_has_its_gradient(config, dtypes, monkeypatch):
     monkeypatch.setattr(VGG16, "fc_channels", 32)
     model = build_detector(config, 3)
+    if isinstance(model.backbone, ResNet):
+        shorten(model.backbone, blocks=2)
     randomise(model)
     model.train()
     for norm in (m for m in model.modules() if hasattr(m, "momentum")):
