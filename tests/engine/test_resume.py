@@ -28,6 +28,12 @@ def unbroken(tmp_path_factory, dataset):
     return folder
 
 
+@pytest.fixture(scope="module")
+def last(unbroken):
+    """The state after all updates."""
+    return load_checkpoint(RunFolder(unbroken).checkpoint(4))
+
+
 @pytest.fixture
 def folder(tmp_path, unbroken):
     """A finished run with the checkpoints after 2, 3 and 4 updates."""
@@ -52,7 +58,7 @@ def empty(path):
 
 
 @pytest.mark.parametrize("damage", [flip_a_bit, cut, empty])
-def test_damaged_newest_checkpoint(dataset, folder, unbroken, damage, caplog):
+def test_damaged_newest_checkpoint(dataset, folder, unbroken, last, damage, caplog):
     run = RunFolder(folder)
     damage(run.checkpoint(4))
     damaged = run.checkpoint(4).read_bytes()
@@ -65,9 +71,7 @@ def test_damaged_newest_checkpoint(dataset, folder, unbroken, damage, caplog):
     )
     assert f"resumed from {run.checkpoint(3)}" in caplog.messages
     want = RunFolder(unbroken)
-    assert_equal(
-        load_checkpoint(run.checkpoint(4)), load_checkpoint(want.checkpoint(4))
-    )
+    assert_equal(load_checkpoint(run.checkpoint(4)), last)
     assert run.metrics_file.read_bytes() == want.metrics_file.read_bytes()
     aside = run.checkpoint(4).with_name("iter_0000004.pth.damaged")
     assert aside.read_bytes() == damaged
@@ -118,7 +122,7 @@ def change(**parts):
     ids=lambda value: getattr(value, "__name__", ""),
 )
 def test_newest_checkpoint_that_cannot_be_resumed(
-    dataset, folder, unbroken, damage, message, caplog
+    dataset, folder, unbroken, last, damage, message, caplog
 ):
     run, want = RunFolder(folder), RunFolder(unbroken)
     run.checkpoint(4).with_name("iter_0000004.pth.damaged").write_text("of before")
@@ -127,9 +131,7 @@ def test_newest_checkpoint_that_cannot_be_resumed(
     errors = [r.getMessage() for r in caplog.records if r.levelno == logging.ERROR]
     assert re.search(rf"iter_0000004\.pth .*{message}", errors[0])
     assert errors[1].startswith("kept as iter_0000004.pth.damaged2; resuming")
-    assert_equal(
-        load_checkpoint(run.checkpoint(4)), load_checkpoint(want.checkpoint(4))
-    )
+    assert_equal(load_checkpoint(run.checkpoint(4)), last)
     assert run.metrics_file.read_bytes() == want.metrics_file.read_bytes()
 
 

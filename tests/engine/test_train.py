@@ -146,8 +146,9 @@ def test_no_readable_image_stops_training(tmp_path, workers):
 
 
 def test_dataset_of_other_classes_is_not_resumed(tmp_path, dataset):
-    train_tiny(dataset, tiny_config(), tmp_path)
+    config = tiny_config("train.iterations", 1)
+    train_tiny(dataset, config, tmp_path)
     other = draw_dataset(tmp_path / "images", 2)
     object.__setattr__(other, "classes", ("__background__", "disc", "box"))
     with pytest.raises(ValueError, match="trained on the classes box, disc, but tiny"):
-        train_tiny(other, tiny_config(), tmp_path)
+        train_tiny(other, config, tmp_path)

@@ -30,14 +30,14 @@ pytestmark = pytest.mark.slow
 # Losses that are not finite.
 
 
-SPOILT = ("train.iterations", 6, "train.snapshot_every", 2, "train.log_every", 10)
+SPOILT = ("train.iterations", 4, "train.snapshot_every", 2, "train.log_every", 10)
 
 
 @pytest.fixture(scope="module")
 def sound_run(tmp_path_factory, dataset):
     folder = tmp_path_factory.mktemp("sound")
     train_tiny(dataset, tiny_config(*SPOILT), folder)
-    return RunFolder(folder)
+    return {i: load_checkpoint(RunFolder(folder).checkpoint(i)) for i in (2, 4)}
 
 
 @pytest.mark.parametrize(
@@ -62,12 +62,10 @@ def test_loss_that_is_not_finite_stops_at_once(
     run = RunFolder(tmp_path)
     assert run.checkpoints() == [run.checkpoint(2)]
     assert not read_metrics(tmp_path)
-    want = load_checkpoint(sound_run.checkpoint(2))
-    assert_equal(load_checkpoint(run.checkpoint(2)), want)
+    assert_equal(load_checkpoint(run.checkpoint(2)), sound_run[2])
     # The same command goes on from it.
     train_tiny(dataset, config, tmp_path, seed=4)
-    want = load_checkpoint(sound_run.checkpoint(6))
-    assert_equal(load_checkpoint(run.checkpoint(6)), want)
+    assert_equal(load_checkpoint(run.checkpoint(4)), sound_run[4])
 
 
 def test_images_of_the_guilty_batch_are_named(tmp_path, dataset, monkeypatch):
@@ -109,6 +107,8 @@ def test_check_finite():
 
 
 # Signals.
+
+SHORT = tiny_config("train.iterations", 2)
 
 
 @pytest.mark.skipif(os.name == "nt", reason="POSIX signals")
@@ -154,11 +154,11 @@ def test_second_signal_stops_at_once(tmp_path, dataset, monkeypatch, before):
 
 @pytest.mark.skipif(os.name == "nt", reason="POSIX signals")
 def test_signal_in_the_last_iteration_ends_the_run(tmp_path, dataset, monkeypatch):
-    at_iteration(monkeypatch, 4, lambda: os.kill(os.getpid(), signal.SIGTERM))
-    with pytest.raises(Interrupted, match="SIGTERM after iteration 4"):
-        train_tiny(dataset, tiny_config(), tmp_path)
-    assert checkpoint_names(tmp_path) == ["iter_0000004.pth"]
-    train_tiny(dataset, tiny_config(), tmp_path)  # nothing is left to train
+    at_iteration(monkeypatch, 2, lambda: os.kill(os.getpid(), signal.SIGTERM))
+    with pytest.raises(Interrupted, match="SIGTERM after iteration 2"):
+        train_tiny(dataset, SHORT, tmp_path)
+    assert checkpoint_names(tmp_path) == ["iter_0000002.pth"]
+    train_tiny(dataset, SHORT, tmp_path)  # nothing is left to train
 
 
 @pytest.mark.skipif(os.name == "nt", reason="POSIX signals")
@@ -170,9 +170,9 @@ def test_signal_in_the_last_save_ends_the_run(tmp_path, dataset, monkeypatch):
         os.kill(os.getpid(), signal.SIGTERM)
 
     monkeypatch.setattr(RunFolder, "keep_newest", stop)
-    with pytest.raises(Interrupted, match="SIGTERM after iteration 4"):
-        train_tiny(dataset, tiny_config(), tmp_path)
-    assert checkpoint_names(tmp_path) == ["iter_0000004.pth"]
+    with pytest.raises(Interrupted, match="SIGTERM after iteration 2"):
+        train_tiny(dataset, SHORT, tmp_path)
+    assert checkpoint_names(tmp_path) == ["iter_0000002.pth"]
 
 
 # A full disk.

@@ -230,20 +230,20 @@ def test_early_stopping_and_the_best_checkpoint(
     tmp_path, dataset, held_out, monkeypatch, caplog
 ):
     scripted(monkeypatch, [0.1, 0.4, 0.3, 0.4])
-    config = tiny_config(*STOPPING)
+    config = tiny_config(*STOPPING, "train.validate_every", 1)
     with caplog.at_level("INFO", "faster_rcnn"):
         train_tiny(dataset, config, tmp_path, validation_set=held_out)
-    assert caplog.messages.count("stopped early after iteration 8") == 1
-    assert checkpoint_names(tmp_path) == ["iter_0000008.pth"]
+    assert caplog.messages.count("stopped early after iteration 4") == 1
+    assert checkpoint_names(tmp_path) == ["iter_0000004.pth"]
     best = load_checkpoint(RunFolder(tmp_path).best_checkpoint)
-    assert best["iteration"] == 4
+    assert best["iteration"] == 2
     assert best["validation"] == {
-        **{"last": 4, "best": 0.4, "best_iteration": 4, "without_gain": 0}
+        **{"last": 2, "best": 0.4, "best_iteration": 2, "without_gain": 0}
     }
     # The same command finds it finished.
     before = RunFolder(tmp_path).metrics_file.read_bytes()
     train_tiny(dataset, config, tmp_path, seed=3, validation_set=held_out)
-    assert checkpoint_names(tmp_path) == ["iter_0000008.pth"]
+    assert checkpoint_names(tmp_path) == ["iter_0000004.pth"]
     assert RunFolder(tmp_path).metrics_file.read_bytes() == before
 
 
