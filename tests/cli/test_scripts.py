@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from command_lines import REPOSITORY, load_tool, run_command
+from command_lines import REPOSITORY
 from dataset_folders import write_voc
 
 SCRIPTS = REPOSITORY / "experiments" / "scripts"
@@ -185,14 +185,6 @@ def quick_python(folder):
 # Help and errors.
 
 
-def call(tool, monkeypatch, capsys, *words):
-    """Run a tool in this process; returns exit status, stdout and stderr."""
-    monkeypatch.setattr(
-        load_tool(tool), "keep_freed_memory", lambda: None, raising=False
-    )
-    return run_command(tool, *words), *capsys.readouterr()
-
-
 @pytest.mark.parametrize(
     ("tool", "options"),
     [
@@ -203,8 +195,8 @@ def call(tool, monkeypatch, capsys, *words):
         ("test_net", "--set --tag --device --output --checkpoint --gpus"),
     ],
 )
-def test_help_of_the_tools(monkeypatch, capsys, tool, options):
-    status, out, err = call(tool, monkeypatch, capsys, "--help")
+def test_help_of_the_tools(run_tool, tool, options):
+    status, out, err = run_tool(tool, "--help")
     assert (status, err) == (0, "")
     command = tool.removesuffix("_net")
     assert out.startswith(f"usage: frcnn {command} ")
@@ -287,11 +279,11 @@ BAD_TRAINING = [
         ("test_net", "voc res18 --checkpoint gone.pth", "gone.pth does not exist"),
     ],
 )
-def test_bad_arguments(monkeypatch, capsys, tmp_path, tool, line, problem):
+def test_bad_arguments(run_tool, monkeypatch, tmp_path, tool, line, problem):
     monkeypatch.setattr(torch.backends.mps, "is_available", lambda: False)
     monkeypatch.setattr("faster_rcnn.demo.window._has_windows", lambda: False)
     words = [*line.split(), "--output", tmp_path] if line else []
-    status, out, err = call(tool, monkeypatch, capsys, *words)
+    status, out, err = run_tool(tool, *words)
     assert (status, out) == (2, "")
     *before, last = err.splitlines()
     assert problem in last
@@ -329,10 +321,10 @@ def cells(tmp_path_factory):
 
 
 @pytest.mark.slow
-def test_train_and_test(cells, tmp_path, monkeypatch, capsys):
+def test_train_and_test(cells, tmp_path, run_tool):
     train = [cells, "mobile_v2", "--weights", "none", "--iters", "2", "--device", "cpu"]
     train += ["--tag", "mine", "--output", tmp_path, "--set", *TINY.split()]
-    status, out, err = call("train_net", monkeypatch, capsys, *train)
+    status, out, err = run_tool("train_net", *train)
     assert status == 0, err
     assert re.search(r"mAP.*\d", out) and "cell" in out
     run = tmp_path / "mobile_v2" / "cells_train" / "mine"
@@ -345,13 +337,13 @@ def test_train_and_test(cells, tmp_path, monkeypatch, capsys):
     assert results.is_file()
 
     # Another setting is another run.
-    status, _, err = call("train_net", monkeypatch, capsys, *train, "rpn.sigma", "2")
+    status, _, err = run_tool("train_net", *train, "rpn.sigma", "2")
     assert status == 2 and "rpn.sigma: 3.0 -> 2.0" in err and "--tag" in err
 
     test = [cells, "mobile_v2", "--device", "cpu", "--output", tmp_path]
     first = results.read_text()
     results.unlink()
-    status, out, err = call("test_net", monkeypatch, capsys, *test)
+    status, out, err = run_tool("test_net", *test)
     assert status == 0, err
     assert str(newest) in err and "mAP" in out
     assert without_time(results.read_text()) == without_time(first)
@@ -361,7 +353,7 @@ def test_train_and_test(cells, tmp_path, monkeypatch, capsys):
     elsewhere.parent.mkdir()
     shutil.copy(newest, elsewhere)
     named = [*test, "--checkpoint", elsewhere]
-    status, _, err = call("test_net", monkeypatch, capsys, *named)
+    status, _, err = run_tool("test_net", *named)
     assert status == 0, err
     assert os.listdir(elsewhere.parent) == ["best.pth"]
     assert (run.parent / "best" / "test" / "cells_test" / "best").is_dir()
@@ -370,10 +362,10 @@ def test_train_and_test(cells, tmp_path, monkeypatch, capsys):
         (["--set", "rpn.channels", "8"], "best.pth does not fit the network"),
         (["--set", "test.nms", "8"], "unknown key test.nms;"),
     ):
-        status, _, err = call("test_net", monkeypatch, capsys, *named, *words)
+        status, _, err = run_tool("test_net", *named, *words)
         assert status == 2 and problem in err, err
     named[1] = "res18"
-    status, _, err = call("test_net", monkeypatch, capsys, *named)
+    status, _, err = run_tool("test_net", *named)
     assert status == 2 and "with the net mobile_v2, but NET is res18" in err
 
 

@@ -188,6 +188,7 @@ def test_validation_and_dry_run(dataset, tmp_path, modules, capsys):
     assert losses == {f"val/{stage}_cls", f"val/{stage}_box"}
     assert ("val/AR@1000" in line) == (modules == "rpn")
     assert RunFolder(tmp_path / "run").best_checkpoint.exists()
+    config = tiny_config(*words, "net.name", "res18")  # of few layers to trace
     dry_run(
         tiny_detector(config),
         dataset,
