@@ -8,7 +8,7 @@ from faster_rcnn.config.loading import load_config
 from faster_rcnn.engine.run_folder import RunFolder
 from faster_rcnn.evaluation.proposal_recall import load_proposals
 from faster_rcnn.weights.checkpoint import load_checkpoint
-from test_scripts import TINY, call, cells
+from test_scripts import TINY, cells
 
 pytestmark = pytest.mark.slow
 
@@ -16,7 +16,7 @@ __all__ = ["cells"]  # a fixture
 
 
 @pytest.fixture
-def alternate(cells, tmp_path, monkeypatch, capsys):
+def alternate(cells, tmp_path, monkeypatch, capsys, run_tool):
     """Takes the steps; gives the exit status, stdout, and the calls of tools."""
 
     def run(*words):
@@ -27,7 +27,7 @@ def alternate(cells, tmp_path, monkeypatch, capsys):
             options = ["--device", given.device, "--output", given.output]
             line = [given.dataset, given.net, *options, *own]
             calls.append([name, *own])
-            status, out, err = call(f"{name}_net", monkeypatch, capsys, *line)
+            status, out, err = run_tool(f"{name}_net", *line)
             print(out)
             if status:
                 pytest.fail(err)
@@ -89,37 +89,33 @@ def test_names_of_runs(cells, tmp_path):
     assert names == [f"alternating_net.weights=none{end}" for end in ("_1_rpn", "")]
 
 
-def test_one_stage_has_no_turns(cells, tmp_path, monkeypatch, capsys):
+def test_one_stage_has_no_turns(cells, tmp_path, run_tool):
     words = [cells, "retina_res18_fpn", "--device", "cpu", "--output", tmp_path]
-    status, _, err = call("train_alternating", monkeypatch, capsys, *words)
+    status, _, err = run_tool("train_alternating", *words)
     assert status == 2 and "retina_res18_fpn has one stage" in err
     assert not list(tmp_path.glob("retina*"))
 
 
-def test_a_proposal_network_is_tested_by_its_recall(
-    cells, tmp_path, monkeypatch, capsys
-):
+def test_a_proposal_network_is_tested_by_its_recall(cells, tmp_path, run_tool):
     words = [cells, "mobile_v2", "--device", "cpu", "--output", tmp_path]
     settings = [*TINY.split(), "net.modules", "rpn"]
     train = [*words, "--weights", "none", "--iters", "1", "--set", *settings]
-    status, out, err = call("train_net", monkeypatch, capsys, *train)
+    status, out, err = run_tool("train_net", *train)
     assert status == 0 and "AR@" in out and "mAP" not in out, err
-    status, out, err = call("test_net", monkeypatch, capsys, *words)
+    status, out, err = run_tool("test_net", *words)
     assert status == 0 and "AR@" in out and "cells_test: images 2" in out, err
-    status, out, err = call("test_net", monkeypatch, capsys, *words, "--split", "train")
+    status, out, err = run_tool("test_net", *words, "--split", "train")
     assert status == 0 and "cells_train: images 2" in out, err
-    status, out, err = call(
-        "test_net", monkeypatch, capsys, *words, "--eval", "detection"
-    )
+    status, out, err = run_tool("test_net", *words, "--eval", "detection")
     assert status == 2 and "computes no detections" in err
 
 
-def test_fast_rcnn_needs_files(cells, tmp_path, monkeypatch, capsys):
+def test_fast_rcnn_needs_files(cells, tmp_path, run_tool):
     words = [cells, "mobile_v2", "--device", "cpu", "--output", tmp_path]
     words += ["--weights", "none", "--iters", "1", "--set", *TINY.split()]
     words += ["net.modules", "fast_rcnn"]
-    status, _, err = call("train_net", monkeypatch, capsys, *words)
+    status, _, err = run_tool("train_net", *words)
     assert status == 2 and "needs data.test_proposals" in err
-    status, _, err = call("train_net", monkeypatch, capsys, *words, "--no-test")
+    status, _, err = run_tool("train_net", *words, "--no-test")
     assert status == 2 and "needs data.proposals" in err
     assert list(tmp_path.iterdir()) == []
