@@ -47,6 +47,7 @@ def test_the_package_imports_without_pytorch():
     assert {"train", "Run", "FasterRCNN", "load_config"} <= {*dir(f)}
 
 
+@pytest.mark.slow
 def test_train_test_and_evaluate(train, photos, tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     events = []
@@ -74,6 +75,7 @@ def test_train_test_and_evaluate(train, photos, tmp_path, monkeypatch, capsys):
     assert repr(f.Run(run.folder)) == repr(run)
 
 
+@pytest.mark.slow
 def test_numbers_of_an_update_are_those_of_the_record(train):
     found = []
     run = train(callbacks=[lambda event: found.append(event.metrics)])
@@ -82,6 +84,7 @@ def test_numbers_of_an_update_are_those_of_the_record(train):
         assert {"loss", "gradient_norm", "lr", "head_box"} <= metrics.keys()
 
 
+@pytest.mark.slow
 def test_a_callback_stops_the_run_and_the_same_call_continues(train, caplog):
     def stop(event):
         event.stop = event.iteration == 2
@@ -94,6 +97,7 @@ def test_a_callback_stops_the_run_and_the_same_call_continues(train, caplog):
     assert [event.iteration for event in events] == [3, 4, 4]
 
 
+@pytest.mark.slow
 def test_an_error_in_a_callback_ends_the_run(train):
     def fail(event):
         raise KeyError(event.kind)
@@ -126,6 +130,7 @@ def test_a_full_disk_is_told_before_the_first_update(train, monkeypatch, caplog)
     assert "of free space for 3 checkpoints, found 1.0 kB; free some" in told
 
 
+@pytest.mark.slow
 def test_training_in_a_thread(train):
     with ThreadPoolExecutor(1) as pool:
         run = pool.submit(train).result()

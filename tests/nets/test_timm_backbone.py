@@ -13,6 +13,8 @@ from torch import nn
 
 timm = pytest.importorskip("timm")
 
+pytestmark = pytest.mark.slow
+
 # TensorFlow's padding and no squeeze-and-excite; layer norms; windows and NHWC.
 NETS = {
     "test_efficientnet": {},

@@ -13,6 +13,8 @@ from tiny_runs import tiny_config, tiny_detector
 
 timm = pytest.importorskip("timm")
 
+pytestmark = pytest.mark.slow
+
 TINY = "timm/test_efficientnet"
 
 
