@@ -3,7 +3,6 @@
 import torch
 from faster_rcnn.nets.backbone import Backbone
 from faster_rcnn.nets.resnet import ResNet
-from faster_rcnn.nets.sequential_backbone import SequentialBackbone
 from torch import Tensor, nn
 
 
@@ -54,18 +53,4 @@ def shorten(backbone: ResNet, blocks: int = 1) -> ResNet:
         stage = getattr(backbone, name)
         if isinstance(stage, nn.Sequential):  # else removed, the head of a C4 net
             setattr(backbone, name, stage[:blocks])
-    return backbone
-
-
-def shorten_sequence(backbone: SequentialBackbone) -> SequentialBackbone:
-    """Keep one block that adds its input; the others keep all shapes as they were."""
-    adds = [getattr(layer, "residual", False) for layer in backbone.features]
-    kept = [i for i, added in enumerate(adds) if not added or i == adds.index(True)]
-    backbone.features = nn.Sequential(*(backbone.features[i] for i in kept))
-
-    def until(end: int) -> int:
-        return sum(index < end for index in kept)
-
-    backbone.head_start = until(backbone.head_start)
-    backbone.stage_ends = tuple(until(end + 1) - 1 for end in backbone.stage_ends)
     return backbone

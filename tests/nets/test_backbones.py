@@ -5,14 +5,7 @@ from functools import partial
 import pytest
 import torch
 import torchvision.models as peers
-from backbone_checks import (
-    images,
-    load_classifier,
-    only_map,
-    randomise,
-    shorten,
-    shorten_sequence,
-)
+from backbone_checks import images, load_classifier, only_map, randomise, shorten
 from faster_rcnn.kernels.convolution import is_depthwise
 from faster_rcnn.nets.backbone import Backbone
 from faster_rcnn.nets.layers import Norm
@@ -140,8 +133,8 @@ def short(*args: object, **options: object) -> ResNet:
         (partial(short, 50, style="caffe"), 4),
         (partial(VGG16, dropout=0.0), 7),
         (MobileNetV1, 4),
-        (lambda: shorten_sequence(MobileNetV2()), 4),
-        (lambda: shorten_sequence(MobileNetV3()), 4),
+        (MobileNetV2, 4),
+        (MobileNetV3, 4),
     ],
 )
 def test_one_graph_and_bfloat16(build, side):
